@@ -1,0 +1,291 @@
+"""The vocabulary: every record type that nodes exchange, in one file (design section 4).
+
+A record is an immutable msgspec struct in canonical MessagePack: structs are positional arrays, there
+are no maps, and every sequence that is a set is sorted by its maker; equal content is equal bytes.  It
+travels in a `Signed` envelope.  Its id is the SHA-256 of format, author and body; the Ed25519 signature
+covers that id, so that a record can be carried by anybody and verified by everybody.
+
+Identifiers are 32 bytes.  `short` gives the first 8 as hex for people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+FORMAT = 1
+INLINE_BYTES_MAX = 4096  # a payload up to this size travels inside its record
+RECORD_BYTES_MAX = 64 * 1024
+
+NodeId: TypeAlias = bytes  # SHA-256 of the node's raw Ed25519 public key
+RecordId: TypeAlias = bytes
+JobId: TypeAlias = bytes  # the id of the Job record
+CommitId: TypeAlias = bytes  # the id of the Commit or Merge record
+BlobId: TypeAlias = bytes  # SHA-256 of the blob's bytes
+
+NOBODY: NodeId = b""  # the author of a record that is a pure function of others (Merge)
+
+
+class RecordError(ValueError):
+    """Bytes that are not a record of this format; the message is one sentence for people."""
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
+    KIND: ClassVar[str]
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Updates first..last (both included) of one incarnation of one node."""
+
+    node: NodeId
+    incarnation: int
+    first: int
+    last: int
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """Encoded tensors: inside the record (`inline`) or in a blob of `size_bytes`."""
+
+    codec: str
+    size_bytes: int
+    inline: bytes | None = None
+    blob: BlobId | None = None
+
+
+class Recipe(msgspec.Struct, frozen=True, array_like=True):
+    """How participants train and how their updates are folded."""
+
+    lr: float
+    batch: int
+    steps: int
+    seed: int
+    momentum: float = 0.0
+    codec: str = "auto"
+    down_codec: str = "auto"
+    server_lr: float = 1.0
+    server_momentum: float = 0.0
+
+
+class StopRule(msgspec.Struct, frozen=True, array_like=True):
+    """The job ends at the first head for which one of these holds; None is no limit."""
+
+    rounds: int | None = None
+    target: float | None = None  # accuracy, 0..1, pooled over the nodes' measurements
+    seconds: float | None = None
+    bytes: int | None = None
+
+
+class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """One node's counters in a job so far; merged by maximum, summed over nodes."""
+
+    node: NodeId
+    steps: int
+    examples: int
+    bytes: int
+    joules: float = 0.0
+
+
+class Assignment(msgspec.Struct, frozen=True, array_like=True):
+    node: NodeId
+    steps: int
+    codec: str
+
+
+class Folded(msgspec.Struct, frozen=True, array_like=True):
+    """An update that a commit counted, and the weight it had in the aggregate (weights sum to 1)."""
+
+    update: RecordId
+    weight: float
+
+
+class Member(_Record, frozen=True, array_like=True, tag=1):
+    """A node introduces itself: its certificate, issued by the fleet's authority."""
+
+    KIND: ClassVar[str] = "member"
+    name: str
+    certificate: bytes  # DER
+
+
+class Job(_Record, frozen=True, array_like=True, tag=2):
+    """A request to train a task; the author is the asker."""
+
+    KIND: ClassVar[str] = "job"
+    task: str
+    fingerprint: bytes
+    recipe: Recipe
+    stop: StopRule
+    min_nodes: int
+    patience_s: float
+    nonce: bytes
+
+
+class Offer(_Record, frozen=True, array_like=True, tag=3):
+    """A node's answer to a call for help; the newest of a node counts."""
+
+    KIND: ClassVar[str] = "offer"
+    job: JobId
+    incarnation: int
+    number: int  # grows with each offer of this incarnation
+    samples: int
+    step_s: float  # measured seconds of one local step of the job's batch
+    battery: float | None = None  # 0..1
+    available_s: float | None = None
+
+
+class Refusal(_Record, frozen=True, array_like=True, tag=4):
+    """A node says why it does not take part."""
+
+    KIND: ClassVar[str] = "refusal"
+    job: JobId
+    reason: str
+
+
+class Plan(_Record, frozen=True, array_like=True, tag=5):
+    """A round: who does how many steps on top of which commit, and when it closes."""
+
+    KIND: ClassVar[str] = "plan"
+    job: JobId
+    parent: CommitId
+    round: int  # the round that the commit will have
+    assignments: tuple[Assignment, ...]
+    enough: int
+    deadline_s: float  # after the coordinator published it
+    why: str = ""
+
+
+class Update(_Record, frozen=True, array_like=True, tag=6):
+    """One node's work on top of one commit; its key is (author, incarnation, sequence)."""
+
+    KIND: ClassVar[str] = "update"
+    job: JobId
+    base: CommitId
+    base_round: int
+    incarnation: int
+    sequence: int
+    steps: int
+    examples: int
+    loss: float
+    payload: Payload
+
+
+class Commit(_Record, frozen=True, array_like=True, tag=7):
+    """A step of the model's history: parents, the updates it counted, the model it yields."""
+
+    KIND: ClassVar[str] = "commit"
+    job: JobId
+    parents: tuple[CommitId, ...]  # none for the root, else one
+    round: int
+    counted: tuple[Range, ...]  # by the whole history up to and including this commit, sorted
+    folded: tuple[Folded, ...]  # in key order
+    roster: tuple[NodeId, ...]  # asker first, then by first offer
+    spent: tuple[Spent, ...]  # sorted by node
+    age_s: float
+    params: BlobId  # id of the model's parameters as a dense blob; any node that rebuilt it can serve it
+    params_bytes: int
+    delta: Payload | None = None  # encoded difference to the parent, when smaller than the parameters
+    residual_norm: float = 0.0  # of the downlink residual that the coordinator keeps
+    discarded: tuple[tuple[RecordId, str], ...] = ()  # updates never to be counted, and why
+
+
+class Merge(_Record, frozen=True, array_like=True, tag=8):
+    """Two heads become one: a pure function of its parents, computed by each node for itself."""
+
+    KIND: ClassVar[str] = "merge"
+    job: JobId
+    parents: tuple[CommitId, CommitId]  # lower id first
+
+
+class Measurement(_Record, frozen=True, array_like=True, tag=9):
+    """An evaluation of a commit; never part of the commit's identity."""
+
+    KIND: ClassVar[str] = "measurement"
+    job: JobId
+    commit: CommitId
+    examples: int
+    correct: int
+    loss_sum: float
+    common: bool  # on the task's own evaluation set, which every node has
+
+
+class Stop(_Record, frozen=True, array_like=True, tag=10):
+    """The job is over: by a user's word; spreads like every other record."""
+
+    KIND: ClassVar[str] = "stop"
+    job: JobId
+    reason: str
+
+
+class Revocation(_Record, frozen=True, array_like=True, tag=11):
+    """A member is out of the fleet; signed by the authority's key (author = the authority's id)."""
+
+    KIND: ClassVar[str] = "revocation"
+    node: NodeId
+    reason: str
+
+
+Record: TypeAlias = (
+    Member | Job | Offer | Refusal | Plan | Update | Commit | Merge | Measurement | Stop | Revocation
+)
+
+
+class Signed(msgspec.Struct, frozen=True, array_like=True):
+    """The envelope. `body` is the canonical encoding of one record."""
+
+    format: int
+    author: NodeId
+    body: bytes
+    signature: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_record_decoder = msgspec.msgpack.Decoder(Record)
+_signed_decoder = msgspec.msgpack.Decoder(Signed)
+
+
+def encode(record: Record) -> bytes:
+    """The canonical bytes of a record."""
+    return _encoder.encode(record)
+
+
+def decode(body: bytes) -> Record:
+    """The record in `body`. Raises RecordError with one sentence."""
+    try:
+        record: Record = _record_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"these bytes are not a record of format {FORMAT}: {error}") from error
+    if encode(record) != body:
+        raise RecordError("the record is not in canonical form")
+    return record
+
+
+def record_id(author: NodeId, body: bytes) -> RecordId:
+    """SHA-256 over the domain, the format, the author and the canonical body."""
+    head = b"muster-record" + bytes((FORMAT, len(author))) + author
+    return hashlib.sha256(head + body).digest()
+
+
+def pack(signed: Signed) -> bytes:
+    return _encoder.encode(signed)
+
+
+def unpack(wire: bytes) -> Signed:
+    """The envelope in `wire`; a record of another format number is named, never misread."""
+    if len(wire) > RECORD_BYTES_MAX:
+        raise RecordError(f"a record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}")
+    try:
+        raw = msgspec.msgpack.decode(wire, type=list[Any])
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"these bytes are no record: {error}") from error
+    if raw and raw[0] != FORMAT:
+        raise RecordError(f"the record has format {raw[0]!r}, this node reads format {FORMAT}: update muster")
+    try:
+        return _signed_decoder.decode(wire)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"these bytes are no signed record: {error}") from error
+
+
+def short(identifier: bytes) -> str:
+    """The first 4 bytes as hex, for people."""
+    return identifier[:4].hex()

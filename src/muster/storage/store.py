@@ -1,0 +1,100 @@
+"""The store interface: what a node keeps.  `disk.DiskStore` keeps it in SQLite and files; the simulation
+has one in memory that can lose what was not synced.
+
+Rules: a call that returns has made its change durable (fsync) unless it runs inside `transaction()`, which
+makes all of its changes durable together at its end or none of them.  Calls are synchronous and short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from muster.records import BlobId, JobId, NodeId, RecordId
+
+
+class StorageError(Exception):
+    """The disk is full, read-only or damaged; the message is one sentence with what to do."""
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    sequence: int  # this store's own growing number; neighbours use it as a cursor
+    id: RecordId
+    kind: str  # records.<Type>.KIND
+    job: JobId  # b"" when it belongs to none
+    wire: bytes  # the packed Signed envelope
+    source: NodeId  # the neighbour that it was learnt from; b"" when made here
+
+
+class PartialBlob(Protocol):
+    """A blob on its way in: survives restarts, knows which chunks it has. `CHUNK_BYTES` = 4096 grid."""
+
+    size_bytes: int
+
+    def has(self, offset: int, length: int) -> bool: ...
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Ranges (offset, length) still missing, in order."""
+
+    def write(self, offset: int, data: bytes) -> None: ...
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+    def finish(self) -> bool:
+        """When complete: check the hash and make it a blob; False (and all forgotten) if it is wrong."""
+
+
+class Store(Protocol):
+    incarnation: int  # drawn at random (31 bits) when the store was created: a lost store is a new life
+
+    def transaction(self) -> AbstractContextManager[None]: ...
+
+    # records
+    def add(self, record_id: RecordId, kind: str, job: JobId, wire: bytes, source: NodeId) -> int | None:
+        """Keep a record; its sequence number, or None when it was there already."""
+
+    def get(self, record_id: RecordId) -> StoredRecord | None: ...
+
+    def find(self, prefix: bytes) -> list[RecordId]:
+        """Ids of records that begin with `prefix`."""
+
+    def since(self, sequence: int, limit: int) -> list[StoredRecord]:
+        """Records after `sequence`, in order."""
+
+    def last_sequence(self) -> int: ...
+
+    def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]: ...
+
+    # small named state (bytes), e.g. the residual's blob id, next sequence number, cursors
+    def state(self, key: str) -> bytes | None: ...
+
+    def set_state(self, key: str, value: bytes | None) -> None: ...
+
+    # blobs
+    def has_blob(self, blob: BlobId) -> bool: ...
+
+    def blob_size(self, blob: BlobId) -> int | None: ...
+
+    def put_blob(self, data: bytes) -> BlobId: ...
+
+    def adopt_blob(self, path: Path) -> BlobId:
+        """Move a finished file (same file system) into the store."""
+
+    def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes: ...
+
+    def blob_path(self, blob: BlobId) -> Path:
+        """For the trainer child, which maps it."""
+
+    def partial(self, blob: BlobId, size_bytes: int) -> PartialBlob: ...
+
+    def delete_blob(self, blob: BlobId) -> None: ...
+
+    def blobs(self) -> Iterator[tuple[BlobId, int]]: ...
+
+    def used_bytes(self) -> int: ...
+
+    def close(self) -> None: ...
