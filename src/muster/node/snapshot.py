@@ -1,0 +1,133 @@
+"""What a node shows of itself: one value, sent as JSON to the command line, the terminal view and the page.
+
+Times in it are ages in seconds, so that no reader needs this node's clock; ids are hex.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    fingerprint: str
+    parameters: int
+    samples: int
+    error: str | None = None  # why it cannot be trained here
+
+
+class SelfView(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    version: str
+    state: str  # idle | receiving | training | sending | coordinating
+    progress: float  # 0..1 of what `state` says
+    battery: float | None
+    uptime_s: float
+    home: str
+    pid: int
+    listen: list[str]
+    tasks: list[TaskView]
+    disk_bytes: int
+    memory_bytes: int
+
+
+class NeighbourView(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    up_s: float
+    rtt_s: float | None
+    goodput_bytes_s: float | None
+    sent_bytes: int  # application bytes since start
+    received_bytes: int
+
+
+class PeerView(msgspec.Struct, frozen=True):
+    """Any node of the fleet, however many hops away, by its last word."""
+
+    id: str
+    name: str
+    state: str
+    progress: float
+    heard_s: float | None  # age of its last word; None = never heard since start
+    battery: float | None
+    step_s: float | None
+    reachable: bool
+
+
+class ContributionView(msgspec.Struct, frozen=True):
+    node: str  # name
+    id: str
+    samples: int
+    steps: int
+    examples: int
+    updates_counted: int
+    updates_waiting: int
+    updates_late: int  # counted with an age of one round or more
+    updates_refused: int
+    share: float  # of all examples processed in counted updates, 0..1
+    sent_bytes: int
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    round: int
+    assigned: list[str]
+    arrived: list[str]
+    age_s: float
+    deadline_s: float
+    why: str
+
+
+class CommitView(msgspec.Struct, frozen=True):
+    id: str
+    parents: list[str]
+    round: int
+    coordinator: str  # name; "" for a merge
+    counted: int  # updates folded by this commit
+    nodes: list[str]  # whose
+    age_s: float  # the job's age at which it was made
+    accuracy: float | None
+    loss: float | None
+    held: bool  # this node holds its parameters
+
+
+class JobView(msgspec.Struct, frozen=True):
+    id: str
+    task: str
+    asker: str
+    state: str  # waiting | running | finished | stopped | failed
+    why: str  # one sentence in plain words: what it is doing or waiting for
+    round: int
+    head: str
+    coordinator: str
+    accuracy: float | None
+    loss: float | None
+    measured_examples: int
+    age_s: float
+    spent_bytes: int
+    stop: dict[str, float | None]
+    recipe: dict[str, float | str]
+    plan: PlanView | None
+    contributions: list[ContributionView]
+    commits: list[CommitView]  # newest last, at most 200 (all with `log`)
+    error: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    event: int  # number of the last event that this snapshot includes
+    node: SelfView
+    neighbours: list[NeighbourView]
+    peers: list[PeerView]
+    jobs: list[JobView]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something happened, in plain words. Numbers grow by one; a gap means that events were missed."""
+
+    number: int
+    time_s: float  # wall clock, for people only
+    kind: str  # job | offer | plan | training | update | commit | merge | peer | link | error | end
+    text: str
+    job: str = ""
+    node: str = ""  # name of the node that it is about
