@@ -1,0 +1,268 @@
+"""A store in memory for the simulation: the same rules as `disk.DiskStore`, and a disk that can fail.
+
+What `DiskStore` promises to have made durable survives `crash`; of a transaction that was open, and of
+partial blobs since their last sync, nothing must.  `blob_path` is not available (there is no file): it
+raises StorageError, so the simulation gives its trainers bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.storage.cells import Cells
+from muster.storage.store import StorageError, StoredRecord
+
+SYNC_BYTES = 256 * 1024  # as on disk: how often a partial blob's map is made durable
+
+
+class MemoryPartial:
+    """See `storage.store.PartialBlob`."""
+
+    def __init__(self, store: MemoryStore, blob: BlobId, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._store, self._blob = store, blob
+        self._data = bytearray(size_bytes)
+        self._cells = Cells(size_bytes)
+        self._fresh: list[range] = []  # cells since the last sync
+        self._fresh_bytes = 0
+        self.has, self.missing = self._cells.has, self._cells.missing
+
+    def write(self, offset: int, data: bytes) -> None:
+        cells = self._cells.covered(offset, len(data))
+        self._store._must_have_room()
+        self._data[offset : offset + len(data)] = data
+        self._cells.mark(cells)
+        self._fresh.append(cells)
+        self._fresh_bytes += len(data)
+        if self._fresh_bytes >= SYNC_BYTES:
+            self._fresh, self._fresh_bytes = [], 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        if not self._cells.has(offset, length):
+            raise ValueError(f"bytes {offset} to {offset + length} of the blob are not held")
+        return bytes(self._data[offset : offset + length])
+
+    def finish(self) -> bool:
+        if self._cells.missing_bytes():
+            raise ValueError("the blob is not complete")
+        data = bytes(self._data)
+        right = hashlib.sha256(data).digest() == self._blob
+        if right:
+            self._store._keep_blob(self._blob, data)
+        self._store._partials.pop(self._blob, None)
+        return right
+
+    def held_bytes(self) -> int:
+        return self.size_bytes - self._cells.missing_bytes()
+
+    def after_crash(self, lost: bool) -> MemoryPartial:
+        """What the disk has after the crash; `lost` drops the cells written since the last sync."""
+        left = MemoryPartial(self._store, self._blob, self.size_bytes)
+        left._data = self._data
+        left._cells.map[:] = self._cells.map
+        if lost:
+            for cells in self._fresh:
+                left._cells.map[cells.start : cells.stop] = bytes(len(cells))
+        return left
+
+
+class MemoryStore:
+    """See `storage.store.Store`. `rng` draws the incarnation."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.lose(rng)
+
+    # faults
+
+    def lose(self, rng: random.Random) -> None:
+        """The disk is replaced by an empty one: everything is gone and a new life begins."""
+        self.incarnation = rng.getrandbits(31)
+        self._records: list[StoredRecord] = []
+        self._by_id: dict[RecordId, StoredRecord] = {}
+        self._by_prefix: defaultdict[bytes, list[RecordId]] = defaultdict(list)
+        self._by_kind: defaultdict[str, list[StoredRecord]] = defaultdict(list)
+        self._by_job: defaultdict[tuple[str, JobId], list[StoredRecord]] = defaultdict(list)
+        self._state: dict[str, bytes] = {}
+        self._blobs: dict[BlobId, bytes] = {}
+        self._partials: dict[BlobId, MemoryPartial] = {}
+        self._undo: list[Callable[[], object]] | None = None  # a list inside a transaction
+        self._delete_later: list[BlobId] = []
+        self._spoilt = False
+        self._full = False
+
+    def crash(self, rng: random.Random) -> None:
+        """The process dies; an open transaction is undone, each partial blob may lose its newest cells."""
+        self._roll_back()
+        self._partials = {
+            blob: partial.after_crash(rng.random() < 0.5) for blob, partial in self._partials.items()
+        }
+
+    def fill(self) -> None:
+        """The disk is full: writes raise StorageError until `free`."""
+        self._full = True
+
+    def free(self) -> None:
+        self._full = False
+
+    def _must_have_room(self) -> None:
+        if self._full:
+            raise StorageError("the disk is full: free some space")
+
+    # transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. An inner one joins the outer one; never `await` inside."""
+        if self._undo is not None:
+            try:
+                yield
+            except BaseException:
+                self._spoilt = True
+                raise
+            return
+        self._must_have_room()
+        self._undo, self._spoilt = [], False
+        try:
+            yield
+            if self._spoilt:
+                raise StorageError("a part of this transaction failed, so all of it was undone: try again")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._undo, later, self._delete_later = None, self._delete_later, []
+        for blob in later:
+            self.delete_blob(blob)
+
+    def _roll_back(self) -> None:
+        steps, self._undo, self._delete_later = self._undo or [], None, []
+        for step in reversed(steps):
+            step()
+
+    def _may_undo(self, step: Callable[[], object]) -> None:
+        if self._undo is not None:
+            self._undo.append(step)
+
+    # records
+
+    def add(self, record_id: RecordId, kind: str, job: JobId, wire: bytes, source: NodeId) -> int | None:
+        if record_id in self._by_id:
+            return None
+        self._must_have_room()
+        record = StoredRecord(len(self._records) + 1, record_id, kind, job, wire, source)
+        self._records.append(record)
+        self._by_id[record_id] = record
+        self._by_prefix[record_id[:8]].append(record_id)
+        self._by_kind[kind].append(record)
+        self._by_job[kind, job].append(record)
+        self._may_undo(lambda: self._remove_last(record))
+        return record.sequence
+
+    def _remove_last(self, record: StoredRecord) -> None:
+        assert self._records[-1] is record
+        self._records.pop()
+        del self._by_id[record.id]
+        self._by_prefix[record.id[:8]].pop()
+        self._by_kind[record.kind].pop()
+        self._by_job[record.kind, record.job].pop()
+
+    def get(self, record_id: RecordId) -> StoredRecord | None:
+        return self._by_id.get(record_id)
+
+    def find(self, prefix: bytes) -> list[RecordId]:
+        pool = self._by_prefix.get(prefix[:8], []) if len(prefix) >= 8 else list(self._by_id)
+        return sorted(record_id for record_id in pool if record_id.startswith(prefix))[:100]
+
+    def since(self, sequence: int, limit: int) -> list[StoredRecord]:
+        return self._records[sequence : sequence + limit]
+
+    def last_sequence(self) -> int:
+        return len(self._records)
+
+    def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]:
+        return list(self._by_kind.get(kind, ()) if job is None else self._by_job.get((kind, job), ()))
+
+    # state
+
+    def state(self, key: str) -> bytes | None:
+        return self._state.get(key)
+
+    def set_state(self, key: str, value: bytes | None) -> None:
+        self._must_have_room()
+        before = self._state.get(key)
+        self._put_state(key, value)
+        self._may_undo(lambda: self._put_state(key, before))
+
+    def _put_state(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self._state.pop(key, None)
+        else:
+            self._state[key] = bytes(value)
+
+    # blobs
+
+    def has_blob(self, blob: BlobId) -> bool:
+        return blob in self._blobs
+
+    def blob_size(self, blob: BlobId) -> int | None:
+        data = self._blobs.get(blob)
+        return None if data is None else len(data)
+
+    def put_blob(self, data: bytes) -> BlobId:
+        blob = hashlib.sha256(data).digest()
+        if blob in self._delete_later:
+            self._delete_later.remove(blob)
+        if blob not in self._blobs:
+            self._must_have_room()
+            self._keep_blob(blob, bytes(data))
+        return blob
+
+    def _keep_blob(self, blob: BlobId, data: bytes) -> None:
+        self._must_have_room()
+        self._blobs[blob] = data
+        self._may_undo(lambda: self._blobs.pop(blob, None))
+
+    def adopt_blob(self, path: Path) -> BlobId:
+        """Reads the file and removes it."""
+        blob = self.put_blob(path.read_bytes())
+        path.unlink()
+        return blob
+
+    def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
+        data = self._blobs[blob]
+        end = len(data) if length is None else offset + length
+        if not 0 <= offset <= end <= len(data):
+            raise ValueError(f"bytes {offset} to {end} are outside a blob of {len(data)}")
+        return data[offset:end]
+
+    def blob_path(self, blob: BlobId) -> Path:
+        raise StorageError("a store in memory has no files: use read_blob")
+
+    def partial(self, blob: BlobId, size_bytes: int) -> MemoryPartial:
+        known = self._partials.get(blob)
+        if known is None or known.size_bytes != size_bytes:
+            self._must_have_room()
+            known = self._partials[blob] = MemoryPartial(self, blob, size_bytes)
+        return known
+
+    def delete_blob(self, blob: BlobId) -> None:
+        if self._undo is not None:
+            self._delete_later.append(blob)
+        else:
+            self._blobs.pop(blob, None)
+            self._partials.pop(blob, None)
+
+    def blobs(self) -> Iterator[tuple[BlobId, int]]:
+        yield from ((blob, len(self._blobs[blob])) for blob in sorted(self._blobs))
+
+    def used_bytes(self) -> int:
+        partial_bytes = sum(partial.held_bytes() for partial in self._partials.values())
+        return sum(map(len, self._blobs.values())) + partial_bytes + sum(len(r.wire) for r in self._records)
+
+    def close(self) -> None:
+        """Nothing to do; the same object is the reopened store."""

@@ -1,0 +1,168 @@
+"""A blob on its way in, on disk: a sparse file and beside it the map of what has arrived.
+
+The map is kept twice in its file.  The *live* copy is written after every piece, without fsync: after
+`kill -9` the kernel still holds both it and the data, so nothing is fetched again.  The *synced* copy is
+written after the data was fsynced, every `SYNC_BYTES`: after a power cut (told by the kernel's boot id)
+only it is believed.  So the map may lag behind the data and is never ahead of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from muster.records import BlobId
+from muster.storage.cells import Cells
+
+SYNC_BYTES = 256 * 1024  # at most this much is fetched again after a power cut
+_HEADER = struct.Struct("<4sQ36s")
+_MAGIC = b"mpb1"
+
+
+def boot_id() -> bytes:
+    """Names this run of the kernel; 36 zeros where there is no such thing (then no live map is believed)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36].ljust(36)
+    except OSError:
+        return b"0" * 36
+
+
+def fsync_dir(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hash_file(path: Path) -> BlobId:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def pwrite_all(descriptor: int, data: bytes | bytearray, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+class DiskPartial:
+    """See `storage.store.PartialBlob`. Raises OSError; the store turns it into StorageError.
+
+    `adopt` moves the finished file into the store's blobs.
+    """
+
+    def __init__(self, folder: Path, blob: BlobId, size_bytes: int, adopt: Callable[[Path], None]) -> None:
+        self.size_bytes = size_bytes
+        self._blob = blob
+        self._data = folder / f"{blob.hex()}.data"
+        self._map = folder / f"{blob.hex()}.map"
+        self._adopt = adopt
+        self._unsynced_bytes = 0
+        held = self._load()
+        self._cells = Cells(size_bytes, held)
+        if held is None:
+            self._create()
+
+    def _load(self) -> bytes | None:
+        """The map as it can be believed; None when there is no usable partial blob of this size."""
+        try:
+            raw = self._map.read_bytes()
+            if self._data.stat().st_size != self.size_bytes:
+                return None
+        except FileNotFoundError:
+            return None
+        count = len(Cells(self.size_bytes).map)
+        if len(raw) != _HEADER.size + 2 * count:
+            return None
+        magic, size_bytes, boot = _HEADER.unpack_from(raw)
+        if magic != _MAGIC or size_bytes != self.size_bytes:
+            return None
+        same_boot = boot == boot_id() and boot != b"0" * 36
+        start = _HEADER.size + (count if same_boot else 0)
+        held = raw[start : start + count]
+        if not same_boot:
+            self._write_map(held, held)
+        return held
+
+    def _create(self) -> None:
+        self.remove()
+        try:
+            with self._data.open("xb") as file:
+                file.truncate(self.size_bytes)
+            self._write_map(self._cells.map, self._cells.map)
+        except OSError:
+            self.remove()
+            raise
+
+    def _write_map(self, synced: bytes | bytearray, live: bytes | bytearray) -> None:
+        temporary = self._map.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(_HEADER.pack(_MAGIC, self.size_bytes, boot_id()) + synced + live)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._map)
+        fsync_dir(self._map.parent)
+
+    def has(self, offset: int, length: int) -> bool:
+        return self._cells.has(offset, length)
+
+    def missing(self) -> list[tuple[int, int]]:
+        return self._cells.missing()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Only cells of 4096 bytes that `data` fills whole (or up to the blob's end) count as held."""
+        cells = self._cells.covered(offset, len(data))
+        descriptor = os.open(self._data, os.O_WRONLY)
+        try:
+            pwrite_all(descriptor, data, offset)
+            self._unsynced_bytes += len(data)
+            sync = self._unsynced_bytes >= SYNC_BYTES
+            if sync:
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._cells.mark(cells)
+        descriptor = os.open(self._map, os.O_WRONLY)
+        try:
+            count = len(self._cells.map)
+            if sync:
+                self._unsynced_bytes = 0
+                pwrite_all(descriptor, self._cells.map, _HEADER.size)
+            ones = b"\x01" * len(cells)
+            pwrite_all(descriptor, ones, _HEADER.size + count + cells.start)
+            if sync:
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes that are held. Raises ValueError when some of them are not."""
+        if not self._cells.has(offset, length):
+            raise ValueError(f"bytes {offset} to {offset + length} of the blob are not held")
+        descriptor = os.open(self._data, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+
+    def finish(self) -> bool:
+        if self._cells.missing_bytes():
+            raise ValueError("the blob is not complete")
+        if hash_file(self._data) != self._blob:
+            self.remove()
+            return False
+        self._adopt(self._data)
+        self._map.unlink()
+        return True
+
+    def remove(self) -> None:
+        # the data first: a map without data is cleaned up, data that a stale map vouches for never exists
+        for path in (self._data, self._map, self._map.with_suffix(".new")):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
