@@ -94,10 +94,27 @@ class Assignment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Folded(msgspec.Struct, frozen=True, array_like=True):
-    """An update that a commit counted, and the weight it had in the aggregate (weights sum to 1)."""
+    """An update that a commit counted, by its key, and the weight that it had in the aggregate.
 
-    update: RecordId
+    Examples stand here and not only in the update, so that the weight of a branch is a function of commits.
+    """
+
+    node: NodeId
+    incarnation: int
+    sequence: int
+    steps: int
+    examples: int
+    staleness: int
     weight: float
+
+
+class Discarded(msgspec.Struct, frozen=True, array_like=True):
+    """An update that is never to be counted, and why."""
+
+    node: NodeId
+    incarnation: int
+    sequence: int
+    reason: str
 
 
 class Member(_Record, frozen=True, array_like=True, tag=1):
@@ -177,7 +194,7 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     job: JobId
     parents: tuple[CommitId, ...]  # none for the root, else one
     round: int
-    counted: tuple[Range, ...]  # by the whole history up to and including this commit, sorted
+    counted: tuple[Range, ...]  # by the whole history up to here (discarded ones too), sorted
     folded: tuple[Folded, ...]  # in key order
     roster: tuple[NodeId, ...]  # asker first, then by first offer
     spent: tuple[Spent, ...]  # sorted by node
@@ -186,7 +203,7 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     params_bytes: int
     delta: Payload | None = None  # encoded difference to the parent, when smaller than the parameters
     residual_norm: float = 0.0  # of the downlink residual that the coordinator keeps
-    discarded: tuple[tuple[RecordId, str], ...] = ()  # updates never to be counted, and why
+    discarded: tuple[Discarded, ...] = ()
 
 
 class Merge(_Record, frozen=True, array_like=True, tag=8):

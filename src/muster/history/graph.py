@@ -1,0 +1,180 @@
+"""A model's history is a graph of commits (design sections 2.1 and 5.5 to 5.9), as pure values.
+
+A `Point` is what is known of one commit or merge; a merge's figures are derived from its parents alone, so
+that every node that holds the parents derives the same point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from muster.history.counted import Counted, Key
+from muster.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent, encode, record_id
+
+
+@dataclass(frozen=True)
+class Point:
+    """One commit or merge of the graph."""
+
+    id: CommitId
+    parents: tuple[CommitId, ...]
+    author: NodeId  # NOBODY for a merge
+    round: int
+    counted: Counted
+    folded: tuple[Folded, ...]
+    roster: tuple[NodeId, ...]
+    spent: tuple[Spent, ...]
+    age_s: float
+    record: Commit | Merge
+
+    @property
+    def is_merge(self) -> bool:
+        return isinstance(self.record, Merge)
+
+
+class Graph:
+    """The points of one job whose parents are all known; others wait outside until they are."""
+
+    def __init__(self) -> None:
+        self.points: dict[CommitId, Point] = {}
+        self.children: dict[CommitId, set[CommitId]] = {}
+        self._waiting: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
+
+    def add(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> list[Point]:
+        """Take in a commit or merge; the points that became complete by it, parents first."""
+        if commit_id in self.points:
+            return []
+        missing = next((p for p in record.parents if p not in self.points), None)
+        if missing is not None:
+            waiting = self._waiting.setdefault(missing, [])
+            if all(commit_id != known for known, _, _ in waiting):
+                waiting.append((commit_id, author, record))
+            return []
+        point = self._point(commit_id, author, record)
+        self.points[commit_id] = point
+        for parent in record.parents:
+            self.children.setdefault(parent, set()).add(commit_id)
+        complete = [point]
+        for child_id, child_author, child in self._waiting.pop(commit_id, []):
+            complete += self.add(child_id, child_author, child)
+        return complete
+
+    def missing(self) -> list[CommitId]:
+        """Parents that are named but not known."""
+        return [p for p in self._waiting if p not in self.points]
+
+    def _point(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> Point:
+        if isinstance(record, Commit):
+            return Point(
+                commit_id, record.parents, author, record.round, Counted.from_ranges(record.counted),
+                record.folded, record.roster, record.spent, record.age_s, record,
+            )  # fmt: skip
+        a, b = (self.points[p] for p in record.parents)
+        weight = self.share(a.id, b.id)
+        if weight == 0.5:
+            round_ = max(a.round, b.round)
+        else:
+            round_ = a.round if weight > 0.5 else b.round
+        return Point(
+            commit_id, record.parents, NOBODY, round_, a.counted.union(b.counted), (),
+            _join_rosters(a.roster, b.roster), join_spent(a.spent, b.spent), max(a.age_s, b.age_s), record,
+        )  # fmt: skip
+
+    def ancestors(self, commit_id: CommitId) -> Iterator[Point]:
+        """The commit itself and all before it, newest rounds first within each line."""
+        seen: set[CommitId] = set()
+        stack = [commit_id]
+        while stack:
+            current = stack.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            point = self.points[current]
+            yield point
+            stack.extend(point.parents)
+
+    def heads(self, held: Callable[[CommitId], bool]) -> list[Point]:
+        """Points that no other one replaces, among those whose parameters `held` says this node has.
+
+        A head whose counted set contains another's replaces it; of equal sets the lower id stays, but a
+        point never replaces its own descendant (an empty closing commit counts what its parent counts).
+        Sorted by id.
+        """
+        candidates = [p for p in self.points.values() if held(p.id)]
+        tips = self._tips(candidates)
+        return sorted((p for p in tips if not any(_replaces(q, p) for q in tips if q is not p)), key=_id)
+
+    def _tips(self, candidates: list[Point]) -> list[Point]:
+        """Candidates without a candidate below them: a cheap first cut."""
+        ids = {p.id for p in candidates}
+        covered: set[CommitId] = set()
+        stack = [parent for p in candidates for parent in p.parents]
+        while stack:
+            current = stack.pop()
+            if current not in covered:
+                covered.add(current)
+                stack.extend(self.points[current].parents)
+        return [p for p in candidates if p.id in ids and p.id not in covered]
+
+    def only(self, a: CommitId, b: CommitId) -> dict[NodeId, int]:
+        """Examples per node in updates that the history of `a` counts and that of `b` does not."""
+        other = self.points[b].counted
+        examples: dict[NodeId, int] = {}
+        seen: set[Key] = set()
+        for point in self.ancestors(a):
+            for f in point.folded:
+                key = Key(f.node, f.incarnation, f.sequence)
+                if key not in other and key not in seen:
+                    seen.add(key)
+                    examples[f.node] = examples.get(f.node, 0) + f.examples
+        return examples
+
+    def share(self, a: CommitId, b: CommitId) -> float:
+        """The weight of `a` in the merge of a and b: W(a) / (W(a) + W(b)).
+
+        Each node's examples are capped at the lower median over all such nodes of both sides, or a node
+        that ran ahead alone would take over (design section 5.7).
+        """
+        only_a, only_b = self.only(a, b), self.only(b, a)
+        figures = sorted([*only_a.values(), *only_b.values()])
+        if not figures:
+            return 0.5
+        cap = figures[(len(figures) - 1) // 2]
+        weight_a = sum(min(x, cap) for x in only_a.values())
+        weight_b = sum(min(x, cap) for x in only_b.values())
+        return weight_a / (weight_a + weight_b) if weight_a + weight_b else 0.5
+
+
+def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:
+    """The merge of two heads, whichever way they are named."""
+    record = Merge(job, (min(a, b), max(a, b)))
+    return record_id(NOBODY, encode(record)), record
+
+
+def join_spent(a: Iterable[Spent], b: Iterable[Spent]) -> tuple[Spent, ...]:
+    """Counters merged by maximum, node by node."""
+    joined: dict[NodeId, Spent] = {}
+    for s in [*a, *b]:
+        t = joined.get(s.node)
+        if t is not None:
+            s = Spent(
+                s.node, max(s.steps, t.steps), max(s.examples, t.examples),
+                max(s.bytes, t.bytes), max(s.joules, t.joules),
+            )  # fmt: skip
+        joined[s.node] = s
+    return tuple(sorted(joined.values()))
+
+
+def _replaces(q: Point, p: Point) -> bool:
+    if not q.counted >= p.counted:
+        return False
+    return q.counted != p.counted or q.id < p.id
+
+
+def _id(point: Point) -> CommitId:
+    return point.id
+
+
+def _join_rosters(a: tuple[NodeId, ...], b: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+    return a + tuple(n for n in b if n not in a)

@@ -1,0 +1,96 @@
+"""Who was heard, when: each node's last word, passed on from neighbour to neighbour.
+
+A beat is a register, not a message: the one with the larger (incarnation start, counter) replaces the
+other, any of them may be lost, and nothing but hints hangs on it.  Hence it is small and not signed; links
+are authenticated, so only members of the fleet can speak at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from muster.records import NodeId
+
+STATES = ("idle", "receiving", "training", "sending", "coordinating", "leaving")
+BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True):
+    """One node's last word. About 30 bytes on the wire."""
+
+    node: bytes  # first 8 bytes of the node id
+    start: int  # grows with every start of the node's daemon
+    count: int
+    state: int  # index into STATES
+    progress: int  # 0..100 of that state
+    battery: int  # 0..100; 255 = unknown
+    job: bytes  # first 4 bytes of the job it works for, or b""
+    round: int
+
+    @property
+    def age_key(self) -> tuple[int, int]:
+        return (self.start, self.count)
+
+
+@dataclass
+class Heard:
+    beat: Beat
+    at_s: float  # loop time of the last new word
+
+
+@dataclass
+class Presence:
+    """The table of last words of one node. `now` is the loop's clock."""
+
+    node: NodeId
+    start: int
+    now: Callable[[], float]
+    table: dict[bytes, Heard] = field(default_factory=dict)
+    watchers: list[Callable[[Beat], None]] = field(default_factory=list)
+    _mine: Beat | None = None
+
+    def say(self, state: str, progress: float, battery: float | None, job: bytes, round_: int) -> Beat:
+        """Set this node's own word; its counter grows only when `tick` makes it news."""
+        count = self._mine.count if self._mine else 0
+        self._mine = Beat(
+            self.node[:8], self.start, count, STATES.index(state), int(100 * min(1.0, max(0.0, progress))),
+            255 if battery is None else int(100 * battery), job[:4], round_,
+        )  # fmt: skip
+        return self._mine
+
+    def tick(self) -> Beat:
+        """This node's word as of now, with a new counter."""
+        mine = self._mine or self.say("idle", 0.0, None, b"", 0)
+        self._mine = msgspec.structs.replace(mine, count=mine.count + 1)
+        return self._mine
+
+    def hear(self, beats: Iterable[Beat]) -> list[Beat]:
+        """Take in what a neighbour knows; the beats that were news."""
+        news = []
+        for beat in beats:
+            if beat.node == self.node[:8] or not 0 <= beat.state < len(STATES):
+                continue
+            known = self.table.get(beat.node)
+            if known is not None and known.beat.age_key >= beat.age_key:
+                continue
+            if known is None and len(self.table) >= BEATS_MAX:
+                continue
+            self.table[beat.node] = Heard(beat, self.now())
+            news.append(beat)
+            for watcher in self.watchers:
+                watcher(beat)
+        return news
+
+    def age_s(self, node: NodeId) -> float | None:
+        """Seconds since the last new word of a node; 0 for this one, None if never heard."""
+        if node[:8] == self.node[:8]:
+            return 0.0
+        heard = self.table.get(node[:8])
+        return None if heard is None else self.now() - heard.at_s
+
+    def beats(self) -> list[Beat]:
+        mine = [self._mine] if self._mine else []
+        return mine + [h.beat for h in self.table.values()]
