@@ -1,0 +1,172 @@
+"""Updates in, a model out: the weights of a round, the fold and the merge (design 5.3 to 5.7).
+
+Weights follow FedNova (Wang, Liu, Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481): an update of tau_i
+local steps is normalised by the accumulation ||a_i||_1 of its local optimiser, so that a node that did
+fewer steps pulls in its own direction as strongly as its samples entitle it to; the round moves by
+tau_eff = sum p_i ||a_i||_1.  Age discounts p_i by 1/sqrt(1 + s) (FedBuff, Nguyen et al., AISTATS 2022,
+arXiv 2106.06639, section 5).  With equal steps and no age this is FedAvg weighted by samples.
+
+The fold adds one update at a time in fp64, in the order given; its memory is that of one model.  Its result
+is a pure function of updates, weights and order, bit for bit: only element-wise +, * and rounding are used.
+
+    fold = start(layout)
+    for arrays, share in zip(updates, weighed.shares):
+        fold = add(fold, arrays, share)
+    params = finish(fold, base, server_lr * weighed.scale)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression.tensors import Layout, TensorError, TensorSpec, check
+
+BOOST_MAX = 4.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What lies behind one update: `samples` the node holds, local `steps`, `staleness` in rounds."""
+
+    samples: int
+    steps: int
+    staleness: int = 0
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`shares` of the round (sum 1, in the order given); it moves by `scale` * sum share_i * update_i."""
+
+    shares: tuple[float, ...]
+    scale: float
+    tau_eff: float
+
+
+def accumulation(steps: int, momentum: float) -> float:
+    """||a||_1 of `steps` SGD steps with heavy-ball `momentum`: how many plain steps they amount to.
+
+    FedNova section 3; with rho = momentum: (tau - rho (1 - rho^tau) / (1 - rho)) / (1 - rho).
+    """
+    if momentum == 0.0:
+        return float(steps)
+    return (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)
+
+
+def weights(work: Sequence[Work]) -> Weights:
+    """The weights of a round. An update's normalisation boosts it at most `BOOST_MAX` times over FedAvg's
+    weight: one step on rare data, stretched to forty, is noise.
+
+    Raises ValueError when there is nothing to weigh.
+    """
+    if not work:
+        raise ValueError("a round without updates has no weights")
+    if any(w.samples <= 0 or w.steps <= 0 or w.staleness < 0 or not 0 <= w.momentum < 1 for w in work):
+        raise ValueError("an update needs samples, steps, an age of 0 or more and a momentum in [0, 1)")
+    mass = [w.samples / math.sqrt(1 + w.staleness) for w in work]
+    total = math.fsum(mass)
+    p = [m / total for m in mass]
+    a = [accumulation(w.steps, w.momentum) for w in work]
+    tau_eff = math.fsum(x * y for x, y in zip(p, a, strict=True))
+    raw = [x * min(tau_eff / y, BOOST_MAX) for x, y in zip(p, a, strict=True)]
+    scale = math.fsum(raw)
+    return Weights(tuple(r / scale for r in raw), scale, tau_eff)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A partial sum in fp64: tensor name -> sum of weight * update. `add` consumes it."""
+
+    layout: Layout
+    sums: dict[str, NDArray[np.float64]]
+    weight: float = 0.0
+    counted: int = 0
+
+
+def start(layout: Layout) -> Fold:
+    """An empty fold."""
+    return Fold(layout, {spec.name: np.zeros(spec.shape, np.float64) for spec in layout.tensors})
+
+
+def fault(layout: Layout, update: Mapping[str, NDArray[Any]]) -> str | None:
+    """Why an update cannot be counted (shape, dtype, not finite), or None. It is discarded as invalid."""
+    try:
+        check(layout, update)
+    except TensorError as error:
+        return str(error)
+    return None
+
+
+def add(fold: Fold, update: Mapping[str, NDArray[Any]], weight: float) -> Fold:
+    """The fold with `weight` * `update` added; the old fold's arrays are reused.
+
+    Raises TensorError, with the fold unchanged, when the update is invalid.
+    """
+    check(fold.layout, update)
+    if not math.isfinite(weight) or weight < 0:
+        raise ValueError(f"a weight must be finite and not negative, not {weight}")
+    for spec in fold.layout.tensors:
+        fold.sums[spec.name] += update[spec.name].astype(np.float64) * weight
+    return Fold(fold.layout, fold.sums, fold.weight + weight, fold.counted + 1)
+
+
+def finish(
+    fold: Fold,
+    base: Mapping[str, NDArray[Any]],
+    server_lr: float = 1.0,
+    *,
+    server_momentum: float = 0.0,
+    previous: Mapping[str, NDArray[Any]] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """base + server_lr * sum + server_momentum * (base - previous), rounded to the layout's dtypes.
+
+    `previous` are the parameters of base's parent: heavy-ball momentum whose only state is the history
+    itself; None (the root's child, a merge) leaves the momentum out.  Counters take the rounded weighted
+    mean, without rate or momentum.  Raises TensorError when base or result is invalid.
+    """
+    check(fold.layout, base)
+    out: dict[str, NDArray[Any]] = {}
+    for spec in fold.layout.tensors:
+        value = base[spec.name].astype(np.float64)
+        if spec.floating:
+            moved = value + server_lr * fold.sums[spec.name]
+            if previous is not None and server_momentum:
+                moved = moved + server_momentum * (value - previous[spec.name].astype(np.float64))
+            out[spec.name] = _rounded(spec, moved)
+        else:
+            out[spec.name] = _rounded(spec, value + fold.sums[spec.name] / (fold.weight or 1.0))
+    check(fold.layout, out)
+    return out
+
+
+def merge(
+    layout: Layout, a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]], alpha: float
+) -> dict[str, NDArray[Any]]:
+    """alpha * a + (1 - alpha) * b in fp64, rounded to the layout's dtypes (design 5.7)."""
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must be in [0, 1], not {alpha}")
+    check(layout, a)
+    check(layout, b)
+    return {
+        spec.name: _rounded(
+            spec,
+            alpha * a[spec.name].astype(np.float64) + (1.0 - alpha) * b[spec.name].astype(np.float64),
+        )
+        for spec in layout.tensors
+    }
+
+
+def _rounded(spec: TensorSpec, value: NDArray[np.float64]) -> NDArray[Any]:
+    if spec.floating:
+        with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` then names
+            return np.asarray(value.astype(spec.dtype))
+    if spec.dtype == "bool":
+        return np.asarray(value >= 0.5)
+    info = np.iinfo(spec.dtype)
+    return np.asarray(np.clip(np.rint(value), info.min, info.max).astype(spec.dtype))
