@@ -1,0 +1,110 @@
+"""What a codec is: a small frozen value that turns one float32 vector into bytes and back.
+
+A message decodes from itself and the vector's length alone, element by element in fp32: only table look-ups,
+single IEEE multiplications and exact conversions, no sums and no library functions whose last bit differs
+between processors, so that every node rebuilds the same bits on x86 and on Arm.
+
+    message = 1 byte (family << 5 | parameter), then the family's parameters, then its body
+
+Lengths that follow from the vector's length or from the parameters are not sent.  To add a codec write one
+file with one class that fits `Codec` and name it in `families.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector: TypeAlias = NDArray[np.float32]  # one-dimensional
+
+SIZE_MAX = 1 << 31  # elements of one vector
+ESCAPE = 7  # the family number that is no codec: `model.py` marks its composed messages with it
+
+# Magnitudes below this are sent as zero.  With it no decoder ever meets a denormal number, which 32-bit
+# Arm flushes to zero and others do not.
+TINY = 2.0**-100
+
+
+class CodecError(ValueError):
+    """The message cannot be decoded, or the vector not be encoded; one sentence says why."""
+
+
+class Codec(Protocol):
+    """A way to encode a vector. Values of one class differ in their parameters; `name` shows them all."""
+
+    FAMILY: ClassVar[int]
+
+    @property
+    def name(self) -> str:
+        """Full description that `parse` reads back, e.g. "stc:0.02"."""
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """The codec called `name`; None when the name is of another family. Raises CodecError."""
+
+    def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
+        """The message for `vector` (finite float32, 1-D). Only stochastic codecs draw from `rng`."""
+
+    @classmethod
+    def decode(cls, data: bytes, size: int) -> Vector:
+        """The vector of `size` elements in `data`. Raises CodecError for anything else than a message."""
+
+    def estimate_bytes(self, size: int) -> int:
+        """About how long the message for a vector of `size` elements gets."""
+
+
+def first_byte(family: int, parameter: int = 0) -> bytes:
+    assert 0 <= family < ESCAPE
+    assert 0 <= parameter < 32
+    return bytes((family << 5 | parameter,))
+
+
+def check_vector(vector: Vector) -> None:
+    """Raises CodecError unless `vector` can be encoded."""
+    if vector.ndim != 1 or vector.dtype != np.float32:
+        raise CodecError(f"codecs take a 1-D float32 vector, not {vector.ndim}-D {vector.dtype}")
+    if vector.size > SIZE_MAX:
+        raise CodecError(f"a vector of {vector.size} elements is over the limit of {SIZE_MAX}")
+    if not np.isfinite(vector).all():
+        raise CodecError("the vector holds NaN or infinite values: training has diverged, lower the rate")
+
+
+def check_size(size: int) -> None:
+    if not 0 <= size <= SIZE_MAX:
+        raise CodecError(f"a vector cannot have {size} elements")
+
+
+def put_count(count: int) -> bytes:
+    """LEB128: seven bits a byte, low bits first."""
+    out = bytearray()
+    while count > 127:
+        out.append(count & 127 | 128)
+        count >>= 7
+    out.append(count)
+    return bytes(out)
+
+
+def take_count(data: bytes, offset: int) -> tuple[int, int]:
+    """(count, offset behind it). Raises CodecError; counts are below 2**35."""
+    count = 0
+    for i in range(5):
+        if offset + i >= len(data):
+            raise CodecError("the message ends inside a number")
+        byte = data[offset + i]
+        count |= (byte & 127) << (7 * i)
+        if byte < 128:
+            return count, offset + i + 1
+    raise CodecError("the message holds a number that is too long")
+
+
+def parse_density(text: str, name: str) -> float:
+    """A density in (0, 0.5]."""
+    try:
+        density = float(text)
+    except ValueError:
+        density = 0.0
+    if not 0.0 < density <= 0.5:
+        raise CodecError(f"codec {name!r}: the density must be a number above 0 and at most 0.5")
+    return density

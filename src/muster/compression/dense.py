@@ -1,0 +1,105 @@
+"""Every element, as fp32 or as fp16 with one power-of-two scale a message."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from muster.compression.bytestage import expand, squeeze
+from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte
+from muster.compression.scale import from_half, half_exponent, to_half
+
+BLOCK = 1 << 20  # elements converted at a time, so that temporaries stay small
+
+
+@dataclass(frozen=True)
+class Dense32:
+    """Exact. Body: little-endian fp32."""
+
+    FAMILY: ClassVar[int] = 0
+
+    @property
+    def name(self) -> str:
+        return "dense32"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        return cls() if name == "dense32" else None
+
+    def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
+        check_vector(vector)
+        packed, body = squeeze(vector.astype("<f4", copy=False).tobytes())
+        return first_byte(self.FAMILY, packed) + body
+
+    @classmethod
+    def decode(cls, data: bytes, size: int) -> Vector:
+        check_size(size)
+        body = fixed_body(data, 1, 4 * size)
+        vector = np.frombuffer(body, "<f4").astype(np.float32)
+        if not np.isfinite(vector).all():
+            raise CodecError("the message holds a number that is not finite")
+        return vector
+
+    def estimate_bytes(self, size: int) -> int:
+        return 1 + 4 * size
+
+
+@dataclass(frozen=True)
+class Dense16:
+    """Error per element at most 2**-11 of it plus 2**-39 of the largest (plus TINY).
+
+    Parameters: one signed byte, the common power of two. Body: little-endian fp16.
+    """
+
+    FAMILY: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return "dense16"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        return cls() if name == "dense16" else None
+
+    def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
+        check_vector(vector)
+        largest = max(float(vector.max()), -float(vector.min())) if vector.size else 0.0
+        if largest < TINY:
+            exponent, halves = 0, np.zeros(vector.size, "<u2")
+        else:
+            exponent = half_exponent(largest)
+            halves = np.empty(vector.size, "<u2")
+            for start in range(0, vector.size, BLOCK):
+                halves[start : start + BLOCK] = to_half(vector[start : start + BLOCK], exponent)
+        packed, body = squeeze(halves.tobytes())
+        return first_byte(self.FAMILY, packed) + struct.pack("b", exponent) + body
+
+    @classmethod
+    def decode(cls, data: bytes, size: int) -> Vector:
+        check_size(size)
+        if len(data) < 2:
+            raise CodecError("the message ends before its body")
+        halves = np.frombuffer(fixed_body(data, 2, 2 * size), "<u2")
+        exponent = struct.unpack_from("b", data, 1)[0]
+        vector = np.empty(size, np.float32)
+        for start in range(0, size, BLOCK):
+            vector[start : start + BLOCK] = from_half(halves[start : start + BLOCK], exponent)
+        return vector
+
+    def estimate_bytes(self, size: int) -> int:
+        return 2 + 2 * size
+
+
+def fixed_body(data: bytes, offset: int, size_bytes: int) -> bytes | memoryview:
+    """The body behind `offset`, expanded when the first byte's lowest bit says so. Raises CodecError."""
+    if not data or data[0] & 31 > 1:
+        raise CodecError("the message has an unknown parameter")
+    body = memoryview(data)[offset:]
+    if data[0] & 1:
+        return expand(bytes(body), size_bytes)
+    if len(body) != size_bytes:
+        raise CodecError(f"the message's body has {len(body)} bytes where the model needs {size_bytes}")
+    return body

@@ -1,0 +1,108 @@
+"""What the sparse codecs share: which elements are kept, and the frame around positions and values.
+
+first byte (family, position coding), count (LEB128), parameters of the values, bits:
+low bits of the positions, values, rest of the positions, zeros to the end of the byte
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression import positions as pos
+from muster.compression.codec import TINY, CodecError, Vector, check_size, first_byte, put_count, take_count
+from muster.compression.positions import Bits, Positions
+
+_SAMPLE = 1 << 16
+
+
+def kept_count(density: float, size: int) -> int:
+    """At least one element of a vector that has any."""
+    return min(size, max(1, round(density * size)))
+
+
+def largest(vector: Vector, count: int, floor: float = TINY) -> Positions:
+    """Positions of the `count` largest magnitudes (fewer where the rest is below `floor`), ascending.
+
+    Of equal magnitudes at the border those with the lowest positions are kept.  A sample bounds the
+    threshold from below, so that the exact selection sees little more than `count` elements.
+    """
+    if not count or not vector.size:
+        return np.empty(0, np.int64)
+    magnitude = np.abs(vector)
+    bound = max(floor, _lower_bound(magnitude, count))
+    candidates = np.flatnonzero(magnitude >= bound)
+    if candidates.size < count and bound > floor:
+        candidates = np.flatnonzero(magnitude >= floor)
+    if candidates.size <= count:
+        return candidates
+    values = magnitude[candidates]
+    threshold = np.partition(values, values.size - count)[values.size - count]
+    keep = values > threshold
+    ties = np.flatnonzero(values == threshold)
+    keep[ties[: count - int(keep.sum())]] = True
+    chosen: Positions = candidates[keep]
+    return chosen
+
+
+def _lower_bound(magnitude: Vector, count: int) -> float:
+    stride = magnitude.size // _SAMPLE
+    if stride < 2:
+        return 0.0
+    sample = magnitude[::stride]
+    expected = count / stride
+    rank = int(expected + 4 * expected**0.5 + 8)  # four standard deviations to the safe side
+    if rank >= sample.size:
+        return 0.0
+    return float(np.partition(sample, sample.size - rank)[sample.size - rank])
+
+
+def frame(family: int, where: Positions, size: int, parameters: bytes, values: Bits) -> bytes:
+    """The message; without elements it is two bytes and has no parameters."""
+    if not where.size:
+        return first_byte(family) + put_count(0)
+    how = pos.choose(where, size)
+    low, tail = pos.to_bits(where, size, how)
+    body = np.packbits(np.concatenate((low, values, tail))).tobytes()
+    return first_byte(family, how) + put_count(where.size) + parameters + body
+
+
+def unframe(
+    data: bytes, size: int, parameter_bytes: int, width: int
+) -> tuple[Positions, bytes, NDArray[np.int64]]:
+    """(positions, the parameters' bytes, one number of `width` bits for each position). Raises CodecError."""
+    check_size(size)
+    if not data:
+        raise CodecError("the message is empty")
+    how = data[0] & 31
+    count, offset = take_count(data, 1)
+    if count > size:
+        raise CodecError(f"the message marks {count} elements where the model has {size}")
+    if not count:
+        if offset != len(data) or how:
+            raise CodecError("the message goes on behind its end")
+        return np.empty(0, np.int64), b"", np.empty(0, np.int64)
+    parameters = data[offset : offset + parameter_bytes]
+    body = data[offset + parameter_bytes :]
+    split = pos.fixed_bits(count, how)
+    if len(parameters) < parameter_bytes or 8 * len(body) < split + count * width:
+        raise CodecError("the message ends before its last element")
+    if 8 * len(body) > split + count * (width + 1) + size + 8:
+        raise CodecError("the message goes on behind its end")
+    bits = np.unpackbits(np.frombuffer(body, np.uint8))
+    tail = bits[split + count * width :]
+    where, used = pos.from_bits(bits[:split], tail, count, size, how)
+    if tail.size - used > 7 or tail[used:].any():
+        raise CodecError("the message goes on behind its end")
+    return where, parameters, pos.numbers(bits[split : split + count * width], width)
+
+
+def scatter(where: Positions, values: Vector, size: int) -> Vector:
+    vector = np.zeros(size, np.float32)
+    vector[where] = values
+    return vector
+
+
+def estimate(count: int, size: int, parameter_bytes: int, width: int) -> int:
+    bits = pos.estimate_bits(count, size) + count * width
+    return 1 + len(put_count(count)) + parameter_bytes + -(-int(bits) // 8)
