@@ -47,11 +47,20 @@ NAME_CHARS_MAX = 32
 
 
 class Away(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A duty cycle: the radio is off for the first `fraction` of each period, `phase_s` into the run."""
+    """A duty cycle: the radio is off for the first `fraction` of each period; `phase_s` shifts it."""
 
     period_s: float
     fraction: float  # 0..1
     phase_s: float = 0.0
+
+    def away_at(self, now_s: float) -> bool:
+        return (now_s - self.phase_s) % self.period_s < self.fraction * self.period_s
+
+    def next_change_s(self, now_s: float) -> float:
+        """Seconds from `now_s` until the node leaves or returns."""
+        into_s = (now_s - self.phase_s) % self.period_s
+        off_s = self.fraction * self.period_s
+        return (off_s if into_s < off_s else self.period_s) - into_s
 
 
 class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

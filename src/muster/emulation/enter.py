@@ -1,0 +1,39 @@
+"""Starts a program inside a node's namespaces; run as a plain file, so that it costs one bare interpreter.
+
+    python -I -S enter.py PARENT_PID AIR_PID NAMESPACE_FD USER_NAMESPACE PROGRAM [ARGUMENT ...]
+
+It becomes the program (same process id), which dies with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> None:
+    parent, air, descriptor, user_namespace = (int(word) for word in argv[1:5])
+    program = argv[5:]
+    libc = ctypes.CDLL(None, use_errno=True)
+    paths = [f"/proc/{air}/ns/user"] if user_namespace else []
+    for path in [*paths, f"/proc/{air}/fd/{descriptor}"]:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if libc.setns(opened, 0):
+            raise OSError(ctypes.get_errno(), f"cannot enter {path}")
+        os.close(opened)
+    # After setns: a change of rights clears the signal.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+    try:
+        os.execvp(program[0], program)
+    except OSError as error:
+        sys.exit(f"{program[0]} cannot be started: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main(sys.argv)
