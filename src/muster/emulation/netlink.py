@@ -48,7 +48,7 @@ def _request(kind: int, flags: int, *bodies: bytes) -> None:
 
 
 def add_veth(outer: str, inner: str, inner_mac: bytes, inner_namespace_fd: int, mtu: int) -> None:
-    """A veth pair: `outer` here, `inner` in the namespace behind the descriptor. No bursts longer than a frame."""
+    """A veth pair: `outer` here, `inner` in the namespace behind the descriptor, no bursts."""
     one_segment = _attribute(40, struct.pack("=I", 1))  # IFLA_GSO_MAX_SEGS
     size = _attribute(4, struct.pack("=I", mtu))
     peer = (
@@ -101,7 +101,7 @@ def offloads_off(name: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for command in _OFFLOADS:
             value = array.array("I", [command, 0])
-            request = struct.pack("=16sP8x", name.encode(), value.buffer_info()[0])
+            request = struct.pack("16sP8x", name.encode(), value.buffer_info()[0])
             try:
                 fcntl.ioctl(control, _SIOCETHTOOL, request)
             except OSError as error:

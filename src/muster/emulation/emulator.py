@@ -1,0 +1,377 @@
+"""An emulated network on this machine: namespaces, the radio between them, programs in them, faults.
+
+    async with Emulation(load("field-8"), rundir) as net:
+        process = await net.spawn("alpha", ["muster", "node"], stdout=rundir / "alpha.log")
+        await net.apply(Cut("delta", "echo"))
+
+What is started here does not outlive the `async with`, nor this process, however it ends: programs die with
+their parent (a signal from the kernel), and the air ends whatever is left in the namespaces when its socket
+to this process closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from muster.emulation import enter, processes
+from muster.emulation.control import ControlServer
+from muster.emulation.namespaces import address_of
+from muster.emulation.processes import NodeProcess, Output
+from muster.emulation.radio import LinkCount, LinkParams
+from muster.emulation.scenario import Scenario
+from muster.errors import MusterError
+from muster.simulation import faults
+from muster.simulation.faults import Fault, Pair
+
+GRACE_S = 5.0  # for programs to end by themselves
+_SETUP_S = 60.0
+_ANSWER_S = 20.0
+_LINE_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Emulation:
+    """A scenario, running. `rundir` gets the control socket (`control.sock`); it must exist."""
+
+    def __init__(self, scenario: Scenario, rundir: Path, *, grace_s: float = GRACE_S) -> None:
+        self.scenario = scenario
+        self.rundir = rundir
+        self.control_path = rundir / "control.sock"
+        self._grace_s = grace_s
+        self._numbers = {name: number for number, name in enumerate(scenario.names())}
+        self._params: dict[Pair, LinkParams] = scenario.directions()
+        self._processes: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
+        self._away: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lock = asyncio.Lock()
+        self._air: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._fds: list[int] = []
+        self._user_namespace = False
+        self._start_s = 0.0
+        self._control = ControlServer(self.control_path, self._answer)
+
+    # coming and going
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.shield(asyncio.ensure_future(self._stop()))
+
+    async def _start(self) -> None:
+        for event in self.scenario.events:
+            _refuse_unable(event.fault)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._air = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "muster.emulation.forwarder",
+                stdin=theirs.fileno(),
+                start_new_session=True,
+            )
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_BYTES_MAX)
+        ready = await self._exchange(
+            {
+                "nodes": len(self._numbers),
+                "seed": self.scenario.seed,
+                "links": self._plain(self._params),
+                "leftovers": [str(self.control_path.absolute())],
+            },
+            _SETUP_S,
+            "no_namespaces",
+        )
+        self._fds, self._user_namespace = ready["fds"], ready["user_namespace"]
+        self._start_s = asyncio.get_running_loop().time()
+        await self._control.start()
+        for node in self.scenario.nodes:
+            if node.away is not None and node.away.fraction > 0:
+                self._tasks.append(asyncio.ensure_future(self._duty(node.name)))
+        if self.scenario.events:
+            self._tasks.append(asyncio.ensure_future(self._schedule()))
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._control.close()
+        running = [process for node in self._processes.values() for process in node]
+        await asyncio.gather(*(process.terminate(self._grace_s) for process in running))
+        if self._writer is not None:
+            self._writer.close()  # the air sweeps and ends
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+        if self._air is not None:
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await self._air.wait()
+            except TimeoutError:
+                self._air.kill()
+                await self._air.wait()
+
+    async def _exchange(self, request: dict[str, Any], timeout_s: float, code: str) -> dict[str, Any]:
+        if self._reader is None or self._writer is None:
+            raise MusterError("internal", "the emulation has not been started")
+        async with self._lock:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    self._writer.write(json.dumps(request).encode() + b"\n")
+                    line = await self._reader.readline()
+            except (OSError, TimeoutError):
+                line = b""
+        if not line:
+            raise MusterError("internal", "the process that carries the emulated frames is gone; start again")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise MusterError(code, answer["error"])
+        return answer
+
+    def _plain(self, links: Mapping[Pair, LinkParams]) -> list[list[Any]]:
+        return [
+            [self._numbers[a], self._numbers[b], msgspec.to_builtins(params)]
+            for (a, b), params in links.items()
+        ]
+
+    # programs
+
+    async def spawn(
+        self,
+        node: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        stdout: Output = None,
+        cwd: Path | None = None,
+    ) -> NodeProcess:
+        """Start a program on a node, in a session of its own: Ctrl-C here does not reach it.
+
+        `env` is its whole environment (None: this process's); a `stdout` that is a path is appended to.
+        The handle is kept, so that `kill`, `pause` and `restart` by the node's name find it.
+        """
+        number = self._number(node)
+        prefix = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(enter.__file__),
+            str(os.getpid()),
+            str(self._air.pid if self._air else 0),
+            str(self._fds[number]),
+            str(int(self._user_namespace)),
+        ]
+
+        async def start(command: processes.Command) -> asyncio.subprocess.Process:
+            return await processes.launch(command, prefix)
+
+        command = processes.open_command(argv, env, stdout, cwd)
+        handle = NodeProcess(node, command, start, await start(command))
+        self._processes[node].append(handle)
+        return handle
+
+    def processes(self, node: str) -> list[NodeProcess]:
+        """What was started on a node, ended or not, in order."""
+        self._number(node)
+        return list(self._processes[node])
+
+    async def kill(self, node: str) -> None:
+        """Everything that runs on the node ends at once."""
+        await asyncio.gather(*(process.kill() for process in self.processes(node)))
+
+    def pause(self, node: str) -> None:
+        for process in self.processes(node):
+            process.pause()
+
+    def resume(self, node: str) -> None:
+        for process in self.processes(node):
+            process.resume()
+
+    async def restart(self, node: str) -> None:
+        """Kill what runs on the node and start the same commands again."""
+        await asyncio.gather(*(process.restart() for process in self.processes(node)))
+
+    # the network
+
+    def address(self, node: str) -> str:
+        """The node's IPv4 address."""
+        return address_of(self._number(node))
+
+    def neighbours(self, node: str) -> list[str]:
+        """Addresses of the nodes that have a link with this one, up or not."""
+        self._number(node)
+        return [address_of(number) for name, number in self._numbers.items() if (node, name) in self._params]
+
+    def is_away(self, node: str) -> bool:
+        """Whether the node's radio is off."""
+        self._number(node)
+        return node in self._away
+
+    def params(self) -> dict[Pair, LinkParams]:
+        """What every direction is set to now."""
+        return dict(self._params)
+
+    async def set_link(self, a: str, b: str, params: LinkParams, *, both: bool = True) -> None:
+        """Give a link (one direction: `both` false) these parameters; makes it if there is none."""
+        self._number(a)
+        self._number(b)
+        if a == b:
+            raise MusterError("scenario", f"{a!r} cannot be linked to itself")
+        await self._set(dict.fromkeys(((a, b), (b, a))[: 2 if both else 1], params))
+
+    async def apply(self, fault: Fault) -> None:
+        """Make a fault happen. Raises MusterError scenario (unknown node) or usage (not possible)."""
+        _refuse_unable(fault)
+        for name in faults.names_in(fault):
+            self._number(name)
+        match fault:
+            case faults.Leave(node):
+                await self.set_away(node, True)
+            case faults.Return(node):
+                await self.set_away(node, False)
+            case faults.Kill(node):
+                await self.kill(node)
+            case faults.Pause(node):
+                self.pause(node)
+            case faults.Resume(node):
+                self.resume(node)
+            case faults.Restart(node, after_s):
+                await self.kill(node)
+                await asyncio.sleep(after_s)
+                await self.restart(node)
+            case _:
+                changes = faults.link_changes(fault, self._params)
+                await self._set(
+                    {
+                        pair: msgspec.structs.replace(self._params[pair], **change)
+                        for pair, change in changes.items()
+                    }
+                )
+
+    async def set_away(self, node: str, away: bool) -> None:
+        """Switch a node's radio off or on; its programs go on."""
+        number = self._number(node)
+        (self._away.add if away else self._away.discard)(node)
+        await self._exchange({"do": "away", "node": number, "away": away}, _ANSWER_S, "internal")
+
+    async def counters(self) -> dict[Pair, LinkCount]:
+        """What each direction has carried since the start: bytes on the wire, Ethernet headers included."""
+        names = self.scenario.names()
+        answer = await self._exchange({"do": "links"}, _ANSWER_S, "internal")
+        return {
+            (names[link["a"]], names[link["b"]]): msgspec.convert(link["count"], LinkCount)
+            for link in answer["links"]
+        }
+
+    async def _set(self, links: dict[Pair, LinkParams]) -> None:
+        await self._exchange({"do": "set", "links": self._plain(links)}, _ANSWER_S, "usage")
+        self._params.update(links)
+
+    def _number(self, node: str) -> int:
+        if node not in self._numbers:
+            there = ", ".join(self._numbers)
+            raise MusterError("scenario", f"there is no node {node!r} in this scenario; there are {there}")
+        return self._numbers[node]
+
+    # what happens by itself
+
+    def elapsed_s(self) -> float:
+        """Since the network came up; the schedule and duty cycles count from there."""
+        return asyncio.get_running_loop().time() - self._start_s
+
+    async def _duty(self, node: str) -> None:
+        away = self.scenario.node(node).away
+        assert away is not None
+        while True:
+            elapsed_s = self.elapsed_s() + 1e-6  # past the instant of the change itself
+            await self.set_away(node, away.away_at(elapsed_s))
+            await asyncio.sleep(away.next_change_s(elapsed_s))
+
+    async def _schedule(self) -> None:
+        for event in self.scenario.events:
+            await asyncio.sleep(event.at_s - self.elapsed_s())
+            task = asyncio.ensure_future(self.apply(event.fault))  # a restart takes its time
+            self._tasks.append(task)
+
+    # the control socket
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("do"):
+            case "nodes":
+                return {
+                    "nodes": [
+                        {"name": name, "address": self.address(name), "away": self.is_away(name)}
+                        for name in self.scenario.names()
+                    ],
+                    "elapsed_s": self.elapsed_s(),
+                }
+            case "links":
+                counts = await self.counters()
+                return {
+                    "links": [
+                        {
+                            "a": a,
+                            "b": b,
+                            "params": msgspec.to_builtins(params),
+                            "count": msgspec.to_builtins(counts[a, b]),
+                        }
+                        for (a, b), params in self._params.items()
+                    ]
+                }
+            case "set":
+                a, b = str(request.get("a")), str(request.get("b"))
+                known = msgspec.to_builtins(self._params.get((a, b), LinkParams()))
+                params = msgspec.convert({**known, **request.get("params", {})}, LinkParams)
+                await self.set_link(a, b, params, both=bool(request.get("both", True)))
+                return {}
+            case "fault":
+                await self.apply(faults.from_dict(request.get("fault", {})))
+                return {}
+            case other:
+                raise MusterError("usage", f"unknown request {other!r}; there are nodes, links, set, fault")
+
+
+def _refuse_unable(fault: Fault) -> None:
+    if isinstance(fault, faults.FillDisk | faults.SkewClock):
+        raise MusterError(
+            "usage", "the emulator cannot fill a disk or skew a clock; the simulation can (muster simulate)"
+        )
+
+
+def probe() -> str | None:
+    """None when this machine can emulate a network; otherwise one sentence that says why not."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "muster.emulation.forwarder"],
+            stdin=theirs.fileno(),
+            start_new_session=True,
+        )
+        theirs.close()
+        ours.settimeout(_SETUP_S)
+        try:
+            ours.sendall(json.dumps({"nodes": 2, "seed": 0, "links": [], "leftovers": []}).encode() + b"\n")
+            answer = json.loads(ours.makefile().readline() or '{"error": "the emulator does not start"}')
+        except OSError as error:
+            answer = {"error": f"the emulator does not start: {error}"}
+        ours.shutdown(socket.SHUT_RDWR)
+        process.wait()
+    sentence: str | None = answer.get("error")
+    return sentence
