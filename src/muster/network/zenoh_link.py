@@ -52,7 +52,7 @@ SERVED_MAX = 64  # asks of one neighbour that are being answered
 STRANGERS_MAX = 64  # asks whose sender's token has not arrived yet
 HANDLER_S_MAX = 120.0
 OPEN_S_MAX = 15.0
-CLOSE_S_MAX = 3.0
+CLOSE_S_MAX = 2.0
 _STRANGER_S = 3.0
 _CHECKS_MAX = 20  # looks for the link of a token, every 0.1 s
 
@@ -137,11 +137,11 @@ class ZenohLink:
         """End the session, tell the watchers, forget all; returns within a few seconds whatever happens."""
         for task in list(self._tasks):
             task.cancel()
-        await self._shut()
+        await self._shut(CLOSE_S_MAX)
 
     async def reopen(self) -> None:
         """A new session in the place of one that looks up but delivers nothing (see `watchdog`)."""
-        await self._shut()
+        await self._shut(self.profile.open_timeout_s + CLOSE_S_MAX)
         await self._open()
 
     async def _open(self) -> None:
@@ -198,19 +198,25 @@ class ZenohLink:
             ) from error
         self._listening = listening
 
-    async def _shut(self) -> None:
-        session, self._session, self._token = self._session, None, None
+    async def _shut(self, limit_s: float) -> None:
+        session, token, self._session, self._token = self._session, self._token, None, None
         self._generation += 1
         for peer in list(self._peers.values()):
             self._drop_peer(peer)
         if session is None:
             return
+
+        def shut() -> None:
+            with contextlib.suppress(zenoh.ZError):
+                token.undeclare()  # the neighbours know at once, however long the rest takes
+            session.close()
+
         try:
-            await call_limited(session.close, CLOSE_S_MAX)
+            await call_limited(shut, limit_s)
             self._old_port_held = False
         except TimeoutError:
+            # It waits for connection attempts to unreachable endpoints to time out; no harm at the end.
             self._old_port_held = True
-            self._on_problem("the network engine did not close in time; it was left behind")
         except zenoh.ZError as error:
             self._on_problem(f"the network engine closed with a fault: {error}")
 
