@@ -1,0 +1,73 @@
+"""The task `digits`: 1,797 real handwritten digits of 8 x 8 pixels that scikit-learn brings along.
+
+Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.  A fifth of each class is the
+common evaluation set.  The file is read straight from scikit-learn's folder, because importing scikit-learn
+takes a second and 60 MB that a small board would rather keep.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from muster.errors import MusterError
+from muster.learning import splits
+from muster.learning.task import Task
+
+EVALUATION_SHARE = 0.2
+EVALUATION_SEED = 1998  # the same for all nodes and all jobs: figures stay comparable
+
+
+@lru_cache(maxsize=1)
+def load() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(x: n x 1 x 8 x 8 in 0..1, y: n). Raises MusterError("bad_data") without scikit-learn."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise MusterError("bad_data", "the task digits needs the data of scikit-learn: install scikit-learn")
+    file = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(file, "rt") as text:
+            table = np.loadtxt(text, delimiter=",", dtype=np.float32)
+        pixels, labels = table[:, :64], table[:, 64]
+    except (OSError, ValueError, IndexError):  # another version of scikit-learn keeps it elsewhere
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+    x = np.asarray(pixels, np.float32).reshape(-1, 1, 8, 8) / np.float32(16)
+    return x, np.asarray(labels).astype(np.int64)
+
+
+class Digits(Task):
+    name = "digits"
+    version = "1"
+
+    def model(self) -> nn.Module:
+        """A convolutional network of 3,018 parameters (12 kB in fp32)."""
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 10),
+        )
+
+    def training_data(self) -> tuple[Any, Any]:
+        x, y = load()
+        kept, _ = splits.holdout(y, EVALUATION_SHARE, EVALUATION_SEED)
+        return self.mine(x[kept], y[kept])
+
+    def evaluation_data(self) -> tuple[Any, Any]:
+        x, y = load()
+        _, held = splits.holdout(y, EVALUATION_SHARE, EVALUATION_SEED)
+        return x[held], y[held]

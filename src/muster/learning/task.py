@@ -1,0 +1,165 @@
+"""What can be trained: the class that a user writes, and how a node finds it.
+
+    class Leaves(Task):
+        name, version = "leaves", "1"
+
+        def model(self):                    # a torch.nn.Module
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+        def training_data(self):            # this node's own (x, y), all samples along the first axis
+            return numpy.load(self.data)["x"], numpy.load(self.data)["y"]
+
+`loss`, `correct` and `evaluation_data` have defaults.  A task that comes with one data set for all nodes
+cuts out this node's part with `self.mine(x, y)`.  This module does not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from muster.compression.tensors import Layout
+from muster.errors import MusterError
+from muster.learning import splits
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+GROUP = "muster.tasks"
+NAME_CHARACTERS_MAX = 64
+
+
+class Task:
+    """The base of every task. `name` and `version` are part of its fingerprint.
+
+    Options: `data`, a path that the task understands; `part` of `parts`, this node's share under `split`
+    when several nodes share one data set; `seed` of splits.  Others land in `self.options`.
+    """
+
+    name: str = ""
+    version: str = "1"
+
+    def __init__(
+        self,
+        *,
+        data: str | None = None,
+        split: str = "iid",
+        part: int = 0,
+        parts: int = 1,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        splits.parse(split)
+        if not 0 <= part < parts:
+            raise MusterError("usage", f"there is no part {part} of {parts}: parts are 0 to {parts - 1}")
+        self.data = None if data is None else Path(data).expanduser()
+        self.split, self.part, self.parts, self.seed = split, part, parts, seed
+        self.options = options
+
+    def model(self) -> nn.Module:
+        """A new model; muster seeds torch before it calls this."""
+        raise NotImplementedError
+
+    def training_data(self) -> tuple[Any, Any]:
+        """This node's (x, y): tensors or arrays, samples along the first axis; a classifier has integer y."""
+        raise NotImplementedError
+
+    def evaluation_data(self) -> tuple[Any, Any] | None:
+        """(x, y) that every node has; None: every node holds out 10 % of its own data."""
+        return None
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch: cross-entropy unless overridden."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(output, target)
+
+    def correct(self, output: torch.Tensor, target: torch.Tensor) -> int:
+        """How many samples of the batch are right: largest output unless overridden."""
+        return int((output.argmax(1) == target).sum())
+
+    def mine(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """This node's part of a data set that all nodes share, by `split`, `part`, `parts` and `seed`."""
+        if self.parts == 1:
+            return x, y
+        chosen = splits.split(np.asarray(y), self.split, self.parts, self.seed)[self.part]
+        return x[chosen], y[chosen]
+
+
+def fingerprint(name: str, version: str, layout: Layout) -> bytes:
+    """SHA-256 of name, version, and the parameters' names, shapes and dtypes."""
+    head = b"\x00".join((b"muster-task", name.encode(), version.encode(), b""))
+    return hashlib.sha256(head + layout.fingerprint()).digest()
+
+
+def installed() -> dict[str, str]:
+    """name -> "module:Class" of the tasks that installed packages offer; nothing is imported."""
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+def is_file(reference: str) -> bool:
+    """Whether `reference` is a file (`path/to/file.py`, `path/to/file.py:Class`), not an installed task."""
+    return ".py:" in reference or reference.endswith(".py")
+
+
+def load(reference: str, options: dict[str, Any]) -> Task:
+    """The task behind an installed name or a file, with its options. Imports it, and so torch.
+
+    Raises MusterError: unknown_task, usage, bad_data; what the task's own code raises passes through.
+    """
+    kind = _from_file(reference) if is_file(reference) else _installed(reference)
+    name = kind.name
+    if not name or len(name) > NAME_CHARACTERS_MAX or not all(c.isalnum() or c in "-_." for c in name):
+        raise MusterError(
+            "task_fault",
+            f"the task {kind.__name__} has the name {name!r}: use 1 to {NAME_CHARACTERS_MAX} letters, digits,"
+            " '-', '_' or '.'",
+        )
+    return kind(**options)
+
+
+def _installed(name: str) -> type[Task]:
+    points = list(importlib.metadata.entry_points(group=GROUP, name=name))
+    if not points:
+        known = ", ".join(sorted(installed())) or "none"
+        raise MusterError("unknown_task", f"there is no task {name!r}: use one of {known}, or a .py file")
+    kind = points[0].load()
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise MusterError("task_fault", f"the entry point {points[0].value} is not a class derived from Task")
+    return kind
+
+
+def _from_file(reference: str) -> type[Task]:
+    text, _, wanted = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise MusterError("unknown_task", f"there is no task file {text}: check the path")
+    module_name = f"muster_task_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise MusterError("unknown_task", f"{text} cannot be read as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickling inside the user's file look it up
+    spec.loader.exec_module(module)
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module_name
+    }
+    if wanted:
+        if wanted not in found:
+            raise MusterError("unknown_task", f"{text} has no class {wanted} derived from muster's Task")
+        return found[wanted]
+    if len(found) != 1:
+        names = ", ".join(sorted(found)) or "none"
+        raise MusterError(
+            "unknown_task", f"{text} must hold one Task class or be given as {text}:Class; it has {names}"
+        )
+    return next(iter(found.values()))
