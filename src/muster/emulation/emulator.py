@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -39,6 +40,8 @@ GRACE_S = 5.0  # for programs to end by themselves
 _SETUP_S = 60.0
 _ANSWER_S = 20.0
 _LINE_BYTES_MAX = 16 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 class Emulation:
@@ -307,8 +310,13 @@ class Emulation:
     async def _schedule(self) -> None:
         for event in self.scenario.events:
             await asyncio.sleep(event.at_s - self.elapsed_s())
-            task = asyncio.ensure_future(self.apply(event.fault))  # a restart takes its time
-            self._tasks.append(task)
+            self._tasks.append(asyncio.ensure_future(self._happen(event.fault)))  # a restart takes its time
+
+    async def _happen(self, fault: Fault) -> None:
+        try:
+            await self.apply(fault)
+        except MusterError as error:
+            _log.warning("the scheduled fault %s did not happen: %s", faults.to_dict(fault), error.sentence)
 
     # the control socket
 

@@ -1,0 +1,359 @@
+"""Real namespaces, processes and sockets. Each test is an emulation of its own in a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from muster.emulation.control import Control
+from muster.emulation.emulator import Emulation, probe
+from muster.emulation.radio import LinkParams
+from muster.emulation.scenario import Scenario, parse
+from muster.errors import MusterError
+from muster.simulation import faults
+
+pytestmark = pytest.mark.e2e
+
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5000))
+print("ready", flush=True)
+while True:
+    data, sender = s.recvfrom(65536)
+    s.sendto(data, sender)
+"""
+
+# sends N datagrams of SIZE bytes, one every GAP seconds; prints how many came back and the median round trip
+PING = """
+import socket, statistics, sys, threading, time
+host, count, size, gap, patience = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:6])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.settimeout(patience)
+sent, times = {}, []
+def send():
+    for i in range(count):
+        sent[i] = time.monotonic()
+        s.sendto(i.to_bytes(4, "big") + bytes(size - 4), (host, 5000))
+        time.sleep(gap)
+thread = threading.Thread(target=send)
+thread.start()
+try:
+    while len(times) < count:
+        data = s.recv(65536)
+        times.append(time.monotonic() - sent[int.from_bytes(data[:4], "big")])
+except TimeoutError:
+    pass
+thread.join()
+print(len(times), statistics.median(times or [0]))
+"""
+
+
+def two(link: str = "", seed: int = 3) -> Scenario:
+    nodes = 'nodes = [{ name = "alpha" }, { name = "bravo" }, { name = "charlie" }]\n'
+    text = f'seed = {seed}\n{nodes}[[links]]\na = "alpha"\nb = "bravo"\n{textwrap.dedent(link)}'
+    return parse(text, "two", "two.toml")
+
+
+async def echo(net: Emulation, node: str) -> None:
+    server = await net.spawn(node, [sys.executable, "-c", ECHO], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    assert await server.stdout.readline() == b"ready\n"
+
+
+async def ping(
+    net: Emulation,
+    node: str,
+    host: str,
+    count: int = 1,
+    size: int = 100,
+    gap_s: float = 0.0,
+    patience_s: float = 1.0,
+) -> tuple[int, float]:
+    """(answers, median round trip in s)"""
+    words = [host, str(count), str(size), str(gap_s), str(patience_s)]
+    client = await net.spawn(node, [sys.executable, "-c", PING, *words], stdout=subprocess.PIPE)
+    assert client.stdout is not None
+    answers, median_s = (await client.stdout.read()).split()
+    assert await client.wait() == 0
+    return int(answers), float(median_s)
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not come true"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def network_of(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def networks() -> set[str]:
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                found.add(network_of(int(entry)))
+            except OSError:
+                continue
+    return found
+
+
+def test_this_machine_can_emulate() -> None:
+    assert probe() is None
+
+
+def test_delay_rate_and_counters(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Emulation(two("delay_ms = 40\nrate_kbit_s = 1000"), tmp_path) as net:
+            await echo(net, "bravo")
+            answers, median_s = await ping(net, "alpha", net.address("bravo"), 20, 958, 0.05)
+            # 958 bytes of payload are 1000 on the wire: 8 ms each way, and the delay
+            assert answers == 20
+            assert 0.096 <= median_s < 0.110
+            counts = await net.counters()
+            for pair in (("alpha", "bravo"), ("bravo", "alpha")):
+                assert (counts[pair].frames, counts[pair].bytes) == (20, 20_000)
+                assert counts[pair].delivered_bytes == 20_000
+            assert net.neighbours("alpha") == [net.address("bravo")]
+            assert net.neighbours("charlie") == []
+
+    asyncio.run(main())
+
+
+def test_loss_is_as_set_in_each_direction(tmp_path: Path) -> None:
+    async def main() -> None:
+        link = "rate_kbit_s = 100000\nloss = 0.2\nback = { loss = 0 }"
+        async with Emulation(two(link), tmp_path) as net:
+            await echo(net, "bravo")
+            answers, _ = await ping(net, "alpha", net.address("bravo"), 1000, 60, 0.001, 0.5)
+            counts = await net.counters()
+            assert 150 < counts["alpha", "bravo"].dropped_loss < 250
+            assert answers == 1000 - counts["alpha", "bravo"].dropped_loss
+            assert counts["bravo", "alpha"].dropped == 0
+
+    asyncio.run(main())
+
+
+def test_no_link_no_frames_and_broadcast_reaches_linked_nodes_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Emulation(two(), tmp_path) as net:
+            await echo(net, "bravo")
+            await echo(net, "charlie")
+            assert (await ping(net, "alpha", net.address("charlie"), patience_s=0.3))[0] == 0
+            assert (await ping(net, "alpha", "10.77.255.255", 3, patience_s=0.3))[0] == 3
+            await net.set_link("alpha", "charlie", LinkParams())
+            assert (await ping(net, "alpha", net.address("charlie")))[0] == 1
+
+    asyncio.run(main())
+
+
+def test_no_frame_is_longer_than_a_wire_takes(tmp_path: Path) -> None:
+    """TCP and UDP segmentation happen before the radio, and checksums are on the wire."""
+    code = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(17, 103, 1000)  # SOL_UDP, UDP_SEGMENT
+try:
+    s.sendto(bytes(20000), (sys.argv[1], 5000))
+except OSError:
+    for _ in range(20):
+        s.setsockopt(17, 103, 0)
+        s.sendto(bytes(1000), (sys.argv[1], 5000))
+for _ in range(20):
+    assert len(s.recv(65536)) == 1000
+"""
+
+    async def main() -> None:
+        async with Emulation(two("rate_kbit_s = 100000"), tmp_path) as net:
+            await echo(net, "bravo")
+            sender = await net.spawn("alpha", [sys.executable, "-c", code, net.address("bravo")])
+            assert await sender.wait() == 0
+            assert (await ping(net, "alpha", net.address("bravo"), size=958))[0] == 1
+            count = (await net.counters())["alpha", "bravo"]
+            assert (count.frames, count.bytes) == (21, 20 * 1042 + 1000)
+
+    asyncio.run(main())
+
+
+def test_faults_and_duty_cycles(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Emulation(two(), tmp_path) as net:
+            await echo(net, "bravo")
+
+            async def heard() -> bool:
+                return (await ping(net, "alpha", net.address("bravo"), patience_s=0.3))[0] == 1
+
+            for off, on in (
+                (faults.Cut("alpha", "bravo"), faults.Heal()),
+                (faults.Partition((("alpha",),)), faults.Heal("bravo")),
+                (faults.Leave("bravo"), faults.Return("bravo")),
+                (faults.Lose(1.0), faults.Lose(0.0)),
+                (faults.Pause("bravo"), faults.Resume("bravo")),
+            ):
+                await net.apply(off)
+                assert not await heard(), off
+                await net.apply(on)
+                assert await heard(), on
+            server = net.processes("bravo")[0]
+            first = server.pid
+            await net.apply(faults.Kill("bravo"))
+            assert server.returncode == -signal.SIGKILL
+            await net.apply(faults.Restart("bravo"))
+            assert server.returncode is None
+            assert server.pid != first
+            for fault, code in (
+                (faults.FillDisk("alpha"), "usage"),
+                (faults.Kill("zulu"), "scenario"),
+                (faults.Slow(rate_kbit_s=-1), "usage"),
+            ):
+                with pytest.raises(MusterError) as raised:
+                    await net.apply(fault)
+                assert raised.value.code == code
+
+    asyncio.run(main())
+
+
+def test_the_schedule_and_duty_cycles_run_by_themselves(tmp_path: Path) -> None:
+    scenario = parse(
+        """
+        nodes = [
+            { name = "alpha", away = { period_s = 1000, fraction = 0.5 } },
+            { name = "bravo", away = { period_s = 1000, fraction = 0.5, phase_s = 500 } },
+        ]
+        [[links]]
+        a = "alpha"
+        b = "bravo"
+        [[events]]
+        at_s = 0.05
+        fault = "slow"
+        rate_kbit_s = 9.6
+        """,
+        "events",
+        "events.toml",
+    )
+
+    async def main() -> None:
+        async with Emulation(scenario, tmp_path) as net, asyncio.timeout(10):
+            while not (net.is_away("alpha") and net.params()["alpha", "bravo"].rate_kbit_s == 9.6):
+                await asyncio.sleep(0.01)
+            assert not net.is_away("bravo")
+
+    asyncio.run(main())
+
+
+def test_the_control_socket_reads_and_changes(tmp_path: Path) -> None:
+    async def main() -> None:
+        net = Emulation(two("loss = 0.5"), tmp_path)
+        async with net, Control(net.control_path) as control:
+            await control.ask(do="set", a="alpha", b="bravo", params={"rate_kbit_s": 64}, both=False)
+            links = (await control.ask(do="links"))["links"]
+            there = next(link for link in links if link["a"] == "alpha")
+            assert (there["params"]["rate_kbit_s"], there["params"]["loss"]) == (64, 0.5)
+            assert there["count"]["frames"] == 0
+            await control.ask(do="fault", fault={"fault": "cut", "a": "alpha", "b": "bravo"})
+            assert not net.params()["bravo", "alpha"].up
+            await control.ask(do="fault", fault={"fault": "leave", "node": "charlie"})
+            nodes = (await control.ask(do="nodes"))["nodes"]
+            assert [node["away"] for node in nodes] == [False, False, True]
+            for request, word in (
+                ({"do": "dance"}, "dance"),
+                ({"do": "fault", "fault": {"fault": "kill", "node": "zulu"}}, "zulu"),
+                ({"do": "fault", "fault": 3}, "malformed"),
+                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"loss": 7}}, "between 0 and 1"),
+                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"lozz": 7}}, "lozz"),
+            ):
+                with pytest.raises(MusterError, match=word):
+                    await control.ask(**request)
+        assert not net.control_path.exists()
+        with pytest.raises(MusterError, match="is it running"):
+            await Control(net.control_path).__aenter__()
+
+    asyncio.run(main())
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Emulation(two(), tmp_path) as net:
+            process = await net.spawn("alpha", ["/no/such/program"], stdout=tmp_path / "log")
+            assert await process.wait() == 1
+            assert "/no/such/program cannot be started" in (tmp_path / "log").read_text()
+            with pytest.raises(MusterError, match="no node 'zulu'"):
+                await net.spawn("zulu", ["true"])
+
+    asyncio.run(main())
+
+
+# The emulation as a program that starts one program a node; each leaves a child in a session of its own.
+EMULATION = """
+import asyncio, pathlib, sys
+from muster.emulation.emulator import Emulation
+from muster.emulation.scenario import load
+rundir = pathlib.Path(sys.argv[1])
+node = "sleep 1000 & setsid sleep 1000 & echo $!; echo $$; wait"
+async def main():
+    async with Emulation(load("lan-3"), rundir, grace_s=1) as net:
+        for name in net.scenario.names():
+            await net.spawn(name, ["sh", "-c", node], stdout=rundir / f"{name}.log")
+        while any((rundir / f"{name}.log").read_text().count("\\n") < 2 for name in net.scenario.names()):
+            await asyncio.sleep(0.01)
+        print(net._air.pid, flush=True)
+        await asyncio.sleep(1000)
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signal.Signals) -> None:
+    before = networks()
+    with subprocess.Popen(
+        [sys.executable, "-c", EMULATION, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as emulator:
+        assert emulator.stdout is not None
+        air = int(emulator.stdout.readline())
+        pids = [int(word) for log in tmp_path.glob("*.log") for word in log.read_text().split()]
+        assert len(pids) == 6
+        assert all(alive(pid) for pid in [air, *pids])
+        assert (tmp_path / "control.sock").exists()
+        mine = {network_of(pid) for pid in [air, *pids]}
+        assert len(mine) == 4
+        assert not mine & before
+        emulator.send_signal(number)
+        emulator.wait(20)
+    wait_for(lambda: not any(alive(pid) for pid in [air, *pids]))
+    wait_for(lambda: not mine & networks())
+    assert not (tmp_path / "control.sock").exists()
+
+
+def test_two_emulations_side_by_side_do_not_meet(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "one").mkdir()
+        (tmp_path / "two").mkdir()
+        async with Emulation(two(), tmp_path / "one") as one, Emulation(two(), tmp_path / "two") as other:
+            await echo(one, "bravo")
+            assert (await ping(other, "alpha", other.address("bravo"), patience_s=0.3))[0] == 0
+            assert (await ping(one, "alpha", one.address("bravo")))[0] == 1
+
+    asyncio.run(main())
