@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.network.ledger import Entry, Ledger, UnknownAuthor
+from muster.network.identity import UnknownAuthor
+from muster.network.ledger import Entry, Ledger
 from muster.network.link import Link, Refused, Unreachable
 from muster.network.presence import Beat, Presence
 from muster.records import INLINE_BYTES_MAX, NodeId, RecordError, record_id, unpack
@@ -174,8 +175,8 @@ class Exchange:
                     last = peer.outbox[taken - 1].sequence
                     break
                 taken += 1
-                mine = entry.source == b""
-                stored = self._store.get(entry.id) if mine and entry.size_bytes <= 2 * INLINE_BYTES_MAX else None
+                small = entry.source == b"" and entry.size_bytes <= 2 * INLINE_BYTES_MAX
+                stored = self._store.get(entry.id) if small else None
                 if stored is not None:
                     inline.append(stored.wire)
                     size += len(stored.wire)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from muster.errors import MusterError
+from muster.network.identity import Roll, Signer, UnknownAuthor, seal
 from muster.records import (
     NOBODY,
     JobId,
@@ -23,27 +24,6 @@ from muster.records import (
     unpack,
 )
 from muster.storage.store import Store
-
-
-class UnknownAuthor(Exception):
-    """The author's membership record is not here yet: ask for it first."""
-
-
-class Trust(Protocol):
-    """Signing and verifying, injected: Ed25519 in `identity`, a cheap stand-in in the simulation."""
-
-    node: NodeId
-
-    def seal(self, record: Record) -> tuple[RecordId, bytes]:
-        """Sign a record as this node (a Merge is sealed unsigned); id and packed envelope."""
-
-    def open(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
-        """Verify and unpack (a Member by the certificate in it). Raises RecordError, or UnknownAuthor."""
-
-    def admit(self, member: Member) -> NodeId:
-        """Learn a member of the fleet from its certificate. Raises RecordError for a stranger."""
-
-    def revoke(self, revocation: Revocation) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -75,35 +55,38 @@ class Ledger:
     """The records of one node."""
 
     store: Store
-    trust: Trust
+    signer: Signer
+    roll: Roll
     listeners: list[Listener] = field(default_factory=list)
     refusals: Refusals = field(default_factory=Refusals)
 
     def publish(self, record: Record) -> RecordId:
         """Sign and keep a record made here, then announce it. Durable when this returns."""
-        record_id, wire = self.trust.seal(record)
-        self._keep(record_id, self.trust.node, record, wire, b"")
+        record_id, wire = seal(self.signer, record)
+        if isinstance(record, Member):
+            self.roll.open(wire)
+        self._keep(record_id, self.signer.node, record, wire, b"")
         return record_id
 
     def keep_unannounced(self, record: Record) -> tuple[RecordId, Callable[[], None]]:
         """Keep a record inside the caller's transaction; call what is returned after it to announce."""
-        record_id, wire = self.trust.seal(record)
+        record_id, wire = seal(self.signer, record)
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, b"")
 
         def announce() -> None:
             if sequence is not None:
-                self._tell(Entry(record_id, self.trust.node, record, b"", sequence, len(wire)))
+                self._tell(Entry(record_id, self.signer.node, record, b"", sequence, len(wire)))
 
         return record_id, announce
 
     def receive(self, wire: bytes, source: NodeId) -> RecordId | None:
         """Take in a record from a neighbour; None when it was refused. Raises UnknownAuthor."""
         try:
-            record_id, author, record = self.trust.open(wire)
+            record_id, author, record = self.roll.open(wire)
         except UnknownAuthor:
             self.refusals.unknown_author += 1
             raise
-        except RecordError as error:
+        except (RecordError, MusterError) as error:
             self.refusals.invalid += 1
             self.refusals.last = str(error)
             return None
@@ -114,37 +97,21 @@ class Ledger:
         """After a start: learn members and revocations from what is kept (listeners load the rest)."""
         for kind in (Member.KIND, Revocation.KIND):
             for stored in self.store.select(kind):
-                self._learn(decode(unpack(stored.wire).body))
+                self.roll.open(stored.wire)
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified on the way in."""
         entries = []
         for stored in self.store.select(kind, job):
             signed = unpack(stored.wire)
-            entries.append(
-                Entry(
-                    stored.id, signed.author, decode(signed.body), stored.source, stored.sequence,
-                    len(stored.wire),
-                )  # fmt: skip
-            )
+            record, size = decode(signed.body), len(stored.wire)
+            entries.append(Entry(stored.id, signed.author, record, stored.source, stored.sequence, size))
         return entries
 
     def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
-        try:
-            self._learn(record)
-        except RecordError as error:
-            self.refusals.invalid += 1
-            self.refusals.last = str(error)
-            return
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)
         if sequence is not None:
             self._tell(Entry(record_id, author, record, source, sequence, len(wire)))
-
-    def _learn(self, record: Record) -> None:
-        if isinstance(record, Member):
-            self.trust.admit(record)
-        elif isinstance(record, Revocation):
-            self.trust.revoke(record)
 
     def _tell(self, entry: Entry) -> None:
         for listener in self.listeners:

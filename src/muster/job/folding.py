@@ -1,0 +1,111 @@
+"""Updates in, a commit's content out: a pure function of the updates and their weights (design section 5.4).
+
+Updates are read from disk one at a time in key order and folded in fp64; one that does not fit is discarded
+with its reason, and the weights are worked out anew without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muster.compression.codec import CodecError
+from muster.compression.model import decode_update
+from muster.compression.tensors import Layout, TensorError
+from muster.history.graph import Point, join_spent
+from muster.job.view import KnownUpdate
+from muster.learning import aggregate
+from muster.records import Discarded, Folded, NodeId, Recipe, Spent
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round yields: the new parameters, and what is on record about it."""
+
+    params: Arrays
+    folded: tuple[Folded, ...]
+    discarded: tuple[Discarded, ...]
+
+
+def fold(
+    layout: Layout,
+    base: Arrays,
+    previous: Arrays | None,
+    head_round: int,
+    updates: Sequence[KnownUpdate],
+    samples: Callable[[NodeId], int],
+    read: Callable[[KnownUpdate], bytes],
+    recipe: Recipe,
+) -> Outcome:
+    """Fold `updates` (in key order) on top of `base`; `previous` are the parameters of base's parent."""
+    discarded: dict[int, str] = {}
+    while True:
+        kept = [u for i, u in enumerate(updates) if i not in discarded]
+        result = _attempt(layout, base, previous, head_round, kept, samples, read, recipe)
+        if not isinstance(result, int):
+            break
+        at, reason = result, "the update does not fit the model or is not finite"
+        discarded[updates.index(kept[at])] = reason
+    params, folded = result
+    gone = tuple(Discarded(*updates[i].key, reason) for i, reason in sorted(discarded.items()))
+    return Outcome(params, folded, gone)
+
+
+def _attempt(
+    layout: Layout,
+    base: Arrays,
+    previous: Arrays | None,
+    head_round: int,
+    updates: Sequence[KnownUpdate],
+    samples: Callable[[NodeId], int],
+    read: Callable[[KnownUpdate], bytes],
+    recipe: Recipe,
+) -> tuple[Arrays, tuple[Folded, ...]] | int:
+    """The folded round, or the place of an update that is invalid."""
+    if not updates:
+        return base, ()
+    ages = [max(0, head_round - u.record.base_round) for u in updates]
+    work = [
+        aggregate.Work(max(1, samples(u.key.node)), u.record.steps, age, recipe.momentum)
+        for u, age in zip(updates, ages, strict=True)
+    ]
+    weighed = aggregate.weights(work)
+    state = aggregate.start(layout)
+    for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
+        try:
+            state = aggregate.add(state, _decoded(layout, read(update)), share)
+        except (TensorError, CodecError):
+            return i
+    params = aggregate.finish(
+        state,
+        base,
+        recipe.server_lr * weighed.scale,
+        server_momentum=recipe.server_momentum,
+        previous=previous,
+    )
+    folded = tuple(
+        Folded(*u.key, u.record.steps, u.record.examples, age, share * weighed.scale)
+        for u, age, share in zip(updates, ages, weighed.shares, strict=True)
+    )
+    return params, folded
+
+
+def _decoded(layout: Layout, message: bytes) -> Arrays:
+    arrays = decode_update(layout, message)
+    return {s.name: arrays[s.name].astype(s.dtype, copy=False) for s in layout.tensors}
+
+
+def spent_after(
+    head: Point, folded: Sequence[Folded], updates: Sequence[KnownUpdate], down_bytes: int
+) -> tuple[Spent, ...]:
+    """The counters after a commit: each counted update costs its own bytes up and one model down."""
+    size = {u.key: u.record.payload.size_bytes for u in updates}
+    known = {s.node: s for s in head.spent}
+    for f in folded:
+        s = known.get(f.node, Spent(f.node, 0, 0, 0))
+        cost = size[(f.node, f.incarnation, f.sequence)] + down_bytes  # type: ignore[index]
+        known[f.node] = Spent(f.node, s.steps + f.steps, s.examples + f.examples, s.bytes + cost, s.joules)
+    return join_spent(known.values(), ())

@@ -1,0 +1,164 @@
+"""The participant's side of a job: offer, train what a plan asks, keep the update until it is counted
+(design sections 5.1 to 5.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from muster.compression.families import parse
+from muster.compression.model import send
+from muster.compression.tensors import read
+from muster.job import residuals
+from muster.job.context import Context, Facts, TrainerLike
+from muster.job.models import Models
+from muster.job.payloads import keep_payload
+from muster.job.roles import open_plans
+from muster.job.view import JobView, KnownPlan
+from muster.records import CommitId, Measurement, Offer, Update, short
+
+
+class _Progress(msgspec.Struct, array_like=True):
+    """This node's own counters in a job, kept with each update in one transaction."""
+
+    sequence: int = 0
+    offer: int = 0
+    last_base: bytes = b""
+
+
+@dataclass
+class Work:
+    """What the trainer is doing, for the status view."""
+
+    round: int = 0
+    step_s: float | None = None
+
+
+class Participation:
+    """One node's work for one job."""
+
+    def __init__(
+        self, context: Context, view: JobView, models: Models, trainer: TrainerLike, facts: Facts
+    ) -> None:
+        self._context, self._view, self._models = context, view, models
+        self._trainer, self.facts = trainer, facts
+        self.work = Work()
+        self._key = "participant/" + view.id.hex()
+        kept = context.store.state(self._key)
+        self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
+        self._trainer_free = asyncio.Lock()
+
+    async def offer(self) -> None:
+        """Answer the call for help with what was measured here."""
+        step_s = await self._trainer.measure_speed(self._view.job.recipe.batch)
+        self.work.step_s = step_s
+        self._counters.offer += 1
+        self._context.store.set_state(self._key, msgspec.msgpack.encode(self._counters))
+        record = Offer(
+            self._view.id, self._context.store.incarnation, self._counters.offer, self.facts.samples, step_s,
+            self._context.battery(),
+        )  # fmt: skip
+        self._context.ledger.publish(record)
+        self._context.event(
+            "offer", f"offers {self.facts.samples} samples, {1 / step_s:.0f} steps/s", job=self._view.id
+        )
+
+    async def run(self) -> None:
+        while True:
+            plan = self._next()
+            if plan is None:
+                self._say("idle", 0.0)
+                await self._context.pulse.wait()
+            elif not self._models.held(plan.record.parent):
+                self.work.round = plan.record.round
+                self._say("receiving", 0.0)
+                await self._context.pulse.wait(1.0)
+            else:
+                await self._train(plan)
+
+    def _next(self) -> KnownPlan | None:
+        if any(self._view.finished(h) for h in self._view.graph.heads(self._models.held)):
+            return None
+        plans = open_plans(self._view, self._context.node, self._worked_on)
+        return plans[0] if plans else None
+
+    def _worked_on(self, base: CommitId) -> bool:
+        me = self._context.node
+        return base == self._counters.last_base or any(
+            u.record.base == base for k, u in self._view.updates.items() if k.node == me
+        )
+
+    async def _train(self, plan: KnownPlan) -> None:
+        context, view = self._context, self._view
+        assignment = next(a for a in plan.record.assignments if a.node == context.node)
+        parent = plan.record.parent
+        recipe = view.job.recipe
+        blob = self._models.blob_of(parent)
+        assert blob is not None
+        out = context.scratch / f"update-{short(view.id)}.bin"
+        self.work.round = plan.record.round
+        self._say("training", 0.0)
+        params = context.store.blob_path(blob)
+        async with self._trainer_free:
+            if not self.facts.has_common:
+                await self._measure_own(parent)
+            trained = await self._trainer.train(
+                params, out, steps=assignment.steps, lr=recipe.lr, batch=recipe.batch,
+                momentum=recipe.momentum, seed=_seed(recipe.seed, context.node, plan.record.round),
+                progress=lambda done: self._say("training", done),
+            )  # fmt: skip
+        layout = self.facts.layout
+        arrays = read(layout, out)
+        with contextlib.suppress(OSError):
+            out.unlink()
+        residual = residuals.load(context.store, "up", view.id)
+        sequence = self._counters.sequence + 1
+        sent = send(parse(assignment.codec), layout, arrays, residual, sequence)
+        with context.store.transaction():
+            self._counters.sequence, self._counters.last_base = sequence, parent
+            context.store.set_state(self._key, msgspec.msgpack.encode(self._counters))
+            residuals.keep(context.store, "up", view.id, sent.residual)
+            record = Update(
+                view.id, parent, plan.record.round - 1, context.store.incarnation, sequence,
+                trained.steps, trained.examples, trained.loss,
+                keep_payload(context.store, assignment.codec, sent.message),
+            )  # fmt: skip
+            _, announce = context.ledger.keep_unannounced(record)
+        announce()
+        self._say("sending", 0.0)
+        context.event(
+            "update", f"trained {trained.steps} steps for round {plan.record.round}, loss {trained.loss:.3f}",
+            job=view.id,
+        )  # fmt: skip
+
+    async def measure(self, commit: CommitId, limit: int | None = None) -> None:
+        """Evaluate a commit on the task's common set and publish the figures."""
+        blob = self._models.blob_of(commit)
+        if blob is None or not self._context.store.has_blob(blob):
+            return
+        async with self._trainer_free:
+            m = await self._trainer.evaluate(self._context.store.blob_path(blob), "common", limit)
+        self._context.ledger.publish(
+            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
+        )
+
+    async def _measure_own(self, commit: CommitId) -> None:
+        blob = self._models.blob_of(commit)
+        assert blob is not None
+        m = await self._trainer.evaluate(self._context.store.blob_path(blob), "own")
+        self._context.ledger.publish(
+            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
+        )
+
+    def _say(self, state: str, progress: float) -> None:
+        self._context.say(state, progress, self._view.id, self.work.round)
+
+
+def _seed(seed: int, node: bytes, round_: int) -> int:
+    """A seed of its own for each node and round, the same in every run."""
+    digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + node + round_.to_bytes(4, "big")).digest()
+    return int.from_bytes(digest[:4], "big")

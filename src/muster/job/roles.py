@@ -1,0 +1,51 @@
+"""Who coordinates, who may offer, what is open: pure decisions over a view (design section 5.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from muster.history.graph import Point
+from muster.job.view import JobView, KnownPlan
+from muster.records import NodeId
+
+ALONE_PATIENCES = 10  # a node that lost all others goes on alone after this many times `patience`
+
+Reachable = Callable[[NodeId], bool]
+
+
+def rank(view: JobView, head: Point, node: NodeId) -> tuple[int, NodeId]:
+    """A node's place in the roster that the head carries; those not on it come after, by id."""
+    roster = head.roster
+    return (roster.index(node) if node in roster else len(roster), node)
+
+
+def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | None:
+    """The best-ranked participant that is reachable."""
+    willing = [n for n in {*view.offers, view.asker, *head.roster} if reachable(n) and n not in view.refusals]
+    return min(willing, key=lambda n: rank(view, head, n), default=None)
+
+
+def min_nodes(view: JobView, head: Point) -> int:
+    """Updates of how many nodes a commit needs: 2 once a second node has taken part."""
+    taken_part = {s.node for s in head.spent if s.steps}
+    return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
+
+
+def open_plans(view: JobView, node: NodeId, worked_on: Callable[[bytes], bool]) -> list[KnownPlan]:
+    """Plans that give `node` work which it has not done and whose round is not closed, best first.
+
+    A round is closed when a commit by the plan's author on the plan's parent is known.
+    """
+    found = []
+    for parent, by_author in view.plans.items():
+        if parent not in view.graph.points or worked_on(parent):
+            continue
+        closed_by = {view.graph.points[c].author for c in view.graph.children.get(parent, ())}
+        for plan in by_author.values():
+            if plan.author not in closed_by and any(a.node == node for a in plan.record.assignments):
+                found.append(plan)
+    return sorted(found, key=lambda p: (-p.record.round, p.id))
+
+
+def newest(points: Iterable[Point]) -> Point | None:
+    return max(points, key=lambda p: (p.round, len(p.counted), p.id), default=None)

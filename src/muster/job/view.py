@@ -1,0 +1,138 @@
+"""What one node knows of one job: derived from records alone, in whatever order they come.
+
+Absorbing a record twice, or two records in another order, gives the same view.  Nothing here decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from muster.history.counted import Counted, Key
+from muster.history.graph import Graph, Point
+from muster.network.ledger import Entry
+from muster.records import (
+    Commit,
+    CommitId,
+    Job,
+    JobId,
+    Measurement,
+    Merge,
+    NodeId,
+    Offer,
+    Plan,
+    RecordId,
+    Refusal,
+    Stop,
+    StopRule,
+    Update,
+)
+
+
+@dataclass(frozen=True)
+class KnownUpdate:
+    id: RecordId
+    key: Key
+    record: Update
+    source: NodeId
+
+
+@dataclass(frozen=True)
+class KnownPlan:
+    id: RecordId
+    author: NodeId
+    record: Plan
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A pooled evaluation of one commit."""
+
+    examples: int
+    correct: int
+    loss_sum: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.examples
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.examples
+
+
+@dataclass
+class JobView:
+    id: JobId
+    job: Job
+    asker: NodeId
+    graph: Graph = field(default_factory=Graph)
+    offers: dict[NodeId, Offer] = field(default_factory=dict)  # in the order of the first offers
+    refusals: dict[NodeId, str] = field(default_factory=dict)
+    plans: dict[CommitId, dict[NodeId, KnownPlan]] = field(default_factory=dict)
+    updates: dict[Key, KnownUpdate] = field(default_factory=dict)
+    measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
+    sources: dict[CommitId, NodeId] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def absorb(self, entry: Entry) -> list[Point]:
+        """Take in one record of this job; the points of history that it completed."""
+        record, author = entry.record, entry.author
+        if isinstance(record, Commit | Merge):
+            self.sources.setdefault(entry.id, entry.source)
+            return self.graph.add(entry.id, author, record)
+        if isinstance(record, Offer):
+            known = self.offers.get(author)
+            if known is None or (known.incarnation, known.number) < (record.incarnation, record.number):
+                if known is not None and known.incarnation != record.incarnation:
+                    del self.offers[author]
+                self.offers[author] = record
+                self.refusals.pop(author, None)
+        elif isinstance(record, Refusal):
+            self.refusals[author] = record.reason
+        elif isinstance(record, Plan):
+            by_author = self.plans.setdefault(record.parent, {})
+            if author not in by_author or entry.id < by_author[author].id:
+                by_author[author] = KnownPlan(entry.id, author, record)
+        elif isinstance(record, Update):
+            key = Key(author, record.incarnation, record.sequence)
+            if key not in self.updates or entry.id < self.updates[key].id:
+                self.updates[key] = KnownUpdate(entry.id, key, record, entry.source)
+        elif isinstance(record, Measurement):
+            self.measured.setdefault(record.commit, {})[author] = record
+        elif isinstance(record, Stop):
+            self.stopped = record.reason
+        return []
+
+    def figures(self, commit: CommitId) -> Figures | None:
+        """The pooled evaluation of a commit: the common set counts once, own parts add up."""
+        by_node = self.measured.get(commit)
+        if not by_node:
+            return None
+        common = [m for m in by_node.values() if m.common]
+        chosen = [max(common, key=lambda m: (m.examples, m.correct))] if common else list(by_node.values())
+        examples = sum(m.examples for m in chosen)
+        if examples == 0:
+            return None
+        return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
+
+    def waiting(self, counted: Counted) -> list[KnownUpdate]:
+        """Updates that a history does not count yet, in key order."""
+        return [self.updates[k] for k in sorted(self.updates) if k not in counted]
+
+    def finished(self, point: Point) -> str | None:
+        """Why a head ends the job, or None. A property of the head alone (design section 5.9)."""
+        if self.stopped is not None:
+            return f"stopped: {self.stopped}"
+        return finished_by(self.job.stop, point, self.figures(point.id))
+
+
+def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
+    if rule.rounds is not None and point.round >= rule.rounds:
+        return f"{point.round} rounds done"
+    if rule.target is not None and figures is not None and figures.accuracy >= rule.target:
+        return f"target reached: accuracy {figures.accuracy:.3f}"
+    if rule.seconds is not None and point.age_s >= rule.seconds:
+        return f"{rule.seconds:.0f} s are over"
+    if rule.bytes is not None and sum(s.bytes for s in point.spent) >= rule.bytes:
+        return f"{rule.bytes} bytes are spent"
+    return None

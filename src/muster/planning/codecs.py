@@ -1,0 +1,17 @@
+"""Which codec a round uses; `auto` is resolved here from the recipe and what was measured."""
+
+from __future__ import annotations
+
+from muster.records import Recipe
+
+DENSE = "dense32"
+
+
+def up_codec(recipe: Recipe) -> str:
+    return DENSE if recipe.codec == "auto" else recipe.codec
+
+
+def down_codec(recipe: Recipe) -> str | None:
+    """None: commits are sent as whole models."""
+    name = DENSE if recipe.down_codec == "auto" else recipe.down_codec
+    return None if name == DENSE else name
