@@ -6,8 +6,6 @@ length.  The stage is taken only where it saves at least one part in `GAIN`, by 
 
 from __future__ import annotations
 
-import io
-
 import zstandard
 
 from muster.compression.codec import CodecError
@@ -19,11 +17,11 @@ WINDOW_BYTES_MAX = 1 << 23
 _FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
 
 
-def squeeze(body: bytes) -> tuple[bool, bytes]:
+def squeeze(body: memoryview) -> tuple[bool, bytes | memoryview]:
     """(whether the stage was taken, the bytes to send)."""
     if len(body) > 4 * SAMPLE_BYTES:
         middle = len(body) // 2
-        sample = body[:SAMPLE_BYTES] + body[middle : middle + SAMPLE_BYTES]
+        sample = b"".join((body[:SAMPLE_BYTES], body[middle : middle + SAMPLE_BYTES]))
         if not _pays(len(_compress(sample)), len(sample)):
             return False, body
     packed = _compress(body)
@@ -32,11 +30,11 @@ def squeeze(body: bytes) -> tuple[bool, bytes]:
     return False, body
 
 
-def expand(data: bytes, size_bytes: int) -> bytes:
+def expand(data: memoryview, size_bytes: int) -> bytes:
     """The `size_bytes` bytes that `data` stands for; never allocates more. Raises CodecError."""
     unpacker = zstandard.ZstdDecompressor(format=_FORMAT, max_window_size=WINDOW_BYTES_MAX)
     try:
-        with unpacker.stream_reader(io.BytesIO(data)) as reader:
+        with unpacker.stream_reader(data) as reader:
             body = reader.read(size_bytes)
             rest = reader.read(1)
     except (zstandard.ZstdError, MemoryError) as error:
@@ -50,7 +48,7 @@ def _pays(packed: int, plain: int) -> bool:
     return packed + plain // GAIN < plain
 
 
-def _compress(body: bytes) -> bytes:
+def _compress(body: bytes | memoryview) -> bytes:
     settings = zstandard.ZstdCompressionParameters.from_level(
         LEVEL,
         format=_FORMAT,

@@ -12,14 +12,15 @@ file with one class that fits `Codec` and name it in `families.py`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.float32]  # one-dimensional
 
-SIZE_MAX = 1 << 31  # elements of one vector
+SIZE_MAX = (1 << 31) - 1  # elements of one vector
+DENSITY_MAX = 0.2  # of the sparse codecs; beyond it quant4 is the better bargain
 ESCAPE = 7  # the family number that is no codec: `model.py` marks its composed messages with it
 
 # Magnitudes below this are sent as zero.  With it no decoder ever meets a denormal number, which 32-bit
@@ -76,6 +77,11 @@ def check_size(size: int) -> None:
         raise CodecError(f"a vector cannot have {size} elements")
 
 
+def raw_bytes(array: NDArray[Any]) -> memoryview:
+    """A contiguous array's bytes without a copy."""
+    return array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+
+
 def put_count(count: int) -> bytes:
     """LEB128: seven bits a byte, low bits first."""
     out = bytearray()
@@ -100,11 +106,11 @@ def take_count(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def parse_density(text: str, name: str) -> float:
-    """A density in (0, 0.5]."""
+    """A density in (0, DENSITY_MAX]."""
     try:
         density = float(text)
     except ValueError:
         density = 0.0
-    if not 0.0 < density <= 0.5:
-        raise CodecError(f"codec {name!r}: the density must be a number above 0 and at most 0.5")
+    if not 0.0 < density <= DENSITY_MAX:
+        raise CodecError(f"codec {name!r}: the density must be a number above 0 and at most {DENSITY_MAX}")
     return density

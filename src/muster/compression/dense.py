@@ -9,10 +9,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from muster.compression.bytestage import expand, squeeze
-from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte
+from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte, raw_bytes
 from muster.compression.scale import from_half, half_exponent, to_half
 
-BLOCK = 1 << 20  # elements converted at a time, so that temporaries stay small
+BLOCK = 1 << 16  # elements converted at a time, so that temporaries stay small
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Dense32:
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)
-        packed, body = squeeze(vector.astype("<f4", copy=False).tobytes())
-        return first_byte(self.FAMILY, packed) + body
+        packed, body = squeeze(raw_bytes(np.ascontiguousarray(vector, "<f4")))
+        return b"".join((first_byte(self.FAMILY, packed), body))
 
     @classmethod
     def decode(cls, data: bytes, size: int) -> Vector:
         check_size(size)
         body = fixed_body(data, 1, 4 * size)
         vector = np.frombuffer(body, "<f4").astype(np.float32)
+        del body
         if not np.isfinite(vector).all():
             raise CodecError("the message holds a number that is not finite")
         return vector
@@ -74,8 +75,8 @@ class Dense16:
             halves = np.empty(vector.size, "<u2")
             for start in range(0, vector.size, BLOCK):
                 halves[start : start + BLOCK] = to_half(vector[start : start + BLOCK], exponent)
-        packed, body = squeeze(halves.tobytes())
-        return first_byte(self.FAMILY, packed) + struct.pack("b", exponent) + body
+        packed, body = squeeze(raw_bytes(halves))
+        return b"".join((first_byte(self.FAMILY, packed), struct.pack("b", exponent), body))
 
     @classmethod
     def decode(cls, data: bytes, size: int) -> Vector:
@@ -99,7 +100,7 @@ def fixed_body(data: bytes, offset: int, size_bytes: int) -> bytes | memoryview:
         raise CodecError("the message has an unknown parameter")
     body = memoryview(data)[offset:]
     if data[0] & 1:
-        return expand(bytes(body), size_bytes)
+        return expand(body, size_bytes)
     if len(body) != size_bytes:
         raise CodecError(f"the message's body has {len(body)} bytes where the model needs {size_bytes}")
     return body

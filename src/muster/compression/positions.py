@@ -17,7 +17,7 @@ from muster.compression.codec import CodecError
 
 BITMAP = 31  # in place of Rice's b
 Bits = NDArray[np.uint8]  # one 0 or 1 an element
-Positions = NDArray[np.int64]  # ascending, distinct
+Positions = NDArray[np.int32]  # ascending, distinct
 
 
 def choose(positions: Positions, size: int) -> int:
@@ -25,7 +25,9 @@ def choose(positions: Positions, size: int) -> int:
     count = positions.size
     gaps = _gaps(positions)
     guess = _rice_guess(count, size)
-    costs = {b: count * (b + 1) + int((gaps >> b).sum()) for b in range(max(0, guess - 1), guess + 2)}
+    costs = {
+        b: count * (b + 1) + int((gaps >> b).sum(dtype=np.int64)) for b in range(max(0, guess - 1), guess + 2)
+    }
     best = min(costs, key=lambda b: (costs[b], b))
     return best if costs[best] <= size else BITMAP
 
@@ -37,7 +39,7 @@ def to_bits(positions: Positions, size: int, how: int) -> tuple[Bits, Bits]:
         bitmap[positions] = 1
         return np.empty(0, np.uint8), bitmap
     gaps = _gaps(positions)
-    stops = np.cumsum((gaps >> how) + 1) - 1
+    stops = np.cumsum((gaps >> how) + 1, dtype=np.int64) - 1
     unary = np.zeros(int(stops[-1]) + 1 if stops.size else 0, np.uint8)
     unary[stops] = 1
     return number_bits(gaps & ((1 << how) - 1), how), unary
@@ -53,20 +55,26 @@ def from_bits(low: Bits, tail: Bits, count: int, size: int, how: int) -> tuple[P
     if how == BITMAP:
         if tail.size < size:
             raise CodecError("the message ends inside its bitmap")
-        positions = np.flatnonzero(tail[:size])
+        positions = np.flatnonzero(tail[:size]).astype(np.int32)
         if positions.size != count:
             raise CodecError("the message's bitmap marks another number of elements than it says")
         return positions, size
     stops = np.flatnonzero(tail)
     if stops.size != count:
         raise CodecError("the message holds another number of gaps than it says")
-    quotients = np.diff(stops, prepend=-1) - 1
+    quotients = np.diff(stops, prepend=-1)
+    quotients -= 1
     if (how and 1 << how > size) or int(quotients.sum()) > size >> how:
         raise CodecError("the message marks elements beyond the model's end")
-    positions = np.cumsum((quotients << how) + numbers(low, how) + 1) - 1
-    if count and int(positions[-1]) >= size:
+    ends = int(stops[-1]) + 1 if count else 0
+    quotients <<= how
+    quotients += numbers(low, how)
+    quotients += 1
+    positions = np.cumsum(quotients, out=quotients)
+    if count and int(positions[-1]) > size:
         raise CodecError("the message marks elements beyond the model's end")
-    return positions, int(stops[-1]) + 1 if count else 0
+    positions -= 1
+    return positions.astype(np.int32), ends
 
 
 def estimate_bits(count: int, size: int) -> float:
@@ -78,29 +86,28 @@ def estimate_bits(count: int, size: int) -> float:
     return min(float(size), *(count * _rice_bits(density, b) for b in range(max(0, guess - 1), guess + 2)))
 
 
-def number_bits(values: NDArray[np.int64], width: int) -> Bits:
+def number_bits(values: NDArray[np.int32], width: int) -> Bits:
     """`width` bits for each value, high bit first."""
-    narrow = values.astype(np.uint32)
     bits = np.empty((values.size, width), np.uint8)
     for i in range(width):
-        bits[:, i] = narrow >> np.uint32(width - 1 - i) & np.uint32(1)
+        bits[:, i] = values >> (width - 1 - i) & 1
     return bits.reshape(-1)
 
 
-def numbers(bits: Bits, width: int) -> NDArray[np.int64]:
+def numbers(bits: Bits, width: int) -> NDArray[np.int32]:
     """The inverse of `number_bits`; zero for a width of 0 (broadcasts)."""
     if not width:
-        return np.zeros(1, np.int64)
+        return np.zeros(1, np.int32)
     columns = bits.reshape(-1, width)
-    values = np.zeros(columns.shape[0], np.int64)
+    values = np.zeros(columns.shape[0], np.int32)
     for i in range(width):
         values <<= 1
         values |= columns[:, i]
     return values
 
 
-def _gaps(positions: Positions) -> NDArray[np.int64]:
-    return np.diff(positions, prepend=-1) - 1
+def _gaps(positions: Positions) -> NDArray[np.int32]:
+    return np.diff(positions, prepend=np.int32(-1)) - np.int32(1)
 
 
 def _rice_guess(count: int, size: int) -> int:

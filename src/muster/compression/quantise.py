@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.bytestage import squeeze
-from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte
+from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte, raw_bytes
 from muster.compression.dense import fixed_body
 
 SCALE_BLOCK = 1024  # elements that share one fp32 scale
-_CHUNK = 256 * SCALE_BLOCK  # elements worked on at a time
+_CHUNK = 64 * SCALE_BLOCK  # elements worked on at a time
 
 
 def _levels(limit: int) -> Vector:
@@ -55,8 +55,8 @@ def _encode(family: int, limit: int, vector: Vector, rng: np.random.Generator) -
         codes[start : start + _CHUNK] = _quantise(vector[start : start + _CHUNK], block, limit, rng)
     if limit == 7:
         codes = _pack_nibbles(codes)
-    packed, body = squeeze(b"".join((scales.tobytes(), codes.tobytes())))
-    return first_byte(family, packed) + body
+    packed, body = squeeze(memoryview(b"".join((raw_bytes(scales), raw_bytes(codes)))))
+    return b"".join((first_byte(family, packed), body))
 
 
 def _decode(limit: int, data: bytes, size: int) -> Vector:

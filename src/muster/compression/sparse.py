@@ -28,15 +28,16 @@ def largest(vector: Vector, count: int, floor: float = TINY) -> Positions:
     threshold from below, so that the exact selection sees little more than `count` elements.
     """
     if not count or not vector.size:
-        return np.empty(0, np.int64)
+        return np.empty(0, np.int32)
     magnitude = np.abs(vector)
     bound = max(floor, _lower_bound(magnitude, count))
-    candidates = np.flatnonzero(magnitude >= bound)
+    candidates = np.flatnonzero(magnitude >= bound).astype(np.int32)
     if candidates.size < count and bound > floor:
-        candidates = np.flatnonzero(magnitude >= floor)
+        candidates = np.flatnonzero(magnitude >= floor).astype(np.int32)
     if candidates.size <= count:
         return candidates
     values = magnitude[candidates]
+    del magnitude
     threshold = np.partition(values, values.size - count)[values.size - count]
     keep = values > threshold
     ties = np.flatnonzero(values == threshold)
@@ -69,7 +70,7 @@ def frame(family: int, where: Positions, size: int, parameters: bytes, values: B
 
 def unframe(
     data: bytes, size: int, parameter_bytes: int, width: int
-) -> tuple[Positions, bytes, NDArray[np.int64]]:
+) -> tuple[Positions, bytes, NDArray[np.int32]]:
     """(positions, the parameters' bytes, one number of `width` bits for each position). Raises CodecError."""
     check_size(size)
     if not data:
@@ -81,7 +82,7 @@ def unframe(
     if not count:
         if offset != len(data) or how:
             raise CodecError("the message goes on behind its end")
-        return np.empty(0, np.int64), b"", np.empty(0, np.int64)
+        return np.empty(0, np.int32), b"", np.empty(0, np.int32)
     parameters = data[offset : offset + parameter_bytes]
     body = data[offset + parameter_bytes :]
     split = pos.fixed_bits(count, how)

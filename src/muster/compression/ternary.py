@@ -22,7 +22,7 @@ from muster.compression.sparse import estimate, frame, kept_count, largest, scat
 
 @dataclass(frozen=True)
 class Ternary:
-    density: float  # in (0, 0.5]
+    density: float  # in (0, DENSITY_MAX]
 
     FAMILY: ClassVar[int] = 6
 
@@ -42,7 +42,7 @@ class Ternary:
             return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
         values = vector[where]
         mean = float(np.abs(values).mean(dtype=np.float64))
-        signs = number_bits((values < 0).astype(np.int64), 1)
+        signs = number_bits((values < 0).astype(np.int32), 1)
         return frame(self.FAMILY, where, vector.size, put_bfloat16(mean), signs)
 
     @classmethod

@@ -34,7 +34,7 @@ _ROOTS = (
 class TopK4:
     """Named "topk:DENSITY"."""
 
-    density: float  # in (0, 0.5]
+    density: float  # in (0, DENSITY_MAX]
 
     FAMILY: ClassVar[int] = 4
 
@@ -56,8 +56,8 @@ class TopK4:
             return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
         octaves = np.log2(peak / np.abs(values))
         step = math.ceil(float(octaves.max()) * 16 / 7.5 - 1e-9)
-        codes = np.clip(np.rint(octaves * (16 / max(step, 1))), 0, 7).astype(np.int64)
-        codes |= (values < 0).astype(np.int64) << 3
+        codes = np.clip(np.rint(octaves * (16 / max(step, 1))), 0, 7).astype(np.int32)
+        codes |= (values < 0).astype(np.int32) << 3
         return frame(self.FAMILY, where, vector.size, struct.pack("<fB", peak, step), number_bits(codes, 4))
 
     @classmethod
@@ -78,7 +78,7 @@ class TopK4:
 class TopK16:
     """Named "topk16:DENSITY"."""
 
-    density: float  # in (0, 0.5]
+    density: float  # in (0, DENSITY_MAX]
 
     FAMILY: ClassVar[int] = 5
 
@@ -97,7 +97,7 @@ class TopK16:
         if not where.size:
             return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
         exponent = half_exponent(_peak(vector))
-        codes = to_half(vector[where], exponent).astype(np.int64)
+        codes = to_half(vector[where], exponent).astype(np.int32)
         return frame(self.FAMILY, where, vector.size, struct.pack("b", exponent), number_bits(codes, 16))
 
     @classmethod
