@@ -16,6 +16,7 @@ import zenoh
 
 from muster.errors import MusterError
 from muster.network.identity import Identity
+from muster.network.watchdog import Timings
 
 DEFAULT_PORT = 7447
 MESSAGE_BYTES_MAX = 128 * 1024  # the engine drops anything larger before it costs memory
@@ -33,17 +34,11 @@ class LinkProfile:
     lease_s: float
     keep_alive: int
     open_timeout_s: float  # for the whole handshake, which takes 15 s at 9.6 kbit/s
-    ping_s: float  # a silent neighbour is asked for a sign of life this often
-    silent_s: float  # this long without an answer on a link that looks up: reopen
-
-    def __post_init__(self) -> None:
-        assert self.silent_s > self.ping_s > 0
-        assert self.lease_s > 0
-        assert self.keep_alive > 0
+    watch: Timings  # of the watchdog
 
 
-LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, ping_s=10, silent_s=30)
-NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, ping_s=30, silent_s=90)
+LAN = LinkProfile("lan", 15, 3, open_timeout_s=10, watch=Timings(ping_s=60, again_s=10, silent_s=30))
+NARROW = LinkProfile("narrow", 30, 3, open_timeout_s=30, watch=Timings(ping_s=300, again_s=30, silent_s=90))
 PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
 
 

@@ -31,6 +31,7 @@ import zenoh
 from muster.errors import MusterError
 from muster.network.identity import Identity, common_name
 from muster.network.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
+from muster.network.watchdog import PING_TOPIC, watch
 from muster.network.zenoh_config import (
     DEFAULT_PORT,
     LAN,
@@ -53,6 +54,8 @@ STRANGERS_MAX = 64  # asks whose sender's token has not arrived yet
 HANDLER_S_MAX = 120.0
 OPEN_S_MAX = 15.0
 CLOSE_S_MAX = 2.0
+REOPEN_S_MAX = 60.0  # between attempts to open again
+_UNLINKED_S = 20.0  # an endpoint without a link for so long is worth a sentence
 _STRANGER_S = 3.0
 _CHECKS_MAX = 20  # looks for the link of a token, every 0.1 s
 
@@ -125,6 +128,10 @@ class ZenohLink:
         self._inbox = 0
         self._inbox_lock = threading.Lock()
         self._old_port_held = False
+        self._unanswered: dict[NodeId, float] = {}
+        self._minders: list[asyncio.Task[None]] = []
+        self.reopened = 0  # times that the watchdog found a zombie
+        self.serve(PING_TOPIC, _pong)
 
     # ---- life --------------------------------------------------------------------------------------------
 
@@ -132,17 +139,31 @@ class ZenohLink:
         """Open the session. Raises MusterError("port_in_use" or "config") when it cannot listen."""
         self._loop = asyncio.get_running_loop()
         await self._open()
+        for minder in (watch(self, self.profile.watch), self._mind_endpoints()):
+            self._minders.append(self._loop.create_task(minder))
 
     async def close(self) -> None:
         """End the session, tell the watchers, forget all; returns within a few seconds whatever happens."""
-        for task in list(self._tasks):
+        for task in (*self._minders, *self._tasks):
             task.cancel()
         await self._shut(CLOSE_S_MAX)
 
     async def reopen(self) -> None:
-        """A new session in the place of one that looks up but delivers nothing (see `watchdog`)."""
+        """A new session in the place of one that looks up but delivers nothing (see `watchdog`).
+
+        It does not give up: a session that cannot be opened is tried again with growing pauses.
+        """
+        self.reopened += 1
         await self._shut(self.profile.open_timeout_s + CLOSE_S_MAX)
-        await self._open()
+        pause_s = 1.0
+        while True:
+            try:
+                await self._open()
+                return
+            except MusterError as error:
+                self._on_problem(f"the network engine does not open again: {error.sentence}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, REOPEN_S_MAX)
 
     async def _open(self) -> None:
         listening = [_with_port(point) for point in self._wanted] or [free_endpoint()]
@@ -241,6 +262,10 @@ class ZenohLink:
         """Loop time of the last message of any kind from this node; None if there was none yet."""
         return self._heard.get(node)
 
+    def last_unanswered(self, node: NodeId) -> float | None:
+        """Loop time at which this node last left a question unanswered; None if it never did."""
+        return self._unanswered.get(node)
+
     def forbid(self, node: NodeId) -> None:
         """A revoked member: it is no neighbour any more, and what it asks or tells is ignored."""
         self._forbidden.add(node)
@@ -256,6 +281,20 @@ class ZenohLink:
         links = await call_limited(session.info.links, CLOSE_S_MAX)
         hosts = {endpoint(str(link.dst).partition("?")[0]).host.removeprefix("::ffff:") for link in links}
         return [str(point) for point in self._connect if point.host not in hosts]
+
+    async def _mind_endpoints(self) -> None:
+        """Say once of each configured endpoint that it stays without a link; the engine itself is mute."""
+        told: set[str] = set()
+        while self._connect:
+            await asyncio.sleep(_UNLINKED_S)
+            with contextlib.suppress(TimeoutError, zenoh.ZError):
+                silent = set(await self.silent_endpoints())
+                for point in sorted(silent - told):
+                    self._on_problem(
+                        f"no link to {point}: the node there is off or out of reach, or belongs to another "
+                        "fleet; it is tried again all the time"
+                    )
+                told = silent
 
     # ---- asking and telling ------------------------------------------------------------------------------
 
@@ -319,6 +358,7 @@ class ZenohLink:
             async with asyncio.timeout(timeout_s):
                 data = await future
         except TimeoutError as error:
+            self._unanswered[node] = self._loop.time()
             raise Unreachable(f"{peer.name} did not answer within {timeout_s:g} s") from error
         finally:
             peer.waiting.discard(future)
@@ -546,6 +586,10 @@ class ZenohLink:
         if received is not None:
             counter[1] += received
             self._heard[node] = self._loop.time()
+
+
+async def _pong(node: NodeId, payload: bytes) -> bytes:
+    return b""
 
 
 def _topic(topic: str) -> str:

@@ -1,0 +1,138 @@
+"""The watchdog: a neighbour whose link looks up but delivers nothing is a zombie; only a new session helps.
+
+`step` is the whole decision, a pure function.  Pings are spent sparingly, because an idle link may cost
+2.5 kB a minute in all and keep-alives take 2.1 of them: any traffic heard counts as a sign of life, a silent
+neighbour is asked once in `ping_s`, and only one that owes an answer is asked in close succession.  A
+neighbour whose link shows down is left alone: the engine reconnects by itself, and a new session would only
+throw its attempts away (design section 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from muster.network.link import Neighbour, Refused, Unreachable
+from muster.records import NodeId
+
+PING_TOPIC = "p"
+TICK_S = 2.0
+BACKOFF_FIRST_S = 30.0
+BACKOFF_MAX_S = 600.0
+_ASLEEP_S = 10.0  # between two ticks: the process or the machine was suspended, so nobody owes anything
+
+
+@dataclass(frozen=True)
+class Timings:
+    """When to ask, and when to stop believing."""
+
+    ping_s: float  # a silent neighbour is asked this often
+    again_s: float  # one that owes an answer, this often
+    silent_s: float  # so long after the first unanswered question its link counts as dead
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What the link knows of a neighbour that is up, as loop times."""
+
+    heard_s: float  # the last message of any kind from it
+    unanswered_s: float | None = None  # the last question that it left unanswered; None: never
+
+
+@dataclass(frozen=True)
+class Owing:
+    """A neighbour owes an answer since `since_s`; it was last asked at `asked_s`."""
+
+    since_s: float
+    asked_s: float
+
+
+@dataclass(frozen=True)
+class State:
+    ticked_s: float
+    owing: Mapping[NodeId, Owing] = field(default_factory=dict)
+    not_before_s: float = 0.0  # of the next reopening
+    backoff_s: float = BACKOFF_FIRST_S
+
+
+@dataclass(frozen=True)
+class Decision:
+    ping: tuple[NodeId, ...] = ()
+    reopen_for: tuple[NodeId, ...] = ()  # the zombies; empty: leave the session as it is
+
+
+def step(state: State, now_s: float, up: Mapping[NodeId, Sign], timings: Timings) -> tuple[State, Decision]:
+    """One look at the neighbours that are up: whom to ping, and whether the session must be reopened."""
+    if now_s - state.ticked_s > _ASLEEP_S:
+        state = replace(state, owing={})
+    owing: dict[NodeId, Owing] = {}
+    ping = []
+    for node, sign in up.items():
+        owed = state.owing.get(node)
+        if owed is not None and sign.heard_s >= owed.since_s:
+            owed = None
+        doubtful = sign.unanswered_s is not None and sign.unanswered_s > sign.heard_s
+        if owed is None:
+            if doubtful or now_s - sign.heard_s >= timings.ping_s:
+                owing[node] = Owing(now_s, now_s)
+                ping.append(node)
+        elif now_s - owed.asked_s >= timings.again_s:
+            owing[node] = replace(owed, asked_s=now_s)
+            ping.append(node)
+        else:
+            owing[node] = owed
+    zombies = tuple(node for node, owed in owing.items() if now_s - owed.since_s >= timings.silent_s)
+    if zombies and now_s >= state.not_before_s:
+        later = State(now_s, {}, now_s + state.backoff_s, min(2 * state.backoff_s, BACKOFF_MAX_S))
+        return later, Decision(reopen_for=zombies)
+    backoff_s = state.backoff_s
+    if up and not zombies and now_s >= state.not_before_s + state.backoff_s:
+        backoff_s = BACKOFF_FIRST_S  # it went well for long enough
+    return replace(state, ticked_s=now_s, owing=owing, backoff_s=backoff_s), Decision(tuple(ping))
+
+
+class Watched(Protocol):
+    """What the watchdog needs of a link."""
+
+    def neighbours(self) -> dict[NodeId, Neighbour]: ...
+
+    def last_heard(self, node: NodeId) -> float | None: ...
+
+    def last_unanswered(self, node: NodeId) -> float | None: ...
+
+    async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes: ...
+
+    async def reopen(self) -> None:
+        """Close within a time limit, open again."""
+
+
+async def watch(link: Watched, timings: Timings) -> None:
+    """Look every `TICK_S` for ever; cancel to stop. The link must serve `PING_TOPIC` (any answer will do)."""
+    loop = asyncio.get_running_loop()
+    state = State(loop.time(), not_before_s=loop.time())
+    pings: set[asyncio.Task[None]] = set()  # at most silent_s / again_s + 1 for each neighbour
+
+    async def ping(node: NodeId) -> None:
+        with contextlib.suppress(Unreachable, Refused):  # the link notes what it heard: that is what counts
+            await link.ask(node, PING_TOPIC, b"", timeout_s=timings.silent_s)
+
+    try:
+        while True:
+            await asyncio.sleep(TICK_S)
+            up = {
+                node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
+                for node, neighbour in link.neighbours().items()
+            }
+            state, decision = step(state, loop.time(), up, timings)
+            for node in decision.ping:
+                task = loop.create_task(ping(node))
+                pings.add(task)
+                task.add_done_callback(pings.discard)
+            if decision.reopen_for:
+                await link.reopen()
+    finally:
+        for task in pings:
+            task.cancel()
