@@ -14,6 +14,7 @@ from muster.compression.codec import TINY, CodecError, Vector, check_size, first
 from muster.compression.positions import Bits, Positions
 
 _SAMPLE = 1 << 16
+_BLOCK = 1 << 17
 
 
 def kept_count(density: float, size: int) -> int:
@@ -29,15 +30,13 @@ def largest(vector: Vector, count: int, floor: float = TINY) -> Positions:
     """
     if not count or not vector.size:
         return np.empty(0, np.int32)
-    magnitude = np.abs(vector)
-    bound = max(floor, _lower_bound(magnitude, count))
-    candidates = np.flatnonzero(magnitude >= bound).astype(np.int32)
+    bound = max(floor, _lower_bound(vector, count))
+    candidates = _at_least(vector, bound)
     if candidates.size < count and bound > floor:
-        candidates = np.flatnonzero(magnitude >= floor).astype(np.int32)
+        candidates = _at_least(vector, floor)
     if candidates.size <= count:
         return candidates
-    values = magnitude[candidates]
-    del magnitude
+    values = np.abs(vector[candidates])
     threshold = np.partition(values, values.size - count)[values.size - count]
     keep = values > threshold
     ties = np.flatnonzero(values == threshold)
@@ -46,16 +45,25 @@ def largest(vector: Vector, count: int, floor: float = TINY) -> Positions:
     return chosen
 
 
-def _lower_bound(magnitude: Vector, count: int) -> float:
-    stride = magnitude.size // _SAMPLE
+def _lower_bound(vector: Vector, count: int) -> float:
+    stride = vector.size // _SAMPLE
     if stride < 2:
         return 0.0
-    sample = magnitude[::stride]
+    sample = np.abs(vector[::stride])
     expected = count / stride
     rank = int(expected + 4 * expected**0.5 + 8)  # four standard deviations to the safe side
     if rank >= sample.size:
         return 0.0
     return float(np.partition(sample, sample.size - rank)[sample.size - rank])
+
+
+def _at_least(vector: Vector, bound: float) -> Positions:
+    """Positions of the magnitudes that reach `bound`, found block by block to spare memory."""
+    starts = range(0, vector.size, _BLOCK)
+    found = (
+        np.flatnonzero(np.abs(vector[s : s + _BLOCK]) >= bound).astype(np.int32) + np.int32(s) for s in starts
+    )
+    return np.concatenate([np.empty(0, np.int32), *found])
 
 
 def frame(family: int, where: Positions, size: int, parameters: bytes, values: Bits) -> bytes:
