@@ -1,0 +1,60 @@
+"""Muster from Python.
+
+    import muster
+
+    result = muster.train("digits", rounds=20)
+    print(result.accuracy)
+    result.export("model.safetensors")
+
+It asks a node that runs on this machine (`muster node`), as the command `muster train` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from muster.cli.follow import follow
+from muster.node.client import Client, choose
+from muster.node.snapshot import Event, JobView
+
+
+@dataclass(frozen=True)
+class Result:
+    """A job that has ended. `accuracy` is on held-out data, 0..1, None when nothing was measured."""
+
+    job: str
+    accuracy: float | None
+    rounds: int
+    view: JobView
+    client: Client
+
+    def export(self, to: str | os.PathLike[str]) -> list[Path]:
+        """Write the model: FILE.safetensors, FILE.onnx, or both for a name without suffix."""
+        return [Path(path) for path in self.client.export(self.job, Path(to).expanduser().absolute()).paths]
+
+
+def train(
+    task: str,
+    *,
+    start: str | os.PathLike[str] | None = None,
+    node: str | None = None,
+    timeout_s: float | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Train `task` with every node in reach of `node` (a name or home) and wait for the end.
+
+    `start`: a safetensors file with the parameters to begin with.  Options: rounds, target (0..1), seconds,
+    bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s.  Raises MusterError.
+    """
+    client = choose(node)
+    if start is not None:
+        options["from"] = str(Path(start).expanduser().absolute())
+    since = client.snapshot().event
+    job = client.train(task, **options)
+    view = follow(client, job, since, quiet=True, timeout_s=timeout_s, on_event=on_event)
+    return Result(job, view.accuracy, view.round, view, client)

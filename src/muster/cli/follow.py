@@ -1,0 +1,76 @@
+"""Following a job through a node's event stream until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import click
+
+from muster.cli.output import percent, size, span
+from muster.errors import MusterError
+from muster.node.client import Client
+from muster.node.snapshot import Event, JobView
+
+POLL_S = 0.5
+ENDED = ("finished", "stopped", "failed")
+
+
+def follow(
+    client: Client,
+    job: str,
+    since: int,
+    *,
+    quiet: bool = False,
+    timeout_s: float | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> JobView:
+    """The job's last state, once it has ended; prints events and rounds on the way unless `quiet`.
+
+    Raises MusterError timeout (the job goes on), failed, no_node.
+    """
+    started_s = time.monotonic()  # the shell's own patience, no logic of a job
+    looked_s, told = -POLL_S, 0
+    for event in client.events(since, pause_s=POLL_S):
+        now_s = time.monotonic() - started_s
+        if event is not None and event.job in ("", job):
+            if on_event is not None:
+                on_event(event)
+            if not quiet:
+                click.echo(f"{span(now_s):>8}  {event.text}")
+        if now_s - looked_s < POLL_S and (event is None or event.kind not in ("commit", "end")):
+            continue
+        looked_s = now_s
+        view = find(client, job)
+        if view.round > told:
+            told = view.round
+            if not quiet:
+                click.echo(round_line(view))
+        if view.state == "failed":
+            raise MusterError("failed", f"job {job[:8]} ended without a model: {view.error or view.why}")
+        if view.state in ENDED:
+            return view
+        if timeout_s is not None and now_s >= timeout_s:
+            raise MusterError(
+                "timeout",
+                f"job {job[:8]} did not end within {timeout_s:g} s and goes on: end it with "
+                f"'muster stop {job[:8]}'",
+            )
+    raise MusterError("no_node", f"the node in {client.home} ended: start it again, the job continues")
+
+
+def find(client: Client, job: str) -> JobView:
+    """The job's view in a fresh snapshot."""
+    for view in client.snapshot().jobs:
+        if view.id.startswith(job):
+            return view
+    raise MusterError("unknown_job", f"the node in {client.home} does not know job {job[:8]} any more")
+
+
+def round_line(view: JobView) -> str:
+    limit = view.stop.get("rounds")
+    of = f"/{limit:.0f}" if limit else ""
+    return (
+        f"{span(view.age_s):>8}  round {view.round}{of}: accuracy {percent(view.accuracy)}, "
+        f"{size(view.spent_bytes)} sent"
+    )

@@ -1,0 +1,49 @@
+"""`muster node`: the daemon in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+CONFIG = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--config", "-c", "path", type=CONFIG, help="A node.toml; every key has a default.")
+@click.option("--name", help="Default: the host's name.")
+@click.option("--home", metavar="DIR", help="Where it keeps everything. Default: ~/.local/share/muster/NAME.")
+@click.option(
+    "--listen", multiple=True, metavar="HOST:PORT", help="QUIC (UDP). Default: 7447 or any free port."
+)
+@click.option(
+    "--connect", multiple=True, metavar="HOST:PORT", help="A neighbour; may be given several times."
+)
+@click.option(
+    "--bundle", metavar="FILE", help="This node's place in a fleet. Default: this machine's own fleet."
+)
+@click.option("--no-discovery", is_flag=True, help="Do not look for nodes on the local network.")
+@click.option("--profile", type=click.Choice(["auto", "lan", "narrow"]), help="Of the links; default auto.")
+@click.option("--check", is_flag=True, help="Only read the configuration, print it as JSON and end.")
+def node(path: Path | None, check: bool, no_discovery: bool, **given: Any) -> None:
+    """Run a node in the foreground until Ctrl-C or SIGTERM.
+
+    Two nodes on one machine or one local network find each other by themselves.
+    """
+    from muster.node.config import load_config
+
+    overrides = {key: value for key, value in given.items() if value not in (None, ())}
+    if no_discovery:
+        overrides["discovery"] = False
+    config = load_config(path, overrides)
+    if check:
+        import msgspec
+
+        click.echo(msgspec.json.encode(config, enc_hook=str).decode())
+        return
+    import asyncio
+
+    from muster.node.daemon import run_node
+
+    asyncio.run(run_node(config))

@@ -1,0 +1,70 @@
+"""Options that `muster train` and `muster demo` share: when a job ends and how nodes train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from muster.cli.output import Size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def stop_options(command: F) -> F:
+    """--rounds, --target, --seconds, --bytes: the job ends at the first of them."""
+    for option in reversed(
+        (
+            click.option("--rounds", type=click.IntRange(1, 1_000_000), help="End after this many rounds."),
+            click.option("--target", type=click.FloatRange(0, 1), help="End at this accuracy, such as 0.95."),
+            click.option("--seconds", type=click.FloatRange(1), help="End after this time."),
+            click.option(
+                "--bytes", "bytes_max", type=Size(), help="End when so much was sent, such as 20MB."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def recipe_options(command: F) -> F:
+    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience."""
+    for option in reversed(
+        (
+            click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate."),
+            click.option("--steps", type=click.IntRange(1), help="Local steps a node and round."),
+            click.option("--batch", type=click.IntRange(1), help="Samples a step."),
+            click.option("--momentum", type=click.FloatRange(0, 1, max_open=True)),
+            click.option("--codec", help="How updates are compressed; 'auto' goes by the links."),
+            click.option("--seed", type=int, help="Of everything that is drawn at random."),
+            click.option("--min-nodes", type=click.IntRange(1), help="Wait for this many before round 1."),
+            click.option(
+                "--patience",
+                "patience_s",
+                type=click.FloatRange(0.1),
+                help="Seconds without progress that are normal.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def job_request(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the control op `train` out of a command's; what was not given is left out."""
+    names = (
+        "rounds",
+        "target",
+        "seconds",
+        "lr",
+        "steps",
+        "batch",
+        "momentum",
+        "codec",
+        "seed",
+        "min_nodes",
+        "patience_s",
+    )
+    request = {name: given.get(name) for name in names} | {"bytes": given.get("bytes_max")}
+    return {key: value for key, value in request.items() if value is not None}

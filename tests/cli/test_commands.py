@@ -1,0 +1,237 @@
+"""The simple commands against a fake node: what they ask, what they print, how they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakenode import JOB, FakeNode, job_view, snapshot
+
+import muster
+from muster.cli.main import COMMANDS, run
+from muster.errors import MusterError
+from muster.node.client import Client, choose
+from muster.node.snapshot import Event
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_help_lists_every_command_and_each_has_help(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"  {name} " in listed
+        assert run([name, "--help"]) == 0
+        assert "Usage: muster " + name in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from muster.cli.main import run; run(['--help']); import muster;"
+        "heavy = {'torch', 'numpy', 'zenoh', 'rich', 'asyncio', 'cryptography', 'msgspec'};"
+        "heavy &= set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_wrong_command_or_option_is_one_sentence(capsys: Capture) -> None:
+    assert run(["trian"]) == 2
+    assert capsys.readouterr().err == "muster: there is no command 'trian'; did you mean 'train'?\n"
+    assert run(["train", "digits", "--rouns", "3"]) == 2
+    assert "--rouns" in capsys.readouterr().err
+    assert run(["train", "digits", "--bytes", "many"]) == 2
+    assert "write 300000, 300kB or 20MB" in capsys.readouterr().err
+    assert run(["train"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_errors_as_json(capsys: Capture) -> None:
+    assert run(["jobs", "--json"]) == 5
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error == {
+        "code": "no_node",
+        "sentence": "no node runs on this machine: start one with 'muster node'",
+    }
+
+
+def test_a_fault_of_ours_is_one_sentence_with_a_trace_file(
+    alpha: FakeNode, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("muster.node.client.choose", lambda node: 1 / 0)
+    assert run(["jobs"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    trace = next(tmp_path.glob("muster-*-crash.log"))
+    assert str(trace) in said
+    assert "ZeroDivisionError" in trace.read_text()
+    monkeypatch.setenv("MUSTER_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["jobs"])
+
+
+def test_train_follows_to_the_end(alpha: FakeNode, capsys: Capture) -> None:
+    alpha.events = [
+        Event(8, 0.0, "job", "alpha asks for help", JOB, "alpha"),
+        Event(9, 0.0, "job", "another job", "00" * 32, "alpha"),
+        Event(10, 0.0, "end", "3 rounds done", JOB, "alpha"),
+    ]
+    assert run(["train", "digits", "--rounds", "3", "--lr", "0.1", "--bytes", "20MB", "--patience", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "alpha asks for help" in out
+    assert "another job" not in out
+    assert "round 3/3: accuracy 93.4 %, 123 kB sent" in out
+    assert "finished: 3 rounds done" in out
+    assert "shares: alpha 75 %, bravo 25 %" in out
+    assert f"muster export {JOB[:8]}" in out
+    asked = next(request for request in alpha.requests if request["op"] == "train")
+    assert asked == {"op": "train", "task": "digits", "rounds": 3, "lr": 0.1, "bytes": 2e7, "patience_s": 5.0}
+    assert {"op": "events", "since": 7} in alpha.requests
+
+
+def test_train_as_json_is_one_value(alpha: FakeNode, capsys: Capture) -> None:
+    assert run(["train", "digits", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 0.934
+
+
+def test_train_detached_from_a_file(alpha: FakeNode, capsys: Capture, tmp_path: Path) -> None:
+    start = tmp_path / "m.safetensors"
+    assert run(["train", "digits", "--from", str(start)]) == 8
+    assert "to start from" in capsys.readouterr().err
+    start.write_bytes(b"x")
+    assert run(["train", "digits", "--from", str(start), "--detach", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"job": JOB}
+    assert alpha.requests[-1]["from"] == str(start)
+
+
+def test_train_says_what_the_node_refuses(alpha: FakeNode, capsys: Capture) -> None:
+    alpha.answers["train"] = ("unknown_task", "there is no task 'digist'; installed: digits")
+    assert run(["train", "digist"]) == 6
+    assert capsys.readouterr().err == "muster: there is no task 'digist'; installed: digits\n"
+
+
+def test_train_with_a_timeout_leaves_the_job_running(alpha: FakeNode, capsys: Capture) -> None:
+    alpha.answers["snapshot"] = lambda request: snapshot(jobs=[job_view("running", 1)])
+    assert run(["train", "digits", "--timeout", "0.1"]) == 17
+    assert f"goes on: end it with 'muster stop {JOB[:8]}'" in capsys.readouterr().err
+
+
+def test_train_of_a_job_that_fails(alpha: FakeNode, capsys: Capture) -> None:
+    failed = job_view("failed", 0, None, error="no node offered work")
+    alpha.answers["snapshot"] = lambda request: snapshot(jobs=[failed])
+    assert run(["train", "digits"]) == 19
+    assert "no node offered work" in capsys.readouterr().err
+
+
+def test_ctrl_c_detaches_and_says_how_to_stop(
+    alpha: FakeNode, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("muster.cli.follow.follow", interrupted)
+    assert run(["train", "digits"]) == 130
+    assert f"goes on without you; end it with: muster stop {JOB[:8]}" in capsys.readouterr().err
+
+
+def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_path: Path) -> None:
+    assert run(["stop", "abab", "--reason", "enough"]) == 0
+    assert alpha.requests[-1] == {"op": "stop", "job": "abab", "reason": "enough"}
+    assert run(["nodes"]) == 0
+    out = capsys.readouterr().out
+    assert "bravo    neighbour  training     50 %  1.2 s  104 ms  110 kB/s" in out
+    assert "charlie  away" in out
+    assert run(["jobs"]) == 0
+    assert "abababab  digits  finished    3/3    93.4 %" in capsys.readouterr().out
+    assert run(["log", "abab"]) == 0
+    out = capsys.readouterr().out
+    assert "efefefef      3  12 s    93.4 %        2  alpha  alpha bravo" in out
+    assert "75 %  12.3 kB" in out
+    assert run(["export", "abab", "--to", str(tmp_path / "m.onnx")]) == 0
+    assert str(tmp_path / "m.onnx") in capsys.readouterr().out
+    assert run(["export", "abab", "--to", str(tmp_path / "no" / "m.onnx")]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert run(["tasks"]) == 0
+    assert "digits        1  cdcdcdcd           3018      180" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["nodes"], ["jobs"], ["log", "ab"], ["tasks"], ["stop", "ab"]])
+def test_json_everywhere(alpha: FakeNode, capsys: Capture, words: list[str]) -> None:
+    assert run([*words, "--json"]) == 0
+    json.loads(capsys.readouterr().out)
+
+
+def test_tasks_without_a_node_are_the_installed_ones(capsys: Capture) -> None:
+    assert run(["tasks"]) == 0
+    assert capsys.readouterr().out.split() == ["digits", "mnist"]
+
+
+def test_which_node(
+    alpha: FakeNode, data_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert choose().home == alpha.home
+    assert choose("alpha").home == alpha.home
+    assert choose(str(alpha.home)).home == alpha.home
+    with pytest.raises(MusterError, match="running here: alpha"):
+        choose("bravo")
+    with FakeNode(data_home / "bravo") as bravo:
+        with pytest.raises(MusterError, match=r"several nodes run on this machine \(alpha, bravo\)"):
+            choose()
+        monkeypatch.setenv("MUSTER_HOME", str(bravo.home))
+        assert choose().home == bravo.home
+
+
+def test_a_node_that_dies_or_lies_or_is_silent(alpha: FakeNode) -> None:
+    alpha.answers["stop"] = None
+    with pytest.raises(MusterError, match="ended while it was asked") as caught:
+        Client(alpha.home).stop("ab", "")
+    assert caught.value.code == "no_node"
+    alpha.answers["snapshot"] = {"event": "seven"}
+    with pytest.raises(MusterError, match="differ in version"):
+        Client(alpha.home).snapshot()
+    alpha.answers["tasks"] = ("no_such_code", "x")
+    with pytest.raises(MusterError, match="x") as caught:
+        Client(alpha.home).tasks()
+    assert caught.value.code == "internal"
+    alpha.answers["log"] = lambda request: alpha.streaming.wait(1) or None
+    with pytest.raises(MusterError, match=r"did not answer 'log' within 0\.05 s") as caught:
+        Client(alpha.home, timeout_s=0.05).log("ab")
+    assert caught.value.code == "timeout"
+
+
+def test_from_python(alpha: FakeNode, tmp_path: Path) -> None:
+    seen: list[Event] = []
+    alpha.events = [Event(8, 0.0, "end", "done", JOB)]
+    result = muster.train("digits", rounds=3, on_event=seen.append)
+    assert (result.accuracy, result.rounds, seen) == (0.934, 3, alpha.events)
+    assert result.export(tmp_path / "m.onnx") == [tmp_path / "m.onnx"]
+
+
+def test_a_fleet_by_hand(data_home: Path, capsys: Capture, alpha: FakeNode, tmp_path: Path) -> None:
+    assert run(["fleet", "init", "--name", "orchard"]) == 0
+    assert "'orchard'" in capsys.readouterr().out
+    assert run(["fleet", "init"]) == 10
+    assert "already" in capsys.readouterr().err
+    assert run(["fleet", "issue", "bravo", "--to", str(tmp_path / "bravo.pem"), "--json"]) == 0
+    issued = json.loads(capsys.readouterr().out)
+    assert Path(issued["bundle"]).stat().st_mode & 0o777 == 0o600
+    assert run(["fleet", "issue", "b b"]) == 2
+    assert run(["fleet", "revoke", "bravo", "--bundle", str(tmp_path / "bravo.pem")]) == 0
+    assert alpha.requests[-1]["op"] == "record"
+    assert run(["fleet", "revoke", "nobody"]) == 10
+
+
+def test_node_check_reads_the_configuration(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('name = "alpha"\nconnect = ["10.0.0.1:7447"]\n')
+    assert run(["node", "--config", str(path), "--connect", "10.0.0.2:1", "--no-discovery", "--check"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert (read["name"], read["connect"], read["discovery"]) == ("alpha", ["10.0.0.2:1"], False)
+    path.write_text("name = ")
+    assert run(["node", "--config", str(path)]) == 3
+    assert "line 1" in capsys.readouterr().err

@@ -1,0 +1,170 @@
+"""node.toml: defaults, precedence, and a sentence with file, line and key for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from muster.errors import MusterError
+from muster.node.config import NodeConfig, data_root, endpoint_fault, line_of, load_config
+
+FULL = """\
+name = "alpha"
+home = "here"
+bundle = "alpha.pem"
+listen = ["0.0.0.0:7447"]
+connect = ["10.0.0.2:7447", "[fe80::1]:7447"]
+discovery = false
+profile = "narrow"
+[policy]
+accept = false
+tasks = ["digits"]
+relay = false
+disk_limit_mb = 100
+battery_min = 0.5
+[trainer]
+threads = 2
+niceness = 5
+slowdown = 4
+[energy]
+capacity_j = 20000
+idle_w = 2.0
+train_w = 6.0
+[tasks.digits]
+split = "classes:2"
+part = 3
+parts = 8
+seed = 1
+[tasks.mine]
+file = "my_task.py:Mine"
+data = "data.npz"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MUSTER_HOME", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(MusterError) as caught:
+        load_config(write(tmp_path, text))
+    assert caught.value.code == "config"
+    assert str(tmp_path / "node.toml") in caught.value.sentence
+    return caught.value.sentence
+
+
+def test_everything_has_a_default() -> None:
+    config = load_config(None, {"name": "alpha"})
+    assert config == NodeConfig(name="alpha", home=data_root() / "alpha")
+    assert config.policy.accept
+    assert config.policy.tasks is None
+
+
+def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, FULL))
+    assert (config.home, config.bundle) == (tmp_path / "here", tmp_path / "alpha.pem")
+    assert config.connect == ("10.0.0.2:7447", "[fe80::1]:7447")
+    assert (config.policy.tasks, config.trainer.slowdown, config.profile) == (("digits",), 4.0, "narrow")
+    assert config.energy is not None
+    assert config.energy.train_w == 6.0
+    assert config.tasks["digits"] == {"split": "classes:2", "part": 3, "parts": 8, "seed": 1}
+    assert config.tasks["mine"] == {
+        "file": str(tmp_path / "my_task.py:Mine"),
+        "data": str(tmp_path / "data.npz"),
+    }
+
+
+def test_home_option_goes_before_environment_before_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, FULL)
+    monkeypatch.setenv("MUSTER_HOME", str(tmp_path / "environment"))
+    assert load_config(path).home == tmp_path / "environment"
+    assert load_config(path, {"home": str(tmp_path / "option")}).home == tmp_path / "option"
+
+
+def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, FULL), {"name": None, "discovery": True}).name == "alpha"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('nmae = "a"', 1, "unknown key 'nmae'; did you mean 'name'?"),
+        ("\n[policy]\nacept = true", 3, "unknown key 'policy.acept'; did you mean 'accept'?"),
+        ("[trainer]\nxyzzy = 1", 2, "known here: threads, niceness, slowdown"),
+        ("policy = 3", 1, "write [policy]"),
+        ("[trainer]\n# a comment\nthreads = 'two'", 3, "'trainer.threads': expected `int`, got `str`"),
+        ("discovery = 1", 1, "'discovery': expected `bool`"),
+        ("profile = 'wide'", 1, "'profile': invalid enum value 'wide'"),
+        ("[trainer]\nslowdown = 0.5", 2, "'trainer.slowdown': 0.5 is not within 1 to 1000"),
+        ("[policy]\nbattery_min = 20", 2, "not within 0 to 1"),
+        ("[energy]\nidle_w = 2", 1, "capacity_j"),
+        ("name = 'a b'", 1, "'a b' is no name"),
+        ("connect = ['10.0.0.2']", 1, "'10.0.0.2' is no endpoint: write HOST:PORT"),
+        ("listen = ['0.0.0.0:99999']", 1, "is no endpoint"),
+        ("[tasks]\ndigits = 3", 2, "'tasks.digits' must be a table, write [tasks.digits]"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, text: str, line: int, said: str) -> None:
+    sentence = refusal(tmp_path, text)
+    assert f"node.toml, line {line}:" in sentence
+    assert said in sentence
+
+
+def test_malformed_toml_is_named_with_line_and_key(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, 'name = "alpha"\nlisten = [oops]\n')
+    assert "is not valid TOML: line 2, at 'listen', column 11: Invalid value" in sentence
+    assert "line 2" in refusal(tmp_path, 'name = "alpha"\nlisten = [')
+
+
+def test_not_text_too_big_missing_or_a_directory(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MusterError, match="UTF-8"):
+        load_config(path)
+    path.write_text("#" * 300_000)
+    with pytest.raises(MusterError, match="over 262144 bytes"):
+        load_config(path)
+    with pytest.raises(MusterError, match=r"no configuration file .*absent\.toml"):
+        load_config(tmp_path / "absent.toml")
+    with pytest.raises(MusterError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+
+
+def test_a_wrong_option_is_a_matter_of_usage() -> None:
+    with pytest.raises(MusterError, match=r"--connect: 'bravo' is no endpoint") as caught:
+        load_config(None, {"connect": ("bravo",)})
+    assert caught.value.code == "usage"
+    with pytest.raises(MusterError, match=r"--name: '-' is no name") as caught:
+        load_config(None, {"name": "-"})
+    assert caught.value.code == "usage"
+
+
+def test_a_home_too_long_for_a_socket_is_refused() -> None:
+    with pytest.raises(MusterError, match="too long") as caught:
+        load_config(None, {"home": "/" + "x" * 100})
+    assert caught.value.code == "home"
+
+
+def test_endpoints() -> None:
+    assert endpoint_fault("10.0.0.1:7447") is None
+    assert endpoint_fault("raspi.local:1") is None
+    for wrong in ("", "7447", ":7447", "a:0", "a:b", "a:70000"):
+        assert endpoint_fault(wrong) is not None
+
+
+def test_line_of_finds_headers_and_dotted_keys() -> None:
+    assert line_of("a = 1\n[b.c]\nd = 2", ("b", "c", "d")) == 3
+    assert line_of('[tasks."x-y"]\n', ("tasks", "x-y")) == 1
+    assert line_of("policy.accept = 3", ("policy", "accept")) == 1
+    assert line_of("a = 1", ("zzz",)) is None
