@@ -1,0 +1,129 @@
+"""Size, error, encode and decode speed of every codec, on one core.
+
+    python bench/codecs.py [--sizes 5994,28938,10000000] [--json FILE] [--markdown FILE]
+
+The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`; the error is
+|x - decode(encode(x))| / |x|; the bound for sparse ternary is log2 C(d, k) + k bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+import time
+import tracemalloc
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from muster.compression import decode, parse
+from muster.compression.sparse import kept_count
+
+NAMES = (
+    "dense32", "dense16", "quant8", "quant4", "topk16:0.01", "topk:0.01", "stc:0.05", "stc:0.02", "stc:0.01",
+    "stc:0.0025",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    codec: str
+    weights: int
+    size_bytes: int
+    estimate_bytes: int
+    bits_per_weight: float
+    times_fewer: float  # than fp32
+    relative_error: float
+    encode_s: float
+    decode_s: float
+    extra_copies: float  # peak working memory of encode or decode beside input and output, over the input
+    over_entropy: float | None  # message / bound - 1, sparse ternary only
+
+
+def measure(name: str, vector: np.ndarray, repeat: int) -> Row:
+    codec, size = parse(name), vector.size
+    encode_s = decode_s = math.inf
+    for _ in range(repeat):
+        start = time.perf_counter()
+        message = codec.encode(vector, np.random.default_rng(0))
+        encode_s = min(encode_s, time.perf_counter() - start)
+        start = time.perf_counter()
+        decoded = decode(message, size)
+        decode_s = min(decode_s, time.perf_counter() - start)
+    tracemalloc.start()
+    codec.encode(vector, np.random.default_rng(0))
+    encode_peak = tracemalloc.get_traced_memory()[1] - len(message)
+    tracemalloc.reset_peak()
+    decode(message, size)
+    decode_peak = tracemalloc.get_traced_memory()[1] - 4 * size
+    tracemalloc.stop()
+    wide = vector.astype(np.float64)
+    return Row(
+        codec=name,
+        weights=size,
+        size_bytes=len(message),
+        estimate_bytes=codec.estimate_bytes(size),
+        bits_per_weight=8 * len(message) / size,
+        times_fewer=4 * size / len(message),
+        relative_error=float(np.linalg.norm(wide - decoded) / np.linalg.norm(wide)),
+        encode_s=encode_s,
+        decode_s=decode_s,
+        extra_copies=max(0, encode_peak, decode_peak) / (4 * size),
+        over_entropy=len(message) / entropy_bytes(size, name) - 1 if name.startswith("stc") else None,
+    )
+
+
+def entropy_bytes(size: int, name: str) -> float:
+    kept = kept_count(float(name.partition(":")[2]), size)
+    choose = math.lgamma(size + 1) - math.lgamma(kept + 1) - math.lgamma(size - kept + 1)
+    return (choose / math.log(2) + kept) / 8
+
+
+def table(rows: list[Row]) -> str:
+    lines = [
+        "| weights | codec | bytes | bits a weight | fewer than fp32 | relative error | encode | decode | "
+        "extra copies | over entropy |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        over = "" if row.over_entropy is None else f"{row.over_entropy:.1%}"
+        lines.append(
+            f"| {row.weights:,} | {row.codec} | {row.size_bytes:,} | {row.bits_per_weight:.3f} | "
+            f"x{row.times_fewer:.0f} | {row.relative_error:.4f} | {row.encode_s * 1e3:.2f} ms | "
+            f"{row.decode_s * 1e3:.2f} ms | {row.extra_copies:.2f} | {over} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="5994,28938,10000000")
+    parser.add_argument("--codecs", default=",".join(NAMES))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    args = parser.parse_args()
+    rows = []
+    for size in (int(text) for text in args.sizes.split(",")):
+        rng = np.random.default_rng(1)
+        vector = rng.standard_normal(size) * np.exp(rng.standard_normal(size)) * 1e-3
+        rows += [measure(name, vector.astype(np.float32), args.repeat) for name in args.codecs.split(",")]
+    machine = f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, one core"
+    text = f"{table(rows)}\n{machine}; best of {args.repeat}.\n"
+    sys.stdout.write(text)
+    if args.markdown:
+        args.markdown.write_text(text)
+    if args.json:
+        result = {"machine": machine, "repeat": args.repeat, "rows": [asdict(row) for row in rows]}
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
