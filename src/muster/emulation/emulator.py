@@ -61,6 +61,7 @@ class Emulation:
         self._air: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._requests = 0
         self._fds: list[int] = []
         self._user_namespace = False
         self._start_s = 0.0
@@ -138,8 +139,12 @@ class Emulation:
         async with self._lock:
             try:
                 async with asyncio.timeout(timeout_s):
-                    self._writer.write(json.dumps(request).encode() + b"\n")
-                    line = await self._reader.readline()
+                    self._requests += 1
+                    number = self._requests
+                    self._writer.write(json.dumps({**request, "number": number}).encode() + b"\n")
+                    # Answers to requests whose asker was cancelled come first.
+                    while (line := await self._reader.readline()) and json.loads(line)["number"] != number:
+                        pass
             except (OSError, TimeoutError):
                 line = b""
         if not line:
@@ -283,6 +288,11 @@ class Emulation:
             for link in answer["links"]
         }
 
+    async def missed_frames(self) -> dict[str, int]:
+        """Frames that a node sent faster than this machine could emulate: not 0 means the figures are off."""
+        answer = await self._exchange({"do": "links"}, _ANSWER_S, "internal")
+        return dict(zip(self.scenario.names(), answer["missed"], strict=True))
+
     async def _set(self, links: dict[Pair, LinkParams]) -> None:
         await self._exchange({"do": "set", "links": self._plain(links)}, _ANSWER_S, "usage")
         self._params.update(links)
@@ -375,7 +385,10 @@ def probe() -> str | None:
         theirs.close()
         ours.settimeout(_SETUP_S)
         try:
-            ours.sendall(json.dumps({"nodes": 2, "seed": 0, "links": [], "leftovers": []}).encode() + b"\n")
+            ours.sendall(
+                json.dumps({"nodes": 2, "seed": 0, "links": [], "leftovers": [], "number": 0}).encode()
+                + b"\n"
+            )
             answer = json.loads(ours.makefile().readline() or '{"error": "the emulator does not start"}')
         except OSError as error:
             answer = {"error": f"the emulator does not start: {error}"}
