@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from muster.compression import feedback, parse
+from muster.compression import Codec, auto, feedback, parse
 from muster.learning.splits import split
 
 HELD = 3  # evaluations in a row at or above the target
@@ -52,7 +52,12 @@ class Setting:
     server_momentum: float = 0.0  # Nesterov, on the mean of the decoded updates
     average: float = 0.0  # weight of the past in an average of the commits, which costs no bytes
     balance: float = 0.0  # logit adjustment by the node's own label frequencies (balanced softmax)
+    goodput_bytes_s: float = 16_000  # what "auto" is told of the link: 128 kbit/s, and the time for a message
+    available_s: float = 3.0
     lr_end: float = 1.0  # the rate falls along a cosine to this fraction at the last round
+
+
+FLAGSHIP_SETTING = Setting(up="stc:0.02", down="stc:0.02", lr=0.1, steps=20, average=0.6)
 
 
 @dataclass(frozen=True)
@@ -112,21 +117,27 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
     priors = [_prior(data.y[part], how.balance) for part in data.parts]
     up_left = [np.zeros(size, np.float32) for _ in data.parts]
     down_left, velocity = np.zeros(size, np.float32), np.zeros(size, np.float64)
+    up_sent: list[list[auto.Sample]] = [[] for _ in data.parts]
+    down_sent: list[auto.Sample] = []
     spent = 0.0
     for number in range(rounds):
-        up, down = parse(_at(how.up, number)), parse(_at(how.down, number))
         rate = how.lr * (how.lr_end + (1 - how.lr_end) * (1 + np.cos(np.pi * number / rounds)) / 2)
         total, up_bytes = np.zeros(size, np.float64), 0
         for node, part in enumerate(data.parts):
             delta = local(flat, model, data, part, priors[node], replace(how, lr=rate), rngs[node])
+            up = _codec(_at(how.up, number), size, how, up_sent[node])
             sent = feedback.apply(up, delta, up_left[node], seed=[seed, number, node])
             up_left[node] = sent.residual
+            up_sent[node].append(_sample(up, sent, delta))
             up_bytes += len(sent.message)
             total += data.weights[node] * sent.decoded
         velocity = how.server_momentum * velocity + total
         step = how.server_lr * (total + how.server_momentum * velocity)
-        back = feedback.apply(down, step.astype(np.float32), down_left, seed=[seed, number, 9999])
+        change = step.astype(np.float32)
+        down = _codec(_at(how.down, number), size, how, down_sent)
+        back = feedback.apply(down, change, down_left, seed=[seed, number, 9999])
         down_left = back.residual
+        down_sent.append(_sample(down, back, change))
         model = model + back.decoded
         averaged += (1 - min(how.average, (1 + number) / (10 + number))) * (model - averaged)
         spent += up_bytes / len(data.parts) + len(back.message)
@@ -185,6 +196,16 @@ def _prior(labels: torch.Tensor, strength: float) -> torch.Tensor:
     return (strength * torch.log((counts + 1e-3 * len(labels)) / (1.01 * len(labels)))).float()
 
 
+def _codec(name: str, size: int, how: Setting, last: list[auto.Sample]) -> Codec:
+    if name != "auto":
+        return parse(name)
+    return parse(auto.choose(size, how.goodput_bytes_s, how.available_s, last).codec)
+
+
+def _sample(codec: Codec, sent: feedback.Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> auto.Sample:
+    return auto.Sample(codec.name, len(sent.message), feedback.norm(delta), feedback.norm(sent.residual))
+
+
 def _at(schedule: str, number: int) -> str:
     name = schedule
     for part in schedule.split(","):
@@ -202,5 +223,222 @@ def _images(x: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(((x[:, None].astype(np.float32) / 255) - 0.1307) / 0.3081)
 
 
+def run(
+    kind: str, data: Data, how: Setting, rounds: int, split_name: str, seed: int, every: int
+) -> dict[str, Any]:
+    """One training as a value for the log."""
+    start = time.perf_counter()
+    points = list(curve(kind, data, how, rounds, seed, every))
+    return {
+        "model": kind,
+        "split": split_name,
+        "seed": seed,
+        "rounds": rounds,
+        "every": every,
+        "setting": asdict(how),
+        "points": [[p.round, round(p.bytes, 1), p.accuracy] for p in points],
+        "held_best": held_best(points) if len(points) >= HELD else None,
+        "wall_s": round(time.perf_counter() - start, 1),
+    }
+
+
+class Log:
+    """Finished runs, one JSON object a line; a run that is in it already is not repeated."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self.runs = [json.loads(line) for line in lines]
+
+    def get(
+        self,
+        path: Path,
+        kind: str,
+        how: Setting,
+        rounds: int,
+        split_name: str,
+        seed: int,
+        every: int,
+        nodes: int = 10,
+    ) -> dict[str, Any]:
+        wanted = (kind, split_name, seed, rounds, every, asdict(how))
+        for done in self.runs:
+            if wanted == tuple(done[k] for k in ("model", "split", "seed", "rounds", "every", "setting")):
+                return done
+        done = run(kind, Data(path, split_name, nodes, seed), how, rounds, split_name, seed, every)
+        self.runs.append(done)
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps(done) + "\n")
+        best = "-" if done["held_best"] is None else f"{done['held_best']:.2%}"
+        what = f"{split_name} seed {seed} {how.up} / {how.down} lr {how.lr}"
+        sys.stderr.write(f"{what}: held best {best}, {done['wall_s']} s\n")
+        return done
+
+
+def points_of(done: dict[str, Any]) -> list[Point]:
+    return [Point(*point) for point in done["points"]]
+
+
+def compare(log: Log, args: argparse.Namespace, settings: list[Setting]) -> dict[str, Any]:
+    """Every setting against dense FedAvg at the best rate of its grid, split by split, seed by seed."""
+    rows = []
+    for name in args.splits.split(","):
+        for seed in args.seeds:
+            fetch = (args.data, args.model)
+            dense = [
+                log.get(*fetch, replace(args.base, lr=lr), args.rounds, name, seed, args.every)
+                for lr in args.dense_rates
+            ]
+            best = max(dense, key=lambda d: d["held_best"])
+            target = best["held_best"] - args.below
+            arrivals = [p for d in dense if (p := reached(points_of(d), target))]
+            first = min(arrivals, key=lambda p: p.bytes)
+            for how in settings:
+                rounds = args.codec_rounds or args.rounds
+                arrived = reached(points_of(log.get(*fetch, how, rounds, name, seed, args.every)), target)
+                rows.append(
+                    {
+                        "split": name,
+                        "seed": seed,
+                        "up": how.up,
+                        "down": how.down,
+                        "lr": how.lr,
+                        "target": target,
+                        "dense_lr": best["setting"]["lr"],
+                        "dense_bytes": first.bytes,
+                        "dense_round": first.round,
+                        "bytes": arrived.bytes if arrived else None,
+                        "round": arrived.round if arrived else None,
+                        "times_fewer": first.bytes / arrived.bytes if arrived else None,
+                    }
+                )
+    return {"rows": rows}
+
+
+def compare_table(result: dict[str, Any]) -> str:
+    lines = [
+        "| split | seed | target | dense fp32 | up / down | bytes | rounds | times fewer |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        dense = f"{row['dense_bytes'] / 1e6:.2f} MB ({row['dense_round']} rounds, lr {row['dense_lr']})"
+        mine = (
+            f"{row['bytes'] / 1e3:.1f} kB | {row['round']} | {row['times_fewer']:.0f}"
+            if row["bytes"]
+            else "- | - | -"
+        )
+        codecs = f"{row['up']} / {row['down']}, lr {row['lr']}"
+        lines.append(
+            f"| {row['split']} | {row['seed']} | {row['target']:.2%} | {dense} | {codecs} | {mine} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def flagship(log: Log, args: argparse.Namespace, settings: list[Setting]) -> dict[str, Any]:
+    """cnn6k, two classes each of ten nodes: bytes to 95 % and 97 %, and the best held within each limit."""
+    rows = []
+    for how in settings:
+        seeds = []
+        for seed in args.seeds:
+            rounds = args.codec_rounds or args.rounds
+            points = points_of(log.get(args.data, "cnn6k", how, rounds, "classes:2", seed, args.every))
+            row: dict[str, Any] = {"seed": seed, "held_best": held_best(points)}
+            for target, limit in FLAGSHIP.items():
+                arrived = reached(points, target)
+                row[f"bytes_{target}"] = arrived.bytes if arrived else None
+                within = [p for p in points if p.bytes <= limit]
+                row[f"held_at_{limit}"] = held_best(within) if len(within) >= HELD else None
+            seeds.append(row)
+        medians = {}
+        for target, limit in FLAGSHIP.items():
+            spent = [
+                r[f"bytes_{target}"] if r[f"bytes_{target}"] is not None else float("inf") for r in seeds
+            ]
+            middle = statistics.median(spent)
+            medians[str(target)] = {"limit": limit, "bytes": middle if middle < float("inf") else None}
+            medians[str(target)]["met"] = middle <= limit
+        rows.append({"setting": asdict(how), "seeds": seeds, "median": medians})
+    return {"rows": rows}
+
+
+def flagship_table(result: dict[str, Any]) -> str:
+    lines = [
+        "| up / down | lr | steps | seed | 95 % held | 97 % held | best in 15 kB | best in 30 kB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+    def kilobytes(value: float | None) -> str:
+        return "-" if value is None else f"{value / 1e3:.1f} kB"
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2%}"
+
+    for row in result["rows"]:
+        how, middle = row["setting"], row["median"]
+        left = f"| {how['up']} / {how['down']} | {how['lr']} | {how['steps']} |"
+        for seed in row["seeds"]:
+            cells = (kilobytes(seed["bytes_0.95"]), kilobytes(seed["bytes_0.97"]))
+            best = (share(seed["held_at_15000"]), share(seed["held_at_30000"]))
+            lines.append(f"{left} {seed['seed']} | {' | '.join(cells + best)} |")
+        cells = (kilobytes(middle["0.95"]["bytes"]), kilobytes(middle["0.97"]["bytes"]))
+        lines.append(f"{left} **median** | {' | '.join(cells)} | | |")
+    return "\n".join(lines) + "\n"
+
+
+def parse_settings(texts: list[str], base: Setting) -> list[Setting]:
+    """JSON objects with fields of Setting, on top of the common ones."""
+    return [replace(base, **json.loads(text)) for text in texts]
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="MNIST as .npz")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--codec-rounds", type=int, help="rounds for the codecs, if other than for dense")
+    parser.add_argument("--seeds", default="1,2,3", type=lambda text: [int(seed) for seed in text.split(",")])
+    parser.add_argument("--splits", default="iid,dirichlet:0.1,classes:2")
+    parser.add_argument("--model", default="cnn29k", choices=("cnn6k", "cnn29k"))
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--every", type=int, default=1, help="rounds between evaluations")
+    parser.add_argument("--below", type=float, default=0.005, help="the target under dense's best")
+    parser.add_argument(
+        "--dense-rates", default=DENSE_RATES, type=lambda text: [float(r) for r in text.split(",")]
+    )
+    parser.add_argument(
+        "--setting", action="append", default=[], help='JSON, e.g. {"up":"stc:0.02","lr":0.1}'
+    )
+    parser.add_argument("--flagship", action="store_true")
+    parser.add_argument("--log", type=Path, help="JSON lines of finished runs, read and extended")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.nice(10)
+    args.base = Setting(steps=args.steps, batch=args.batch)
+    log = Log(args.log)
+    if args.flagship:
+        chosen = parse_settings(args.setting, args.base) or [replace(FLAGSHIP_SETTING, batch=args.batch)]
+        result = flagship(log, args, chosen)
+        text = flagship_table(result)
+    else:
+        chosen = parse_settings(args.setting, args.base) or [
+            replace(args.base, up="auto", down="auto", lr=0.1)
+        ]
+        result = compare(log, args, chosen)
+        text = compare_table(result)
+    sys.stdout.write(text)
+    if args.markdown:
+        args.markdown.write_text(text)
+    if args.json:
+        args.json.write_text(
+            json.dumps({**result, "rounds": args.rounds, "seeds": args.seeds}, indent=1) + "\n"
+        )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

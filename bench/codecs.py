@@ -2,8 +2,8 @@
 
     python bench/codecs.py [--sizes 5994,28938,10000000] [--json FILE] [--markdown FILE]
 
-The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`; the error is
-|x - decode(encode(x))| / |x|; the bound for sparse ternary is log2 C(d, k) + k bits.
+The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`, the
+error is |x - decode(encode(x))| / |x|, the bound for sparse ternary is log2 C(d, k) + k bits.
 """
 
 from __future__ import annotations
