@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from muster.compression.tensors import Layout
 from muster.network.ledger import Ledger
 from muster.network.presence import Presence
+from muster.network.transfer import Transfers
 from muster.records import BlobId, NodeId
 from muster.storage.store import Store
+
+Arrays = dict[str, Any]
 
 
 class Facts(Protocol):
@@ -33,59 +35,50 @@ class Facts(Protocol):
     def has_common(self) -> bool: ...
 
 
-class TrainedLike(Protocol):
-    @property
-    def steps(self) -> int: ...
-    @property
-    def examples(self) -> int: ...
-    @property
-    def loss(self) -> float: ...
+@dataclass(frozen=True)
+class Trained:
+    """Local work done: `update` is w_after - w_before, tensor by tensor."""
+
+    steps: int
+    examples: int
+    loss: float  # mean over the steps
+    update: Arrays
 
 
-class MeasuredLike(Protocol):
-    @property
-    def examples(self) -> int: ...
-    @property
-    def correct(self) -> int: ...
-    @property
-    def loss_sum(self) -> float: ...
+@dataclass(frozen=True)
+class Measured:
+    examples: int
+    correct: int
+    loss_sum: float
 
 
 class TrainerLike(Protocol):
-    """The trainer child as the job sees it: parameters in, update out, progress on the way."""
+    """The trainer child as the job sees it: a stored model in, an update out, progress on the way.
+
+    Raises ChildProcessError when the child died, MusterError when the task itself is at fault.
+    """
 
     async def describe(self) -> Facts: ...
 
-    async def initial(self, seed: int, from_path: Path | None, out: Path) -> None: ...
-
-    async def measure_speed(self, batch: int) -> float: ...
+    async def measure_speed(self, batch: int) -> float:
+        """Seconds of one local step."""
 
     async def train(
         self,
-        params: Path,
-        out: Path,
+        params: BlobId,
         *,
         steps: int,
         lr: float,
         batch: int,
         momentum: float,
         seed: int,
-        progress: Callable[[float], None] | None = None,
-    ) -> TrainedLike: ...
+        progress: Callable[[float], None],
+    ) -> Trained: ...
 
-    async def evaluate(self, params: Path, which: str, limit: int | None = None) -> MeasuredLike: ...
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+        """`which`: "common" or "own" held-out data; at most `limit` examples."""
 
     async def close(self) -> None: ...
-
-
-class TransfersLike(Protocol):
-    async def fetch(
-        self, blob: BlobId, size_bytes: int, *, progress: Callable[[int], None] | None = None, rank: int = 0
-    ) -> None: ...
-
-    def progress_age_s(self, blob: BlobId) -> float | None: ...
-
-    def poke(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -118,10 +111,9 @@ class Context:
     node: NodeId
     store: Store
     ledger: Ledger
-    transfers: TransfersLike
+    transfers: Transfers
     presence: Presence
     policy: Policy
-    scratch: Path  # for files that the trainer child reads and writes
     open_trainer: Callable[[str], Awaitable[TrainerLike]]
     installed: Callable[[str], bool]
     name_of: Callable[[NodeId], str]
@@ -132,3 +124,10 @@ class Context:
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def progress_age_s(self, blob: BlobId) -> float | None:
+        """Seconds since the last bytes of a blob came in; None when none have."""
+        status = self.transfers.status(blob)
+        if status is None or status.last_progress_s is None:
+            return None
+        return self.now() - status.last_progress_s

@@ -169,7 +169,7 @@ class Coordination:
 
     def _missing(self, node: NodeId, waiting: list[KnownUpdate]) -> Missing:
         ages = [
-            self._context.transfers.progress_age_s(u.record.payload.blob)
+            self._context.progress_age_s(u.record.payload.blob)
             for u in waiting
             if u.key.node == node and u.record.payload.blob is not None
         ]

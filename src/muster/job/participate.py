@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from dataclasses import dataclass
 
@@ -12,14 +11,13 @@ import msgspec
 
 from muster.compression.families import parse
 from muster.compression.model import send
-from muster.compression.tensors import read
 from muster.job import residuals
 from muster.job.context import Context, Facts, TrainerLike
 from muster.job.models import Models
 from muster.job.payloads import keep_payload
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
-from muster.records import CommitId, Measurement, Offer, Update, short
+from muster.records import CommitId, Measurement, Offer, Update
 
 
 class _Progress(msgspec.Struct, array_like=True):
@@ -99,25 +97,23 @@ class Participation:
         recipe = view.job.recipe
         blob = self._models.blob_of(parent)
         assert blob is not None
-        out = context.scratch / f"update-{short(view.id)}.bin"
         self.work.round = plan.record.round
         self._say("training", 0.0)
-        params = context.store.blob_path(blob)
         async with self._trainer_free:
             if not self.facts.has_common:
                 await self._measure_own(parent)
             trained = await self._trainer.train(
-                params, out, steps=assignment.steps, lr=recipe.lr, batch=recipe.batch,
-                momentum=recipe.momentum, seed=_seed(recipe.seed, context.node, plan.record.round),
+                blob,
+                steps=assignment.steps,
+                lr=recipe.lr,
+                batch=recipe.batch,
+                momentum=recipe.momentum,
+                seed=_seed(recipe.seed, context.node, plan.record.round),
                 progress=lambda done: self._say("training", done),
-            )  # fmt: skip
-        layout = self.facts.layout
-        arrays = read(layout, out)
-        with contextlib.suppress(OSError):
-            out.unlink()
+            )
         residual = residuals.load(context.store, "up", view.id)
         sequence = self._counters.sequence + 1
-        sent = send(parse(assignment.codec), layout, arrays, residual, sequence)
+        sent = send(parse(assignment.codec), self.facts.layout, trained.update, residual, sequence)
         with context.store.transaction():
             self._counters.sequence, self._counters.last_base = sequence, parent
             context.store.set_state(self._key, msgspec.msgpack.encode(self._counters))
@@ -141,7 +137,7 @@ class Participation:
         if blob is None or not self._context.store.has_blob(blob):
             return
         async with self._trainer_free:
-            m = await self._trainer.evaluate(self._context.store.blob_path(blob), "common", limit)
+            m = await self._trainer.evaluate(blob, "common", limit)
         self._context.ledger.publish(
             Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
         )
@@ -149,7 +145,7 @@ class Participation:
     async def _measure_own(self, commit: CommitId) -> None:
         blob = self._models.blob_of(commit)
         assert blob is not None
-        m = await self._trainer.evaluate(self._context.store.blob_path(blob), "own")
+        m = await self._trainer.evaluate(blob, "own")
         self._context.ledger.publish(
             Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
         )

@@ -109,7 +109,7 @@ class JobRunner:
 
     def _stalled(self, commit: CommitId) -> bool:
         blob = self.models.blob_of(commit)
-        age_s = self.context.transfers.progress_age_s(blob) if blob else None
+        age_s = self.context.progress_age_s(blob) if blob else None
         return age_s is None or age_s > STALL_S
 
     # ---- working ------------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ class JobRunner:
         facts = await trainer.describe()
         if facts.fingerprint != self.view.job.fingerprint:
             self._refuse(
-                f"the task {facts.name!r} here differs from the job's (fingerprint {short(facts.fingerprint)}, "
-                f"the job's {short(self.view.job.fingerprint)}): install the same version on every node"
+                f"the task {facts.name!r} here has fingerprint {short(facts.fingerprint)}, the job's has "
+                f"{short(self.view.job.fingerprint)}: install the same version of the task on every node"
             )
             return False
         self.models.layout = facts.layout

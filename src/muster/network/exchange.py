@@ -22,11 +22,13 @@ from muster.network.identity import UnknownAuthor
 from muster.network.ledger import Entry, Ledger
 from muster.network.link import Link, Refused, Unreachable
 from muster.network.presence import Beat, Presence
-from muster.records import INLINE_BYTES_MAX, NodeId, RecordError, record_id, unpack
+from muster.records import NodeId, RecordError, record_id, unpack
 from muster.storage.store import Store
 
 PREFIX_BYTES = 8
-ANNOUNCE_BYTES_MAX = 32 * 1024
+NUDGE_BYTES_MAX = 1400  # more would be cut in pieces, any of which may be lost
+BEAT_BYTES = 32
+BEATS_A_NUDGE_MAX = 12
 CHANGES_MAX = 1000
 RECORDS_MAX = 64
 REPLY_BYTES_MAX = 48 * 1024
@@ -164,33 +166,40 @@ class Exchange:
             self._announce(peer)
 
     def _announce(self, peer: _Peer) -> None:
+        """Tell a neighbour all that is new for it, in nudges small enough to pass in one piece."""
+        beats = list(peer.fresh_beats.values())
+        peer.fresh_beats.clear()
         while True:
-            ids: list[tuple[int, bytes]] = []
-            inline: list[bytes] = []
-            size = 0
+            some, beats = beats[:BEATS_A_NUDGE_MAX], beats[BEATS_A_NUDGE_MAX:]
+            message = Announce(self._store.incarnation, peer.told, 0, [], [], some)
+            room = NUDGE_BYTES_MAX - 40 - BEAT_BYTES * len(some)
             taken = 0
-            last = self._store.last_sequence()
             for entry in peer.outbox:
-                if size >= ANNOUNCE_BYTES_MAX:
-                    last = peer.outbox[taken - 1].sequence
+                wire = self._small(entry, room)
+                room -= len(wire) + 5 if wire is not None else 14
+                if room < 0:
                     break
                 taken += 1
-                small = entry.source == b"" and entry.size_bytes <= 2 * INLINE_BYTES_MAX
-                stored = self._store.get(entry.id) if small else None
-                if stored is not None:
-                    inline.append(stored.wire)
-                    size += len(stored.wire)
+                if wire is not None:
+                    message.inline.append(wire)
                 else:
-                    ids.append((entry.sequence, entry.id[:PREFIX_BYTES]))
-                    size += 12
-            del peer.outbox[:taken]
-            beats = list(peer.fresh_beats.values())
-            peer.fresh_beats.clear()
-            message = Announce(self._store.incarnation, peer.told, last, ids, inline, beats)
-            peer.told = last
+                    message.ids.append((entry.sequence, entry.id[:PREFIX_BYTES]))
+            left = peer.outbox[taken:]
+            message.last = peer.outbox[taken - 1].sequence if left and taken else message.after
+            if not left:
+                message.last = self._store.last_sequence()
+            peer.outbox = left
+            peer.told = message.last
             self._link.nudge(peer.node, "n", _encode(message))
-            if not peer.outbox:
+            if not left and not beats:
                 return
+
+    def _small(self, entry: Entry, room: int) -> bytes | None:
+        """The whole record, if it was made here (nobody can have it yet) and fits."""
+        if entry.source != b"" or entry.size_bytes + 5 > room:
+            return None
+        stored = self._store.get(entry.id)
+        return stored.wire if stored is not None else None
 
     async def _tick(self) -> None:
         """Beats: this node's own word and those heard meanwhile, as often as the link can bear."""

@@ -91,12 +91,11 @@ class Client:
         return _opened(line)
 
     def events(self, since: int, *, pause_s: float) -> Iterator[Event | None]:
-        """Events after number `since` as they come; None at once, and whenever `pause_s` passed without one."""
+        """Events after number `since` as they come; None whenever `pause_s` passed without one."""
         with self._connect(self.timeout_s) as connection:
             connection.sendall(json.dumps({"op": "events", "since": since}).encode() + b"\n")
             connection.settimeout(pause_s)
             rest = b""
-            yield None
             while True:
                 try:
                     data = connection.recv(65536)

@@ -1,0 +1,167 @@
+"""Asking for help and taking the result home: a new job, the end of one, the export of its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from muster import __version__
+from muster.compression.codec import CodecError
+from muster.compression.families import parse
+from muster.errors import MusterError
+from muster.job.runner import JobRunner
+from muster.learning.recipes import defaults
+from muster.node.catalogue import Catalogue
+from muster.node.core import Core
+from muster.records import Commit, Job, JobId, Recipe, Stop, StopRule, short
+
+DEFAULT_PATIENCE_S = 20.0
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """What `train` may say; None takes the task's default."""
+
+    task: str
+    rounds: int | None = None
+    target: float | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    momentum: float | None = None
+    codec: str | None = None
+    min_nodes: int = 1
+    patience_s: float = DEFAULT_PATIENCE_S
+    start: str | None = None
+
+
+async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
+    """Publish a job and the root of its history. Raises MusterError."""
+    try:
+        request = msgspec.convert(arguments, Request)
+    except msgspec.ValidationError as error:
+        raise MusterError("usage", f"the job is not well described: {error}") from error
+    recipe, stop = _recipe(request), _stop(request)
+    _check(request, recipe, stop)
+    try:
+        trainer = await catalogue.open(request.task)
+        try:
+            start = Path(request.start) if request.start else None
+            blob = await trainer.initial(recipe.seed, start)
+        except BaseException:
+            await trainer.close()
+            raise
+    except ChildProcessError as error:
+        raise MusterError(
+            "task_fault", f"the task {request.task!r} cannot be trained here: {error}"
+        ) from error
+    facts = trainer.task
+    await catalogue.keep(request.task, trainer)
+    job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
+    job_id = core.ledger.publish(job)
+    size = core.store.blob_size(blob)
+    assert size is not None
+    core.ledger.publish(Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, blob, size))
+    return job_id
+
+
+def _recipe(request: Request) -> Recipe:
+    known = defaults(request.task).recipe
+    given = {
+        name: value
+        for name in ("lr", "batch", "steps", "seed", "momentum", "codec")
+        if (value := getattr(request, name)) is not None
+    }
+    if request.codec is not None:
+        given["down_codec"] = request.codec
+    return msgspec.structs.replace(known, **given)
+
+
+def _stop(request: Request) -> StopRule:
+    given = StopRule(request.rounds, request.target, request.seconds, request.bytes)
+    return defaults(request.task).stop if given == StopRule() else given
+
+
+def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
+    limits: list[tuple[bool, str]] = [
+        (recipe.lr > 0, "the learning rate (--lr) must be above 0"),
+        (1 <= recipe.batch <= 65536, "the batch (--batch) must be 1 to 65536"),
+        (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
+        (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
+        (stop.rounds is None or stop.rounds >= 1, "--rounds must be 1 or more"),
+        (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
+        (stop.seconds is None or stop.seconds > 0, "--seconds must be above 0"),
+        (stop.bytes is None or stop.bytes > 0, "--bytes must be above 0"),
+        (request.min_nodes >= 1, "--min-nodes must be 1 or more"),
+        (request.patience_s >= 1, "--patience must be 1 s or more"),
+    ]
+    for holds, sentence in limits:
+        if not holds:
+            raise MusterError("usage", sentence)
+    for codec in {recipe.codec, recipe.down_codec} - {"auto"}:
+        try:
+            parse(codec)
+        except CodecError as error:
+            raise MusterError("usage", str(error)) from error
+
+
+def find(core: Core, prefix: str) -> JobRunner:
+    """The one job whose id begins with `prefix`; without a prefix the newest."""
+    found = core.jobs.find(prefix)
+    if not found:
+        raise MusterError("unknown_job", f"no job here begins with {prefix!r}: `muster jobs` lists them")
+    if len(found) > 1 and prefix:
+        names = ", ".join(short(r.view.id) for r in found)
+        raise MusterError("unknown_job", f"{prefix!r} fits several jobs ({names}): give more digits")
+    return found[-1]
+
+
+def stop(core: Core, prefix: str, reason: str) -> JobId:
+    runner = find(core, prefix)
+    if runner.view.stopped is None:
+        core.ledger.publish(Stop(runner.view.id, reason or "by its user"))
+    return runner.view.id
+
+
+async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path) -> dict[str, Any]:
+    """Write the head's model as safetensors, ONNX or (without a suffix) both. Raises MusterError."""
+    runner = find(core, prefix)
+    head = runner.head()
+    blob = runner.models.blob_of(head.id) if head else None
+    if head is None or blob is None:
+        raise MusterError("no_result", "this node holds no model of that job yet: wait for its first commit")
+    kinds = {".safetensors": "safetensors", ".onnx": "onnx"}
+    if to.suffix in kinds:
+        wanted = {kinds[to.suffix]: to}
+    else:
+        wanted = {kind: to.with_name(to.name + suffix) for suffix, kind in kinds.items()}
+    if not to.parent.is_dir():
+        raise MusterError("usage", f"there is no folder {to.parent}: make it first")
+    figures = runner.view.figures(head.id)
+    metadata = {
+        "muster": __version__,
+        "task": runner.view.job.task,
+        "fingerprint": runner.view.job.fingerprint.hex(),
+        "job": runner.view.id.hex(),
+        "commit": head.id.hex(),
+        "round": str(head.round),
+        "accuracy": f"{figures.accuracy:.6f}" if figures else "",
+    }
+    try:
+        trainer = await catalogue.open(runner.view.job.task)
+        try:
+            for kind, path in wanted.items():
+                await trainer.export(blob, path, kind, metadata)
+        finally:
+            await trainer.close()
+    except ChildProcessError as error:
+        raise MusterError("failed", f"the export failed: {error}") from error
+    return {
+        "paths": [str(p) for p in wanted.values()],
+        "accuracy": figures.accuracy if figures else None,
+        "commit": head.id.hex(),
+    }

@@ -1,0 +1,156 @@
+"""One node put together: the same for a real device, an emulated one and a simulated one.
+
+What differs (engine, disk, identity, trainer, battery) is passed in; nothing here opens a socket or a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from muster.job.context import Context, Policy, TrainerLike
+from muster.job.jobs import Jobs
+from muster.network.exchange import Exchange
+from muster.network.identity import Roll, Signer
+from muster.network.ledger import Ledger
+from muster.network.link import Link
+from muster.network.presence import Beat, Presence
+from muster.network.transfer import Transfers
+from muster.node.snapshot import Event
+from muster.records import Member, NodeId, short
+from muster.storage.store import Store
+
+EVENTS_MAX = 2000
+BEAT_BUSY_S = 2.0  # between two words of a node while a job runs, on links that can bear it
+BEAT_IDLE_S = 60.0
+BEAT_SHARE = 0.02  # of the link's measured rate that words may take
+BEAT_MAX_S = 30.0
+BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words
+
+
+@dataclass
+class Log:
+    """The node's events, numbered; the newest `EVENTS_MAX` are kept."""
+
+    wall_clock: Callable[[], float]
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    last: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
+        self.last += 1
+        self.events.append(Event(self.last, self.wall_clock(), kind, text, job.hex(), node))
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+    def since(self, number: int) -> list[Event]:
+        return [e for e in self.events if e.number > number]
+
+
+class Core:
+    """A running node, without its shell."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        signer: Signer,
+        member: Member,
+        roll: Roll,
+        store: Store,
+        link: Link,
+        policy: Policy,
+        open_trainer: Callable[[str], Awaitable[TrainerLike]],
+        installed: Callable[[str], bool],
+        battery: Callable[[], float | None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.name, self.node, self.store, self.link, self.roll = name, signer.node, store, link, roll
+        self._member = member
+        self.log = Log(wall_clock)
+        self.battery = battery
+        self.state, self.progress = "idle", 0.0
+        self.ledger = Ledger(store, signer, roll)
+        self.presence = Presence(signer.node, self._next_start(), lambda: asyncio.get_running_loop().time())
+        self.exchange = Exchange(link, store, self.ledger, self.presence, beat_period_s=self.beat_period_s)
+        self.transfers = Transfers(link, store, hints=lambda blob: self.jobs.hints(blob))
+        self.context = Context(
+            node=signer.node,
+            store=store,
+            ledger=self.ledger,
+            transfers=self.transfers,
+            presence=self.presence,
+            policy=policy,
+            open_trainer=open_trainer,
+            installed=installed,
+            name_of=self.roll.name,
+            battery=battery,
+            event=self.log.add,
+            say=self._say,
+        )
+        self.jobs = Jobs(self.context)
+
+    async def start(self) -> None:
+        """Load what is kept, introduce this node, open for neighbours."""
+        self.ledger.replay()
+        if not self.roll.knows(self.node) or not self._introduced():
+            self.ledger.publish(self._member)
+        self.presence.say("idle", 0.0, self.battery(), b"", 0)
+        self.presence.watchers.append(self._on_beat)
+        self.link.watch(self._on_neighbour)
+        self.transfers.start()
+        await self.exchange.start()
+        self.jobs.start()
+        await self.link.start()
+
+    async def close(self) -> None:
+        await self.jobs.close()
+        await self.transfers.close()
+        await self.exchange.close()
+        await self.link.close()
+        self.store.close()
+
+    def beat_period_s(self, neighbour: NodeId) -> float:
+        """How often to speak to a neighbour: often while a job runs, never more than the link bears."""
+        if not self.busy():
+            return BEAT_IDLE_S
+        meter = self.transfers.meter(neighbour)
+        rate_bytes_s = meter.rate_bytes_s if meter else None
+        if rate_bytes_s is None:
+            return BEAT_BUSY_S
+        return min(BEAT_MAX_S, max(BEAT_BUSY_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
+
+    def busy(self) -> bool:
+        return any(r.finished() is None for r in self.jobs.runners.values())
+
+    def _introduced(self) -> bool:
+        return any(e.author == self.node for e in self.ledger.load(Member.KIND))
+
+    def _next_start(self) -> int:
+        kept = self.store.state("starts")
+        start = (msgspec.msgpack.decode(kept, type=int) if kept else 0) + 1
+        self.store.set_state("starts", msgspec.msgpack.encode(start))
+        return start
+
+    def _say(self, state: str, progress: float, job: bytes, round_: int) -> None:
+        changed = state != self.state
+        self.state, self.progress = state, progress
+        self.presence.say(state, progress, self.battery(), job, round_)
+        if changed and self.busy():
+            self.exchange.hurry_beat()
+
+    def _on_beat(self, beat: Beat) -> None:
+        self.context.pulse.beat()
+
+    def _on_neighbour(self, node: NodeId, up: bool) -> None:
+        name = self.roll.name(node) if self.roll.knows(node) else self._link_name(node)
+        self.log.add("link", f"{name} is {'in reach' if up else 'out of reach'}", node=name)
+        self.context.pulse.beat()
+
+    def _link_name(self, node: NodeId) -> str:
+        neighbour = self.link.neighbours().get(node)
+        return neighbour.name if neighbour else short(node)

@@ -1,0 +1,187 @@
+"""The daemon: the thin shell around `core.Core` that has a clock, a disk, sockets and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from muster import __version__
+from muster.errors import MusterError
+from muster.job.context import Policy
+from muster.network.identity import FleetVerifier, Identity, Roll, load_bundle, machine_bundle
+from muster.network.zenoh_config import LAN, PROFILES
+from muster.network.zenoh_link import ZenohLink
+from muster.node import asking
+from muster.node.catalogue import Catalogue
+from muster.node.config import NodeConfig, fleet_dir
+from muster.node.control import ControlServer
+from muster.node.core import Core
+from muster.node.energy import EnergyModel, gauge
+from muster.node.viewing import job_view, snapshot
+from muster.storage.disk import DiskStore
+
+SCRATCH = "scratch"
+
+
+class Daemon:
+    """One node of the fleet, running."""
+
+    def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore) -> None:
+        self._config, self._store = config, store
+        scratch = config.home / SCRATCH
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        for left in scratch.iterdir():  # by a process that was killed
+            left.unlink()
+        self._catalogue = Catalogue(config, store, scratch)
+        loop = asyncio.get_running_loop()
+        self._started_s = loop.time()
+        energy = config.energy
+        model = (
+            EnergyModel(energy.capacity_j, energy.idle_w, energy.train_w, loop.time, lambda: self.core.state)
+            if energy
+            else None
+        )
+        self._link = ZenohLink(
+            identity,
+            list(config.listen),
+            list(config.connect),
+            discovery=config.discovery,
+            profile=PROFILES.get(config.profile, LAN),
+            on_problem=lambda sentence: self.core.log.add("error", sentence),
+        )
+        self.core = Core(
+            name=identity.name,
+            signer=identity,
+            member=identity.member(),
+            roll=Roll(FleetVerifier(identity.ca_certificate)),
+            store=store,
+            link=self._link,
+            policy=Policy(
+                config.policy.accept,
+                config.policy.tasks,
+                config.policy.battery_min,
+                int(config.policy.disk_limit_mb * 1e6),
+            ),
+            open_trainer=self._catalogue.open,
+            installed=self._catalogue.has,
+            battery=model.level if model else gauge,
+            wall_clock=time.time,
+        )
+        self._control = ControlServer(
+            config.control_socket,
+            {
+                "snapshot": self._snapshot,
+                "train": self._train,
+                "stop": self._stop,
+                "export": self._export,
+                "tasks": self._tasks,
+                "log": self._log,
+                "shutdown": self._shutdown,
+            },
+            {"events": self._events},
+        )
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until a signal or `shutdown`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._over.set)
+        await self.core.start()
+        try:
+            await self._control.start()
+            self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
+            printing = asyncio.create_task(self._print())
+            await self._over.wait()
+            printing.cancel()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
+                loop.remove_signal_handler(number)
+            await self._control.close()
+            await self.core.close()
+            await self._catalogue.close()
+
+    async def _print(self) -> None:
+        async for item in self._events({"since": 0}):
+            event = item["event"]
+            clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
+            print(f"{clock} {event.text}", flush=True)
+
+    # ---- operations ---------------------------------------------------------------------------------
+
+    async def _snapshot(self, _: dict[str, Any]) -> Any:
+        now_s = asyncio.get_running_loop().time()
+        return snapshot(
+            self.core,
+            version=__version__,
+            uptime_s=now_s - self._started_s,
+            home=str(self._config.home),
+            listen=self._link.listening(),
+            tasks=self._catalogue.views(),
+            now_s=now_s,
+        )
+
+    async def _train(self, arguments: dict[str, Any]) -> Any:
+        job = await asking.ask(self.core, self._catalogue, arguments, secrets.token_bytes(8))
+        return {"job": job.hex()}
+
+    async def _stop(self, arguments: dict[str, Any]) -> Any:
+        job = asking.stop(self.core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
+        return {"job": job.hex()}
+
+    async def _export(self, arguments: dict[str, Any]) -> Any:
+        to = arguments.get("to")
+        if not isinstance(to, str) or not to:
+            raise MusterError("usage", "say where the model shall go: --to FILE")
+        return await asking.export(self.core, self._catalogue, str(arguments.get("job", "")), Path(to))
+
+    async def _tasks(self, _: dict[str, Any]) -> Any:
+        return await self._catalogue.examine()
+
+    async def _log(self, arguments: dict[str, Any]) -> Any:
+        view = job_view(self.core, asking.find(self.core, str(arguments.get("job", ""))), None)
+        return {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+
+    async def _shutdown(self, _: dict[str, Any]) -> Any:
+        self._over.set()
+        return {}
+
+    async def _events(self, arguments: dict[str, Any]) -> AsyncIterator[Any]:
+        since = int(arguments.get("since", 0))
+        log = self.core.log
+        while True:
+            news = log.news
+            for event in log.since(since):
+                since = event.number
+                yield {"event": event}
+            await news.wait()
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Run one node until it is told to end. Raises MusterError."""
+    try:
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MusterError(
+            "home", f"the home {config.home} cannot be made ({error.strerror}): choose another with --home"
+        ) from error
+    bundle = config.bundle or machine_bundle(fleet_dir(), config.name)
+    identity = load_bundle(bundle)
+    if identity.name != config.name:
+        print(f"this node is called {identity.name!r} by its bundle, not {config.name!r}", file=sys.stderr)
+    store = DiskStore(config.home)
+    try:
+        daemon = Daemon(config, identity, store)
+        await daemon.run()
+    finally:
+        with contextlib.suppress(Exception):
+            store.close()

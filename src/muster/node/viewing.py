@@ -1,0 +1,257 @@
+"""A node's state as the snapshot that people and programs read: pure reading, nothing changes here."""
+
+from __future__ import annotations
+
+import os
+
+from muster.history.counted import Key
+from muster.history.graph import Point
+from muster.job.runner import JobRunner, state_of
+from muster.network.link import Neighbour
+from muster.network.presence import STATES
+from muster.node.core import Core
+from muster.node.snapshot import (
+    CommitView,
+    ContributionView,
+    JobView,
+    NeighbourView,
+    PeerView,
+    PlanView,
+    SelfView,
+    Snapshot,
+    TaskView,
+)
+from muster.records import Commit, NodeId, short
+
+COMMITS_MAX = 200
+
+
+def snapshot(
+    core: Core,
+    *,
+    version: str,
+    uptime_s: float,
+    home: str,
+    listen: list[str],
+    tasks: list[TaskView],
+    now_s: float,
+) -> Snapshot:
+    myself = SelfView(
+        id=core.node.hex(),
+        name=core.name,
+        version=version,
+        state=_own_state(core),
+        progress=core.progress,
+        battery=core.battery(),
+        uptime_s=uptime_s,
+        home=home,
+        pid=os.getpid(),
+        listen=listen,
+        tasks=tasks,
+        disk_bytes=core.store.used_bytes(),
+        memory_bytes=memory_bytes(),
+    )
+    neighbours = [_neighbour(core, n, now_s - n.since_s) for n in core.link.neighbours().values()]
+    jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
+    return Snapshot(core.log.last, myself, neighbours, peers(core), jobs)
+
+
+def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
+    sent, received = _bytes(core, n.node)
+    rtt_s, rate_bytes_s = _rtt(core, n.node), _rate(core, n.node)
+    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received)
+
+
+def peers(core: Core) -> list[PeerView]:
+    """Every known member of the fleet by its last word."""
+    step_s = {node: offer.step_s for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
+    views = []
+    for node, known in sorted(core.roll.members().items(), key=lambda item: item[1].name):
+        if node == core.node:
+            continue
+        heard = core.presence.table.get(node[:8])
+        age_s = core.presence.age_s(node)
+        near = node in core.link.neighbours()
+        views.append(
+            PeerView(
+                id=node.hex(),
+                name=known.name,
+                state=STATES[heard.beat.state] if heard else "unknown",
+                progress=heard.beat.progress / 100 if heard else 0.0,
+                heard_s=age_s,
+                battery=heard.beat.battery / 100 if heard and heard.beat.battery <= 100 else None,
+                step_s=step_s.get(node),
+                reachable=near or (age_s is not None and age_s < 3 * core.beat_period_s(node)),
+            )
+        )
+    return views
+
+
+def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
+    view, head = runner.view, runner.head()
+    figures = view.figures(head.id) if head else None
+    if head is not None and figures is None:  # the newest one that was measured
+        measured = [p for p in view.graph.ancestors(head.id) if view.figures(p.id) is not None]
+        figures = view.figures(measured[0].id) if measured else None
+    recipe, stop = view.job.recipe, view.job.stop
+    points = sorted(view.graph.points.values(), key=lambda p: (p.age_s, p.round, p.id))
+    return JobView(
+        id=view.id.hex(),
+        task=view.job.task,
+        asker=core.roll.name(view.asker),
+        state="failed" if runner.error and view.asker == core.node else state_of(runner),
+        why=_why(core, runner, head),
+        round=head.round if head else 0,
+        head=head.id.hex() if head else "",
+        coordinator=_coordinator(core, runner, head),
+        accuracy=figures.accuracy if figures else None,
+        loss=figures.loss if figures else None,
+        measured_examples=figures.examples if figures else 0,
+        age_s=runner.coordination.age_s(head) if head else 0.0,
+        spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+        stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
+        recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+        plan=_plan(core, runner, head),
+        contributions=contributions(core, runner, head),
+        commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
+        error=runner.error,
+    )
+
+
+def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
+    figures = runner.view.figures(point.id)
+    return CommitView(
+        id=point.id.hex(),
+        parents=[p.hex() for p in point.parents],
+        round=point.round,
+        coordinator=core.roll.name(point.author) if point.author else "",
+        counted=len(point.folded),
+        nodes=[core.roll.name(f.node) for f in point.folded],
+        age_s=point.age_s,
+        accuracy=figures.accuracy if figures else None,
+        loss=figures.loss if figures else None,
+        held=runner.models.held(point.id),
+    )
+
+
+def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[ContributionView]:
+    """What each node gave, from the history of the head alone."""
+    if head is None:
+        return []
+    view = runner.view
+    counted: dict[NodeId, list[int]] = {}
+    late: dict[NodeId, int] = {}
+    refused: dict[NodeId, int] = {}
+    for point in view.graph.ancestors(head.id):
+        for f in point.folded:
+            figures = counted.setdefault(f.node, [0, 0, 0])
+            figures[0] += 1
+            figures[1] += f.steps
+            figures[2] += f.examples
+            late[f.node] = late.get(f.node, 0) + (f.staleness > 0)
+        if isinstance(point.record, Commit):
+            for d in point.record.discarded:
+                refused[d.node] = refused.get(d.node, 0) + 1
+    waiting: dict[NodeId, int] = {}
+    sent: dict[NodeId, int] = {}
+    for key, update in view.updates.items():
+        sent[key.node] = sent.get(key.node, 0) + update.record.payload.size_bytes
+        if Key(*key) not in head.counted:
+            waiting[key.node] = waiting.get(key.node, 0) + 1
+    total = sum(c[2] for c in counted.values()) or 1
+    nodes = {**dict.fromkeys(view.offers), **dict.fromkeys(counted)}
+    return [
+        ContributionView(
+            node=core.roll.name(n),
+            id=n.hex(),
+            samples=view.offers[n].samples if n in view.offers else 0,
+            steps=counted.get(n, [0, 0, 0])[1],
+            examples=counted.get(n, [0, 0, 0])[2],
+            updates_counted=counted.get(n, [0, 0, 0])[0],
+            updates_waiting=waiting.get(n, 0),
+            updates_late=late.get(n, 0),
+            updates_refused=refused.get(n, 0),
+            share=counted.get(n, [0, 0, 0])[2] / total,
+            sent_bytes=sent.get(n, 0),
+        )
+        for n in nodes
+    ]
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process (0 where /proc is missing)."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _own_state(core: Core) -> str:
+    acting = any(r.coordination.acting and r.finished() is None for r in core.jobs.runners.values())
+    return "coordinating" if core.state == "idle" and acting else core.state
+
+
+def _why(core: Core, runner: JobRunner, head: Point | None) -> str:
+    view = runner.view
+    if runner.error:
+        return runner.error
+    if runner.waiting_for_slot:
+        return "waits until this node is done with another job"
+    if head is None:
+        return "waits for the starting parameters"
+    done = view.finished(head)
+    if done is not None:
+        return done
+    if head.round == 0 and not view.plans:
+        return f"asks for help: {len(view.offers)} offers so far"
+    plan = _plan(core, runner, head)
+    if plan is None:
+        return f"round {head.round} is done, the next one is being planned"
+    missing = [n for n in plan.assigned if n not in plan.arrived]
+    return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
+        f", waits for {', '.join(missing)}" if missing else ""
+    )
+
+
+def _plan(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
+    if head is None:
+        return None
+    plans = list(runner.view.plans.get(head.id, {}).values())
+    if not plans:
+        return None
+    plan = plans[0]
+    arrived = [k.node for k, u in runner.view.updates.items() if u.record.base == head.id]
+    return PlanView(
+        round=plan.record.round,
+        assigned=[core.roll.name(a.node) for a in plan.record.assignments],
+        arrived=[core.roll.name(n) for n in arrived],
+        age_s=max(0.0, runner.coordination.age_s(head) - head.age_s),
+        deadline_s=plan.record.deadline_s,
+        why=plan.record.why,
+    )
+
+
+def _coordinator(core: Core, runner: JobRunner, head: Point | None) -> str:
+    if runner.coordination.acting:
+        return core.name
+    if head is None:
+        return core.roll.name(runner.view.asker)
+    plans = list(runner.view.plans.get(head.id, {}).values())
+    author = plans[0].author if plans else head.author
+    return core.roll.name(author) if author else short(head.id)
+
+
+def _rate(core: Core, node: NodeId) -> float | None:
+    meter = core.transfers.meter(node)
+    return meter.rate_bytes_s if meter else None
+
+
+def _rtt(core: Core, node: NodeId) -> float | None:
+    meter = core.transfers.meter(node)
+    return (meter.rtt_s or meter.rtt_min_s) if meter else None
+
+
+def _bytes(core: Core, node: NodeId) -> tuple[int, int]:
+    traffic = getattr(core.link, "traffic", None)
+    return traffic(node) if traffic else (0, 0)
