@@ -1,0 +1,130 @@
+"""A trained model as files for others: safetensors (all tensors, plus metadata) and ONNX (dynamic batch)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from muster.compression.tensors import Layout, TensorError, check, expand
+from muster.errors import MusterError
+
+
+def save_safetensors(
+    path: Path, layout: Layout, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Every name of the state_dict, tied ones too, so that plain torch loads it with strict=True."""
+    part = path.with_name(path.name + ".part")
+    full = {
+        name: np.ascontiguousarray(array).reshape(array.shape)
+        for name, array in expand(layout, arrays).items()
+    }
+    save_file(full, part, metadata={str(k): str(v) for k, v in metadata.items()})
+    os.replace(part, path)
+
+
+def load_safetensors(path: Path, layout: Layout) -> dict[str, NDArray[Any]]:
+    """The parameters in a safetensors file, in `layout`. Raises MusterError("bad_data")."""
+    wanted = set(layout.by_name) | {alias for alias, _ in layout.aliases}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            odd = sorted(set(file.keys()) - wanted)
+            arrays = {name: file.get_tensor(name) for name in layout.by_name if name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise MusterError("bad_data", f"there is no file {path}: check the path given to --from") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MusterError("bad_data", f"{path} is not a readable safetensors file: {error}") from None
+    if odd:
+        raise MusterError("bad_data", f"{path} is of another model: it holds the tensor {odd[0]!r}")
+    try:
+        check(layout, arrays)
+    except TensorError as error:
+        raise MusterError("bad_data", f"{path} does not fit the task's model: {error}") from None
+    return arrays
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What `save_safetensors` was told besides the tensors."""
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
+def save_onnx(path: Path, model: nn.Module, example: torch.Tensor, metadata: Mapping[str, str]) -> None:
+    """`model` in evaluation mode, one file, inputs `input` (batch x ...) and `output` with a free batch size.
+
+    `example` needs two samples or more.  Raises MusterError("task_fault") for a model torch cannot export.
+    """
+    import onnx
+
+    model.eval()
+    part = path.with_name(path.name + ".part")
+    if len(example) < 2:  # a batch of one would be taken for a constant
+        example = example.repeat(2, *([1] * (example.ndim - 1)))
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except Exception as error:
+        words = str(error).strip().splitlines()
+        raise MusterError(
+            "task_fault",
+            f"torch cannot export this model to ONNX: {words[0] if words else type(error).__name__}",
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = str(key), str(value)
+    onnx.checker.check_model(proto)
+    part.write_bytes(proto.SerializeToString())
+    os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """torch.onnx talks on stdout, stderr and through warnings and loggers; none of it is for our users."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def metadata(
+    task: str, version: str, fingerprint: bytes, commit: str, accuracy: float | None
+) -> dict[str, str]:
+    """The metadata of an exported model."""
+    return {
+        "task": task,
+        "version": version,
+        "fingerprint": fingerprint.hex(),
+        "commit": commit,
+        "accuracy": json.dumps(accuracy),
+    }
