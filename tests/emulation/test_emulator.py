@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import pytest
 
 from muster.emulation.control import Control
 from muster.emulation.emulator import Emulation, probe
+from muster.emulation.loopback import LoopbackEmulation, choose
 from muster.emulation.radio import LinkParams
 from muster.emulation.scenario import Scenario, parse
 from muster.errors import MusterError
@@ -24,9 +26,9 @@ from muster.simulation import faults
 pytestmark = pytest.mark.e2e
 
 ECHO = """
-import socket
+import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("", 5000))
+s.bind((sys.argv[1], int(sys.argv[2])))
 print("ready", flush=True)
 while True:
     data, sender = s.recvfrom(65536)
@@ -44,7 +46,7 @@ sent, times = {}, []
 def send():
     for i in range(count):
         sent[i] = time.monotonic()
-        s.sendto(i.to_bytes(4, "big") + bytes(size - 4), (host, 5000))
+        s.sendto(i.to_bytes(4, "big") + bytes(size - 4), (host, int(sys.argv[6])))
         time.sleep(gap)
 thread = threading.Thread(target=send)
 thread.start()
@@ -65,8 +67,8 @@ def two(link: str = "", seed: int = 3) -> Scenario:
     return parse(text, "two", "two.toml")
 
 
-async def echo(net: Emulation, node: str) -> None:
-    server = await net.spawn(node, [sys.executable, "-c", ECHO], stdout=subprocess.PIPE)
+async def echo(net: Emulation, node: str, host: str = "", port: int = 5000) -> None:
+    server = await net.spawn(node, [sys.executable, "-c", ECHO, host, str(port)], stdout=subprocess.PIPE)
     assert server.stdout is not None
     assert await server.stdout.readline() == b"ready\n"
 
@@ -79,9 +81,10 @@ async def ping(
     size: int = 100,
     gap_s: float = 0.0,
     patience_s: float = 1.0,
+    port: int = 5000,
 ) -> tuple[int, float]:
     """(answers, median round trip in s)"""
-    words = [host, str(count), str(size), str(gap_s), str(patience_s)]
+    words = [host, str(count), str(size), str(gap_s), str(patience_s), str(port)]
     client = await net.spawn(node, [sys.executable, "-c", PING, *words], stdout=subprocess.PIPE)
     assert client.stdout is not None
     answers, median_s = (await client.stdout.read()).split()
@@ -94,6 +97,12 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end_s, "it did not come true"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        trial.bind(("", 0))
+        return int(trial.getsockname()[1])
 
 
 def alive(pid: int) -> bool:
@@ -307,11 +316,14 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
 EMULATION = """
 import asyncio, pathlib, sys
 from muster.emulation.emulator import Emulation
+from muster.emulation.loopback import LoopbackEmulation
 from muster.emulation.scenario import load
 rundir = pathlib.Path(sys.argv[1])
+kind = {"namespaces": Emulation, "loopback": LoopbackEmulation}[sys.argv[2]]
+extra = {"port": int(sys.argv[3])} if sys.argv[2] == "loopback" else {}
 node = "sleep 1000 & setsid sleep 1000 & echo $!; echo $$; wait"
 async def main():
-    async with Emulation(load("lan-3"), rundir, grace_s=1) as net:
+    async with kind(load("lan-3"), rundir, grace_s=1, **extra) as net:
         for name in net.scenario.names():
             await net.spawn(name, ["sh", "-c", node], stdout=rundir / f"{name}.log")
         while any((rundir / f"{name}.log").read_text().count("\\n") < 2 for name in net.scenario.names()):
@@ -326,10 +338,12 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("kind", ["namespaces", "loopback"])
+def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signal.Signals, kind: str) -> None:
     before = networks()
+    words = [str(tmp_path), kind, str(free_port())]
     with subprocess.Popen(
-        [sys.executable, "-c", EMULATION, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", EMULATION, *words], stdout=subprocess.PIPE, text=True
     ) as emulator:
         assert emulator.stdout is not None
         air = int(emulator.stdout.readline())
@@ -337,9 +351,8 @@ def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signa
         assert len(pids) == 6
         assert all(alive(pid) for pid in [air, *pids])
         assert (tmp_path / "control.sock").exists()
-        mine = {network_of(pid) for pid in [air, *pids]}
-        assert len(mine) == 4
-        assert not mine & before
+        mine = {network_of(pid) for pid in [air, *pids]} - before
+        assert len(mine) == (4 if kind == "namespaces" else 0)
         emulator.send_signal(number)
         emulator.wait(20)
     wait_for(lambda: not any(alive(pid) for pid in [air, *pids]))
@@ -357,3 +370,56 @@ def test_two_emulations_side_by_side_do_not_meet(tmp_path: Path) -> None:
             assert (await ping(one, "alpha", one.address("bravo")))[0] == 1
 
     asyncio.run(main())
+
+
+def test_loopback_shapes_and_counts_as_namespaces_do(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def main() -> None:
+        link = "delay_ms = 40\nrate_kbit_s = 1000\nback = { delay_ms = 20 }"
+        async with LoopbackEmulation(two(link), tmp_path, port=port) as net:
+            await echo(net, "bravo", net.address("bravo"), port)
+            [bravo] = net.neighbours("alpha")
+            answers, median_s = await ping(net, "alpha", bravo, 20, 958, 0.05, port=port)
+            assert answers == 20
+            assert 0.076 <= median_s < 0.092
+            for pair in (("alpha", "bravo"), ("bravo", "alpha")):
+                count = (await net.counters())[pair]
+                assert (count.frames, count.bytes, count.delivered_bytes) == (20, 20_000, 20_000)
+            await net.apply(faults.Leave("alpha"))
+            assert (await ping(net, "alpha", bravo, patience_s=0.3, port=port))[0] == 0
+            await net.apply(faults.Return("alpha"))
+            assert (await ping(net, "alpha", bravo, port=port))[0] == 1
+            assert (await ping(net, "alpha", bravo, size=1500, patience_s=0.3, port=port))[0] == 0
+            await net.set_link("charlie", "bravo", LinkParams())
+            [bravo] = net.neighbours("charlie")
+            assert (await ping(net, "charlie", bravo, port=port))[0] == 1
+            (tmp_path / "more").mkdir()
+            with pytest.raises(MusterError, match="another emulation") as raised:
+                await LoopbackEmulation(two(), tmp_path / "more", port=port).__aenter__()
+            assert raised.value.code == "port_in_use"
+
+    asyncio.run(main())
+
+
+def test_a_machine_without_namespaces_is_told_so(tmp_path: Path) -> None:
+    """In a user namespace of its own that may hold no network namespaces."""
+    code = """
+import ctypes, os, pathlib, sys
+user = os.geteuid()
+assert ctypes.CDLL(None).unshare(0x10000000) == 0
+pathlib.Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+pathlib.Path("/proc/sys/user/max_net_namespaces").write_text("0")
+from muster.emulation.loopback import choose
+from muster.emulation.scenario import load
+net, sentence = choose(load("lan-3"), pathlib.Path(sys.argv[1]))
+print(type(net).__name__, sentence, sep=chr(10))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    kind, sentence = answer.stdout.splitlines()
+    assert kind == "LoopbackEmulation"
+    assert "does not let this user make network namespaces" in sentence
+    assert answer.stderr == ""
+    assert type(choose(two(), tmp_path)[0]) is Emulation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
+import os
 import select
 import socket
 import sys
@@ -26,7 +27,10 @@ Send: TypeAlias = Callable[[Pair, bytes], None]
 class Air:
     """Directions between node numbers and their timers; `send` hands over a frame that has arrived."""
 
-    def __init__(self, nodes: int, seed: int, send: Send) -> None:
+    def __init__(
+        self, nodes: int, seed: int, send: Send, added: Callable[[Pair], None] | None = None
+    ) -> None:
+        self._added = added
         self._send = send
         self._seed = seed
         self._directions: dict[Pair, Direction] = {}
@@ -42,6 +46,8 @@ class Air:
         pair = (a, b)
         self._wanted[pair] = params
         if pair not in self._directions:
+            if self._added is not None:
+                self._added(pair)
             # A key per direction: what one link draws does not depend on another's traffic.
             rng = Random(f"{self._seed}:{a}:{b}")
             channel = self._channels.setdefault(params.channel, Channel()) if params.channel else Channel()
@@ -137,7 +143,7 @@ class Requests:
             request = json.loads(line)
             try:
                 answer = self._answer(request)
-            except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+            except (ValueError, LookupError, TypeError, OSError, msgspec.ValidationError) as error:
                 answer = {"error": f"this request cannot be carried out: {error}"}
             answer["number"] = request["number"]
             with contextlib.suppress(OSError):
@@ -195,3 +201,11 @@ def set_links(air: Air, links: list[list[Any]]) -> None:
     """The links of the set-up line."""
     for a, b, raw in links:
         air.set_link(time.monotonic(), a, b, msgspec.convert(raw, LinkParams))
+
+
+def remove_leftovers(paths: list[str]) -> None:
+    """Remove the sockets of an emulator that was killed, unless another already listens there."""
+    for path in paths:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial, contextlib.suppress(OSError):
+            if trial.connect_ex(path):
+                os.unlink(path)

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 
 class Emulation:
     """A scenario, running. `rundir` gets the control socket (`control.sock`); it must exist."""
+
+    _CARRIER: ClassVar[str] = "muster.emulation.forwarder"
+    _SETUP_ERROR: ClassVar[str] = "no_namespaces"
 
     def __init__(self, scenario: Scenario, rundir: Path, *, grace_s: float = GRACE_S) -> None:
         self.scenario = scenario
@@ -90,7 +93,7 @@ class Emulation:
             self._air = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "muster.emulation.forwarder",
+                self._CARRIER,
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )
@@ -101,9 +104,10 @@ class Emulation:
                 "seed": self.scenario.seed,
                 "links": self._plain(self._params),
                 "leftovers": [str(self.control_path.absolute())],
+                **self._setup_extra(),
             },
             _SETUP_S,
-            "no_namespaces",
+            self._SETUP_ERROR,
         )
         self._fds, self._user_namespace = ready["fds"], ready["user_namespace"]
         self._start_s = asyncio.get_running_loop().time()
@@ -160,6 +164,21 @@ class Emulation:
             for (a, b), params in links.items()
         ]
 
+    # what another kind of ground (loopback) does differently
+
+    def _setup_extra(self) -> dict[str, object]:
+        return {}
+
+    def _namespace_words(self, number: int) -> list[str]:
+        return [
+            str(self._air.pid if self._air else 0),
+            str(self._fds[number]),
+            str(int(self._user_namespace)),
+        ]
+
+    def _environment(self, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        return env
+
     # programs
 
     async def spawn(
@@ -182,15 +201,13 @@ class Emulation:
             "-S",
             str(enter.__file__),
             str(os.getpid()),
-            str(self._air.pid if self._air else 0),
-            str(self._fds[number]),
-            str(int(self._user_namespace)),
+            *self._namespace_words(number),
         ]
 
         async def start(command: processes.Command) -> asyncio.subprocess.Process:
             return await processes.launch(command, prefix)
 
-        command = processes.open_command(argv, env, stdout, cwd)
+        command = processes.open_command(argv, self._environment(env), stdout, cwd)
         handle = NodeProcess(node, command, start, await start(command))
         self._processes[node].append(handle)
         return handle
@@ -219,13 +236,16 @@ class Emulation:
     # the network
 
     def address(self, node: str) -> str:
-        """The node's IPv4 address."""
+        """The IPv4 address that the node listens on."""
         return address_of(self._number(node))
 
     def neighbours(self, node: str) -> list[str]:
-        """Addresses of the nodes that have a link with this one, up or not."""
+        """Addresses at which this node reaches those that it has a link with, up or not."""
+        return [address_of(self._numbers[name]) for name in self._linked(node)]
+
+    def _linked(self, node: str) -> list[str]:
         self._number(node)
-        return [address_of(number) for name, number in self._numbers.items() if (node, name) in self._params]
+        return [name for name in self._numbers if (node, name) in self._params]
 
     def is_away(self, node: str) -> bool:
         """Whether the node's radio is off."""

@@ -2,7 +2,7 @@
 
     python -I -S enter.py PARENT_PID AIR_PID NAMESPACE_FD USER_NAMESPACE PROGRAM [ARGUMENT ...]
 
-It becomes the program (same process id), which dies with its parent.
+AIR_PID 0 means no namespace at all.  It becomes the program (same process id), which dies with its parent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def main(argv: list[str]) -> None:
     program = argv[5:]
     libc = ctypes.CDLL(None, use_errno=True)
     paths = [f"/proc/{air}/ns/user"] if user_namespace else []
-    for path in [*paths, f"/proc/{air}/fd/{descriptor}"]:
+    if air:
+        paths.append(f"/proc/{air}/fd/{descriptor}")
+    for path in paths:
         opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if libc.setns(opened, 0):
             raise OSError(ctypes.get_errno(), f"cannot enter {path}")

@@ -22,7 +22,7 @@ import struct
 import time
 from functools import partial
 
-from muster.emulation.air import Air, Pair, Requests, read_setup, run, set_links
+from muster.emulation.air import Air, Pair, Requests, read_setup, remove_leftovers, run, set_links
 from muster.emulation.namespaces import NodeSpace, enter_air, make_nodes, sweep
 from muster.errors import MusterError
 
@@ -118,9 +118,7 @@ def main() -> None:
         run(air, sources, Requests(air, channel, _Missed(sockets)), poll)
     finally:
         sweep(spaces)
-        for path in setup["leftovers"]:  # what the emulator would have removed itself
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        remove_leftovers(setup["leftovers"])
 
 
 if __name__ == "__main__":
