@@ -166,7 +166,8 @@ class ZenohLink:
             pause_s = min(2 * pause_s, REOPEN_S_MAX)
 
     async def _open(self) -> None:
-        listening = [_with_port(point) for point in self._wanted] or [free_endpoint()]
+        # A session that is opened again keeps its port: others know it.
+        listening = self._listening or [_with_port(point) for point in self._wanted] or [free_endpoint()]
         if self._old_port_held:  # the old session did not let go of its port: better another than none
             listening = [free_endpoint()]
         connect = list(self._connect)

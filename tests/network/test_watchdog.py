@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from itertools import pairwise
+
+from muster.network.link import Neighbour, Unreachable
+from muster.network.watchdog import (
+    BACKOFF_FIRST_S,
+    BACKOFF_MAX_S,
+    TICK_S,
+    Decision,
+    Sign,
+    State,
+    Timings,
+    step,
+    watch,
+)
+from muster.records import NodeId
+from muster.simulation.loop import run
+
+A, B = b"a" * 32, b"b" * 32
+TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30)
+
+
+def walk(
+    up: Mapping[NodeId, Sign], until_s: float, state: State | None = None
+) -> tuple[State, list[tuple[float, Decision]]]:
+    """Tick from the state's time to `until_s`; the decisions that were not empty, with their times."""
+    state = state or State(0.0)
+    decisions = []
+    while state.ticked_s + TICK_S <= until_s:
+        now_s = state.ticked_s + TICK_S
+        state, decision = step(state, now_s, up, TIMINGS)
+        if decision != Decision():
+            decisions.append((now_s, decision))
+    return state, decisions
+
+
+def test_nobody_is_asked_while_something_is_heard() -> None:
+    state = State(0.0)
+    for now in range(2, 600, 2):
+        state, decision = step(state, float(now), {A: Sign(now - 1.0)}, TIMINGS)
+        assert decision == Decision()
+
+
+def test_an_idle_link_costs_one_ping_a_period() -> None:
+    state, heard, pings = State(0.0), 0.0, 0
+    for tick in range(1, 300):
+        now = tick * TICK_S
+        state, decision = step(state, now, {A: Sign(heard)}, TIMINGS)
+        if decision.ping:
+            pings, heard = pings + 1, now + 0.1  # it answers
+        assert not decision.reopen_for
+    assert pings == 9  # 600 s, one each 60 s or a tick later
+
+
+def test_a_zombie_is_reopened_thirty_seconds_after_the_first_ping() -> None:
+    _, decisions = walk({A: Sign(0.0)}, 91)
+    assert [(now, one.ping, one.reopen_for) for now, one in decisions] == [
+        (60, (A,), ()),
+        (70, (A,), ()),
+        (80, (A,), ()),
+        (90, (), (A,)),
+    ]
+
+
+def test_an_unanswered_question_is_followed_up_at_once() -> None:
+    _, decisions = walk({A: Sign(0.0, unanswered_s=1.0)}, 33)
+    assert decisions[0] == (2.0, Decision(ping=(A,)))
+    assert decisions[-1] == (32.0, Decision(reopen_for=(A,)))
+
+
+def test_a_late_answer_clears_the_debt() -> None:
+    state, _ = walk({A: Sign(0.0)}, 80)
+    state, decision = step(state, 82.0, {A: Sign(81.0)}, TIMINGS)
+    assert decision == Decision()
+    assert not state.owing
+
+
+def test_a_link_that_shows_down_is_left_alone() -> None:
+    state, _ = walk({A: Sign(0.0), B: Sign(0.0)}, 80)
+    _, decisions = walk({}, 600, state)
+    assert decisions == []
+
+
+def test_one_zombie_among_healthy_neighbours_counts() -> None:
+    state, heard, reopened = State(0.0), 0.0, []
+    for tick in range(1, 50):
+        now = tick * TICK_S
+        state, decision = step(state, now, {A: Sign(now), B: Sign(heard)}, TIMINGS)
+        reopened += [(now, decision.reopen_for)] if decision.reopen_for else []
+    assert reopened == [(90.0, (B,))]
+
+
+def test_reopening_backs_off_and_recovers() -> None:
+    state, up = State(0.0), {A: Sign(0.0, unanswered_s=1.0)}
+    times = []
+    while state.ticked_s < 4000:
+        state, decision = step(state, state.ticked_s + TICK_S, up, TIMINGS)
+        if decision.reopen_for:
+            times.append(state.ticked_s)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] <= BACKOFF_MAX_S + TICK_S
+    assert state.backoff_s == BACKOFF_MAX_S
+    healthy = {A: Sign(1e9)}
+    state, _ = walk(healthy, state.ticked_s + 3 * BACKOFF_MAX_S, state)
+    assert state.backoff_s == BACKOFF_FIRST_S
+
+
+def test_after_a_suspension_nobody_owes_anything() -> None:
+    state, _ = walk({A: Sign(0.0)}, 80)
+    state, decision = step(state, 5000.0, {A: Sign(0.0)}, TIMINGS)
+    assert decision == Decision(ping=(A,))
+    assert state.owing[A].since_s == 5000.0
+
+
+class FakeLink:
+    """A neighbour that answers pings only while `alive`; reopening helps."""
+
+    def __init__(self, alive: bool) -> None:
+        self.alive = alive
+        self.heard = 0.0
+        self.reopened: list[float] = []
+        self.asked: list[float] = []
+
+    def neighbours(self) -> dict[NodeId, Neighbour]:
+        return {A: Neighbour(A, "alpha", 0.0)}
+
+    def last_heard(self, node: NodeId) -> float | None:
+        return self.heard
+
+    def last_unanswered(self, node: NodeId) -> float | None:
+        return None
+
+    async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        self.asked.append(loop.time())
+        if not self.alive:
+            await asyncio.sleep(timeout_s)
+            raise Unreachable("no answer")
+        self.heard = loop.time()
+        return b""
+
+    async def reopen(self) -> None:
+        self.reopened.append(asyncio.get_running_loop().time())
+        self.alive = True
+
+
+def test_the_task_reopens_a_zombie_once() -> None:
+    link = FakeLink(alive=False)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(watch(link, TIMINGS))
+        await asyncio.sleep(600)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert len(asyncio.all_tasks()) == 1  # no ping is left behind
+
+    run(main())
+    assert link.reopened == [90.0]
+
+
+def test_the_task_leaves_a_healthy_link_alone() -> None:
+    link = FakeLink(alive=True)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(watch(link, TIMINGS))
+        await asyncio.sleep(600)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+    assert link.reopened == []
+    assert 8 <= len(link.asked) <= 10
