@@ -13,6 +13,7 @@ from muster.node.client import Client
 from muster.node.snapshot import Event, JobView
 
 POLL_S = 0.5
+PAUSE_S = 0.1  # so long without an event: all that there are have come
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -31,13 +32,18 @@ def follow(
     """
     started_s = time.monotonic()  # the shell's own patience, no logic of a job
     looked_s, told = -POLL_S, 0
-    for event in client.events(since, pause_s=POLL_S):
+    ended: JobView | None = None
+    for event in client.events(since, pause_s=PAUSE_S):
         now_s = time.monotonic() - started_s
         if event is not None and event.job in ("", job):
             if on_event is not None:
                 on_event(event)
             if not quiet:
                 click.echo(f"{span(now_s):>8}  {event.text}")
+        if ended is not None:  # what happened before is still told
+            if event is None or (event.kind == "end" and event.job == job):
+                return ended
+            continue
         if now_s - looked_s < POLL_S and (event is None or event.kind not in ("commit", "end")):
             continue
         looked_s = now_s
@@ -49,7 +55,10 @@ def follow(
         if view.state == "failed":
             raise MusterError("failed", f"job {job[:8]} ended without a model: {view.error or view.why}")
         if view.state in ENDED:
-            return view
+            ended = view
+            if event is None or (event.kind == "end" and event.job == job):
+                return ended
+            continue
         if timeout_s is not None and now_s >= timeout_s:
             raise MusterError(
                 "timeout",

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from muster.compression.codec import TINY, CodecError, Vector
 
 HALF_MAX = 0x77FF  # 32752.0: the largest scaled fp16 value, so that rounding never leaves fp32's range
-EXPONENT_MIN, EXPONENT_MAX = -128, 127
 
 
 def put_bfloat16(value: float) -> bytes:
@@ -48,10 +47,8 @@ def from_half(bits: NDArray[np.uint16], exponent: int) -> Vector:
     if bool(((bits & 0x7FFF) > HALF_MAX).any()) or not -115 <= exponent <= 113:
         raise CodecError("the message holds a number that is not finite")
     values = bits.view("<f2").astype(np.float32)
-    # Exact but where the product falls below 2**-126; those become zero everywhere alike.
-    power = np.float32(2.0**exponent)
-    small = np.float32(max(TINY, 0.0)) / power if exponent < -75 else np.float32(0.0)
-    if small:
-        values[np.abs(values) < small] = 0.0
+    power = np.float32(2.0**exponent)  # the product is exact or, below TINY, made zero everywhere alike
+    if exponent < -75:
+        values[np.abs(values) < np.float32(TINY / 2.0**exponent)] = 0.0
     values *= power
     return values

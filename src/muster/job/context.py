@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from muster.compression.tensors import Layout
 from muster.network.ledger import Ledger
 from muster.network.presence import Presence
 from muster.network.transfer import Transfers
 from muster.records import BlobId, NodeId
 from muster.storage.store import Store
+
+if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
+    from muster.compression.tensors import Layout
 
 Arrays = dict[str, Any]
 

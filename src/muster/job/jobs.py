@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from muster.job.context import Context
-from muster.job.runner import JobRunner
 from muster.job.view import JobView
 from muster.network.ledger import Entry
 from muster.records import BlobId, Commit, Job, JobId, NodeId, Payload, Update
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
 
 JOBS_MAX = 64  # kept in memory; older ones are in the store
 EARLY_MAX = 4096  # records that came before their job's own
@@ -68,6 +71,8 @@ class Jobs:
         self._absorb(runner, entry)
 
     def _open(self, entry: Entry, record: Job) -> None:
+        from muster.job.runner import JobRunner  # with numpy, which an idle daemon does without
+
         view = JobView(entry.id, record, entry.author)
         runner = JobRunner(self._context, view, self._slot)
         self.runners[entry.id] = runner

@@ -60,6 +60,14 @@ class JobRunner:
         head = self.head()
         return self.view.finished(head) if head else self.view.stopped
 
+    def state(self) -> str:
+        """One word for people: stopped, finished, waiting or running."""
+        if self.view.stopped is not None:
+            return "stopped"
+        if self.finished() is not None:
+            return "finished"
+        return "waiting" if self.waiting_for_slot else "running"
+
     # ---- fetching -----------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
@@ -213,12 +221,3 @@ class JobRunner:
         if self.view.refusals.get(self.context.node) != reason:
             self.context.ledger.publish(Refusal(self.view.id, reason))
         self.context.event("error", f"takes no part: {reason}", job=self.view.id)
-
-
-def state_of(runner: JobRunner) -> str:
-    """One word for the status view."""
-    if runner.view.stopped is not None:
-        return "stopped"
-    if runner.finished() is not None:
-        return "finished"
-    return "waiting" if runner.waiting_for_slot else "running"

@@ -63,41 +63,62 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def save_onnx(path: Path, model: nn.Module, example: torch.Tensor, metadata: Mapping[str, str]) -> None:
-    """`model` in evaluation mode, one file, inputs `input` (batch x ...) and `output` with a free batch size.
+    """`model` in evaluation mode, one file, `input` (batch x ...) to `output`, with a free batch size.
 
-    `example` needs two samples or more.  Raises MusterError("task_fault") for a model torch cannot export.
+    Tracing first: for a small model it takes 0.4 s where the newer exporter takes 6 s and onnxscript; that
+    one is for what tracing cannot do.  Raises MusterError("task_fault") when neither can.
     """
     import onnx
 
     model.eval()
-    part = path.with_name(path.name + ".part")
     if len(example) < 2:  # a batch of one would be taken for a constant
         example = example.repeat(2, *([1] * (example.ndim - 1)))
     try:
         with _quiet():
-            program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-            )
+            try:
+                proto = _traced(model, example)
+            except Exception:
+                proto = _captured(model, example)
+            onnx.checker.check_model(proto)
     except Exception as error:
-        words = str(error).strip().splitlines()
-        raise MusterError(
-            "task_fault",
-            f"torch cannot export this model to ONNX: {words[0] if words else type(error).__name__}",
-        ) from error
-    assert program is not None
-    proto = program.model_proto
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MusterError("task_fault", f"torch cannot export this model to ONNX: {words}") from error
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = str(key), str(value)
-    onnx.checker.check_model(proto)
+    part = path.with_name(path.name + ".part")
     part.write_bytes(proto.SerializeToString())
     os.replace(part, path)
+
+
+def _traced(model: nn.Module, example: torch.Tensor) -> Any:
+    import onnx
+
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        model,
+        (example,),
+        buffer,  # type: ignore[arg-type]  # the tracing exporter takes a file object
+        dynamo=False,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+    )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _captured(model: nn.Module, example: torch.Tensor) -> Any:
+    program = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
 
 
 @contextlib.contextmanager

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
-from muster.learning.task import installed
 from muster.node.config import NodeConfig
 from muster.node.snapshot import TaskView
-from muster.node.trainer import TaskSource
-from muster.node.working import StoreTrainer
 from muster.storage.store import Store
+
+if TYPE_CHECKING:  # numpy comes with the first trainer
+    from muster.node.trainer import TaskSource
+    from muster.node.working import StoreTrainer
 
 
 class Catalogue:
@@ -24,7 +26,8 @@ class Catalogue:
         self._views: dict[str, TaskView] = {}
 
     def names(self) -> list[str]:
-        return sorted({*installed(), *self._config.tasks})
+        points = importlib.metadata.entry_points(group="muster.tasks")
+        return sorted({*(p.name for p in points), *self._config.tasks})
 
     def has(self, name: str) -> bool:
         return name in self.names()
@@ -54,6 +57,8 @@ class Catalogue:
         if not self.has(name):
             known = ", ".join(self.names()) or "none"
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
+        from muster.node.working import StoreTrainer
+
         trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch)
         facts = trainer.task
         self._views[name] = TaskView(
@@ -74,6 +79,8 @@ class Catalogue:
             self._spare = None
 
     def _source(self, name: str) -> TaskSource:
+        from muster.node.trainer import TaskSource
+
         options: dict[str, Any] = dict(self._config.tasks.get(name, {}))
         reference = str(options.pop("file", name))
         limits = self._config.trainer

@@ -20,7 +20,6 @@ from muster.job.context import Policy
 from muster.network.identity import FleetVerifier, Identity, Roll, load_bundle, machine_bundle
 from muster.network.zenoh_config import LAN, PROFILES
 from muster.network.zenoh_link import ZenohLink
-from muster.node import asking
 from muster.node.catalogue import Catalogue
 from muster.node.config import NodeConfig, fleet_dir
 from muster.node.control import ControlServer
@@ -131,10 +130,14 @@ class Daemon:
         )
 
     async def _train(self, arguments: dict[str, Any]) -> Any:
+        from muster.node import asking
+
         job = await asking.ask(self.core, self._catalogue, arguments, secrets.token_bytes(8))
         return {"job": job.hex()}
 
     async def _stop(self, arguments: dict[str, Any]) -> Any:
+        from muster.node import asking
+
         job = asking.stop(self.core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
         return {"job": job.hex()}
 
@@ -142,12 +145,16 @@ class Daemon:
         to = arguments.get("to")
         if not isinstance(to, str) or not to:
             raise MusterError("usage", "say where the model shall go: --to FILE")
+        from muster.node import asking
+
         return await asking.export(self.core, self._catalogue, str(arguments.get("job", "")), Path(to))
 
     async def _tasks(self, _: dict[str, Any]) -> Any:
         return await self._catalogue.examine()
 
     async def _log(self, arguments: dict[str, Any]) -> Any:
+        from muster.node import asking
+
         view = job_view(self.core, asking.find(self.core, str(arguments.get("job", ""))), None)
         return {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
 

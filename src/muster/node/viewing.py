@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.runner import JobRunner, state_of
 from muster.network.link import Neighbour
 from muster.network.presence import STATES
 from muster.node.core import Core
@@ -22,6 +22,9 @@ from muster.node.snapshot import (
     TaskView,
 )
 from muster.records import Commit, NodeId, short
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
 
 COMMITS_MAX = 200
 
@@ -99,7 +102,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         id=view.id.hex(),
         task=view.job.task,
         asker=core.roll.name(view.asker),
-        state="failed" if runner.error and view.asker == core.node else state_of(runner),
+        state="failed" if runner.error and view.asker == core.node else runner.state(),
         why=_why(core, runner, head),
         round=head.round if head else 0,
         head=head.id.hex() if head else "",
