@@ -38,8 +38,10 @@ class Window:
         return self.chunk_bytes * self.count
 
 
-def window(rate_bytes_s: float | None, rtt_min_s: float | None) -> Window:
+def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool = False) -> Window:
     """The window for a measured rate; the smallest when nothing is known.
+
+    `early`: the estimate is young and was held down by the window itself; grow in a few round trips.
 
     >>> [(w.count, w.chunk_bytes // 1024) for w in (window(k * 125.0, 0.1) for k in (64, 256, 1000))]
     [(2, 4), (2, 16), (8, 16)]
@@ -47,7 +49,7 @@ def window(rate_bytes_s: float | None, rtt_min_s: float | None) -> Window:
     if rate_bytes_s is None:
         return Window(GRID_BYTES, 2)
     # a second, or half more than it takes to get an answer at all where that is longer (satellites)
-    outstanding_s = max(WINDOW_S, 1.5 * (rtt_min_s or 0.0))
+    outstanding_s = max(WINDOW_S, (3.0 if early else 1.5) * (rtt_min_s or 0.0))
     outstanding_bytes = min(max(rate_bytes_s * outstanding_s, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
     grid_cells = max(1, round(outstanding_bytes / 2 / GRID_BYTES))
     chunk_bytes = min(grid_cells * GRID_BYTES, CHUNK_BYTES_MAX)
@@ -80,7 +82,7 @@ class Meter:
         self._outstanding = 0
 
     def window(self) -> Window:
-        return window(self.rate_bytes_s, self.rtt_min_s)
+        return window(self.rate_bytes_s, self.rtt_min_s, early=self.samples < _EARLY_SAMPLES)
 
     def pinged(self, rtt_s: float) -> None:
         """A small question was answered after `rtt_s`."""
