@@ -122,6 +122,7 @@ class Context:
     battery: Callable[[], float | None]
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     say: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
+    hurry: Callable[[], None]  # let the neighbours hear this node's word now
     pulse: Pulse = field(default_factory=Pulse)
 
     def now(self) -> float:

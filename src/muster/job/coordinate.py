@@ -27,6 +27,7 @@ from muster.planning.codecs import down_codec, up_codec
 from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
 from muster.records import BlobId, Commit, NodeId, Payload, Plan, short
 
+LATELY_S = 180.0  # three idle beats
 OFFER_GRACE_S = 10.0  # after the last offer, for reachable nodes that have not answered yet
 STALL_S = 5.0  # a payload that has not grown for so long makes no progress
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
@@ -109,7 +110,9 @@ class Coordination:
         if len(view.offers) != self._offers:
             self._offers, self._last_offer_s = len(view.offers), now
         present = [n for n in view.offers if self.reachable(n)]
-        silent = [n for n in self._reachable_members() if n not in view.offers and n not in view.refusals]
+        silent = [n for n in self._lately_heard() if n not in view.offers and n not in view.refusals]
+        if any(self._context.presence.doing(n) == "preparing" and self.reachable(n) for n in silent):
+            self._last_offer_s = now  # it is on its way: starting a trainer takes its time on a small board
         if head.round == 0 and silent and (wait_s := self._last_offer_s + OFFER_GRACE_S - now) > 0:
             return wait_s
         if not present:
@@ -129,8 +132,10 @@ class Coordination:
         self._context.event("plan", f"round {record.round}: {names}; {round_.why}", job=view.id)
         return 0.0
 
-    def _reachable_members(self) -> list[NodeId]:
-        return [n for n in self._context.ledger.roll.members() if self.reachable(n)]
+    def _lately_heard(self) -> list[NodeId]:
+        """Members that may answer a call for help: idle nodes speak rarely, so this looks further back."""
+        ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.roll.members()}
+        return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]
 
     def _resources(self, node: NodeId) -> Resources:
         offer = self._view.offers[node]

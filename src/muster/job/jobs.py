@@ -83,6 +83,7 @@ class Jobs:
         self._context.event(
             "job", f"{self._context.name_of(entry.author)} asks for help with {record.task}", job=entry.id
         )
+        self._context.hurry()
         self._tasks[entry.id] = asyncio.get_running_loop().create_task(runner.run())
         self._tasks[entry.id].add_done_callback(lambda task: self._ended(entry.id, task))
 

@@ -158,6 +158,7 @@ class JobRunner:
             trainer: TrainerLike | None = None
             before = len(self.view.updates)
             try:
+                self.context.say("preparing", 0.0, self.view.id, 0)
                 trainer = await self.context.open_trainer(self.view.job.task)
                 return await self._train_with(trainer)
             except MusterError as error:

@@ -14,7 +14,7 @@ import msgspec
 
 from muster.records import NodeId
 
-STATES = ("idle", "receiving", "training", "sending", "coordinating", "leaving")
+STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving")
 BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
@@ -90,6 +90,11 @@ class Presence:
             return 0.0
         heard = self.table.get(node[:8])
         return None if heard is None else self.now() - heard.at_s
+
+    def doing(self, node: NodeId) -> str:
+        """What a node said it does, last."""
+        heard = self.table.get(node[:8])
+        return STATES[heard.beat.state] if heard else "unknown"
 
     def beats(self) -> list[Beat]:
         mine = [self._mine] if self._mine else []

@@ -91,6 +91,7 @@ class Core:
             battery=battery,
             event=self.log.add,
             say=self._say,
+            hurry=self.exchange.hurry_beat,
         )
         self.jobs = Jobs(self.context)
 

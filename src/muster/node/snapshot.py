@@ -21,7 +21,7 @@ class SelfView(msgspec.Struct, frozen=True):
     id: str
     name: str
     version: str
-    state: str  # idle | receiving | training | sending | coordinating
+    state: str  # idle | preparing | receiving | training | sending | coordinating
     progress: float  # 0..1 of what `state` says
     battery: float | None
     uptime_s: float
