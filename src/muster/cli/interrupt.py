@@ -18,8 +18,20 @@ from muster.errors import EXIT_CODES, MusterError
 T = TypeVar("T")
 
 
-def run_until_interrupted(main: Callable[[], Awaitable[T]]) -> T:
-    """Run `main` in a new loop. Raises MusterError("interrupted") once it has cleaned up after a signal."""
+def _nothing() -> None:
+    pass
+
+
+def run_until_interrupted(
+    main: Callable[[], Awaitable[T]],
+    *,
+    on_first: Callable[[], None] = _nothing,
+    on_second: Callable[[], None] = _nothing,
+) -> T:
+    """Run `main` in a new loop. Raises MusterError("interrupted") once it has cleaned up after a signal.
+
+    `on_first` is called before the clean-up (to give the terminal back), `on_second` before leaving at once.
+    """
     interrupted = False
 
     async def body() -> T:
@@ -29,8 +41,10 @@ def run_until_interrupted(main: Callable[[], Awaitable[T]]) -> T:
         def on_signal() -> None:
             nonlocal interrupted
             if interrupted:
+                on_second()
                 os._exit(EXIT_CODES["interrupted"])
             interrupted = True
+            on_first()
             click.echo("\nending what was started (Ctrl-C again: at once)", err=True)
             task.cancel()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -215,4 +215,29 @@ async def look(home: Path, timeout_s: float) -> Snapshot | None:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
         return None
-    return _typed(_opened(line), Snapshot) if line.endswith(b"\n") else None
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return _looked.decode(line).ok
+    except msgspec.MsgspecError:
+        return _typed(_opened(line), Snapshot)  # an error, in its own words
+
+
+class _Looked(msgspec.Struct):
+    ok: Snapshot
+
+
+_looked = msgspec.json.Decoder(_Looked)
+
+
+async def follow_events(home: Path, since: int) -> AsyncIterator[Event]:
+    """Events after number `since` without blocking the loop, until the node ends."""
+    import asyncio
+
+    reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
+    try:
+        writer.write(json.dumps({"op": "events", "since": since}).encode() + b"\n")
+        while (line := await reader.readline()).endswith(b"\n"):
+            yield _typed(_opened(line, "event"), Event)
+    finally:
+        writer.close()

@@ -1,0 +1,71 @@
+"""The report of a demo (`--report FILE.json`); docs/report.md describes every field, a test compares them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from muster.errors import MusterError
+
+FORMAT = 1
+
+
+class NodeReport(msgspec.Struct, frozen=True):
+    """What one node gave."""
+
+    samples: int
+    steps: int
+    examples: int
+    updates_counted: int
+    share: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that the demo prints at the end, and the parameters that it ran with."""
+
+    format: int
+    muster: str
+    scenario: str
+    task: str
+    split: str
+    seed: int
+    recipe: dict[str, float | str]
+    emulation: str
+    job: str
+    state: str
+    why: str
+    accuracy: float | None
+    accuracy_best_single: float | None
+    best_single: str | None
+    accuracy_pooled: float | None
+    accuracy_by_time: list[list[float]]
+    rounds: int
+    wall_s: float
+    setup_s: float
+    bytes_by_link: dict[str, int]
+    bytes_total: int
+    bytes_setup: int
+    nodes: dict[str, NodeReport]
+    model_path: str | None
+    model_paths: list[str]
+
+
+def write(report: Report, path: Path) -> None:
+    """The report as JSON, whole or not at all. Raises MusterError("usage")."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        os.replace(part, path)
+    except OSError as error:
+        raise MusterError("usage", f"the report {path} cannot be written: {error.strerror}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse now what would fail after minutes. Raises MusterError("usage")."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+        raise MusterError(
+            "usage", f"the report {path} cannot be written: choose a file in a writable directory"
+        )
