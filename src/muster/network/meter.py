@@ -48,13 +48,14 @@ def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool =
     """
     if rate_bytes_s is None:
         return Window(GRID_BYTES, 2)
-    # a second, or half more than it takes to get an answer at all where that is longer (satellites)
-    outstanding_s = max(WINDOW_S, (3.0 if early else 1.5) * (rtt_min_s or 0.0))
-    outstanding_bytes = min(max(rate_bytes_s * outstanding_s, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
-    grid_cells = max(1, round(outstanding_bytes / 2 / GRID_BYTES))
-    chunk_bytes = min(grid_cells * GRID_BYTES, CHUNK_BYTES_MAX)
+    second_bytes = min(max(rate_bytes_s * WINDOW_S, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
+    chunk_bytes = min(max(1, round(second_bytes / 2 / GRID_BYTES)) * GRID_BYTES, CHUNK_BYTES_MAX)
     if rate_bytes_s >= FAST_BYTES_S:
         chunk_bytes = FAST_CHUNK_BYTES
+    # A chunk comes as a whole, so what keeps the link busy is a round trip's worth and one chunk: more than
+    # a second where answers take long (satellites, two radios in a row).
+    trip_bytes = (3.0 if early else 1.25) * rate_bytes_s * (rtt_min_s or 0.0) + chunk_bytes
+    outstanding_bytes = min(max(second_bytes, trip_bytes), WINDOW_BYTES_MAX)
     # rounded up rather than down: a window that falls short lowers the measured rate, and so the next window
     return Window(chunk_bytes, max(2, math.ceil(outstanding_bytes / chunk_bytes - 0.2)))
 
