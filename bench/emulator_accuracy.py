@@ -55,8 +55,8 @@ class Row:
         return f"{(self.measured / self.set_to - 1) * 100:+.2f} %" if self.set_to else "-"
 
 
-def send(host: str, count: int, wire_bytes: int, frames_s: float) -> None:
-    """Send `count` datagrams, paced; runs inside a node."""
+def send(host: str, count: int, wire_bytes: int, frames_s: float, catch_up: bool) -> None:
+    """Send `count` datagrams, paced; runs inside a node. Catching up makes bursts, which queue."""
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     out.connect((host, PORT))
     padding = bytes(wire_bytes - HEADERS_BYTES - STAMP.size)
@@ -66,6 +66,8 @@ def send(host: str, count: int, wire_bytes: int, frames_s: float) -> None:
             ahead_s = start_s + number / frames_s - time.monotonic()
             if ahead_s > 0.0005:  # shorter sleeps cost more than they give
                 time.sleep(ahead_s)
+            elif not catch_up:
+                start_s -= ahead_s
         out.send(STAMP.pack(number, time.monotonic()) + padding)
 
 
@@ -87,7 +89,7 @@ def receive(silence_s: float, out: str) -> None:
 
 
 async def measure(
-    net: Emulation, params: LinkParams, count: int, wire_bytes: int, frames_s: float
+    net: Emulation, params: LinkParams, count: int, wire_bytes: int, frames_s: float, catch_up: bool = True
 ) -> list[tuple[int, float, float]]:
     await net.set_link("alpha", "bravo", params)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +101,7 @@ async def measure(
         )
         assert receiver.stdout is not None
         await receiver.stdout.readline()
-        words = [net.address("bravo"), str(count), str(wire_bytes), str(frames_s)]
+        words = [net.address("bravo"), str(count), str(wire_bytes), str(frames_s), str(int(catch_up))]
         sender = await net.spawn("alpha", [*me, "--send", *words])
         await sender.wait()
         await receiver.wait()
@@ -133,7 +135,7 @@ async def delay(net: Emulation, params: LinkParams, count: int) -> list[Row]:
     air_ms = wire_bytes * 8 / params.rate_kbit_s
     # Far enough apart that keeping the order never delays a frame.
     frames_s = 1000 / (air_ms + 2 * params.jitter_ms + 5)
-    seen = await measure(net, params, count, wire_bytes, frames_s)
+    seen = await measure(net, params, count, wire_bytes, frames_s, catch_up=False)
     delays_ms = [(arrived_s - sent_s) * 1000 for _, sent_s, arrived_s in seen]
     name, frames = describe(params), len(seen)
     expected_ms = params.delay_ms + air_ms
@@ -188,7 +190,9 @@ async def ceiling(net: Emulation, wire_bytes: int, count: int) -> Row:
     sink = await net.spawn("bravo", [*me, "--sink"], stdout=subprocess.PIPE)
     assert sink.stdout is not None
     await sink.stdout.readline()
-    sender = await net.spawn("alpha", [*me, "--send", net.address("bravo"), str(count), str(wire_bytes), "0"])
+    sender = await net.spawn(
+        "alpha", [*me, "--send", net.address("bravo"), str(count), str(wire_bytes), "0", "1"]
+    )
 
     async def delivered() -> tuple[float, int]:
         return time.monotonic(), (await net.counters())["alpha", "bravo"].delivered_frames - before
@@ -222,10 +226,10 @@ async def run(quick: bool, seed: int) -> list[Row]:
                 rows += await delay(net, params, 20 if quick else 200)
             for chance in (0.01, 0.02, 0.05, 0.2):
                 params = LinkParams(rate_kbit_s=100_000, delay_ms=1, loss=chance)
-                rows.append(await loss(net, params, int(min(40_000, (50 if quick else 500) / chance))))
+                rows.append(await loss(net, params, int(min(100_000, (50 if quick else 2000) / chance))))
             burst = Burst(p_good_to_bad=0.01, p_bad_to_good=0.1)
             params = LinkParams(rate_kbit_s=100_000, delay_ms=1, burst=burst)
-            rows.append(await loss(net, params, 5_000 if quick else 40_000))
+            rows.append(await loss(net, params, 5_000 if quick else 100_000))
             for wire_bytes in (64, 1500):
                 rows.append(await ceiling(net, wire_bytes, 20_000 if quick else 200_000))
     return rows
@@ -253,13 +257,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one minute instead of some five")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--send", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--send", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--receive", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--sink", action="store_true", help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.send:
-        host, count, wire_bytes, frames_s = words.send
-        send(host, int(count), int(wire_bytes), float(frames_s))
+        host, count, wire_bytes, frames_s, catch_up = words.send
+        send(host, int(count), int(wire_bytes), float(frames_s), catch_up == "1")
     elif words.sink:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as incoming:
             incoming.bind(("", PORT))

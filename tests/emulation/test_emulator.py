@@ -225,11 +225,21 @@ def test_faults_and_duty_cycles(tmp_path: Path) -> None:
                 assert await heard(), on
             server = net.processes("bravo")[0]
             first = server.pid
+            stray = await net.spawn(
+                "bravo", ["sh", "-c", "setsid sleep 1000 & echo $!"], stdout=subprocess.PIPE
+            )
+            assert stray.stdout is not None
+            pid = int(await stray.stdout.readline())
+            assert await stray.wait() == 0
+            assert alive(pid)
             await net.apply(faults.Kill("bravo"))
             assert server.returncode == -signal.SIGKILL
+            wait_for(lambda: not alive(pid))
             await net.apply(faults.Restart("bravo"))
             assert server.returncode is None
             assert server.pid != first
+            assert stray.returncode == 0  # it had ended by itself
+            assert net.processes("bravo") == [server]
             for fault, code in (
                 (faults.FillDisk("alpha"), "usage"),
                 (faults.Kill("zulu"), "scenario"),

@@ -123,8 +123,15 @@ class Air:
 class Requests:
     """The emulator's side of the socket: complete lines in, answers out."""
 
-    def __init__(self, air: Air, channel: socket.socket, missed: Callable[[], list[int]]) -> None:
+    def __init__(
+        self,
+        air: Air,
+        channel: socket.socket,
+        missed: Callable[[], list[int]],
+        sweep: Callable[[int], None],
+    ) -> None:
         self._missed = missed
+        self._sweep = sweep
         self._air = air
         self._channel = channel
         self._buffer = b""
@@ -166,6 +173,9 @@ class Requests:
                 return {}
             case "away":
                 self._air.set_away(now_s, request["node"], request["away"])
+                return {}
+            case "sweep":
+                self._sweep(request["node"])
                 return {}
             case other:
                 return {"error": f"unknown request {other!r}"}

@@ -58,6 +58,7 @@ class Emulation:
         self._numbers = {name: number for number, name in enumerate(scenario.names())}
         self._params: dict[Pair, LinkParams] = scenario.directions()
         self._processes: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
+        self._killed: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
         self._away: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._lock = asyncio.Lock()
@@ -176,7 +177,7 @@ class Emulation:
             str(int(self._user_namespace)),
         ]
 
-    def _environment(self, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    def _environment(self, number: int, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
         return env
 
     # programs
@@ -207,19 +208,26 @@ class Emulation:
         async def start(command: processes.Command) -> asyncio.subprocess.Process:
             return await processes.launch(command, prefix)
 
-        command = processes.open_command(argv, self._environment(env), stdout, cwd)
+        command = processes.open_command(argv, self._environment(number, env), stdout, cwd)
         handle = NodeProcess(node, command, start, await start(command))
-        self._processes[node].append(handle)
+        self._processes[node] = [*self.processes(node), handle]  # forgets what has ended
         return handle
 
     def processes(self, node: str) -> list[NodeProcess]:
-        """What was started on a node, ended or not, in order."""
+        """What was started on a node and runs, or was killed and can be restarted, in order."""
         self._number(node)
-        return list(self._processes[node])
+        return [
+            process
+            for process in self._processes[node]
+            if process.returncode is None or process in self._killed[node]
+        ]
 
     async def kill(self, node: str) -> None:
-        """Everything that runs on the node ends at once."""
-        await asyncio.gather(*(process.kill() for process in self.processes(node)))
+        """Everything that runs on the node ends at once, whoever started it."""
+        running = [process for process in self.processes(node) if process.returncode is None]
+        self._killed[node] += running
+        await asyncio.gather(*(process.kill() for process in running))
+        await self._exchange({"do": "sweep", "node": self._number(node)}, _ANSWER_S, "internal")
 
     def pause(self, node: str) -> None:
         for process in self.processes(node):
@@ -230,8 +238,10 @@ class Emulation:
             process.resume()
 
     async def restart(self, node: str) -> None:
-        """Kill what runs on the node and start the same commands again."""
-        await asyncio.gather(*(process.restart() for process in self.processes(node)))
+        """Kill what runs on the node and start again what was killed (not what had ended by itself)."""
+        await self.kill(node)
+        killed, self._killed[node] = self._killed[node], []
+        await asyncio.gather(*(process.restart() for process in killed))
 
     # the network
 

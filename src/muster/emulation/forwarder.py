@@ -115,7 +115,8 @@ def main() -> None:
     gc.freeze()
     gc.disable()  # nothing here makes cycles; a pause would be jitter
     try:
-        run(air, sources, Requests(air, channel, _Missed(sockets)), poll)
+        requests = Requests(air, channel, _Missed(sockets), lambda number: sweep([spaces[number]]))
+        run(air, sources, requests, poll)
     finally:
         sweep(spaces)
         remove_leftovers(setup["leftovers"])

@@ -37,8 +37,8 @@ class LoopbackEmulation(Emulation):
     def _namespace_words(self, number: int) -> list[str]:
         return ["0", "0", "0"]
 
-    def _environment(self, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        return {**(os.environ if env is None else env), relay.MARK: self._mark}
+    def _environment(self, number: int, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        return {**(os.environ if env is None else env), relay.MARK: f"{self._mark}.{number}"}
 
     def address(self, node: str) -> str:
         return relay.address_of(self._number(node))

@@ -14,6 +14,8 @@ from typing import IO, TypeAlias
 Output: TypeAlias = Path | IO[bytes] | int | None  # a file to append to, an open one, subprocess.PIPE, ours
 Launch: TypeAlias = Callable[["Command"], Awaitable[asyncio.subprocess.Process]]
 
+_POLL_S = 0.01
+
 
 @dataclass(frozen=True)
 class Command:
@@ -51,7 +53,14 @@ class NodeProcess:
         return self._process.stdout
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        """Its exit status, once it has ended.
+
+        asyncio's own wait goes on until every copy of a piped output is closed, which a child that was left
+        behind may hold open for ever.
+        """
+        while (code := self._process.returncode) is None:
+            await asyncio.sleep(_POLL_S)
+        return code
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole group; nothing happens when it is gone."""
@@ -61,7 +70,7 @@ class NodeProcess:
     async def kill(self) -> None:
         """As at a power cut."""
         self.signal(signal.SIGKILL)
-        await self._process.wait()
+        await self.wait()
 
     async def terminate(self, grace_s: float) -> None:
         """Ask it to end; after `grace_s` it has no choice. A paused one goes on first."""
@@ -69,7 +78,7 @@ class NodeProcess:
         self.signal(signal.SIGCONT)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                await self._process.wait()
+                await self.wait()
         await self.kill()
 
     def pause(self) -> None:

@@ -133,15 +133,15 @@ class Relay:
                 session.back.sendto(frame[HEADERS_BYTES:], (address_of(pair[1]), self._port))
 
 
-def sweep(mark: str) -> None:
-    """Ends every process of this user with the emulation's mark in its environment."""
-    wanted = f"{MARK}={mark}".encode()
+def sweep(marks: set[str]) -> None:
+    """Ends every process of this user with one of these marks in its environment."""
+    wanted = {f"{MARK}={mark}".encode() for mark in marks}
     for _ in range(_SWEEPS):  # a process may fork while it is looked for
         left: list[int] = []
         for entry in os.listdir("/proc"):
             if entry.isdigit() and int(entry) != os.getpid():
                 with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as environ:
-                    if wanted in environ.read().split(b"\0"):
+                    if not wanted.isdisjoint(environ.read().split(b"\0")):
                         left.append(int(entry))
         if not left:
             return
@@ -158,6 +158,7 @@ def main() -> None:
     setup = read_setup(channel)
     poll = select.epoll()
     poll.register(channel.fileno(), select.EPOLLIN)
+    marks = [f"{setup['mark']}.{number}" for number in range(setup["nodes"])]
     relay = Relay(poll, setup["nodes"], setup["seed"], setup["port"])
     ready = {"number": setup["number"], "user_namespace": False, "fds": []}
     try:
@@ -171,9 +172,12 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     try:
-        run(relay.air, relay.sources, Requests(relay.air, channel, lambda: [0] * setup["nodes"]), poll)
+        requests = Requests(
+            relay.air, channel, lambda: [0] * setup["nodes"], lambda number: sweep({marks[number]})
+        )
+        run(relay.air, relay.sources, requests, poll)
     finally:
-        sweep(setup["mark"])
+        sweep(set(marks))
         remove_leftovers(setup["leftovers"])
 
 
