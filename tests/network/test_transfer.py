@@ -103,7 +103,7 @@ def play(links: str, params: PathParams | dict[str, PathParams], scene: Scene, u
 @pytest.mark.parametrize("rate", [64, 256, 1000, 5000, 20000])
 def test_goodput_is_nine_tenths_of_the_rate(rate: float) -> None:
     # up to ten seconds of the link: the start, with nothing known, is part of it
-    blob, data = data_of(int(min(rate * 125 * 10, 6_000_000)))
+    blob, data = data_of(int(min(rate * 125 * 10, 15_000_000)))
 
     async def scene(world: World) -> None:
         world.nodes["a"].store.put_blob(data)
