@@ -48,11 +48,11 @@ def test_a_link_for_which_nothing_fits_gets_the_smallest():
 
 
 def test_backlog_moves_one_rung_and_only_when_settled():
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 30)).codec == "stc:0.05"
+    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 40)).codec == "stc:0.05"
     assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 0.5)).codec == "stc:0.01"
     assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 5)).codec == "stc:0.02"
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 30, count=2)).codec == "stc:0.02"
-    changed = [*samples("stc:0.01", 30, 2), *samples("stc:0.02", 30, 1)]
+    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 40, count=2)).codec == "stc:0.02"
+    changed = [*samples("stc:0.01", 30, 2), *samples("stc:0.02", 40, 1)]
     assert auto.choose(SIZE, 500, 60, changed).codec == "stc:0.02"
 
 
