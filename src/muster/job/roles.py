@@ -26,8 +26,11 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
 
 def min_nodes(view: JobView, head: Point) -> int:
-    """Updates of how many nodes a commit needs: 2 once a second node has taken part."""
-    taken_part = {s.node for s in head.spent if s.steps}
+    """Updates of how many nodes a commit needs: 2 once a second node has taken part.
+
+    An offer counts as taking part: else a node that loses everybody in the first round would go on alone.
+    """
+    taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 
 

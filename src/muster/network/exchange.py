@@ -99,9 +99,10 @@ class Exchange:
         presence: Presence,
         *,
         beat_period_s: Callable[[NodeId], float],
+        far: Callable[[NodeId], bool] = lambda _: False,
     ) -> None:
         self._link, self._store, self._ledger, self._presence = link, store, ledger, presence
-        self._beat_period_s = beat_period_s
+        self._beat_period_s, self._far = beat_period_s, far
         self._peers: dict[NodeId, _Peer] = {}
         self._asked: dict[bytes, NodeId] = {}
         self._rejected: dict[bytes, None] = {}
@@ -175,7 +176,7 @@ class Exchange:
             room = NUDGE_BYTES_MAX - 40 - BEAT_BYTES * len(some)
             taken = 0
             for entry in peer.outbox:
-                wire = self._small(entry, room)
+                wire = self._small(entry, room, peer.node)
                 room -= len(wire) + 5 if wire is not None else 14
                 if room < 0:
                     break
@@ -194,9 +195,10 @@ class Exchange:
             if not left and not beats:
                 return
 
-    def _small(self, entry: Entry, room: int) -> bytes | None:
-        """The whole record, if it was made here (nobody can have it yet) and fits."""
-        if entry.source != b"" or entry.size_bytes + 5 > room:
+    def _small(self, entry: Entry, room: int, node: NodeId) -> bytes | None:
+        """The whole record, if it fits and the neighbour can hardly have it: it was made here, or the
+        neighbour is far away, where a round trip costs more than a few hundred bytes too many."""
+        if (entry.source != b"" and not self._far(node)) or entry.size_bytes + 5 > room:
             return None
         stored = self._store.get(entry.id)
         return stored.wire if stored is not None else None

@@ -45,7 +45,7 @@ from muster.network.zenoh_threads import Lane, call_limited
 from muster.records import NodeId, short
 
 ANSWER_BYTES_MAX = 64 * 1024
-NUDGE_BYTES_MAX = 1024
+NUDGE_BYTES_MAX = 1500
 TOPIC_CHARS_MAX = 32
 INBOX_MAX = 1024  # callbacks on their way into the loop
 ASKS_MAX = 256  # waiting for one neighbour's answers
@@ -284,18 +284,17 @@ class ZenohLink:
         return [str(point) for point in self._connect if point.host not in hosts]
 
     async def _mind_endpoints(self) -> None:
-        """Say once of each configured endpoint that it stays without a link; the engine itself is mute."""
-        told: set[str] = set()
-        while self._connect:
+        """Say of each configured endpoint that got no link at first; the engine itself is mute."""
+        missing = {str(point) for point in self._connect}  # never linked, not yet spoken of
+        while missing:
             await asyncio.sleep(_UNLINKED_S)
             with contextlib.suppress(TimeoutError, zenoh.ZError):
-                silent = set(await self.silent_endpoints())
-                for point in sorted(silent - told):
+                for point in sorted(missing & set(await self.silent_endpoints())):
                     self._on_problem(
-                        f"no link to {point}: the node there is off or out of reach, or belongs to another "
-                        "fleet; it is tried again all the time"
+                        f"no link to {point} yet: the node there is off or out of reach, or belongs to "
+                        "another fleet; it is tried again all the time"
                     )
-                told = silent
+                missing.clear()  # whoever was linked once is a neighbour, and its going is an event
 
     # ---- asking and telling ------------------------------------------------------------------------------
 

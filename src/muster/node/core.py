@@ -29,6 +29,7 @@ BEAT_BUSY_S = 2.0  # between two words of a node while a job runs, on links that
 BEAT_IDLE_S = 60.0
 BEAT_SHARE = 0.02  # of the link's measured rate that words may take
 BEAT_MAX_S = 30.0
+FAR_RTT_S = 0.2  # beyond it small records are passed on whole, without waiting to be asked
 BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words
 
 
@@ -76,7 +77,14 @@ class Core:
         self.state, self.progress = "idle", 0.0
         self.ledger = Ledger(store, signer, roll)
         self.presence = Presence(signer.node, self._next_start(), lambda: asyncio.get_running_loop().time())
-        self.exchange = Exchange(link, store, self.ledger, self.presence, beat_period_s=self.beat_period_s)
+        self.exchange = Exchange(
+            link,
+            store,
+            self.ledger,
+            self.presence,
+            beat_period_s=self.beat_period_s,
+            far=self._far,
+        )
         self.transfers = Transfers(link, store, hints=lambda blob: self.jobs.hints(blob))
         self.context = Context(
             node=signer.node,
@@ -124,6 +132,10 @@ class Core:
         if rate_bytes_s is None:
             return BEAT_BUSY_S
         return min(BEAT_MAX_S, max(BEAT_BUSY_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
+
+    def _far(self, neighbour: NodeId) -> bool:
+        meter = self.transfers.meter(neighbour)
+        return meter is not None and meter.rtt_min_s is not None and meter.rtt_min_s > FAR_RTT_S
 
     def busy(self) -> bool:
         return any(r.finished() is None for r in self.jobs.runners.values())
