@@ -576,3 +576,22 @@ def test_malformed_questions_are_refused() -> None:
                 await b.link.ask(a.id, "chunk", payload, timeout_s=5)
 
     play("a-b", FAST, scene)
+
+
+def test_ones_own_record_wins_over_a_neighbours_word_about_the_size() -> None:
+    blob, data = data_of(50_000)
+
+    async def scene(world: World) -> None:
+        a, b, c = (world.nodes[name] for name in "abc")
+        wrong = asyncio.create_task(c.transfers.fetch(blob, 60_000))
+        c.hints[blob] = b.hints[blob] = [a.id]
+        await asyncio.sleep(3)
+        a.store.put_blob(data)
+        assert [status.size_bytes for status in b.transfers.statuses()] == [60_000]
+        await b.transfers.fetch(blob, 50_000)
+        assert b.store.read_blob(blob) == data
+        with pytest.raises(ValueError, match="60000"):
+            await c.transfers.fetch(blob, 50_000)
+        wrong.cancel()
+
+    play("a-b b-c", FAST, scene)

@@ -224,3 +224,16 @@ def test_an_empty_blob_can_be_fetched(store: Store) -> None:
     partial = store.partial(hashlib.sha256(b"").digest(), 0)
     assert partial.missing() == []
     assert partial.finish()
+
+
+def test_a_blob_made_by_other_means_ends_its_partial(store: Store) -> None:
+    data = bytes(5000)
+    blob = hashlib.sha256(data).digest()
+    partial = store.partial(blob, 5000)
+    partial.write(0, data)
+    assert store.put_blob(data) == blob
+    assert dict(store.blobs()) == {blob: 5000}
+    used_bytes = store.used_bytes()
+    assert store.partial(blob, 5000).missing() == [(0, 5000)]
+    store.delete_blob(blob)
+    assert store.used_bytes() == used_bytes - 5000

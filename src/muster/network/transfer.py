@@ -119,7 +119,8 @@ class Transfers:
         """Return when the blob is held; wait for ever through cuts (cancel it to give up).
 
         Of several fetches the lower rank goes first.  `progress(held, all)` is called as bytes come.
-        Raises StorageError when the store cannot keep it, ValueError for an impossible size.
+        Raises StorageError when the store cannot keep it, ValueError for an impossible size or one that
+        another fetch of the same blob contradicts.
         """
         if not 0 <= size_bytes <= BLOB_BYTES_MAX:
             raise ValueError(f"a blob of {size_bytes} bytes is over the limit of {BLOB_BYTES_MAX}")
@@ -130,6 +131,11 @@ class Transfers:
                     await self._turn(rank)
                     continue
                 transfer = self._begin(blob, size_bytes, rank)
+            elif transfer.size_bytes != size_bytes:
+                if transfer.fetchers:
+                    raise ValueError(f"this blob is being fetched as one of {transfer.size_bytes} bytes")
+                self._end(transfer)  # a neighbour's word against our own record
+                continue
             await self._take_part(transfer, rank, progress)
 
     async def _take_part(self, transfer: Transfer, rank: int, progress: Progress | None) -> None:

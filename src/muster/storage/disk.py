@@ -265,18 +265,22 @@ class DiskStore:
 
     def _place(self, path: Path, blob: BlobId) -> None:
         """Make the file at `path` the blob: its bytes are on the disk before its name is."""
+        target = self._path(blob)
+        if target.exists():
+            path.unlink()
+            return
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
             size_bytes = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
-        target = self._path(blob)
         if not target.parent.exists():
             target.parent.mkdir(exist_ok=True)
             fsync_dir(self._blobs)
         path.rename(target)
         fsync_dir(target.parent)
+        self._drop_partial(blob)
         if self._depth:
             self._put_here.append(blob)
         if self._used_bytes is not None:
@@ -327,13 +331,16 @@ class DiskStore:
 
     def _unlink(self, blob: BlobId) -> None:
         size_bytes = self.blob_size(blob)
-        name = blob.hex()
-        self._partials.pop(blob, None)
         with self._guard():
-            for path in (self._path(blob), self._incoming / f"{name}.data", self._incoming / f"{name}.map"):
-                path.unlink(missing_ok=True)
+            self._path(blob).unlink(missing_ok=True)
+            self._drop_partial(blob)
         if self._used_bytes is not None and size_bytes is not None:
             self._used_bytes -= size_bytes
+
+    def _drop_partial(self, blob: BlobId) -> None:
+        self._partials.pop(blob, None)
+        for suffix in ("data", "map"):
+            (self._incoming / f"{blob.hex()}.{suffix}").unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[BlobId, int]]:
         for folder in sorted(self._blobs.iterdir()):

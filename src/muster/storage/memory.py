@@ -225,6 +225,7 @@ class MemoryStore:
     def _keep_blob(self, blob: BlobId, data: bytes) -> None:
         self._must_have_room()
         self._blobs[blob] = data
+        self._partials.pop(blob, None)
         self._may_undo(lambda: self._blobs.pop(blob, None))
 
     def adopt_blob(self, path: Path) -> BlobId:

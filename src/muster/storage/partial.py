@@ -158,7 +158,7 @@ class DiskPartial:
             self.remove()
             return False
         self._adopt(self._data)
-        self._map.unlink()
+        self._map.unlink(missing_ok=True)
         return True
 
     def remove(self) -> None:
