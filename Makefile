@@ -1,0 +1,56 @@
+# `make demo`: sets up .venv from requirements.lock and runs the main job.  `make test`: everything checked.
+# Needs Python 3.11 or later with its venv module, and nothing else.
+#
+#   make demo ARGS="--rounds 5"           arguments for `muster demo`
+#   make demo PYTHON=python3.12           another interpreter
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA (a tenth of the size)
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ARGS ?=
+TESTS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# A changed lock, pyproject.toml or choice of torch is a new set-up; anything else is not.
+DIGEST := $(shell (cat requirements.lock pyproject.toml; echo "$(TORCH_INDEX)") | cksum | tr ' ' '-')
+STAMP := $(VENV)/.muster-$(DIGEST)
+TORCH := $(shell grep '^torch==' requirements.lock)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test setup clean
+
+demo: $(STAMP)
+	@echo "== muster demo $(ARGS)"
+	@$(BIN)/muster demo $(ARGS)
+
+test: $(STAMP)
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "== mypy"
+	@$(BIN)/mypy
+	@echo "== pytest $(TESTS)"
+	@$(BIN)/python -m pytest $(TESTS)
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Muster needs Python 3.11 or later; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "make: this Python cannot make virtual environments; on Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "== set-up, once: packages go to $(VENV), nothing else is changed (some minutes, torch is large)"
+	@test -x $(BIN)/python || { echo "-- $(PYTHON) -m venv $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@if [ -n "$(TORCH_INDEX)" ]; then echo "-- pip install $(TORCH) from $(TORCH_INDEX)"; \
+	  $(PIP) --index-url "$(TORCH_INDEX)" "$(TORCH)"; fi
+	@echo "-- pip install -r requirements.lock ($$(grep -c '==' requirements.lock) packages)"
+	@$(PIP) -r requirements.lock
+	@echo "-- pip install -e . (Muster itself)"
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.muster-*
+	@touch $(STAMP)
+	@echo "== set-up done"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
