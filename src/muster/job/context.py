@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from muster.network.ledger import Ledger
 from muster.network.presence import Presence
+from muster.network.pulse import Pulse
 from muster.network.transfer import Transfers
 from muster.records import BlobId, NodeId
 from muster.storage.store import Store
@@ -89,21 +89,6 @@ class Policy:
     tasks: Sequence[str] | None = None  # None: all that are installed
     battery_min: float = 0.0
     disk_limit_bytes: int = 2_000_000_000
-
-
-class Pulse:
-    """Something changed: whoever waits looks again. No queue, nothing to lose."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def beat(self) -> None:
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self, timeout_s: float | None = None) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout_s)
 
 
 @dataclass

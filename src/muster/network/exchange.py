@@ -22,6 +22,7 @@ from muster.network.identity import UnknownAuthor
 from muster.network.ledger import Entry, Ledger
 from muster.network.link import Link, Refused, Unreachable
 from muster.network.presence import Beat, Presence
+from muster.network.pulse import Pulse
 from muster.records import NodeId, RecordError, record_id, unpack
 from muster.storage.store import Store
 
@@ -109,7 +110,8 @@ class Exchange:
         self._digest = 0
         self._flush: asyncio.TimerHandle | None = None
         self._ticker: asyncio.Task[None] | None = None
-        self._beat_now = asyncio.Event()
+        self._hurry = False
+        self._beat_now = Pulse()
 
     async def start(self) -> None:
         after = 0
@@ -139,7 +141,8 @@ class Exchange:
 
     def hurry_beat(self) -> None:
         """Send this node's word to the neighbours now (its state changed in a way that others wait for)."""
-        self._beat_now.set()
+        self._hurry = True
+        self._beat_now.beat()
 
     # ---- outgoing -----------------------------------------------------------------------------------
 
@@ -208,8 +211,8 @@ class Exchange:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            due = [p for p in self._peers.values() if p.beat_due_s <= now or self._beat_now.is_set()]
-            self._beat_now.clear()
+            due = [p for p in self._peers.values() if p.beat_due_s <= now or self._hurry]
+            self._hurry = False
             if due:
                 mine = self._presence.tick()
                 for peer in due:
@@ -217,8 +220,8 @@ class Exchange:
                     peer.beat_due_s = now + self._beat_period_s(peer.node)
                     self._announce(peer)
             next_s = min((p.beat_due_s for p in self._peers.values()), default=now + 60.0)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._beat_now.wait(), max(0.05, next_s - now))
+            if not self._hurry:
+                await self._beat_now.wait(max(0.05, next_s - now))
 
     # ---- incoming -----------------------------------------------------------------------------------
 
@@ -272,7 +275,7 @@ class Exchange:
             peer.told = self._store.last_sequence()
             self._peers[node] = peer
             peer.task = asyncio.get_running_loop().create_task(self._converse(peer))
-            self._beat_now.set()
+            self.hurry_beat()
         elif not up and peer is not None:
             del self._peers[node]
             if peer.task:

@@ -15,7 +15,7 @@ from muster.job.runner import JobRunner
 from muster.learning.recipes import defaults
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.records import Commit, Job, JobId, Recipe, Stop, StopRule, short
+from muster.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
 
 DEFAULT_PATIENCE_S = 20.0
 
@@ -62,10 +62,19 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     facts = trainer.task
     await catalogue.keep(request.task, trainer)
     job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
-    job_id = core.ledger.publish(job)
-    size = core.store.blob_size(blob)
+    return open_job(core, job, blob)
+
+
+def open_job(core: Core, job: Job, start: BlobId) -> JobId:
+    """Publish a job and the root of its history, together: a job without a root could never begin."""
+    size = core.store.blob_size(start)
     assert size is not None
-    core.ledger.publish(Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, blob, size))
+    with core.store.transaction():
+        job_id, announce_job = core.ledger.keep_unannounced(job)
+        root = Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, start, size)
+        _, announce_root = core.ledger.keep_unannounced(root)
+    announce_job()
+    announce_root()
     return job_id
 
 

@@ -8,6 +8,7 @@ the neighbour is gone, and a moment after the link is whole again it is back in 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class SimNetwork:
         self._wires: dict[tuple[NodeId, NodeId], _Wire] = {}
         self._by_node: dict[NodeId, dict[NodeId, _Wire]] = {}
         self._links: dict[NodeId, SimLink] = {}  # those that are started
+        self._context = contextvars.Context()  # the network's own timers belong to no node
 
     # building
 
@@ -73,6 +75,10 @@ class SimNetwork:
         self._by_node.setdefault(a, {})[b] = wire
         self._by_node.setdefault(b, {})[a] = wire
         self._settle(wire)
+
+    def neighbours_of(self, node: NodeId) -> list[NodeId]:
+        """To whom links were laid from a node, up or not."""
+        return list(self._by_node.get(node, {}))
 
     def carried_bytes(self, a: NodeId, b: NodeId) -> int:
         """Bytes put on the link from a to b so far, overhead included."""
@@ -152,10 +158,10 @@ class SimNetwork:
             for index in (0, 1):
                 if wire.up[index]:
                     wait_s = self._timing.lease_s * (1 + 0.2 * self._rng.random())
-                    wire.timers.append(loop.call_later(wait_s, self._lose, wire, index))
+                    wire.timers.append(loop.call_later(wait_s, self._lose, wire, index, context=self._context))
         elif not all(wire.up):
             wait_s = self._timing.connect_s * (1 + self._rng.random())
-            wire.timers.append(loop.call_later(wait_s, self._open, wire))
+            wire.timers.append(loop.call_later(wait_s, self._open, wire, context=self._context))
 
     def _open(self, wire: _Wire) -> None:
         """A new session; an end that still held the old one sees it end first."""
@@ -230,8 +236,10 @@ class SimLink:
         self._listeners: dict[str, Listener] = {}
         self._asks: dict[NodeId, dict[asyncio.Future[bytes], None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # answers being made; a dict for its order
+        self._context = contextvars.copy_context()  # of the node: what arrives is dealt with there
 
     async def start(self) -> None:
+        self._context = contextvars.copy_context()
         self._network._attach(self)
 
     async def close(self) -> None:
@@ -259,8 +267,11 @@ class SimLink:
 
     def _came(self, node: NodeId, name: str) -> None:
         self._neighbours[node] = Neighbour(node, name, asyncio.get_running_loop().time())
+        self._tell(node, True)
+
+    def _tell(self, node: NodeId, up: bool) -> None:
         for watcher in self._watchers:
-            watcher(node, True)
+            self._context.copy().run(watcher, node, up)
 
     def _went(self, node: NodeId) -> None:
         if self._neighbours.pop(node, None) is None:
@@ -268,8 +279,7 @@ class SimLink:
         for future in self._asks.pop(node, {}):
             if not future.done():
                 future.set_exception(Unreachable("the link was lost"))
-        for watcher in self._watchers:
-            watcher(node, False)
+        self._tell(node, False)
 
     async def ask(
         self,
@@ -316,7 +326,7 @@ class SimLink:
         future: asyncio.Future[bytes],
     ) -> None:
         task = asyncio.get_running_loop().create_task(
-            self._make_answer(wire, session, asker, topic, payload, urgency, future)
+            self._make_answer(wire, session, asker, topic, payload, urgency, future), context=self._context
         )
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
@@ -377,15 +387,15 @@ class SimLink:
             link = self._network._live(wire, session, node)
             listener = link._listeners.get(topic) if link is not None else None
             if listener is not None:
-                listener(self.node, payload)
+                asyncio.get_running_loop().call_soon(listener, self.node, payload, context=link._context)
 
         def arrive() -> None:
             if params.nudge_reorder and rng.random() < params.nudge_reorder:
-                asyncio.get_running_loop().call_later(rng.random(), hear)
+                asyncio.get_running_loop().call_later(rng.random(), hear, context=self._network._context)
             else:
                 hear()
             if params.nudge_duplicate and rng.random() < params.nudge_duplicate:
-                asyncio.get_running_loop().call_later(rng.random(), hear)
+                asyncio.get_running_loop().call_later(rng.random(), hear, context=self._network._context)
 
         size_bytes = len(payload) + len(topic) + params.overhead_bytes
         pipe.send(size_bytes, Urgency.CONTROL, arrive, keeps_order=False)

@@ -7,6 +7,7 @@ two a message (last byte out, arrival), whatever its size.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections import deque
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class Pipe:
         self._timer: asyncio.TimerHandle | None = None
         self._last_arrival_s = 0.0
         self._stalled: list[_Message] = []  # on their way when the pipe was held
+        self._context = contextvars.Context()  # what is on its way belongs to neither end
 
     def send(
         self, size_bytes: int, urgency: Urgency, arrive: Callable[[], None], *, keeps_order: bool = True
@@ -115,7 +117,7 @@ class Pipe:
                 self._sending, self._sending_urgency = self._queues[urgency].popleft(), urgency
                 self._since_s = loop.time()
                 out_s = self._since_s + self._sending.left_bytes / self.params.rate_bytes_s
-                self._timer = loop.call_at(out_s, self._out)
+                self._timer = loop.call_at(out_s, self._out, context=self._context)
                 return
 
     def _out(self) -> None:
@@ -132,7 +134,7 @@ class Pipe:
             arrival_s += self._rng.random() * self.params.jitter_s
         if message.keeps_order:
             self._last_arrival_s = arrival_s = max(arrival_s, self._last_arrival_s)
-        loop.call_at(arrival_s, self._arrived, message)
+        loop.call_at(arrival_s, self._arrived, message, context=self._context)
 
     def _arrived(self, message: _Message) -> None:
         if not self.held:

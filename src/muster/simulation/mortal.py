@@ -1,0 +1,114 @@
+"""One life's handle on a node's disk: after the life's end nothing is written through it.
+
+`kill -9` can come between any two writes: `arm(n)` ends the life at its n-th write from now, in the midst of
+whatever was under way (an open transaction is undone, as on a real disk).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.storage.memory import MemoryPartial, MemoryStore
+
+
+class Killed(asyncio.CancelledError):
+    """The process ended at this write; passes through everything, like the end itself."""
+
+
+class MortalStore:
+    """See `storage.store.Store`. `on_add(id, wire)` and `on_blob(id, data)` see what is kept."""
+
+    def __init__(
+        self,
+        disk: MemoryStore,
+        *,
+        on_end: Callable[[], None],
+        on_add: Callable[[RecordId, bytes], None],
+        on_blob: Callable[[BlobId, bytes], object],
+    ) -> None:
+        self._disk, self._on_end, self._on_add, self._on_blob = disk, on_end, on_add, on_blob
+        self.alive = True
+        self._fuse: int | None = None
+        self.incarnation = disk.incarnation
+        # reading goes straight through: the bulk of all calls
+        self.get, self.find, self.since = disk.get, disk.find, disk.since
+        self.last_sequence, self.select, self.state = disk.last_sequence, disk.select, disk.state
+        self.has_blob, self.blob_size, self.read_blob = disk.has_blob, disk.blob_size, disk.read_blob
+        self.blob_path, self.blobs, self.used_bytes = disk.blob_path, disk.blobs, disk.used_bytes
+
+    def arm(self, writes: int) -> None:
+        """The life ends at the `writes`-th write from now."""
+        self._fuse = writes
+
+    def end(self) -> None:
+        self.alive = False
+
+    def _writes(self) -> bool:
+        if self.alive and self._fuse is not None:
+            self._fuse -= 1
+            if self._fuse <= 0:
+                self.alive = False
+                self._on_end()
+                raise Killed
+        return self.alive
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not self.alive:
+            yield
+            return
+        with self._disk.transaction():
+            yield
+            if not self.alive:  # died inside by another way
+                raise Killed
+
+    def add(self, record_id: RecordId, kind: str, job: JobId, wire: bytes, source: NodeId) -> int | None:
+        if not self._writes():
+            return None
+        sequence = self._disk.add(record_id, kind, job, wire, source)
+        if sequence is not None:
+            self._on_add(record_id, wire)
+        return sequence
+
+    def set_state(self, key: str, value: bytes | None) -> None:
+        if self._writes():
+            self._disk.set_state(key, value)
+
+    def put_blob(self, data: bytes) -> BlobId:
+        if self._writes():
+            blob = self._disk.put_blob(data)
+            self._on_blob(blob, data)
+            return blob
+        return b"\0" * 32
+
+    def adopt_blob(self, path: Any) -> BlobId:
+        return self._disk.adopt_blob(path)
+
+    def partial(self, blob: BlobId, size_bytes: int) -> _MortalPartial:
+        return _MortalPartial(self, self._disk.partial(blob, size_bytes))
+
+    def delete_blob(self, blob: BlobId) -> None:
+        if self._writes():
+            self._disk.delete_blob(blob)
+
+    def close(self) -> None:
+        self.end()
+
+
+class _MortalPartial:
+    def __init__(self, store: MortalStore, partial: MemoryPartial) -> None:
+        self._store, self._partial = store, partial
+        self.size_bytes = partial.size_bytes
+        self.has, self.missing, self.read = partial.has, partial.missing, partial.read
+        self.held_bytes = partial.held_bytes
+
+    def write(self, offset: int, data: bytes) -> None:
+        if self._store._writes():
+            self._partial.write(offset, data)
+
+    def finish(self) -> bool:
+        return self._partial.finish() if self._store._writes() else True

@@ -1,0 +1,131 @@
+"""An exact linear stand-in for the trainer child: gradient descent on |w - t|^2 / 2 of one node's own target.
+
+After `steps` steps at rate lr: w' = t + (w - t) (1 - lr)^steps, in virtual time `steps * step_s`.  The model is
+one small float32 tensor, so that whole jobs cost milliseconds; everything else of the trainer's contract
+(progress, evaluation, dying half-way) is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression.tensors import Layout, TensorSpec, pack, unpack
+from muster.job.context import Measured, Trained
+from muster.network.pulse import Pulse
+from muster.records import BlobId
+from muster.storage.store import Store
+
+TASK = "linear"
+SLICES = 4  # progress reports of one piece of work
+SPEED_TEST_S = 0.5
+COMMON_EXAMPLES = 1000
+OWN_EXAMPLES = 100
+
+
+@dataclass(frozen=True)
+class LinearFacts:
+    layout: Layout
+    samples: int
+    has_common: bool
+    name: str = TASK
+    version: str = "1"
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.layout.fingerprint()
+
+
+def layout_of(size: int) -> Layout:
+    """The layout of a stand-in model of `size` weights."""
+    return Layout((TensorSpec("w", (size,), "float32"),))
+
+
+def target_of(seed: int, size: int) -> NDArray[np.float32]:
+    """A node's own optimum."""
+    return np.random.default_rng(seed).standard_normal(size).astype(np.float32)
+
+
+def initial_blob(layout: Layout) -> bytes:
+    """The parameters that every job begins with: zeros."""
+    return pack(layout, {"w": np.zeros(layout.tensors[0].shape, np.float32)})
+
+
+@dataclass
+class LinearTrainer:
+    """`job.context.TrainerLike`; `crash` makes the work under way (or the next) end in ChildProcessError."""
+
+    facts: LinearFacts
+    store: Store
+    target: NDArray[np.float32]
+    step_s: float
+    rng: random.Random
+    _doomed: bool = False
+    _doom: Pulse = field(default_factory=Pulse)
+    closed: bool = False
+
+    def crash(self) -> None:
+        self._doomed = True
+        self._doom.beat()
+
+    async def describe(self) -> LinearFacts:
+        return self.facts
+
+    async def measure_speed(self, batch: int) -> float:
+        await self._work(SPEED_TEST_S)
+        return self.step_s * (0.9 + 0.2 * self.rng.random())
+
+    async def train(
+        self,
+        params: BlobId,
+        *,
+        steps: int,
+        lr: float,
+        batch: int,
+        momentum: float,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> Trained:
+        before = self._read(params)
+        for piece in range(SLICES):
+            await self._work(steps * self.step_s / SLICES)
+            progress((piece + 1) / SLICES)
+        after = trained(before, self.target, lr, steps)
+        loss = float(np.square(after.astype(np.float64) - self.target).mean())
+        return Trained(steps, steps * batch, loss, {"w": after - before})
+
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+        examples = COMMON_EXAMPLES if which == "common" else OWN_EXAMPLES
+        if limit is not None:
+            examples = min(examples, limit)
+        await self._work(0.1)
+        target = np.zeros_like(self.target) if which == "common" else self.target
+        loss = float(np.square(self._read(params).astype(np.float64) - target).mean())
+        return Measured(examples, round(examples / (1.0 + loss)), loss * examples)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _read(self, params: BlobId) -> NDArray[np.float32]:
+        arrays: dict[str, Any] = unpack(self.facts.layout, self.store.read_blob(params))
+        return np.asarray(arrays["w"])
+
+    async def _work(self, work_s: float) -> None:
+        if not self._doomed:
+            await self._doom.wait(work_s)
+        if self._doomed:
+            raise ChildProcessError("the trainer was killed")
+
+
+def trained(
+    before: NDArray[np.float32], target: NDArray[np.float32], lr: float, steps: int
+) -> NDArray[np.float32]:
+    """The weights after `steps` steps, in fp64, rounded once."""
+    kept = (1.0 - lr) ** steps
+    wide = target + (before.astype(np.float64) - target) * kept
+    return np.asarray(wide.astype(np.float32))
