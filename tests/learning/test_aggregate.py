@@ -100,6 +100,15 @@ def test_counters_take_the_rounded_mean() -> None:
     assert result["n"].dtype == np.int64
 
 
+def test_statistics_are_averaged_not_extrapolated() -> None:
+    layout = Layout((TensorSpec("running_var", (1,), "float32", learnt=False),))
+    base = {"running_var": np.ones(1, np.float32)}
+    state = add(start(layout), {"running_var": np.full(1, -0.9, np.float32)}, 1.0)
+    before = {"running_var": np.full(1, 5, np.float32)}
+    result = finish(state, base, 2.0, server_momentum=0.9, previous=before)
+    assert result["running_var"] == pytest.approx(0.1)
+
+
 def test_rate_and_momentum() -> None:
     state = add(start(LAYOUT), model(1), 1.0)
     base, before = model(2), model(3)

@@ -44,11 +44,16 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor: its name in the state_dict, its shape and its numpy dtype name."""
+    """One tensor: its name in the state_dict, its shape and its numpy dtype name.
+
+    `learnt` is False for what training only keeps count of, such as a batch norm's statistics: it is
+    averaged, never extrapolated (a variance pushed beyond the nodes' own would turn negative).
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    learnt: bool = True
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -116,7 +121,7 @@ class Layout:
     def to_plain(self) -> list[Any]:
         """Lists, strings and integers only, for MessagePack or JSON; `from_plain` reads it back."""
         return [
-            [[spec.name, list(spec.shape), spec.dtype] for spec in self.tensors],
+            [[spec.name, list(spec.shape), spec.dtype, spec.learnt] for spec in self.tensors],
             [[alias, name] for alias, name in self.aliases],
         ]
 
@@ -124,8 +129,9 @@ class Layout:
     def from_plain(plain: Any) -> Layout:
         try:
             tensors, aliases = plain
+            specs = (TensorSpec(str(n), tuple(int(i) for i in s), str(d), bool(k)) for n, s, d, k in tensors)
             return Layout(
-                tuple(TensorSpec(str(n), tuple(int(i) for i in s), str(d)) for n, s, d in tensors),
+                tuple(specs),
                 tuple((str(alias), str(name)) for alias, name in aliases),
             )
         except (TypeError, ValueError) as error:

@@ -127,14 +127,14 @@ def finish(
     """base + server_lr * sum + server_momentum * (base - previous), rounded to the layout's dtypes.
 
     `previous` are the parameters of base's parent: heavy-ball momentum whose only state is the history
-    itself; None (the root's child, a merge) leaves the momentum out.  Counters take the rounded weighted
-    mean, without rate or momentum.  Raises TensorError when base or result is invalid.
+    itself; None (the root's child, a merge) leaves the momentum out.  Counters and statistics take the
+    weighted mean, without rate or momentum.  Raises TensorError when base or result is invalid.
     """
     check(fold.layout, base)
     out: dict[str, NDArray[Any]] = {}
     for spec in fold.layout.tensors:
         value = base[spec.name].astype(np.float64)
-        if spec.floating:
+        if spec.floating and spec.learnt:
             moved = value + server_lr * fold.sums[spec.name]
             if previous is not None and server_momentum:
                 moved = moved + server_momentum * (value - previous[spec.name].astype(np.float64))

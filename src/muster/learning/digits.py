@@ -22,12 +22,13 @@ from muster.learning import splits
 from muster.learning.task import Task
 
 EVALUATION_SHARE = 0.2
+MEAN, DEVIATION = np.float32(4.884), np.float32(6.017)  # of all pixels, 0 to 16
 EVALUATION_SEED = 1998  # the same for all nodes and all jobs: figures stay comparable
 
 
 @lru_cache(maxsize=1)
 def load() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(x: n x 1 x 8 x 8 in 0..1, y: n). Raises MusterError("bad_data") without scikit-learn."""
+    """(x: n x 1 x 8 x 8 of mean 0 and deviation 1, y: n). Raises MusterError("bad_data")."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
         raise MusterError("bad_data", "the task digits needs the data of scikit-learn: install scikit-learn")
@@ -40,8 +41,8 @@ def load() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         from sklearn.datasets import load_digits
 
         pixels, labels = load_digits(return_X_y=True)
-    x = np.asarray(pixels, np.float32).reshape(-1, 1, 8, 8) / np.float32(16)
-    return x, np.asarray(labels).astype(np.int64)
+    x = np.asarray(pixels, np.float32).reshape(-1, 1, 8, 8)
+    return (x - MEAN) / DEVIATION, np.asarray(labels).astype(np.int64)
 
 
 class Digits(Task):
@@ -49,17 +50,13 @@ class Digits(Task):
     version = "1"
 
     def model(self) -> nn.Module:
-        """A convolutional network of 3,018 parameters (12 kB in fp32)."""
+        """A convolutional network of 2,730 parameters (11 kB in fp32)."""
         return nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, padding=1),
+            nn.Conv2d(1, 16, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(16, 16, 3),
-            nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(64, 10),
+            nn.Linear(256, 10),
         )
 
     def training_data(self) -> tuple[Any, Any]:

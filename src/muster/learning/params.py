@@ -19,6 +19,7 @@ def layout_of(model: nn.Module) -> Layout:
     Raises TensorError for a dtype that muster does not carry, such as bfloat16.
     """
     first: dict[int, str] = {}
+    learnt = {id(tensor) for tensor in model.parameters()}
     tensors: list[TensorSpec] = []
     aliases: list[tuple[str, str]] = []
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -27,7 +28,7 @@ def layout_of(model: nn.Module) -> Layout:
             continue
         first[id(tensor)] = name
         dtype = str(tensor.dtype).removeprefix("torch.")
-        tensors.append(TensorSpec(name, tuple(tensor.shape), dtype))
+        tensors.append(TensorSpec(name, tuple(tensor.shape), dtype, id(tensor) in learnt))
     return Layout(tuple(tensors), tuple(aliases))
 
 

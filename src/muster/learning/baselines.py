@@ -1,0 +1,90 @@
+"""The yardsticks of a report: what one node reaches alone, and what all data in one place would.
+
+Both take the recipe's local training in one go, with as many steps as the job gave one node, and the same
+held-out data, so that their figures stand beside the recombined model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from muster.learning import sgd
+from muster.learning.rehearsal import fresh_model
+from muster.learning.task import Task
+from muster.records import Recipe
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Accuracies, 0..1. `alone` has one for each part; `steps` are those that each yardstick did."""
+
+    alone: tuple[float, ...]
+    alone_steps: tuple[int, ...]
+    pooled: float
+    pooled_steps: int
+
+    @property
+    def best_single(self) -> float:
+        return max(self.alone)
+
+
+def alone(task: Task, data: sgd.Data, held_out: sgd.Data, recipe: Recipe, steps: int) -> sgd.Measured:
+    """One model trained `steps` steps on `data` from the job's starting parameters."""
+    model = fresh_model(task, recipe.seed)
+    sgd.train(
+        task,
+        model,
+        data,
+        steps=steps,
+        lr=recipe.lr,
+        batch=recipe.batch,
+        momentum=recipe.momentum,
+        seed=recipe.seed,
+    )
+    return sgd.evaluate(task, model, held_out)
+
+
+def compare(
+    task: Task,
+    parts: Sequence[sgd.Data],
+    held_out: sgd.Data,
+    recipe: Recipe,
+    steps: Sequence[int],
+    on_model: Callable[[int, int], None] | None = None,
+) -> Baselines:
+    """`steps[i]`: what node i did in the whole job; the pooled model does as many as the busiest node.
+
+    `on_model(models done, of)` tells of progress.  A node that did no step is measured untrained.
+    """
+    if len(parts) != len(steps):
+        raise ValueError("there must be one number of steps for each part")
+    found: list[float] = []
+    for data, count in zip(parts, steps, strict=True):
+        found.append(alone(task, data, held_out, recipe, count).accuracy)
+        if on_model is not None:
+            on_model(len(found), len(parts) + 1)
+    whole = sgd.Data(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
+    pooled = alone(task, whole, held_out, recipe, max(steps)).accuracy
+    if on_model is not None:
+        on_model(len(parts) + 1, len(parts) + 1)
+    return Baselines(tuple(found), tuple(steps), pooled, max(steps))
+
+
+def for_task(
+    reference: str, options: dict[str, object], nodes: int, recipe: Recipe, steps: Sequence[int]
+) -> Baselines:
+    """`compare` on an installed task (or file) split among `nodes`, as `options` say. Imports the task.
+
+    Without a common evaluation set there is nothing to compare on: raises TaskFault.
+    """
+    from muster.learning.task import load
+
+    tasks = [load(reference, {**options, "part": i, "parts": nodes}) for i in range(nodes)]
+    pair = tasks[0].evaluation_data()
+    if pair is None:
+        raise sgd.TaskFault(f"the task {tasks[0].name} has no common evaluation set to compare on")
+    parts = [sgd.as_data(task.training_data(), "training_data") for task in tasks]
+    return compare(tasks[0], parts, sgd.as_data(pair, "evaluation_data"), recipe, steps)
