@@ -53,7 +53,7 @@ class TransferLimits:
     relay_idle_s: float = 120.0  # a relay that nobody asks about for so long is given up (its data stay)
     sources_max: int = 4  # neighbours that one blob is pulled from at once
     held_asks_max: int = 256
-    held_asks_neighbour_max: int = 64
+    held_asks_neighbour_max: int = 32  # half of what the link serves at once: control must not wait for bulk
     hold_s: float = 15.0  # how long a question waits for data on its way here
     rest_min_s: float = 1.0
     rest_max_s: float = 60.0
