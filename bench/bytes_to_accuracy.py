@@ -57,7 +57,7 @@ class Setting:
     lr_end: float = 1.0  # the rate falls along a cosine to this fraction at the last round
 
 
-FLAGSHIP_SETTING = Setting(up="stc:0.02", down="stc:0.02", lr=0.1, steps=20, average=0.6)
+FLAGSHIP_SETTING = Setting(up="stc:0.02", down="stc:0.02", lr=0.1, steps=50, server_momentum=0.5, average=0.6)
 
 
 @dataclass(frozen=True)
