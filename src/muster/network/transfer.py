@@ -41,6 +41,7 @@ from muster.network.transfer_state import Flight, Lane, Progress, Source, Transf
 from muster.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
+SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could
 SOUND_ASKS = 2  # questions to a source before it is known to have anything
 Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
 
@@ -233,8 +234,10 @@ class Transfers:
         if not transfer.todo:
             self._finish(transfer)
         else:
-            first = transfer.hints[:1]  # is asked for chunks right away
-            self._survey(transfer, [node for node in self._link.neighbours() if node not in first])
+            up = self._link.neighbours()
+            first = next((node for node in transfer.hints if node in up), None)  # asked for chunks right away
+            if first is None or size_bytes > SMALL_BYTES:
+                self._survey(transfer, [node for node in up if node != first])
         return transfer
 
     def _end(self, transfer: Transfer, error: StorageError | None = None) -> None:
