@@ -152,9 +152,9 @@ class Field:
                 self._take_job(snapshot)
         away = frozenset(name for name in self.names if self.net.is_away(name))
         for name in sorted(away - self._away):
-            self.say(f"{name} is out of reach")
+            self.say(f"{name} switches its radio off")
         for name in sorted(self._away - away):
-            self.say(f"{name} is back in reach")
+            self.say(f"{name} has its radio on again")
         gone = frozenset(name for name in self.names if self.net.ended(name))
         for name in sorted(gone - self._gone):
             self.say(f"the process of {name} ended: {self.last_words(name)}")

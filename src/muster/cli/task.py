@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import time
 import traceback
@@ -85,10 +86,8 @@ def _options(pairs: Iterable[str]) -> dict[str, Any]:
             raise MusterError("usage", f"--option {pair!r} is not KEY=VALUE")
         options[key] = text
         for kind in (float, int):
-            try:
+            with contextlib.suppress(ValueError):
                 options[key] = kind(text)
-            except ValueError:
-                pass
     return options
 
 

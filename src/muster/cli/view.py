@@ -15,11 +15,13 @@ COLOURS = {
     "gone": "bold red",
     "starting": "bright_black",
     "idle": "bright_black",
+    "preparing": "yellow",
     "receiving": "cyan",
     "training": "green",
     "sending": "blue",
     "coordinating": "magenta",
 }
+RESTING = ("away", "gone", "starting", "idle")
 BAR = "█▉▊▋▌▍▎▏"[::-1]
 SPARK = "▁▂▃▄▅▆▇█"
 RING = "○◔◑◕●"
@@ -84,7 +86,7 @@ def node_table(rows: tuple[NodeRow, ...], width: int, height: int) -> list[Text]
         line = Text(" ", no_wrap=True, overflow="crop")
         line.append(f"{row.name[:10]:<10} ", "bold")
         line.append(f"{row.state:<12} ", colour)
-        busy = row.state in ("receiving", "training", "sending", "coordinating")
+        busy = row.state not in RESTING
         line.append(bar(row.progress if busy else 0.0, bar_width), colour if busy else "bright_black")
         speed = f"{1 / row.step_s:.1f}" if row.step_s else "-"
         line.append(f" {speed:>8} ")

@@ -1,0 +1,112 @@
+"""Drawing a frame is a pure function: it fills the terminal exactly and shows what matters."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from fakenode import job_view, snapshot
+from rich.console import Console
+
+from muster.cli.frame import Frame, LinkRow, Meter, NodeRow, curve_of, node_rows, state_of
+from muster.cli.view import PlainView, bar, battery, draw, sparkline
+
+NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
+
+
+def frame(nodes: int = 8, links: int = 13, events: int = 20) -> Frame:
+    rows = tuple(
+        NodeRow(NAMES[i % 8], ("training", "away", "idle")[i % 3], 0.5, 0.02, 0.8, 180, 60, 3, 0.125)
+        for i in range(nodes)
+    )
+    lines = tuple(LinkRow("alpha", f"node{i}", i != 1, 1000 * i, 20, 10.0, 0.0) for i in range(links))
+    said = tuple((float(i), f"event number {i} " + "x" * 100) for i in range(events))
+    return Frame("digits on field-8", "", 12.0, job_view("running"), ((1, 0.1), (2, 0.9)), rows, lines, said)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 15), (200, 60)])
+@pytest.mark.parametrize("nodes", [3, 8, 20])
+def test_every_size_is_filled_and_not_exceeded(width: int, height: int, nodes: int) -> None:
+    lines = draw(frame(nodes), width, height)
+    assert len(lines) == height
+    assert max(line.cell_len for line in lines) <= width
+
+
+def test_at_80_by_24_all_eight_nodes_some_links_and_six_events_are_there() -> None:
+    text = "\n".join(line.plain for line in draw(frame(), 80, 24))
+    assert all(name in text for name in NAMES)
+    assert text.count("event number") == 6
+    assert "event number 19" in text
+    assert "9 quieter ones not shown" in text
+    assert "round 3/3   accuracy 93.4 %" in text
+
+
+def test_at_120_by_40_all_links_are_there() -> None:
+    text = "\n".join(line.plain for line in draw(frame(), 120, 40))
+    assert all(f"alpha-node{i} " in text for i in range(13))
+    assert "down" in text
+    assert text.count("event number") >= 8
+
+
+def test_before_there_is_a_job_the_phase_is_shown() -> None:
+    early = Frame(
+        "t", "starting: 3 of 8 nodes are up", 2.0, None, (), (NodeRow("alpha", "starting"),), (), ()
+    )
+    assert "starting: 3 of 8" in "\n".join(line.plain for line in draw(early, 80, 24))
+
+
+def test_bars_and_sparklines() -> None:
+    assert bar(0.0, 4) == "····"
+    assert bar(1.0, 4) == "████"
+    assert bar(0.5, 4) == "██··"
+    assert bar(0.28, 4) == "█▏··"
+    assert [bar(i / 32, 4) for i in range(33)] == list(dict.fromkeys(bar(i / 32, 4) for i in range(33)))
+    assert sparkline([0.0, 0.5, 1.0], 2) == "▁█"
+    assert sparkline([0.3, 0.3], 9) == "▁▁"
+    assert sparkline([], 9) == ""
+    assert battery(0.1).plain == "○  10 %"
+    assert battery(None).plain == "mains"
+
+
+def test_state_word() -> None:
+    seen = snapshot(state="training")
+    assert state_of(None, away=True, ended=False) == "starting"
+    assert state_of(seen, away=False, ended=False) == "training"
+    assert state_of(seen, away=True, ended=False) == "away"
+    assert state_of(seen, away=True, ended=True) == "gone"
+
+
+def test_rows_join_the_nodes_with_what_the_asker_counted() -> None:
+    rows = node_rows(
+        ("alpha", "bravo", "charlie"), {"alpha": snapshot()}, frozenset(), frozenset(), job_view()
+    )
+    assert (rows[0].updates_counted, rows[0].share, rows[0].battery) == (3, 0.75, 0.83)
+    assert (rows[1].step_s, rows[1].state) == (0.01, "starting")
+    assert rows[2] == NodeRow("charlie", "starting")
+    assert curve_of(job_view()) == ((12.0, 0.934),)
+
+
+def test_meter_counts_from_the_reset_and_rates_over_a_window() -> None:
+    meter = Meter()
+    assert meter.total(("a", "b")) == 0
+    assert meter.rate(("a", "b")) == 0.0
+    meter.add(0.0, {("a", "b"): 100, ("b", "a"): 5})
+    meter.reset()
+    for second in range(1, 11):
+        meter.add(float(second), {("a", "b"): 100 + 1000 * second, ("b", "a"): 5})
+    assert meter.totals() == {("a", "b"): 10_000, ("b", "a"): 0}
+    assert meter.rate(("a", "b")) == 1000.0
+    assert meter.before_reset() == 105
+    (row,) = meter.rows((("a", "b"),), frozenset({("a", "b")}))
+    assert (row.up, row.there_bytes, row.back_bytes) == (False, 10_000, 0)
+
+
+def test_plain_prints_each_event_and_each_round_once() -> None:
+    out = io.StringIO()
+    view = PlainView(Console(file=out, width=80))
+    first = frame(events=2)
+    for shown in (first, first, frame(events=4)):
+        view.show(shown)
+    said = out.getvalue().splitlines()
+    assert [line.split()[4] for line in said if "event number" in line] == ["0", "1", "2", "3"]
+    assert sum("round 3/3" in line for line in said) == 1
