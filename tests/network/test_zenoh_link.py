@@ -428,3 +428,23 @@ def test_without_a_port_the_default_or_a_free_one_is_taken() -> None:
         other.bind((first.host, first.port))
         second = free_endpoint()
     assert second.port not in (0, first.port)
+
+
+@pytest.mark.e2e
+def test_a_token_that_overtakes_the_opening_is_not_lost(
+    members: dict[str, Identity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(function: Callable[[], Any], limit_s: float, late: Any = None) -> Any:
+        result = await call_limited(function, limit_s, late)
+        await asyncio.sleep(0.3)  # the neighbour's token arrives meanwhile
+        return result
+
+    async def main() -> None:
+        alpha = quiet(members["alpha"], ["127.0.0.1:0"], [])
+        async with opened(alpha):
+            monkeypatch.setattr(zenoh_link, "call_limited", late)
+            bravo = quiet(members["bravo"], ["127.0.0.1:0"], alpha.listening())
+            async with opened(bravo):
+                await until(bravo.neighbours)
+
+    asyncio.run(main())

@@ -35,6 +35,7 @@ from muster.network.watchdog import PING_TOPIC, watch
 from muster.network.zenoh_config import (
     DEFAULT_PORT,
     LAN,
+    SESSIONS_MAX,
     Endpoint,
     LinkProfile,
     endpoint,
@@ -57,7 +58,7 @@ CLOSE_S_MAX = 2.0
 REOPEN_S_MAX = 60.0  # between attempts to open again
 _UNLINKED_S = 20.0  # an endpoint without a link for so long is worth a sentence
 _STRANGER_S = 3.0
-_CHECKS_MAX = 20  # looks for the link of a token, every 0.1 s
+_CHECKS_MAX = 400  # looks for the link of a token, every 0.05 s (opening takes 15 s at most)
 
 _PRIORITY = {Urgency.CONTROL: zenoh.Priority.REAL_TIME, Urgency.BULK: zenoh.Priority.BACKGROUND}
 
@@ -117,6 +118,7 @@ class ZenohLink:
         self._token: Any = None
         self._peers: dict[str, _Peer] = {}
         self._current: dict[NodeId, _Peer] = {}
+        self._unchecked: set[str] = set()  # tokens whose link's certificate is not seen yet
         self._heard: dict[NodeId, float] = {}
         self._traffic: dict[NodeId, list[int]] = {}
         self._forbidden: set[NodeId] = set()
@@ -223,6 +225,7 @@ class ZenohLink:
     async def _shut(self, limit_s: float) -> None:
         session, token, self._session, self._token = self._session, self._token, None, None
         self._generation += 1
+        self._unchecked.clear()
         for peer in list(self._peers.values()):
             self._drop_peer(peer)
         if session is None:
@@ -438,6 +441,7 @@ class ZenohLink:
             return
         _, identifier, tag, name = parts
         if sample.kind == zenoh.SampleKind.DELETE:
+            self._unchecked.discard(tag)
             peer = self._peers.get(tag)
             if peer is not None:
                 self._drop_peer(peer)
@@ -446,7 +450,7 @@ class ZenohLink:
             node = base64.urlsafe_b64decode(identifier + "=")
         except ValueError:
             return
-        if tag.encode() == self._tag or len(node) != 32 or node in self._forbidden:
+        if tag in self._peers or tag.encode() == self._tag or len(node) != 32 or node in self._forbidden:
             return
         if node == self.node:
             self._on_problem(
@@ -454,21 +458,27 @@ class ZenohLink:
                 "('muster fleet issue NAME')"
             )
             return
-        self._check_peer(self._generation, node, tag, name, _CHECKS_MAX)
+        if len(self._unchecked) < SESSIONS_MAX:
+            self._unchecked.add(tag)
+            self._check_peer(self._generation, node, tag, name, _CHECKS_MAX)
 
     def _check_peer(self, generation: int, node: NodeId, tag: str, name: str, checks: int) -> None:
         """Take the neighbour when its link's certificate is the one of the node that it says it is."""
-        if generation != self._generation or self._session is None or tag in self._peers:
+        if generation != self._generation or tag not in self._unchecked:
             return
-        for link in self._session.info.links():
+        # A token can be here before `_open` has got its session back, and before the link is listed.
+        for link in self._session.info.links() if self._session is not None else ():
             if str(link.zid).startswith(tag):
+                self._unchecked.discard(tag)
                 if link.auth_identifier == common_name(name, node):
                     self._add_peer(_Peer(node, name, tag, self._loop.time()))
                 else:
                     self._on_problem(f"a neighbour calls itself {name!r} but is {link.auth_identifier!r}")
                 return
-        if checks:  # the token can be here a moment before the link is listed
-            self._loop.call_later(0.1, self._check_peer, generation, node, tag, name, checks - 1)
+        if checks:
+            self._loop.call_later(0.05, self._check_peer, generation, node, tag, name, checks - 1)
+        else:
+            self._unchecked.discard(tag)
 
     def _add_peer(self, peer: _Peer) -> None:
         old = self._current.get(peer.node)
