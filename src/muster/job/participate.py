@@ -99,6 +99,7 @@ class Participation:
         assert blob is not None
         self.work.round = plan.record.round
         self._say("training", 0.0)
+        began_s = context.now()
         async with self._trainer_free:
             if not self.facts.has_common:
                 await self._measure_own(parent)
@@ -111,6 +112,7 @@ class Participation:
                 seed=_seed(recipe.seed, context.node, plan.record.round),
                 progress=lambda done: self._say("training", done),
             )
+        took_s = context.now() - began_s
         residual = residuals.load(context.store, "up", view.id)
         sequence = self._counters.sequence + 1
         sent = send(parse(assignment.codec), self.facts.layout, trained.update, residual, sequence)
@@ -127,9 +129,11 @@ class Participation:
         announce()
         self._say("sending", 0.0)
         context.event(
-            "update", f"trained {trained.steps} steps for round {plan.record.round}, loss {trained.loss:.3f}",
+            "update",
+            f"trained {trained.steps} steps for round {plan.record.round} in {took_s:.2f} s, "
+            f"loss {trained.loss:.3f}",
             job=view.id,
-        )  # fmt: skip
+        )
 
     async def measure(self, commit: CommitId, limit: int | None = None) -> None:
         """Evaluate a commit on the task's common set and publish the figures."""

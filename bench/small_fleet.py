@@ -1,0 +1,93 @@
+"""A few real daemons on an emulated network, for the benchmarks beside this file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from muster.cli.fieldwork import DemoRequest, dials, node_config, toml
+from muster.emulation.emulator import Emulation
+from muster.emulation.processes import NodeProcess
+from muster.emulation.scenario import Scenario
+from muster.errors import MusterError
+from muster.network.identity import init_fleet, issue
+from muster.node.client import Client
+from muster.node.snapshot import Snapshot
+
+PORT = 7447
+
+
+@dataclass
+class SmallFleet:
+    net: Emulation
+    rundir: Path
+    request: DemoRequest
+    profile: str
+
+    async def spawn(self, number: int) -> NodeProcess:
+        """Start one node's daemon."""
+        scenario = self.request.scenario
+        name = scenario.names()[number]
+        home = self.rundir / name
+        home.mkdir(exist_ok=True)
+        bundle = issue(self.rundir / "fleet", name, home / "bundle.pem")
+        connect = tuple(f"{self.net.address(other)}:{PORT}" for other in dials(scenario, name))
+        listen = f"{self.net.address(name)}:{PORT}"
+        config = node_config(self.request, number, home, bundle, listen, connect) | {"profile": self.profile}
+        (home / "node.toml").write_text(toml(config))
+        argv = [sys.executable, "-m", "muster.cli.main", "node", "--config", str(home / "node.toml")]
+        return await self.net.spawn(name, argv, stdout=home / "output.log")
+
+    def client(self, name: str) -> Client:
+        return Client(self.rundir / name)
+
+    async def snapshot(self, name: str) -> Snapshot | None:
+        """None while the daemon does not answer."""
+        with contextlib.suppress(MusterError):
+            return await asyncio.to_thread(self.client(name).snapshot)
+        return None
+
+    async def until_linked(self, name: str, count: int, limit_s: float = 60.0) -> float:
+        """Seconds until `name` has `count` neighbours."""
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < limit_s:
+            seen = await self.snapshot(name)
+            if seen is not None and len(seen.neighbours) >= count:
+                return time.monotonic() - began_s
+            await asyncio.sleep(0.02)
+        raise SystemExit(f"{name} did not get {count} neighbours within {limit_s:g} s")
+
+
+@contextlib.asynccontextmanager
+async def small_fleet(
+    scenario: Scenario, task: str = "digits", data: Path | None = None, profile: str = "lan"
+) -> AsyncIterator[SmallFleet]:
+    with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder:
+        rundir = Path(folder)
+        init_fleet(rundir / "fleet", "bench")
+        request = DemoRequest(scenario, task, "iid", 0, data)
+        async with Emulation(scenario, rundir) as net:
+            yield SmallFleet(net, rundir, request, profile)
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    try:
+        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+        cpu = f"{len(models)} x {models[0].split(':')[1].strip()}"
+    except (OSError, IndexError):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def write(path: Path | None, result: object) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n")
