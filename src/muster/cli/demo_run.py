@@ -210,8 +210,10 @@ class Field:
             await asyncio.sleep(1.0)
 
     def _tell(self, event: Event) -> None:
-        if event.text:
-            self.say(event.text)
+        """An event of the asker's, with its subject: the asker leaves out its own name."""
+        own = event.kind in ("offer", "training", "update", "error") and not event.text.startswith(event.node)
+        name = event.node or self.names[0]
+        self.say(f"{name} {event.text}" if own and not event.text.startswith(name) else event.text)
 
     async def until_done(self, show: Callable[[], None]) -> JobView:
         while True:
