@@ -33,6 +33,7 @@ class MortalStore:
         self._disk, self._on_end, self._on_add, self._on_blob = disk, on_end, on_add, on_blob
         self.alive = True
         self._fuse: int | None = None
+        self._pending: list[tuple[RecordId, bytes]] | None = None  # of the open transaction
         self.incarnation = disk.incarnation
         # reading goes straight through: the bulk of all calls
         self.get, self.find, self.since = disk.get, disk.find, disk.since
@@ -43,6 +44,9 @@ class MortalStore:
     def arm(self, writes: int) -> None:
         """The life ends at the `writes`-th write from now."""
         self._fuse = writes
+
+    def disarm(self) -> None:
+        self._fuse = None
 
     def end(self) -> None:
         self.alive = False
@@ -61,17 +65,30 @@ class MortalStore:
         if not self.alive:
             yield
             return
-        with self._disk.transaction():
-            yield
-            if not self.alive:  # died inside by another way
-                raise Killed
+        if self._pending is not None:  # an inner one joins the outer one
+            with self._disk.transaction():
+                yield
+            return
+        self._pending = pending = []
+        try:
+            with self._disk.transaction():
+                yield
+                if not self.alive:  # died inside by another way
+                    raise Killed
+        finally:
+            self._pending = None
+        for record_id, wire in pending:
+            self._on_add(record_id, wire)
 
     def add(self, record_id: RecordId, kind: str, job: JobId, wire: bytes, source: NodeId) -> int | None:
         if not self._writes():
             return None
         sequence = self._disk.add(record_id, kind, job, wire, source)
         if sequence is not None:
-            self._on_add(record_id, wire)
+            if self._pending is None:
+                self._on_add(record_id, wire)
+            else:
+                self._pending.append((record_id, wire))
         return sequence
 
     def set_state(self, key: str, value: bytes | None) -> None:

@@ -76,6 +76,7 @@ class Bury(_Fault, frozen=True, tag="bury"):
 
 
 WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | StopJob | Bury
+_NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
 
 
 class NodeSpec(msgspec.Struct, frozen=True):
@@ -124,6 +125,7 @@ class Archive:
     """Everything that any node ever wrote."""
 
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
+    when: dict[RecordId, float] = field(default_factory=dict)  # first written
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
     _trace: hashlib._Hash = field(default_factory=hashlib.sha256)
@@ -133,6 +135,7 @@ class Archive:
         if record_id not in self.records:
             signed = unpack(wire)
             self.records[record_id] = (signed.author, decode(signed.body))
+            self.when[record_id] = now_s
 
     def tell(self, now_s: float, name: str, text: str) -> None:
         self._trace.update(f"{now_s:.6f} {name} {text}".encode())
@@ -152,7 +155,6 @@ class Machine:
         self.node: NodeId = self.identity.node
         self.rng = random.Random(f"{world.spec.seed}/{spec.name}")
         self.disk = MemoryStore(self.rng)
-        self.full = False
         self.core: Core | None = None
         self.life: Life | None = None
         self.store: MortalStore | None = None
@@ -256,7 +258,6 @@ class Machine:
         self.kill()
         self.losses += 1
         self.disk.lose(self.rng)
-        self.full = False
 
 
 class World:
@@ -329,8 +330,30 @@ class World:
 
     # ---- faults --------------------------------------------------------------------------------------
 
-    async def apply(self, fault: WorldFault) -> None:
-        """Let a fault happen. One that makes no sense now (killing the dead) does nothing."""
+    async def mend(self) -> None:
+        """The last heal: all that is not dead for good works again, over clean links."""
+        self.tell("*", "everything heals")
+        self.network.heal_all()
+        for machine in self.machines.values():
+            for other in self.network.neighbours_of(machine.node):
+                params = self.network.params(machine.node, other)
+                rate_bytes_s = max(params.rate_bytes_s, 8000.0)
+                mended = dataclasses.replace(
+                    params, rate_bytes_s=rate_bytes_s, ask_loss=min(params.ask_loss, 0.05),
+                    nudge_loss=min(params.nudge_loss, 0.05),
+                )  # fmt: skip
+                self.network.set(machine.node, other, mended, one_way=True)
+            if machine.buried:
+                continue
+            machine.disk.free()
+            if machine.life is not None:
+                self._loop().resume(machine.life)
+            if machine.store is not None:
+                machine.store.disarm()
+            self.start_later(machine, 0.1)
+
+    async def apply(self, fault: WorldFault) -> bool:
+        """Let a fault happen; False for one that makes no sense now (killing the dead)."""
         self.tell("*", f"fault: {describe(fault)}")
         links = [
             (m.spec.name, self.by_node[other].spec.name)
@@ -340,8 +363,10 @@ class World:
         if isinstance(fault, f.Cut | f.Heal | f.Partition | f.Slow | f.Lose):
             for (a, b), change in f.link_changes(fault, links).items():
                 self._change(self.machines[a].node, self.machines[b].node, change)
-            return
+            return True
         machine = self.machines[fault.node]
+        if machine.buried or (not machine.up and isinstance(fault, _NEEDS_LIFE)):
+            return False
         match fault:
             case f.Leave():
                 self.network.isolate(machine.node)
@@ -371,8 +396,10 @@ class World:
                 self.network.rejoin(machine.node)
                 if machine.life is not None:
                     self._loop().resume(machine.life)
+            case f.FillDisk(free_bytes=None):
+                machine.disk.free()
             case f.FillDisk():
-                machine.disk.fill() if fault.free_bytes is not None else machine.disk.free()
+                machine.disk.fill()
             case f.SkewClock():
                 machine.offset_s = fault.offset_s
             case CrashTrainer():
@@ -382,6 +409,7 @@ class World:
                 if machine.core is not None and self.job is not None and self.job in machine.core.jobs.runners:
                     machine.core.ledger.publish(Stop(self.job, "by its user"))
                     self.stopped = True
+        return True
 
     def start_later(self, machine: Machine, after_s: float) -> None:
         async def start() -> None:

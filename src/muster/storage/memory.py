@@ -110,6 +110,10 @@ class MemoryStore:
     def free(self) -> None:
         self._full = False
 
+    @property
+    def is_full(self) -> bool:
+        return self._full
+
     def _must_have_room(self) -> None:
         if self._full:
             raise StorageError("the disk is full: free some space")

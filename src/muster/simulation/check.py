@@ -1,0 +1,203 @@
+"""Run the hour of a seed and judge it: `check(seed)`; `muster check` runs many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import msgspec
+
+from muster.simulation.invariants import Watch, broken, settled
+from muster.simulation.lives import LivesLoop
+from muster.simulation.loop import Deadlock, OutOfTime
+from muster.simulation.mortal import Killed
+from muster.simulation.schedule import Schedule, draw
+from muster.simulation.world import Bury, LoseDisk, World, WorldFault
+
+LOOK_S = 10.0  # between two looks at what is durable where
+QUIET_S = 200.0  # after all is settled nothing may move any more
+SETTLE_PATIENCES = 60.0  # how long healing may take, in patiences ...
+SETTLE_ROUNDS = 3.0  # ... and in times that the whole job would take its slowest node
+STORY_MAX = 4000
+
+
+class Verdict(msgspec.Struct):
+    """What became of a seed."""
+
+    seed: int
+    shape: str
+    nodes: int
+    faults: int  # that took effect
+    simulated_s: float
+    seconds: float  # of one core
+    trace: str
+    settled_s: float | None  # after the last heal
+    rounds: int
+    commits: int
+    merges: int
+    acknowledged: int
+    broken: list[str]
+    story: list[tuple[float, str, str]] = []
+
+    @property
+    def good(self) -> bool:
+        return not self.broken
+
+
+@dataclass
+class _Run:
+    schedule: Schedule
+    world: World | None = None
+    watch: Watch = field(default_factory=Watch)
+    faults: int = 0
+    settled_s: float | None = None
+    found: list[str] = field(default_factory=list)
+    rounds: int = 0
+    commits: int = 0
+    merges: int = 0
+
+
+def check(seed: int, hours: float = 1.0) -> Verdict:
+    """Run one seed's schedule to its end and judge it."""
+    return judge(draw(seed, hours))
+
+
+def judge(schedule: Schedule) -> Verdict:
+    """Run a schedule to its end and judge it. Equal schedules give equal verdicts but for `seconds`."""
+    run = _Run(schedule)
+    began_s = time.process_time()
+    loop = LivesLoop(schedule.heal_s * 40 + 100_000.0)
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_hour(run))
+    except (OutOfTime, Deadlock) as error:
+        run.found.append(str(error))
+    finally:
+        _end(loop, run)
+    seconds = time.process_time() - began_s
+    for fault in loop.faults:
+        if not isinstance(fault, Killed):
+            run.found.append(f"unexpected: {fault!r} {_where(fault)}")
+    world = run.world
+    assert world is not None
+    return Verdict(
+        schedule.seed, schedule.shape, len(schedule.spec.nodes), run.faults, loop.time(), seconds,
+        world.archive.trace(), run.settled_s, run.rounds, run.commits, run.merges,
+        len(run.watch.acknowledged), run.found[:20], world.archive.story[-STORY_MAX:],
+    )  # fmt: skip
+
+
+def _end(loop: LivesLoop, run: _Run) -> None:
+    left = asyncio.all_tasks(loop)
+    if left and not run.found:
+        run.found.append(f"{len(left)} tasks left behind: {sorted(map(str, left))[0]}")
+    loop.until_s = float("inf")
+    for task in left:
+        task.cancel()
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        if left:
+            loop.run_until_complete(asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), 100.0))
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def _where(fault: BaseException) -> str:
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+
+
+async def _hour(run: _Run) -> None:
+    schedule = run.schedule
+    world = run.world = World(schedule.spec)
+    for machine in world.machines.values():
+        machine.wanted = True
+        world.start_later(machine, machine.spec.starts_s)
+    looking = asyncio.create_task(_look(run, world))
+    asking = asyncio.create_task(_ask(world))
+    for event in schedule.events:
+        await asyncio.sleep(max(0.0, event.at_s - world.now()))
+        if await _happens(run, world, event.fault):
+            run.faults += 1
+    await asyncio.sleep(max(0.0, schedule.heal_s - world.now()))
+    await world.mend()
+    await asking
+    await _settle(run, world)
+    looking.cancel()
+    await world.close()
+    await asyncio.gather(looking, return_exceptions=True)
+
+
+async def _happens(run: _Run, world: World, fault: WorldFault) -> bool:
+    """Let a fault happen, unless it would take the last copy of something acknowledged."""
+    if isinstance(fault, Bury | LoseDisk):
+        machine = world.machines[fault.node]
+        if not run.watch.may_lose(world, machine):
+            run.watch.skipped += 1
+            world.tell("*", f"fault skipped, it would take a last copy: {fault}")
+            return False
+    return await world.apply(fault)
+
+
+async def _ask(world: World) -> None:
+    """The user waits for the asker to be up, then asks."""
+    await asyncio.sleep(world.spec.job.at_s)
+    while True:
+        machine = world.machines[world.spec.job.asker]
+        if machine.core is not None and not machine.disk.is_full:
+            await world.ask()
+            return
+        await asyncio.sleep(1.0)
+
+
+async def _look(run: _Run, world: World) -> None:
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if world.job is not None:
+            run.watch.look(world)
+            run.watch.tasks_max = max(run.watch.tasks_max, len(asyncio.all_tasks()))
+
+
+async def _settle(run: _Run, world: World) -> None:
+    """Wait until all is level, then a while longer; then judge."""
+    spec = world.spec.job
+    slowest_s = max(n.step_s for n in world.spec.nodes) * spec.steps + 10.0
+    limit_s = SETTLE_PATIENCES * spec.patience_s + SETTLE_ROUNDS * (spec.rounds or 40) * slowest_s
+    limit_s += 2 * (spec.seconds or 0.0) + 600.0
+    healed_s = world.now()
+    while True:
+        since_s = None
+        while world.now() < healed_s + limit_s:
+            await asyncio.sleep(LOOK_S)
+            if settled(world) is not None:
+                since_s = None
+            elif since_s is None:
+                since_s = world.now()
+            elif world.now() - since_s >= QUIET_S:
+                break
+        break
+    if since_s is not None:
+        run.settled_s = since_s - healed_s
+    run.found += broken(world, run.watch)
+    for machine in world.up():
+        runner = machine.core.jobs.runners.get(world.job) if machine.core and world.job else None
+        if runner is not None and (head := runner.head()) is not None:
+            points = runner.view.graph.points.values()
+            run.rounds = max(run.rounds, head.round)
+            run.commits = max(run.commits, len(points))
+            run.merges = max(run.merges, sum(p.is_merge for p in points))
+
+
+def story(verdict: Verdict, last: int = 80) -> str:
+    """A failing seed for people: what is broken, and what happened before."""
+    lines = [f"seed {verdict.seed} ({verdict.shape}, {verdict.nodes} nodes) fails:"]
+    lines += [f"  {sentence}" for sentence in verdict.broken]
+    lines.append("what happened:")
+    lines += [f"  {at_s:9.2f} {name:4} {text}" for at_s, name, text in verdict.story[-last:]]
+    lines.append(f"run it again: muster check --seed {verdict.seed} --seeds 1")
+    return "\n".join(lines)
