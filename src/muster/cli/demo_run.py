@@ -14,7 +14,7 @@ from typing import Any
 
 from muster import __version__
 from muster.cli.air import Air, open_air
-from muster.cli.fieldwork import DemoRequest, dials, node_config, toml
+from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
 from muster.cli.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
 from muster.cli.report import FORMAT, NodeReport, Report
 from muster.errors import MusterError
@@ -195,7 +195,7 @@ class Field:
         self.meter.add(asyncio.get_running_loop().time(), await self.net.bytes())
         self.meter.reset()
         client = self.client()
-        self.job_id = await asyncio.to_thread(client.train, self.request.task, **self.request.options)
+        self.job_id = await asyncio.to_thread(client.train, task_name(self.request.task), **self.request.options)
         self.asked_s = asyncio.get_running_loop().time()
         self.events = deque(((0.0, text) for _, text in self.events), maxlen=EVENTS_MAX)
 
