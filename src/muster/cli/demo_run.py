@@ -195,7 +195,9 @@ class Field:
         self.meter.add(asyncio.get_running_loop().time(), await self.net.bytes())
         self.meter.reset()
         client = self.client()
-        self.job_id = await asyncio.to_thread(client.train, task_name(self.request.task), **self.request.options)
+        self.job_id = await asyncio.to_thread(
+            client.train, task_name(self.request.task), **self.request.options
+        )
         self.asked_s = asyncio.get_running_loop().time()
         self.events = deque(((0.0, text) for _, text in self.events), maxlen=EVENTS_MAX)
 
@@ -211,9 +213,9 @@ class Field:
 
     def _tell(self, event: Event) -> None:
         """An event of the asker's, with its subject: the asker leaves out its own name."""
-        own = event.kind in ("offer", "training", "update", "error") and not event.text.startswith(event.node)
         name = event.node or self.names[0]
-        self.say(f"{name} {event.text}" if own and not event.text.startswith(name) else event.text)
+        own = event.kind in ("offer", "training", "update") and not event.text.startswith(name)
+        self.say(f"{name} {event.text}" if own else event.text)
 
     async def until_done(self, show: Callable[[], None]) -> JobView:
         while True:

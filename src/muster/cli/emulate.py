@@ -45,9 +45,12 @@ def emulate(scenario: str, on: tuple[str, ...], rundir: Path | None, command: tu
         where.mkdir(parents=True, exist_ok=True)
 
         async def run() -> int:
-            from muster.emulation.emulator import Emulation
+            from muster.emulation.loopback import choose
 
-            async with Emulation(loaded, where) as net:
+            net, sentence = await asyncio.to_thread(choose, loaded, where)
+            if sentence is not None:
+                click.echo(sentence, err=True)
+            async with net:
                 return await _run(net, on or loaded.names(), list(command), where)
 
         return run_until_interrupted(run)
