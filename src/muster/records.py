@@ -66,6 +66,7 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     down_codec: str = "auto"
     server_lr: float = 1.0
     server_momentum: float = 0.0
+    average: int = 1  # the closing commit is the mean of the last so many models of its line; 1: none is made
 
 
 class StopRule(msgspec.Struct, frozen=True, array_like=True):

@@ -27,7 +27,7 @@ from muster.records import NodeId, RecordError, record_id, unpack
 from muster.storage.store import Store
 
 PREFIX_BYTES = 8
-NUDGE_BYTES_MAX = 1400  # more would be cut in pieces, any of which may be lost
+NUDGE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
 BEAT_BYTES = 32
 BEATS_A_NUDGE_MAX = 12
 CHANGES_MAX = 1000
