@@ -21,7 +21,9 @@ def frame(nodes: int = 8, links: int = 13, events: int = 20) -> Frame:
     )
     lines = tuple(LinkRow("alpha", f"node{i}", i != 1, 1000 * i, 20, 10.0, 0.0) for i in range(links))
     said = tuple((float(i), f"event number {i} " + "x" * 100) for i in range(events))
-    return Frame("digits on field-8", "", 12.0, job_view("running"), ((1, 0.1), (2, 0.9)), rows, lines, said)
+    return Frame(
+        "digits on field-8", "", 12.0, job_view("running"), ((1, 0.1), (2, 0.9)), rows, lines, said, events
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 15), (200, 60)])

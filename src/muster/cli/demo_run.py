@@ -58,6 +58,7 @@ class Field:
         self.snapshots: dict[str, Snapshot] = {}
         self.meter = Meter()
         self.events: deque[tuple[float, str]] = deque(maxlen=EVENTS_MAX)
+        self.told = 0
         self.phase = "starting"
         self.job_id: str | None = None
         self.job: JobView | None = None
@@ -77,6 +78,7 @@ class Field:
         return asyncio.get_running_loop().time() - self.asked_s
 
     def say(self, text: str) -> None:
+        self.told += 1
         self.events.append((self.elapsed_s(), text))
 
     # starting
@@ -186,6 +188,7 @@ class Field:
             node_rows(self.names, self.snapshots, self._away, self._gone, self.job),
             self.meter.rows(tuple((link.a, link.b) for link in scenario.links), self.net.down()),
             tuple(self.events),
+            self.told,
         )
 
     # the job

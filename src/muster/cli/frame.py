@@ -52,7 +52,8 @@ class Frame:
     curve: tuple[tuple[float, float], ...]  # (job's age in s, accuracy)
     nodes: tuple[NodeRow, ...]
     links: tuple[LinkRow, ...]
-    events: tuple[tuple[float, str], ...]
+    events: tuple[tuple[float, str], ...]  # the newest ones
+    told: int = 0  # how many there were in all
 
     @property
     def bytes_total(self) -> int:

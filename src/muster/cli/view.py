@@ -207,9 +207,7 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._round = 0
-        self._told = 0.0
-        self._events = 0
-        self._last: tuple[float, str] | None = None
+        self._told = 0  # events
 
     def __enter__(self) -> PlainView:
         return self
@@ -221,12 +219,10 @@ class PlainView:
         """Nothing to give back."""
 
     def show(self, frame: Frame) -> None:
-        fresh = frame.events
-        if self._last is not None and self._last in fresh:
-            fresh = fresh[len(fresh) - fresh[::-1].index(self._last) :]
-        for at_s, text in fresh:
+        fresh = min(frame.told - self._told, len(frame.events))
+        self._told = frame.told
+        for at_s, text in frame.events[len(frame.events) - fresh :]:
             self._print(at_s, text)
-            self._last = (at_s, text)
         if frame.job is not None and frame.job.round > self._round:
             self._round = frame.job.round
             limit = frame.job.stop.get("rounds")
