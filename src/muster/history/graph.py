@@ -39,7 +39,9 @@ class Graph:
     def __init__(self) -> None:
         self.points: dict[CommitId, Point] = {}
         self.children: dict[CommitId, set[CommitId]] = {}
+        self.version = 0  # grows with every point
         self._waiting: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
+        self._shares: dict[tuple[CommitId, CommitId], float] = {}
 
     def add(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> list[Point]:
         """Take in a commit or merge; the points that became complete by it, parents first."""
@@ -53,6 +55,7 @@ class Graph:
             return []
         point = self._point(commit_id, author, record)
         self.points[commit_id] = point
+        self.version += 1
         for parent in record.parents:
             self.children.setdefault(parent, set()).add(commit_id)
         complete = [point]

@@ -25,9 +25,12 @@ from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.planning.codecs import down_codec, up_codec
 from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
-from muster.records import BlobId, Commit, NodeId, Payload, Plan, short
+from muster.records import BlobId, Commit, Discarded, NodeId, Payload, Plan, short
+from muster.storage.store import StorageError
 
 LATELY_S = 180.0  # three idle beats
+AFTER_THE_END = "after the end of the job"
+WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
 OFFER_GRACE_S = 10.0  # after the last offer, for reachable nodes that have not answered yet
 STALL_S = 5.0  # a payload that has not grown for so long makes no progress
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
@@ -36,8 +39,10 @@ UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 class Coordination:
     """One node's coordinating of one job."""
 
-    def __init__(self, context: Context, view: JobView, models: Models) -> None:
+    def __init__(self, context: Context, view: JobView, models: Models, *, fresh: bool) -> None:
+        """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
         self._context, self._view, self._models = context, view, models
+        self._fresh = fresh
         self._overhead_s: dict[NodeId, float] = {}
         self._published_s: dict[bytes, float] = {}  # plan id -> when; only of the running round
         self._started_s = context.now()
@@ -45,52 +50,92 @@ class Coordination:
         self._head_id = b""
         self._last_offer_s = context.now()
         self._offers = 0
+        self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
         self.held_since: tuple[bytes, float, float] | None = None  # head, loop time, its age_s
         self.acting = False
+        self.blocked = False  # the disk takes nothing: somebody else has to coordinate
 
     # ---- the loop -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         pulse = self._context.pulse
         while True:
-            due_s = await self._step()
-            if due_s is None or due_s > 0:
-                await pulse.wait(min(1.0, due_s) if due_s is not None else 1.0)
-            else:
+            try:
+                due_s = self._step()
+                self.blocked = self._context.presence.blocked = False
+            except StorageError as error:
+                if not self.blocked:
+                    self._context.event("error", f"cannot coordinate: {error}", job=self._view.id)
+                self.blocked = self._context.presence.blocked = True
+                self.acting, due_s = False, WAIT_MAX_S
+            if due_s == 0.0:
                 await asyncio.sleep(0)
+            else:
+                await pulse.wait(WAIT_MAX_S if due_s is None else min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
 
-    async def _step(self) -> float | None:
+    def _step(self) -> float | None:
         """Do what is due; seconds until something may be due again (None: at the next change)."""
-        heads = self._view.graph.heads(self._models.held)
+        heads = self._models.heads()
         if not heads:
             return None
         self.acting = self._is_mine(heads)
-        if not self.acting:
+        if not self.acting or self._models.layout is None:
             return None
         if len(heads) > 1:
-            await self._merge(heads[0], heads[1])
+            self._merge(heads[0], heads[1])
             return 0.0
         head = heads[0]
         if head.id != self._head_id:
             self._head_id, self._head_since_s = head.id, self._context.now()
         if self._view.finished(head) is not None:
-            return None
+            return self._close(head)
+        if self._out_of_time(head):
+            self._commit(head, self._arrived(head))
+            return 0.0
         plan = self._view.plans.get(head.id, {}).get(self._context.node)
         if plan is None:
             return self._plan(head)
         return self._round(head, plan)
 
+    def _arrived(self, head: Point) -> list[KnownUpdate]:
+        """Updates that the head does not count and whose payload is here."""
+        return [u for u in self._view.waiting(head.counted) if payload_held(self._context.store, u.record.payload)]
+
+    def _out_of_time(self, head: Point) -> bool:
+        seconds = self._view.job.stop.seconds
+        return seconds is not None and self.age_s(head) >= seconds
+
+    def _close(self, head: Point) -> float | None:
+        """Updates that come after the end are discarded with that reason, once no more seem to come."""
+        late = self._view.waiting(head.counted)
+        if not late:
+            return None
+        now = self._context.now()
+        if self._late[0] != len(late):
+            self._late = (len(late), now)
+        wait_s = max(self._late[1], self._head_since_s) + self._view.job.patience_s - now
+        if wait_s > 0:
+            return wait_s
+        self._commit(head, [], tuple(Discarded(*u.key, AFTER_THE_END) for u in late))
+        return 0.0
+
     def reachable(self, node: NodeId) -> bool:
         age_s = self._context.presence.age_s(node)
         return age_s is not None and age_s <= self._view.job.patience_s
 
+    def _able(self, node: NodeId) -> bool:
+        """In reach, and not saying that it cannot."""
+        if node == self._context.node:
+            return not self.blocked
+        return self.reachable(node) and self._context.presence.doing(node) != "blocked"
+
     def _is_mine(self, heads: list[Point]) -> bool:
         """Whether this node is to coordinate: best-ranked in reach, or not yet level with who is."""
         me = self._context.node
-        best = coordinator(self._view, heads[0], self.reachable)
+        best = coordinator(self._view, heads[0], self._able)
         if best == me:
-            restarted = self._context.now() - self._started_s < self._view.job.patience_s
-            return not restarted or heads[0].author == me or self._view.asker == me
+            listened_s = self._context.now() - self._started_s
+            return self._fresh or self.acting or listened_s >= self._view.job.patience_s
         if best is None or not self.acting:
             return False
         theirs = any(self._line_author(h) == best for h in heads)
@@ -153,7 +198,7 @@ class Coordination:
         view, now = self._view, self._context.now()
         published_s = self._published_s.setdefault(plan.id, now)
         waiting = view.waiting(head.counted)
-        here = [u for u in waiting if payload_held(self._context.store, u.record.payload)]
+        here = self._arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
         self._learn(plan, here, published_s)
@@ -166,8 +211,7 @@ class Coordination:
             arrived=len({u.key.node for u in here}), enough=enough, missing=missing,
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
-        out_of_time = view.job.stop.seconds is not None and self.age_s(head) >= view.job.stop.seconds
-        if wait_s == 0.0 or out_of_time:
+        if wait_s == 0.0:
             self._commit(head, here)
             return 0.0
         return wait_s
@@ -203,7 +247,9 @@ class Coordination:
 
     # ---- committing ---------------------------------------------------------------------------------
 
-    def _commit(self, head: Point, updates: list[KnownUpdate]) -> None:
+    def _commit(
+        self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()
+    ) -> None:
         context, view, models, store = self._context, self._view, self._models, self._context.store
         recipe = view.job.recipe
         layout = models.layout
@@ -214,7 +260,8 @@ class Coordination:
             lambda u: payload_bytes(store, u.record.payload), recipe,
         )  # fmt: skip
         keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
-        keys += [Key(d.node, d.incarnation, d.sequence) for d in outcome.discarded]
+        discarded += outcome.discarded
+        keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
         age_s = self.age_s(head)
         with store.transaction():
             blob, delta, residual = self._downlink(head, base, outcome)
@@ -222,7 +269,7 @@ class Coordination:
             record = Commit(
                 view.id, (head.id,), head.round + 1, head.counted.plus(keys).ranges(), outcome.folded,
                 self._roster(head), spent_after(head, outcome.folded, updates, down_bytes), age_s,
-                blob, layout.blob_bytes, delta, norm(residual), outcome.discarded,
+                blob, layout.blob_bytes, delta, norm(residual), discarded,
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, residual, commit_id)
@@ -234,7 +281,7 @@ class Coordination:
         text = f"round {record.round} committed as {short(commit_id)}: {len(names)} updates"
         text += f" ({late} late)" if late else ""
         context.event("commit", text, job=view.id, node=context.name_of(context.node))
-        for d in outcome.discarded:
+        for d in discarded:
             context.event(
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
@@ -266,10 +313,13 @@ class Coordination:
     def _roster(self, head: Point) -> tuple[NodeId, ...]:
         return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
 
-    async def _merge(self, a: Point, b: Point) -> None:
+    def _merge(self, a: Point, b: Point) -> None:
+        """Compute first, then tell: others may ask for it at once."""
         merge_id, record = merge_of(self._view.id, a.id, b.id)
-        self._context.ledger.publish(record)
-        await self._models.ensure(merge_id)
+        with self._context.store.transaction():
+            self._models.keep_merge(merge_id, a.id, b.id)
+            _, announce = self._context.ledger.keep_unannounced(record)
+        announce()
         self._context.event(
             "merge",
             f"branches {short(a.id)} and {short(b.id)} merged as {short(merge_id)}",

@@ -28,14 +28,17 @@ class Jobs:
         self._early_count = 0
         self._hints: dict[BlobId, NodeId] = {}
         self._slot = asyncio.Lock()
+        self._loading = False
 
     def start(self) -> None:
         """Load what the store has, then listen."""
+        self._loading = True
         for entry in self._context.ledger.load(Job.KIND):
             self._on_record(entry)
             for kind in ("commit", "merge", "offer", "refusal", "plan", "update", "measurement", "stop"):
                 for known in self._context.ledger.load(kind, entry.id):
                     self._on_record(known)
+        self._loading = False
         self._context.ledger.listeners.append(self._on_record)
 
     async def close(self) -> None:
@@ -74,7 +77,8 @@ class Jobs:
         from muster.job.runner import JobRunner  # with numpy, which an idle daemon does without
 
         view = JobView(entry.id, record, entry.author)
-        runner = JobRunner(self._context, view, self._slot)
+        fresh = entry.source == b"" and not self._loading
+        runner = JobRunner(self._context, view, self._slot, fresh=fresh)
         self.runners[entry.id] = runner
         early = self._early.pop(entry.id, [])
         self._early_count -= len(early)

@@ -7,7 +7,11 @@ id.  A merge has no blob to fetch: each node computes it from the parents.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
+
+import msgspec
 
 from muster.compression.model import add, decode_update
 from muster.compression.tensors import Layout, pack, unpack
@@ -16,7 +20,7 @@ from muster.job.context import Context
 from muster.job.payloads import payload_bytes
 from muster.job.view import JobView
 from muster.learning.aggregate import merge
-from muster.records import BlobId, Commit, CommitId, Payload
+from muster.records import BlobId, Commit, CommitId, JobId, Payload
 
 Arrays = dict[str, Any]
 
@@ -30,7 +34,63 @@ class Models:
 
     def __init__(self, context: Context, view: JobView) -> None:
         self._context, self._view = context, view
-        self.layout: Layout | None = None
+        self._layout: Layout | None = None
+        self._held: set[CommitId] = set()  # of the points looked at so far
+        self._looked = 0
+        self._version = 0  # grows when `_held` changes
+        self._heads: tuple[int, int, list[Point]] = (-1, -1, [])
+        self._known_heads: tuple[int, list[Point]] = (-1, [])
+
+    @property
+    def layout(self) -> Layout | None:
+        """The model's tensors; known from the first session of the trainer on, also after a restart."""
+        if self._layout is None:
+            kept = self._context.store.state(_layout_key(self._view.id))
+            if kept is not None:
+                self._layout = Layout.from_plain(msgspec.msgpack.decode(kept))
+        return self._layout
+
+    def learn_layout(self, layout: Layout) -> None:
+        if self.layout != layout:
+            plain = msgspec.msgpack.encode(layout.to_plain())
+            self._context.store.set_state(_layout_key(self._view.id), plain)
+            self._layout = layout
+
+    def heads(self) -> list[Point]:
+        """Points whose parameters this node holds and that no other one replaces (design 5.6)."""
+        graph = self._view.graph
+        if self._looked < len(graph.points):
+            for point in islice(graph.points.values(), self._looked, None):
+                self._look(point.id)
+            self._looked = len(graph.points)
+        if self._heads[:2] != (graph.version, self._version):
+            self._heads = (graph.version, self._version, graph.heads(self._held.__contains__))
+        return self._heads[2]
+
+    def look(self, commits: Iterable[CommitId]) -> None:
+        """Parameters may have come by other means: as a relay for a neighbour, from another job."""
+        for commit in commits:
+            self._look(commit)
+
+    def _look(self, commit: CommitId) -> None:
+        if commit not in self._held and self.held(commit):
+            self._held.add(commit)
+            self._version += 1
+
+    def drop(self, blobs: Iterable[BlobId]) -> None:
+        """Delete parameters; several commits may have the same."""
+        gone = set(blobs)
+        for blob in sorted(gone):
+            self._context.store.delete_blob(blob)
+        self._held = {c for c in self._held if self.blob_of(c) not in gone}
+        self._version += 1
+
+    def known_heads(self) -> list[Point]:
+        """Heads of all that is known of, whether anybody in reach has the parameters or not."""
+        graph = self._view.graph
+        if self._known_heads[0] != graph.version:
+            self._known_heads = (graph.version, graph.heads(lambda _: True))
+        return self._known_heads[1]
 
     def blob_of(self, commit: CommitId) -> BlobId | None:
         """The id of a commit's parameters; of a merge only once it was computed here."""
@@ -54,8 +114,11 @@ class Models:
 
     async def ensure(self, commit: CommitId) -> None:
         """Hold a commit's parameters. Waits as long as it takes; cancel it when they are not wanted."""
-        if self.held(commit):
-            return
+        if not self.held(commit):
+            await self._get(commit)
+        self._look(commit)
+
+    async def _get(self, commit: CommitId) -> None:
         point = self._view.graph.points[commit]
         if point.is_merge:
             await self._compute_merge(point)
@@ -113,12 +176,22 @@ class Models:
         a, b = point.parents
         await self.ensure(a)
         await self.ensure(b)
+        self.keep_merge(point.id, a, b)
+
+    def keep_merge(self, merge_id: CommitId, a: CommitId, b: CommitId) -> None:
+        """Compute the merge of two commits that are held, and keep it. Raises WrongModel."""
         if self.layout is None:
-            raise WrongModel
+            raise WrongModel("the model's layout is not known yet")
         share = self._view.graph.share(a, b)
         params = merge(self.layout, self.arrays(a), self.arrays(b), share)
-        blob = self._context.store.put_blob(pack(self.layout, params))
-        self._context.store.set_state(_merged_key(point.id), blob)
+        store = self._context.store
+        with store.transaction():
+            blob = store.put_blob(pack(self.layout, params))
+            store.set_state(_merged_key(merge_id), blob)
+
+
+def _layout_key(job: JobId) -> str:
+    return "layout/" + job.hex()
 
 
 def _merged_key(commit: CommitId) -> str:

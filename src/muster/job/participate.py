@@ -5,19 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from muster.compression.families import parse
 from muster.compression.model import send
 from muster.job import residuals
-from muster.job.context import Context, Facts, TrainerLike
+from muster.job.context import Context, Facts, Trained, TrainerLike
 from muster.job.models import Models
 from muster.job.payloads import keep_payload
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
 from muster.records import CommitId, Measurement, Offer, Update
+from muster.storage.store import StorageError
+
+T = TypeVar("T")
+ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
 class _Progress(msgspec.Struct, array_like=True):
@@ -45,6 +52,7 @@ class Participation:
         self._context, self._view, self._models = context, view, models
         self._trainer, self.facts = trainer, facts
         self.work = Work()
+        self.working_on: CommitId | None = None  # its parameters are in use
         self._key = "participant/" + view.id.hex()
         kept = context.store.state(self._key)
         self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
@@ -54,16 +62,24 @@ class Participation:
         """Answer the call for help with what was measured here."""
         step_s = await self._trainer.measure_speed(self._view.job.recipe.batch)
         self.work.step_s = step_s
-        self._counters.offer += 1
-        self._context.store.set_state(self._key, msgspec.msgpack.encode(self._counters))
-        record = Offer(
-            self._view.id, self._context.store.incarnation, self._counters.offer, self.facts.samples, step_s,
-            self._context.battery(),
-        )  # fmt: skip
-        self._context.ledger.publish(record)
+        announce = await self._when_room(lambda: self._keep_offer(step_s))
+        announce()
         self._context.event(
             "offer", f"offers {self.facts.samples} samples, {1 / step_s:.0f} steps/s", job=self._view.id
         )
+
+    def _keep_offer(self, step_s: float) -> Callable[[], None]:
+        context = self._context
+        counters = replace(self._counters, offer=self._counters.offer + 1)
+        record = Offer(
+            self._view.id, context.store.incarnation, counters.offer, self.facts.samples, step_s,
+            context.battery(),
+        )  # fmt: skip
+        with context.store.transaction():
+            context.store.set_state(self._key, msgspec.msgpack.encode(counters))
+            _, announce = context.ledger.keep_unannounced(record)
+        self._counters = counters
+        return announce
 
     async def run(self) -> None:
         while True:
@@ -79,10 +95,14 @@ class Participation:
                 await self._train(plan)
 
     def _next(self) -> KnownPlan | None:
-        if any(self._view.finished(h) for h in self._view.graph.heads(self._models.held)):
+        held = self._models.heads()
+        if any(self._view.finished(h) for h in held):
             return None
-        plans = open_plans(self._view, self._context.node, self._worked_on)
-        return plans[0] if plans else None
+        for heads in (held, self._models.known_heads()):  # what can be done now goes first
+            plans = open_plans(self._view, self._context.node, self._worked_on, heads)
+            if plans:
+                return plans[0]
+        return None
 
     def _worked_on(self, base: CommitId) -> bool:
         me = self._context.node
@@ -97,6 +117,7 @@ class Participation:
         recipe = view.job.recipe
         blob = self._models.blob_of(parent)
         assert blob is not None
+        self.working_on = parent
         self.work.round = plan.record.round
         self._say("training", 0.0)
         began_s = context.now()
@@ -113,19 +134,7 @@ class Participation:
                 progress=lambda done: self._say("training", done),
             )
         took_s = context.now() - began_s
-        residual = residuals.load(context.store, "up", view.id)
-        sequence = self._counters.sequence + 1
-        sent = send(parse(assignment.codec), self.facts.layout, trained.update, residual, sequence)
-        with context.store.transaction():
-            self._counters.sequence, self._counters.last_base = sequence, parent
-            context.store.set_state(self._key, msgspec.msgpack.encode(self._counters))
-            residuals.keep(context.store, "up", view.id, sent.residual)
-            record = Update(
-                view.id, parent, plan.record.round - 1, context.store.incarnation, sequence,
-                trained.steps, trained.examples, trained.loss,
-                keep_payload(context.store, assignment.codec, sent.message),
-            )  # fmt: skip
-            _, announce = context.ledger.keep_unannounced(record)
+        announce = await self._when_room(lambda: self._keep_update(plan, assignment.codec, trained))
         announce()
         self._say("sending", 0.0)
         context.event(
@@ -135,6 +144,36 @@ class Participation:
             job=view.id,
         )
 
+    def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
+        """Update, new residual and sequence number in one transaction (design 5.3)."""
+        context, view, parent = self._context, self._view, plan.record.parent
+        residual = residuals.load(context.store, "up", view.id)
+        counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
+        sent = send(parse(codec), self.facts.layout, trained.update, residual, counters.sequence)
+        with context.store.transaction():
+            context.store.set_state(self._key, msgspec.msgpack.encode(counters))
+            residuals.keep(context.store, "up", view.id, sent.residual)
+            record = Update(
+                view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
+                trained.steps, trained.examples, trained.loss,
+                keep_payload(context.store, codec, sent.message),
+            )  # fmt: skip
+            _, announce = context.ledger.keep_unannounced(record)
+        self._counters = counters
+        return announce
+
+    async def _when_room(self, write: Callable[[], T]) -> T:
+        """What was trained is not thrown away because the disk is full: say so, and wait for room."""
+        said = False
+        while True:
+            try:
+                return write()
+            except StorageError as error:
+                if not said:
+                    self._context.event("error", f"waits for room: {error}", job=self._view.id)
+                said = True
+                await asyncio.sleep(ROOM_RETRY_S)
+
     async def measure(self, commit: CommitId, limit: int | None = None) -> None:
         """Evaluate a commit on the task's common set and publish the figures."""
         blob = self._models.blob_of(commit)
@@ -142,17 +181,15 @@ class Participation:
             return
         async with self._trainer_free:
             m = await self._trainer.evaluate(blob, "common", limit)
-        self._context.ledger.publish(
-            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
-        )
+        record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
+        await self._when_room(lambda: self._context.ledger.publish(record))
 
     async def _measure_own(self, commit: CommitId) -> None:
         blob = self._models.blob_of(commit)
         assert blob is not None
         m = await self._trainer.evaluate(blob, "own")
-        self._context.ledger.publish(
-            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
-        )
+        record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
+        await self._when_room(lambda: self._context.ledger.publish(record))
 
     def _say(self, state: str, progress: float) -> None:
         self._context.say(state, progress, self._view.id, self.work.round)

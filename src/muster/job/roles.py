@@ -34,17 +34,19 @@ def min_nodes(view: JobView, head: Point) -> int:
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 
 
-def open_plans(view: JobView, node: NodeId, worked_on: Callable[[bytes], bool]) -> list[KnownPlan]:
-    """Plans that give `node` work which it has not done and whose round is not closed, best first.
+def open_plans(
+    view: JobView, node: NodeId, worked_on: Callable[[bytes], bool], heads: Iterable[Point]
+) -> list[KnownPlan]:
+    """Plans on one of `heads` that give `node` work which it has not done, the latest round first.
 
     A round is closed when a commit by the plan's author on the plan's parent is known.
     """
     found = []
-    for parent, by_author in view.plans.items():
-        if parent not in view.graph.points or worked_on(parent):
+    for head in heads:
+        if head.id not in view.plans or worked_on(head.id):
             continue
-        closed_by = {view.graph.points[c].author for c in view.graph.children.get(parent, ())}
-        for plan in by_author.values():
+        closed_by = {view.graph.points[c].author for c in view.graph.children.get(head.id, ())}
+        for plan in view.plans[head.id].values():
             if plan.author not in closed_by and any(a.node == node for a in plan.record.assignments):
                 found.append(plan)
     return sorted(found, key=lambda p: (-p.record.round, p.id))

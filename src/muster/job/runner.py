@@ -14,28 +14,37 @@ from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, TrainerLike
 from muster.job.coordinate import STALL_S, Coordination
+from muster.job.keeping import expendable, needed, spent_payloads
 from muster.job.models import Models, WrongModel
-from muster.job.participate import Participation
+from muster.job.participate import ROOM_RETRY_S, Participation
+from muster.job.roles import coordinator
 from muster.job.view import JobView
 from muster.records import BlobId, CommitId, Refusal, short
+from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
 FETCHES_MAX = 64
+CARRY_S = 15.0  # a coordinator unheard of for so long: its updates are carried
+COLLECT_S = 10.0
+ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
 
 
 class JobRunner:
     """Everything this node does for one job."""
 
-    def __init__(self, context: Context, view: JobView, slot: asyncio.Lock) -> None:
+    def __init__(self, context: Context, view: JobView, slot: asyncio.Lock, *, fresh: bool) -> None:
         self.context, self.view, self._slot = context, view, slot
         self.models = Models(context, view)
-        self.coordination = Coordination(context, view, self.models)
+        self.coordination = Coordination(context, view, self.models, fresh=fresh)
         self.participation: Participation | None = None
         self.waiting_for_slot = False
         self.error: str | None = None
         self._fetches: dict[bytes, asyncio.Task[None]] = {}
+        self._began_s: dict[bytes, float] = {}  # when each fetch began
+        self._trouble = ""  # the last fault of a fetch, so that it is told once
+        self._collected_s = -COLLECT_S
         self._measured_fully: set[CommitId] = set()
 
     async def run(self) -> None:
@@ -53,7 +62,7 @@ class JobRunner:
 
     def head(self) -> Point | None:
         """The head this node would train on: of several, the one with the most rounds."""
-        heads = self.view.graph.heads(self.models.held)
+        heads = self.models.heads()
         return max(heads, key=lambda h: (h.round, h.id), default=None)
 
     def finished(self) -> str | None:
@@ -73,25 +82,81 @@ class JobRunner:
     async def _follow(self) -> None:
         """Hold the parameters of every head that is known."""
         while True:
-            if self.participation is not None or self.view.asker == self.context.node:
-                wanted = {h.id for h in self.view.graph.heads(lambda _: True) if not self.models.held(h.id)}
+            if self._unwilling() is None or self.view.asker == self.context.node:
+                wanted = self._wanted()
                 for commit in list(self._fetches):
                     if commit not in wanted and commit in self.view.graph.points and self._stalled(commit):
                         self._fetches[commit].cancel()
                 for commit in wanted:
                     self._start(commit, self._ensure(commit))
+            self._collect()
             await self.context.pulse.wait(STALL_S)
 
+    def _wanted(self) -> set[CommitId]:
+        """Heads to fetch.
+
+        A commit whose parameters died with their maker would hide what others make of its parent: beside
+        one that cannot be had, what would be a head without it is wanted, too.
+        """
+        wanted: set[CommitId] = set()
+        lost: set[CommitId] = set()
+        heads = self.models.known_heads()
+        while True:
+            missing = {h.id for h in heads if not self.models.held(h.id)}
+            self.models.look(h.id for h in heads)
+            wanted |= missing
+            more = {c for c in missing if self._unobtainable(c)} - lost
+            if not more:
+                return wanted
+            lost |= more
+            heads = self.view.graph.heads(lambda c: c not in lost)
+
+    def _unobtainable(self, commit: CommitId) -> bool:
+        began_s = self._began_s.get(commit)
+        waited_s = self.context.now() - began_s if began_s is not None else 0.0
+        return waited_s > self.view.job.patience_s / 2 and self._stalled(commit)
+
     async def _gather(self) -> None:
-        """A coordinator pulls the payloads of updates that its head does not count yet."""
+        """Pull the payloads of updates that the head does not count yet: a coordinator always, another node
+        when the coordinator is out of reach, so that it can carry them there."""
         while True:
             head = self.head()
-            if head is not None and self.coordination.acting:
+            if head is not None and (self.coordination.acting or self._carries(head)):
                 for update in self.view.waiting(head.counted):
                     payload = update.record.payload
                     if payload.blob is not None and not self.context.store.has_blob(payload.blob):
                         self._start(payload.blob, self._fetch(payload.blob, payload.size_bytes))
             await self.context.pulse.wait(STALL_S)
+
+    def _carries(self, head: Point) -> bool:
+        best = coordinator(self.view, head, lambda _: True)
+        age_s = self.context.presence.age_s(best) if best is not None else None
+        return age_s is None or age_s > min(CARRY_S, self.view.job.patience_s)
+
+    def _collect(self) -> None:
+        """Forget what is not needed any more."""
+        now = self.context.now()
+        if now < self._collected_s + COLLECT_S:
+            return
+        self._collected_s = now
+        store, models, graph = self.context.store, self.models, self.view.graph
+        with contextlib.suppress(StorageError):  # a full disk may refuse even that
+            for blob in spent_payloads(self.view, models.heads()):
+                if store.has_blob(blob):
+                    store.delete_blob(blob)
+            limit_bytes = self.context.policy.disk_limit_bytes
+            if (over_bytes := store.used_bytes() - limit_bytes) <= 0:
+                return
+            working = self.participation.working_on if self.participation else None
+            heads = {p.id: p for p in [*models.heads(), *models.known_heads()]}
+            keep = needed(graph, heads.values(), models.held, [working] if working else [])
+            gone = []
+            for blob in expendable(graph, keep, models.blob_of):
+                size_bytes = store.blob_size(blob)
+                if size_bytes is not None and over_bytes > -limit_bytes * ROOM_SHARE:
+                    gone.append(blob)
+                    over_bytes -= size_bytes
+            models.drop(gone)
 
     def _start(self, key: bytes, work: object) -> None:
         assert asyncio.iscoroutine(work)
@@ -100,13 +165,20 @@ class JobRunner:
             return
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._fetches[key] = task
+        self._began_s.setdefault(key, self.context.now())
         task.add_done_callback(lambda _: self._done(key))
 
     def _done(self, key: bytes) -> None:
         task = self._fetches.pop(key, None)
-        if task is not None and not task.cancelled() and task.exception() is not None:
-            self.context.event("error", f"fetching failed: {task.exception()}", job=self.view.id)
-        self.context.pulse.beat()
+        if task is None or task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._began_s.pop(key, None)
+            self.context.pulse.beat()
+        elif str(error) != self._trouble:  # tried again in a while
+            self._trouble = str(error)
+            self.context.event("error", f"fetching failed: {error}", job=self.view.id)
 
     async def _ensure(self, commit: CommitId) -> None:
         with contextlib.suppress(WrongModel):  # a merge before the layout is known: tried again later
@@ -164,6 +236,9 @@ class JobRunner:
             except MusterError as error:
                 self._refuse(error.sentence)
                 return False
+            except StorageError as error:
+                self.context.event("error", f"waits for room: {error}", job=self.view.id)
+                await asyncio.sleep(ROOM_RETRY_S)
             except ChildProcessError as error:
                 failures = 1 if len(self.view.updates) > before else failures + 1
                 self.context.event("error", f"the trainer died: {error}", job=self.view.id)
@@ -184,7 +259,7 @@ class JobRunner:
                 f"{short(self.view.job.fingerprint)}: install the same version of the task on every node"
             )
             return False
-        self.models.layout = facts.layout
+        self.models.learn_layout(facts.layout)
         participation = Participation(self.context, self.view, self.models, trainer, facts)
         self.participation = participation
         await participation.offer()
@@ -220,5 +295,6 @@ class JobRunner:
     def _refuse(self, reason: str) -> None:
         self.error = reason
         if self.view.refusals.get(self.context.node) != reason:
-            self.context.ledger.publish(Refusal(self.view.id, reason))
+            with contextlib.suppress(StorageError):  # said again after the next start
+                self.context.ledger.publish(Refusal(self.view.id, reason))
         self.context.event("error", f"takes no part: {reason}", job=self.view.id)

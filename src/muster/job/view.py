@@ -73,6 +73,8 @@ class JobView:
     measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
+    _stop: RecordId = b""
+    _waiting: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
 
     def absorb(self, entry: Entry) -> list[Point]:
         """Take in one record of this job; the points of history that it completed."""
@@ -97,17 +99,23 @@ class JobView:
             key = Key(author, record.incarnation, record.sequence)
             if key not in self.updates or entry.id < self.updates[key].id:
                 self.updates[key] = KnownUpdate(entry.id, key, record, entry.source)
+                self._waiting = (None, 0, [])
         elif isinstance(record, Measurement):
-            self.measured.setdefault(record.commit, {})[author] = record
+            by_node = self.measured.setdefault(record.commit, {})
+            if author not in by_node or _better(record, by_node[author]):
+                by_node[author] = record
         elif isinstance(record, Stop):
-            self.stopped = record.reason
+            if self.stopped is None or entry.id < self._stop:
+                self.stopped, self._stop = record.reason, entry.id
         return []
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
         by_node = self.measured.get(commit)
         if not by_node:
-            return None
+            point = self.graph.points.get(commit)
+            same = point is not None and self._same_model(point)
+            return self.figures(point.parents[0]) if same and point is not None else None
         common = [m for m in by_node.values() if m.common]
         chosen = [max(common, key=lambda m: (m.examples, m.correct))] if common else list(by_node.values())
         examples = sum(m.examples for m in chosen)
@@ -115,15 +123,31 @@ class JobView:
             return None
         return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
 
+    def _same_model(self, point: Point) -> bool:
+        """Whether a commit only closed the books on its parent: no update in it, the same parameters."""
+        if point.folded or len(point.parents) != 1:
+            return False
+        parent = self.graph.points[point.parents[0]].record
+        record = point.record
+        return isinstance(parent, Commit) and isinstance(record, Commit) and parent.params == record.params
+
     def waiting(self, counted: Counted) -> list[KnownUpdate]:
         """Updates that a history does not count yet, in key order."""
-        return [self.updates[k] for k in sorted(self.updates) if k not in counted]
+        if self._waiting[0] is not counted or self._waiting[1] != len(self.updates):
+            found = [self.updates[k] for k in sorted(self.updates) if k not in counted]
+            self._waiting = (counted, len(self.updates), found)
+        return self._waiting[2]
 
     def finished(self, point: Point) -> str | None:
         """Why a head ends the job, or None. A property of the head alone (design section 5.9)."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
         return finished_by(self.job.stop, point, self.figures(point.id))
+
+
+def _better(a: Measurement, b: Measurement) -> bool:
+    """Of two evaluations of a commit by one node the larger one counts, whichever came first."""
+    return (a.examples, a.correct, a.loss_sum, a.common) > (b.examples, b.correct, b.loss_sum, b.common)
 
 
 def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:

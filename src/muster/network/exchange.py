@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ from muster.network.link import Link, Refused, Unreachable
 from muster.network.presence import Beat, Presence
 from muster.network.pulse import Pulse
 from muster.records import NodeId, RecordError, record_id, unpack
-from muster.storage.store import Store
+from muster.storage.store import StorageError, Store
 
 PREFIX_BYTES = 8
 NUDGE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
@@ -194,7 +195,8 @@ class Exchange:
                 message.last = self._store.last_sequence()
             peer.outbox = left
             peer.told = message.last
-            self._link.nudge(peer.node, "n", _encode(message))
+            body = _encode(message)
+            self._link.nudge(peer.node, "n", zlib.crc32(body).to_bytes(4, "big") + body)
             if not left and not beats:
                 return
 
@@ -227,8 +229,11 @@ class Exchange:
 
     def _on_announce(self, node: NodeId, payload: bytes) -> None:
         peer = self._peers.get(node)
+        body = payload[4:]
+        if zlib.crc32(body).to_bytes(4, "big") != payload[:4]:
+            return  # one flipped bit in `last`, and records would be missed for ever
         try:
-            message = _announce.decode(payload)
+            message = _announce.decode(body)
         except msgspec.MsgspecError:
             return
         self._presence.hear(message.beats)
@@ -239,7 +244,7 @@ class Exchange:
         for wire in message.inline[:RECORDS_MAX]:
             try:
                 self._ledger.receive(wire, node)
-            except UnknownAuthor:
+            except (UnknownAuthor, StorageError):
                 peer.gap = True
         for number, prefix in message.ids[:CHANGES_MAX]:
             self._want(peer, number, prefix)
@@ -300,7 +305,7 @@ class Exchange:
                     peer.wake.clear()
                     await peer.wake.wait()
                 delay_s = RETRY_S
-            except (Unreachable, Refused, UnknownAuthor, msgspec.MsgspecError):
+            except (Unreachable, Refused, UnknownAuthor, msgspec.MsgspecError, StorageError):
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
@@ -325,9 +330,15 @@ class Exchange:
         try:
             answer = await self._link.ask(peer.node, "r", _encode(prefixes), timeout_s=ASK_TIMEOUT_S)
             wires = _prefixes.decode(answer)
+            unknown: UnknownAuthor | None = None
             for wire in wires:
-                if self._ledger.receive(wire, peer.node) is None:
-                    self._reject(wire)
+                try:
+                    if self._ledger.receive(wire, peer.node) is None:
+                        self._reject(wire)
+                except UnknownAuthor as error:  # the others of this answer may be fine
+                    unknown = error
+            if unknown is not None:
+                raise unknown
             if not wires:  # it no longer has them
                 for prefix in prefixes:
                     peer.wanted.pop(prefix, None)
@@ -389,7 +400,8 @@ class Exchange:
             peer.covered = peer.cursor
 
     def _save_cursor(self, peer: _Peer) -> None:
-        self._store.set_state("cursor/" + peer.node.hex(), _encode((peer.incarnation, peer.cursor)))
+        with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
+            self._store.set_state("cursor/" + peer.node.hex(), _encode((peer.incarnation, peer.cursor)))
 
     def _mix(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""

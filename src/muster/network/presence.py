@@ -14,7 +14,8 @@ import msgspec
 
 from muster.records import NodeId
 
-STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving")
+STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
+SILENCE_S = 5.0  # a word after so long is news
 BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
@@ -40,6 +41,11 @@ class Heard:
     beat: Beat
     at_s: float  # loop time of the last new word
 
+    def tells_less(self, beat: Beat) -> bool:
+        """Whether a newer word says something else than being alive and how far the work is."""
+        old = self.beat
+        return (old.state, old.job, old.round, old.start) != (beat.state, beat.job, beat.round, beat.start)
+
 
 @dataclass
 class Presence:
@@ -50,13 +56,15 @@ class Presence:
     now: Callable[[], float]
     table: dict[bytes, Heard] = field(default_factory=dict)
     watchers: list[Callable[[Beat], None]] = field(default_factory=list)
+    changes: list[Callable[[], None]] = field(default_factory=list)  # somebody came back or does something else
+    blocked: bool = False  # this node's disk takes nothing: it says so instead of what it does
     _mine: Beat | None = None
 
     def say(self, state: str, progress: float, battery: float | None, job: bytes, round_: int) -> Beat:
         """Set this node's own word; its counter grows only when `tick` makes it news."""
         count = self._mine.count if self._mine else 0
         self._mine = Beat(
-            self.node[:8], self.start, count, STATES.index(state), int(100 * min(1.0, max(0.0, progress))),
+            self.node[:8], self.start, count, STATES.index("blocked" if self.blocked else state), int(100 * min(1.0, max(0.0, progress))),
             255 if battery is None else int(100 * battery), job[:4], round_,
         )  # fmt: skip
         return self._mine
@@ -70,19 +78,36 @@ class Presence:
     def hear(self, beats: Iterable[Beat]) -> list[Beat]:
         """Take in what a neighbour knows; the beats that were news."""
         news = []
+        changed = False
         for beat in beats:
-            if beat.node == self.node[:8] or not 0 <= beat.state < len(STATES):
+            if not 0 <= beat.state < len(STATES):
+                continue
+            if beat.node == self.node[:8]:
+                self._outbid(beat)
                 continue
             known = self.table.get(beat.node)
             if known is not None and known.beat.age_key >= beat.age_key:
                 continue
             if known is None and len(self.table) >= BEATS_MAX:
                 continue
-            self.table[beat.node] = Heard(beat, self.now())
+            now_s = self.now()
+            self.table[beat.node] = Heard(beat, now_s)
+            if known is None or known.tells_less(beat) or now_s - known.at_s > SILENCE_S:
+                changed = True
             news.append(beat)
             for watcher in self.watchers:
                 watcher(beat)
+        if changed:
+            for change in self.changes:
+                change()
         return news
+
+    def _outbid(self, beat: Beat) -> None:
+        """A word of one's own former life, from before the disk was lost: begin above it, or nobody listens."""
+        if beat.start >= self.start and (self._mine is None or beat.age_key > self._mine.age_key):
+            self.start = beat.start + 1
+            if self._mine is not None:
+                self._mine = msgspec.structs.replace(self._mine, start=self.start)
 
     def age_s(self, node: NodeId) -> float | None:
         """Seconds since the last new word of a node; 0 for this one, None if never heard."""

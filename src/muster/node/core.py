@@ -18,7 +18,7 @@ from muster.network.exchange import Exchange
 from muster.network.identity import Roll, Signer
 from muster.network.ledger import Ledger
 from muster.network.link import Link
-from muster.network.presence import Beat, Presence
+from muster.network.presence import Presence
 from muster.network.transfer import Transfers
 from muster.node.snapshot import Event
 from muster.records import Member, NodeId, short
@@ -26,7 +26,7 @@ from muster.storage.store import Store
 
 EVENTS_MAX = 2000
 BEAT_BUSY_S = 2.0  # between two words of a node while a job runs, on links that can bear it
-BEAT_IDLE_S = 60.0
+BEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
 BEAT_SHARE = 0.02  # of the link's measured rate that words may take
 BEAT_MAX_S = 30.0
 FAR_RTT_S = 0.2  # beyond it small records are passed on whole, without waiting to be asked
@@ -109,7 +109,7 @@ class Core:
         if not self.roll.knows(self.node) or not self._introduced():
             self.ledger.publish(self._member)
         self.presence.say("idle", 0.0, self.battery(), b"", 0)
-        self.presence.watchers.append(self._on_beat)
+        self.presence.changes.append(self.context.pulse.beat)
         self.link.watch(self._on_neighbour)
         self.transfers.start()
         await self.exchange.start()
@@ -155,9 +155,6 @@ class Core:
         self.presence.say(state, progress, self.battery(), job, round_)
         if changed and self.busy():
             self.exchange.hurry_beat()
-
-    def _on_beat(self, beat: Beat) -> None:
-        self.context.pulse.beat()
 
     def _on_neighbour(self, node: NodeId, up: bool) -> None:
         name = self.roll.name(node) if self.roll.knows(node) else self._link_name(node)

@@ -127,7 +127,7 @@ def settled(world: World) -> str | None:
             return f"{machine.spec.name} does not know the job"
         if not takes_part(world, machine):
             continue
-        held = runner.view.graph.heads(runner.models.held)
+        held = runner.models.heads()
         if len(held) != 1:
             return f"{machine.spec.name} holds {len(held)} heads"
         reason = runner.view.finished(held[0])
@@ -162,7 +162,7 @@ def _final(world: World) -> CommitId:
     for machine in world.standing():
         runner = runner_of(world, machine)
         if runner is not None and takes_part(world, machine):
-            return runner.view.graph.heads(runner.models.held)[0].id
+            return runner.models.heads()[0].id
     raise AssertionError("nobody takes part")
 
 

@@ -40,6 +40,7 @@ from muster.simulation.mortal import MortalStore
 from muster.simulation.network import PathParams, SimLink, SimNetwork, Timing
 from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
 from muster.storage.memory import MemoryStore
+from muster.storage.store import StorageError
 
 
 class LoseDisk(_Fault, frozen=True, tag="lose_disk"):
@@ -196,19 +197,23 @@ class Machine:
             trainers[:] = [t for t in trainers if not t.closed] + [trainer]
             return trainer
 
-        core = self.core = Core(
-            name=self.spec.name,
-            signer=self.identity,
-            member=self.identity.member(),
-            roll=Roll(PretendVerifier()),
-            store=store,
-            link=link,
-            policy=policy,
-            open_trainer=open_trainer,
-            installed=lambda task: task == TASK,
-            battery=lambda: None,
-            wall_clock=lambda: 1.6e9 + loop.time() + self.offset_s,
-        )
+        try:
+            core = self.core = Core(
+                name=self.spec.name,
+                signer=self.identity,
+                member=self.identity.member(),
+                roll=Roll(PretendVerifier()),
+                store=store,
+                link=link,
+                policy=policy,
+                open_trainer=open_trainer,
+                installed=lambda task: task == TASK,
+                battery=lambda: None,
+                wall_clock=lambda: 1.6e9 + loop.time() + self.offset_s,
+            )
+        except StorageError as error:
+            self._not_started(error)
+            return
         tell = core.context.event
 
         def event(kind: str, text: str, **more: object) -> None:
@@ -220,7 +225,18 @@ class Machine:
         context = contextvars.copy_context()
         context.run(LIFE.set, life)
         world.tell(self.spec.name, "starts")
-        await loop.create_task(core.start(), context=context)
+        try:
+            await loop.create_task(core.start(), context=context)
+        except StorageError as error:
+            self._not_started(error)
+
+    def _not_started(self, error: StorageError) -> None:
+        """As the daemon: it ends with a sentence, and its supervisor tries again."""
+        self.world.tell(self.spec.name, f"cannot start: {error}")
+        if self.core is not None:
+            self.kill()
+        self.life = self.store = None
+        self.world.start_later(self, 10.0)
 
     def _died(self, life: Life) -> None:
         if self.life is life:

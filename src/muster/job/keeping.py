@@ -1,0 +1,73 @@
+"""What a node may forget of a job: pure decisions (design sections 5.4 to 5.6).
+
+Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*: as
+long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the disk
+limit, oldest first, and never those that the way to a head needs: heads, what an unfinished merge is computed
+from, forks, the last few of each line, and what a plan in hand builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from muster.history.graph import Graph, Point
+from muster.job.view import JobView
+from muster.records import BlobId, Commit, CommitId
+
+KEEP_LAST = 4  # commits of each head's line
+
+
+def spent_payloads(view: JobView, heads: Iterable[Point]) -> list[BlobId]:
+    """Payloads of updates that a held head counts, and deltas of commits that are no longer news."""
+    counts = [h.counted for h in heads]
+    return [
+        u.record.payload.blob
+        for key, u in view.updates.items()
+        if u.record.payload.blob is not None and any(key in c for c in counts)
+    ]
+
+
+def needed(
+    graph: Graph, heads: Iterable[Point], held: Callable[[CommitId], bool], in_use: Iterable[CommitId]
+) -> set[CommitId]:
+    """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known of."""
+    keep = set(in_use)
+    for head in heads:
+        keep |= _line(graph, head)
+    for commit, children in graph.children.items():
+        if len(children) > 1 and sum(held(c) for c in children) > 1:
+            keep.add(commit)
+    return keep
+
+
+def _line(graph: Graph, head: Point) -> set[CommitId]:
+    """A head, the last few before it, and the parents of merges among those."""
+    keep: set[CommitId] = set()
+    front = [head]
+    for _ in range(KEEP_LAST):
+        keep |= {p.id for p in front}
+        front = [graph.points[parent] for p in front for parent in p.parents]
+    while front and any(p.is_merge for p in front):  # a merge can only be computed anew from its parents
+        keep |= {p.id for p in front}
+        front = [graph.points[parent] for p in front if p.is_merge for parent in p.parents]
+    return keep
+
+
+def expendable(graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]) -> list[BlobId]:
+    """Blobs of parameters and deltas that may go, oldest first."""
+    kept = {blob_of(c) for c in keep}
+    kept |= {d for c in keep if (d := _delta(graph.points.get(c))) is not None}
+    found: dict[BlobId, None] = {}
+    for point in sorted(graph.points.values(), key=lambda p: (p.round, p.id)):
+        if point.id in keep:
+            continue
+        for blob in (blob_of(point.id), _delta(point)):
+            if blob is not None and blob not in kept:
+                found[blob] = None
+    return list(found)
+
+
+def _delta(point: Point | None) -> BlobId | None:
+    if point is None or not isinstance(point.record, Commit) or point.record.delta is None:
+        return None
+    return point.record.delta.blob
