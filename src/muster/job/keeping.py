@@ -2,8 +2,8 @@
 
 Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*: as
 long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the disk
-limit, oldest first, and never those that the way to a head needs: heads, what an unfinished merge is computed
-from, forks, the last few of each line, and what a plan in hand builds on.
+limit, oldest first and forks last, and never those that the way to a head needs: heads, what a young merge is
+computed from, the last few of each line, and what a plan in hand builds on.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ def spent_payloads(view: JobView, heads: Iterable[Point]) -> list[BlobId]:
     ]
 
 
-def needed(
-    graph: Graph, heads: Iterable[Point], held: Callable[[CommitId], bool], in_use: Iterable[CommitId]
-) -> set[CommitId]:
+def needed(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
     """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known of."""
     keep = set(in_use)
     for head in heads:
         keep |= _line(graph, head)
-    for commit, children in graph.children.items():
-        if len(children) > 1 and sum(held(c) for c in children) > 1:
-            keep.add(commit)
     return keep
 
 
@@ -54,11 +49,12 @@ def _line(graph: Graph, head: Point) -> set[CommitId]:
 
 
 def expendable(graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]) -> list[BlobId]:
-    """Blobs of parameters and deltas that may go, oldest first."""
+    """Blobs of parameters and deltas that may go, oldest first, those of forks last."""
     kept = {blob_of(c) for c in keep}
     kept |= {d for c in keep if (d := _delta(graph.points.get(c))) is not None}
     found: dict[BlobId, None] = {}
-    for point in sorted(graph.points.values(), key=lambda p: (p.round, p.id)):
+    forks = {c for c, children in graph.children.items() if len(children) > 1}
+    for point in sorted(graph.points.values(), key=lambda p: (p.id in forks, p.round, p.id)):
         if point.id in keep:
             continue
         for blob in (blob_of(point.id), _delta(point)):

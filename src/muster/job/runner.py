@@ -149,7 +149,7 @@ class JobRunner:
                 return
             working = self.participation.working_on if self.participation else None
             heads = {p.id: p for p in [*models.heads(), *models.known_heads()]}
-            keep = needed(graph, heads.values(), models.held, [working] if working else [])
+            keep = needed(graph, heads.values(), [working] if working else [])
             gone = []
             for blob in expendable(graph, keep, models.blob_of):
                 size_bytes = store.blob_size(blob)

@@ -56,6 +56,7 @@ class Since(msgspec.Struct, array_like=True):
     incarnation: int  # of the answering store, as the asker knows it; 0 = unknown
     cursor: int
     digest: bytes  # of all that the asker has
+    anew: bool  # the asker begins from nothing: it wants even what was learnt from its own former life
 
 
 class Changes(msgspec.Struct, array_like=True):
@@ -83,6 +84,7 @@ class _Peer:
     wanted: dict[bytes, int] = field(default_factory=dict)  # prefix -> the neighbour's number, <= CHANGES_MAX
     covered: int = 0  # once `wanted` is empty the cursor may move to here
     gap: bool = True
+    anew: bool = True  # nothing is known of its log yet
     outbox: list[Entry] = field(default_factory=list)
     fresh_beats: dict[bytes, Beat] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -154,6 +156,7 @@ class Exchange:
                 peer.outbox.append(entry)
             if len(peer.outbox) > CHANGES_MAX:  # far behind: it asks by its cursor instead
                 peer.outbox.clear()
+                peer.told = entry.sequence
         self._flush_soon()
 
     def _on_beat(self, beat: Beat) -> None:
@@ -310,7 +313,7 @@ class Exchange:
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
     async def _compare(self, peer: _Peer) -> None:
-        request = _encode(Since(peer.incarnation, peer.cursor, self._digest_bytes()))
+        request = _encode(Since(peer.incarnation, peer.cursor, self._digest_bytes(), peer.anew))
         answer = await self._link.ask(peer.node, "c", request, timeout_s=ASK_TIMEOUT_S)
         changes = _changes.decode(answer)
         self._presence.hear(changes.beats)
@@ -320,6 +323,7 @@ class Exchange:
             self._want(peer, number, prefix)
         peer.covered = max(peer.covered, changes.last)
         peer.gap = len(changes.entries) >= CHANGES_MAX
+        peer.anew = peer.anew and peer.gap
         self._settle(peer)
         if not peer.wanted:
             self._save_cursor(peer)
@@ -363,6 +367,7 @@ class Exchange:
     def _new_life(self, peer: _Peer, incarnation: int) -> None:
         """The neighbour's store is another one than last time: its numbers mean nothing any more."""
         peer.incarnation, peer.cursor, peer.covered, peer.gap = incarnation, 0, 0, True
+        peer.anew = True
         peer.wanted.clear()
 
     # ---- serving ------------------------------------------------------------------------------------
@@ -374,7 +379,8 @@ class Exchange:
         entries: list[tuple[int, bytes]] = []
         if request.digest != self._digest_bytes():
             stored = self._store.since(cursor, CHANGES_MAX)
-            entries = [(s.sequence, s.id[:PREFIX_BYTES]) for s in stored if s.source != node]
+            every = request.anew or cursor == 0
+            entries = [(s.sequence, s.id[:PREFIX_BYTES]) for s in stored if every or s.source != node]
             last = stored[-1].sequence if len(stored) >= CHANGES_MAX else last
             if len(stored) >= CHANGES_MAX:  # keep the list full, or the asker takes it for the last one
                 entries = [(s.sequence, s.id[:PREFIX_BYTES]) for s in stored]
@@ -398,6 +404,7 @@ class Exchange:
         if kept:
             peer.incarnation, peer.cursor = msgspec.msgpack.decode(kept, type=tuple[int, int])
             peer.covered = peer.cursor
+            peer.anew = peer.cursor == 0
 
     def _save_cursor(self, peer: _Peer) -> None:
         with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
