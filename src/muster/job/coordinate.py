@@ -17,7 +17,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job import residuals
 from muster.job.context import Context
-from muster.job.folding import Outcome, fold, spent_after
+from muster.job.folding import Outcome, fold, mean, spent_after
 from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes, payload_held
 from muster.job.residuals import Vector
@@ -87,6 +87,9 @@ class Coordination:
         head = heads[0]
         if head.id != self._head_id:
             self._head_id, self._head_since_s = head.id, self._context.now()
+        if self._view.closing_due(head):
+            self._average(head)
+            return 0.0
         if self._view.finished(head) is not None:
             return self._close(head)
         if self._out_of_time(head):
@@ -154,10 +157,12 @@ class Coordination:
         view, now = self._view, self._context.now()
         if len(view.offers) != self._offers:
             self._offers, self._last_offer_s = len(view.offers), now
-        present = [n for n in view.offers if self.reachable(n)]
-        silent = [n for n in self._lately_heard() if n not in view.offers and n not in view.refusals]
-        if any(self._context.presence.doing(n) == "preparing" and self.reachable(n) for n in silent):
-            self._last_offer_s = now  # it is on its way: starting a trainer takes its time on a small board
+        present = [n for n in view.offers if self._context.presence.lively(n)]
+        lately = self._lately_heard()
+        silent = [n for n in lately if n not in view.offers and n not in view.refusals]
+        few = len(silent) > len(lately) / 2
+        if few and any(self._context.presence.doing(n) == "preparing" and self.reachable(n) for n in silent):
+            self._last_offer_s = now  # most are on their way: starting a trainer takes its time
         if head.round == 0 and silent and (wait_s := self._last_offer_s + OFFER_GRACE_S - now) > 0:
             return wait_s
         if not present:
@@ -223,7 +228,7 @@ class Coordination:
             if u.key.node == node and u.record.payload.blob is not None
         ]
         growing = [a for a in ages if a is not None]
-        return Missing(node, self.reachable(node), min(growing, default=None))
+        return Missing(node, self._context.presence.lively(node), min(growing, default=None))
 
     def _learn(self, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
         """What a round costs each node besides its steps, from when its update was here."""
@@ -285,6 +290,37 @@ class Coordination:
             context.event(
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
+
+    def _average(self, head: Point) -> None:
+        """The closing commit: the mean of the line's last models, in which the last rounds' jitter cancels.
+
+        (Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.)  It counts nothing new and
+        is no round of its own.
+        """
+        context, view, models = self._context, self._view, self._models
+        layout = models.layout
+        assert layout is not None
+        line = [head]
+        while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
+            before = view.graph.points[line[-1].parents[0]]
+            if not before.folded or not models.held(before.id):
+                break
+            line.append(before)
+        params = mean(layout, [p.id for p in line], models.arrays)
+        age_s = self.age_s(head)
+        with context.store.transaction():
+            blob = context.store.put_blob(pack(layout, params))
+            record = Commit(
+                view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent,
+                age_s, blob, layout.blob_bytes,
+            )  # fmt: skip
+            commit_id, announce = context.ledger.keep_unannounced(record)
+        self.held_since = (commit_id, context.now(), age_s)
+        announce()
+        context.event(
+            "commit", f"the last {len(line)} models averaged as {short(commit_id)}", job=view.id,
+            node=context.name_of(context.node),
+        )  # fmt: skip
 
     def _downlink(
         self, head: Point, base: Arrays, outcome: Outcome

@@ -16,7 +16,7 @@ from muster.compression.tensors import Layout, TensorError
 from muster.history.graph import Point, join_spent
 from muster.job.view import KnownUpdate
 from muster.learning import aggregate
-from muster.records import Discarded, Folded, NodeId, Recipe, Spent
+from muster.records import CommitId, Discarded, Folded, NodeId, Recipe, Spent
 
 Arrays = dict[str, Any]
 
@@ -96,6 +96,20 @@ def _attempt(
 def _decoded(layout: Layout, message: bytes) -> Arrays:
     arrays = decode_update(layout, message)
     return {s.name: arrays[s.name].astype(s.dtype, copy=False) for s in layout.tensors}
+
+
+def mean(layout: Layout, commits: Sequence[CommitId], arrays_of: Callable[[CommitId], Arrays]) -> Arrays:
+    """The plain mean of several models in fp64, one at a time; counters are the first one's."""
+    first = arrays_of(commits[0])
+    sums = {s.name: first[s.name].astype("float64") for s in layout.tensors if s.floating}
+    for commit in commits[1:]:
+        arrays = arrays_of(commit)
+        for name, total in sums.items():
+            total += arrays[name]
+    return {
+        s.name: (sums[s.name] / len(commits)).astype(s.dtype) if s.floating else first[s.name]
+        for s in layout.tensors
+    }
 
 
 def spent_after(

@@ -14,7 +14,7 @@ from muster.history.graph import Graph, Point
 from muster.job.view import JobView
 from muster.records import BlobId, Commit, CommitId
 
-KEEP_LAST = 4  # commits of each head's line
+KEEP_LAST = 8  # commits of each head's line
 
 
 def spent_payloads(view: JobView, heads: Iterable[Point]) -> list[BlobId]:

@@ -73,7 +73,8 @@ class JobRunner:
         """One word for people: stopped, finished, waiting or running."""
         if self.view.stopped is not None:
             return "stopped"
-        if self.finished() is not None:
+        head = self.head()
+        if head is not None and self.view.finished(head) and not self.view.closing_due(head):
             return "finished"
         return "waiting" if self.waiting_for_slot else "running"
 
@@ -281,7 +282,10 @@ class JobRunner:
             head = self.head()
             reason = self.finished()
             if head is not None and self.coordination.acting and participation.facts.has_common:
-                if self.view.figures(head.id) is None:
+                if reason is not None and self.view.closing_due(head):
+                    await self.context.pulse.wait(1.0)
+                    continue
+                if reason is None and self.view.figures(head.id) is None:
                     await participation.measure(head.id, MEASURE_EXAMPLES)
                     continue
                 if reason is not None and head.id not in self._measured_fully:

@@ -138,6 +138,20 @@ class JobView:
             self._waiting = (counted, len(self.updates), found)
         return self._waiting[2]
 
+    def closing_due(self, point: Point) -> bool:
+        """Whether a head that ends the job waits for the mean of its line's last models (Recipe.average).
+
+        A head that reached the target ends the job as it is: it is what was measured.
+        """
+        closed = bool(point.parents) and not point.folded and not point.is_merge
+        if self.job.recipe.average <= 1 or self.stopped is not None or closed:
+            return False
+        figures = self.figures(point.id)
+        target = self.job.stop.target
+        if target is not None and figures is not None and figures.accuracy >= target:
+            return False
+        return finished_by(self.job.stop, point, figures) is not None
+
     def finished(self, point: Point) -> str | None:
         """Why a head ends the job, or None. A property of the head alone (design section 5.9)."""
         if self.stopped is not None:

@@ -38,6 +38,7 @@ REJECTED_MAX = 4096
 FLUSH_S = 0.01  # records made together are announced together
 ASK_TIMEOUT_S = 30.0
 RETRY_S = 1.0
+FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
 RETRY_MAX_S = 30.0
 
 
@@ -90,6 +91,7 @@ class _Peer:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     beat_due_s: float = 0.0
+    rtt_s: float | None = None  # the shortest round trip of a question
 
 
 class Exchange:
@@ -103,10 +105,9 @@ class Exchange:
         presence: Presence,
         *,
         beat_period_s: Callable[[NodeId], float],
-        far: Callable[[NodeId], bool] = lambda _: False,
     ) -> None:
         self._link, self._store, self._ledger, self._presence = link, store, ledger, presence
-        self._beat_period_s, self._far = beat_period_s, far
+        self._beat_period_s = beat_period_s
         self._peers: dict[NodeId, _Peer] = {}
         self._asked: dict[bytes, NodeId] = {}
         self._rejected: dict[bytes, None] = {}
@@ -183,7 +184,7 @@ class Exchange:
             room = NUDGE_BYTES_MAX - 40 - BEAT_BYTES * len(some)
             taken = 0
             for entry in peer.outbox:
-                wire = self._small(entry, room, peer.node)
+                wire = self._small(entry, room, peer)
                 room -= len(wire) + 5 if wire is not None else 14
                 if room < 0:
                     break
@@ -203,10 +204,11 @@ class Exchange:
             if not left and not beats:
                 return
 
-    def _small(self, entry: Entry, room: int, node: NodeId) -> bytes | None:
+    def _small(self, entry: Entry, room: int, peer: _Peer) -> bytes | None:
         """The whole record, if it fits and the neighbour can hardly have it: it was made here, or the
         neighbour is far away, where a round trip costs more than a few hundred bytes too many."""
-        if (entry.source != b"" and not self._far(node)) or entry.size_bytes + 5 > room:
+        far = peer.rtt_s is not None and peer.rtt_s > FAR_RTT_S
+        if (entry.source != b"" and not far) or entry.size_bytes + 5 > room:
             return None
         stored = self._store.get(entry.id)
         return stored.wire if stored is not None else None
@@ -312,9 +314,17 @@ class Exchange:
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
+    async def _ask(self, peer: _Peer, topic: str, request: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        answer = await self._link.ask(peer.node, topic, request, timeout_s=ASK_TIMEOUT_S)
+        rtt_s = loop.time() - asked_s
+        peer.rtt_s = rtt_s if peer.rtt_s is None else min(peer.rtt_s, rtt_s)
+        return answer
+
     async def _compare(self, peer: _Peer) -> None:
         request = _encode(Since(peer.incarnation, peer.cursor, self._digest_bytes(), peer.anew))
-        answer = await self._link.ask(peer.node, "c", request, timeout_s=ASK_TIMEOUT_S)
+        answer = await self._ask(peer, "c", request)
         changes = _changes.decode(answer)
         self._presence.hear(changes.beats)
         if changes.incarnation != peer.incarnation:
@@ -332,7 +342,7 @@ class Exchange:
         for prefix in prefixes:
             self._asked[prefix] = peer.node
         try:
-            answer = await self._link.ask(peer.node, "r", _encode(prefixes), timeout_s=ASK_TIMEOUT_S)
+            answer = await self._ask(peer, "r", _encode(prefixes))
             wires = _prefixes.decode(answer)
             unknown: UnknownAuthor | None = None
             for wire in wires:

@@ -16,6 +16,8 @@ from muster.records import NodeId
 
 STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
 SILENCE_S = 5.0  # a word after so long is news
+BEAT_USUAL_S = 2.0  # between two words while a job runs; on narrow links it is more
+BEATS_MISSED_MAX = 3
 BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
@@ -40,6 +42,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
 class Heard:
     beat: Beat
     at_s: float  # loop time of the last new word
+    interval_s: float = 0.0  # between its words, as they come here: an exponential average
 
     def tells_less(self, beat: Beat) -> bool:
         """Whether a newer word says something else than being alive and how far the work is."""
@@ -91,7 +94,7 @@ class Presence:
             if known is None and len(self.table) >= BEATS_MAX:
                 continue
             now_s = self.now()
-            self.table[beat.node] = Heard(beat, now_s)
+            self.table[beat.node] = Heard(beat, now_s, _interval_s(known, now_s))
             if known is None or known.tells_less(beat) or now_s - known.at_s > SILENCE_S:
                 changed = True
             news.append(beat)
@@ -116,6 +119,16 @@ class Presence:
         heard = self.table.get(node[:8])
         return None if heard is None else self.now() - heard.at_s
 
+    def lively(self, node: NodeId) -> bool:
+        """Whether a node is heard as often as it used to be: sooner to say no than any patience."""
+        if node[:8] == self.node[:8]:
+            return True
+        heard = self.table.get(node[:8])
+        if heard is None:
+            return False
+        usual_s = max(BEAT_USUAL_S, heard.interval_s)
+        return self.now() - heard.at_s <= BEATS_MISSED_MAX * usual_s + BEAT_USUAL_S
+
     def doing(self, node: NodeId) -> str:
         """What a node said it does, last."""
         heard = self.table.get(node[:8])
@@ -124,3 +137,10 @@ class Presence:
     def beats(self) -> list[Beat]:
         mine = [self._mine] if self._mine else []
         return mine + [h.beat for h in self.table.values()]
+
+
+def _interval_s(known: Heard | None, now_s: float) -> float:
+    if known is None:
+        return 0.0
+    gap_s = now_s - known.at_s
+    return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2

@@ -18,18 +18,16 @@ from muster.network.exchange import Exchange
 from muster.network.identity import Roll, Signer
 from muster.network.ledger import Ledger
 from muster.network.link import Link
-from muster.network.presence import Presence
+from muster.network.presence import BEAT_USUAL_S, Presence
 from muster.network.transfer import Transfers
 from muster.node.snapshot import Event
 from muster.records import Member, NodeId, short
 from muster.storage.store import Store
 
 EVENTS_MAX = 2000
-BEAT_BUSY_S = 2.0  # between two words of a node while a job runs, on links that can bear it
 BEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
 BEAT_SHARE = 0.02  # of the link's measured rate that words may take
 BEAT_MAX_S = 30.0
-FAR_RTT_S = 0.2  # beyond it small records are passed on whole, without waiting to be asked
 BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words
 
 
@@ -83,7 +81,6 @@ class Core:
             self.ledger,
             self.presence,
             beat_period_s=self.beat_period_s,
-            far=self._far,
         )
         self.transfers = Transfers(link, store, hints=lambda blob: self.jobs.hints(blob))
         self.context = Context(
@@ -130,12 +127,8 @@ class Core:
         meter = self.transfers.meter(neighbour)
         rate_bytes_s = meter.rate_bytes_s if meter else None
         if rate_bytes_s is None:
-            return BEAT_BUSY_S
-        return min(BEAT_MAX_S, max(BEAT_BUSY_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
-
-    def _far(self, neighbour: NodeId) -> bool:
-        meter = self.transfers.meter(neighbour)
-        return meter is not None and meter.rtt_min_s is not None and meter.rtt_min_s > FAR_RTT_S
+            return BEAT_USUAL_S
+        return min(BEAT_MAX_S, max(BEAT_USUAL_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
 
     def busy(self) -> bool:
         return any(r.finished() is None for r in self.jobs.runners.values())

@@ -13,7 +13,7 @@ from statistics import median
 
 from muster.records import Assignment, NodeId
 
-ROUND_SLACK = 1.25  # a node this much slower than the median still does all steps
+ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 DEADLINE_FACTOR = 1.5
 DEADLINE_MARGIN_S = 1.0
@@ -53,15 +53,16 @@ def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     """Who does how many steps, when the round should be over and when it closes at the latest."""
     assert nodes
     assert steps > 0
-    usual = [n.overhead_s + steps * n.step_s for n in nodes]
-    length_s = ROUND_SLACK * median(usual)
+    # What bytes take sets the round's length, whatever anybody computes; fewer steps would not shorten that.
+    compute_s = ROUND_SLACK * steps * median(n.step_s for n in nodes)
+    length_s = max(n.overhead_s for n in nodes) + compute_s
     least = max(1, int(steps * STEPS_SHARE_MIN))
     assignments = []
     reduced = 0
     expected_s = 0.0
-    for node, time_s in zip(nodes, usual, strict=True):
+    for node in nodes:
         count = steps
-        if time_s > length_s:
+        if node.overhead_s + steps * node.step_s > length_s:
             count = max(least, min(steps, int((length_s - node.overhead_s) / node.step_s)))
             reduced += count < steps
         expected_s = max(expected_s, node.overhead_s + count * node.step_s)
