@@ -27,8 +27,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from muster.emulation.bursts import Burst
 from muster.emulation.emulator import Emulation
-from muster.emulation.radio import Burst, LinkParams
+from muster.emulation.radio import LinkParams
 from muster.emulation.scenario import parse
 
 PORT = 5000

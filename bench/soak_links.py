@@ -1,25 +1,30 @@
 """Soak the network engine: many small networks at once on bad links, for as long as you like.
 
-    python bench/soak_links.py --minutes 60 --seeds 4 --report soak.json
+    python bench/soak_links.py --minutes 60 --seeds 2 --table soak.txt --report soak.json
 
-Every run is two or three nodes (real processes, real QUIC) on an emulated network of their own:
+Every run is two nodes (real processes, real QUIC) on an emulated link of their own, 1 Mbit/s and 30 ms, odd
+seeds 256 kbit/s and 100 ms:
 
-* ``burst``: Gilbert-Elliott loss that moves with each frame, several severities and seeds; what counts is the
-  longest time without an answer, since bad spells that belong to frames have no times;
-* ``fade``: the same chain in time: spells of 2 to 20 s in which 90 % is lost;
+* ``burst-5-half`` ... ``burst-20-all``: a Gilbert-Elliott chain each way, bad 5 or 20 % of the time in spells
+  of 1 s on average, in which half or all of the frames are lost;
+* ``burst-long``: the same, bad 20 % of the time in spells of 8 s on average, all lost;
+* ``fade``: both ways at once, spells of 1 to 60 s in which 90 % is lost;
 * ``updown``: the link is up 10 s, down 20 s;
 * ``restart``: one node is killed and started again every 60 s;
 * ``idle``: nothing is asked; bytes a minute on the wire.
 
-Every second each node asks each other one for an answer (every fifth of 8 KiB, as bulk), 5 s at most.
-*Beyond* is the longest time between two answers, less the bad spells in it.  A *zombie* is a neighbour that
-looks up for 30 s of good link without an answer; *reopened* is how often the watchdog acted.
+Every 5 s (`--every`) each node asks the other for an answer (every fifth of 8 KiB, as bulk), 5 s at most.
+*Beyond* is the longest time between two answers, less the bad spells in it (the chain bad either way, or the
+link down): it cannot be below the time between two questions.  A *zombie* is a neighbour that looks up for
+30 s of good link without an answer; *reopened* is how often the watchdog acted; *lost* how often a neighbour
+went out of reach.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import bisect
 import contextlib
 import json
 import os
@@ -34,8 +39,9 @@ from pathlib import Path
 
 import msgspec
 
+from muster.emulation.bursts import SLOT_S, Burst
 from muster.emulation.emulator import Emulation
-from muster.emulation.radio import Burst, LinkParams
+from muster.emulation.radio import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
 from muster.network.identity import load_bundle, machine_bundle
 from muster.network.link import Refused, Unreachable, Urgency
@@ -43,21 +49,36 @@ from muster.network.zenoh_config import PROFILES
 from muster.network.zenoh_link import ZenohLink
 from muster.records import NodeId
 
-ASK_S = 1.0
+ASK_S = 5.0
 ANSWER_S = 5.0
 BULK_BYTES = 8192
 ZOMBIE_S = 30.0
-GOOD = LinkParams(rate_kbit_s=1000, delay_ms=30)
-BURSTS = {  # mean bad spell in frames, loss in it; 5 % and 20 % of frames in the bad state
-    "burst-5": Burst(p_good_to_bad=0.005, p_bad_to_good=0.1, loss_bad=0.9),
-    "burst-20": Burst(p_good_to_bad=0.0125, p_bad_to_good=0.05, loss_bad=1.0),
+SPELLS_S = 10.0  # between two looks at the chains
+START_S = 0.5  # between the starts of two programs, so that they do not take the machine all at once
+LINKS = (LinkParams(rate_kbit_s=1000, delay_ms=30), LinkParams(rate_kbit_s=256, delay_ms=100))
+
+
+def burst(share: float, spell_s: float, loss: float) -> Burst:
+    """A chain that is bad for `share` of the time, in spells of this mean length while nothing is sent."""
+    leave = SLOT_S / spell_s
+    return Burst(p_good_to_bad=leave * share / (1 - share), p_bad_to_good=leave, loss_bad=loss)
+
+
+BURSTS = {
+    "burst-5-half": burst(0.05, 1, 0.5),
+    "burst-5-all": burst(0.05, 1, 1.0),
+    "burst-20-half": burst(0.2, 1, 0.5),
+    "burst-20-all": burst(0.2, 1, 1.0),
+    "burst-long": burst(0.2, 8, 1.0),
 }
 
 
 # ---- the node side: one link, asking all the time --------------------------------------------------------
 
 
-async def work(bundle: Path, listen: str, connect: Sequence[str], profile: str, quiet: bool) -> None:
+async def work(
+    bundle: Path, listen: str, connect: Sequence[str], profile: str, every_s: float, quiet: bool
+) -> None:
     """One node until SIGTERM; a line of JSON on stdout for each attempt (loop time = monotonic clock)."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -95,13 +116,15 @@ async def work(bundle: Path, listen: str, connect: Sequence[str], profile: str, 
                     )
                     ok = True
             say(began=began, t=loop.time(), peer=name, up=up, ok=ok, bulk=bulk, reopened=link.reopened)
-            await asyncio.sleep(max(0.0, ASK_S - (loop.time() - began)))
+            await asyncio.sleep(max(0.0, every_s - (loop.time() - began)))
 
     known: dict[NodeId, asyncio.Task[None]] = {}
 
     def watch(node: NodeId, up: bool) -> None:
+        neighbour = link.neighbours().get(node)
+        say(change=neighbour.name if neighbour else "", up=up, t=loop.time())
         if up and node not in known and not quiet:
-            known[node] = loop.create_task(pester(node, link.neighbours()[node].name))
+            known[node] = loop.create_task(pester(node, neighbour.name if neighbour else node.hex()[:8]))
 
     link.serve("x", answer)
     link.watch(watch)
@@ -141,8 +164,21 @@ class Spells:
 
     bad: list[tuple[float, float]] = field(default_factory=list)
 
+    def joined(self) -> Spells:
+        """In order, those that overlap made one."""
+        joined: list[tuple[float, float]] = []
+        for begin, end in sorted(self.bad):
+            if joined and begin <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((begin, end))
+        return Spells(joined)
+
     def overlap_s(self, since: float, until: float) -> float:
-        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.bad)
+        """Seconds of [since, until] in bad spells; these must be `joined`."""
+        first = max(0, bisect.bisect(self.bad, (since, since)) - 1)
+        last = bisect.bisect(self.bad, (until, until))
+        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.bad[first:last])
 
 
 @dataclass(frozen=True)
@@ -157,21 +193,37 @@ class Outcome:
     beyond_s: float  # the same, less the bad spells in it
     zombies: int
     reopened: int
+    lost: int
+    bad_s: float  # of the run
     problems: list[str]
     resident_kb: int
     bytes_min: float  # each way on a link, mean
 
 
 def plan(kinds: Sequence[str], seeds: int, profile: str) -> list[Run]:
-    """Pairs for every kind and seed, and one triple for each kind."""
+    """A pair for every kind and seed."""
     runs = []
     for kind in kinds:
-        link = msgspec.structs.replace(GOOD, burst=BURSTS[kind]) if kind in BURSTS else GOOD
         for seed in range(1 if kind == "idle" else seeds):
-            size = 3 if seed == 1 else 2
-            names = tuple(f"{kind}-{seed}-{letter}" for letter in "abc"[:size])
-            runs.append(Run(kind, seed, names, link, profile))
+            link = msgspec.structs.replace(LINKS[seed % len(LINKS)], burst=BURSTS.get(kind))
+            runs.append(Run(kind, seed, (f"{kind}-{seed}-a", f"{kind}-{seed}-b"), link, profile))
     return runs
+
+
+async def follow_bursts(net: Emulation, spells: dict[Run, Spells]) -> None:
+    """Note the bad spells of all chains, for ever; one that goes on is noted up to now."""
+    loop, since_s = asyncio.get_running_loop(), 0.0
+    while True:
+        now_s = loop.time()
+        seen = await net.bad_spells(since_s)
+        for run in spells:
+            for a, b in run.pairs():
+                for way in ((a, b), (b, a)):
+                    if way in seen:
+                        ended = [(begin, now_s if end is None else end) for begin, end in seen[way].spells]
+                        spells[run].bad += ended
+        since_s = now_s - 1.0
+        await asyncio.sleep(SPELLS_S)
 
 
 async def trouble(net: Emulation, run: Run, spells: Spells) -> None:
@@ -211,22 +263,36 @@ async def trouble(net: Emulation, run: Run, spells: Spells) -> None:
             await asyncio.sleep(60)
 
 
-def judge(run: Run, logs: dict[str, list[dict[str, object]]], spells: Spells, bytes_min: float) -> Outcome:
-    """What the nodes' logs say about one run."""
-    asked = answered = zombies = reopened = resident = 0
+def judge(
+    run: Run,
+    logs: dict[str, list[dict[str, object]]],
+    spells: Spells,
+    began: float,
+    ended: float,
+    bytes_min: float,
+) -> Outcome:
+    """What the nodes' logs say about one run, from loop time `began` to `ended`."""
+    asked = answered = zombies = reopened = resident = lost = 0
     longest = beyond = 0.0
     times: list[float] = []
     problems: list[str] = []
-    for entries in logs.values():
+    for name, entries in logs.items():
         tries: dict[str, list[dict[str, object]]] = {}
+        most = 0
         for entry in entries:
             if "peer" in entry:
                 tries.setdefault(str(entry["peer"]), []).append(entry)
-                reopened = max(reopened, int(str(entry["reopened"])))
+                most = max(most, int(str(entry["reopened"])))
+            lost += int("change" in entry and not entry["up"])
             problems += [str(entry["problem"])] if "problem" in entry else []
             resident = max(resident, int(str(entry.get("resident_kb", 0))))
+        reopened += most
+        if run.kind != "idle" and len(tries) < len(run.nodes) - 1:
+            problems.append(f"{name} never met all of its neighbours")
+            beyond = max(beyond, ended - began - spells.overlap_s(began, ended))
         for attempts in tries.values():
-            last, up_since, dead = _t(attempts[0]), _t(attempts[0]), False
+            attempts = [one for one in attempts if _t(one) <= ended]
+            last, up_since, dead = began, began, False
             for attempt in attempts:
                 now = _t(attempt)
                 if attempt["up"]:
@@ -244,6 +310,7 @@ def judge(run: Run, logs: dict[str, list[dict[str, object]]], spells: Spells, by
                 longest = max(longest, now - last)
                 beyond = max(beyond, now - last - spells.overlap_s(last, now))
                 last = now if attempt["ok"] else last
+            beyond = max(beyond, ended - last - spells.overlap_s(last, ended))
     return Outcome(
         run.kind,
         run.seed,
@@ -255,6 +322,8 @@ def judge(run: Run, logs: dict[str, list[dict[str, object]]], spells: Spells, by
         round(beyond, 1),
         zombies,
         reopened,
+        lost,
+        round(spells.overlap_s(began, ended), 1),
         sorted(set(problems)),
         resident,
         round(bytes_min),
@@ -265,8 +334,10 @@ def _t(entry: dict[str, object]) -> float:
     return float(str(entry["t"]))
 
 
-async def soak(runs: Sequence[Run], minutes: float, rundir: Path) -> list[Outcome]:
-    """All runs at once in one emulation."""
+async def soak(
+    runs: Sequence[Run], minutes: float, every_s: float, rundir: Path
+) -> tuple[list[Outcome], float]:
+    """All runs at once in one emulation; what came of each, and the cores that it all took."""
     names = [name for run in runs for name in run.nodes]
     links = [LinkSpec(a, b, run.link, run.link) for run in runs for a, b in run.pairs()]
     scenario = Scenario("soak", "", tuple(NodeSpec(name) for name in names), tuple(links), seed=1)
@@ -279,27 +350,47 @@ async def soak(runs: Sequence[Run], minutes: float, rundir: Path) -> list[Outcom
                 earlier = [f"{net.address(other)}:7447" for other in run.nodes[:index]]
                 argv = [sys.executable, __file__, "--worker", str(machine_bundle(fleet, name))]
                 argv += ["--listen", f"{net.address(name)}:7447", "--profile", run.profile]
+                argv += ["--every", str(every_s)]
                 argv += [word for point in earlier for word in ("--connect", point)]
                 argv += ["--quiet"] if run.kind == "idle" else []
                 await net.spawn(name, argv, stdout=rundir / f"{name}.log", env=dict(os.environ))
+                await asyncio.sleep(START_S)
         await asyncio.sleep(5)
         tasks = [loop.create_task(trouble(net, run, spells[run])) for run in runs]
-        before, began = await net.counters(), loop.time()
+        tasks.append(loop.create_task(follow_bursts(net, spells)))
+        before, began, cpu_s = await net.counters(), loop.time(), _cpu_s(os.getpid())
         await asyncio.sleep(60 * minutes)
-        after, passed_s = await net.counters(), loop.time() - began
+        after, ended = await net.counters(), loop.time()
+        cores = (_cpu_s(os.getpid()) - cpu_s) / (ended - began)
+        await asyncio.sleep(SPELLS_S + 1)  # the last spells
         for task in tasks:
             task.cancel()
-        failed = [error for error in await asyncio.gather(*tasks, return_exceptions=True) if error]
-        for error in failed:
-            if not isinstance(error, asyncio.CancelledError):
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            if error and not isinstance(error, asyncio.CancelledError):
                 raise error
     outcomes = []
     for run in runs:
         logs = {name: _entries(rundir / f"{name}.log") for name in run.nodes}
         ways = [pair for a, b in run.pairs() for pair in ((a, b), (b, a))]
         moved = [after[way].bytes - before[way].bytes for way in ways]
-        outcomes.append(judge(run, logs, spells[run], statistics.mean(moved) * 60 / passed_s))
-    return outcomes
+        bytes_min = statistics.mean(moved) * 60 / (ended - began)
+        outcomes.append(judge(run, logs, spells[run].joined(), began, ended, bytes_min))
+    return outcomes, cores
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process and its descendants, also those that have ended and were waited for."""
+    ticks, parents = 0, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents[int(stat.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
+    for one in parents:
+        line = one
+        while line in parents and line != pid:
+            line = parents[line][0]
+        ticks += parents[one][1] if line == pid else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _entries(path: Path) -> list[dict[str, object]]:
@@ -310,14 +401,35 @@ def _entries(path: Path) -> list[dict[str, object]]:
     return entries
 
 
+HEADINGS = (
+    "run", "asked", "answered", "median ms", "bad s", "longest s", "beyond s", "zombies", "reopened", "lost",
+    "bytes/min",
+)  # fmt: skip
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Markdown."""
+    rows = [
+        (
+            f"{one.kind} {one.seed}", one.asked, one.answered, round(one.answer_ms), round(one.bad_s),
+            one.longest_s, one.beyond_s, one.zombies, one.reopened, one.lost, one.bytes_min,
+        )
+        for one in outcomes
+    ]  # fmt: skip
+    lines = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)], *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
 def main() -> None:
     kinds = [*BURSTS, "fade", "updown", "restart", "idle"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--every", type=float, default=ASK_S, help="seconds between two questions")
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--profile", choices=sorted(PROFILES), default="lan")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--table", type=Path)
     parser.add_argument("--keep", type=Path, help="an empty directory for the logs")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--listen", default="", help=argparse.SUPPRESS)
@@ -325,20 +437,17 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        asyncio.run(work(given.worker, given.listen, given.connect, given.profile, given.quiet))
+        asyncio.run(work(given.worker, given.listen, given.connect, given.profile, given.every, given.quiet))
         return
     with tempfile.TemporaryDirectory() as temporary:
         rundir = given.keep or Path(temporary)
-        outcomes = asyncio.run(soak(plan(given.kinds, given.seeds, given.profile), given.minutes, rundir))
-    print(f"{'run':<12} nodes   asked answered  ms    longest s  beyond s  zombies reopened  bytes/min")
-    for one in outcomes:
-        print(
-            f"{one.kind + '-' + str(one.seed):<12} {one.nodes:>5} {one.asked:>7} {one.answered:>8} "
-            f"{one.answer_ms:>5.0f} {one.longest_s:>10.1f} {one.beyond_s:>9.1f} {one.zombies:>8} "
-            f"{one.reopened:>8} {one.bytes_min:>10.0f}"
-        )
-        for problem in one.problems:
-            print(f"             {problem}")
+        runs = plan(given.kinds, given.seeds, given.profile)
+        outcomes, cores = asyncio.run(soak(runs, given.minutes, given.every, rundir))
+    text = table(outcomes) + f"\n{given.minutes:g} minutes; all of it took {100 * cores:.1f} % of one core.\n"
+    text += "".join(f"\n{one.kind} {one.seed}: {problem}" for one in outcomes for problem in one.problems)
+    print(text)
+    if given.table:
+        given.table.write_text(text)
     if given.report:
         given.report.write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + "\n")
     failed = [one for one in outcomes if one.zombies or one.beyond_s > ZOMBIE_S]

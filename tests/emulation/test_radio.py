@@ -8,7 +8,8 @@ from statistics import mean
 import msgspec
 import pytest
 
-from muster.emulation.radio import Burst, Channel, Direction, LinkParams, fault_in
+from muster.emulation.bursts import Burst
+from muster.emulation.radio import Channel, Direction, LinkParams, fault_in
 
 FRAME = bytes(1000)
 
@@ -107,7 +108,7 @@ def test_bursts_have_the_chain_s_loss_and_length() -> None:
     link = direction(rate_kbit_s=1_000_000, burst=Burst(p_good_to_bad=0.01, p_bad_to_good=0.09, loss_bad=1.0))
     pattern = []
     for i in range(40_000):
-        link.offer(float(i), b"x")
+        link.offer(i * 0.001, b"x")
         pattern.append(not drain(link))
     runs = "".join("x" if lost else " " for lost in pattern).split()
     assert mean(pattern) == pytest.approx(0.1, rel=0.1)

@@ -51,7 +51,7 @@ class Air:
             # A key per direction: what one link draws does not depend on another's traffic.
             rng = Random(f"{self._seed}:{a}:{b}")
             channel = self._channels.setdefault(params.channel, Channel()) if params.channel else Channel()
-            self._directions[pair] = Direction(params, channel, rng)
+            self._directions[pair] = Direction(params, channel, rng, now_s)
             self._hears[a].append(b)
         self._apply(now_s, pair)
 
@@ -88,6 +88,14 @@ class Air:
                 "count": msgspec.to_builtins(direction.count()),
             }
             for (a, b), direction in self._directions.items()
+        ]
+
+    def bad_spells(self, now_s: float, since_s: float) -> list[tuple[int, int, dict[str, Any]]]:
+        """Of each direction with bursts: from, to, `BadSpells`."""
+        return [
+            (a, b, msgspec.to_builtins(direction.bad_spells(now_s, since_s)))
+            for (a, b), direction in self._directions.items()
+            if direction.params.burst is not None
         ]
 
     def hears(self, node: int) -> list[int]:
@@ -162,6 +170,8 @@ class Requests:
         match request["do"]:
             case "links":
                 return {"links": self._air.links(), "missed": self._missed()}
+            case "spells":
+                return {"spells": self._air.bad_spells(now_s, float(request["since_s"]))}
             case "set":
                 changes = [(a, b, msgspec.convert(raw, LinkParams)) for a, b, raw in request["links"]]
                 for _, _, params in changes:

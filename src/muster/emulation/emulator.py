@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from muster.emulation import enter, processes
+from muster.emulation.bursts import BadSpells
 from muster.emulation.control import ControlServer
 from muster.emulation.namespaces import address_of
 from muster.emulation.processes import NodeProcess, Output
@@ -317,6 +318,15 @@ class Emulation:
             (names[link["a"]], names[link["b"]]): msgspec.convert(link["count"], LinkCount)
             for link in answer["links"]
         }
+
+    async def bad_spells(self, since_s: float = 0.0) -> dict[Pair, BadSpells]:
+        """What the bursts did on each direction that has them, with the spells that ended after `since_s`.
+
+        Times are the running loop's (the monotonic clock).
+        """
+        names = self.scenario.names()
+        answer = await self._exchange({"do": "spells", "since_s": since_s}, _ANSWER_S, "internal")
+        return {(names[a], names[b]): msgspec.convert(raw, BadSpells) for a, b, raw in answer["spells"]}
 
     async def missed_frames(self) -> dict[str, int]:
         """Frames that a node sent faster than this machine could emulate: not 0 means the figures are off."""

@@ -2,8 +2,7 @@
 
 A frame waits in the sender's queue (tail drop by bytes), is sent at the rate, may be lost (it has used its
 air time then), and arrives after delay and jitter.  Order is kept: jitter varies the delay, it never lets a
-frame overtake another.  Loss is independent per frame, or a Gilbert-Elliott chain (Gilbert, "Capacity of a
-burst-noise channel", 1960; Elliott, 1963) that moves once a frame between a good and a bad state.
+frame overtake another.  Loss is independent per frame, or comes in bursts (`bursts`).
 
 Directions that name the same channel share its air time: only one of them sends at a time, in the order in
 which the frames came.
@@ -16,17 +15,11 @@ from random import Random
 
 import msgspec
 
+from muster.emulation.bursts import BadSpells, Burst, Chain
+
 QUEUE_MS = 1000.0  # of the rate, when the link says nothing
 QUEUE_BYTES_MIN = 16 * 1024
 QUEUE_BYTES_MAX = 16 * 1024 * 1024
-
-
-class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Gilbert-Elliott: chances per frame to change state, and the loss while in the bad one (0..1)."""
-
-    p_good_to_bad: float
-    p_bad_to_good: float
-    loss_bad: float = 1.0
 
 
 class LinkParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,7 +101,7 @@ class Direction:
 
     __slots__ = (
         "_backlog_bytes",
-        "_bad",
+        "_chain",
         "_channel",
         "_delay_s",
         "_flying",
@@ -128,10 +121,10 @@ class Direction:
         "params",
     )
 
-    def __init__(self, params: LinkParams, channel: Channel, rng: Random) -> None:
+    def __init__(self, params: LinkParams, channel: Channel, rng: Random, now_s: float = 0.0) -> None:
         self._channel = channel
         self._rng = rng
-        self._bad = False
+        self._chain = Chain(rng)
         self._waiting: deque[tuple[float, int]] = deque()  # (sent at, bytes) not yet wholly sent
         self._backlog_bytes = 0
         # (arrives at, sent at, frame, or None when it was lost on the air), in order of arrival
@@ -139,10 +132,11 @@ class Direction:
         self._last_arrival_s = 0.0
         self.frames = self.bytes = self.delivered_frames = self.delivered_bytes = 0
         self.dropped_loss = self.dropped_queue = self.dropped_down = 0
-        self._take(params)
+        self._take(now_s, params)
 
-    def _take(self, params: LinkParams) -> None:
+    def _take(self, now_s: float, params: LinkParams) -> None:
         self.params = params
+        self._chain.follow(now_s, params.burst)
         self._s_per_byte = 8 / (params.rate_kbit_s * 1000)
         self._delay_s = params.delay_ms / 1000
         self._jitter_s = params.jitter_ms / 1000
@@ -158,6 +152,10 @@ class Direction:
             self.dropped_queue,
             self.dropped_down,
         )
+
+    def bad_spells(self, now_s: float, since_s: float) -> BadSpells:
+        """What the bursts did; of the spells those that ended after `since_s`, and the present one."""
+        return self._chain.read(now_s, since_s)
 
     def backlog_bytes(self, now_s: float) -> int:
         """Bytes that wait or are being sent."""
@@ -184,7 +182,7 @@ class Direction:
         channel.busy_until_s = sent_s
         self._waiting.append((sent_s, size))
         self._backlog_bytes = backlog + size
-        lost = self._lost()
+        lost = self._lost(start_s, sent_s)
         arrival_s = self._arrival(sent_s)
         self._flying.append((arrival_s, sent_s, size, None if lost else frame))
         return True
@@ -198,16 +196,11 @@ class Direction:
         self._last_arrival_s = arrival_s
         return arrival_s
 
-    def _lost(self) -> bool:
-        params = self.params
-        loss = params.loss
-        burst = params.burst
-        if burst is not None:
-            change = burst.p_bad_to_good if self._bad else burst.p_good_to_bad
-            if self._rng.random() < change:
-                self._bad = not self._bad
-            if self._bad:
-                loss = burst.loss_bad
+    def _lost(self, start_s: float, sent_s: float) -> bool:
+        loss = self.params.loss
+        burst = self.params.burst
+        if burst is not None and self._chain.frame(start_s, sent_s):
+            loss = burst.loss_bad
         return loss > 0 and self._rng.random() < loss
 
     def next_s(self) -> float | None:
@@ -237,13 +230,14 @@ class Direction:
         self.backlog_bytes(now_s)
         rate_changed = params.rate_kbit_s != self.params.rate_kbit_s
         shared = bool(self.params.channel or params.channel)
-        self._take(params)
+        self._take(now_s, params)
         if not params.up:
             self.dropped_down += len(self._flying)
             self._flying.clear()
             self._waiting.clear()
             self._backlog_bytes = 0
             self._last_arrival_s = now_s
+            self._chain.cut(now_s)
             if not shared:
                 self._channel.busy_until_s = now_s
         elif rate_changed and not shared:

@@ -46,7 +46,7 @@ from muster.network.zenoh_threads import Lane, call_limited
 from muster.records import NodeId, short
 
 ANSWER_BYTES_MAX = 64 * 1024
-NUDGE_BYTES_MAX = 1500
+NUDGE_BYTES_MAX = 6 * 1024
 TOPIC_CHARS_MAX = 32
 INBOX_MAX = 1024  # callbacks on their way into the loop
 ASKS_MAX = 256  # waiting for one neighbour's answers
