@@ -1,7 +1,12 @@
 """A user's own task: tell three kinds of leaf apart by eight measured lengths.
 
-Every node has its own file; `muster node` is told where: tasks = [{ name = "examples/leaves.py",
-data = "leaves.npz" }].  The .npz file holds `lengths` (n x 8, millimetres) and `kind` (n, 0 to 2).
+Every node has its own file; node.toml says where:
+
+    [tasks.leaves]
+    file = "leaves.py"
+    data = "leaves.npz"
+
+The .npz file holds `lengths` (n x 8, millimetres) and `kind` (n, 0 to 2).
 """
 
 import numpy as np

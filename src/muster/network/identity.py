@@ -186,7 +186,7 @@ def issue(fleet_dir: Path, node_name: str, to: Path | None = None) -> Path:
     certificate = _node_certificate(fleet, node_name, key.public_key())
     text = (
         f"# Muster node bundle: node {node_name!r} of fleet {fleet.name!r}. It holds a private key: keep it\n"
-        '# secret, give it to this one node only ([fleet] bundle = "..." in node.toml).\n'
+        '# secret, give it to this one node only (bundle = "FILE" in node.toml).\n'
     )
     content = text.encode() + _key_pem(key) + _der_to_pem(certificate) + _der_to_pem(fleet.ca_certificate)
     _write_new(path, content)

@@ -84,6 +84,7 @@ class Daemon:
                 "export": self._export,
                 "tasks": self._tasks,
                 "log": self._log,
+                "record": self._record,
                 "shutdown": self._shutdown,
             },
             {"events": self._events},
@@ -157,6 +158,17 @@ class Daemon:
 
         view = job_view(self.core, asking.find(self.core, str(arguments.get("job", ""))), None)
         return {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+
+    async def _record(self, arguments: dict[str, Any]) -> Any:
+        """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""
+        try:
+            wire = bytes.fromhex(str(arguments.get("wire", "")))
+        except ValueError as error:
+            raise MusterError("usage", f"the record is not given in hex: {error}") from error
+        record_id = self.core.ledger.receive(wire, b"")
+        if record_id is None:
+            raise MusterError("fleet", f"this node refuses the record: {self.core.ledger.refusals.last}")
+        return {"record": record_id.hex()}
 
     async def _shutdown(self, _: dict[str, Any]) -> Any:
         self._over.set()
