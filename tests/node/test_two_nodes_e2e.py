@@ -1,0 +1,156 @@
+"""Two real daemons on loopback train one model; its exports are worth what was reported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muster.errors import MusterError
+from muster.network.identity import init_fleet, issue
+from muster.node.client import Client
+from muster.node.snapshot import JobView
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+PORTS = {"ann": 17451, "ben": 17452}
+TASK = """
+from torch import nn
+from muster.learning.digits import Digits
+
+
+class Other(Digits):
+    name = "digits"
+    version = "1"
+
+    def model(self):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+class Pair:
+    """The daemons of `ann` and `ben`, one dialling the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        init_fleet(folder / "fleet", "pair")
+
+    def start(self, name: str, extra: str = "") -> Client:
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        bundle = self.folder / f"{name}.pem"
+        if not bundle.exists():
+            issue(self.folder / "fleet", name, bundle)
+        other = next(port for n, port in PORTS.items() if n != name)
+        config = self.folder / f"{name}.toml"
+        config.write_text(
+            f'name = "{name}"\nhome = "{home}"\nbundle = "{bundle}"\ndiscovery = false\n'
+            f'listen = ["127.0.0.1:{PORTS[name]}"]\nconnect = ["127.0.0.1:{other}"]\n{extra}'
+        )
+        with (home / "output.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "muster.cli.main", "node", "--config", str(config)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={k: v for k, v in os.environ.items() if k != "MUSTER_HOME"},
+            )
+        client = Client(home, timeout_s=120.0)
+        until(lambda: answers(client), 30.0)
+        return client
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(20)
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.snapshot(timeout_s=2.0)
+    except MusterError:
+        return False
+    return True
+
+
+def until(holds: object, limit_s: float) -> None:
+    assert callable(holds)
+    end_s = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end_s, "it did not come about"
+        time.sleep(0.1)  # two processes are waited for: there is nothing to be told by
+
+
+def finished(client: Client, job: str) -> JobView:
+    until(lambda: client.log(job).job.state != "running", 120.0)
+    view = client.log(job).job
+    assert view.state == "finished", view.why
+    until(lambda: client.log(job).job.measured_examples == 359, 30.0)
+    return client.log(job).job
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    running = Pair(tmp_path)
+    yield running
+    running.end()
+
+
+def test_exports_are_worth_what_was_reported_and_training_goes_on_from_them(
+    pair: Pair, tmp_path: Path
+) -> None:
+    import onnxruntime
+    import torch
+    from safetensors.torch import load_file
+
+    from muster.learning.digits import Digits
+
+    half = '[tasks.digits]\nsplit = "iid"\nparts = 2\npart = {}\n'
+    ann = pair.start("ann", half.format(0))
+    ben = pair.start("ben", half.format(1))
+    until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
+    job = ann.train("digits", rounds=4, min_nodes=2)
+    view = finished(ann, job)
+    assert view.round == 4
+    assert {c.node: c.updates_counted for c in view.contributions} == {"ann": 4, "ben": 4}
+    until(lambda: ben.log(job).job.head == view.head, 30.0)
+
+    exported = ann.export(job, tmp_path / "model")
+    x, y = Digits().evaluation_data()
+    plain = Digits().model()
+    plain.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    with torch.inference_mode():
+        by_torch = plain(torch.as_tensor(x)).argmax(1).numpy()
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    outputs = session.run(None, {session.get_inputs()[0].name: np.asarray(x, np.float32)})
+    assert exported.accuracy == pytest.approx(view.accuracy)
+    assert (by_torch == y).mean() == pytest.approx(exported.accuracy, abs=1e-6)
+    assert (outputs[0].argmax(1) == y).mean() == pytest.approx(exported.accuracy, abs=1e-6)
+
+    again = ann.train("digits", rounds=1, lr=1e-6, **{"from": str(tmp_path / "model.safetensors")})
+    finished(ann, again)
+    first = ann.log(again).commits[0]
+    assert first.round == 0
+    assert first.accuracy == pytest.approx(exported.accuracy, abs=1e-6)
+
+
+def test_a_node_with_another_model_of_that_name_says_so_and_the_job_goes_on_without_it(
+    pair: Pair, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text(TASK)
+    ann = pair.start("ann")
+    ben = pair.start("ben", f'[tasks.digits]\nfile = "{tmp_path / "other.py"}"\n')
+    until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
+    job = ann.train("digits", rounds=1)
+    view = finished(ann, job)
+    assert [c.node for c in view.contributions] == ["ann"]
+    until(lambda: any(j.error for j in ben.snapshot().jobs), 60.0)
+    error = ben.snapshot().jobs[0].error
+    assert error is not None
+    assert "install the same version of the task on every node" in error
