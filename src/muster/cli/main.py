@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "task": ("task", "task", "Check a task of your own."),
     "fleet": ("fleet", "fleet", "Make a fleet, let nodes in, put nodes out."),
     "emulate": ("emulate", "emulate", "Run a command on every node of an emulated network."),
+    "check": ("check", "check", "Break simulated networks at random and check that nothing is lost."),
 }
 
 

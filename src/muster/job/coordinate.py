@@ -102,7 +102,8 @@ class Coordination:
 
     def _arrived(self, head: Point) -> list[KnownUpdate]:
         """Updates that the head does not count and whose payload is here."""
-        return [u for u in self._view.waiting(head.counted) if payload_held(self._context.store, u.record.payload)]
+        store = self._context.store
+        return [u for u in self._view.waiting(head.counted) if payload_held(store, u.record.payload)]
 
     def _out_of_time(self, head: Point) -> bool:
         seconds = self._view.job.stop.seconds

@@ -1,15 +1,16 @@
 """What a node may forget of a job: pure decisions (design sections 5.4 to 5.6).
 
-Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*: as
-long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the disk
-limit, oldest first and forks last, and never those that the way to a head needs: heads, what a young merge is
-computed from, the last few of each line, and what a plan in hand builds on.
+Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*:
+as long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the
+disk limit, oldest first and forks last, and never those that the way to a head needs: heads, what a young
+merge is computed from, the last few of each line, and what a plan in hand builds on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.view import JobView
 from muster.records import BlobId, Commit, CommitId
@@ -17,14 +18,16 @@ from muster.records import BlobId, Commit, CommitId
 KEEP_LAST = 8  # commits of each head's line
 
 
-def spent_payloads(view: JobView, heads: Iterable[Point]) -> list[BlobId]:
-    """Payloads of updates that a held head counts, and deltas of commits that are no longer news."""
+def spent_payloads(view: JobView, heads: Iterable[Point], done: set[Key]) -> list[BlobId]:
+    """Payloads of updates that a held head counts; their keys are added to `done` and not looked at again."""
     counts = [h.counted for h in heads]
-    return [
-        u.record.payload.blob
-        for key, u in view.updates.items()
-        if u.record.payload.blob is not None and any(key in c for c in counts)
-    ]
+    found = []
+    for key, update in view.updates.items():
+        if key not in done and any(key in c for c in counts):
+            done.add(key)
+            if update.record.payload.blob is not None:
+                found.append(update.record.payload.blob)
+    return found
 
 
 def needed(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
@@ -48,7 +51,9 @@ def _line(graph: Graph, head: Point) -> set[CommitId]:
     return keep
 
 
-def expendable(graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]) -> list[BlobId]:
+def expendable(
+    graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]
+) -> list[BlobId]:
     """Blobs of parameters and deltas that may go, oldest first, those of forks last."""
     kept = {blob_of(c) for c in keep}
     kept |= {d for c in keep if (d := _delta(graph.points.get(c))) is not None}

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 
 from muster.errors import MusterError
+from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context, TrainerLike
 from muster.job.coordinate import STALL_S, Coordination
@@ -43,6 +44,8 @@ class JobRunner:
         self.error: str | None = None
         self._fetches: dict[bytes, asyncio.Task[None]] = {}
         self._began_s: dict[bytes, float] = {}  # when each fetch began
+        self._gathering: set[BlobId] = set()
+        self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._trouble = ""  # the last fault of a fetch, so that it is told once
         self._collected_s = -COLLECT_S
         self._measured_fully: set[CommitId] = set()
@@ -110,7 +113,7 @@ class JobRunner:
             if not more:
                 return wanted
             lost |= more
-            heads = self.view.graph.heads(lambda c: c not in lost)
+            heads = self.view.graph.heads(lambda c, lost=lost: c not in lost)  # type: ignore[misc]
 
     def _unobtainable(self, commit: CommitId) -> bool:
         began_s = self._began_s.get(commit)
@@ -122,11 +125,17 @@ class JobRunner:
         when the coordinator is out of reach, so that it can carry them there."""
         while True:
             head = self.head()
+            wanted: set[BlobId] = set()
             if head is not None and (self.coordination.acting or self._carries(head)):
                 for update in self.view.waiting(head.counted):
                     payload = update.record.payload
                     if payload.blob is not None and not self.context.store.has_blob(payload.blob):
+                        wanted.add(payload.blob)
                         self._start(payload.blob, self._fetch(payload.blob, payload.size_bytes))
+            for key in self._gathering - wanted:  # counted meanwhile, or somebody else's to get
+                if key in self._fetches:
+                    self._fetches[key].cancel()
+            self._gathering = wanted
             await self.context.pulse.wait(STALL_S)
 
     def _carries(self, head: Point) -> bool:
@@ -142,7 +151,7 @@ class JobRunner:
         self._collected_s = now
         store, models, graph = self.context.store, self.models, self.view.graph
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
-            for blob in spent_payloads(self.view, models.heads()):
+            for blob in spent_payloads(self.view, models.heads(), self._done_with):
                 if store.has_blob(blob):
                     store.delete_blob(blob)
             limit_bytes = self.context.policy.disk_limit_bytes

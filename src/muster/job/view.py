@@ -104,9 +104,8 @@ class JobView:
             by_node = self.measured.setdefault(record.commit, {})
             if author not in by_node or _better(record, by_node[author]):
                 by_node[author] = record
-        elif isinstance(record, Stop):
-            if self.stopped is None or entry.id < self._stop:
-                self.stopped, self._stop = record.reason, entry.id
+        elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
+            self.stopped, self._stop = record.reason, entry.id
         return []
 
     def figures(self, commit: CommitId) -> Figures | None:

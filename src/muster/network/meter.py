@@ -81,6 +81,7 @@ class Meter:
         self.received_bytes = 0
         self._delivered_s = 0.0
         self._outstanding = 0
+        self._window: tuple[tuple[float | None, float | None], Window] | None = None
 
     def window(self) -> Window:
         return window(self.rate_bytes_s, self.rtt_min_s, early=self.samples < _EARLY_SAMPLES)

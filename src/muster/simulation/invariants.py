@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from muster.compression.model import add, decode_update
 from muster.compression.tensors import pack, unpack
-from muster.history.counted import Counted, Key
+from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
-from muster.records import BlobId, Commit, CommitId, Merge, NodeId, Payload, RecordId, Update, decode, short, unpack as unpack_record
+from muster.records import BlobId, Commit, CommitId, Merge, NodeId, Payload, RecordId, Update, short
 from muster.simulation.world import Machine, World
 
 ALONE_PATIENCES = 10  # design 5.8; written here again on purpose
@@ -40,24 +41,30 @@ class Watch:
     tasks_max: int = 0
     records_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
+    _pending: dict[Key, tuple[RecordId, Payload]] = field(default_factory=dict)
+    _looked: int = 0
 
     def look(self, world: World) -> None:
         """Which updates are durable on two nodes now."""
-        counts: dict[Key, int] = {}
-        for machine in world.standing():
-            for stored in machine.disk.select("update", world.job):
-                key, update = _update_of(world, stored.id)
-                if key in self.acknowledged:
-                    continue
-                if _has(machine, update.payload):
-                    counts[key] = counts.get(key, 0) + 1
-        for key, count in counts.items():
-            if count >= 2:
+        archive = world.archive
+        for record_id in islice(archive.updates, self._looked, None):
+            key, update = _update_of(world, record_id)
+            if update.job == world.job:
+                self._pending[key] = (record_id, update.payload)
+        self._looked = len(archive.updates)
+        standing = world.standing()
+        for key, (record_id, payload) in list(self._pending.items()):
+            holders = 0
+            for machine in standing:
+                if machine.disk.get(record_id) is not None and _has(machine, payload):
+                    holders += 1
+            if holders >= 2:
+                del self._pending[key]
                 self.acknowledged[key] = world.now()
 
     def may_lose(self, world: World, victim: Machine) -> bool:
-        """Whether every acknowledged update lives on without the victim's disk: "no second disk is lost before
-        copies are restored"."""
+        """Whether every acknowledged update lives on without the victim's disk: no second disk is lost
+        before copies are restored."""
         self.look(world)
         others = [m for m in world.standing() if m is not victim]
         if not world.job:
@@ -187,7 +194,7 @@ def _counted(world: World, watch: Watch, graph: Graph, head: CommitId) -> list[s
 
 
 def _lines(world: World, graph: Graph) -> list[str]:
-    """No commit counts what its history counts already; counted = parent's + folded + discarded; rounds add up."""
+    """No commit counts what its history counts already; counted = parent's + folded + discarded."""
     found = []
     for point in graph.points.values():
         record = point.record

@@ -158,7 +158,8 @@ class SimNetwork:
             for index in (0, 1):
                 if wire.up[index]:
                     wait_s = self._timing.lease_s * (1 + 0.2 * self._rng.random())
-                    wire.timers.append(loop.call_later(wait_s, self._lose, wire, index, context=self._context))
+                    timer = loop.call_later(wait_s, self._lose, wire, index, context=self._context)
+                    wire.timers.append(timer)
         elif not all(wire.up):
             wait_s = self._timing.connect_s * (1 + self._rng.random())
             wire.timers.append(loop.call_later(wait_s, self._open, wire, context=self._context))
@@ -234,6 +235,7 @@ class SimLink:
         self._watchers: list[Watcher] = []
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, Listener] = {}
+        self._forbidden: set[NodeId] = set()
         self._asks: dict[NodeId, dict[asyncio.Future[bytes], None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # answers being made; a dict for its order
         self._context = contextvars.copy_context()  # of the node: what arrives is dealt with there
@@ -256,6 +258,10 @@ class SimLink:
     def neighbours(self) -> dict[NodeId, Neighbour]:
         return dict(self._neighbours)
 
+    def forbid(self, node: NodeId) -> None:
+        self._forbidden.add(node)
+        self._went(node)
+
     def watch(self, watcher: Watcher) -> None:
         self._watchers.append(watcher)
 
@@ -266,6 +272,8 @@ class SimLink:
         self._listeners[topic] = listener
 
     def _came(self, node: NodeId, name: str) -> None:
+        if node in self._forbidden:
+            return
         self._neighbours[node] = Neighbour(node, name, asyncio.get_running_loop().time())
         self._tell(node, True)
 
@@ -291,7 +299,7 @@ class SimLink:
         urgency: Urgency = Urgency.CONTROL,
     ) -> bytes:
         found = self._network._session(self.node, node)
-        if found is None:
+        if found is None or node in self._forbidden:
             raise Unreachable("no such neighbour is up")
         wire, pipe = found
         loop = asyncio.get_running_loop()
@@ -300,7 +308,9 @@ class SimLink:
 
         def arrive() -> None:
             link = self._network._live(wire, session, node)
-            if link is not None and self._network._rng.random() >= pipe.params.ask_loss:
+            if link is None or self.node in link._forbidden:
+                return
+            if self._network._rng.random() >= pipe.params.ask_loss:
                 link._answer(wire, session, self.node, topic, payload, urgency, future)
 
         size_bytes = len(payload) + len(topic) + pipe.params.overhead_bytes
@@ -372,7 +382,7 @@ class SimLink:
 
     def nudge(self, node: NodeId, topic: str, payload: bytes) -> None:
         found = self._network._session(self.node, node)
-        if found is None or len(payload) > NUDGE_BYTES_MAX:
+        if found is None or node in self._forbidden or len(payload) > NUDGE_BYTES_MAX:
             return
         wire, pipe = found
         rng, params, session = self._network._rng, pipe.params, wire.session
@@ -385,7 +395,9 @@ class SimLink:
 
         def hear() -> None:
             link = self._network._live(wire, session, node)
-            listener = link._listeners.get(topic) if link is not None else None
+            if link is None or self.node in link._forbidden:
+                return
+            listener = link._listeners.get(topic)
             if listener is not None:
                 asyncio.get_running_loop().call_soon(listener, self.node, payload, context=link._context)
 

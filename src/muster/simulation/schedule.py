@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 
@@ -68,7 +69,7 @@ def _topology(rng: random.Random, names: list[str]) -> tuple[str, list[tuple[str
     if shape == "mesh":
         return shape, [(a, b) for i, a in enumerate(names) for b in names[:i]]
     if shape == "line":
-        return shape, list(zip(names, names[1:], strict=False))
+        return shape, list(pairwise(names))
     if shape in ("star", "mule"):
         return shape, [(names[0], b) for b in names[1:]]
     half = len(names) // 2

@@ -1,7 +1,7 @@
-"""An exact linear stand-in for the trainer child: gradient descent on |w - t|^2 / 2 of one node's own target.
+"""An exact linear stand-in for the trainer child: gradient descent on |w - t|^2 / 2, t being the node's own.
 
-After `steps` steps at rate lr: w' = t + (w - t) (1 - lr)^steps, in virtual time `steps * step_s`.  The model is
-one small float32 tensor, so that whole jobs cost milliseconds; everything else of the trainer's contract
+After `steps` steps at rate lr: w' = t + (w - t) (1 - lr)^steps, in virtual time `steps * step_s`.  The model
+is one small float32 tensor, so that whole jobs cost milliseconds; everything else of the trainer's contract
 (progress, evaluation, dying half-way) is kept.
 """
 

@@ -30,6 +30,7 @@ from muster.records import (
     RecordId,
     Stop,
     StopRule,
+    Update,
     decode,
     unpack,
 )
@@ -126,6 +127,7 @@ class Archive:
     """Everything that any node ever wrote."""
 
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
+    updates: list[RecordId] = field(default_factory=list)
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
@@ -135,7 +137,10 @@ class Archive:
         self._trace.update(b"%.6f %s " % (now_s, name.encode()) + record_id)
         if record_id not in self.records:
             signed = unpack(wire)
-            self.records[record_id] = (signed.author, decode(signed.body))
+            record = decode(signed.body)
+            self.records[record_id] = (signed.author, record)
+            if isinstance(record, Update):
+                self.updates.append(record_id)
             self.when[record_id] = now_s
 
     def tell(self, now_s: float, name: str, text: str) -> None:
@@ -422,8 +427,9 @@ class World:
                 for trainer in machine.trainers:
                     trainer.crash()
             case StopJob():
-                if machine.core is not None and self.job is not None and self.job in machine.core.jobs.runners:
-                    machine.core.ledger.publish(Stop(self.job, "by its user"))
+                core = machine.core
+                if core is not None and self.job is not None and self.job in core.jobs.runners:
+                    core.ledger.publish(Stop(self.job, "by its user"))
                     self.stopped = True
         return True
 

@@ -84,6 +84,7 @@ class MemoryStore:
         """The disk is replaced by an empty one: everything is gone and a new life begins."""
         self.incarnation = rng.getrandbits(31)
         self._records: list[StoredRecord] = []
+        self._record_bytes = 0
         self._by_id: dict[RecordId, StoredRecord] = {}
         self._by_prefix: defaultdict[bytes, list[RecordId]] = defaultdict(list)
         self._by_kind: defaultdict[str, list[StoredRecord]] = defaultdict(list)
@@ -160,6 +161,7 @@ class MemoryStore:
         self._must_have_room()
         record = StoredRecord(len(self._records) + 1, record_id, kind, job, wire, source)
         self._records.append(record)
+        self._record_bytes += len(wire)
         self._by_id[record_id] = record
         self._by_prefix[record_id[:8]].append(record_id)
         self._by_kind[kind].append(record)
@@ -170,6 +172,7 @@ class MemoryStore:
     def _remove_last(self, record: StoredRecord) -> None:
         assert self._records[-1] is record
         self._records.pop()
+        self._record_bytes -= len(record.wire)
         del self._by_id[record.id]
         self._by_prefix[record.id[:8]].pop()
         self._by_kind[record.kind].pop()
@@ -267,7 +270,7 @@ class MemoryStore:
 
     def used_bytes(self) -> int:
         partial_bytes = sum(partial.held_bytes() for partial in self._partials.values())
-        return sum(map(len, self._blobs.values())) + partial_bytes + sum(len(r.wire) for r in self._records)
+        return sum(map(len, self._blobs.values())) + partial_bytes + self._record_bytes
 
     def close(self) -> None:
         """Nothing to do; the same object is the reopened store."""
