@@ -1,29 +1,61 @@
-"""A job without a network: the same training, weights and fold in one process.
+"""A job without a network: the same training, codec, weights and fold in one process.
 
-For tuning recipes and for the yardsticks of a report.  Nodes may be absent from a round at random or slow
-(a share of the planned steps); the seed decides everything.
+For tuning recipes and for the yardsticks of a report.  Nodes may be slow (a share of the planned steps) and
+may be away for some rounds at a time: the update that a node had begun when it went comes when it is back,
+as old as its absence was long, and is discounted like any late update.  The seed decides everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from muster.compression.families import parse
+from muster.compression.model import difference, send
+from muster.compression.tensors import Layout
 from muster.learning import aggregate, params, sgd
 from muster.learning.task import Task
 from muster.records import Recipe
 
+AUTO_CODEC = "quant8"  # what a recipe's codec "auto" is here
+
+Arrays = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """Each node misses a round with probability `absence[i]`, and does `speed[i]` of the planned steps."""
+    """Node i misses the share `absence[i]` of the rounds, `away[0]` to `away[1]` rounds at a time, and does
+    `speed[i]` of the planned steps."""
 
     absence: tuple[float, ...]
     speed: tuple[float, ...]
+    away: tuple[int, int] = (1, 3)
+
+    def leaving(self, node: int) -> float:
+        """The probability that a node that is here goes while it works."""
+        share, length = self.absence[node], sum(self.away) / 2
+        return share / (length * (1.0 - share) + share)
+
+
+# The scenario of that name: two of eight nodes are away 40 % of the time, two others are four times slower.
+FIELD_8 = Conditions(
+    absence=(0.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.4, 0.0),
+    speed=(1.0, 0.25, 1.0, 1.0, 1.0, 1.0, 1.0, 0.25),
+)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What the model reaches after each round, and what the closing one does (`Recipe.average`)."""
+
+    curve: tuple[sgd.Measured, ...]
+    closing: sgd.Measured
 
 
 def fresh_model(task: Task, seed: int) -> nn.Module:
@@ -40,45 +72,93 @@ def rehearse(
     rounds: int,
     conditions: Conditions,
     on_round: Callable[[int, sgd.Measured], None] | None = None,
-) -> list[sgd.Measured]:
-    """Federated training over `parts`; what the model reaches on `held_out` after each round."""
+) -> Rehearsed:
+    """Federated training over `parts`, measured on `held_out`."""
     model = fresh_model(task, recipe.seed)
     layout = params.layout_of(model)
-    rng = np.random.default_rng([recipe.seed, 0xAB5E])
-    base, previous = params.arrays_of(model, layout), None
+    last: deque[Arrays] = deque(maxlen=recipe.average)
     curve: list[sgd.Measured] = []
-    for number in range(1, rounds + 1):
-        present = [i for i in range(len(parts)) if rng.random() >= conditions.absence[i]]
-        steps = {i: max(1, round(recipe.steps * conditions.speed[i])) for i in present}
-        if present:
-            weighed = aggregate.weights(
-                [aggregate.Work(len(parts[i]), steps[i], 0, recipe.momentum) for i in present]
-            )
-            fold = aggregate.start(layout)
-            for i, share in zip(present, weighed.shares, strict=True):
-                params.load_into(model, layout, base)
-                sgd.train(
-                    task,
-                    model,
-                    parts[i],
-                    steps=steps[i],
-                    lr=recipe.lr,
-                    batch=recipe.batch,
-                    momentum=recipe.momentum,
-                    seed=recipe.seed * 1_000_003 + number * 1_009 + i,
-                )
-                after = params.arrays_of(model, layout)
-                fold = aggregate.add(fold, params.difference(layout, after, base), share)
-            after = aggregate.finish(
-                fold,
-                base,
-                recipe.server_lr * weighed.scale,
-                server_momentum=recipe.server_momentum,
-                previous=previous,
-            )
-            base, previous = after, base
-        params.load_into(model, layout, base)
+    for arrays in models(task, parts, recipe, rounds, conditions):
+        last.append(arrays)
+        params.load_into(model, layout, arrays)
         curve.append(sgd.evaluate(task, model, held_out))
         if on_round is not None:
-            on_round(number, curve[-1])
-    return curve
+            on_round(len(curve), curve[-1])
+    params.load_into(model, layout, mean(layout, list(last)))
+    return Rehearsed(tuple(curve), sgd.evaluate(task, model, held_out))
+
+
+def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
+    """The mean of several models, in fp64: the closing model of a job."""
+    fold = aggregate.start(layout)
+    for arrays in last:
+        fold = aggregate.add(fold, difference(layout, last[-1], arrays), 1.0 / len(last))
+    return aggregate.finish(fold, last[-1])
+
+
+def models(
+    task: Task, parts: Sequence[sgd.Data], recipe: Recipe, rounds: int, conditions: Conditions
+) -> Iterator[Arrays]:
+    """The model after each round."""
+    model = fresh_model(task, recipe.seed)
+    layout = params.layout_of(model)
+    codec = parse(AUTO_CODEC if recipe.codec == "auto" else recipe.codec)
+    rng = np.random.default_rng([recipe.seed, 0xAB5E])
+    base: Arrays = params.arrays_of(model, layout)
+    previous: Arrays | None = None
+    residuals: list[Any] = [None] * len(parts)
+    back = [0] * len(parts)  # the round in which a node that is away is here again
+    due: dict[int, list[tuple[int, int, Arrays]]] = {}  # by the round it is here: base's round, node, update
+    for number in range(1, rounds + 1):
+        for i, data in enumerate(parts):
+            if number < back[i]:
+                continue
+            params.load_into(model, layout, base)
+            seed = recipe.seed * 1_000_003 + number * 1_009 + i
+            sgd.train(
+                task, model, data, steps=_steps(recipe, conditions, i), lr=recipe.lr, batch=recipe.batch,
+                momentum=recipe.momentum, seed=seed,
+            )  # fmt: skip
+            update = difference(layout, base, params.arrays_of(model, layout))
+            sent = send(codec, layout, update, residuals[i], seed)
+            residuals[i] = sent.residual
+            if rng.random() < conditions.leaving(i):
+                back[i] = number + int(rng.integers(conditions.away[0], conditions.away[1] + 1))
+            due.setdefault(max(number, back[i]), []).append((number, i, sent.decoded))
+        arrived = due.pop(number, [])
+        if arrived:
+            after = _fold(layout, base, previous, number, arrived, parts, recipe, conditions)
+            base, previous = after, base
+        yield base
+
+
+def _fold(
+    layout: Layout,
+    base: Arrays,
+    previous: Arrays | None,
+    number: int,
+    updates: Sequence[tuple[int, int, Arrays]],
+    parts: Sequence[sgd.Data],
+    recipe: Recipe,
+    conditions: Conditions,
+) -> Arrays:
+    weighed = aggregate.weights(
+        [
+            aggregate.Work(len(parts[i]), _steps(recipe, conditions, i), number - since, recipe.momentum)
+            for since, i, _ in updates
+        ]
+    )
+    fold = aggregate.start(layout)
+    for (_, _, update), share in zip(updates, weighed.shares, strict=True):
+        fold = aggregate.add(fold, update, share)
+    return aggregate.finish(
+        fold,
+        base,
+        recipe.server_lr * weighed.scale,
+        server_momentum=recipe.server_momentum,
+        previous=previous,
+    )
+
+
+def _steps(recipe: Recipe, conditions: Conditions, node: int) -> int:
+    return max(1, round(recipe.steps * conditions.speed[node]))
