@@ -124,8 +124,11 @@ class Coordination:
         return 0.0
 
     def reachable(self, node: NodeId) -> bool:
+        """Heard of within `patience`, or as often as its links let it speak."""
         age_s = self._context.presence.age_s(node)
-        return age_s is not None and age_s <= self._view.job.patience_s
+        if age_s is None:
+            return False
+        return age_s <= self._view.job.patience_s or self._context.presence.lively(node)
 
     def _able(self, node: NodeId) -> bool:
         """In reach, and not saying that it cannot."""

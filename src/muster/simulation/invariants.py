@@ -26,7 +26,9 @@ ALONE_PATIENCES = 10  # design 5.8; written here again on purpose
 
 # What a node may hold at the end of an hour, whatever happened (numbers from runs, with room to spare).
 OUTBOX_MAX = 1000
-RECORDS_MAX = 3000
+RECORDS_MAX = 300  # and for each commit:
+RECORDS_A_COMMIT_MAX = 3  # a node, and
+RECORDS_A_COMMIT_MORE = 6
 PLANS_PER_COMMIT_MAX = 9
 MERGES_MAX = 60
 TASKS_MAX = 400
@@ -245,13 +247,16 @@ def _bounds(world: World, watch: Watch, graph: Graph) -> list[str]:
         for peer in core.exchange._peers.values():
             if len(peer.outbox) > OUTBOX_MAX or len(peer.wanted) > OUTBOX_MAX:
                 found.append(f"{machine.spec.name}: an outbox of {len(peer.outbox)}")
-        if machine.disk.last_sequence() > RECORDS_MAX:
+        records_max = RECORDS_MAX + len(graph.points) * (
+            RECORDS_A_COMMIT_MAX * len(world.machines) + RECORDS_A_COMMIT_MORE
+        )
+        if machine.disk.last_sequence() > records_max:
             found.append(f"{machine.spec.name} keeps {machine.disk.last_sequence()} records")
         if len(core.presence.table) > len(world.machines):
             found.append(f"{machine.spec.name} remembers {len(core.presence.table)} nodes")
         records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))
         blobs = machine.disk.used_bytes() - records
-        least = 12 * world.layout.blob_bytes  # heads, forks and the last few are kept in any case
+        least = 24 * world.layout.blob_bytes  # heads, forks and the last few are kept in any case
         if takes_part(world, machine) and blobs > max(machine.spec.disk_limit_bytes, least):
             found.append(f"{machine.spec.name} keeps {blobs} bytes of blobs")
         for parent, plans in runner.view.plans.items():

@@ -1,0 +1,262 @@
+"""Bugs planted on purpose: each is a change to the product that the invariants must catch within 200 seeds.
+
+    python tests/simulation/planted.py [--seeds 200] [NAME ...]     prints the table of docs/reliability.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from muster.compression.model import send as real_send
+from muster.history.counted import Counted, Key
+from muster.history.graph import Graph
+from muster.job import coordinate, keeping, participate, residuals, roles, runner
+from muster.job.coordinate import Coordination
+from muster.job.models import Models
+from muster.job.view import JobView
+from muster.network.exchange import Exchange
+from muster.network.presence import Presence
+from muster.records import Merge, record_id
+from muster.simulation.check import Verdict, check
+from muster.storage.memory import MemoryStore
+
+Patch = tuple[Any, str, Any]
+BUGS: dict[str, tuple[str, Callable[[], list[Patch]]]] = {}
+
+
+def bug(sentence: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+    def keep(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+        BUGS[make.__name__] = (sentence, make)
+        return make
+
+    return keep
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product with one bug."""
+    patches = BUGS[name][1]()
+    before = [(owner, attribute, owner.__dict__[attribute]) for owner, attribute, _ in patches]
+    try:
+        for owner, attribute, value in patches:
+            setattr(owner, attribute, value)
+        yield
+    finally:
+        for owner, attribute, value in before:
+            setattr(owner, attribute, value)
+
+
+def catch(name: str, seeds: int = 200, first: int = 0) -> tuple[int, Verdict] | None:
+    """The first seed whose run a bug breaks."""
+    with planted(name):
+        for seed in range(first, first + seeds):
+            verdict = check(seed)
+            if not verdict.good:
+                return seed, verdict
+    return None
+
+
+@bug("the disk forgets its last records at a crash (no fsync before announcing)")
+def skip_fsync() -> list[Patch]:
+    real = MemoryStore.crash
+
+    def crash(self: MemoryStore, rng: Any) -> None:
+        real(self, rng)
+        for record in self._records[-3:][::-1]:
+            self._remove_last(record)
+
+    return [(MemoryStore, "crash", crash)]
+
+
+@bug("update, residual and sequence number are not one transaction")
+def no_transaction() -> list[Patch]:
+    @contextlib.contextmanager
+    def transaction(self: MemoryStore) -> Iterator[None]:
+        self._must_have_room()
+        yield
+
+    return [(MemoryStore, "transaction", transaction)]
+
+
+@bug("a commit folds an update that its history counts already")
+def count_twice() -> list[Patch]:
+    real = JobView.waiting
+
+    def waiting(self: JobView, counted: Counted) -> Any:
+        found = real(self, counted)
+        old = [u for k, u in sorted(self.updates.items()) if k in counted]
+        return sorted([*found, *old[-1:]], key=lambda u: u.key) if found else found
+
+    return [(JobView, "waiting", waiting)]
+
+
+@bug("what a lossy message left out is forgotten instead of carried to the next")
+def forget_residual() -> list[Patch]:
+    return [(residuals, "load", lambda *a, **k: None)]
+
+
+@bug("a merge keeps its first parent's parameters")
+def drop_second_parent() -> list[Patch]:
+    return [(Graph, "share", lambda self, a, b: 1.0)]
+
+
+@bug("a merge counts only what its first parent counts")
+def forget_second_history() -> list[Patch]:
+    return [(Counted, "union", lambda self, other: self)]
+
+
+@bug("of two coordinators in contact neither yields")
+def nobody_yields() -> list[Patch]:
+    def mine(self: Coordination, heads: Any) -> bool:
+        return not self.blocked and bool(heads)
+
+    return [(Coordination, "_is_mine", mine)]
+
+
+@bug("the weights of a merge are not capped, so a node that ran ahead takes over")
+def uncapped() -> list[Patch]:
+    def share(self: Graph, a: bytes, b: bytes) -> float:
+        x, y = sum(self.only(a, b).values()), sum(self.only(b, a).values())
+        return x / (x + y) if x + y else 0.5
+
+    return [(Graph, "share", share)]
+
+
+@bug("an island judges the merge by its own data: each node prefers the side that it was on")
+def own_data() -> list[Patch]:
+    real = Models.keep_merge
+
+    def keep_merge(self: Models, merge_id: bytes, a: bytes, b: bytes) -> None:
+        view, me = self._view, self._context.node
+        mine = [c for c in (a, b) if any(f.node == me for p in view.graph.ancestors(c) for f in p.folded)]
+        share = view.graph.share
+        favoured = 0.9 if mine[:1] == [a] else 0.1
+        view.graph.share = lambda x, y: favoured  # type: ignore[method-assign]
+        try:
+            real(self, merge_id, a, b)
+        finally:
+            view.graph.share = share  # type: ignore[method-assign]
+
+    return [(Models, "keep_merge", keep_merge)]
+
+
+@bug("a merge names its parents in the order in which they were met")
+def parents_as_met() -> list[Patch]:
+    def merge_of(job: bytes, a: bytes, b: bytes) -> Any:
+        record = Merge(job, (max(a, b), min(a, b)))
+        from muster.records import NOBODY, encode
+
+        return record_id(NOBODY, encode(record)), record
+
+    real = coordinate.merge_of
+
+    def either(job: bytes, a: bytes, b: bytes) -> Any:
+        odd = (a[0] + b[0]) % 2
+        return merge_of(job, a, b) if odd else real(job, a, b)
+
+    def share(self: Graph, a: bytes, b: bytes) -> float:
+        return 0.75
+
+    return [(coordinate, "merge_of", either), (Graph, "share", share)]
+
+
+@bug("a node that lost its disk keeps counting where nobody knows it: its words are older than the known ones")
+def old_words() -> list[Patch]:
+    return [(Presence, "_outbid", lambda self, beat: None), (Presence, "lively", lambda self, node: False)]
+
+
+@bug("a neighbour's cursor is kept although the neighbour's disk is another one")
+def stale_cursor() -> list[Patch]:
+    def new_life(self: Exchange, peer: Any, incarnation: int) -> None:
+        peer.incarnation = incarnation
+
+    return [(Exchange, "_new_life", new_life)]
+
+
+@bug("a node alone goes on at once, and ends everybody's job")
+def alone_at_once() -> list[Patch]:
+    return [
+        (coordinate, "min_nodes", lambda view, head: 1),
+        (coordinate, "ALONE_PATIENCES", 0),
+        (roles, "ALONE_PATIENCES", 0),
+    ]
+
+
+@bug("collecting deletes the payload of an update as soon as any head that is known of counts it")
+def collect_too_early() -> list[Patch]:
+    def spent(view: JobView, heads: Any, done: set[Key]) -> list[bytes]:
+        blobs = [u.record.payload.blob for u in view.updates.values() if u.record.payload.blob is not None]
+        return blobs
+
+    return [(runner, "spent_payloads", spent)]
+
+
+@bug("collecting deletes the parameters of heads, too")
+def collect_heads() -> list[Patch]:
+    return [(runner, "needed", lambda graph, heads, in_use: set(in_use))]
+
+
+@bug("the counted set leaves out the incarnation: a new disk's first updates look counted")
+def no_incarnation() -> list[Patch]:
+    def contains(self: Counted, key: Key) -> bool:
+        return any(
+            node == key.node and any(first <= key.sequence <= last for first, last in spans)
+            for (node, _), spans in self._lives.items()
+        )
+
+    return [(Counted, "__contains__", contains)]
+
+
+@bug("only the coordinator pulls payloads: a node that meets others one at a time carries nothing")
+def nobody_carries() -> list[Patch]:
+    return [(runner.JobRunner, "_carries", lambda self, head: False)]
+
+
+@bug("a lost announcement is not noticed")
+def no_gap() -> list[Patch]:
+    async def compare(self: Exchange, peer: Any) -> None:
+        peer.gap = False
+        peer.covered = max(peer.covered, 0)
+
+    return [(Exchange, "_compare", compare)]
+
+
+@bug("a node that finds its disk full throws away what it trained")
+def full_disk_loses() -> list[Patch]:
+    async def when_room(self: Any, write: Callable[[], Any]) -> Any:
+        return write()
+
+    return [(participate.Participation, "_when_room", when_room)]
+
+
+@bug("updates that come after the end are left lying")
+def never_closes() -> list[Patch]:
+    return [(Coordination, "_close", lambda self, head: None)]
+
+
+@bug("a merge takes the mean instead of the parents' work")
+def plain_mean() -> list[Patch]:
+    return [(Graph, "share", lambda self, a, b: 0.5)]
+
+
+def main(arguments: list[str]) -> int:
+    seeds = 200
+    if arguments[:1] == ["--seeds"]:
+        seeds, arguments = int(arguments[1]), arguments[2:]
+    missed = 0
+    print("| planted bug | caught by seed | as |\n|---|---|---|")
+    for name in arguments or BUGS:
+        found = catch(name, seeds)
+        missed += found is None
+        where, how = (str(found[0]), found[1].broken[0][:90]) if found else ("never", "")
+        print(f"| `{name}`: {BUGS[name][0]} | {where} | {how} |", flush=True)
+    return 1 if missed else 0
+
+
+assert keeping
+assert real_send
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
