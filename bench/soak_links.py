@@ -15,9 +15,10 @@ seeds 256 kbit/s and 100 ms:
 
 Every 5 s (`--every`) each node asks the other for an answer (every fifth of 8 KiB, as bulk), 5 s at most.
 *Beyond* is the longest time between two answers, less the bad spells in it (the chain bad either way, or the
-link down): it cannot be below the time between two questions.  A *zombie* is a neighbour that looks up for
-30 s of good link without an answer; *reopened* is how often the watchdog acted; *lost* how often a neighbour
-went out of reach.
+link down), *stretch* the longest time in one piece, between bad spells, that passed without an answer;
+neither can be below the time between two questions.  A *zombie* is a neighbour that looks up for 30 s of
+good link without an answer; *reopened* is how often the watchdog acted; *lost* how often a neighbour went
+out of reach.
 """
 
 from __future__ import annotations
@@ -180,6 +181,15 @@ class Spells:
         last = bisect.bisect(self.bad, (until, until))
         return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.bad[first:last])
 
+    def longest_good_s(self, since: float, until: float) -> float:
+        """The longest time in [since, until] without a bad spell; these must be `joined`."""
+        longest = 0.0
+        for begin, end in self.bad[max(0, bisect.bisect(self.bad, (since, since)) - 1) :]:
+            if since >= until or begin >= until:
+                break
+            longest, since = max(longest, begin - since), max(since, end)
+        return max(longest, until - since)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -191,6 +201,7 @@ class Outcome:
     answer_ms: float  # median
     longest_s: float  # between two answers
     beyond_s: float  # the same, less the bad spells in it
+    stretch_s: float  # the longest good time in one piece without an answer
     zombies: int
     reopened: int
     lost: int
@@ -273,7 +284,7 @@ def judge(
 ) -> Outcome:
     """What the nodes' logs say about one run, from loop time `began` to `ended`."""
     asked = answered = zombies = reopened = resident = lost = 0
-    longest = beyond = 0.0
+    longest = beyond = stretch = 0.0
     times: list[float] = []
     problems: list[str] = []
     for name, entries in logs.items():
@@ -290,6 +301,7 @@ def judge(
         if run.kind != "idle" and len(tries) < len(run.nodes) - 1:
             problems.append(f"{name} never met all of its neighbours")
             beyond = max(beyond, ended - began - spells.overlap_s(began, ended))
+            stretch = max(stretch, spells.longest_good_s(began, ended))
         for attempts in tries.values():
             attempts = [one for one in attempts if _t(one) <= ended]
             last, up_since, dead = began, began, False
@@ -309,8 +321,10 @@ def judge(
                     zombies, dead = zombies + 1, True
                 longest = max(longest, now - last)
                 beyond = max(beyond, now - last - spells.overlap_s(last, now))
+                stretch = max(stretch, spells.longest_good_s(last, now))
                 last = now if attempt["ok"] else last
             beyond = max(beyond, ended - last - spells.overlap_s(last, ended))
+            stretch = max(stretch, spells.longest_good_s(last, ended))
     return Outcome(
         run.kind,
         run.seed,
@@ -320,6 +334,7 @@ def judge(
         round(1000 * statistics.median(times), 1) if times else 0.0,
         round(longest, 1),
         round(beyond, 1),
+        round(stretch, 1),
         zombies,
         reopened,
         lost,
@@ -369,6 +384,8 @@ async def soak(
             if error and not isinstance(error, asyncio.CancelledError):
                 raise error
     outcomes = []
+    noted = {f"{run.kind} {run.seed}": spells[run].joined().bad for run in runs}
+    (rundir / "spells.json").write_text(json.dumps({"began": began, "ended": ended, "bad": noted}))
     for run in runs:
         logs = {name: _entries(rundir / f"{name}.log") for name in run.nodes}
         ways = [pair for a, b in run.pairs() for pair in ((a, b), (b, a))]
@@ -402,8 +419,8 @@ def _entries(path: Path) -> list[dict[str, object]]:
 
 
 HEADINGS = (
-    "run", "asked", "answered", "median ms", "bad s", "longest s", "beyond s", "zombies", "reopened", "lost",
-    "bytes/min",
+    "run", "asked", "answered", "median ms", "bad s", "longest s", "beyond s", "stretch s", "zombies",
+    "reopened", "lost", "bytes/min",
 )  # fmt: skip
 
 
@@ -412,7 +429,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows = [
         (
             f"{one.kind} {one.seed}", one.asked, one.answered, round(one.answer_ms), round(one.bad_s),
-            one.longest_s, one.beyond_s, one.zombies, one.reopened, one.lost, one.bytes_min,
+            one.longest_s, one.beyond_s, one.stretch_s, one.zombies, one.reopened, one.lost, one.bytes_min,
         )
         for one in outcomes
     ]  # fmt: skip
