@@ -300,3 +300,38 @@ def test_the_same_seed_is_the_same_run(seed: int) -> None:
         return seen
 
     assert trace() == trace()
+
+
+def test_a_forbidden_node_is_no_neighbour_and_gets_no_answer() -> None:
+    async def scene(network: SimNetwork, a: SimLink, b: SimLink) -> None:
+        heard: list[bytes] = []
+        a.serve("echo", echo)
+        a.listen("word", lambda node, payload: heard.append(payload))
+        b.forbid(A)
+        a.forbid(B)
+        assert A not in b.neighbours()
+        assert B not in a.neighbours()
+        with pytest.raises(Unreachable):
+            await b.ask(A, "echo", b"", timeout_s=5)
+        b.nudge(A, "word", b"hello")
+        network.cut(A, B)
+        await asyncio.sleep(60)
+        network.heal(A, B)
+        await asyncio.sleep(60)
+        assert B not in a.neighbours()
+        assert not heard
+
+    with_pair(scene)
+
+
+def test_whoever_is_forbidden_asks_and_tells_in_vain() -> None:
+    async def scene(network: SimNetwork, a: SimLink, b: SimLink) -> None:
+        heard: list[bytes] = []
+        b.listen("word", lambda node, payload: heard.append(payload))
+        b.forbid(A)
+        a.nudge(B, "word", b"hello")
+        with pytest.raises(Unreachable):
+            await a.ask(B, "echo", b"", timeout_s=5)
+        assert not heard
+
+    with_pair(scene)

@@ -58,6 +58,9 @@ class Link(Protocol):
     def neighbours(self) -> dict[NodeId, Neighbour]:
         """Who is up now; a hint, since a dead link is noticed only after a lease."""
 
+    def forbid(self, node: NodeId) -> None:
+        """A revoked member: no neighbour from now on; what it asks or tells is ignored."""
+
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher(node, up)` on the loop whenever a neighbour appears or goes."""
 

@@ -16,12 +16,12 @@ from muster.job.context import Context, Policy, TrainerLike
 from muster.job.jobs import Jobs
 from muster.network.exchange import Exchange
 from muster.network.identity import Roll, Signer
-from muster.network.ledger import Ledger
+from muster.network.ledger import Entry, Ledger
 from muster.network.link import Link
 from muster.network.presence import BEAT_USUAL_S, Presence
 from muster.network.transfer import Transfers
 from muster.node.snapshot import Event
-from muster.records import Member, NodeId, short
+from muster.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
 
 EVENTS_MAX = 2000
@@ -108,6 +108,9 @@ class Core:
         self.presence.say("idle", 0.0, self.battery(), b"", 0)
         self.presence.changes.append(self.context.pulse.beat)
         self.link.watch(self._on_neighbour)
+        for entry in self.ledger.load(Revocation.KIND):
+            self._on_record(entry)
+        self.ledger.listeners.append(self._on_record)
         self.transfers.start()
         await self.exchange.start()
         self.jobs.start()
@@ -153,6 +156,10 @@ class Core:
         name = self.roll.name(node) if self.roll.knows(node) else self._link_name(node)
         self.log.add("link", f"{name} is {'in reach' if up else 'out of reach'}", node=name)
         self.context.pulse.beat()
+
+    def _on_record(self, entry: Entry) -> None:
+        if isinstance(entry.record, Revocation):
+            self.link.forbid(entry.record.node)
 
     def _link_name(self, node: NodeId) -> str:
         neighbour = self.link.neighbours().get(node)
