@@ -25,7 +25,7 @@ from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.planning.codecs import down_codec, up_codec
 from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
-from muster.records import BlobId, Commit, Discarded, NodeId, Payload, Plan, short
+from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, Plan, short
 from muster.storage.store import StorageError
 
 LATELY_S = 180.0  # three idle beats
@@ -88,8 +88,7 @@ class Coordination:
         if head.id != self._head_id:
             self._head_id, self._head_since_s = head.id, self._context.now()
         if self._view.closing_due(head):
-            self._average(head)
-            return 0.0
+            return self._close_late(head)
         if self._view.finished(head) is not None:
             return self._close(head)
         if self._out_of_time(head):
@@ -108,6 +107,16 @@ class Coordination:
     def _out_of_time(self, head: Point) -> bool:
         seconds = self._view.job.stop.seconds
         return seconds is not None and self.age_s(head) >= seconds
+
+    def _close_late(self, head: Point) -> float:
+        """Who can measure chooses the closing commit (`runner`); where nobody does, the head is as good."""
+        wait_s = self._head_since_s + self._view.job.patience_s - self._context.now()
+        if wait_s > 0:
+            return wait_s
+        blob = self._models.blob_of(head.id)
+        assert blob is not None
+        self.close(head, blob)
+        return 0.0
 
     def _close(self, head: Point) -> float | None:
         """Updates that come after the end are discarded with that reason, once no more seem to come."""
@@ -256,9 +265,7 @@ class Coordination:
 
     # ---- committing ---------------------------------------------------------------------------------
 
-    def _commit(
-        self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()
-    ) -> None:
+    def _commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
         context, view, models, store = self._context, self._view, self._models, self._context.store
         recipe = view.job.recipe
         layout = models.layout
@@ -295,13 +302,12 @@ class Coordination:
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
 
-    def _average(self, head: Point) -> None:
-        """The closing commit: the mean of the line's last models, in which the last rounds' jitter cancels.
+    def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
+        """The mean of the line's last models as a blob, and of how many: the rounds' jitter cancels in it.
 
-        (Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.)  It counts nothing new and
-        is no round of its own.
+        (Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.)
         """
-        context, view, models = self._context, self._view, self._models
+        view, models = self._view, self._models
         layout = models.layout
         assert layout is not None
         line = [head]
@@ -311,20 +317,20 @@ class Coordination:
                 break
             line.append(before)
         params = mean(layout, [p.id for p in line], models.arrays)
+        return self._context.store.put_blob(pack(layout, params)), len(line)
+
+    def close(self, head: Point, blob: BlobId) -> CommitId:
+        """The closing commit: it counts nothing new and is no round of its own."""
+        context, view, layout = self._context, self._view, self._models.layout
+        assert layout is not None
         age_s = self.age_s(head)
-        with context.store.transaction():
-            blob = context.store.put_blob(pack(layout, params))
-            record = Commit(
-                view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent,
-                age_s, blob, layout.blob_bytes,
-            )  # fmt: skip
-            commit_id, announce = context.ledger.keep_unannounced(record)
-        self.held_since = (commit_id, context.now(), age_s)
-        announce()
-        context.event(
-            "commit", f"the last {len(line)} models averaged as {short(commit_id)}", job=view.id,
-            node=context.name_of(context.node),
+        record = Commit(
+            view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
+            blob, layout.blob_bytes,
         )  # fmt: skip
+        commit_id = context.ledger.publish(record)
+        self.held_since = (commit_id, context.now(), age_s)
+        return commit_id
 
     def _downlink(
         self, head: Point, base: Arrays, outcome: Outcome

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from muster.compression.families import parse
 from muster.compression.model import send
 from muster.job import residuals
-from muster.job.context import Context, Facts, Trained, TrainerLike
+from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
 from muster.job.models import Models
 from muster.job.payloads import keep_payload
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
-from muster.records import CommitId, Measurement, Offer, Update
+from muster.records import BlobId, CommitId, Measurement, Offer, Update
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
@@ -179,10 +179,19 @@ class Participation:
         blob = self._models.blob_of(commit)
         if blob is None or not self._context.store.has_blob(blob):
             return
+        m = await self.evaluate(blob, limit)
+        await self._when_room(lambda: self.publish(commit, m))
+
+    async def evaluate(self, blob: BlobId, limit: int | None = None) -> Measured:
+        """A model on the task's common set."""
         async with self._trainer_free:
-            m = await self._trainer.evaluate(blob, "common", limit)
-        record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
-        await self._when_room(lambda: self._context.ledger.publish(record))
+            return await self._trainer.evaluate(blob, "common", limit)
+
+    def publish(self, commit: CommitId, m: Measured) -> None:
+        """Put figures of the common set on record."""
+        self._context.ledger.publish(
+            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
+        )
 
     async def _measure_own(self, commit: CommitId) -> None:
         blob = self._models.blob_of(commit)

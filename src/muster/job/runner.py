@@ -13,7 +13,7 @@ import contextlib
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.context import Context, TrainerLike
+from muster.job.context import Context, Measured, TrainerLike
 from muster.job.coordinate import STALL_S, Coordination
 from muster.job.keeping import expendable, needed, spent_payloads
 from muster.job.models import Models, WrongModel
@@ -292,7 +292,7 @@ class JobRunner:
             reason = self.finished()
             if head is not None and self.coordination.acting and participation.facts.has_common:
                 if reason is not None and self.view.closing_due(head):
-                    await self.context.pulse.wait(1.0)
+                    await self._choose_closing(participation, head)
                     continue
                 if reason is None and self.view.figures(head.id) is None:
                     await participation.measure(head.id, MEASURE_EXAMPLES)
@@ -304,6 +304,28 @@ class JobRunner:
             if reason is not None:
                 return
             await self.context.pulse.wait()
+
+    async def _choose_closing(self, participation: Participation, head: Point) -> None:
+        """The closing commit is the mean of the line's last models if the common set finds it better."""
+        await participation.measure(head.id)
+        own = self.view.figures(head.id)
+        blob, count = self.coordination.mean_of_line(head)
+        mean = await participation.evaluate(blob)
+        better = own is None or mean.correct > own.correct
+        own_blob = self.models.blob_of(head.id)
+        if own_blob is None or not self.view.closing_due(head):
+            return
+        closing = self.coordination.close(head, blob if better else own_blob)
+        if better or own is None:
+            participation.publish(closing, mean)
+            text = f"closed with the mean of the last {count} models as {short(closing)}"
+        else:
+            participation.publish(closing, Measured(own.examples, own.correct, own.loss_sum))
+            text = (
+                f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
+            )
+        self._measured_fully.add(closing)
+        self.context.event("commit", text, job=self.view.id)
 
     def _refuse(self, reason: str) -> None:
         self.error = reason
