@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from muster.network.exchange import Exchange
+from muster.network.ledger import Ledger
+from muster.network.presence import Beat, Presence
+from muster.network.pulse import Pulse
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.records import Refusal
+from muster.simulation.loop import run
+from muster.simulation.network import PathParams, SimNetwork
+from muster.storage.memory import MemoryStore
+
+JOB = b"j" * 32
+
+
+class Node:
+    """The lower half of a node: records and beats, no jobs."""
+
+    def __init__(self, network: SimNetwork, name: str, store: MemoryStore | None = None) -> None:
+        self.identity = PretendIdentity(name)
+        self.store = store or MemoryStore(random.Random(name))
+        self.link = network.link(self.identity.node, name)
+        self.ledger = Ledger(self.store, self.identity, Roll(PretendVerifier()))
+        self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
+        self.exchange = Exchange(
+            self.link, self.store, self.ledger, self.presence, beat_period_s=lambda _: 5.0
+        )
+
+    async def start(self) -> None:
+        self.ledger.replay()
+        self.ledger.publish(self.identity.member())
+        await self.exchange.start()
+        await self.link.start()
+
+    async def close(self) -> None:
+        await self.exchange.close()
+        await self.link.close()
+
+    def say(self, text: str) -> None:
+        self.ledger.publish(Refusal(JOB, text))
+
+    def heard(self) -> set[str]:
+        return {e.record.reason for e in self.ledger.load("refusal")}  # type: ignore[union-attr]
+
+
+def with_line(
+    scene: Callable[[SimNetwork, list[Node]], Awaitable[None]], params: PathParams, names: str = "abc"
+) -> None:
+    async def main() -> None:
+        network = SimNetwork(random.Random(1))
+        nodes = [Node(network, name) for name in names]
+        for left, right in zip(nodes, nodes[1:], strict=False):
+            network.connect(left.identity.node, right.identity.node, params)
+        for node in nodes:
+            await node.start()
+        await scene(network, nodes)
+        for node in nodes:
+            await node.close()
+
+    run(main(), until_s=10_000)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        PathParams(),
+        PathParams(nudge_loss=0.7),
+        PathParams(nudge_loss=0.2, ask_loss=0.2),
+        PathParams(nudge_duplicate=0.5, nudge_reorder=0.5),
+        PathParams(nudge_corrupt=0.5),
+    ],
+    ids=["clean", "nudges lost", "questions lost", "mixed up", "corrupted"],
+)
+def test_everybody_gets_everything(params: PathParams) -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        for number in range(30):
+            nodes[number % 3].say(f"word {number}")
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(300)
+        for node in nodes:
+            assert len(node.heard()) == 30
+            assert len(node.presence.table) == 2
+
+    with_line(scene, params)
+
+
+def test_what_was_said_behind_a_cut_comes_with_the_heal() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        a, b, _ = (n.identity.node for n in nodes)
+        network.cut(a, b)
+        nodes[0].say("from here")
+        nodes[2].say("from there")
+        await asyncio.sleep(100)
+        assert nodes[0].heard() == {"from here"}
+        network.heal(a, b)
+        await asyncio.sleep(10)
+        assert all(n.heard() == {"from here", "from there"} for n in nodes)
+
+    with_line(scene, PathParams())
+
+
+def test_a_carrier_brings_what_it_heard_to_those_it_meets_later() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        a, b, c = (n.identity.node for n in nodes)
+        network.cut(b, c)
+        nodes[0].say("hello")
+        await asyncio.sleep(30)
+        network.cut(a, b)
+        network.heal(b, c)
+        await asyncio.sleep(30)
+        assert nodes[2].heard() == {"hello"}
+
+    with_line(scene, PathParams())
+
+
+def test_a_lost_disk_gets_back_even_what_it_had_said_itself() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        nodes[0].say("before")
+        await asyncio.sleep(20)
+        await nodes[0].close()
+        nodes[0] = Node(network, "a", MemoryStore(random.Random("new")))
+        await nodes[0].start()
+        await asyncio.sleep(20)
+        assert nodes[0].heard() == {"before"}
+        nodes[0].say("after")
+        await asyncio.sleep(20)
+        assert nodes[2].heard() == {"before", "after"}
+
+    with_line(scene, PathParams())
+
+
+def test_a_full_disk_takes_what_it_missed_when_there_is_room() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        await asyncio.sleep(10)
+        nodes[1].store.fill()
+        nodes[0].say("hello")
+        await asyncio.sleep(60)
+        assert nodes[1].heard() == set()
+        nodes[1].store.free()
+        await asyncio.sleep(60)
+        assert nodes[1].heard() == nodes[2].heard() == {"hello"}
+
+    with_line(scene, PathParams())
+
+
+def test_the_words_of_a_node_that_lost_its_disk_are_heard_again() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        nodes[0].presence.start = 7
+        nodes[0].presence.say("idle", 0.0, None, b"", 0)
+        await asyncio.sleep(30)
+        await nodes[0].close()
+        await asyncio.sleep(30)
+        nodes[0] = Node(network, "a", MemoryStore(random.Random("new")))  # starts from 1 again
+        await nodes[0].start()
+        await asyncio.sleep(30)
+        age_s = nodes[2].presence.age_s(nodes[0].identity.node)
+        assert age_s is not None
+        assert age_s < 15
+
+    with_line(scene, PathParams())
+
+
+def test_a_beat_replaces_an_older_one_only() -> None:
+    presence = Presence(b"m" * 32, 1, lambda: 0.0)
+    newer, older = Beat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Beat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)
+    assert presence.hear([newer, older]) == [newer]
+    assert presence.hear([newer]) == []
+
+
+def test_a_wait_that_is_cancelled_while_it_is_woken_ends() -> None:
+    """`asyncio.wait_for` of Python 3.11 goes on in this case."""
+
+    async def main() -> None:
+        pulse = Pulse()
+        turns = 0
+
+        async def loop() -> None:
+            nonlocal turns
+            while True:
+                await pulse.wait(10.0)
+                turns += 1
+
+        task = asyncio.create_task(loop())
+        await asyncio.sleep(1)
+        pulse.beat()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        assert turns == 0
+
+    run(main(), until_s=100)
