@@ -22,8 +22,12 @@ class Defaults:
 ANY = Defaults(Recipe(lr=0.05, batch=32, steps=20, seed=0, server_momentum=0.6), StopRule(rounds=20))
 
 BY_TASK: dict[str, Defaults] = {
-    "digits": Defaults(Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7), StopRule(rounds=25)),
-    "mnist": Defaults(Recipe(lr=0.03, batch=32, steps=20, seed=0, server_momentum=0.8), StopRule(rounds=20)),
+    "digits": Defaults(
+        Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5), StopRule(rounds=30)
+    ),
+    "mnist": Defaults(
+        Recipe(lr=0.03, batch=32, steps=20, seed=0, server_momentum=0.8, average=5), StopRule(rounds=20)
+    ),
 }
 
 
