@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_ranges_are_canonical(a: frozenset[Key]) -> None:
     assert Counted.from_ranges(ranges) == x
     assert Counted.from_ranges(reversed(ranges)).ranges() == ranges
     assert list(ranges) == sorted(ranges)
-    for r, s in zip(ranges, ranges[1:], strict=False):
+    for r, s in pairwise(ranges):
         assert (r.node, r.incarnation) != (s.node, s.incarnation) or r.last + 1 < s.first
 
 

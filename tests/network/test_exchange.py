@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 
@@ -55,7 +56,7 @@ def with_line(
     async def main() -> None:
         network = SimNetwork(random.Random(1))
         nodes = [Node(network, name) for name in names]
-        for left, right in zip(nodes, nodes[1:], strict=False):
+        for left, right in pairwise(nodes):
             network.connect(left.identity.node, right.identity.node, params)
         for node in nodes:
             await node.start()

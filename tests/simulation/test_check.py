@@ -11,7 +11,16 @@ from muster.simulation import faults as f
 from muster.simulation.check import Verdict, check, judge, story
 from muster.simulation.network import PathParams, Timing
 from muster.simulation.schedule import Event, Schedule, draw
-from muster.simulation.world import Bury, CrashTrainer, JobSpec, LinkSpec, LoseDisk, NodeSpec, Spec, WorldFault
+from muster.simulation.world import (
+    Bury,
+    CrashTrainer,
+    JobSpec,
+    LinkSpec,
+    LoseDisk,
+    NodeSpec,
+    Spec,
+    WorldFault,
+)
 
 FIXED = (9, 15, 25, 29, 37)  # each of the first three showed a fault of its own once (docs/reliability.md)
 FRESH = 2
@@ -88,9 +97,8 @@ def test_a_killed_coordinator_listens_first_and_ends_with_the_same_head() -> Non
 
 
 def test_a_partition_is_a_branch_and_healing_a_merge() -> None:
-    verdict = scene(
-        "ab cd ac bd", (25.0, f.Partition((("a", "b"), ("c", "d")))), (70.0, f.Heal()), rounds=20, heal_s=400.0
-    )
+    apart = f.Partition((("a", "b"), ("c", "d")))
+    verdict = scene("ab cd ac bd", (25.0, apart), (70.0, f.Heal()), rounds=20, heal_s=400.0)
     assert verdict.good, story(verdict)
     assert 1 <= verdict.merges <= 3
 

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from muster.simulation.check import Verdict
@@ -57,8 +58,8 @@ def _say(verdict: Verdict, as_json: bool) -> None:
     from muster.simulation.check import story
 
     if as_json:
-        names = ("seed", "shape", "nodes", "faults", "simulated_s", "seconds", "trace", "settled_s")
-        names += ("rounds", "commits", "merges", "acknowledged", "broken")
-        click.echo(json.dumps({name: getattr(verdict, name) for name in names}))
+        fields = msgspec.to_builtins(verdict)
+        del fields["story"]
+        click.echo(json.dumps(fields))
     elif not verdict.good:
         click.echo(story(verdict))

@@ -59,15 +59,16 @@ class Presence:
     now: Callable[[], float]
     table: dict[bytes, Heard] = field(default_factory=dict)
     watchers: list[Callable[[Beat], None]] = field(default_factory=list)
-    changes: list[Callable[[], None]] = field(default_factory=list)  # somebody came back or does something else
+    changes: list[Callable[[], None]] = field(default_factory=list)  # somebody is back or does other work
     blocked: bool = False  # this node's disk takes nothing: it says so instead of what it does
     _mine: Beat | None = None
 
     def say(self, state: str, progress: float, battery: float | None, job: bytes, round_: int) -> Beat:
         """Set this node's own word; its counter grows only when `tick` makes it news."""
         count = self._mine.count if self._mine else 0
+        said = STATES.index("blocked" if self.blocked else state)
         self._mine = Beat(
-            self.node[:8], self.start, count, STATES.index("blocked" if self.blocked else state), int(100 * min(1.0, max(0.0, progress))),
+            self.node[:8], self.start, count, said, int(100 * min(1.0, max(0.0, progress))),
             255 if battery is None else int(100 * battery), job[:4], round_,
         )  # fmt: skip
         return self._mine
@@ -106,7 +107,7 @@ class Presence:
         return news
 
     def _outbid(self, beat: Beat) -> None:
-        """A word of one's own former life, from before the disk was lost: begin above it, or nobody listens."""
+        """A word of one's own life before the disk was lost: begin above it, or nobody listens."""
         if beat.start >= self.start and (self._mine is None or beat.age_key > self._mine.age_key):
             self.start = beat.start + 1
             if self._mine is not None:

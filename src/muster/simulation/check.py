@@ -19,8 +19,8 @@ from muster.simulation.world import Bury, LoseDisk, World, WorldFault
 
 LOOK_S = 10.0  # between two looks at what is durable where
 QUIET_S = 200.0  # after all is settled nothing may move any more
-SETTLE_PATIENCES = 60.0  # how long healing may take, in patiences ...
-SETTLE_ROUNDS = 3.0  # ... and in times that the whole job would take its slowest node
+SETTLE_PATIENCES = 40.0  # how long healing may take, in patiences ...
+SETTLE_ROUNDS = 2.0  # ... and in times that the whole job would take its slowest node
 STORY_MAX = 4000
 
 

@@ -18,6 +18,7 @@ from muster.compression.model import add, decode_update
 from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
+from muster.job import residuals
 from muster.job.runner import JobRunner
 from muster.records import BlobId, Commit, CommitId, Merge, NodeId, Payload, RecordId, Update, short
 from muster.simulation.world import Machine, World
@@ -162,6 +163,7 @@ def broken(world: World, watch: Watch) -> list[str]:
     found += _counted(world, watch, graph, head)
     found += _lines(world, graph)
     found += list(_arithmetic(world, graph, head))
+    found += list(_residuals(world))
     found += _alone(world, graph)
     found += _bounds(world, watch, graph)
     return found
@@ -313,6 +315,29 @@ def _arithmetic(world: World, graph: Graph, head: CommitId) -> Iterator[str]:
             rebuilt = add(layout, {"w": base}, decode_update(layout, message))["w"]
             if rebuilt.tobytes() != w.tobytes():
                 yield f"arithmetic: {short(point.id)} is not its parent plus its delta"
+
+
+def _residuals(world: World) -> Iterator[str]:
+    """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice."""
+    assert world.job is not None
+    for machine in world.standing():
+        life = machine.disk.incarnation
+        trained = np.zeros(world.spec.job.weights, np.float64)
+        sent = np.zeros(world.spec.job.weights, np.float64)
+        count = 0
+        for record_id in world.archive.updates:
+            key, update = _update_of(world, record_id)
+            if key.node != machine.node or key.incarnation != life or update.job != world.job:
+                continue
+            message = update.payload.inline or world.archive.blobs[update.payload.blob or b""]
+            sent += decode_update(world.layout, message)["w"]
+            trained += world.archive.trained[record_id]
+            count += 1
+        kept = residuals.load(machine.disk, "up", world.job)
+        left = np.zeros_like(sent) if kept is None else kept.astype(np.float64)
+        off = float(np.abs(trained - sent - left).max())
+        if off > 1e-4 * count * (1.0 + float(np.abs(trained).max())):
+            yield f"residual: {count} updates of {machine.spec.name} leave {off:.2g} behind"
 
 
 def _params_hash(world: World, graph: Graph, commit: CommitId, params: dict[CommitId, Any]) -> BlobId:

@@ -12,10 +12,13 @@ import heapq
 import math
 import weakref
 from asyncio import events
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVarTuple, cast
 
 from muster.simulation.loop import VirtualLoop
+
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(eq=False)
@@ -67,11 +70,17 @@ class LivesLoop(VirtualLoop):
         self._ready.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
-        timer = _TimerHandle(when, callback, args, self, context)
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer: Any = _TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True
-        return timer
+        return cast(asyncio.TimerHandle, timer)
 
     def pause(self, life: Life) -> None:
         life.paused = True

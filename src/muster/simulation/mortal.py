@@ -69,7 +69,8 @@ class MortalStore:
             with self._disk.transaction():
                 yield
             return
-        self._pending = pending = []
+        pending: list[tuple[RecordId, bytes]] = []
+        self._pending = pending
         try:
             with self._disk.transaction():
                 yield

@@ -68,6 +68,7 @@ class LinearTrainer:
     _doomed: bool = False
     _doom: Pulse = field(default_factory=Pulse)
     closed: bool = False
+    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def crash(self) -> None:
         self._doomed = True
@@ -96,6 +97,7 @@ class LinearTrainer:
             await self._work(steps * self.step_s / SLICES)
             progress((piece + 1) / SLICES)
         after = trained(before, self.target, lr, steps)
+        self.last = after - before
         loss = float(np.square(after.astype(np.float64) - self.target).mean())
         return Trained(steps, steps * batch, loss, {"w": after - before})
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from muster.job.context import Policy, TrainerLike
 from muster.network.seals import PretendIdentity, PretendVerifier, Roll
@@ -128,6 +130,7 @@ class Archive:
 
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
     updates: list[RecordId] = field(default_factory=list)
+    trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
@@ -188,7 +191,7 @@ class Machine:
         store = self.store = MortalStore(
             self.disk,
             on_end=lambda: self._died(life),
-            on_add=lambda i, wire: world.archive.wrote(loop.time(), self.spec.name, i, wire),
+            on_add=self._wrote,
             on_blob=world.archive.blobs.setdefault,
         )
         link = world.network.link(self.node, self.spec.name)
@@ -242,6 +245,13 @@ class Machine:
             self.kill()
         self.life = self.store = None
         self.world.start_later(self, 10.0)
+
+    def _wrote(self, record_id: RecordId, wire: bytes) -> None:
+        archive = self.world.archive
+        known = record_id in archive.records
+        archive.wrote(self.world.now(), self.spec.name, record_id, wire)
+        if not known and isinstance(archive.records[record_id][1], Update) and self.trainers:
+            archive.trained[record_id] = self.trainers[-1].last
 
     def _died(self, life: Life) -> None:
         if self.life is life:
@@ -303,7 +313,7 @@ class World:
     def facts(self, spec: NodeSpec) -> LinearFacts:
         return LinearFacts(self.layout, spec.samples, self.spec.job.common)
 
-    def target(self, number: int) -> object:
+    def target(self, number: int) -> NDArray[np.float32]:
         return target_of(self.spec.seed * 100 + number, self.spec.job.weights)
 
     # ---- running -------------------------------------------------------------------------------------
