@@ -1,13 +1,15 @@
 """Bugs planted on purpose: each is a change to the product that the invariants must catch within 200 seeds.
 
-    python tests/simulation/planted.py [--seeds 200] [NAME ...]     prints the table of docs/reliability.md
+    python tests/simulation/planted.py [--seeds 200] [--write docs/reliability.md] [NAME ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from muster.history.counted import Counted, Key
@@ -240,17 +242,37 @@ def plain_mean() -> list[Patch]:
     return [(Graph, "share", lambda self, a, b: 0.5)]
 
 
+BEGIN, END = "<!-- planted bugs: written by tests/simulation/planted.py -->", "<!-- end of planted bugs -->"
+
+
+def row(name: str, found: tuple[int, Verdict] | None) -> str:
+    where, how = (str(found[0]), found[1].broken[0][:90]) if found else ("not yet", "")
+    return f"| `{name}` | {BUGS[name][0]} | {where} | {how} |"
+
+
+def write(path: Path, rows: dict[str, str]) -> None:
+    """Put rows into the table of a page, in the place of older ones of the same name."""
+    before, rest = path.read_text("utf-8").split(BEGIN)
+    table, after = rest.split(END)
+    known = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")} | rows
+    head = "| planted bug | what it does | caught by seed | as |\n|---|---|---|---|"
+    lines = [head, *(known[name] for name in BUGS if name in known)]
+    path.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + after, "utf-8")
+
+
 def main(arguments: list[str]) -> int:
-    seeds = 200
-    if arguments[:1] == ["--seeds"]:
-        seeds, arguments = int(arguments[1]), arguments[2:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(BUGS))
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--write", type=Path, help="the page whose table gets the rows")
+    given = parser.parse_args(arguments)
     missed = 0
-    print("| planted bug | caught by seed | as |\n|---|---|---|")
-    for name in arguments or BUGS:
-        found = catch(name, seeds)
+    for name in given.names:
+        found = catch(name, given.seeds)
         missed += found is None
-        where, how = (str(found[0]), found[1].broken[0][:90]) if found else ("never", "")
-        print(f"| `{name}`: {BUGS[name][0]} | {where} | {how} |", flush=True)
+        print(row(name, found), flush=True)
+        if given.write is not None:
+            write(given.write, {name: row(name, found)})
     return 1 if missed else 0
 
 

@@ -114,7 +114,7 @@ def _job(rng: random.Random, asker: str, nodes: int) -> JobSpec:
         asker=asker,
         at_s=rng.uniform(4.0, 60.0),
         rounds=None if by_time else rng.randint(5, 40),
-        seconds=rng.uniform(300.0, 2000.0) if by_time else None,
+        seconds=rng.uniform(150.0, 500.0) if by_time else None,
         steps=rng.randint(20, 60) if by_time else rng.randint(4, 60),
         lr=0.05,
         patience_s=rng.choice((8.0, 15.0, 30.0)),
