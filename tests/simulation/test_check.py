@@ -88,6 +88,8 @@ def test_the_job_survives_its_asker() -> None:
     verdict = scene("ab bc ac", (25.0, Bury("a")), heal_s=300.0)
     assert verdict.good, story(verdict)
     assert verdict.rounds == 8
+    commits = [at_s for at_s, who, text in verdict.story if who in "bc" and "committed as" in text]
+    assert commits[0] - 25.0 <= 10.0 + 2 * 7.0  # patience and two rounds
 
 
 def test_a_killed_coordinator_listens_first_and_ends_with_the_same_head() -> None:

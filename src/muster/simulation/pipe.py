@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from muster.network.link import Urgency
 
+_ORDER = (Urgency.CONTROL, Urgency.BULK)
 QUEUE_BYTES_MAX = 1024 * 1024  # a sender whose queue is longer is told that the neighbour is unreachable
 
 
@@ -111,7 +112,7 @@ class Pipe:
     def _next(self) -> None:
         if self.held or self._sending is not None or self.params.rate_bytes_s <= 0:
             return
-        for urgency in Urgency:
+        for urgency in _ORDER:
             if self._queues[urgency]:
                 loop = asyncio.get_running_loop()
                 self._sending, self._sending_urgency = self._queues[urgency].popleft(), urgency
