@@ -24,6 +24,7 @@ from muster.records import BlobId, CommitId, Measurement, Offer, Update
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
+RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is told
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -89,10 +90,16 @@ class Participation:
                 await self._context.pulse.wait()
             elif not self._models.held(plan.record.parent):
                 self.work.round = plan.record.round
-                self._say("receiving", 0.0)
-                await self._context.pulse.wait(1.0)
+                self._say("receiving", self._received(plan.record.parent))
+                await self._context.pulse.wait(RECEIVING_LOOK_S)
             else:
                 await self._train(plan)
+
+    def _received(self, commit: CommitId) -> float:
+        """0..1 of a commit's parameters."""
+        blob = self._models.blob_of(commit)
+        status = self._context.transfers.status(blob) if blob else None
+        return status.held_bytes / max(1, status.size_bytes) if status else 0.0
 
     def _next(self) -> KnownPlan | None:
         held = self._models.heads()

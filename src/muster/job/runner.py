@@ -154,6 +154,8 @@ class JobRunner:
             for blob in spent_payloads(self.view, models.heads(), self._done_with):
                 if store.has_blob(blob):
                     store.delete_blob(blob)
+            self.view.trim(models.heads())
+            self._done_with &= self.view.updates.keys()
             limit_bytes = self.context.policy.disk_limit_bytes
             if (over_bytes := store.used_bytes() - limit_bytes) <= 0:
                 return

@@ -5,6 +5,7 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
@@ -26,6 +27,9 @@ from muster.records import (
     StopRule,
     Update,
 )
+
+ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
+ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class JobView:
     updates: dict[Key, KnownUpdate] = field(default_factory=dict)
     measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
+    sent_bytes: dict[NodeId, int] = field(default_factory=dict)  # payloads of the updates that `trim` forgot
     stopped: str | None = None
     _stop: RecordId = b""
     _waiting: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
@@ -137,6 +142,26 @@ class JobView:
             self._waiting = (counted, len(self.updates), found)
         return self._waiting[2]
 
+    def trim(self, heads: Sequence[Point]) -> None:
+        """Forget updates and plans that are far behind every head: the store has them, nobody asks for them.
+
+        What stays of a round for good is its commit (`Graph`), some kilobytes; `ROUNDS_MAX` bounds them.
+        """
+        floor = min((h.round for h in heads), default=0) - ROUNDS_AT_HAND
+        old = [
+            key
+            for key, update in self.updates.items()
+            if update.record.base_round < floor and all(key in h.counted for h in heads)
+        ]
+        for key in old:
+            size_bytes = self.updates.pop(key).record.payload.size_bytes
+            self.sent_bytes[key.node] = self.sent_bytes.get(key.node, 0) + size_bytes
+        points = self.graph.points
+        for parent in [p for p in self.plans if p in points and points[p].round < floor]:
+            del self.plans[parent]
+        if old:
+            self._waiting = (None, 0, [])
+
     def closing_due(self, point: Point) -> bool:
         """Whether a head that ends the job waits for the mean of its line's last models (Recipe.average).
 
@@ -164,6 +189,8 @@ def _better(a: Measurement, b: Measurement) -> bool:
 
 
 def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
+    if point.round >= ROUNDS_MAX:
+        return f"{point.round} rounds are the most that a job can have: start the next one from its model"
     if rule.rounds is not None and point.round >= rule.rounds:
         return f"{point.round} rounds done"
     if rule.target is not None and figures is not None and figures.accuracy >= rule.target:

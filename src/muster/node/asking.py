@@ -12,6 +12,7 @@ from muster.compression.codec import CodecError
 from muster.compression.families import parse
 from muster.errors import MusterError
 from muster.job.runner import JobRunner
+from muster.job.view import ROUNDS_MAX
 from muster.learning.recipes import defaults
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
@@ -101,7 +102,7 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (1 <= recipe.batch <= 65536, "the batch (--batch) must be 1 to 65536"),
         (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
         (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
-        (stop.rounds is None or stop.rounds >= 1, "--rounds must be 1 or more"),
+        (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
         (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
         (stop.seconds is None or stop.seconds > 0, "--seconds must be above 0"),
         (stop.bytes is None or stop.bytes > 0, "--bytes must be above 0"),

@@ -156,7 +156,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
             for d in point.record.discarded:
                 refused[d.node] = refused.get(d.node, 0) + 1
     waiting: dict[NodeId, int] = {}
-    sent: dict[NodeId, int] = {}
+    sent = dict(view.sent_bytes)
     for key, update in view.updates.items():
         sent[key.node] = sent.get(key.node, 0) + update.record.payload.size_bytes
         if Key(*key) not in head.counted:
