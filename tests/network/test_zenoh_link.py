@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from muster.errors import MusterError
-from muster.network import zenoh_link
+from muster.network import zenoh_link, zenoh_session
 from muster.network.identity import Identity, init_fleet, issue, load_bundle
 from muster.network.link import Refused, Unreachable, Urgency
 from muster.network.zenoh_config import (
@@ -366,7 +366,7 @@ async def test_a_false_token_is_not_believed(members: dict[str, Identity]) -> No
     async with opened(alpha):
         liar = quiet(members["bravo"], ["127.0.0.1:0"], alpha.listening())
         carol = base64.urlsafe_b64encode(members["carol"].node).decode().rstrip("=")
-        liar._token_key = lambda tag: f"m/{carol}/{tag}/carol"  # type: ignore[method-assign]
+        liar._engine.token_key = lambda tag: f"m/{carol}/{tag}/carol"  # type: ignore[method-assign]
         async with opened(liar):
             await until(lambda: problems)
             assert "bravo" in problems[0]
@@ -419,7 +419,7 @@ async def test_closing_is_quick_while_a_connection_is_tried(members: dict[str, I
     await link.start()
     began = loop.time()
     await link.close()
-    assert loop.time() - began < zenoh_link.CLOSE_S_MAX + 2
+    assert loop.time() - began < zenoh_session.CLOSE_S_MAX + 2
 
 
 def test_without_a_port_the_default_or_a_free_one_is_taken() -> None:
@@ -442,7 +442,7 @@ def test_a_token_that_overtakes_the_opening_is_not_lost(
     async def main() -> None:
         alpha = quiet(members["alpha"], ["127.0.0.1:0"], [])
         async with opened(alpha):
-            monkeypatch.setattr(zenoh_link, "call_limited", late)
+            monkeypatch.setattr(zenoh_session, "call_limited", late)
             bravo = quiet(members["bravo"], ["127.0.0.1:0"], alpha.listening())
             async with opened(bravo):
                 await until(bravo.neighbours)

@@ -1,4 +1,4 @@
-"""Between asyncio and a library that blocks: senders of their own, and calls with a time limit.
+"""Between asyncio and a library with threads: senders of their own, calls with a time limit, a way back in.
 
 Threads here are daemons: a call that never returns must neither hold up the loop nor the end of the process.
 """
@@ -6,14 +6,16 @@ Threads here are daemons: a call that never returns must neither hold up the loo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 LANE_ITEMS_MAX = 256
+INBOX_MAX = 1024  # items on their way into the loop
 _IDLE_S = 20.0
 
 
@@ -64,6 +66,41 @@ class Lane:
                 return
             send()
             del send  # it may hold a query, which must end when it is answered
+
+
+class Inbox:
+    """From the library's threads into the loop, through one counter that bounds what waits there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    def post(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        function: Callable[[Any], None],
+        item: Any,
+        full: Callable[[Any], None] | None,
+    ) -> None:
+        """Call `function(item)` on the loop; `full(item)` here instead when too much waits there.
+
+        Without `full` the item always gets in: the caller bounds such items otherwise.
+        """
+        with self._lock:
+            room = full is None or self._waiting < INBOX_MAX
+            self._waiting += room
+        if not room:
+            assert full is not None
+            full(item)
+            return
+
+        def arrive() -> None:
+            with self._lock:
+                self._waiting -= 1
+            function(item)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(arrive)
 
 
 async def call_limited(
