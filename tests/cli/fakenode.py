@@ -51,6 +51,7 @@ def job_view(
         "measured_examples": 360,
         "age_s": 12.5,
         "spent_bytes": 123456,
+        "model_bytes": 10_936,
         "stop": {"rounds": 3},
         "recipe": {"lr": 0.1},
         "plan": None,

@@ -291,8 +291,9 @@ def report_of(request: DemoRequest, outcome: Outcome, baselines: Mapping[str, An
         bytes_by_link=outcome.bytes_by_link,
         bytes_total=sum(outcome.bytes_by_link.values()),
         bytes_setup=outcome.bytes_setup,
+        model_bytes=job.model_bytes,
         nodes={
-            c.node: NodeReport(c.samples, c.steps, c.examples, c.updates_counted, c.share)
+            c.node: NodeReport(c.samples, c.steps, c.examples, c.updates_counted, c.share, c.sent_bytes)
             for c in job.contributions
         },
         model_path=paths[0] if paths else None,

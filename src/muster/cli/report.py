@@ -20,6 +20,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     examples: int
     updates_counted: int
     share: float
+    sent_bytes: int
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class Report(msgspec.Struct, frozen=True):
     bytes_by_link: dict[str, int]
     bytes_total: int
     bytes_setup: int
+    model_bytes: int
     nodes: dict[str, NodeReport]
     model_path: str | None
     model_paths: list[str]

@@ -106,6 +106,7 @@ class JobView(msgspec.Struct, frozen=True):
     measured_examples: int
     age_s: float
     spent_bytes: int
+    model_bytes: int  # of the whole model as a blob
     stop: dict[str, float | None]
     recipe: dict[str, float | str]
     plan: PlanView | None

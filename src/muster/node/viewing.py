@@ -112,6 +112,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         measured_examples=figures.examples if figures else 0,
         age_s=runner.coordination.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+        model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
         recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
         plan=_plan(core, runner, head),
