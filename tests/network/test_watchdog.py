@@ -8,6 +8,7 @@ from muster.network.link import Neighbour, Unreachable
 from muster.network.watchdog import (
     BACKOFF_FIRST_S,
     BACKOFF_MAX_S,
+    RENEW_MAX_S,
     TICK_S,
     Decision,
     Sign,
@@ -16,11 +17,13 @@ from muster.network.watchdog import (
     step,
     watch,
 )
+from muster.network.zenoh_config import LAN
+from muster.node.core import BEAT_IDLE_S
 from muster.records import NodeId
 from muster.simulation.loop import run
 
 A, B = b"a" * 32, b"b" * 32
-TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30)
+TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
 
 
 def walk(
@@ -116,6 +119,47 @@ def test_after_a_suspension_nobody_owes_anything() -> None:
     assert state.owing[A].since_s == 5000.0
 
 
+def deserted_for(seconds: float, timings: Timings = TIMINGS) -> list[float]:
+    """When a node that is deserted from 0 on gets a new session."""
+    state, renewed = State(0.0), []
+    while state.ticked_s < seconds:
+        state, decision = step(state, state.ticked_s + TICK_S, {}, timings, deserted=True)
+        renewed += [state.ticked_s] if decision.renew else []
+    return renewed
+
+
+def test_a_deserted_node_gets_a_new_listener_often_at_first_and_rarely_later() -> None:
+    times = deserted_for(100_000)
+    assert times[:4] == [18, 34, 50, 66]  # every 15 s, at a tick, since the first look at 2 s
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == RENEW_MAX_S
+
+
+def test_whoever_has_a_neighbour_again_is_not_deserted() -> None:
+    state = State(0.0)
+    for _ in range(6):
+        state, _ = step(state, state.ticked_s + TICK_S, {}, TIMINGS, deserted=True)
+    state, decision = step(state, 14.0, {A: Sign(13.0)}, TIMINGS)
+    assert decision == Decision()
+    state, _ = step(state, 16.0, {}, TIMINGS, deserted=True)
+    for _ in range(7):
+        state, decision = step(state, state.ticked_s + TICK_S, {}, TIMINGS, deserted=True)
+        assert not decision.renew  # it counts from 16 s, not from 2 s
+    _, decision = step(state, 32.0, {}, TIMINGS, deserted=True)
+    assert decision.renew
+
+
+def test_words_of_idle_neighbours_come_often_enough_to_spare_the_pings() -> None:
+    state, heard = State(0.0), 0.0
+    for tick in range(1, 2000):
+        now = tick * TICK_S
+        if now - heard >= BEAT_IDLE_S:
+            heard = now  # a beat
+        state, decision = step(state, now, {A: Sign(heard)}, LAN.watch)
+        assert decision == Decision()
+
+
 class FakeLink:
     """A neighbour that answers pings only while `alive`; reopening helps."""
 
@@ -142,6 +186,12 @@ class FakeLink:
             raise Unreachable("no answer")
         self.heard = loop.time()
         return b""
+
+    def deserted(self) -> bool:
+        return False
+
+    async def renew(self) -> None:
+        raise AssertionError("it is not deserted")
 
     async def reopen(self) -> None:
         self.reopened.append(asyncio.get_running_loop().time())
@@ -174,3 +224,26 @@ def test_the_task_leaves_a_healthy_link_alone() -> None:
     run(main())
     assert link.reopened == []
     assert 8 <= len(link.asked) <= 10
+
+
+def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
+    renewed: list[float] = []
+
+    class Deserted(FakeLink):
+        def neighbours(self) -> dict[NodeId, Neighbour]:
+            return {}
+
+        def deserted(self) -> bool:
+            return len(renewed) < 2
+
+        async def renew(self) -> None:
+            renewed.append(asyncio.get_running_loop().time())
+
+    async def main() -> None:
+        task = asyncio.ensure_future(watch(Deserted(alive=True), TIMINGS))
+        await asyncio.sleep(600)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(main())
+    assert renewed == [18.0, 34.0]

@@ -7,7 +7,7 @@ import base64
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,15 @@ def test_a_calls_error_reaches_the_caller() -> None:
 def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
     directory = init_fleet(tmp_path_factory.mktemp("fleet"), "north").directory
     return {name: load_bundle(issue(directory, name)) for name in ("alpha", "bravo", "carol")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calls_end() -> Iterator[None]:
+    """A call that was given up may not end in the middle of the interpreter's own end: that aborts."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "muster-call":
+            thread.join(SECONDS_MAX)
 
 
 async def until(holds: Callable[[], Any]) -> None:
@@ -280,6 +289,76 @@ async def test_nudges_arrive_with_their_sender(members: dict[str, Identity]) -> 
         bravo.nudge(alpha.node, "beat", b"again")
         await until(lambda: len(heard) == 2)
     assert heard == [(members["bravo"].node, b"thump"), (members["bravo"].node, b"again")]
+
+
+@e2e
+async def test_a_nudge_over_one_batch_arrives_whole(members: dict[str, Identity]) -> None:
+    heard: list[bytes] = []
+    async with pair(members) as (alpha, bravo):
+        alpha.listen("record", lambda node, payload: heard.append(payload))
+        payload = bytes(range(250)) * 20  # 5 kB, three batches
+        bravo.nudge(alpha.node, "record", payload)
+        await until(lambda: heard)
+        assert heard == [payload]
+
+
+@e2e
+async def test_nudges_beyond_the_queue_are_lost_and_nothing_else(members: dict[str, Identity]) -> None:
+    heard: list[bytes] = []
+    async with pair(members) as (alpha, bravo):
+        alpha.serve("echo", echo)
+        alpha.listen("record", lambda node, payload: heard.append(payload))
+        peer = bravo._peers.get(alpha.node)
+        gate = threading.Event()
+        assert peer is not None
+        assert peer.lanes[Urgency.CONTROL].put(lambda: (gate.wait(10), None)[1])
+        for number in range(LANE_ITEMS_MAX + 50):
+            bravo.nudge(alpha.node, "record", bytes((number % 256,)) * 5000)
+        assert bravo.traffic(alpha.node)[0] <= (LANE_ITEMS_MAX + 1) * 5000  # the rest is not even queued
+        gate.set()
+        assert await _ask_until_taken(bravo, alpha.node) == bravo.node[:4] + b"still there"
+        await until(lambda: heard)
+        assert len(heard) <= LANE_ITEMS_MAX + 1
+        assert all(len(one) == 5000 and len(set(one)) == 1 for one in heard)
+
+
+async def _ask_until_taken(link: ZenohLink, node: NodeId) -> bytes:
+    while True:
+        try:
+            return await link.ask(node, "echo", b"still there", timeout_s=SECONDS_MAX)
+        except Refused:  # the lane is full yet
+            await asyncio.sleep(0.002)
+
+
+@e2e
+async def test_a_long_refusal_is_cut_short(members: dict[str, Identity]) -> None:
+    async def no(node: NodeId, payload: bytes) -> bytes:
+        raise Refused("x" * 5000)
+
+    async with pair(members) as (alpha, bravo):
+        alpha.serve("no", no)
+        with pytest.raises(Refused) as caught:
+            await bravo.ask(alpha.node, "no", b"", timeout_s=SECONDS_MAX)
+        assert len(str(caught.value)) == zenoh_link.REFUSAL_BYTES_MAX
+
+
+@e2e
+async def test_a_deserted_listener_opens_again_on_its_port(members: dict[str, Identity]) -> None:
+    alpha = quiet(members["alpha"], ["127.0.0.1:0"], [])
+    async with opened(alpha):
+        assert not alpha.deserted()  # nobody was here yet
+        port = alpha.listening()
+        bravo = quiet(members["bravo"], ["127.0.0.1:0"], port)
+        async with opened(bravo):
+            await until(lambda: alpha.neighbours() and bravo.neighbours())
+            assert not alpha.deserted()
+        await until(alpha.deserted)
+        assert not bravo.deserted()  # it dials
+        await alpha.renew()
+        assert alpha.listening() == port
+        bravo = quiet(members["bravo"], ["127.0.0.1:0"], port)
+        async with opened(bravo):
+            await until(lambda: alpha.neighbours() and bravo.neighbours())
 
 
 @e2e

@@ -1,10 +1,17 @@
 """The watchdog: a neighbour whose link looks up but delivers nothing is a zombie; only a new session helps.
 
 `step` is the whole decision, a pure function.  Pings are spent sparingly, because an idle link may cost
-2.5 kB a minute in all and keep-alives take 2.1 of them: any traffic heard counts as a sign of life, a silent
+2.5 kB a minute in all and keep-alives take most of them: any traffic heard counts as a sign of life, a silent
 neighbour is asked once in `ping_s`, and only one that owes an answer is asked in close succession.  A
 neighbour whose link shows down is left alone: the engine reconnects by itself, and a new session would only
 throw its attempts away (design section 6).
+
+With one exception: a node that dials nobody, had neighbours and has none now gets a new session every
+`renew_s`.  The engine's QUIC listener takes one handshake at a time and waits for it without a limit of its
+own (zenoh 1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs), so that a handshake of which a
+bad spell left one half keeps everybody out for QUIC's idle time of 30 s, and several do so one after the
+other (measured: 20 s of good link after one, up to 37 s after a spell of 90 % loss).  A new listener has
+forgotten them, and with nobody in reach nothing is lost by it.
 """
 
 from __future__ import annotations
@@ -22,6 +29,8 @@ PING_TOPIC = "p"
 TICK_S = 2.0
 BACKOFF_FIRST_S = 30.0
 BACKOFF_MAX_S = 600.0
+RENEW_MAX_S = 300.0  # between two new sessions of a deserted node ...
+_RENEW_SHARE = 0.125  # ... which come the less often the longer it is deserted
 _ASLEEP_S = 10.0  # between two ticks: the process or the machine was suspended, so nobody owes anything
 
 
@@ -32,6 +41,7 @@ class Timings:
     ping_s: float  # a silent neighbour is asked this often
     again_s: float  # one that owes an answer, this often
     silent_s: float  # so long after the first unanswered question its link counts as dead
+    renew_s: float  # a deserted node opens its session again this often at first; more than a handshake takes
 
 
 @dataclass(frozen=True)
@@ -56,16 +66,24 @@ class State:
     owing: Mapping[NodeId, Owing] = field(default_factory=dict)
     not_before_s: float = 0.0  # of the next reopening
     backoff_s: float = BACKOFF_FIRST_S
+    deserted_s: float | None = None  # since when
+    renewed_s: float = 0.0  # the last new session for that
 
 
 @dataclass(frozen=True)
 class Decision:
     ping: tuple[NodeId, ...] = ()
     reopen_for: tuple[NodeId, ...] = ()  # the zombies; empty: leave the session as it is
+    renew: bool = False
 
 
-def step(state: State, now_s: float, up: Mapping[NodeId, Sign], timings: Timings) -> tuple[State, Decision]:
+def step(
+    state: State, now_s: float, up: Mapping[NodeId, Sign], timings: Timings, deserted: bool = False
+) -> tuple[State, Decision]:
     """One look at the neighbours that are up: whom to ping, and whether the session must be reopened."""
+    if deserted and not up:
+        return _alone(state, now_s, timings)
+    state = replace(state, deserted_s=None)
     if now_s - state.ticked_s > _ASLEEP_S:
         state = replace(state, owing={})
     owing: dict[NodeId, Owing] = {}
@@ -94,6 +112,16 @@ def step(state: State, now_s: float, up: Mapping[NodeId, Sign], timings: Timings
     return replace(state, ticked_s=now_s, owing=owing, backoff_s=backoff_s), Decision(tuple(ping))
 
 
+def _alone(state: State, now_s: float, timings: Timings) -> tuple[State, Decision]:
+    if state.deserted_s is None:
+        state = replace(state, deserted_s=now_s, renewed_s=now_s)
+    assert state.deserted_s is not None
+    pause_s = min(RENEW_MAX_S, max(timings.renew_s, _RENEW_SHARE * (now_s - state.deserted_s)))
+    renew = now_s - state.renewed_s >= pause_s
+    renewed_s = now_s if renew else state.renewed_s
+    return replace(state, ticked_s=now_s, owing={}, renewed_s=renewed_s), Decision(renew=renew)
+
+
 class Watched(Protocol):
     """What the watchdog needs of a link."""
 
@@ -103,10 +131,16 @@ class Watched(Protocol):
 
     def last_unanswered(self, node: NodeId) -> float | None: ...
 
+    def deserted(self) -> bool:
+        """Whether it had neighbours, has none now and cannot but wait to be dialled."""
+
     async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes: ...
 
     async def reopen(self) -> None:
-        """Close within a time limit, open again."""
+        """Close within a time limit, open again, because of a zombie."""
+
+    async def renew(self) -> None:
+        """The same, because this node is deserted."""
 
 
 async def watch(link: Watched, timings: Timings) -> None:
@@ -126,13 +160,15 @@ async def watch(link: Watched, timings: Timings) -> None:
                 node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
                 for node, neighbour in link.neighbours().items()
             }
-            state, decision = step(state, loop.time(), up, timings)
+            state, decision = step(state, loop.time(), up, timings, link.deserted())
             for node in decision.ping:
                 task = loop.create_task(ping(node))
                 pings.add(task)
                 task.add_done_callback(pings.discard)
             if decision.reopen_for:
                 await link.reopen()
+            elif decision.renew:
+                await link.renew()
     finally:
         for task in pings:
             task.cancel()

@@ -37,8 +37,10 @@ class LinkProfile:
     watch: Timings  # of the watchdog
 
 
-LAN = LinkProfile("lan", 15, 3, open_timeout_s=10, watch=Timings(ping_s=30, again_s=10, silent_s=30))
-NARROW = LinkProfile("narrow", 30, 3, open_timeout_s=30, watch=Timings(ping_s=300, again_s=30, silent_s=90))
+_LAN_WATCH = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
+_NARROW_WATCH = Timings(ping_s=300, again_s=30, silent_s=90, renew_s=90)
+LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, watch=_LAN_WATCH)
+NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, watch=_NARROW_WATCH)
 PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
 
 
