@@ -169,6 +169,7 @@ async def watch(link: Watched, timings: Timings) -> None:
                 await link.reopen()
             elif decision.renew:
                 await link.renew()
+                state = replace(state, renewed_s=loop.time())  # closing takes as long as dialling, up to 10 s
     finally:
         for task in pings:
             task.cancel()

@@ -154,15 +154,16 @@ class Engine:
     async def again(self) -> None:
         """A new session; one that cannot be opened is tried again with growing pauses, for ever."""
         await self.shut(self._profile.open_timeout_s + CLOSE_S_MAX)
-        pause_s = 1.0
+        pause_s = 0.1
         while True:
             try:
                 await self.open()
                 return
             except MusterError as error:
-                self._on_problem(f"the network engine does not open again: {error.sentence}")
+                if pause_s > 0.1:  # the port of the old session may be free a moment later only
+                    self._on_problem(f"the network engine does not open again: {error.sentence}")
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, REOPEN_S_MAX)
+            pause_s = min(max(1.0, 2 * pause_s), REOPEN_S_MAX)
 
     def arrives(self) -> Callable[[Callback, Any, Callback | None], None]:
         """A way into the loop, as `Inbox.post`, that is closed when the present session is over."""
