@@ -17,8 +17,8 @@ Every 5 s (`--every`) each node asks the other for an answer (every fifth of 8 K
 *Beyond* is the longest time between two answers, less the bad spells in it (the chain bad either way, or the
 link down), *stretch* the longest time in one piece, between bad spells, that passed without an answer;
 neither can be below the time between two questions.  A *zombie* is a neighbour that looks up for 30 s of
-good link without an answer; *reopened* is how often the watchdog acted; *lost* how often a neighbour went
-out of reach.
+good link without an answer; *reopened* is how often the watchdog acted on one, *renewed* how often a deserted
+node got a new listener; *lost* how often a neighbour went out of reach.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ async def work(
                         urgency=Urgency.BULK if bulk else Urgency.CONTROL,
                     )
                     ok = True
-            say(began=began, t=loop.time(), peer=name, up=up, ok=ok, bulk=bulk, reopened=link.reopened)
+            acts = {"reopened": link.reopened, "renewed": link.renewed}
+            say(began=began, t=loop.time(), peer=name, up=up, ok=ok, bulk=bulk, **acts)
             await asyncio.sleep(max(0.0, every_s - (loop.time() - began)))
 
     known: dict[NodeId, asyncio.Task[None]] = {}
@@ -204,6 +205,7 @@ class Outcome:
     stretch_s: float  # the longest good time in one piece without an answer
     zombies: int
     reopened: int
+    renewed: int
     lost: int
     bad_s: float  # of the run
     problems: list[str]
@@ -283,21 +285,22 @@ def judge(
     bytes_min: float,
 ) -> Outcome:
     """What the nodes' logs say about one run, from loop time `began` to `ended`."""
-    asked = answered = zombies = reopened = resident = lost = 0
+    asked = answered = zombies = reopened = renewed = resident = lost = 0
     longest = beyond = stretch = 0.0
     times: list[float] = []
     problems: list[str] = []
     for name, entries in logs.items():
         tries: dict[str, list[dict[str, object]]] = {}
-        most = 0
+        most, most_renewed = 0, 0
         for entry in entries:
             if "peer" in entry:
                 tries.setdefault(str(entry["peer"]), []).append(entry)
                 most = max(most, int(str(entry["reopened"])))
+                most_renewed = max(most_renewed, int(str(entry["renewed"])))
             lost += int("change" in entry and not entry["up"])
             problems += [str(entry["problem"])] if "problem" in entry else []
             resident = max(resident, int(str(entry.get("resident_kb", 0))))
-        reopened += most
+        reopened, renewed = reopened + most, renewed + most_renewed
         if run.kind != "idle" and len(tries) < len(run.nodes) - 1:
             problems.append(f"{name} never met all of its neighbours")
             beyond = max(beyond, ended - began - spells.overlap_s(began, ended))
@@ -337,6 +340,7 @@ def judge(
         round(stretch, 1),
         zombies,
         reopened,
+        renewed,
         lost,
         round(spells.overlap_s(began, ended), 1),
         sorted(set(problems)),
@@ -420,7 +424,7 @@ def _entries(path: Path) -> list[dict[str, object]]:
 
 HEADINGS = (
     "run", "asked", "answered", "median ms", "bad s", "longest s", "beyond s", "stretch s", "zombies",
-    "reopened", "lost", "bytes/min",
+    "reopened", "renewed", "lost", "bytes/min",
 )  # fmt: skip
 
 
@@ -429,7 +433,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows = [
         (
             f"{one.kind} {one.seed}", one.asked, one.answered, round(one.answer_ms), round(one.bad_s),
-            one.longest_s, one.beyond_s, one.stretch_s, one.zombies, one.reopened, one.lost, one.bytes_min,
+            one.longest_s, one.beyond_s, one.stretch_s, one.zombies, one.reopened, one.renewed, one.lost,
+            one.bytes_min,
         )
         for one in outcomes
     ]  # fmt: skip
