@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 FORMAT = 1
-INLINE_BYTES_MAX = 1024  # a payload up to this size travels inside its record, and so to every node
+INLINE_BYTES_MAX = 4096  # a payload up to this size may travel inside its record
 RECORD_BYTES_MAX = 64 * 1024
 
 NodeId: TypeAlias = bytes  # SHA-256 of the node's raw Ed25519 public key

@@ -17,7 +17,7 @@ from muster.compression.model import send
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
 from muster.job.models import Models
-from muster.job.payloads import keep_payload
+from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
 from muster.records import BlobId, CommitId, Measurement, Offer, Update
@@ -163,7 +163,7 @@ class Participation:
             record = Update(
                 view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss,
-                keep_payload(context.store, codec, sent.message),
+                keep_payload(context.store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters

@@ -5,10 +5,14 @@ from __future__ import annotations
 from muster.records import INLINE_BYTES_MAX, Payload
 from muster.storage.store import Store
 
+UPDATE_INLINE_BYTES_MAX = 1024  # records go to every node, an update is wanted by its coordinator only
 
-def keep_payload(store: Store, codec: str, message: bytes) -> Payload:
+
+def keep_payload(
+    store: Store, codec: str, message: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
+) -> Payload:
     """A message as a payload; a blob is durable when this returns."""
-    if len(message) <= INLINE_BYTES_MAX:
+    if len(message) <= inline_bytes_max:
         return Payload(codec, len(message), inline=message)
     return Payload(codec, len(message), blob=store.put_blob(message))
 

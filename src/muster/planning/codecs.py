@@ -5,14 +5,14 @@ from __future__ import annotations
 from muster.records import Recipe
 
 DENSE = "dense32"
-AUTO_UP = "quant8"  # a quarter of the bytes; with error feedback nothing is lost in the long run
+AUTO = "quant8"  # a quarter of the bytes; with error feedback nothing is lost in the long run
 
 
 def up_codec(recipe: Recipe) -> str:
-    return AUTO_UP if recipe.codec == "auto" else recipe.codec
+    return AUTO if recipe.codec == "auto" else recipe.codec
 
 
 def down_codec(recipe: Recipe) -> str | None:
     """None: commits are sent as whole models."""
-    name = DENSE if recipe.down_codec == "auto" else recipe.down_codec
+    name = AUTO if recipe.down_codec == "auto" else recipe.down_codec
     return None if name == DENSE else name
