@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import socket
 import tempfile
 import threading
@@ -359,6 +360,37 @@ async def test_a_deserted_listener_opens_again_on_its_port(members: dict[str, Id
         bravo = quiet(members["bravo"], ["127.0.0.1:0"], port)
         async with opened(bravo):
             await until(lambda: alpha.neighbours() and bravo.neighbours())
+
+
+@pytest.mark.e2e
+def test_a_new_session_waits_for_the_port_of_the_old_one(
+    members: dict[str, Identity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zenoh_session, "PORT_PAUSE_S", 0.01)
+
+    async def main() -> None:
+        problems: list[str] = []
+        alpha = quiet(members["alpha"], ["127.0.0.1:0"], [], on_problem=problems.append)
+        async with opened(alpha):
+            port = alpha.listening()
+            await alpha._engine.shut(SECONDS_MAX)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dying:
+                await until(lambda: bound(dying, alpha._engine.listening[0]))
+                renewing = asyncio.ensure_future(alpha.renew())
+                await asyncio.sleep(0.05)
+                assert not renewing.done()
+            await renewing
+            assert alpha.listening() == port
+            assert not problems
+
+    asyncio.run(main())
+
+
+def bound(opened: socket.socket, point: Endpoint) -> bool:
+    with contextlib.suppress(OSError):
+        opened.bind((point.host, point.port))
+        return True
+    return False
 
 
 @e2e

@@ -29,7 +29,9 @@ from muster.network.zenoh_threads import Inbox, call_limited
 
 OPEN_S_MAX = 15.0
 CLOSE_S_MAX = 2.0
-REOPEN_S_MAX = 60.0  # between attempts to open again
+PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time is 30 s
+PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
+REOPEN_S_MAX = 60.0  # ... and at most later
 _UNLINKED_S = 20.0  # an endpoint without a link for so long is worth a sentence
 
 Callback: TypeAlias = Callable[[Any], None]
@@ -152,18 +154,23 @@ class Engine:
             self._on_problem(f"the network engine closed with a fault: {error}")
 
     async def again(self) -> None:
-        """A new session; one that cannot be opened is tried again with growing pauses, for ever."""
+        """A new session; one that cannot be opened is tried again, for ever.
+
+        The port of the old one stays taken until its dying connections are through, for 5 s and more.
+        """
         await self.shut(self._profile.open_timeout_s + CLOSE_S_MAX)
-        pause_s = 0.1
+        began_s = asyncio.get_running_loop().time()
+        pause_s = PORT_PAUSE_S
         while True:
             try:
                 await self.open()
                 return
             except MusterError as error:
-                if pause_s > 0.1:  # the port of the old session may be free a moment later only
+                waited_s = asyncio.get_running_loop().time() - began_s
+                if waited_s > PORT_S_MAX:
                     self._on_problem(f"the network engine does not open again: {error.sentence}")
+                    pause_s = min(2 * pause_s, REOPEN_S_MAX)
             await asyncio.sleep(pause_s)
-            pause_s = min(max(1.0, 2 * pause_s), REOPEN_S_MAX)
 
     def arrives(self) -> Callable[[Callback, Any, Callback | None], None]:
         """A way into the loop, as `Inbox.post`, that is closed when the present session is over."""
