@@ -110,7 +110,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
         measured_examples=figures.examples if figures else 0,
-        age_s=runner.coordination.age_s(head) if head else 0.0,
+        age_s=runner.coordination.committing.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
@@ -135,7 +135,15 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
         held=runner.models.held(point.id),
+        bytes=size_bytes(point),
     )
+
+
+def size_bytes(point: Point) -> int:
+    """What a node at the parent downloads for a commit; a merge is computed, not downloaded."""
+    if not isinstance(point.record, Commit):
+        return 0
+    return point.record.delta.size_bytes if point.record.delta else point.record.params_bytes
 
 
 def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[ContributionView]:
@@ -230,7 +238,7 @@ def _plan(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
         round=plan.record.round,
         assigned=[core.roll.name(a.node) for a in plan.record.assignments],
         arrived=[core.roll.name(n) for n in arrived],
-        age_s=max(0.0, runner.coordination.age_s(head) - head.age_s),
+        age_s=max(0.0, runner.coordination.committing.age_s(head) - head.age_s),
         deadline_s=plan.record.deadline_s,
         why=plan.record.why,
     )
