@@ -1,4 +1,5 @@
-"""The coordinator's side of a job: plan a round, wait by progress, fold, commit (design sections 5.2 to 5.8).
+"""The coordinator's side of a job: plan a round, wait by progress, say when it closes (design sections 5.2
+to 5.8); what is then written is in `committing`.
 
 Any participant can run this loop; it looks at the view, does the next thing that is due, and waits for a
 change.  Nothing it remembers is needed to go on: a restarted or another coordinator derives the same from the
@@ -9,23 +10,16 @@ from __future__ import annotations
 
 import asyncio
 
-from muster.compression.families import parse
-from muster.compression.feedback import norm
-from muster.compression.model import add, difference, send
-from muster.compression.tensors import pack
-from muster.history.counted import Key
-from muster.history.graph import Point, merge_of
-from muster.job import residuals
+from muster.history.graph import Point
+from muster.job.committing import Committing
 from muster.job.context import Context
-from muster.job.folding import Outcome, fold, mean, spent_after
-from muster.job.models import Arrays, Models
-from muster.job.payloads import keep_payload, payload_bytes, payload_held
-from muster.job.residuals import Vector
+from muster.job.models import Models
+from muster.job.payloads import payload_held
 from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
-from muster.planning.codecs import down_codec, up_codec
+from muster.planning.codecs import up_codec
 from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
-from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, Plan, short
+from muster.records import Discarded, NodeId, Plan
 from muster.storage.store import StorageError
 
 LATELY_S = 180.0  # three idle beats
@@ -51,7 +45,7 @@ class Coordination:
         self._last_offer_s = context.now()
         self._offers = 0
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
-        self.held_since: tuple[bytes, float, float] | None = None  # head, loop time, its age_s
+        self.committing = Committing(context, view, models)
         self.acting = False
         self.blocked = False  # the disk takes nothing: somebody else has to coordinate
 
@@ -82,7 +76,7 @@ class Coordination:
         if not self.acting or self._models.layout is None:
             return None
         if len(heads) > 1:
-            self._merge(heads[0], heads[1])
+            self.committing.merge(heads[0], heads[1])
             return 0.0
         head = heads[0]
         if head.id != self._head_id:
@@ -106,7 +100,7 @@ class Coordination:
 
     def _out_of_time(self, head: Point) -> bool:
         seconds = self._view.job.stop.seconds
-        return seconds is not None and self.age_s(head) >= seconds
+        return seconds is not None and self.committing.age_s(head) >= seconds
 
     def _close_late(self, head: Point) -> float:
         """Who can measure chooses the closing commit (`runner`); where nobody does, the head is as good."""
@@ -115,7 +109,7 @@ class Coordination:
             return wait_s
         blob = self._models.blob_of(head.id)
         assert blob is not None
-        self.close(head, blob)
+        self.committing.close(head, blob)
         return 0.0
 
     def _close(self, head: Point) -> float | None:
@@ -257,117 +251,6 @@ class Coordination:
                     self._overhead_s.get(u.key.node), turnaround_s, u.record.steps, offer.step_s
                 )
 
-    def age_s(self, head: Point) -> float:
-        """The job's age: the head's, advanced by this node's own clock since it came to hold it."""
-        if self.held_since is None or self.held_since[0] != head.id:
-            self.held_since = (head.id, self._context.now(), head.age_s)
-        return self.held_since[2] + self._context.now() - self.held_since[1]
-
-    # ---- committing ---------------------------------------------------------------------------------
-
     def _commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
-        context, view, models, store = self._context, self._view, self._models, self._context.store
-        recipe = view.job.recipe
-        layout = models.layout
-        assert layout is not None
-        base = models.arrays(head.id)
-        outcome = fold(
-            layout, base, self._previous(head), head.round, updates, self._samples,
-            lambda u: payload_bytes(store, u.record.payload), recipe,
-        )  # fmt: skip
-        keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
-        discarded += outcome.discarded
-        keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
-        age_s = self.age_s(head)
-        with store.transaction():
-            blob, delta, residual = self._downlink(head, base, outcome)
-            down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            record = Commit(
-                view.id, (head.id,), head.round + 1, head.counted.plus(keys).ranges(), outcome.folded,
-                self._roster(head), spent_after(head, outcome.folded, updates, down_bytes), age_s,
-                blob, layout.blob_bytes, delta, norm(residual), discarded,
-            )  # fmt: skip
-            commit_id, announce = context.ledger.keep_unannounced(record)
-            residuals.keep(store, "down", view.id, residual, commit_id)
-        self.held_since = (commit_id, context.now(), age_s)
+        self.committing.commit(head, updates, discarded)
         self._published_s = {}
-        announce()
-        names = [context.name_of(f.node) for f in outcome.folded]
-        late = sum(f.staleness > 0 for f in outcome.folded)
-        text = f"round {record.round} committed as {short(commit_id)}: {len(names)} updates"
-        text += f" ({late} late)" if late else ""
-        context.event("commit", text, job=view.id, node=context.name_of(context.node))
-        for d in discarded:
-            context.event(
-                "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
-            )
-
-    def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
-        """The mean of the line's last models as a blob, and of how many: the rounds' jitter cancels in it.
-
-        (Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.)
-        """
-        view, models = self._view, self._models
-        layout = models.layout
-        assert layout is not None
-        line = [head]
-        while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
-            before = view.graph.points[line[-1].parents[0]]
-            if not before.folded or not models.held(before.id):
-                break
-            line.append(before)
-        params = mean(layout, [p.id for p in line], models.arrays)
-        return self._context.store.put_blob(pack(layout, params)), len(line)
-
-    def close(self, head: Point, blob: BlobId) -> CommitId:
-        """The closing commit: it counts nothing new and is no round of its own."""
-        context, view, layout = self._context, self._view, self._models.layout
-        assert layout is not None
-        age_s = self.age_s(head)
-        record = Commit(
-            view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
-            blob, layout.blob_bytes,
-        )  # fmt: skip
-        commit_id = context.ledger.publish(record)
-        self.held_since = (commit_id, context.now(), age_s)
-        return commit_id
-
-    def _downlink(
-        self, head: Point, base: Arrays, outcome: Outcome
-    ) -> tuple[BlobId, Payload | None, Vector | None]:
-        """Store the new model; with a lossy codec, as what every node will rebuild from the delta."""
-        layout, store, job = self._models.layout, self._context.store, self._view.id
-        assert layout is not None
-        codec = down_codec(self._view.job.recipe)
-        if codec is None or not outcome.folded:
-            return store.put_blob(pack(layout, outcome.params)), None, None
-        residual = residuals.load(store, "down", job, head.id)
-        sent = send(parse(codec), layout, difference(layout, base, outcome.params), residual, head.round)
-        blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
-        return blob, keep_payload(store, codec, sent.message), sent.residual
-
-    def _previous(self, head: Point) -> Arrays | None:
-        """Parameters of the head's parent, which carry the server's momentum; None where there is none."""
-        if not self._view.job.recipe.server_momentum or len(head.parents) != 1:
-            return None
-        return self._models.arrays(head.parents[0]) if self._models.held(head.parents[0]) else None
-
-    def _samples(self, node: NodeId) -> int:
-        offer = self._view.offers.get(node)
-        return offer.samples if offer else 1
-
-    def _roster(self, head: Point) -> tuple[NodeId, ...]:
-        return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
-
-    def _merge(self, a: Point, b: Point) -> None:
-        """Compute first, then tell: others may ask for it at once."""
-        merge_id, record = merge_of(self._view.id, a.id, b.id)
-        with self._context.store.transaction():
-            self._models.keep_merge(merge_id, a.id, b.id)
-            _, announce = self._context.ledger.keep_unannounced(record)
-        announce()
-        self._context.event(
-            "merge",
-            f"branches {short(a.id)} and {short(b.id)} merged as {short(merge_id)}",
-            job=self._view.id,
-        )

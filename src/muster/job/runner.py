@@ -311,13 +311,13 @@ class JobRunner:
         """The closing commit is the mean of the line's last models if the common set finds it better."""
         await participation.measure(head.id)
         own = self.view.figures(head.id)
-        blob, count = self.coordination.mean_of_line(head)
+        blob, count = self.coordination.committing.mean_of_line(head)
         mean = await participation.evaluate(blob)
         better = own is None or mean.correct > own.correct
         own_blob = self.models.blob_of(head.id)
         if own_blob is None or not self.view.closing_due(head):
             return
-        closing = self.coordination.close(head, blob if better else own_blob)
+        closing = self.coordination.committing.close(head, blob if better else own_blob)
         if better or own is None:
             participation.publish(closing, mean)
             text = f"closed with the mean of the last {count} models as {short(closing)}"
