@@ -53,7 +53,8 @@ class Committing:
             spent = spent_after(head, outcome.folded, updates, down_bytes)
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
-                outcome.folded, self._roster(head), spent, age_s, blob, layout.blob_bytes, delta, norm(residual), discarded,
+                outcome.folded, self._roster(head), spent, age_s, blob, layout.blob_bytes, delta,
+                norm(residual), discarded,
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, residual, commit_id)
