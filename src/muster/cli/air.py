@@ -10,6 +10,7 @@ from pathlib import Path
 from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation, choose
 from muster.emulation.scenario import Scenario
+from muster.simulation.faults import Fault
 
 PORT = 7447
 
@@ -34,6 +35,9 @@ class Air:
 
     async def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str], stdout: Path) -> None:
         await self._net.spawn(name, argv, env=env, stdout=stdout)
+
+    async def apply(self, fault: Fault) -> None:
+        await self._net.apply(fault)
 
     def is_away(self, name: str) -> bool:
         return self._net.is_away(name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from muster.cli.fieldwork import DemoRequest
     from muster.cli.report import Report
+    from muster.node.client import LogView
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,6 +38,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep homes, logs and model here."
 )
+@click.option(
+    "--story",
+    type=click.Choice(["partition"]),
+    help="partition: a link is cut and the coordinator killed in mid-job, then all meet again.",
+)
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
 @json_option
 def demo(
@@ -48,6 +54,7 @@ def demo(
     plain: bool,
     report_path: Path | None,
     keep: Path | None,
+    story: str | None,
     no_compare: bool,
     as_json: bool,
     **given: Any,
@@ -64,7 +71,7 @@ def demo(
     from muster.cli.interrupt import run_until_interrupted
     from muster.cli.view import LiveView, PlainView
 
-    request = _request(scenario, task, data, split, start, given)
+    request = _request(scenario, task, data, split, start, story, given)
     if report_path is not None:
         reports.check_writable(report_path)
     console = Console(stderr=as_json)
@@ -90,6 +97,8 @@ def demo(
             made = report_of(request, outcome, compared)
             if not as_json:
                 _print_end(console, made)
+                if story is not None:
+                    _print_history(console, outcome.log)
             return made
 
         def leave_at_once() -> None:
@@ -107,10 +116,17 @@ def demo(
 
 
 def _request(
-    scenario: str, task: str, data: Path | None, split: str, start: Path | None, given: dict[str, Any]
+    scenario: str,
+    task: str,
+    data: Path | None,
+    split: str,
+    start: Path | None,
+    story: str | None,
+    given: dict[str, Any],
 ) -> DemoRequest:
     """Everything that can be wrong with the options is found here, before anything is started."""
     from muster.cli.fieldwork import DemoRequest
+    from muster.cli.story import PATIENCE_S, ROUNDS, partition
     from muster.cli.train import readable
     from muster.emulation.scenario import load
     from muster.errors import MusterError
@@ -135,7 +151,11 @@ def _request(
         options["from"] = str(readable(start))
     loaded = load(scenario)
     seed = given.get("seed") or 0
-    return DemoRequest(loaded, task, split, seed, data.absolute() if data else None, options)
+    play = None
+    if story is not None:
+        options = {"rounds": ROUNDS, "patience_s": PATIENCE_S} | options
+        play = partition(loaded, int(options["rounds"]))
+    return DemoRequest(loaded, task, split, seed, data.absolute() if data else None, options, play)
 
 
 @contextlib.contextmanager
@@ -202,6 +222,14 @@ def _print_end(console: Console, report: Report) -> None:
     line()
     for path in report.model_paths:
         line(f"model: {path}")
+
+
+def _print_history(console: Console, log: LogView) -> None:
+    from muster.cli.graph import draw
+
+    console.print()
+    for line in draw(log.commits, log.job.head):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _links_table(report: Report) -> Table:

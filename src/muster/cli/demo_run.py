@@ -17,6 +17,7 @@ from muster.cli.air import Air, open_air
 from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
 from muster.cli.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
 from muster.cli.report import FORMAT, NodeReport, Report
+from muster.cli.stage import Stage
 from muster.errors import MusterError
 from muster.network.identity import init_fleet, issue
 from muster.node.client import Client, Exported, LogView, follow_events, look
@@ -63,6 +64,8 @@ class Field:
         self.job_id: str | None = None
         self.job: JobView | None = None
         self.asked_s = self.start_s = asyncio.get_running_loop().time()
+        self.watched = self.names[0]  # whose word counts: the asker's, another's once that one is gone
+        self.stage = Stage(request.story, net.apply, self.say) if request.story else None
         self._away: frozenset[str] = frozenset()
         self._gone: frozenset[str] = frozenset()
         self._seen_s = self.start_s
@@ -72,7 +75,7 @@ class Field:
         return self.rundir / name
 
     def client(self) -> Client:
-        return Client(self.home(self.names[0]))
+        return Client(self.home(self.watched))
 
     def elapsed_s(self) -> float:
         return asyncio.get_running_loop().time() - self.asked_s
@@ -158,19 +161,26 @@ class Field:
         for name in sorted(self._away - away):
             self.say(f"{name} has its radio on again")
         gone = frozenset(name for name in self.names if self.net.ended(name))
-        for name in sorted(gone - self._gone):
+        for name in sorted(gone - self._gone - (self.stage.killed if self.stage else set())):
             self.say(f"the process of {name} ended: {self.last_words(name)}")
         self._away, self._gone = away, gone
+        if self.watched in gone:
+            self.watched = self._next_watched(gone)
+            self.say(f"from here on as {self.watched} sees it")
+        if self.stage is not None and self.job_id is not None:
+            await self.stage.play(self.job_id, self.snapshots)
         if loop.time() - self._counted_s >= COUNT_S:
             self._counted_s = loop.time()
             self.meter.add(loop.time(), await self.net.bytes())
 
+    def _next_watched(self, gone: frozenset[str]) -> str:
+        sides = self.request.story.sides if self.request.story else None
+        candidates = ([sides.near_end] if sides else []) + list(self.names)
+        return next((name for name in candidates if name not in gone), self.watched)
+
     def _take_job(self, snapshot: Snapshot) -> None:
-        """The job as the node that is asked sees it; another's word counts when that one is gone."""
-        if self.job_id is None:
-            return
-        asked = self.names[0]
-        if snapshot.node.name != asked and asked not in self._gone:
+        """The job as the watched node sees it."""
+        if self.job_id is None or snapshot.node.name != self.watched:
             return
         for job in snapshot.jobs:
             if job.id == self.job_id:
@@ -205,18 +215,20 @@ class Field:
         self.events = deque(((0.0, text) for _, text in self.events), maxlen=EVENTS_MAX)
 
     async def listen(self) -> None:
-        """Put the asker's events into words as they come; starts anew when the node does."""
-        since = self.snapshots[self.names[0]].event
+        """Put the watched node's events into words as they come; goes on with another when that one ends."""
+        name, since = self.watched, self.snapshots[self.watched].event
         while True:
             with contextlib.suppress(OSError, MusterError):
-                async for event in follow_events(self.home(self.names[0]), since):
+                async for event in follow_events(self.home(name), since):
                     since = event.number
-                    self._tell(event)
+                    self._tell(name, event)
             await asyncio.sleep(1.0)
+            if self.watched != name:
+                name, since = self.watched, self.snapshots[self.watched].event
 
-    def _tell(self, event: Event) -> None:
-        """An event of the asker's, with its subject: the asker leaves out its own name."""
-        name = event.node or self.names[0]
+    def _tell(self, teller: str, event: Event) -> None:
+        """An event with its subject: a node leaves out its own name."""
+        name = event.node or teller
         own = event.kind in ("offer", "training", "update") and not event.text.startswith(name)
         self.say(f"{name} {event.text}" if own else event.text)
 
@@ -224,11 +236,16 @@ class Field:
         while True:
             await self.observe()
             show()
-            if self.job is not None and self.job.state in ENDED:
+            if self.job is not None and self.job.state in ENDED and self._over(self.job):
                 return self.job
             if asyncio.get_running_loop().time() - self._seen_s > LOST_S:
                 raise MusterError("failed", "no node answers any more: see their logs, with --keep DIR")
             await asyncio.sleep(TICK_S if sys.stdout.isatty() else LOOK_S)
+
+    def _over(self, job: JobView) -> bool:
+        if self.stage is None or job.state == "failed":
+            return True
+        return self.stage.over(job.id, self.snapshots, self._away | self._gone)
 
 
 async def run_demo(

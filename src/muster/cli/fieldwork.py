@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from muster.cli.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
 
 PORT = 7447
@@ -23,6 +24,7 @@ class DemoRequest:
     seed: int
     data: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    story: Story | None = None
 
 
 def task_options(request: DemoRequest, number: int) -> dict[str, Any]:

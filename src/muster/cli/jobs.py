@@ -92,9 +92,10 @@ def _round(job: JobView) -> str:
 
 @click.command()
 @click.argument("job")
+@click.option("--graph", is_flag=True, help="Draw branches and merges.")
 @node_option
 @json_option
-def log(job: str, node: str | None, as_json: bool) -> None:
+def log(job: str, graph: bool, node: str | None, as_json: bool) -> None:
     """Show JOB's history, newest commit first, and what each node gave."""
     from muster.node.client import choose
 
@@ -104,6 +105,11 @@ def log(job: str, node: str | None, as_json: bool) -> None:
         return
     view = found.job
     click.echo(f"job {view.id[:8]}: {view.task}, {view.state}: {view.why}")
+    if graph:
+        from muster.cli.graph import draw
+
+        click.echo("\n".join(draw(found.commits, view.head)))
+        return
     table(
         ("COMMIT", "ROUND", "AT", "ACCURACY", "UPDATES", "BY", "FROM"),
         [

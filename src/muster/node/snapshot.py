@@ -90,6 +90,7 @@ class CommitView(msgspec.Struct, frozen=True):
     accuracy: float | None
     loss: float | None
     held: bool  # this node holds its parameters
+    bytes: int = 0  # of its delta, or of the whole parameters where there is none; a merge has none
 
 
 class JobView(msgspec.Struct, frozen=True):
