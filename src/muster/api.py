@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.cli.follow import follow
+from muster.cli.train import beginning
 from muster.node.client import Client, choose
 from muster.node.snapshot import Event, JobView
 
@@ -48,12 +49,13 @@ def train(
 ) -> Result:
     """Train `task` with every node in reach of `node` (a name or home) and wait for the end.
 
-    `start`: a safetensors file with the parameters to begin with.  Options: rounds, target (0..1), seconds,
-    bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s.  Raises MusterError.
+    `start`: parameters to begin with, a safetensors file or a commit (hex digits).  Options: rounds,
+    target (0..1), seconds, bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s.
+    Raises MusterError.
     """
     client = choose(node)
     if start is not None:
-        options["from"] = str(Path(start).expanduser().absolute())
+        options["from"] = beginning(os.fspath(start))
     since = client.snapshot().event
     job = client.train(task, **options)
     view = follow(client, job, since, quiet=True, timeout_s=timeout_s, on_event=on_event)

@@ -26,6 +26,7 @@ EXIT_CODES: dict[str, int] = {
     "timeout": 17,  # the job did not end within the time that the user gave
     "refused": 18,  # the node's policy says no
     "failed": 19,  # a job ended without a model
+    "unknown_commit": 20,
     "interrupted": 130,
 }
 

@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "nodes": ("jobs", "nodes", "Show who is in reach and what they do."),
     "jobs": ("jobs", "jobs", "Show the jobs that a node knows."),
     "log": ("jobs", "log", "Show a job's history: rounds, who gave what, accuracy."),
+    "show": ("commits", "show", "Show a commit: what it counted, what it discarded, its figures."),
+    "diff": ("commits", "diff", "Compare two commits: figures, updates, parameters by layer."),
     "export": ("jobs", "export", "Write a job's model as safetensors and ONNX."),
     "tasks": ("jobs", "tasks", "Show what can be trained here."),
     "task": ("task", "task", "Check a task of your own."),

@@ -13,12 +13,17 @@ from muster.cli.output import emit, json_option, node_option, percent, size, spa
 if TYPE_CHECKING:
     from muster.node.snapshot import JobView
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+HEX = "0123456789abcdef"
 
 
 @click.command()
 @click.argument("task")
-@click.option("--from", "start", type=FILE, metavar="FILE", help="Begin with these parameters (safetensors).")
+@click.option(
+    "--from",
+    "start",
+    metavar="FILE|COMMIT",
+    help="Begin with these parameters: a safetensors file, or a commit of `muster log`.",
+)
 @stop_options
 @recipe_options
 @node_option
@@ -29,7 +34,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @json_option
 def train(
     task: str,
-    start: Path | None,
+    start: str | None,
     node: str | None,
     detach: bool,
     timeout_s: float | None,
@@ -45,7 +50,7 @@ def train(
 
     request = job_request(given)
     if start is not None:
-        request["from"] = str(readable(start))
+        request["from"] = beginning(start)
     client = choose(node)
     since = client.snapshot().event
     job = client.train(task, **request)
@@ -67,13 +72,24 @@ def train(
         click.echo(summary(view))
 
 
+def beginning(start: str) -> str:
+    """What the node is told to start from: an existing file's absolute path wins, else a commit's digits."""
+    digits = start.lower()
+    if not Path(start).expanduser().is_file() and 4 <= len(digits) <= 64 and not set(digits) - set(HEX):
+        return digits
+    return str(readable(Path(start)))
+
+
 def readable(path: Path) -> Path:
     """The absolute path of a file with starting parameters. Raises MusterError("bad_data")."""
     from muster.errors import MusterError
 
     absolute = path.expanduser().absolute()
     if not absolute.is_file():
-        raise MusterError("bad_data", f"there is no file {path} to start from: check the path")
+        raise MusterError(
+            "bad_data",
+            f"there is no file {path} to start from: check the path (a commit is 4 or more hex digits)",
+        )
     return absolute
 
 

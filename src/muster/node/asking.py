@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,12 +11,17 @@ from muster import __version__
 from muster.compression.codec import CodecError
 from muster.compression.families import parse
 from muster.errors import MusterError
+from muster.history.graph import Point
 from muster.job.runner import JobRunner
 from muster.job.view import ROUNDS_MAX
 from muster.learning.recipes import defaults
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
+from muster.node.inspecting import bring, find_commit, is_prefix
 from muster.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
+
+if TYPE_CHECKING:
+    from muster.node.trainer import TaskFacts
 
 DEFAULT_PATIENCE_S = 20.0
 
@@ -41,18 +46,24 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
 
 
 async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
-    """Publish a job and the root of its history. Raises MusterError."""
+    """Publish a job and the root of its history: fresh, from a file's or a commit's parameters.
+
+    Raises MusterError.
+    """
     try:
         request = msgspec.convert(arguments, Request)
     except msgspec.ValidationError as error:
         raise MusterError("usage", f"the job is not well described: {error}") from error
     recipe, stop = _recipe(request), _stop(request)
     _check(request, recipe, stop)
+    begin = _commit(core, request) if request.start and _names_commit(request.start) else None
     try:
         trainer = await catalogue.open(request.task)
         try:
-            start = Path(request.start) if request.start else None
-            blob = await trainer.initial(recipe.seed, start)
+            if begin is not None:
+                blob = await _from_commit(core, request, trainer.task, *begin)
+            else:
+                blob = await trainer.initial(recipe.seed, Path(request.start) if request.start else None)
         except BaseException:
             await trainer.close()
             raise
@@ -64,6 +75,38 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     await catalogue.keep(request.task, trainer)
     job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
     return open_job(core, job, blob)
+
+
+def _names_commit(start: str) -> bool:
+    return is_prefix(start) and not Path(start).exists()
+
+
+def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
+    assert request.start is not None
+    runner, point = find_commit(core, request.start)
+    if runner.view.job.task != request.task:
+        task = runner.view.job.task
+        raise MusterError(
+            "usage", f"the commit {request.start} is of the task {task!r}: muster train {task} --from ..."
+        )
+    return runner, point
+
+
+async def _from_commit(
+    core: Core, request: Request, facts: TaskFacts, runner: JobRunner, point: Point
+) -> BlobId:
+    """The parameters of a commit of the same version of the task, held here from now on."""
+    if runner.view.job.fingerprint != facts.fingerprint:
+        raise MusterError(
+            "fingerprint",
+            f"the commit {request.start} was made with another version of the task {request.task!r}: "
+            "install that one, or start from another commit",
+        )
+    runner.models.learn_layout(facts.layout)  # this node may never have trained it
+    await bring(core, runner, point, request.patience_s)
+    blob = runner.models.blob_of(point.id)
+    assert blob is not None
+    return blob
 
 
 def open_job(core: Core, job: Job, start: BlobId) -> JobId:

@@ -17,12 +17,14 @@ import msgspec
 
 from muster.errors import EXIT_CODES, MusterError
 from muster.node.config import data_root
+from muster.node.detail import CommitDetail, DiffView
 from muster.node.snapshot import CommitView, Event, JobView, Snapshot, TaskView
 
 SOCKET = "control.sock"
 T = TypeVar("T")
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
+TRAIN_TIMEOUT_S = 600.0  # a start from a commit may have to fetch it
 PROBE_TIMEOUT_S = 1.0
 HOMES_MAX = 256
 
@@ -55,7 +57,8 @@ class Client:
     def train(self, task: str, **options: Any) -> str:
         """The id (hex) of the new job; options as in the command `muster train`, None is not given."""
         given = {key: value for key, value in options.items() if value is not None}
-        return str(self.ask("train", task=task, **given)["job"])
+        limit_s = TRAIN_TIMEOUT_S if "from" in given else None
+        return str(self.ask("train", task=task, timeout_s=limit_s, **given)["job"])
 
     def stop(self, job: str, reason: str) -> Any:
         return self.ask("stop", job=job, reason=reason)
@@ -68,6 +71,12 @@ class Client:
 
     def log(self, job: str) -> LogView:
         return _typed(self.ask("log", job=job), LogView)
+
+    def show(self, commit: str) -> CommitDetail:
+        return _typed(self.ask("show", commit=commit), CommitDetail)
+
+    def diff(self, a: str, b: str) -> DiffView:
+        return _typed(self.ask("diff", a=a, b=b), DiffView)
 
     def shutdown(self) -> None:
         self.ask("shutdown")

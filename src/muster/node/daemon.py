@@ -84,6 +84,8 @@ class Daemon:
                 "export": self._export,
                 "tasks": self._tasks,
                 "log": self._log,
+                "show": self._show,
+                "diff": self._diff,
                 "record": self._record,
                 "shutdown": self._shutdown,
             },
@@ -158,6 +160,16 @@ class Daemon:
 
         view = job_view(self.core, asking.find(self.core, str(arguments.get("job", ""))), None)
         return {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+
+    async def _show(self, arguments: dict[str, Any]) -> Any:
+        from muster.node import inspecting
+
+        return inspecting.show(self.core, str(arguments.get("commit", "")))
+
+    async def _diff(self, arguments: dict[str, Any]) -> Any:
+        from muster.node import inspecting
+
+        return await inspecting.diff(self.core, str(arguments.get("a", "")), str(arguments.get("b", "")))
 
     async def _record(self, arguments: dict[str, Any]) -> Any:
         """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""
