@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from muster.emulation.bursts import Burst
 from muster.emulation.control import Control
 from muster.emulation.emulator import Emulation, probe
 from muster.emulation.loopback import LoopbackEmulation, choose
@@ -159,6 +160,26 @@ def test_loss_is_as_set_in_each_direction(tmp_path: Path) -> None:
             assert 150 < counts["alpha", "bravo"].dropped_loss < 250
             assert answers == 1000 - counts["alpha", "bravo"].dropped_loss
             assert counts["bravo", "alpha"].dropped == 0
+
+    asyncio.run(main())
+
+
+def test_bad_spells_are_told_as_they_happen(tmp_path: Path) -> None:
+    async def main() -> None:
+        bursts = Burst(p_good_to_bad=0.5, p_bad_to_good=0.5, loss_bad=1.0)
+        async with Emulation(two("delay_ms = 1"), tmp_path) as net:
+            loop = asyncio.get_running_loop()
+            assert await net.bad_spells() == {}
+            began_s = loop.time()
+            await net.set_link("alpha", "bravo", LinkParams(burst=bursts), both=False)
+            await asyncio.sleep(0.3)  # nothing is sent
+            seen = await net.bad_spells(began_s)
+        assert list(seen) == [("alpha", "bravo")]
+        told = seen["alpha", "bravo"]
+        assert 0.3 <= told.passed_s <= loop.time() - began_s
+        assert 0 < told.share < 1
+        assert told.spells
+        assert all(began_s <= began <= loop.time() for began, _ in told.spells)
 
     asyncio.run(main())
 
