@@ -94,7 +94,7 @@ def _print_updates(updates: list[CountedView]) -> None:
 
 
 def _key(incarnation: int, sequence: int) -> str:
-    return f"{incarnation:x}.{sequence}"
+    return f"{incarnation}.{sequence}"
 
 
 def _print_diff(found: DiffView) -> None:

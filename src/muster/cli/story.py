@@ -64,7 +64,7 @@ class Story:
 
         >>> from muster.emulation.scenario import load
         >>> story = partition(load("field-8"), 20)
-        >>> [story.begun(near, far) for near, far in ((4, 4), (5, 4), (7, 9), (8, 8), (10, 10), (6, 15))]
+        >>> [story.begun(near, far) for near, far in ((3, 3), (4, 3), (6, 9), (7, 7), (8, 8), (5, 12))]
         [0, 2, 2, 3, 4, 4]
         """
         for number, scene in enumerate(self.scenes):
@@ -82,7 +82,7 @@ def partition(scenario: Scenario, rounds: int) -> Story:
     sides = sides_of(scenario)
     if rounds < ROUNDS_MIN:
         raise MusterError("usage", f"the story needs {ROUNDS_MIN} rounds or more: give --rounds {ROUNDS}")
-    cut, latest = rounds // 4, rounds * 3 // 4
+    cut = rounds // 5
     asker = sides.near[0]
     link = f"{sides.a} - {sides.b}"
     scenes = (
@@ -94,9 +94,9 @@ def partition(scenario: Scenario, rounds: int) -> Story:
             cut, cut - 1, cut, (Kill(asker),),
             f"STORY: {asker}, which asked for help and coordinates, is killed",
         ),
-        Scene(cut + 3, cut + 3, latest - 1, (Restart(asker),), f"STORY: {asker} is started again"),
+        Scene(cut + 3, cut + 3, cut + 7, (Restart(asker),), f"STORY: {asker} is started again"),
         Scene(
-            cut + 5, cut + 5, latest, (Heal(sides.a, sides.b),),
+            cut + 4, cut + 4, cut + 8, (Heal(sides.a, sides.b),),
             f"STORY: the link {link} is back: two histories meet",
         ),
     )  # fmt: skip

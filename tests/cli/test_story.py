@@ -1,0 +1,104 @@
+"""The demo's story: cues by rounds, faults in order, and the stage that plays it."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+from dataclasses import replace
+
+import pytest
+from fakenode import JOB, job_view, snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.cli import story as stories
+from muster.cli.main import run as run_command
+from muster.cli.stage import SETTLE_S, Stage, round_of
+from muster.cli.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
+from muster.emulation.scenario import load
+from muster.errors import MusterError
+from muster.node.snapshot import Snapshot
+from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
+from muster.simulation.loop import run
+
+FIELD = load("field-8")
+SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")
+
+
+def test_sides_of_a_network_with_a_bridge() -> None:
+    sides = sides_of(FIELD)
+    assert (sides.a, sides.b, sides.near, sides.far) == ("delta", "echo", SOUTH, NORTH)
+    assert (sides.near_end, replace(sides, a="echo", b="delta").near_end) == ("delta", "delta")
+    with pytest.raises(MusterError, match="no single link divides lan-3") as caught:
+        sides_of(load("lan-3"))
+    assert caught.value.code == "usage"
+
+
+@given(st.integers(ROUNDS_MIN, 200), st.integers(0, 220), st.integers(0, 220))
+def test_every_job_sees_the_whole_story_in_order_before_it_ends(rounds: int, near: int, far: int) -> None:
+    story = partition(FIELD, rounds)
+    whole = (Cut("delta", "echo"), Kill("alpha"), Restart("alpha"), Heal("delta", "echo"))
+    assert story.faults(near, far) == whole[: story.begun(near, far)]
+    assert story.begun(near + 1, far) >= story.begun(near, far) <= story.begun(near, far + 1)
+    assert story.faults(0, 0) == ()
+    if max(near, far) >= rounds - 1:
+        assert story.faults(near, far) == whole
+    if max(near, far) < rounds // 5:
+        assert story.faults(near, far) == ()
+
+
+def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert STORIES == ("partition",)
+    assert run_command(["demo", "--story", "partition", "--rounds", "5"]) == 2
+    assert f"--rounds {ROUNDS}" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "partition", "--scenario", "lan-3"]) == 2
+    assert "no single link divides" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "romeo"]) == 2
+    assert doctest.testmod(stories).failed == 0
+
+
+def seen(name: str, round_: int, state: str = "running", head: str = "ef") -> Snapshot:
+    return snapshot(name, jobs=[job_view(state, round_, head=head, coordinator="echo", accuracy=0.5)])
+
+
+def test_the_stage_plays_tells_and_waits_for_one_head() -> None:
+    done: list[Fault] = []
+    said: list[str] = []
+
+    async def apply(fault: Fault) -> None:
+        done.append(fault)
+
+    async def main() -> None:
+        stage = Stage(partition(FIELD, 20), apply, said.append)
+        heads: dict[str, Snapshot] = {}
+
+        async def play(near: int, far: int) -> None:
+            heads.update({"alpha": seen("alpha", near), "echo": seen("echo", far)})
+            await stage.play(JOB, heads)
+
+        assert round_of(JOB, {}, SOUTH) == 0
+        await play(3, 3)
+        assert (done, said) == ([], [])
+        await play(4, 3)
+        assert done == [Cut("delta", "echo"), Kill("alpha")]
+        assert stage.killed == {"alpha"}
+        assert said[2] == "beyond the cut: round 3, coordinated by echo, accuracy 50.0 %"
+        await play(4, 3)
+        await play(4, 7)
+        assert len(done) == 2
+        assert len(said) == 4  # nothing is told twice
+        await play(7, 7)
+        assert done[2:] == [Restart("alpha")]
+        assert not stage.over(JOB, heads, ())
+        await play(8, 9)
+        assert done[3:] == [Heal("delta", "echo")]
+        assert not stage.over(JOB, heads, ())
+        both = {"alpha": seen("alpha", 20, "finished"), "echo": seen("echo", 20, "finished")}
+        assert stage.over(JOB, both, ())
+        other = both | {"golf": seen("golf", 20, "finished", head="aa")}
+        assert not stage.over(JOB, other, ())
+        assert stage.over(JOB, other, ("golf",))
+        await asyncio.sleep(SETTLE_S + 1)
+        assert stage.over(JOB, other, ())
+
+    run(main())

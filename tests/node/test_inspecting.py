@@ -1,0 +1,251 @@
+"""Single commits of a job with two branches: shown, compared, started from; nodes in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from muster.errors import MusterError
+from muster.job.context import Policy, TrainerLike
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.node import asking
+from muster.node.core import Core
+from muster.node.inspecting import diff, find_commit, is_prefix, layers, show
+from muster.records import Job, JobId, Recipe, StopRule
+from muster.simulation.loop import run
+from muster.simulation.network import SimNetwork
+from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
+from muster.storage.memory import MemoryStore
+
+LAYOUT = layout_of(40)
+ROUNDS = 24
+NAMES = ("alpha", "bravo", "carol")  # carol trains nothing
+
+
+@dataclass
+class Trainer:
+    task: Any
+    closed: bool = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Catalogue:
+    """What `ask` needs of one, with a task of this layout."""
+
+    def __init__(self, layout: Any = LAYOUT) -> None:
+        self.trainer = Trainer(LinearFacts(layout, 50, True))
+
+    async def open(self, task: str) -> Trainer:
+        return self.trainer
+
+    async def keep(self, task: str, trainer: Trainer) -> None:
+        pass
+
+
+def node(number: int, network: SimNetwork) -> Core:
+    identity = PretendIdentity(NAMES[number])
+    store = MemoryStore(random.Random(number))
+
+    async def open_trainer(task: str) -> TrainerLike:
+        facts = LinearFacts(LAYOUT, 50, True)
+        return LinearTrainer(facts, store, target_of(number, 40), 0.01, random.Random(number))
+
+    return Core(
+        name=identity.name,
+        signer=identity,
+        member=identity.member(),
+        roll=Roll(PretendVerifier()),
+        store=store,
+        link=network.link(identity.node, identity.name),
+        policy=Policy(accept=number < 2),
+        open_trainer=open_trainer,
+        installed=lambda task: True,
+        battery=lambda: None,
+        wall_clock=lambda: 0.0,
+    )
+
+
+class Field:
+    """alpha and bravo trained two rounds, were cut apart for some minutes and met again; carol looked on."""
+
+    def __init__(self) -> None:
+        self.network = SimNetwork(random.Random(1))
+        self.ids = [PretendIdentity(name).node for name in NAMES]
+        for a, b in ((0, 1), (1, 2)):
+            self.network.connect(self.ids[a], self.ids[b])
+        self.alpha, self.bravo, self.carol = self.cores = [node(n, self.network) for n in range(3)]
+
+    async def play(self) -> JobId:
+        for core in self.cores:
+            await core.start()
+        await asyncio.sleep(20)
+        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
+        plan = Job(TASK, LAYOUT.fingerprint(), recipe, StopRule(rounds=ROUNDS), 2, 2.0, b"n")
+        job = asking.open_job(self.alpha, plan, self.alpha.store.put_blob(initial_blob(LAYOUT)))
+        await self.until(lambda: (self.head(self.alpha, job) or 0) >= 2)
+        self.network.cut(self.ids[0], self.ids[1])
+        await self.until(lambda: self.head(self.alpha, job) >= 5 and self.head(self.bravo, job) >= 5)
+        self.network.heal(self.ids[0], self.ids[1])
+        await self.until(lambda: all(self.runner(c, job).state() == "finished" for c in self.cores[:2]))
+        await asyncio.sleep(60)
+        return job
+
+    async def until(self, holds: Any) -> None:
+        while not holds():
+            await asyncio.sleep(0.05)
+
+    def runner(self, core: Core, job: JobId) -> Any:
+        return core.jobs.runners[job]
+
+    def head(self, core: Core, job: JobId) -> int:
+        runner = core.jobs.runners.get(job)
+        head = runner.head() if runner else None
+        return head.round if head else 0
+
+    async def close(self) -> None:
+        for core in self.cores:
+            await core.close()
+
+
+def on_field(main: Any) -> None:
+    async def whole() -> None:
+        field = Field()
+        job = await field.play()
+        await main(field, job)
+        await field.close()
+
+    run(whole(), until_s=36_000)
+
+
+def points(field: Field, job: JobId) -> list[Any]:
+    return list(field.runner(field.alpha, job).view.graph.points.values())
+
+
+def test_commits_are_shown_and_compared() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        known = points(field, job)
+        merge = next(p for p in known if p.is_merge)
+        root = next(p for p in known if not p.parents)
+        first = next(p for p in known if p.parents == (root.id,))
+
+        shown = show(field.alpha, first.id.hex()[:10].upper())
+        assert (shown.commit.round, shown.commit.coordinator, shown.roster) == (
+            1,
+            "alpha",
+            ["alpha", "bravo"],
+        )
+        assert [(c.node, c.sequence, c.steps, c.staleness) for c in shown.counted] == [
+            (field.alpha.roll.name(f.node), f.sequence, f.steps, 0) for f in first.folded
+        ]
+        assert sum(c.weight for c in shown.counted) == pytest.approx(1.0)
+        assert (shown.job, shown.task, shown.counted_in_all) == (job.hex(), TASK, 2)
+        assert shown.params == first.record.params.hex()
+        assert shown.params_bytes == LAYOUT.blob_bytes
+        assert shown.commit.held
+        assert shown.discarded == []
+
+        of_merge = show(field.alpha, merge.id.hex())
+        assert of_merge.commit.parents == [p.hex() for p in merge.parents]
+        assert (of_merge.commit.coordinator, of_merge.counted, of_merge.delta_bytes) == ("", [], None)
+        assert of_merge.commit.bytes == 0
+        assert of_merge.params_bytes == LAYOUT.blob_bytes
+
+        a, b = merge.parents
+        seen = await diff(field.alpha, a.hex(), b.hex())
+        assert seen.same_job
+        assert seen.only_a
+        assert seen.only_b
+        keys_a = {(c.node, c.sequence) for c in seen.only_a}
+        assert not keys_a & {(c.node, c.sequence) for c in seen.only_b}
+        models = field.runner(field.alpha, job).models
+        moved = models.arrays(b)["w"].astype(np.float64) - models.arrays(a)["w"]
+        (layer,) = seen.layers
+        assert layer.name == "w"
+        assert layer.shape == [40]
+        assert layer.moved == pytest.approx(float(np.linalg.norm(moved)))
+        assert layer.moved_max == pytest.approx(float(np.abs(moved).max()))
+        same = await diff(field.alpha, merge.id.hex(), merge.id.hex())
+        assert (same.only_a, same.only_b, same.layers[0].moved) == ([], [], 0.0)
+
+        with pytest.raises(MusterError, match="does not hold the parameters") as caught:
+            await diff(field.carol, a.hex(), b.hex())
+        assert caught.value.code == "no_result"
+        assert not show(field.carol, a.hex()).commit.held
+
+    on_field(main)
+
+
+def test_a_new_job_starts_from_a_commit_wherever_it_is_asked() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        known = points(field, job)
+        old = next(p for p in known if p.round == 3 and not p.is_merge)
+        merge = max((p for p in known if p.is_merge), key=lambda p: p.round)
+        for core, point in ((field.alpha, old), (field.carol, merge)):
+            arguments = {"task": TASK, "rounds": 2, "from": point.id.hex()[:12]}
+            new = await asking.ask(core, Catalogue(), arguments, b"again")  # type: ignore[arg-type]
+            root = next(p for p in field.runner(core, new).view.graph.points.values() if not p.parents)
+            assert root.record.params == field.runner(core, job).models.blob_of(point.id)
+            assert root.record.params == field.runner(field.alpha, job).models.blob_of(point.id)
+            assert root.round == 0
+        await field.until(lambda: field.head(field.alpha, new) == 2)  # the one that carol asked for
+
+    on_field(main)
+
+
+def test_what_cannot_be_started_from_is_said() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        async def ask(core: Core, catalogue: Catalogue | None = None, **arguments: Any) -> str:
+            with pytest.raises(MusterError) as caught:
+                await asking.ask(core, catalogue or Catalogue(), {"task": TASK, **arguments}, b"x")  # type: ignore[arg-type]
+            return caught.value.code
+
+        old = next(p for p in points(field, job) if p.round == 2)
+        prefix = old.id.hex()[:12]
+        assert await ask(field.alpha, **{"from": "00000000"}) == "unknown_commit"
+        assert await ask(field.alpha, **{"from": prefix, "task": "other"}) == "usage"
+        other = Catalogue(layout_of(41))
+        assert await ask(field.alpha, other, **{"from": prefix}) == "fingerprint"
+        assert other.trainer.closed
+        field.network.cut(field.ids[1], field.ids[2])
+        began_s = asyncio.get_running_loop().time()
+        assert await ask(field.carol, **{"from": prefix, "patience_s": 9.0}) == "no_result"
+        assert 8 <= asyncio.get_running_loop().time() - began_s < 30
+        assert set(field.carol.jobs.runners) == {job}  # nothing half-begun
+
+    on_field(main)
+
+
+def test_prefixes() -> None:
+    assert [is_prefix(t) for t in ("abcd", "ABCD", "abc", "abcg", "a" * 64, "a" * 65, "")] == [
+        True, True, False, False, True, False, False,
+    ]  # fmt: skip
+
+    async def main(field: Field, job: JobId) -> None:
+        with pytest.raises(MusterError, match="4 or more of the hex digits"):
+            find_commit(field.alpha, "zz")
+        with pytest.raises(MusterError, match="lists them"):
+            find_commit(field.alpha, "0" * 64)
+        runner = field.runner(field.alpha, job)
+        twin = points(field, job)[-1]
+        object.__setattr__(twin, "id", points(field, job)[0].id[:2] + twin.id[2:])
+        with pytest.raises(MusterError, match="fits several commits"):
+            find_commit(field.alpha, twin.id.hex()[:4])
+        assert find_commit(field.alpha, twin.id.hex())[0] is runner
+
+    on_field(main)
+
+
+def test_empty_and_whole_number_tensors_move_too() -> None:
+    a = {"n": np.array(3, np.int64), "e": np.zeros((0, 2), np.float32)}
+    b = {"n": np.array(5, np.int64), "e": np.zeros((0, 2), np.float32)}
+    assert [(m.name, m.shape, m.norm_a, m.moved, m.moved_max) for m in layers(a, b)] == [
+        ("n", [], 3.0, 2.0, 2.0),
+        ("e", [0, 2], 0.0, 0.0, 0.0),
+    ]
