@@ -90,6 +90,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.job = ""
+        self.commits: list[str] = []  # of the last drawn history, newest first
         self.nodes: list[subprocess.Popen[bytes]] = []
         self.ports = [_free_port(), _free_port()]
         self.env = {
@@ -100,7 +101,7 @@ class Machine:
         self.env.pop("MUSTER_HOME", None)
 
     def run(self, line: str) -> str:
-        words = [self.job if word == "JOB" else word for word in shlex.split(line)]
+        words = [self.fill(word) for word in shlex.split(line)]
         if words[:2] == ["muster", "node"]:
             return self.start(words)
         env = self.env | ({"MUSTER_HOME": str(self.folder / "d" / "muster" / "alpha")} if self.nodes else {})
@@ -110,7 +111,14 @@ class Machine:
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
         if match := re.search(r"^job ([0-9a-f]{8})", done.stdout, re.MULTILINE):
             self.job = match[1]
+        self.commits = re.findall(r"^\*[ |]* ([0-9a-f]{8})  round", done.stdout, re.MULTILINE) or self.commits
         return done.stdout
+
+    def fill(self, word: str) -> str:
+        if word == "JOB":
+            return self.job
+        places = {"COMMIT": 1, "A": 2, "B": 0}
+        return self.commits[places[word]] if word in places else word
 
     def start(self, words: list[str]) -> str:
         number = len(self.nodes)
@@ -169,6 +177,10 @@ def test_every_command_runs(tmp_path: Path) -> None:
     trained = said["muster train digits --rounds 5"]
     assert "finished: 5 rounds done" in trained
     assert "bravo" in trained.split("shares:")[1]
+    assert said["muster log JOB --graph"].count("\n*") >= 3
+    assert "held here   yes" in said["muster show COMMIT"]
+    assert "counted by b only" in said["muster diff A B"]
+    assert "finished: 2 rounds done" in said["muster train digits --from COMMIT --rounds 2"]
     assert (tmp_path / "digits.safetensors").stat().st_size > 10_000
     assert (tmp_path / "digits.onnx").stat().st_size > 10_000
     assert "good" in said["muster task check leaves.py --data leaves.npz"]

@@ -13,7 +13,7 @@ from muster.errors import MusterError
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
 
 STORIES = ("partition",)
-ROUNDS = 20
+ROUNDS = 26
 ROUNDS_MIN = 12
 PATIENCE_S = 6.0  # short, so that a take-over is seen and not waited for
 
@@ -63,7 +63,7 @@ class Story:
         """How many scenes have begun once the sides have done so many rounds; never out of order.
 
         >>> from muster.emulation.scenario import load
-        >>> story = partition(load("field-8"), 20)
+        >>> story = partition(load("field-8"), 26)
         >>> [story.begun(near, far) for near, far in ((3, 3), (4, 3), (6, 9), (7, 7), (8, 8), (5, 12))]
         [0, 2, 2, 3, 4, 4]
         """
@@ -82,7 +82,7 @@ def partition(scenario: Scenario, rounds: int) -> Story:
     sides = sides_of(scenario)
     if rounds < ROUNDS_MIN:
         raise MusterError("usage", f"the story needs {ROUNDS_MIN} rounds or more: give --rounds {ROUNDS}")
-    cut = rounds // 5
+    cut = min(4, rounds // 5)  # whatever comes later is for the merge and what is learnt together after it
     asker = sides.near[0]
     link = f"{sides.a} - {sides.b}"
     scenes = (
