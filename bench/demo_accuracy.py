@@ -41,7 +41,7 @@ class Row:
     megabytes: float
 
 
-def run(arguments: argparse.Namespace, seed: int) -> Row:
+def run(arguments: argparse.Namespace, seed: int) -> Row | None:
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder:
         report = Path(folder) / "report.json"
         words = ["demo", "--plain", "--task", arguments.task, "--split", arguments.split, "--seed", str(seed)]
@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace, seed: int) -> Row:
         argv = [sys.executable, "-m", "muster.cli.main", *words]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         if done.returncode:
-            raise SystemExit(f"seed {seed}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr}")
+            print(f"seed {seed} failed: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr}")
+            return None
         found = json.loads(report.read_text())
     to_target = None
     if arguments.target is not None:
@@ -96,7 +97,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        rows = list(pool.map(lambda seed: run(arguments, seed), arguments.seeds))
+        ended = list(pool.map(lambda seed: run(arguments, seed), arguments.seeds))
+    rows = [row for row in ended if row is not None]
+    if not rows:
+        raise SystemExit("no run ended well")
     print(f"{arguments.task}, {arguments.split}, {arguments.scenario}, on {machine()}\n")
     print("| seed | accuracy | alone | pooled | rounds | time | to the target | bridge | on the air |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -107,6 +111,8 @@ def main() -> None:
             f"| {r.megabytes:.1f} MB |"
         )
     accuracies = [r.accuracy for r in rows]
+    failed = len(ended) - len(rows)
+    print(f"\n{failed} of {len(ended)} failed" if failed else "", end="")
     print(f"\nmedian {statistics.median(accuracies):.1%}, worst {min(accuracies):.1%}")
     write(arguments.json, {"machine": machine(), "rows": [asdict(r) for r in rows]})
 

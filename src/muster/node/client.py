@@ -26,6 +26,7 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
 TRAIN_TIMEOUT_S = 600.0  # a start from a commit may have to fetch it
 PROBE_TIMEOUT_S = 1.0
+TRAIN_TIMEOUT_S = 300.0  # the answer comes when the trainer is up, which takes its time on a small board
 HOMES_MAX = 256
 
 
