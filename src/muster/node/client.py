@@ -24,9 +24,8 @@ SOCKET = "control.sock"
 T = TypeVar("T")
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
-TRAIN_TIMEOUT_S = 600.0  # a start from a commit may have to fetch it
+TRAIN_TIMEOUT_S = 600.0  # a trainer starts slowly on a small board, and a start from a commit may be fetched
 PROBE_TIMEOUT_S = 1.0
-TRAIN_TIMEOUT_S = 300.0  # the answer comes when the trainer is up, which takes its time on a small board
 HOMES_MAX = 256
 
 
@@ -58,8 +57,7 @@ class Client:
     def train(self, task: str, **options: Any) -> str:
         """The id (hex) of the new job; options as in the command `muster train`, None is not given."""
         given = {key: value for key, value in options.items() if value is not None}
-        limit_s = TRAIN_TIMEOUT_S if "from" in given else None
-        return str(self.ask("train", task=task, timeout_s=limit_s, **given)["job"])
+        return str(self.ask("train", task=task, timeout_s=TRAIN_TIMEOUT_S, **given)["job"])
 
     def stop(self, job: str, reason: str) -> Any:
         return self.ask("stop", job=job, reason=reason)
