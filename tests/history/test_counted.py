@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 
 from muster.history.counted import Counted, Key
 
-keys = st.builds(
-    Key, st.sampled_from([b"a", b"b", b"c"]), st.integers(1, 3), st.integers(1, 12)
-)
+keys = st.builds(Key, st.sampled_from([b"a", b"b", b"c"]), st.integers(1, 3), st.integers(1, 12))
 sets = st.frozensets(keys, max_size=25)
 
 

@@ -110,6 +110,7 @@ def test_a_swallowed_inner_failure_undoes_all(store: Store) -> None:
             store.set_state("outer", b"1")
             with pytest.raises(KeyError), store.transaction():
                 raise KeyError
+
     with pytest.raises(StorageError):
         swallow()
     assert store.state("outer") is None

@@ -466,9 +466,7 @@ class Transfers:
         path = (prefix(self._link.node), *(() if transfer.fetchers else sorted(transfer.path)))
         # a neighbour that may not ask any further is still asked for what it has
         relay = len(path) <= HOPS_MAX
-        return Ask(
-            transfer.blob, flight.offset, flight.length, transfer.size_bytes, relay, path[:HOPS_MAX]
-        )
+        return Ask(transfer.blob, flight.offset, flight.length, transfer.size_bytes, relay, path[:HOPS_MAX])
 
     def _timeout_s(self, lane: Lane, source: Source) -> float:
         """Generous: it is for answers that were lost although the link is up; a lost link is told at once."""
@@ -476,9 +474,7 @@ class Transfers:
         wait_s = 10.0 + 4.0 * (lane.outstanding_bytes / rate_bytes_s + (lane.meter.rtt_min_s or 0.0))
         return min(wait_s, 300.0) + (0.0 if source.whole else self._limits.hold_s)
 
-    def _take_answer(
-        self, transfer: Transfer, source: Source, flight: Flight, answer: Answer | None
-    ) -> None:
+    def _take_answer(self, transfer: Transfer, source: Source, flight: Flight, answer: Answer | None) -> None:
         if answer is not None and answer.data:
             kept = self._keep(transfer, source, flight, answer)
         else:

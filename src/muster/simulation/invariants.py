@@ -79,11 +79,7 @@ class Watch:
                 key, update = _update_of(world, stored.id)
                 if _has(machine, update.payload):
                     safe.add(key)
-        counted = [
-            point.counted
-            for point in graph.points.values()
-            if any(_holds(m, point) for m in others)
-        ]
+        counted = [point.counted for point in graph.points.values() if any(_holds(m, point) for m in others)]
         if not counted or not any(m.disk.get(world.job) for m in others):
             return False  # the job itself is on one disk only
         return all(key in safe or any(key in c for c in counted) for key in self.acknowledged)

@@ -336,9 +336,7 @@ class World:
         spec = self.spec.job
         asker = self.machines[spec.asker]
         assert asker.core is not None
-        recipe = Recipe(
-            spec.lr, 10, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.codec
-        )
+        recipe = Recipe(spec.lr, 10, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.codec)
         stop = StopRule(rounds=spec.rounds, seconds=spec.seconds)
         job = Job(
             TASK, self.layout.fingerprint(), recipe, stop, spec.min_nodes, spec.patience_s,
