@@ -6,13 +6,12 @@ neighbour is asked once in `ping_s`, and only one that owes an answer is asked i
 neighbour whose link shows down is left alone: the engine reconnects by itself, and a new session would only
 throw its attempts away (design section 6).
 
-With one exception: a node that dials nobody, had neighbours and has none now gets a new session every
-`renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its own for it (zenoh
-1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of it mended by pull
-request 2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps everybody out for
-QUIC's idle time of 30 s, and several do so one after the other.  A new listener has forgotten them, and with
-nobody in reach nothing is lost by it (measurements: docs/soak.md).  Nodes that dial are left alone: closing
-waits for their attempts, 10 s, in which nobody reaches them.
+With one exception: a node that had neighbours and has none now gets a new session every `renew_s`.  The
+engine's QUIC listener takes one handshake at a time and has no limit of its own for it (zenoh 1.10.2,
+`accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of it mended by pull request
+2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps everybody out for QUIC's idle
+time of 30 s, and several do so one after the other.  A new listener has forgotten them, and with nobody in
+reach nothing is lost by it (measurements: docs/soak.md).
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ class Watched(Protocol):
     def last_unanswered(self, node: NodeId) -> float | None: ...
 
     def deserted(self) -> bool:
-        """Whether it had neighbours, has none now and cannot but wait to be dialled."""
+        """Whether it had neighbours and has none now."""
 
     async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes: ...
 

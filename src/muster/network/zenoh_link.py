@@ -150,8 +150,8 @@ class ZenohLink:
         self._peers.forbid(node)
 
     def deserted(self) -> bool:
-        """Nobody is in reach of a node that had neighbours and can only be called: it dials nobody itself."""
-        return self._peers.met and not self._engine.connect and not self._peers.neighbours()
+        """Nobody is in reach of a node that had neighbours."""
+        return self._peers.met and not self._peers.neighbours()
 
     # ---- asking and telling ------------------------------------------------------------------------------
 

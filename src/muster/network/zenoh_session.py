@@ -17,6 +17,7 @@ import zenoh
 
 from muster.errors import MusterError
 from muster.network.identity import Identity
+from muster.network.udp_ports import take_back
 from muster.network.zenoh_config import (
     DEFAULT_PORT,
     Endpoint,
@@ -29,6 +30,7 @@ from muster.network.zenoh_threads import Inbox, call_limited
 
 OPEN_S_MAX = 15.0
 CLOSE_S_MAX = 2.0
+AGAIN_S_MAX = 0.5  # before the next session; closing waits for attempts to connect, which nobody needs
 PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time is 30 s
 PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
 REOPEN_S_MAX = 60.0  # ... and at most later
@@ -154,11 +156,10 @@ class Engine:
             self._on_problem(f"the network engine closed with a fault: {error}")
 
     async def again(self) -> None:
-        """A new session; one that cannot be opened is tried again, for ever.
-
-        The port of the old one stays taken until its dying connections are through, for 5 s and more.
-        """
-        await self.shut(self._profile.open_timeout_s + CLOSE_S_MAX)
+        """A new session on the same port; one that cannot be opened is tried again, for ever."""
+        await self.shut(AGAIN_S_MAX)
+        if sum([take_back(point.host, point.port) for point in self.listening]):
+            self._old_port_held = False
         began_s = asyncio.get_running_loop().time()
         pause_s = PORT_PAUSE_S
         while True:
