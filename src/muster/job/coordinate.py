@@ -25,7 +25,7 @@ from muster.storage.store import StorageError
 LATELY_S = 180.0  # three idle beats
 AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
-OFFER_GRACE_S = 10.0  # after the last offer, for reachable nodes that have not answered yet
+OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
 STALL_S = 5.0  # a payload that has not grown for so long makes no progress
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 
