@@ -89,7 +89,7 @@ def assert_nothing_left(family: list[psutil.Process], spaces: set[int], rundir: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything_that_was_started(tmp_path: Path, demos: list[Demo], number: int) -> None:
-    demo = Demo(tmp_path, "--rounds", "100000")
+    demo = Demo(tmp_path, "--rounds", "9999")
     demos.append(demo)
     demo.until("nodes are up")
     family = demo.family()
@@ -102,7 +102,7 @@ def test_a_signal_ends_everything_that_was_started(tmp_path: Path, demos: list[D
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, demos: list[Demo]) -> None:
-    demo = Demo(tmp_path, "--rounds", "100000")
+    demo = Demo(tmp_path, "--rounds", "9999")
     demos.append(demo)
     demo.until("nodes are up")
     family = demo.family()
