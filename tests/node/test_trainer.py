@@ -15,7 +15,7 @@ import pytest
 
 from muster.compression import tensors
 from muster.errors import MusterError
-from muster.node.trainer import Progress, TaskSource, Trainer, TrainerDied, TrainerLike
+from muster.node.trainer import Progress, TaskSource, Trainer, TrainerDied
 
 TASK = """
 import os, sys, time
@@ -83,7 +83,7 @@ def test_the_daemon_does_not_import_torch() -> None:
 
 
 def test_trainer_has_the_whole_interface() -> None:
-    trainer: TrainerLike = Trainer()
+    trainer = Trainer()
     assert isinstance(trainer, Trainer)
 
 

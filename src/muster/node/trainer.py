@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -90,53 +90,6 @@ class Measured:
 OnProgress = Callable[[Progress], None]
 
 
-class TrainerLike(Protocol):
-    """What the node needs of a trainer. All raise MusterError for what a person can mend, else TrainerDied.
-
-    Paths go in, paths come out. Cancelling the awaiting asyncio task cancels the work.
-    """
-
-    async def open(self, source: TaskSource) -> TaskFacts: ...
-
-    async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:
-        """Write starting parameters, fresh from `seed` or from a safetensors file."""
-
-    async def measure_speed(self, batch: int) -> float:
-        """Seconds of one step."""
-
-    async def train(
-        self,
-        base: Path,
-        out: Path,
-        *,
-        steps: int,
-        lr: float,
-        batch: int,
-        momentum: float,
-        seed: int,
-        progress: OnProgress | None = None,
-    ) -> Trained:
-        """Train from the dense blob `base`; the difference to it becomes the dense blob `out`."""
-
-    async def evaluate(
-        self,
-        base: Path,
-        which: str = "common",
-        progress: OnProgress | None = None,
-        limit: int | None = None,
-    ) -> Measured:
-        """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
-
-    async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
-        """As "safetensors" or "onnx"."""
-
-    async def cancel(self) -> None:
-        """End what is under way; its caller gets MusterError("interrupted")."""
-
-    async def close(self) -> None:
-        """Let the child go; the next request needs `open` again."""
-
-
 @dataclass
 class _Child:
     process: asyncio.subprocess.Process
@@ -146,7 +99,11 @@ class _Child:
 
 
 class Trainer:
-    """`TrainerLike` with a real child process."""
+    """Training in a child process. Paths go in, paths come out; `working.StoreTrainer` fits it to a job.
+
+    All raise MusterError for what a person can mend, else TrainerDied. Cancelling the awaiting asyncio task
+    cancels the work.
+    """
 
     def __init__(self) -> None:
         self._child: _Child | None = None
@@ -176,10 +133,12 @@ class Trainer:
         )
 
     async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:
+        """Write starting parameters, fresh from `seed` or from a safetensors file."""
         start = None if source is None else str(source)
         await self._do({"do": "initial", "out": str(out), "seed": seed, "source": start})
 
     async def measure_speed(self, batch: int) -> float:
+        """Seconds of one step."""
         return float((await self._do({"do": "measure_speed", "batch": batch}))["step_s"])
 
     async def train(
@@ -194,6 +153,7 @@ class Trainer:
         seed: int,
         progress: OnProgress | None = None,
     ) -> Trained:
+        """Train from the dense blob `base`; the difference to it becomes the dense blob `out`."""
         request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
         request |= {"batch": batch, "momentum": momentum, "seed": seed}
         return Trained(**await self._do(request, progress))
@@ -205,20 +165,24 @@ class Trainer:
         progress: OnProgress | None = None,
         limit: int | None = None,
     ) -> Measured:
+        """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
         request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
         return Measured(**await self._do(request, progress))
 
     async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
+        """As "safetensors" or "onnx"."""
         request = {"do": "export", "base": str(base), "out": str(out), "format": format}
         await self._do(request | {"metadata": metadata})
 
     async def cancel(self) -> None:
+        """End what is under way; its caller gets MusterError("interrupted")."""
         child = self._child
         if child is not None and child.process.stdin is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 child.process.stdin.write(pack_message({"do": "cancel", "of": child.request}))
 
     async def close(self) -> None:
+        """Let the child go; the next request needs `open` again."""
         await self._end(CLOSE_TIMEOUT_S)
         self._source = None
 
