@@ -25,6 +25,7 @@ from muster.storage.store import StorageError
 LATELY_S = 180.0  # three idle beats
 AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
+WAIT_REST_S = 5.0  # the same once the job has ended
 OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
 STALL_S = 5.0  # a payload that has not grown for so long makes no progress
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
@@ -64,8 +65,15 @@ class Coordination:
                 self.acting, due_s = False, WAIT_MAX_S
             if due_s == 0.0:
                 await asyncio.sleep(0)
+            elif due_s is None:
+                await pulse.wait(WAIT_REST_S if self._rests() else WAIT_MAX_S)
             else:
-                await pulse.wait(WAIT_MAX_S if due_s is None else min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
+                await pulse.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
+
+    def _rests(self) -> bool:
+        """Whether nothing is left to do here, as far as this node knows."""
+        heads = self._models.heads()
+        return len(heads) == 1 and not self.blocked and self._view.finished(heads[0]) is not None
 
     def _step(self) -> float | None:
         """Do what is due; seconds until something may be due again (None: at the next change)."""

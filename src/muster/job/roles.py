@@ -13,16 +13,18 @@ ALONE_PATIENCES = 10  # a node that lost all others goes on alone after this man
 Reachable = Callable[[NodeId], bool]
 
 
-def rank(view: JobView, head: Point, node: NodeId) -> tuple[int, NodeId]:
-    """A node's place in the roster that the head carries; those not on it come after, by id."""
-    roster = head.roster
-    return (roster.index(node) if node in roster else len(roster), node)
-
-
 def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | None:
-    """The best-ranked participant that is reachable."""
-    willing = [n for n in {*view.offers, view.asker, *head.roster} if reachable(n) and n not in view.refusals]
-    return min(willing, key=lambda n: rank(view, head, n), default=None)
+    """The best-ranked participant that is reachable: by the roster that the head carries, then by id.
+
+    Nobody ranked below it is asked about.
+    """
+    for node in head.roster:
+        if node not in view.refusals and reachable(node):
+            return node
+    for node in sorted({*view.offers, view.asker}.difference(head.roster)):
+        if node not in view.refusals and reachable(node):
+            return node
+    return None
 
 
 def min_nodes(view: JobView, head: Point) -> int:

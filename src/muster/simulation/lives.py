@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 import math
 import weakref
-from asyncio import events
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVarTuple, cast
+from typing import Any
 
 from muster.simulation.loop import VirtualLoop
-
-Ts = TypeVarTuple("Ts")
 
 
 @dataclass(eq=False)
@@ -33,61 +28,34 @@ class Life:
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
 
 
-class _Handle(events.Handle):
-    __slots__ = ()
-
-    def _run(self) -> None:
-        _run_or_wait(self, events.Handle)
-
-
-class _TimerHandle(events.TimerHandle):
-    __slots__ = ()
-
-    def _run(self) -> None:
-        _run_or_wait(self, events.TimerHandle)
-
-
-def _run_or_wait(handle: Any, kind: Any) -> None:
-    life = handle._context.get(LIFE)
-    if life is not None and life.paused:
-        life.backlog.append(handle)
-    else:
-        kind._run(handle)
-
-
 class LivesLoop(VirtualLoop):
     """A virtual loop in which lives can be paused."""
-
-    _ready: Any
 
     def __init__(self, until_s: float = math.inf) -> None:
         super().__init__(until_s)
         self._life_of: weakref.WeakKeyDictionary[asyncio.Task[Any], Life] = weakref.WeakKeyDictionary()
+        self._paused = 0
         self.set_task_factory(_new_task)
 
-    def _call_soon(self, callback: Any, args: Any, context: Any) -> Any:
-        handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
-
-    def call_at(
-        self,
-        when: float,
-        callback: Callable[[*Ts], object],
-        *args: *Ts,
-        context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        timer: Any = _TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True
-        return cast(asyncio.TimerHandle, timer)
+    def _holds(self, handle: Any) -> bool:
+        life = handle._context.get(LIFE)
+        if life is None or not life.paused:
+            return False
+        life.backlog.append(handle)
+        return True
 
     def pause(self, life: Life) -> None:
-        life.paused = True
+        if not life.paused:
+            life.paused = True
+            self._paused += 1
+            self._holding = True
 
     def resume(self, life: Life) -> None:
         """What was due meanwhile happens now, in order."""
-        life.paused = False
+        if life.paused:
+            life.paused = False
+            self._paused -= 1
+            self._holding = self._paused > 0
         backlog, life.backlog = life.backlog, []
         self._ready.extend(handle for handle in backlog if not handle._cancelled)
 

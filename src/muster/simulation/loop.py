@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import math
 from asyncio import base_events
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+RESOLUTION_S = 1e-9  # timers so close are one instant
 
 
 class Deadlock(Exception):
@@ -27,41 +32,110 @@ class OutOfTime(Exception):
     """The time given to `run` is over."""
 
 
-class _Jump:
-    """Stands where a selector stands in other loops: "waiting" moves the clock to the next timer."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+class _NoSelector:
+    """`BaseEventLoop` wants one; nothing here ever waits for the outside."""
 
     def select(self, timeout_s: float | None) -> list[Any]:
-        loop = self._loop
-        if timeout_s is None:
-            raise Deadlock(f"nothing is scheduled after {loop.now_s:.3f} s")
-        if timeout_s > 0:
-            when_s = loop._scheduled[0]._when
-            if when_s > loop.until_s:
-                loop.now_s = loop.until_s
-                raise OutOfTime(f"not done after {loop.until_s:.3f} s of virtual time")
-            loop.now_s = max(loop.now_s, when_s)
         return []
 
 
 class VirtualLoop(base_events.BaseEventLoop):
-    """Use `run`. `faults` collects what tasks and callbacks raised and nobody looked at."""
+    """Use `run`. `faults` collects what tasks and callbacks raised and nobody looked at.
 
-    _scheduled: list[Any]  # BaseEventLoop's heap of timers
+    A turn is `BaseEventLoop`'s, without what a virtual loop has no use for; timers due at the same instant
+    run in the order in which they were set.
+    """
+
+    _ready: deque[asyncio.Handle]
 
     def __init__(self, until_s: float = math.inf) -> None:
         super().__init__()
         self.now_s = 0.0
         self.until_s = until_s
         self.faults: list[BaseException] = []
-        self._selector = _Jump(self)
-        self._clock_resolution = 1e-9
+        self._selector = _NoSelector()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_set = 0
+        self._timers_cancelled = 0
+        self._holding = False  # whether `_holds` is asked before a callback runs
         self.set_exception_handler(self._keep_fault)
 
     def time(self) -> float:
         return self.now_s
+
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_set += 1
+        heapq.heappush(self._timers, (when, self._timers_set, timer))
+        return timer
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._timers_cancelled += 1
+        if self._timers_cancelled > 1000 and self._timers_cancelled > len(self._timers) // 2:
+            self._timers = [timer for timer in self._timers if not timer[2]._cancelled]  # type: ignore[attr-defined]
+            heapq.heapify(self._timers)
+            self._timers_cancelled = 0
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            self._jump()
+        now_s = self.now_s + RESOLUTION_S
+        while self._timers and self._timers[0][0] <= now_s:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer._cancelled:  # type: ignore[attr-defined]
+                ready.append(timer)
+        for _ in range(len(ready)):
+            handle: Any = ready.popleft()
+            if handle._cancelled or (self._holding and self._holds(handle)):
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.faults.append(error)
+
+    def _jump(self) -> None:
+        """Nothing is ready: move the clock to the next timer."""
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        if not self._timers:
+            raise Deadlock(f"nothing is scheduled after {self.now_s:.3f} s")
+        when_s = self._timers[0][0]
+        if when_s > self.until_s:
+            self.now_s = self.until_s
+            raise OutOfTime(f"not done after {self.until_s:.3f} s of virtual time")
+        self.now_s = max(self.now_s, when_s)
+
+    def _holds(self, handle: Any) -> bool:
+        """Whether a callback is not to run now (`lives`)."""
+        return False
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()
@@ -78,9 +152,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        assert not event_list
 
     @staticmethod
     def _keep_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
