@@ -14,7 +14,7 @@ from typing import Any
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
-from muster.job import coordinate, participate, residuals, roles, runner
+from muster.job import committing, coordinate, participate, residuals, roles, runner
 from muster.job.coordinate import Coordination
 from muster.job.models import Models
 from muster.job.view import JobView
@@ -152,7 +152,7 @@ def parents_as_met() -> list[Patch]:
 
         return record_id(NOBODY, encode(record)), record
 
-    real = coordinate.merge_of
+    real = committing.merge_of
 
     def either(job: bytes, a: bytes, b: bytes) -> Any:
         odd = (a[0] + b[0]) % 2
@@ -161,7 +161,7 @@ def parents_as_met() -> list[Patch]:
     def share(self: Graph, a: bytes, b: bytes) -> float:
         return 0.75
 
-    return [(coordinate, "merge_of", either), (Graph, "share", share)]
+    return [(committing, "merge_of", either), (Graph, "share", share)]
 
 
 @bug("a node that lost its disk begins its words anew, and nobody listens: they know newer ones")

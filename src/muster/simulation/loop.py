@@ -97,18 +97,18 @@ class VirtualLoop(base_events.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         self._timers_cancelled += 1
         if self._timers_cancelled > 1000 and self._timers_cancelled > len(self._timers) // 2:
-            self._timers = [timer for timer in self._timers if not timer[2]._cancelled]  # type: ignore[attr-defined]
+            self._timers = [timer for timer in self._timers if not timer[2]._cancelled]
             heapq.heapify(self._timers)
             self._timers_cancelled = 0
 
     def _run_once(self) -> None:
         ready = self._ready
-        if not ready and not self._stopping:  # type: ignore[attr-defined]
+        if not ready and not self._stopping:
             self._jump()
         now_s = self.now_s + RESOLUTION_S
         while self._timers and self._timers[0][0] <= now_s:
             timer = heapq.heappop(self._timers)[2]
-            if not timer._cancelled:  # type: ignore[attr-defined]
+            if not timer._cancelled:
                 ready.append(timer)
         for _ in range(len(ready)):
             handle: Any = ready.popleft()
