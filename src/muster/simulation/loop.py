@@ -46,7 +46,8 @@ class VirtualLoop(base_events.BaseEventLoop):
     run in the order in which they were set.
     """
 
-    _ready: deque[asyncio.Handle]
+    _ready: deque[asyncio.Handle]  # these two are the base class's
+    _stopping: bool
 
     def __init__(self, until_s: float = math.inf) -> None:
         super().__init__()
