@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from muster.emulation.bursts import Burst
 from muster.emulation.control import Control
 from muster.emulation.emulator import Emulation, probe
 from muster.emulation.loopback import LoopbackEmulation, choose
+from muster.emulation.processes import NodeProcess
 from muster.emulation.radio import LinkParams
 from muster.emulation.scenario import Scenario, parse
 from muster.errors import MusterError
@@ -262,13 +264,75 @@ def test_faults_and_duty_cycles(tmp_path: Path) -> None:
             assert stray.returncode == 0  # it had ended by itself
             assert net.processes("bravo") == [server]
             for fault, code in (
-                (faults.FillDisk("alpha"), "usage"),
+                (faults.FillDisk("zulu"), "scenario"),
                 (faults.Kill("zulu"), "scenario"),
                 (faults.Slow(rate_kbit_s=-1), "usage"),
             ):
                 with pytest.raises(MusterError) as raised:
                     await net.apply(fault)
                 assert raised.value.code == code
+
+    asyncio.run(main())
+
+
+# writes a byte every 10 ms; tells on its output how far the file has come, and why it does not
+WRITER = """
+import sys, time
+while True:
+    try:
+        with open(sys.argv[1], "ab") as file:
+            file.write(b"x")
+        print("wrote", flush=True)
+    except OSError as error:
+        print("failed", error.errno, flush=True)
+    time.sleep(0.01)
+"""
+
+
+async def until_line(process: NodeProcess, wanted: bytes) -> None:
+    assert process.stdout is not None
+    async with asyncio.timeout(10):
+        while await process.stdout.readline() != wanted:
+            pass
+
+
+def test_a_full_disk_takes_nothing_before_and_after_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        full = b"failed %d\n" % errno.EFBIG
+        async with Emulation(two(), tmp_path) as net, Control(net.control_path) as control:
+            words = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
+            writer = await net.spawn("alpha", words, stdout=subprocess.PIPE)
+            await until_line(writer, b"wrote\n")
+            await net.apply(faults.FillDisk("alpha"))
+            await until_line(writer, full)
+            nodes = (await control.ask(do="nodes"))["nodes"]
+            assert [node["free_bytes"] for node in nodes] == [0, None, None]
+            await net.apply(faults.Restart("alpha"))
+            await until_line(writer, full)
+            await net.apply(faults.FillDisk("alpha", None))
+            await until_line(writer, b"wrote\n")
+            await net.apply(faults.FillDisk("alpha", 10_000))
+            await until_line(writer, b"wrote\n")
+
+    asyncio.run(main())
+
+
+def test_a_clock_is_wrong_for_one_node_only(tmp_path: Path) -> None:
+    told = "import time; from muster.node.clock import wall_clock; print(wall_clock()() - time.time())"
+
+    async def off(net: Emulation, node: str) -> float:
+        process = await net.spawn(node, [sys.executable, "-c", told], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        return float(await process.stdout.read())
+
+    async def main() -> None:
+        async with Emulation(two(), tmp_path) as net:
+            assert abs(await off(net, "alpha")) < 1.0
+            await net.apply(faults.SkewClock("alpha", -7200.0))
+            assert await off(net, "alpha") == pytest.approx(-7200.0, abs=1.0)
+            assert abs(await off(net, "bravo")) < 1.0
+            await net.apply(faults.SkewClock("alpha", 0.0))
+            assert abs(await off(net, "alpha")) < 1.0
 
     asyncio.run(main())
 
@@ -315,6 +379,7 @@ def test_the_control_socket_reads_and_changes(tmp_path: Path) -> None:
             await control.ask(do="fault", fault={"fault": "leave", "node": "charlie"})
             nodes = (await control.ask(do="nodes"))["nodes"]
             assert [node["away"] for node in nodes] == [False, False, True]
+            assert not any(node["running"] or node["paused"] for node in nodes)
             for request, word in (
                 ({"do": "dance"}, "dance"),
                 ({"do": "fault", "fault": {"fault": "kill", "node": "zulu"}}, "zulu"),

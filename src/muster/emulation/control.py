@@ -1,6 +1,6 @@
 """The control socket: read and change a running emulation, JSON, a line a request and a line an answer.
 
-    {"do": "nodes"}                                         names, addresses, who is away
+    {"do": "nodes"}                                         name, address, condition of every node
     {"do": "links"}                                         parameters and counters of every direction
     {"do": "set", "a": "delta", "b": "echo", "params": {"rate_kbit_s": 64}, "both": true}
     {"do": "fault", "fault": {"fault": "cut", "a": "delta", "b": "echo"}}

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from muster.emulation import enter, processes
+from muster.emulation import enter, hardship, processes
 from muster.emulation.bursts import BadSpells
 from muster.emulation.control import ControlServer
 from muster.emulation.namespaces import address_of
@@ -34,6 +34,7 @@ from muster.emulation.processes import NodeProcess, Output
 from muster.emulation.radio import LinkCount, LinkParams
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
+from muster.node.clock import CLOCK_FILE
 from muster.simulation import faults
 from muster.simulation.faults import Fault, Pair
 
@@ -61,6 +62,9 @@ class Emulation:
         self._processes: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
         self._killed: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
         self._away: set[str] = set()
+        self._paused: set[str] = set()
+        self._free_bytes: dict[str, int] = {}  # of disks that are nearly full
+        self._offset_s: dict[str, float] = {}  # of clocks that are wrong
         self._tasks: list[asyncio.Task[None]] = []
         self._lock = asyncio.Lock()
         self._air: asyncio.subprocess.Process | None = None
@@ -88,8 +92,6 @@ class Emulation:
         await asyncio.shield(asyncio.ensure_future(self._stop()))
 
     async def _start(self) -> None:
-        for event in self.scenario.events:
-            _refuse_unable(event.fault)
         ours, theirs = socket.socketpair()
         with theirs:
             self._air = await asyncio.create_subprocess_exec(
@@ -178,8 +180,12 @@ class Emulation:
             str(int(self._user_namespace)),
         ]
 
-    def _environment(self, number: int, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        return env
+    def _environment(self, number: int, env: Mapping[str, str] | None) -> dict[str, str]:
+        name = self.scenario.names()[number]
+        return {**(os.environ if env is None else env), CLOCK_FILE: str(self._clock(name))}
+
+    def _clock(self, node: str) -> Path:
+        return self.rundir.absolute() / f"{node}.clock"
 
     # programs
 
@@ -197,17 +203,11 @@ class Emulation:
         The handle is kept, so that `kill`, `pause` and `restart` by the node's name find it.
         """
         number = self._number(node)
-        prefix = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(enter.__file__),
-            str(os.getpid()),
-            *self._namespace_words(number),
-        ]
+        door = [sys.executable, "-I", "-S", str(enter.__file__), str(os.getpid())]
 
         async def start(command: processes.Command) -> asyncio.subprocess.Process:
-            return await processes.launch(command, prefix)
+            room = str(self._free_bytes.get(node, -1))  # as it is when the program starts, or starts again
+            return await processes.launch(command, [*door, *self._namespace_words(number), room])
 
         command = processes.open_command(argv, self._environment(number, env), stdout, cwd)
         handle = NodeProcess(node, command, start, await start(command))
@@ -227,14 +227,17 @@ class Emulation:
         """Everything that runs on the node ends at once, whoever started it."""
         running = [process for process in self.processes(node) if process.returncode is None]
         self._killed[node] += running
+        self._paused.discard(node)
         await asyncio.gather(*(process.kill() for process in running))
         await self._exchange({"do": "sweep", "node": self._number(node)}, _ANSWER_S, "internal")
 
     def pause(self, node: str) -> None:
+        self._paused.add(node)
         for process in self.processes(node):
             process.pause()
 
     def resume(self, node: str) -> None:
+        self._paused.discard(node)
         for process in self.processes(node):
             process.resume()
 
@@ -243,6 +246,22 @@ class Emulation:
         await self.kill(node)
         killed, self._killed[node] = self._killed[node], []
         await asyncio.gather(*(process.restart() for process in killed))
+
+    def fill_disk(self, node: str, free_bytes: int | None) -> None:
+        """The node's programs can write no more (see `hardship`); None: they can again."""
+        running = [process for process in self.processes(node) if process.returncode is None]
+        if free_bytes is None:
+            self._free_bytes.pop(node, None)
+        else:
+            self._free_bytes[node] = max(0, free_bytes)
+        for process in running:
+            hardship.limit_files(process.pid, self._free_bytes.get(node))
+
+    def skew_clock(self, node: str, offset_s: float) -> None:
+        """Set the wall clock of the node's programs wrong by so much; 0: right again."""
+        self._number(node)
+        hardship.set_clock(self._clock(node), offset_s)
+        self._offset_s[node] = offset_s
 
     # the network
 
@@ -277,7 +296,6 @@ class Emulation:
 
     async def apply(self, fault: Fault) -> None:
         """Make a fault happen. Raises MusterError scenario (unknown node) or usage (not possible)."""
-        _refuse_unable(fault)
         for name in faults.names_in(fault):
             self._number(name)
         match fault:
@@ -295,6 +313,10 @@ class Emulation:
                 await self.kill(node)
                 await asyncio.sleep(after_s)
                 await self.restart(node)
+            case faults.FillDisk(node, free_bytes):
+                self.fill_disk(node, free_bytes)
+            case faults.SkewClock(node, offset_s):
+                self.skew_clock(node, offset_s)
             case _:
                 changes = faults.link_changes(fault, self._params)
                 await self._set(
@@ -374,10 +396,7 @@ class Emulation:
         match request.get("do"):
             case "nodes":
                 return {
-                    "nodes": [
-                        {"name": name, "address": self.address(name), "away": self.is_away(name)}
-                        for name in self.scenario.names()
-                    ],
+                    "nodes": [self._condition(name) for name in self.scenario.names()],
                     "elapsed_s": self.elapsed_s(),
                 }
             case "links":
@@ -405,12 +424,17 @@ class Emulation:
             case other:
                 raise MusterError("usage", f"unknown request {other!r}; there are nodes, links, set, fault")
 
-
-def _refuse_unable(fault: Fault) -> None:
-    if isinstance(fault, faults.FillDisk | faults.SkewClock):
-        raise MusterError(
-            "usage", "the emulator cannot fill a disk or skew a clock; the simulation can (muster simulate)"
-        )
+    def _condition(self, node: str) -> dict[str, Any]:
+        started = self._processes[node]
+        return {
+            "name": node,
+            "address": self.address(node),
+            "away": self.is_away(node),
+            "running": any(process.returncode is None for process in started),
+            "paused": node in self._paused,
+            "free_bytes": self._free_bytes.get(node),
+            "offset_s": self._offset_s.get(node, 0.0),
+        }
 
 
 def probe() -> str | None:

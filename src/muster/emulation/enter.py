@@ -1,14 +1,16 @@
 """Starts a program inside a node's namespaces; run as a plain file, so that it costs one bare interpreter.
 
-    python -I -S enter.py PARENT_PID AIR_PID NAMESPACE_FD USER_NAMESPACE PROGRAM [ARGUMENT ...]
+    python -I -S enter.py PARENT_PID AIR_PID NAMESPACE_FD USER_NAMESPACE FILE_BYTES PROGRAM [ARGUMENT ...]
 
-AIR_PID 0 means no namespace at all.  It becomes the program (same process id), which dies with its parent.
+AIR_PID 0 means no namespace at all, FILE_BYTES -1 that files may grow (see `hardship`).  It becomes the
+program (same process id), which dies with its parent.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -16,8 +18,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> None:
-    parent, air, descriptor, user_namespace = (int(word) for word in argv[1:5])
-    program = argv[5:]
+    parent, air, descriptor, user_namespace, file_bytes = (int(word) for word in argv[1:6])
+    program = argv[6:]
     libc = ctypes.CDLL(None, use_errno=True)
     paths = [f"/proc/{air}/ns/user"] if user_namespace else []
     if air:
@@ -31,6 +33,9 @@ def main(argv: list[str]) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit(1)
+    if file_bytes >= 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard))
     try:
         os.execvp(program[0], program)
     except OSError as error:

@@ -6,7 +6,6 @@ radio), only UDP to one port is carried, there is no broadcast, and two emulatio
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +36,8 @@ class LoopbackEmulation(Emulation):
     def _namespace_words(self, number: int) -> list[str]:
         return ["0", "0", "0"]
 
-    def _environment(self, number: int, env: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        return {**(os.environ if env is None else env), relay.MARK: f"{self._mark}.{number}"}
+    def _environment(self, number: int, env: Mapping[str, str] | None) -> dict[str, str]:
+        return {**super()._environment(number, env), relay.MARK: f"{self._mark}.{number}"}
 
     def address(self, node: str) -> str:
         return relay.address_of(self._number(node))

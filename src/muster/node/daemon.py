@@ -21,6 +21,7 @@ from muster.network.identity import FleetVerifier, Identity, Roll, load_bundle, 
 from muster.network.zenoh_config import LAN, PROFILES
 from muster.network.zenoh_link import ZenohLink
 from muster.node.catalogue import Catalogue
+from muster.node.clock import wall_clock
 from muster.node.config import NodeConfig, fleet_dir
 from muster.node.control import ControlServer
 from muster.node.core import Core
@@ -73,7 +74,7 @@ class Daemon:
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,
             battery=model.level if model else gauge,
-            wall_clock=time.time,
+            wall_clock=wall_clock(),
         )
         self._control = ControlServer(
             config.control_socket,
@@ -116,7 +117,8 @@ class Daemon:
         async for item in self._events({"since": 0}):
             event = item["event"]
             clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
-            print(f"{clock} {event.text}", flush=True)
+            with contextlib.suppress(OSError):  # its disk may be full; the node goes on
+                print(f"{clock} {event.text}", flush=True)
 
     # ---- operations ---------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ CREATE TABLE record (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NUL
 CREATE INDEX record_kind_job ON record (kind, job);
 CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 _COLUMNS = "SELECT sequence, id, kind, job, wire, source FROM record"
 
 
@@ -68,7 +69,7 @@ class DiskStore:
             self._open_database()
         except OSError as error:
             self._unlock()
-            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "home"
+            code = "disk_full" if error.errno in _FULL else "home"
             raise MusterError(
                 code, f"the home directory {home} cannot be used ({error.strerror}): free or choose another"
             ) from error
@@ -159,7 +160,7 @@ class DiskStore:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in _FULL:
                 raise StorageError(f"the disk that holds {self._home} is full: free some space") from error
             raise StorageError(f"the disk that holds {self._home} fails: {error.strerror}") from error
         except sqlite3.Error as error:
