@@ -29,8 +29,9 @@ from muster.simulation import faults
 from muster.simulation.faults import Fault
 
 FIRST = (
-    "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa"
-).split()  # fmt: skip
+    *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"),
+    *("india", "juliett", "kilo", "lima", "mike", "november", "oscar", "papa"),
+)
 ROUND_S = 6.0
 STATES = ("receiving", "training", "sending", "idle")
 
