@@ -30,8 +30,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from muster.compression import Codec, auto, feedback, parse
+from muster.compression import Codec, feedback, parse
 from muster.learning.splits import split
+from muster.planning.codecs import Sample, choose
 
 HELD = 3  # evaluations in a row at or above the target
 DENSE_RATES = (0.02, 0.05, 0.1, 0.2)
@@ -52,8 +53,8 @@ class Setting:
     server_momentum: float = 0.0  # Nesterov, on the mean of the decoded updates
     average: float = 0.0  # weight of the past in an average of the commits, which costs no bytes
     balance: float = 0.0  # logit adjustment by the node's own label frequencies (balanced softmax)
-    goodput_bytes_s: float = 16_000  # what "auto" is told of the link: 128 kbit/s, and the time for a message
-    available_s: float = 3.0
+    goodput_bytes_s: float = 1_600  # what "auto" is told: each of ten nodes has its share of one 128 kbit/s
+    other_s: float = 1.5  # link, and a round computes for so long
     lr_end: float = 1.0  # the rate falls along a cosine to this fraction at the last round
 
 
@@ -126,8 +127,8 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
     priors = [_prior(data.y[part], how.balance) for part in data.parts]
     up_left = [np.zeros(size, np.float32) for _ in data.parts]
     down_left, velocity = np.zeros(size, np.float32), np.zeros(size, np.float64)
-    up_sent: list[list[auto.Sample]] = [[] for _ in data.parts]
-    down_sent: list[auto.Sample] = []
+    up_sent: list[list[Sample]] = [[] for _ in data.parts]
+    down_sent: list[Sample] = []
     spent = 0.0
     for number in range(rounds):
         rate = how.lr * (how.lr_end + (1 - how.lr_end) * (1 + np.cos(np.pi * number / rounds)) / 2)
@@ -205,14 +206,14 @@ def _prior(labels: torch.Tensor, strength: float) -> torch.Tensor:
     return (strength * torch.log((counts + 1e-3 * len(labels)) / (1.01 * len(labels)))).float()
 
 
-def _codec(name: str, size: int, how: Setting, last: list[auto.Sample]) -> Codec:
+def _codec(name: str, size: int, how: Setting, last: list[Sample]) -> Codec:
     if name != "auto":
         return parse(name)
-    return parse(auto.choose(size, how.goodput_bytes_s, how.available_s, last).codec)
+    return parse(choose(size, how.goodput_bytes_s, how.other_s, last).codec)
 
 
-def _sample(codec: Codec, sent: feedback.Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> auto.Sample:
-    return auto.Sample(codec.name, len(sent.message), feedback.norm(delta), feedback.norm(sent.residual))
+def _sample(codec: Codec, sent: feedback.Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
+    return Sample(codec.name, feedback.norm(sent.residual) / (feedback.norm(delta) or 1.0))
 
 
 def _at(schedule: str, number: int) -> str:

@@ -150,6 +150,7 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
     step_s: float  # measured seconds of one local step of the job's batch
     battery: float | None = None  # 0..1
     available_s: float | None = None
+    goodput_bytes_s: int = 0  # at which the model came here; 0: not measured
 
 
 class Refusal(_Record, frozen=True, array_like=True, tag=4):
@@ -186,6 +187,7 @@ class Update(_Record, frozen=True, array_like=True, tag=6):
     examples: int
     loss: float
     payload: Payload
+    waiting: int = 0  # what its message left for later ones: tenths of |residual| / |update|
 
 
 class Commit(_Record, frozen=True, array_like=True, tag=7):

@@ -14,6 +14,7 @@ import muster
 from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.client import Client, choose
+from muster.node.detail import WhyView
 from muster.node.snapshot import Event
 
 Capture = pytest.CaptureFixture[str]
@@ -158,6 +159,20 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     assert "make it first" in capsys.readouterr().err
     assert run(["tasks"]) == 0
     assert "digits        1  cdcdcdcd           3018      180" in capsys.readouterr().out
+
+
+def test_log_why_shows_forecast_beside_outcome(alpha: FakeNode, capsys: Capture) -> None:
+    row = WhyView(4, "bravo", "stc:0.02", "a job starts so", 592, 587, 0.8, 1.1, 11.0, 9.5)
+    to_all = WhyView(4, "", "stc:0.05", "a job starts so", 1200, None, None, None, 5.0, None)
+    alpha.answers["log"] = {"job": job_view(), "commits": [], "why": [row, to_all]}
+    assert run(["log", "abab", "--why"]) == 0
+    assert alpha.requests[-1] == {"op": "log", "job": "abab", "why": True}
+    out = capsys.readouterr().out
+    assert "4  bravo   stc:0.02   592 B  587 B  0.8 s  1.1 s     11.0  9.5  a job starts so" in out
+    assert "4  to all  stc:0.05  1.2 kB      -      -      -" in out
+    alpha.answers["log"] = {"job": job_view(), "commits": []}
+    assert run(["log", "abab", "--why"]) == 0
+    assert "coordinated no round" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["nodes"], ["jobs"], ["log", "ab"], ["tasks"], ["stop", "ab"]])

@@ -7,77 +7,117 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.compression import CodecError, auto, parse
+from muster.compression import CodecError, parse
+from muster.planning import codecs
+from muster.planning.codecs import LADDER, START, Sample, choose, down_choice, up_choice
+from muster.records import Recipe
 
 SIZE = 28_938
 
 
-def samples(codec, waiting, count=3):
-    return [auto.Sample(codec, 500, 1.0, waiting)] * count
+def cost(name: str) -> int:
+    return parse(name).estimate_bytes(SIZE)
 
 
-def test_a_job_starts_sparse():
-    assert auto.choose(SIZE, None, 10).codec == auto.START
-    assert auto.choose(SIZE, 1000, 60).codec == auto.START
-    assert "not measured" in auto.choose(SIZE, None, 10).why
+def samples(codec: str, waiting: float, count: int = 3) -> list[Sample]:
+    return [Sample(codec, waiting)] * count
 
 
-def test_the_ladder_costs_more_at_every_rung():
-    costs = [parse(name).estimate_bytes(SIZE) for name in auto.LADDER]
-    assert all(a < b for a, b in itertools.pairwise(costs))
+def test_a_job_starts_sparse() -> None:
+    assert choose(SIZE, None, 1).codec == START
+    assert choose(SIZE, cost(START) / 0.3, 1).codec == START
+    assert "not measured" in choose(SIZE, None, 1).why
+    assert choose(SIZE, None, 1).seconds is None
 
 
-def test_a_fast_link_sends_fp16_because_bytes_save_nothing():
-    choice = auto.choose(SIZE, 10_000_000, 10)
-    assert choice.codec == "dense16"
-    assert "less than 1%" in choice.why
+def test_the_ladder_costs_more_and_leaves_less_at_every_rung() -> None:
+    assert all(a < b for a, b in itertools.pairwise(cost(name) for name in LADDER))
+    assert len(codecs.USUALLY_WAITING) == len(LADDER)
+    assert all(a > b for a, b in itertools.pairwise(codecs.USUALLY_WAITING))
 
 
-def test_a_slow_link_caps_the_density():
-    start = parse(auto.START).estimate_bytes(SIZE)
-    choice = auto.choose(SIZE, start / 10, 10)
-    assert auto.LADDER.index(choice.codec) < auto.LADDER.index(auto.START)
-    assert choice.seconds <= 5
+def test_a_fast_link_sends_eight_bits_because_bytes_save_nothing() -> None:
+    choice = choose(SIZE, 10_000_000, 1)
+    assert choice.codec == "quant8"
+    assert "next to nothing" in choice.why
+    assert choice.seconds == choice.size_bytes / 10_000_000
 
 
-def test_a_link_for_which_nothing_fits_gets_the_smallest():
-    choice = auto.choose(SIZE, 1, 1)
-    assert choice.codec == auto.LADDER[0]
+def test_a_128_kbit_link_that_ten_nodes_share_gets_sparse_ternary() -> None:
+    assert choose(SIZE, 1_600, 1).codec.startswith("stc")
+    assert choose(SIZE, 16_000, 1.5).codec in ("stc:0.05", "stc:0.1")
+
+
+def test_a_slow_link_caps_the_density() -> None:
+    choice = choose(SIZE, cost(START), 1, samples(START, 50))
+    assert LADDER.index(choice.codec) < LADDER.index(START)
+    assert choice.seconds is not None
+    assert choice.seconds <= codecs.SHARE
+
+
+def test_a_link_for_which_nothing_fits_gets_the_smallest() -> None:
+    choice = choose(SIZE, 1, 1)
+    assert choice.codec == LADDER[0]
     assert "even the smallest" in choice.why
-    assert auto.choose(SIZE, 0, 1).seconds == math.inf
+    assert choose(SIZE, 0, 1).seconds == math.inf
 
 
-def test_backlog_moves_one_rung_and_only_when_settled():
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 40)).codec == "stc:0.05"
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 0.5)).codec == "stc:0.01"
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 5)).codec == "stc:0.02"
-    assert auto.choose(SIZE, 500, 60, samples("stc:0.02", 40, count=2)).codec == "stc:0.02"
+def test_what_waits_moves_one_rung_and_only_when_settled() -> None:
+    goodput = cost("stc:0.05") * 2.5  # room for 5 %, no rung that is free beyond 2 %
+    assert choose(SIZE, goodput, 1, samples("stc:0.02", 40)).codec == "stc:0.05"
+    assert choose(SIZE, goodput, 1, samples("stc:0.05", 0.5)).codec == "stc:0.02"
+    assert choose(SIZE, goodput, 1, samples("stc:0.02", 5)).codec == "stc:0.02"
+    assert choose(SIZE, goodput, 1, samples("stc:0.02", 40, count=2)).codec == "stc:0.02"
     changed = [*samples("stc:0.01", 30, 2), *samples("stc:0.02", 40, 1)]
-    assert auto.choose(SIZE, 500, 60, changed).codec == "stc:0.02"
+    assert choose(SIZE, goodput, 1, changed).codec == "stc:0.02"
+
+
+def test_the_forecast_of_what_waits_follows_the_measurement() -> None:
+    same = choose(SIZE, None, 1, samples("stc:0.02", 7))
+    assert same.waiting == 7
+    denser = choose(SIZE, None, 1, samples("stc:0.02", 40))
+    assert denser.codec == "stc:0.05"
+    assert 0 < denser.waiting < 40
 
 
 @given(
     st.integers(0, 10**7),
     st.one_of(st.none(), st.floats(0, 1e9)),
     st.floats(0, 1e6),
-    st.sampled_from(auto.LADDER),
+    st.sampled_from(LADDER),
     st.floats(0, 100),
 )
-def test_every_choice_is_a_codec_with_a_reason(size, goodput, time, codec, waiting):
-    choice = auto.choose(size, goodput, time, samples(codec, waiting))
+def test_every_choice_is_a_codec_with_a_reason(
+    size: int, goodput: float | None, other_s: float, codec: str, waiting: float
+) -> None:
+    choice = choose(size, goodput, other_s, samples(codec, waiting))
     assert parse(choice.codec).name == choice.codec
     assert choice.why
-    smallest = min(parse(name).estimate_bytes(size) for name in auto.LADDER)
-    if goodput is not None and smallest <= goodput * time * auto.SHARE:
-        assert choice.seconds <= auto.SHARE * time * (1 + 1e-9)
+    assert choice.waiting >= 0
+    assert choice == choose(size, goodput, other_s, samples(codec, waiting))
+    smallest = min(parse(name).estimate_bytes(size) for name in LADDER)
+    if goodput is not None and smallest <= goodput * other_s * codecs.SHARE:
+        assert choice.seconds is not None
+        assert choice.seconds <= codecs.SHARE * other_s * (1 + 1e-9)
 
 
-def test_forecast_and_outcome_stand_side_by_side():
-    text = auto.review(auto.choose(SIZE, 1000, 60), 555, 1.25)
-    assert "555 bytes in 1.25 s" in text
-    assert "forecast" in text
+@given(st.floats(1, 1e8), st.floats(1, 1e8), st.floats(0.01, 100))
+def test_a_faster_link_never_gets_a_sparser_codec(a: float, b: float, other_s: float) -> None:
+    slow, fast = sorted((a, b))
+    rungs = [LADDER.index(choose(SIZE, g, other_s, samples(START, 10)).codec) for g in (slow, fast)]
+    assert rungs[0] <= rungs[1]
 
 
-def test_nonsense_is_refused():
-    with pytest.raises(CodecError):
-        auto.choose(SIZE, math.nan, 1)
+def test_what_the_recipe_names_is_taken() -> None:
+    recipe = Recipe(0.1, 16, 20, 0, codec="stc:0.005", down_codec="dense32")
+    assert up_choice(recipe, SIZE, 100.0, 1.0, []).codec == "stc:0.005"
+    assert down_choice(recipe, SIZE, 100.0, 1.0, []).codec == "dense32"
+    assert up_choice(recipe, SIZE, 100.0, 1.0, []).seconds == cost("stc:0.005") / 100
+    auto = Recipe(0.1, 16, 20, 0)
+    assert up_choice(auto, SIZE, None, 1.0, []) == down_choice(auto, SIZE, None, 1.0, [])
+
+
+def test_nonsense_is_refused() -> None:
+    for goodput, other_s in ((math.nan, 1.0), (1.0, math.nan), (-1.0, 1.0)):
+        with pytest.raises(CodecError):
+            choose(SIZE, goodput, other_s)

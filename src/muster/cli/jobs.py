@@ -93,13 +93,14 @@ def _round(job: JobView) -> str:
 @click.command()
 @click.argument("job")
 @click.option("--graph", is_flag=True, help="Draw branches and merges.")
+@click.option("--why", is_flag=True, help="Which codec each message took and why: forecast beside outcome.")
 @node_option
 @json_option
-def log(job: str, graph: bool, node: str | None, as_json: bool) -> None:
+def log(job: str, graph: bool, why: bool, node: str | None, as_json: bool) -> None:
     """Show JOB's history, newest commit first, and what each node gave."""
     from muster.node.client import choose
 
-    found = choose(node).log(job)
+    found = choose(node).log(job, why=why)
     if as_json:
         emit(found)
         return
@@ -109,6 +110,11 @@ def log(job: str, graph: bool, node: str | None, as_json: bool) -> None:
         from muster.cli.graph import draw
 
         click.echo("\n".join(draw(found.commits, view.head)))
+        return
+    if why:
+        from muster.cli.why import show
+
+        show(found.why)
         return
     table(
         ("COMMIT", "ROUND", "AT", "ACCURACY", "UPDATES", "BY", "FROM"),

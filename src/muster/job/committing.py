@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from muster.compression.families import parse
 from muster.compression.feedback import norm
-from muster.compression.model import add, difference, send
+from muster.compression.model import add, difference, flatten, send
 from muster.compression.tensors import pack
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
@@ -16,7 +16,7 @@ from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes
 from muster.job.residuals import Vector
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import down_codec
+from muster.planning.codecs import DENSE
 from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
 
 
@@ -33,7 +33,15 @@ class Committing:
             self.held_since = (head.id, self._context.now(), head.age_s)
         return self.held_since[2] + self._context.now() - self.held_since[1]
 
-    def commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
+    def commit(
+        self,
+        head: Point,
+        updates: list[KnownUpdate],
+        discarded: tuple[Discarded, ...],
+        codec: str,
+    ) -> tuple[int, float]:
+        """Put a round into the history; its delta goes by `codec`. How many bytes that takes, and how many
+        rounds' worth of change it left for later ones."""
         context, view, models, store = self._context, self._view, self._models, self._context.store
         recipe = view.job.recipe
         layout = models.layout
@@ -48,7 +56,7 @@ class Committing:
         keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
         age_s = self.age_s(head)
         with store.transaction():
-            blob, delta, residual = self._downlink(head, base, outcome)
+            blob, delta, residual, waiting = self._downlink(head, base, outcome, codec)
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
             spent = spent_after(head, outcome.folded, updates, down_bytes)
             record = Commit(
@@ -70,6 +78,8 @@ class Committing:
             context.event(
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
+
+        return down_bytes, waiting
 
     def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
         """The mean of the line's last models as a blob, and of how many: the rounds' jitter cancels in it.
@@ -102,18 +112,19 @@ class Committing:
         return commit_id
 
     def _downlink(
-        self, head: Point, base: Arrays, outcome: Outcome
-    ) -> tuple[BlobId, Payload | None, Vector | None]:
+        self, head: Point, base: Arrays, outcome: Outcome, codec: str
+    ) -> tuple[BlobId, Payload | None, Vector | None, float]:
         """Store the new model; with a lossy codec, as what every node will rebuild from the delta."""
         layout, store, job = self._models.layout, self._context.store, self._view.id
         assert layout is not None
-        codec = down_codec(self._view.job.recipe)
-        if codec is None or not outcome.folded:
-            return store.put_blob(pack(layout, outcome.params)), None, None
+        if codec == DENSE or not outcome.folded:
+            return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
         residual = residuals.load(store, "down", job, head.id)
-        sent = send(parse(codec), layout, difference(layout, base, outcome.params), residual, head.round)
+        change = difference(layout, base, outcome.params)
+        sent = send(parse(codec), layout, change, residual, head.round)
         blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
-        return blob, keep_payload(store, codec, sent.message), sent.residual
+        waiting = norm(sent.residual) / (norm(flatten(layout, change)) or 1.0)
+        return blob, keep_payload(store, codec, sent.message), sent.residual, waiting
 
     def _previous(self, head: Point) -> Arrays | None:
         """Parameters of the head's parent, which carry the server's momentum; None where there is none."""

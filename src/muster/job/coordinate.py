@@ -13,11 +13,12 @@ import asyncio
 from muster.history.graph import Point
 from muster.job.committing import Committing
 from muster.job.context import Context
+from muster.job.forecasts import Forecasts
 from muster.job.models import Models
 from muster.job.payloads import payload_held
 from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
-from muster.planning.codecs import up_codec
+from muster.planning.codecs import Choice
 from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
 from muster.records import Discarded, NodeId, Plan
 from muster.storage.store import StorageError
@@ -47,6 +48,7 @@ class Coordination:
         self._offers = 0
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
         self.committing = Committing(context, view, models)
+        self._forecasts = Forecasts(context, view, models)
         self.acting = False
         self.blocked = False  # the disk takes nothing: somebody else has to coordinate
 
@@ -187,7 +189,9 @@ class Coordination:
             if alone_s > 0:
                 return alone_s
         recipe = view.job.recipe
-        round_ = plan_round([self._resources(n) for n in present], recipe.steps, min_nodes(view, head))
+        chosen = self._forecasts.plan(head, present, recipe.steps)
+        resources = [self._resources(n, chosen[n]) for n in present]
+        round_ = plan_round(resources, recipe.steps, min_nodes(view, head))
         record = Plan(
             view.id, head.id, head.round + 1, round_.assignments, round_.enough, round_.deadline_s, round_.why
         )
@@ -202,15 +206,14 @@ class Coordination:
         ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.roll.members()}
         return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]
 
-    def _resources(self, node: NodeId) -> Resources:
+    def _resources(self, node: NodeId, choice: Choice) -> Resources:
         offer = self._view.offers[node]
-        codec = up_codec(self._view.job.recipe)
         overhead_s = self._overhead_s.get(node)
         if overhead_s is None:
             layout = self._models.layout
-            size = 2 * layout.blob_bytes if layout else 0
+            size = (layout.blob_bytes if layout else 0) + choice.size_bytes
             overhead_s = 0.5 if node == self._context.node else 0.5 + size / UNKNOWN_RATE_BYTES_S
-        return Resources(node, max(1e-4, offer.step_s), overhead_s, codec)
+        return Resources(node, max(1e-4, offer.step_s), overhead_s, choice.codec)
 
     # ---- a round ------------------------------------------------------------------------------------
 
@@ -221,7 +224,8 @@ class Coordination:
         here = self._arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
-        self._learn(plan, here, published_s)
+        self._forecasts.resume(head)
+        self._learn(head, plan, here, published_s)
         missing = [self._missing(n, waiting) for n in sorted(set(assigned) - arrived)]
         age_s = now - published_s
         enough = plan.record.enough
@@ -245,7 +249,7 @@ class Coordination:
         growing = [a for a in ages if a is not None]
         return Missing(node, self._context.presence.lively(node), min(growing, default=None))
 
-    def _learn(self, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
+    def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
         """What a round costs each node besides its steps, from when its update was here."""
         for u in here:
             tag = b"seen" + u.id
@@ -255,10 +259,15 @@ class Coordination:
             offer = self._view.offers.get(u.key.node)
             if offer is not None:
                 turnaround_s = self._context.now() - published_s
+                beside_s = max(0.0, turnaround_s - u.record.steps * offer.step_s)
+                self._forecasts.arrived(head, u, beside_s)
                 self._overhead_s[u.key.node] = learn_overhead_s(
                     self._overhead_s.get(u.key.node), turnaround_s, u.record.steps, offer.step_s
                 )
 
     def _commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
-        self.committing.commit(head, updates, discarded)
+        codec = self._forecasts.down_codec()
+        size_bytes, waiting = self.committing.commit(head, updates, discarded, codec)
+        if updates:
+            self._forecasts.committed(head, codec, size_bytes, waiting)
         self._published_s = {}

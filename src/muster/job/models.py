@@ -23,6 +23,7 @@ from muster.learning.aggregate import merge
 from muster.records import BlobId, Commit, CommitId, JobId, Payload
 
 Arrays = dict[str, Any]
+TELLING_BYTES = 4096  # a shorter transfer says more of the latency than of the goodput
 
 
 class WrongModel(Exception):
@@ -40,6 +41,7 @@ class Models:
         self._version = 0  # grows when `_held` changes
         self._heads: tuple[int, int, list[Point]] = (-1, -1, [])
         self._known_heads: tuple[int, list[Point]] = (-1, [])
+        self.goodput_bytes_s = 0.0  # at which the last whole model came; 0: none did
 
     @property
     def layout(self) -> Layout | None:
@@ -133,7 +135,15 @@ class Models:
                 return
             except WrongModel:
                 self._context.event("error", "a chain of deltas did not fit; fetching the whole model")
-        await self._context.transfers.fetch(record.params, record.params_bytes, rank=0)
+        await self._fetch_whole(record.params, record.params_bytes)
+
+    async def _fetch_whole(self, blob: BlobId, size_bytes: int) -> None:
+        began_s, status = self._context.now(), self._context.transfers.status(blob)
+        left_bytes = size_bytes - (status.held_bytes if status else 0)
+        await self._context.transfers.fetch(blob, size_bytes, rank=0)
+        took_s = self._context.now() - began_s
+        if left_bytes >= TELLING_BYTES and took_s > 0:
+            self.goodput_bytes_s = left_bytes / took_s
 
     def _chain(self, point: Point) -> list[Point] | None:
         """Commits from the nearest held ancestor to `point`, if that is less to fetch than a snapshot."""

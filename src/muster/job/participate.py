@@ -13,7 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from muster.compression.families import parse
-from muster.compression.model import send
+from muster.compression.feedback import norm
+from muster.compression.model import flatten, send
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
 from muster.job.models import Models
@@ -25,6 +26,8 @@ from muster.storage.store import StorageError
 
 T = TypeVar("T")
 RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is told
+GOODPUT_MAX = (1 << 31) - 1
+WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -74,7 +77,7 @@ class Participation:
         counters = replace(self._counters, offer=self._counters.offer + 1)
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self.facts.samples, step_s,
-            context.battery(),
+            context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(self._models.goodput_bytes_s)),
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
@@ -164,6 +167,7 @@ class Participation:
                 view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss,
                 keep_payload(context.store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
+                _waiting(norm(sent.residual), norm(flatten(self.facts.layout, trained.update))),
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
@@ -209,6 +213,11 @@ class Participation:
 
     def _say(self, state: str, progress: float) -> None:
         self._context.say(state, progress, self._view.id, self.work.round)
+
+
+def _waiting(residual: float, update: float) -> int:
+    """Updates' worth of change that stayed behind, in tenths."""
+    return min(WAITING_MAX, round(10 * residual / update)) if update > 0 else 0
 
 
 def _seed(seed: int, node: bytes, round_: int) -> int:

@@ -17,7 +17,7 @@ import msgspec
 
 from muster.errors import EXIT_CODES, MusterError
 from muster.node.config import data_root
-from muster.node.detail import CommitDetail, DiffView
+from muster.node.detail import CommitDetail, DiffView, WhyView
 from muster.node.snapshot import CommitView, Event, JobView, Snapshot, TaskView
 
 SOCKET = "control.sock"
@@ -34,6 +34,7 @@ class LogView(msgspec.Struct, frozen=True):
 
     job: JobView
     commits: list[CommitView]
+    why: list[WhyView] = []  # when it was asked for
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -68,8 +69,8 @@ class Client:
     def tasks(self) -> list[TaskView]:
         return _typed(self.ask("tasks", timeout_s=120.0), list[TaskView])
 
-    def log(self, job: str) -> LogView:
-        return _typed(self.ask("log", job=job), LogView)
+    def log(self, job: str, *, why: bool = False) -> LogView:
+        return _typed(self.ask("log", job=job, **({"why": True} if why else {})), LogView)
 
     def show(self, commit: str) -> CommitDetail:
         return _typed(self.ask("show", commit=commit), CommitDetail)

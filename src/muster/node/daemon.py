@@ -160,8 +160,14 @@ class Daemon:
     async def _log(self, arguments: dict[str, Any]) -> Any:
         from muster.node import asking
 
-        view = job_view(self.core, asking.find(self.core, str(arguments.get("job", ""))), None)
-        return {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+        runner = asking.find(self.core, str(arguments.get("job", "")))
+        view = job_view(self.core, runner, None)
+        answer = {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+        if arguments.get("why"):
+            from muster.node import inspecting
+
+            answer["why"] = inspecting.why(self.core, runner)
+        return answer
 
     async def _show(self, arguments: dict[str, Any]) -> Any:
         from muster.node import inspecting

@@ -48,6 +48,21 @@ class CommitDetail(msgspec.Struct, frozen=True):
     residual_norm: float
 
 
+class WhyView(msgspec.Struct, frozen=True):
+    """One message of a round: what its coordinator foresaw, and what came of it."""
+
+    round: int
+    node: str  # name; "" for the commit, which all nodes pull
+    codec: str
+    why: str
+    bytes_forecast: int
+    bytes: int | None
+    seconds_forecast: float | None  # beside the node's steps, both ways; None: the way was not measured
+    seconds: float | None  # None: it did not come in its round
+    waiting_forecast: float  # updates' worth of change that stays behind
+    waiting: float | None
+
+
 class MovedView(msgspec.Struct, frozen=True):
     """How far one tensor of b is from that of a."""
 

@@ -13,7 +13,7 @@ from muster.history.graph import Point
 from muster.job.models import WrongModel
 from muster.job.runner import JobRunner
 from muster.node.core import Core
-from muster.node.detail import CommitDetail, CountedView, DiffView, DiscardedView, MovedView
+from muster.node.detail import CommitDetail, CountedView, DiffView, DiscardedView, MovedView, WhyView
 from muster.node.viewing import commit_view
 from muster.records import Commit, Discarded, Folded, Payload, short
 
@@ -84,6 +84,30 @@ def show(core: Core, prefix: str) -> CommitDetail:
         delta_codec=delta.codec if delta else None,
         residual_norm=residual_norm,
     )
+
+
+def why(core: Core, runner: JobRunner) -> list[WhyView]:
+    """Forecasts beside outcomes of the rounds that this node coordinated, oldest first."""
+    from muster.job.forecasts import EVERYBODY, ROUNDS_KEPT, load
+
+    head = runner.head()
+    last = head.round + 1 if head else 0
+    return [
+        WhyView(
+            round_,
+            "" if row.node == EVERYBODY else core.roll.name(row.node),
+            row.codec,
+            row.why,
+            row.size_bytes,
+            row.was_bytes,
+            row.seconds,
+            row.was_s,
+            row.waiting,
+            row.was_waiting,
+        )
+        for round_ in range(max(1, last - ROUNDS_KEPT), last + 1)
+        for row in load(core.store, runner.view.id, round_)
+    ]
 
 
 async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:

@@ -1,0 +1,156 @@
+"""A coordinator's choice of codecs, its forecasts, and what came of them (design section 2.5).
+
+The choosing is pure (`planning.codecs`, `planning.links`); here is what it is fed with, and a record of
+forecast beside outcome, round by round, which survives restarts and is what `muster log --why` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import msgspec
+
+from muster.compression.model import weights
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.models import Models
+from muster.job.view import JobView, KnownUpdate
+from muster.planning.codecs import LAST, Choice, Sample, down_choice, up_choice
+from muster.planning.links import LAST as TRIPS_MAX
+from muster.planning.links import Trip, Way, fit
+from muster.records import Commit, JobId, NodeId
+from muster.storage.store import Store
+
+ROUNDS_KEPT = 512
+EVERYBODY: NodeId = b""  # stands for the commit, which all nodes pull
+
+
+class Forecast(msgspec.Struct, array_like=True):
+    """One message of a round, as foreseen when the round was planned and as it was. Times are what the round
+    took the node beside its steps, both ways; `waiting` is |residual| / |update| after the message."""
+
+    node: NodeId
+    codec: str
+    size_bytes: int
+    seconds: float | None
+    waiting: float
+    why: str
+    was_bytes: int | None = None
+    was_s: float | None = None
+    was_waiting: float | None = None
+
+
+class Forecasts:
+    """One node's forecasts for the rounds of one job that it coordinates."""
+
+    def __init__(self, context: Context, view: JobView, models: Models) -> None:
+        self._context, self._view, self._models = context, view, models
+        self._trips: dict[NodeId, list[Trip]] = {}
+        self._down: list[Sample] = []
+        self._round = 0
+        self._rows: dict[NodeId, Forecast] = {}
+
+    def plan(self, head: Point, nodes: Sequence[NodeId], steps: int) -> Mapping[NodeId, Choice]:
+        """Each node's codec for the round on top of `head`; the round's forecasts begin."""
+        view, layout = self._view, self._models.layout
+        assert layout is not None
+        size, recipe = weights(layout), view.job.recipe
+        ways, slowest = self._ways(nodes)
+        compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
+        other_s = compute_s + max(way.latency_s for way in ways.values())
+        down_bytes = _down_bytes(head)
+        chosen: dict[NodeId, Choice] = {}
+        rows: list[Forecast] = []
+        for node in nodes:
+            way = ways[node]
+            c = up_choice(recipe, size, way.goodput_bytes_s, other_s, self._sent(node))
+            trip = c.size_bytes + (0 if node == self._context.node else down_bytes)
+            seconds = way.latency_s + trip / way.goodput_bytes_s if way.goodput_bytes_s else None
+            if seconds is None and way.latency_s:  # as long as the trips so far, which were of like sizes
+                seconds = way.latency_s
+            chosen[node] = c
+            rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
+        c = down_choice(recipe, size, slowest, other_s, self._down)
+        rows.append(Forecast(EVERYBODY, c.codec, c.size_bytes, None, c.waiting, c.why))
+        self._round, self._rows = head.round + 1, {row.node: row for row in rows}
+        self._keep()
+        return chosen
+
+    def resume(self, head: Point) -> None:
+        """The round was planned in another life of this process."""
+        if self._round != head.round + 1:
+            self._round = head.round + 1
+            self._rows = {row.node: row for row in load(self._context.store, self._view.id, self._round)}
+
+    def down_codec(self) -> str:
+        """For the commit that closes the round."""
+        row = self._rows.get(EVERYBODY)
+        if row is not None:
+            return row.codec
+        layout = self._models.layout
+        return down_choice(
+            self._view.job.recipe, weights(layout) if layout else 0, None, 0.0, self._down
+        ).codec
+
+    def arrived(self, head: Point, update: KnownUpdate, seconds: float) -> None:
+        """An update of the round is here: `seconds` after the plan, its steps not counted."""
+        node, size_bytes = update.key.node, update.record.payload.size_bytes
+        if node != self._context.node:
+            trips = self._trips.setdefault(node, [])
+            trips.append(Trip(size_bytes + _down_bytes(head), seconds))
+            del trips[:-TRIPS_MAX]
+        row = self._rows.get(node)
+        if row is not None:
+            row.was_bytes, row.was_s, row.was_waiting = size_bytes, seconds, update.record.waiting / 10
+
+    def committed(self, head: Point, codec: str, size_bytes: int, waiting: float) -> None:
+        """The round on top of `head` is in the history: `size_bytes` of delta."""
+        self._down = [*self._down, Sample(codec, waiting)][-LAST:]
+        row = self._rows.get(EVERYBODY)
+        if row is not None and self._round == head.round + 1:
+            row.was_bytes, row.was_waiting = size_bytes, waiting
+            self._keep()
+
+    def _keep(self) -> None:
+        store, job = self._context.store, self._view.id
+        store.set_state(_key(job, self._round), msgspec.msgpack.encode(list(self._rows.values())))
+        if self._round > ROUNDS_KEPT:
+            store.set_state(_key(job, self._round - ROUNDS_KEPT), None)
+
+    def _ways(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, Way], float | None]:
+        """The way to each node, and the lowest goodput of all (None: of one it is not known).
+
+        This node's own update goes nowhere for now; as a rule somebody else coordinates some day, so that it
+        is taken to be as far away as the farthest.
+        """
+        ways: dict[NodeId, Way] = {}
+        for node in nodes:
+            if node != self._context.node:
+                reported = self._view.offers[node].goodput_bytes_s
+                ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
+        known = [way.goodput_bytes_s for way in ways.values()]
+        slowest = None if None in known else min((g for g in known if g is not None), default=None)
+        return ways | {n: Way(0.0, slowest) for n in nodes if n not in ways}, slowest
+
+    def _sent(self, node: NodeId) -> list[Sample]:
+        """A node's last messages of the job, newest last."""
+        mine = sorted(key for key in self._view.updates if key.node == node)[-LAST:]
+        records = [self._view.updates[key].record for key in mine]
+        return [Sample(r.payload.codec, r.waiting / 10) for r in records]
+
+
+def load(store: Store, job: JobId, round_: int) -> list[Forecast]:
+    """The forecasts kept for one round; none when this node did not coordinate it."""
+    kept = store.state(_key(job, round_))
+    return msgspec.msgpack.decode(kept, type=list[Forecast]) if kept else []
+
+
+def _down_bytes(head: Point) -> int:
+    """What a node at the head's parent pulls for the head; the model that a job begins with came before."""
+    record = head.record
+    return record.delta.size_bytes if isinstance(record, Commit) and record.delta is not None else 0
+
+
+def _key(job: JobId, round_: int) -> str:
+    return f"why/{job.hex()}/{round_}"

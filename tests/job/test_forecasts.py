@@ -1,0 +1,74 @@
+"""`codec = "auto"` over simulated links: what is chosen, what was foreseen, what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from muster.job.forecasts import EVERYBODY, Forecast, load
+from muster.simulation.check import _end, _hour, _Run
+from muster.simulation.lives import LivesLoop
+from muster.simulation.network import PathParams, Timing
+from muster.simulation.schedule import Schedule
+from muster.simulation.world import JobSpec, LinkSpec, NodeSpec, Spec
+
+ROUNDS = 8
+WEIGHTS = 6000
+
+
+def rounds(link: PathParams, codec: str = "auto", names: str = "abc") -> list[list[Forecast]]:
+    """The forecasts of each round of a job that `a` asks for, its neighbours being behind `link`.
+
+    The simulation's own invariants are checked too: every node rebuilds the same bits.
+    """
+    spec = Spec(
+        1,
+        tuple(NodeSpec(n, 100, 0.05) for n in names),
+        tuple(LinkSpec("a", n, link) for n in names[1:]),
+        JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 20.0, 2, WEIGHTS, codec, True),
+        Timing(),
+    )
+    run = _Run(Schedule(1, "scene", spec, (), 300.0))
+    loop = LivesLoop(100_000.0)
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_hour(run))
+    finally:
+        _end(loop, run)
+    assert not run.found
+    world = run.world
+    assert world is not None
+    assert world.job is not None
+    assert run.rounds == ROUNDS
+    return [load(world.machines["a"].disk, world.job, n) for n in range(1, ROUNDS + 1)]
+
+
+def test_fast_links_get_light_compression_and_forecasts_hold() -> None:
+    found = rounds(PathParams(rate_bytes_s=1e6, delay_s=0.005))
+    assert all(len(rows) == 4 for rows in found)
+    last = {row.node: row for row in found[-1]}
+    assert EVERYBODY in last
+    assert {row.codec for row in last.values()} == {"quant8"}
+    for row in last.values():
+        assert row.was_bytes == pytest.approx(row.size_bytes, rel=0.1)
+        assert row.was_waiting is not None
+        assert row.was_waiting < 0.1
+        assert row.why
+
+
+def test_narrow_links_get_sparse_ternary() -> None:
+    found = rounds(PathParams(rate_bytes_s=1200, delay_s=0.3))
+    for rows in found:
+        assert all(row.codec.startswith("stc:") for row in rows)
+    last = [row for row in found[-1] if row.seconds is not None and row.was_s is not None]
+    assert last
+    for row in last:  # the way was measured by then
+        assert row.was_s == pytest.approx(row.seconds, rel=0.5, abs=0.5)
+
+
+def test_a_codec_that_the_user_chose_has_its_forecast_too() -> None:
+    for rows in rounds(PathParams(rate_bytes_s=1e5, delay_s=0.05), "topk:0.1"):
+        assert {row.codec for row in rows} == {"topk:0.1"}
+        assert {row.why for row in rows} == {"the recipe says so"}
+        assert all(row.was_bytes == pytest.approx(row.size_bytes, rel=0.1) for row in rows)
