@@ -1,6 +1,6 @@
 """A blob over one hop against one raw TCP stream (reno), on the same emulated link.
 
-    python bench/blob_transfer.py [--quick] [--json FILE] [--seconds S]
+    python bench/blob_transfer.py [--quick] [--json FILE] [--seconds S] [--rates KBIT_S ...] [--losses L ...]
 
 Each cell is a link of a rate and a loss, 50 ms each way, with two pairs of nodes in namespaces on links of
 the same parameters: one pair sends bytes through a plain TCP socket, the other fetches a blob with
@@ -229,6 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer cells, 10 s of the link each")
     parser.add_argument("--seconds", type=float, help="the blob's size as seconds of the link's rate")
+    parser.add_argument("--rates", type=float, nargs="+", help="kbit/s; these only, and no cuts")
+    parser.add_argument("--losses", type=float, nargs="+", help="0..1")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=["tcp", "muster"], help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=0, help=argparse.SUPPRESS)
@@ -244,10 +246,11 @@ def main() -> None:
         host = (given.connect or [given.listen])[0].rsplit(":", 1)[0]
         (tcp_fetch if given.connect else tcp_serve)(host, given.size)
         return
-    rates = [64, 256, 1000, 5000] if given.quick else [64, 256, 1000, 5000, 20000]
-    losses = [0, 0.01] if given.quick else [0, 0.01, 0.05]
+    rates = given.rates or ([64, 256, 1000, 5000] if given.quick else [64, 256, 1000, 5000, 20000])
+    losses = given.losses or ([0, 0.01] if given.quick else [0, 0.01, 0.05])
     cells = [Cell(rate, loss) for rate in rates for loss in losses]
-    cells += [Cell(rate, 0, cut=True) for rate in ([256] if given.quick else [64, 256, 1000, 5000])]
+    if not given.rates:
+        cells += [Cell(rate, 0, cut=True) for rate in ([256] if given.quick else [64, 256, 1000, 5000])]
     with tempfile.TemporaryDirectory() as temporary:
         seconds = given.seconds or (10.0 if given.quick else 30.0)
         results = asyncio.run(measure(cells, seconds, Path(temporary)))
