@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from muster.cli.demo_run import Outcome
     from muster.cli.fieldwork import DemoRequest
     from muster.cli.report import Report
     from muster.node.client import LogView
@@ -44,6 +45,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="partition: a link is cut and the coordinator killed in mid-job, then all meet again.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
+@click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
+@click.option("--no-page", is_flag=True, help="No page; else it opens in a browser where there is one.")
+@click.option(
+    "--stay/--no-stay",
+    default=None,
+    help="Keep all nodes and the page until Ctrl-C. Default: if a browser was opened.",
+)
 @json_option
 def demo(
     scenario: str,
@@ -56,6 +64,9 @@ def demo(
     keep: Path | None,
     story: str | None,
     no_compare: bool,
+    page: str | None,
+    no_page: bool,
+    stay: bool | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -67,11 +78,14 @@ def demo(
 
     from muster.cli import report as reports
     from muster.cli.compare import baselines
+    from muster.cli.demo_page import Watched, demo_page, until_ctrl_c
     from muster.cli.demo_run import report_of, run_demo
     from muster.cli.interrupt import run_until_interrupted
     from muster.cli.view import LiveView, PlainView
+    from muster.dashboard.address import address
 
     request = _request(scenario, task, data, split, start, story, given)
+    where = None if no_page else address(page or "")
     if report_path is not None:
         reports.check_writable(report_path)
     console = Console(stderr=as_json)
@@ -86,8 +100,24 @@ def demo(
         to = _model_path(keep, request.task)
 
         async def main() -> Report:
-            with view:
-                outcome = await run_demo(request, rundir, to, view.show, say)
+            watched = Watched(rundir / request.scenario.names()[0])
+            title = f"{request.task} on {request.scenario.name}"
+            async with demo_page(watched, where, rundir, title, browser=not as_json) as shown:
+                for line in shown.lines:
+                    say(line)
+                staying = shown.in_browser if stay is None else stay
+                with view:
+                    run = run_demo(request, rundir, to, view.show, say, watched)
+                    async with run as outcome:
+                        if staying:
+                            view.stop()
+                            made = await finish(outcome)
+                            say("all nodes and the page stay until Ctrl-C")
+                            await until_ctrl_c()
+                            return made
+            return await finish(outcome)
+
+        async def finish(outcome: Outcome) -> Report:
             compared: dict[str, Any] = {}
             if not no_compare:
                 say("comparing with each node alone and with all data in one place ...")

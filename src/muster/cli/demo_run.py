@@ -7,13 +7,14 @@ import contextlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from muster import __version__
 from muster.cli.air import Air, open_air
+from muster.cli.demo_page import Watched
 from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
 from muster.cli.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
 from muster.cli.report import FORMAT, NodeReport, Report
@@ -51,8 +52,9 @@ class Outcome:
 class Field:
     """The running nodes of a demo and what is known about them."""
 
-    def __init__(self, request: DemoRequest, rundir: Path, net: Air) -> None:
+    def __init__(self, request: DemoRequest, rundir: Path, net: Air, page: Watched | None = None) -> None:
         self.request = request
+        self._page = page
         self.rundir = rundir
         self.net = net
         self.names = request.scenario.names()
@@ -166,6 +168,8 @@ class Field:
         self._away, self._gone = away, gone
         if self.watched in gone:
             self.watched = self._next_watched(gone)
+            if self._page is not None:
+                self._page.home = self.home(self.watched)
             self.say(f"from here on as {self.watched} sees it")
         if self.stage is not None and self.job_id is not None:
             await self.stage.play(self.job_id, self.snapshots)
@@ -242,18 +246,33 @@ class Field:
                 raise MusterError("failed", "no node answers any more: see their logs, with --keep DIR")
             await asyncio.sleep(TICK_S if sys.stdout.isatty() else LOOK_S)
 
+    async def stay(self) -> None:
+        """After the job: notice who goes, for the page."""
+        while True:
+            await asyncio.sleep(COUNT_S)
+            await self.observe()
+
     def _over(self, job: JobView) -> bool:
         if self.stage is None or job.state == "failed":
             return True
         return self.stage.over(job.id, self.snapshots, self._away | self._gone)
 
 
+@contextlib.asynccontextmanager
 async def run_demo(
-    request: DemoRequest, rundir: Path, to: Path, show: Callable[[Frame], None], say: Callable[[str], None]
-) -> Outcome:
-    """The whole demo; `show` gets a frame four times a second, `say` single lines before the view."""
+    request: DemoRequest,
+    rundir: Path,
+    to: Path,
+    show: Callable[[Frame], None],
+    say: Callable[[str], None],
+    page: Watched | None = None,
+) -> AsyncIterator[Outcome]:
+    """The whole demo; `show` gets a frame four times a second, `say` single lines before the view.
+
+    Yields when the job is over; the network and its nodes end with the context.
+    """
     async with open_air(request.scenario, rundir, say) as net:
-        field = Field(request, rundir, net)
+        field = Field(request, rundir, net, page)
         await field.start()
         await field.until_up(lambda: show(field.frame()))
         setup_s = field.elapsed_s()
@@ -274,11 +293,15 @@ async def run_demo(
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+        staying = asyncio.ensure_future(field.stay())
         totals = {f"{a}->{b}": count for (a, b), count in sorted(field.meter.totals().items())}
         show(frame)
-        return Outcome(
-            log.job, log, exported, frame, wall_s, setup_s, totals, field.meter.before_reset(), field.net.kind
-        )
+        zero = field.meter.before_reset()
+        try:
+            yield Outcome(log.job, log, exported, frame, wall_s, setup_s, totals, zero, field.net.kind)
+        finally:
+            staying.cancel()
+            await asyncio.gather(staying, return_exceptions=True)
 
 
 def report_of(request: DemoRequest, outcome: Outcome, baselines: Mapping[str, Any]) -> Report:

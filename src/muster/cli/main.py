@@ -22,6 +22,7 @@ from muster.errors import EXIT_CODES, MusterError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "Run a whole job of several nodes on an emulated network on this machine."),
     "node": ("node", "node", "Run a node: the daemon that trains with others."),
+    "dashboard": ("dashboard", "dashboard", "Serve the page of a running node: network, training, history."),
     "train": ("train", "train", "Ask for help with training a task, and follow it to the end."),
     "stop": ("jobs", "stop", "End a job."),
     "nodes": ("jobs", "nodes", "Show who is in reach and what they do."),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from muster.node.daemon import Beside
 
 CONFIG = click.Path(dir_okay=False, path_type=Path)
 
@@ -25,8 +30,15 @@ CONFIG = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--no-discovery", is_flag=True, help="Do not look for nodes on the local network.")
 @click.option("--profile", type=click.Choice(["auto", "lan", "narrow"]), help="Of the links; default auto.")
+@click.option(
+    "--page",
+    is_flag=False,
+    flag_value="",
+    metavar="[HOST:PORT]",
+    help="Serve the page, too. Default 127.0.0.1:7450; elsewhere a token is shown here.",
+)
 @click.option("--check", is_flag=True, help="Only read the configuration, print it as JSON and end.")
-def node(path: Path | None, check: bool, no_discovery: bool, **given: Any) -> None:
+def node(path: Path | None, check: bool, no_discovery: bool, page: str | None, **given: Any) -> None:
     """Run a node in the foreground until Ctrl-C or SIGTERM.
 
     Two nodes on one machine or one local network find each other by themselves.
@@ -46,4 +58,23 @@ def node(path: Path | None, check: bool, no_discovery: bool, **given: Any) -> No
 
     from muster.node.daemon import run_node
 
-    asyncio.run(run_node(config))
+    asyncio.run(run_node(config, None if page is None else _beside(page)))
+
+
+def _beside(text: str) -> Beside:
+    """The page of this node, as long as it runs. What the page needs is imported only here."""
+    import contextlib
+
+    from muster.dashboard.address import address
+    from muster.dashboard.page import emulation_of, open_page
+
+    where = address(text)
+
+    @contextlib.asynccontextmanager
+    async def beside(home: Path) -> AsyncIterator[None]:
+        async with open_page(home, where, rundir=emulation_of(home)) as opened:
+            for line in opened.lines():
+                click.echo(line)
+            yield
+
+    return beside

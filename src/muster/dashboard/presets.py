@@ -6,6 +6,8 @@ import msgspec
 
 from muster.dashboard.requests import Direction, Drop
 
+SCENARIO = "scenario"  # not in the list: the link as the scenario has it
+
 
 class Preset(msgspec.Struct, frozen=True):
     id: str

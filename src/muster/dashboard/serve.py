@@ -4,87 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import AsyncIterator, Generator
-from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from muster.errors import MusterError
-
-PORT = 7450
-PORTS_TRIED = 20
 CONNECTIONS_MAX = 256
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the page is asked to be. Port None: `PORT`, or the next free one."""
-
-    host: str = "127.0.0.1"
-    port: int | None = None
-
-
-def address(text: str) -> Address:
-    """HOST, PORT, HOST:PORT or nothing. Raises MusterError usage.
-
-    >>> address(""), address("8000").port, address("0.0.0.0").host, address("[::1]:80")
-    (Address(host='127.0.0.1', port=None), 8000, '0.0.0.0', Address(host='::1', port=80))
-    """
-    if not text:
-        return Address()
-    if text.isascii() and text.isdigit():
-        host, port = "127.0.0.1", text
-    elif text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    else:
-        host, port = text, ""
-    if not host or (port and not (port.isascii() and port.isdigit() and int(port) <= 65535)):
-        raise MusterError("usage", f"{text!r} is no address for the page: write HOST:PORT, HOST or PORT")
-    return Address(host, int(port) if port else None)
-
-
-def listen(where: Address) -> socket.socket:
-    """A listening socket. Raises MusterError port_in_use or usage."""
-    ports = [where.port] if where.port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
-    for port in ports:
-        try:
-            return _bind(where.host, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise MusterError(
-                    "usage", f"the page cannot be served at {where.host}: {error.strerror or error}"
-                ) from error
-    raise MusterError(
-        "port_in_use", f"another program has port {where.port}: choose one for the page, or leave it out"
-    )
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, place = found[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(place)
-        sock.listen(128)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def url(sock: socket.socket, host: str) -> str:
-    """The address for a browser; for "every interface" that of this machine."""
-    port = sock.getsockname()[1]
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    return f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
 
 
 class _Server(uvicorn.Server):

@@ -17,13 +17,14 @@ from typing import Any
 
 import msgspec
 
+from muster.dashboard.address import Address, listen, url
 from muster.dashboard.app import Desk, build
 from muster.dashboard.feed import Feed, Row
 from muster.dashboard.guard import Access
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.requests import Direction, LinkRequest
 from muster.dashboard.rows import quality
-from muster.dashboard.serve import Address, listen, serving, url
+from muster.dashboard.serve import serving
 from muster.errors import MusterError
 from muster.simulation import faults
 from muster.simulation.faults import Fault

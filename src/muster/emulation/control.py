@@ -2,6 +2,7 @@
 
     {"do": "nodes"}                                         name, address, condition of every node
     {"do": "links"}                                         parameters and counters of every direction
+    {"do": "scenario"}                                      name, text, links as they were at first
     {"do": "set", "a": "delta", "b": "echo", "params": {"rate_kbit_s": 64}, "both": true}
     {"do": "fault", "fault": {"fault": "cut", "a": "delta", "b": "echo"}}
 

@@ -412,6 +412,15 @@ class Emulation:
                         for (a, b), params in self._params.items()
                     ]
                 }
+            case "scenario":
+                return {
+                    "name": self.scenario.name,
+                    "text": self.scenario.text,
+                    "links": [
+                        {"a": a, "b": b, "params": msgspec.to_builtins(params)}
+                        for (a, b), params in self.scenario.directions().items()
+                    ],
+                }
             case "set":
                 a, b = str(request.get("a")), str(request.get("b"))
                 known = msgspec.to_builtins(self._params.get((a, b), LinkParams()))
@@ -422,7 +431,9 @@ class Emulation:
                 await self.apply(faults.from_dict(request.get("fault", {})))
                 return {}
             case other:
-                raise MusterError("usage", f"unknown request {other!r}; there are nodes, links, set, fault")
+                raise MusterError(
+                    "usage", f"unknown request {other!r}; there are nodes, links, scenario, set, fault"
+                )
 
     def _condition(self, node: str) -> dict[str, Any]:
         started = self._processes[node]
@@ -434,6 +445,7 @@ class Emulation:
             "paused": node in self._paused,
             "free_bytes": self._free_bytes.get(node),
             "offset_s": self._offset_s.get(node, 0.0),
+            "slowdown": self.scenario.node(node).slowdown,
         }
 
 

@@ -180,10 +180,16 @@ def stop(core: Core, prefix: str, reason: str) -> JobId:
     return runner.view.id
 
 
-async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path) -> dict[str, Any]:
-    """Write the head's model as safetensors, ONNX or (without a suffix) both. Raises MusterError."""
-    runner = find(core, prefix)
-    head = runner.head()
+async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit: str = "") -> dict[str, Any]:
+    """Write the head's model, or that of `commit` (of any job), as safetensors, ONNX or (without a suffix)
+    both. Raises MusterError."""
+    head: Point | None
+    if commit:
+        runner, head = find_commit(core, commit)
+        await bring(core, runner, head, runner.view.job.patience_s)
+    else:
+        runner = find(core, prefix)
+        head = runner.head()
     blob = runner.models.blob_of(head.id) if head else None
     if head is None or blob is None:
         raise MusterError("no_result", "this node holds no model of that job yet: wait for its first commit")

@@ -24,10 +24,14 @@ class Catalogue:
         self._config, self._store, self._scratch = config, store, scratch
         self._spare: tuple[str, StoreTrainer] | None = None
         self._views: dict[str, TaskView] = {}
+        self._names: list[str] = []
 
     def names(self) -> list[str]:
-        points = importlib.metadata.entry_points(group="muster.tasks")
-        return sorted({*(p.name for p in points), *self._config.tasks})
+        """Looked up once: it reads the metadata of every installed package."""
+        if not self._names:
+            points = importlib.metadata.entry_points(group="muster.tasks")
+            self._names = sorted({*(p.name for p in points), *self._config.tasks})
+        return self._names
 
     def has(self, name: str) -> bool:
         return name in self.names()

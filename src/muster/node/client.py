@@ -250,3 +250,39 @@ async def follow_events(home: Path, since: int) -> AsyncIterator[Event]:
             yield _typed(_opened(line, "event"), Event)
     finally:
         writer.close()
+
+
+async def ask(home: Path, op: str, timeout_s: float, **arguments: Any) -> Any:
+    """One request without blocking the loop. Raises MusterError: no_node, timeout, or what the node says."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
+            try:
+                writer.write(json.dumps({**arguments, "op": op}).encode() + b"\n")
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except TimeoutError as error:
+        raise MusterError(
+            "timeout", f"the node in {home} has not answered within {timeout_s:g} s: try again"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise MusterError("no_node", f"no node answers in {home}") from error
+    if not line.endswith(b"\n"):
+        raise MusterError("no_node", f"the node in {home} ended while it was asked: see {home}/node.log")
+    return _opened(line)
+
+
+async def watch(home: Path) -> AsyncIterator[dict[str, Any]]:
+    """The node's view in pieces, as they change (node/watching.py), until the node ends."""
+    import asyncio
+
+    reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
+    try:
+        writer.write(b'{"op": "watch"}\n')
+        while (line := await reader.readline()).endswith(b"\n"):
+            yield _opened(line, "event")
+    finally:
+        writer.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from muster.node.viewing import job_view, snapshot
 from muster.storage.disk import DiskStore
 
 SCRATCH = "scratch"
+Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given the node's home
 
 
 class Daemon:
@@ -88,14 +90,15 @@ class Daemon:
                 "show": self._show,
                 "diff": self._diff,
                 "record": self._record,
+                "self": self._self,
                 "shutdown": self._shutdown,
             },
-            {"events": self._events},
+            {"events": self._events, "watch": self._watch},
         )
         self._over = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until a signal or `shutdown`."""
+    async def run(self, beside: Beside | None = None) -> None:
+        """Until a signal or `shutdown`. `beside` runs as long as the node answers."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._over.set)
@@ -104,7 +107,8 @@ class Daemon:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
             printing = asyncio.create_task(self._print())
-            await self._over.wait()
+            async with beside(self._config.home) if beside else contextlib.nullcontext():
+                await self._over.wait()
             printing.cancel()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
@@ -152,7 +156,8 @@ class Daemon:
             raise MusterError("usage", "say where the model shall go: --to FILE")
         from muster.node import asking
 
-        return await asking.export(self.core, self._catalogue, str(arguments.get("job", "")), Path(to))
+        job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
+        return await asking.export(self.core, self._catalogue, job, Path(to), commit)
 
     async def _tasks(self, _: dict[str, Any]) -> Any:
         return await self._catalogue.examine()
@@ -194,6 +199,30 @@ class Daemon:
         self._over.set()
         return {}
 
+    async def _watch(self, _: dict[str, Any]) -> AsyncIterator[Any]:
+        """The node's view in pieces, for the page; imported only when somebody looks."""
+        from muster.node import watching
+
+        async for item in watching.watch(self.core, self._own):
+            yield item
+
+    async def _self(self, _: dict[str, Any]) -> Any:
+        from muster.node import watching
+
+        return watching.word(self.core, self._own())
+
+    def _own(self) -> dict[str, Any]:
+        from muster.node import watching
+
+        return {
+            "version": __version__,
+            "home": str(self._config.home),
+            "pid": os.getpid(),
+            "listen": self._link.listening(),
+            "began_t": round(self._started_s, 1),
+            "tasks": watching.task_rows(self._catalogue.views()),
+        }
+
     async def _events(self, arguments: dict[str, Any]) -> AsyncIterator[Any]:
         since = int(arguments.get("since", 0))
         log = self.core.log
@@ -205,8 +234,8 @@ class Daemon:
             await news.wait()
 
 
-async def run_node(config: NodeConfig) -> None:
-    """Run one node until it is told to end. Raises MusterError."""
+async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
+    """Run one node until it is told to end, and `beside` with it (the page). Raises MusterError."""
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -220,7 +249,7 @@ async def run_node(config: NodeConfig) -> None:
     store = DiskStore(config.home)
     try:
         daemon = Daemon(config, identity, store)
-        await daemon.run()
+        await daemon.run(beside)
     finally:
         with contextlib.suppress(Exception):
             store.close()

@@ -43,7 +43,7 @@ def snapshot(
         id=core.node.hex(),
         name=core.name,
         version=version,
-        state=_own_state(core),
+        state=own_state(core),
         progress=core.progress,
         battery=core.battery(),
         uptime_s=uptime_s,
@@ -60,8 +60,8 @@ def snapshot(
 
 
 def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
-    sent, received = _bytes(core, n.node)
-    rtt_s, rate_bytes_s = _rtt(core, n.node), _rate(core, n.node)
+    sent, received = traffic_of(core, n.node)
+    rtt_s, rate_bytes_s = rtt_of(core, n.node), rate_of(core, n.node)
     return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received)
 
 
@@ -97,16 +97,17 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         measured = [p for p in view.graph.ancestors(head.id) if view.figures(p.id) is not None]
         figures = view.figures(measured[0].id) if measured else None
     recipe, stop = view.job.recipe, view.job.stop
+    leader = coordinator_of(core, runner, head)
     points = sorted(view.graph.points.values(), key=lambda p: (p.age_s, p.round, p.id))
     return JobView(
         id=view.id.hex(),
         task=view.job.task,
         asker=core.roll.name(view.asker),
         state="failed" if runner.error and view.asker == core.node else runner.state(),
-        why=_why(core, runner, head),
+        why=why_of(core, runner, head),
         round=head.round if head else 0,
         head=head.id.hex() if head else "",
-        coordinator=_coordinator(core, runner, head),
+        coordinator=core.roll.name(leader) if leader else short(head.id) if head else "",
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
         measured_examples=figures.examples if figures else 0,
@@ -115,7 +116,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
         recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
-        plan=_plan(core, runner, head),
+        plan=plan_of(core, runner, head),
         contributions=contributions(core, runner, head),
         commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
         error=runner.error,
@@ -199,12 +200,12 @@ def memory_bytes() -> int:
         return 0
 
 
-def _own_state(core: Core) -> str:
+def own_state(core: Core) -> str:
     acting = any(r.coordination.acting and r.finished() is None for r in core.jobs.runners.values())
     return "coordinating" if core.state == "idle" and acting else core.state
 
 
-def _why(core: Core, runner: JobRunner, head: Point | None) -> str:
+def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
     view = runner.view
     if runner.error:
         return runner.error
@@ -217,7 +218,7 @@ def _why(core: Core, runner: JobRunner, head: Point | None) -> str:
         return done
     if head.round == 0 and not view.plans:
         return f"asks for help: {len(view.offers)} offers so far"
-    plan = _plan(core, runner, head)
+    plan = plan_of(core, runner, head)
     if plan is None:
         return f"round {head.round} is done, the next one is being planned"
     missing = [n for n in plan.assigned if n not in plan.arrived]
@@ -226,7 +227,7 @@ def _why(core: Core, runner: JobRunner, head: Point | None) -> str:
     )
 
 
-def _plan(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
+def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
     if head is None:
         return None
     plans = list(runner.view.plans.get(head.id, {}).values())
@@ -244,26 +245,26 @@ def _plan(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
     )
 
 
-def _coordinator(core: Core, runner: JobRunner, head: Point | None) -> str:
+def coordinator_of(core: Core, runner: JobRunner, head: Point | None) -> NodeId | None:
+    """Who coordinates as far as this node can tell; None after a merge that nobody has planned on."""
     if runner.coordination.acting:
-        return core.name
+        return core.node
     if head is None:
-        return core.roll.name(runner.view.asker)
+        return runner.view.asker
     plans = list(runner.view.plans.get(head.id, {}).values())
-    author = plans[0].author if plans else head.author
-    return core.roll.name(author) if author else short(head.id)
+    return (plans[0].author if plans else head.author) or None
 
 
-def _rate(core: Core, node: NodeId) -> float | None:
+def rate_of(core: Core, node: NodeId) -> float | None:
     meter = core.transfers.meter(node)
     return meter.rate_bytes_s if meter else None
 
 
-def _rtt(core: Core, node: NodeId) -> float | None:
+def rtt_of(core: Core, node: NodeId) -> float | None:
     meter = core.transfers.meter(node)
     return (meter.rtt_s or meter.rtt_min_s) if meter else None
 
 
-def _bytes(core: Core, node: NodeId) -> tuple[int, int]:
+def traffic_of(core: Core, node: NodeId) -> tuple[int, int]:
     traffic = getattr(core.link, "traffic", None)
     return traffic(node) if traffic else (0, 0)

@@ -1,0 +1,80 @@
+"""The node that the page looks at: its view as it changes, and the way to ask it something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from muster.dashboard.board import Board
+from muster.errors import MusterError
+from muster.node import client
+
+SILENT_S = 3.0
+RETRY_S = 0.7
+LOOK_S = 0.5
+
+
+class NodeSource:
+    """Follows the node whose home is `home()`, and the next one when that changes."""
+
+    def __init__(self, board: Board, home: Callable[[], Path]) -> None:
+        self._board, self._home = board, home
+        self._state, self._since_t = "", 0.0
+        self._following: Path | None = None
+
+    async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any:
+        return await client.ask(self._home(), op, timeout_s, **arguments)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            self._following = home = self._home()
+            following = asyncio.ensure_future(self._follow(home))
+            try:
+                while not following.done() and self._home() == home:
+                    await asyncio.wait({following}, timeout=LOOK_S)
+                    self._judge()
+            finally:
+                following.cancel()
+                words = "the node has ended"
+                try:
+                    await following
+                except asyncio.CancelledError:
+                    words = ""
+                except (OSError, MusterError, ValueError):
+                    words = f"no node answers in {home}"
+            if words:
+                self._say("lost", words)
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow(self, home: Path) -> None:
+        first = True
+        async for piece in client.watch(home):
+            self._board.see(piece, first=first)
+            first = False
+            self._judge()
+
+    def _judge(self) -> None:
+        feed = self._board.feed
+        quiet_s = feed.t() - feed.fresh_t
+        if quiet_s < SILENT_S:
+            self._say("live", "")
+        elif self._state == "live":
+            self._say("silent", "the node is there but does not answer: it is paused or busy")
+
+    def _say(self, state: str, words: str) -> None:
+        if state == self._state:
+            return
+        feed = self._board.feed
+        self._since_t = feed.t() if state == "live" else feed.fresh_t
+        if self._state:
+            text = {"live": "the node answers again", "silent": words, "lost": words}[state]
+            feed.say("page", text)
+        self._state = state
+        feed.describe({"source": {"state": state, "since_t": self._since_t, "words": words}})
