@@ -52,7 +52,6 @@ class Desk:
     access: Access
     node: NodeDoor
     emulator: EmulatorDoor | None = None
-    rename: Callable[[Any], Any] = lambda value: value  # node names in a daemon's answer to ids of the page
 
 
 def build(desk: Desk, pages: Pages | None = None) -> Starlette:
@@ -121,12 +120,11 @@ class _Routes:
             self._feed.readers -= 1
 
     async def commit(self, request: Request) -> Response:
-        found = await self._desk.node.ask("show", 30.0, commit=request.path_params["id"])
-        return answer(self._desk.rename(found))
+        return answer(await self._desk.node.ask("show", 30.0, commit=request.path_params["id"]))
 
     async def diff(self, request: Request) -> Response:
         a, b = request.query_params.get("a", ""), request.query_params.get("b", "")
-        return answer(self._desk.rename(await self._desk.node.ask("diff", 120.0, a=a, b=b)))
+        return answer(await self._desk.node.ask("diff", 120.0, a=a, b=b))
 
     async def openapi(self, request: Request) -> Response:
         return answer(document())
