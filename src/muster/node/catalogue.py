@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:  # numpy comes with the first trainer
 class Catalogue:
     """Opens trainers; one that was opened to look at a task is handed on to the job that needs it next."""
 
-    def __init__(self, config: NodeConfig, store: Store, scratch: Path) -> None:
-        self._config, self._store, self._scratch = config, store, scratch
+    def __init__(
+        self, config: NodeConfig, store: Store, scratch: Path, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`tell` gets a sentence when a trainer is held up."""
+        self._config, self._store, self._scratch, self._tell = config, store, scratch, tell
         self._spare: tuple[str, StoreTrainer] | None = None
         self._views: dict[str, TaskView] = {}
         self._names: list[str] = []
@@ -63,7 +67,7 @@ class Catalogue:
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
         from muster.node.working import StoreTrainer
 
-        trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch)
+        trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch, self._tell)
         facts = trainer.task
         self._views[name] = TaskView(
             name, facts.version, facts.fingerprint.hex(), facts.layout.parameters, facts.samples

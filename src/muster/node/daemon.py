@@ -43,7 +43,7 @@ class Daemon:
         scratch.mkdir(mode=0o700, exist_ok=True)
         for left in scratch.iterdir():  # by a process that was killed
             left.unlink()
-        self._catalogue = Catalogue(config, store, scratch)
+        self._catalogue = Catalogue(config, store, scratch, lambda text: self.core.log.add("error", text))
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
         energy = config.energy

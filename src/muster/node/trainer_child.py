@@ -9,6 +9,7 @@ stdin, or the parent's death, the process is gone at once.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import queue
 import signal
@@ -92,8 +93,8 @@ def fault_of(error: BaseException) -> dict[str, Any]:
         return {"error": "muster", "code": error.code, "sentence": error.sentence}
     if isinstance(error, TensorError):
         return {"error": "muster", "code": "bad_data", "sentence": str(error)}
-    if isinstance(error, OSError) and error.errno == 28:
-        return {"error": "muster", "code": "disk_full", "sentence": f"the disk is full: {error.filename}"}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return {"error": "muster", "code": "disk_full", "sentence": "the disk is full: free some space"}
     if isinstance(error, TaskFault):
         return {"error": "muster", "code": "task_fault", "sentence": str(error)}
     where = _users_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from muster.records import BlobId
 from muster.storage.store import Store
 
 T = TypeVar("T")
+ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,27 @@ def job_facts(facts: TaskFacts) -> JobFacts:
 class StoreTrainer:
     """`job.context.TrainerLike` over the child process. One request at a time."""
 
-    def __init__(self, trainer: Trainer, facts: TaskFacts, store: Store, scratch: Path) -> None:
+    def __init__(
+        self, trainer: Trainer, facts: TaskFacts, store: Store, scratch: Path, tell: Callable[[str], None]
+    ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
+        self._tell = tell
 
     @classmethod
-    async def open(cls, source: TaskSource, store: Store, scratch: Path) -> StoreTrainer:
-        """Start the child and load the task. Raises MusterError, ChildProcessError."""
+    async def open(
+        cls, source: TaskSource, store: Store, scratch: Path, tell: Callable[[str], None]
+    ) -> StoreTrainer:
+        """Start the child and load the task; `tell` gets a sentence when work is held up.
+
+        Raises MusterError, ChildProcessError.
+        """
         trainer = Trainer()
         try:
             facts = await _mapped(trainer.open(source))
         except BaseException:
             await trainer.close()
             raise
-        return cls(trainer, facts, store, scratch)
+        return cls(trainer, facts, store, scratch, tell)
 
     @property
     def task(self) -> TaskFacts:
@@ -79,17 +89,36 @@ class StoreTrainer:
         def heard(p: Progress) -> None:
             progress(p.done / max(1, p.of))
 
-        try:
-            done = await _mapped(
-                self._trainer.train(
-                    self._store.blob_path(params), out, steps=steps, lr=lr, batch=batch,
-                    momentum=momentum, seed=seed, progress=heard,
-                )
-            )  # fmt: skip
-            return Trained(done.steps, done.examples, done.loss, read(self._facts.layout, out))
-        finally:
-            with contextlib.suppress(OSError):
-                out.unlink()
+        while True:
+            try:
+                done = await _mapped(
+                    self._trainer.train(
+                        self._store.blob_path(params), out, steps=steps, lr=lr, batch=batch,
+                        momentum=momentum, seed=seed, progress=heard,
+                    )
+                )  # fmt: skip
+                return Trained(done.steps, done.examples, done.loss, read(self._facts.layout, out))
+            except MusterError as error:
+                if error.code != "disk_full":
+                    raise
+                self._tell(f"waits for room: {error.sentence}")
+            finally:
+                with contextlib.suppress(OSError):
+                    out.unlink()
+            await self._room_for(out)  # a full disk is no fault of the task: the same work again
+
+    async def _room_for(self, out: Path) -> None:
+        """Wait until a file as large as an update can be written."""
+        while True:
+            await asyncio.sleep(ROOM_RETRY_S)
+            try:
+                out.write_bytes(bytes(self._facts.layout.blob_bytes))
+                return
+            except OSError:
+                continue
+            finally:
+                with contextlib.suppress(OSError):
+                    out.unlink()
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
         path = self._store.blob_path(params)
