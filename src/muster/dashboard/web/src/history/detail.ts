@@ -1,0 +1,110 @@
+/** Beside the graph: one commit in full, or two compared, and what can be begun from there. */
+
+import { commitDetail, diff, exportModel } from "../api";
+import { el } from "../dom";
+import { bytes, count, figure, percent, plural, span } from "../format";
+import { openNewJob } from "../newjob";
+import { attempt, say } from "../say";
+import type { Store } from "../store";
+import type { CommitDetail, CommitRow, Counted, Diff } from "../types";
+
+export class Detail {
+  private turn = 0;
+
+  constructor(
+    private readonly store: Store,
+    private readonly box: HTMLElement,
+    private readonly onClose: () => void,
+  ) {}
+
+  async show(picked: readonly string[]): Promise<void> {
+    const turn = ++this.turn;
+    this.box.hidden = picked.length === 0;
+    if (!picked.length) return;
+    const [a, b] = picked;
+    const row = this.store.tables.commits[a!];
+    if (b === undefined) this.fill(this.title(row), [...this.one(row), el("p", { class: "muted small" }, "Pick a second commit to compare.")]);
+    else this.fill(`${a!.slice(0, 8)} and ${b.slice(0, 8)}`, [el("p", { class: "muted" }, "comparing …")]);
+    try {
+      if (b === undefined) {
+        const detail = await commitDetail(a!);
+        if (turn === this.turn) this.fill(this.title(detail.commit), [...this.one(detail.commit), ...this.more(detail)]);
+      } else {
+        const found = await diff(a!, b);
+        if (turn === this.turn) this.fill(`${a!.slice(0, 8)} and ${b.slice(0, 8)}`, this.two(found));
+      }
+    } catch (error) {
+      if (turn === this.turn) say(error instanceof Error ? error.message : String(error), true);
+    }
+  }
+
+  private fill(title: string, parts: HTMLElement[]): void {
+    const close = el("button", { class: "bare close", type: "button", "aria-label": "Close", onclick: this.onClose }, "✕");
+    this.box.replaceChildren(el("div", { class: "card-head" }, el("h3", { class: "mono" }, title), close), ...parts);
+  }
+
+  private title(commit: CommitRow | undefined): string {
+    return commit === undefined ? "commit" : `${commit.id.slice(0, 8)} · round ${commit.round}`;
+  }
+
+  private one(commit: CommitRow | undefined): HTMLElement[] {
+    if (commit === undefined) return [];
+    const who = commit.merge ? "merge of two branches" : `coordinated by ${this.store.name(commit.coordinator)}`;
+    const facts = list([
+      ["accuracy", percent(commit.accuracy)], ["loss", figure(commit.loss)],
+      ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
+      ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)], ["sent by then", bytes(commit.bytes_total)],
+      ...(commit.predicted === null ? [] : [["values / true drop", `${figure(commit.predicted)} / ${figure(commit.drop)}`] as const]),
+    ]);
+    return [el("p", { class: "muted" }, who), this.actions(commit), facts];
+  }
+
+  private actions(commit: CommitRow): HTMLElement {
+    if (!this.store.may()) return el("div", { hidden: true });
+    const start = el("button", { type: "button", "data-do": "new-job", onclick: () => openNewJob(this.store, commit) }, "New job from here");
+    const save = (kind: "safetensors" | "onnx") =>
+      el("button", { type: "button", "data-do": `export-${kind}`,
+        onclick: () => void attempt(exportModel(commit.job, commit.id, kind).then((name) => say(`exported ${name}`))) }, kind);
+    return el("div", { class: "row-buttons" }, start, el("span", { class: "muted small" }, "export"), save("safetensors"), save("onnx"));
+  }
+
+  private more(detail: CommitDetail): HTMLElement[] {
+    const rows = detail.counted.map((one) => [this.store.name(one.node), String(one.steps), String(one.staleness), percent(one.weight)]);
+    const refused = detail.discarded.map((one) => el("li", {}, `${this.store.name(one.node)}: ${one.reason}`));
+    return [
+      ...(rows.length ? [sheet(["counted", "steps", "late by", "weight"], rows)] : []),
+      ...(refused.length ? [el("p", { class: "small" }, "refused"), el("ul", { class: "small" }, ...refused)] : []),
+      el("p", { class: "muted small" }, `${count(detail.counted_in_all)} updates counted in all; ${bytes(detail.params_bytes)} of parameters` +
+        (detail.delta_bytes === null ? "" : `, difference ${bytes(detail.delta_bytes)} (${detail.delta_codec ?? "plain"})`)),
+    ];
+  }
+
+  private two(found: Diff): HTMLElement[] {
+    const pair = (a: string, b: string) => [a, b];
+    const figures = sheet(["", "first", "second"], [
+      ["round", ...pair(String(found.a.round), String(found.b.round))],
+      ["accuracy", ...pair(percent(found.a.accuracy), percent(found.b.accuracy))],
+      ["loss", ...pair(figure(found.a.loss), figure(found.b.loss))],
+      ["sent", ...pair(bytes(found.a.bytes_total), bytes(found.b.bytes_total))],
+    ]);
+    const only = (what: string, updates: Counted[]) => {
+      const by = new Map<string, number>();
+      for (const one of updates) by.set(one.node, (by.get(one.node) ?? 0) + 1);
+      const words = [...by].map(([node, n]) => `${this.store.name(node)} ${n}`).join(", ");
+      return el("p", { class: "small" }, `only ${what} counts: ${words || "nothing"}`);
+    };
+    const moved = sheet(["layer", "norm", "moved", "largest"],
+      found.layers.map((layer) => [layer.name, figure(layer.norm_a, 2), figure(layer.moved), figure(layer.moved_max, 4)]));
+    return [figures, only("the first", found.only_a), only("the second", found.only_b), moved];
+  }
+}
+
+function list(facts: (readonly [string, string])[]): HTMLElement {
+  return el("dl", { class: "facts" }, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", { class: "mono" }, value))));
+}
+
+function sheet(heads: string[], rows: string[][]): HTMLElement {
+  const head = el("tr", {}, ...heads.map((name, k) => el("th", { scope: "col", class: k ? "num" : "" }, name)));
+  const body = rows.map((cells) => el("tr", {}, ...cells.map((cell, k) => el("td", { class: k ? "num" : "" }, cell))));
+  return el("table", { class: "sheet" }, el("thead", {}, head), el("tbody", {}, ...body));
+}

@@ -1,0 +1,124 @@
+/** One node's card: state, what it offers and does, resources; in an emulation also what can be done to it. */
+
+import { makeFault, type Fault } from "../api";
+import { el, keyed, setText, setVar, show } from "../dom";
+import { bytes, count, percent, span } from "../format";
+import { attempt } from "../say";
+import type { Store } from "../store";
+import type { NodeRow } from "../types";
+import { drawFacts } from "./linkpanel";
+import { look } from "./states";
+
+type Act = "kill" | "restart" | "pause" | "resume" | "leave" | "return";
+const WORDS: Record<Act, string> = {
+  kill: "Kill", restart: "Restart", pause: "Pause", resume: "Resume", leave: "Radio off", return: "Radio on",
+};
+
+/** What can sensibly be done to a node as it is. */
+export function acts(node: NodeRow): Act[] {
+  if (node.emulated === null) return [];
+  const process = node.emulated.process;
+  if (process === "ended") return ["restart"];
+  const radio: Act = node.emulated.away ? "return" : "leave";
+  return [process === "paused" ? "resume" : "pause", radio, "restart", "kill"];
+}
+
+export class NodeCard {
+  readonly element = el("section", { class: "card node-card", "aria-label": "Node" });
+  private node = "";
+  private readonly title = el("h3");
+  private readonly state = el("p", { class: "state" });
+  private readonly battery = el("div", { class: "meter", role: "img" }, el("i"));
+  private readonly buttons = el("div", { class: "controls two" });
+  private readonly facts = el("dl", { class: "facts" });
+  private readonly tasks = el("ul", { class: "tasks" });
+
+  constructor(
+    private readonly store: Store,
+    onClose: () => void,
+  ) {
+    const close = el("button", { class: "bare close", type: "button", "aria-label": "Close", onclick: onClose }, "✕");
+    this.element.append(
+      el("div", { class: "card-head" }, this.title, close),
+      this.state, this.battery, this.buttons, this.facts, this.tasks,
+    );
+  }
+
+  show(id: string): void {
+    this.node = id;
+    this.draw();
+  }
+
+  draw(): void {
+    const node = this.store.tables.nodes[this.node];
+    if (node === undefined) return;
+    const seen = look(node.state);
+    setText(this.title, node.name);
+    setText(this.state, `${seen.word}${part(node)} · ${this.heard(node)}`);
+    setVar(this.state, "--tone", `var(--${seen.colour})`);
+    this.drawBattery(node);
+    const possible = this.store.may() ? acts(node) : [];
+    show(this.buttons, possible.length > 0);
+    keyed(this.buttons, possible, (act) => act,
+      (act) => el("button", { type: "button", "data-do": act, class: act === "kill" ? "danger" : act === "restart" ? "good" : "",
+        onclick: () => void attempt(makeFault({ fault: act, node: this.node } as Fault)) }, WORDS[act]),
+      () => undefined);
+    drawFacts(this.facts, this.list(node));
+    keyed(this.tasks, node.tasks, (task) => task.name,
+      () => el("li"),
+      (item, task) => setText(item, task.error === null
+        ? `${task.name} ${task.version}: ${count(task.samples)} samples, ${count(task.parameters)} parameters`
+        : `${task.name}: ${task.error}`));
+  }
+
+  private heard(node: NodeRow): string {
+    if (node.me) return "whose view this is";
+    if (node.heard_t === null) return "no word yet";
+    return `heard ${span(this.store.now_t() - node.heard_t)} ago`;
+  }
+
+  private drawBattery(node: NodeRow): void {
+    const level = node.battery;
+    this.battery.setAttribute("aria-label", level === null ? "battery: not told" : `battery ${percent(level, 0)}`);
+    show(this.battery, level !== null);
+    if (level !== null) {
+      setVar(this.battery, "--part", `${Math.round(level * 100)}%`);
+      setVar(this.battery, "--tone", level > 0.5 ? "var(--green)" : level > 0.2 ? "var(--yellow)" : "var(--red)");
+    }
+  }
+
+  private list(node: NodeRow): [string, string][] {
+    const found: [string, string][] = [];
+    if (node.battery !== null) found.push(["battery", percent(node.battery, 0)]);
+    if (node.plan !== null) {
+      found.push([`round ${node.plan.round}`, `${node.plan.steps} steps, ${node.plan.codec}`]);
+      if (node.plan.deadline_t !== null) found.push(["closes in", span(node.plan.deadline_t - this.store.now_t())]);
+    }
+    if (node.offer !== null) found.push(["offers", `${count(node.offer.samples)} samples, ${span(node.offer.step_s * 1)}/step`.replace(/0\.0 s\/step/, `${(node.offer.step_s * 1000).toFixed(1)} ms/step`)]);
+    else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
+    if (node.refusal !== null) found.push(["refuses", node.refusal]);
+    found.push(...this.resources(node));
+    return found;
+  }
+
+  private resources(node: NodeRow): [string, string][] {
+    const found: [string, string][] = [];
+    const own = node.resources;
+    if (own !== null) {
+      if (own.memory_bytes !== null) found.push(["memory", bytes(own.memory_bytes)]);
+      if (own.disk_bytes !== null) found.push(["keeps on disk", bytes(own.disk_bytes)]);
+      if (own.uptime_s_at !== null) found.push(["up for", span(this.store.now_t() - own.uptime_s_at)]);
+      found.push(["process", `${own.pid}, version ${own.version}`]);
+    }
+    if (node.emulated !== null) {
+      found.push(["address", node.emulated.address]);
+      if (node.emulated.slowdown !== 1) found.push(["slower by", `× ${node.emulated.slowdown}`]);
+    } else if (own !== null && own.listen.length) found.push(["listens", own.listen.join(", ")]);
+    if (node.key !== null) found.push(["identity", node.key.slice(0, 16)]);
+    return found;
+  }
+}
+
+function part(node: NodeRow): string {
+  return node.progress === null || node.progress <= 0 || node.progress >= 1 ? "" : ` ${percent(node.progress, 0)}`;
+}

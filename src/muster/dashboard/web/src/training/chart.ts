@@ -1,0 +1,230 @@
+/** Accuracy (solid, left axis) and loss (dashed, right axis) of each branch, against time, rounds or bytes. */
+
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { byId, el, keyed, setText, setVar, show } from "../dom";
+import { bytes, figure, percent, span } from "../format";
+import type { Graph, Placed } from "../history/lanes";
+import type { Store } from "../store";
+import { branchColour, clear, onTheme, theme } from "../theme";
+import type { CommitRow, MarkRow } from "../types";
+import { markLook, onCurve } from "./marks";
+
+type Axis = "age" | "round" | "bytes";
+const BRANCHES_MAX = 10; // the newest; a line each
+const MARKS_MAX = 40;
+const FONT = "11px 'Inter Variable', system-ui, sans-serif";
+
+interface Line {
+  branch: number;
+  label: string;
+  points: Placed[];
+}
+
+export class TrainingChart {
+  private axis: Axis = "age";
+  private plot: uPlot | null = null;
+  private lines: Line[] = [];
+  private marks: { x: number; mark: MarkRow }[] = [];
+  private shape = "";
+  private readonly box = byId("chart");
+  private readonly tip = byId("chart-tip");
+
+  constructor(
+    private readonly store: Store,
+    private readonly redraw: () => void,
+  ) {
+    for (const axis of ["age", "round", "bytes"] as const) {
+      byId(`by-${axis}`).addEventListener("click", () => this.turn(axis));
+    }
+    new ResizeObserver(() => this.size()).observe(this.box);
+    onTheme(() => {
+      this.shape = "";
+      this.redraw();
+    });
+  }
+
+  private turn(axis: Axis): void {
+    this.axis = axis;
+    for (const other of ["age", "round", "bytes"] as const) {
+      byId(`by-${other}`).setAttribute("aria-pressed", String(other === axis));
+    }
+    this.shape = "";
+    this.redraw();
+  }
+
+  draw(graph: Graph): void {
+    this.lines = this.choose(graph);
+    this.marks = this.place(graph);
+    const data = this.data();
+    const shape = `${this.axis} ${this.lines.map((line) => line.branch).join(",")}`;
+    if (shape !== this.shape || this.plot === null) this.make(data, shape);
+    else this.plot.setData(data);
+    this.legend();
+    show(byId("chart-empty"), !this.lines.some((line) => line.points.some((placed) => placed.commit.accuracy !== null)));
+    this.box.dataset.lines = String(this.lines.length);
+    this.box.dataset.marks = this.marks.map(({ mark }) => mark.kind).join(" ");
+  }
+
+  private choose(graph: Graph): Line[] {
+    const measured = graph.branches.filter((branch) => branch.commits.some((placed) => placed.commit.accuracy !== null));
+    const rest = measured.filter((branch) => branch.number > 0).slice(-(BRANCHES_MAX - 1));
+    const main = measured.filter((branch) => branch.number === 0);
+    return [...main, ...rest].map((branch) => {
+      const last = branch.commits.findLast((placed) => placed.commit.coordinator !== null);
+      const points = [...(branch.from === null ? [] : [branch.from]), ...branch.commits, ...(branch.into === null ? [] : [branch.into])];
+      const who = this.store.name(last?.commit.coordinator ?? null);
+      return { branch: branch.number, label: branch.into === null ? who : `${who}, merged`, points };
+    });
+  }
+
+  private x(commit: CommitRow): number {
+    if (this.axis === "age") return commit.age_s;
+    return this.axis === "round" ? commit.round : (commit.bytes_total ?? 0);
+  }
+
+  /** Marks know the job's age only: rounds and bytes are read off the main line. */
+  private place(graph: Graph): { x: number; mark: MarkRow }[] {
+    const job = this.store.job();
+    const found = Object.values(this.store.tables.marks).filter((mark) => job !== null && onCurve(mark, job));
+    const main = graph.placed.filter((placed) => placed.branch === 0).map((placed) => placed.commit);
+    found.sort((a, b) => a.t - b.t);
+    return found.slice(-MARKS_MAX).map((mark) => ({ x: this.at(mark.age_s!, main), mark }));
+  }
+
+  private at(age_s: number, main: readonly CommitRow[]): number {
+    if (this.axis === "age") return age_s;
+    let before: CommitRow | undefined;
+    for (const commit of main) {
+      if (commit.age_s > age_s) {
+        if (before === undefined) return this.x(commit);
+        const part = (age_s - before.age_s) / Math.max(1e-9, commit.age_s - before.age_s);
+        return this.x(before) + part * (this.x(commit) - this.x(before));
+      }
+      before = commit;
+    }
+    return before === undefined ? 0 : this.x(before);
+  }
+
+  private data(): uPlot.AlignedData {
+    const tables: uPlot.AlignedData[] = this.lines.map((line) => {
+      const at = new Map<number, CommitRow>();
+      for (const { commit } of line.points) {
+        const here = at.get(this.x(commit));
+        if (here === undefined || commit.accuracy !== null) at.set(this.x(commit), commit);
+      }
+      const xs = [...at.keys()].sort((a, b) => a - b);
+      const rows = xs.map((x) => at.get(x)!);
+      return [xs, rows.map((c) => (c.accuracy === null ? null : c.accuracy * 100)), rows.map((c) => c.loss)];
+    });
+    if (!tables.length) return [[0, 1], [null, null], [null, null]];
+    return tables.length === 1 ? tables[0]! : uPlot.join(tables);
+  }
+
+  private make(data: uPlot.AlignedData, shape: string): void {
+    this.plot?.destroy();
+    this.shape = shape;
+    const lines = this.lines.length ? this.lines : [{ branch: 0, label: "", points: [] }];
+    const series: uPlot.Series[] = [{}];
+    for (const line of lines) {
+      const colour = branchColour(line.branch);
+      const points = { show: false };
+      series.push({ scale: "acc", stroke: colour, width: 2, spanGaps: true, points });
+      series.push({ scale: "loss", stroke: clear(colour, 0.85), width: 1.3, dash: [5, 4], spanGaps: true, points });
+    }
+    this.plot = new uPlot(this.options(series), data, this.box);
+  }
+
+  private options(series: uPlot.Series[]): uPlot.Options {
+    const colours = theme();
+    const axis: uPlot.Axis = {
+      stroke: colours.muted, font: FONT, grid: { stroke: colours.soft, width: 1 }, ticks: { show: false }, gap: 4,
+    };
+    const words = (value: number) =>
+      this.axis === "age" ? span(value).replace(".0 s", " s") : this.axis === "round" ? String(value) : bytes(value);
+    return {
+      width: Math.max(80, this.box.clientWidth),
+      height: Math.max(60, this.box.clientHeight),
+      padding: [18, 0, 0, 0],
+      legend: { show: false },
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
+      scales: {
+        x: { time: false, range: (_plot, low, high) => (low === high ? [low, low + 1] : [low, high]) },
+        acc: { range: (_plot, low, high) => [Math.max(0, Math.floor((low ?? 0) / 10) * 10), Math.min(100, Math.ceil(((high ?? 100) + 1) / 10) * 10)] },
+        loss: { range: (_plot, _low, high) => [0, Math.max(0.1, (high ?? 1) * 1.05)] },
+      },
+      axes: [
+        { ...axis, size: 24, space: 64, values: (_plot, ticks) => ticks.map(words), incrs: this.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500] : undefined } as uPlot.Axis,
+        { ...axis, scale: "acc", size: 42, space: 30, values: (_plot, ticks) => ticks.map((tick) => `${tick} %`) },
+        { ...axis, scale: "loss", side: 1, size: 34, space: 30, grid: { show: false } },
+      ],
+      series,
+      hooks: { draw: [(plot) => this.drawMarks(plot)], setCursor: [(plot) => this.hover(plot)] },
+    };
+  }
+
+  private drawMarks(plot: uPlot): void {
+    const { ctx, bbox } = plot;
+    const ratio = uPlot.pxRatio;
+    ctx.save();
+    ctx.textAlign = "center";
+    ctx.font = `600 ${11 * ratio}px 'Inter Variable', sans-serif`;
+    let last = -1e9;
+    for (const { x, mark } of this.marks) {
+      const at = plot.valToPos(x, "x", true);
+      if (at < bbox.left - 1 || at > bbox.left + bbox.width + 1) continue;
+      const { sign, colour } = markLook(mark.kind);
+      ctx.strokeStyle = clear(theme()[colour], 0.5);
+      ctx.fillStyle = theme()[colour];
+      ctx.lineWidth = ratio;
+      ctx.beginPath();
+      ctx.moveTo(at, bbox.top);
+      ctx.lineTo(at, bbox.top + bbox.height);
+      ctx.stroke();
+      if (at - last < 9 * ratio) continue; // signs must not lie upon each other
+      last = at;
+      ctx.fillText(sign, at, bbox.top - 5 * ratio);
+    }
+    ctx.restore();
+  }
+
+  private hover(plot: uPlot): void {
+    const { left, idx } = plot.cursor;
+    const on = left !== undefined && left >= 0 && idx !== null && idx !== undefined;
+    show(this.tip, on);
+    if (!on) return;
+    const x = plot.posToVal(left, "x");
+    const near = this.marks.filter((mark) => Math.abs(plot.valToPos(mark.x, "x") - left) < 6).map(({ mark }) => mark.text);
+    const at = this.axis === "age" ? span(x) : this.axis === "round" ? `round ${Math.round(x)}` : bytes(x);
+    const rows = this.lines.flatMap((line) => {
+      const commit = nearest(line.points, x, (c) => this.x(c));
+      return commit === null ? [] : [`${line.label}: ${percent(commit.accuracy)}, loss ${figure(commit.loss)}`];
+    });
+    this.tip.replaceChildren(el("b", {}, at), ...[...rows, ...near].slice(0, 9).map((text) => el("div", {}, text)));
+    const room = this.box.clientWidth - this.tip.offsetWidth - 6;
+    this.tip.style.left = `${Math.max(4, Math.min(room, left + 54))}px`;
+  }
+
+  private legend(): void {
+    const several = this.lines.length > 1;
+    keyed(byId("branches"), several ? this.lines.slice(0, 5) : [], (line) => String(line.branch),
+      () => el("li", { class: "key" }),
+      (item, line) => {
+        setText(item, line.label);
+        setVar(item, "--tone", branchColour(line.branch));
+      });
+  }
+
+  private size(): void {
+    const [width, height] = [this.box.clientWidth, this.box.clientHeight];
+    if (this.plot !== null && width > 80 && height > 60) this.plot.setSize({ width, height });
+  }
+}
+
+function nearest(points: readonly Placed[], x: number, of: (commit: CommitRow) => number): CommitRow | null {
+  let best: CommitRow | null = null;
+  for (const { commit } of points) {
+    if (commit.accuracy !== null && (best === null || Math.abs(of(commit) - x) < Math.abs(of(best) - x))) best = commit;
+  }
+  return best;
+}
