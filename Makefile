@@ -17,13 +17,13 @@ STAMP := $(VENV)/.muster-$(DIGEST)
 TORCH := $(shell grep '^torch==' requirements.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test setup clean
+.PHONY: demo test page setup clean
 
-demo: $(STAMP)
+demo: page
 	@echo "== muster demo $(ARGS)"
 	@$(BIN)/muster demo $(ARGS)
 
-test: $(STAMP)
+test: page
 	@echo "== ruff check"
 	@$(BIN)/ruff check .
 	@echo "== ruff format --check"
@@ -33,7 +33,10 @@ test: $(STAMP)
 	@echo "== pytest $(TESTS)"
 	@$(BIN)/python -m pytest $(TESTS)
 
-setup: $(STAMP)
+setup: page
+
+page: $(STAMP)
+	@$(BIN)/python hatch_build.py
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -46,11 +49,13 @@ $(STAMP): requirements.lock pyproject.toml
 	  $(PIP) --index-url "$(TORCH_INDEX)" "$(TORCH)"; fi
 	@echo "-- pip install -r requirements.lock ($$(grep -c '==' requirements.lock) packages)"
 	@$(PIP) -r requirements.lock
-	@echo "-- pip install -e . (Muster itself)"
+	@needs=$$($(BIN)/python hatch_build.py --requires); test -z "$$needs" || { \
+	  echo "-- pip install $$needs (this machine has no Node that fits)"; $(PIP) $$needs; }
+	@echo "-- pip install -e . (Muster itself, builds the page)"
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.muster-*
 	@touch $(STAMP)
 	@echo "== set-up done"
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) src/muster/dashboard/page src/muster/dashboard/web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -39,9 +39,10 @@ export class Contributions {
     private readonly redraw: () => void,
     private readonly onNode: (id: string) => void,
   ) {
+    const worth = "first-order Shapley value on held-out data: how much of the loss its updates took away";
     const heads = [
-      this.head("name", "node", ""), ...COLUMNS.map((column) => this.head(column.id, column.head, column.title)),
-      this.head("value", "value", "first-order Shapley value on held-out data: how much of the loss its updates took away"),
+      this.head("name", "node", ""), this.head("value", "value", worth),
+      ...COLUMNS.map((column) => this.head(column.id, column.head, column.title)),
     ];
     byId("contribution-heads").append(...heads);
   }
@@ -100,20 +101,20 @@ export class Contributions {
     const name = el("button", { type: "button", class: "bare name", onclick: () => this.onNode(node) });
     const cells = COLUMNS.map(() => el("td", { class: "num" }));
     const value = el("td", { class: "value" }, el("span", { class: "bar" }, el("i")), el("span", { class: "num" }));
-    return el("tr", {}, el("th", { scope: "row" }, name), ...cells, value);
+    return el("tr", {}, el("th", { scope: "row" }, name), value, ...cells);
   }
 
   private update(item: HTMLTableRowElement, row: ContributionRow, valued: boolean, top: number): void {
     setText(item.cells[0]!.firstElementChild!, this.store.name(row.node));
     COLUMNS.forEach((column, k) => {
-      const cell = item.cells[k + 1]!;
+      const cell = item.cells[k + 2]!;
       setText(cell, column.text(row));
       if (column.id === "refused") {
         cell.title = Object.entries(row.reasons).map(([why, n]) => `${why}: ${n}`).join("; ");
         toggle(cell, "alarm", row.refused > 0);
       }
     });
-    const value = item.cells[COLUMNS.length + 1]!;
+    const value = item.cells[1]!;
     const [bar, text] = Array.from(value.children) as [HTMLElement, HTMLElement];
     const size = valued ? (row.value ?? 0) : row.share;
     setVar(bar, "--part", `${Math.round((Math.abs(size) / top) * 100)}%`);

@@ -44,15 +44,28 @@ export function onTheme(listener: () => void): void {
 export function theme(): Colours {
   if (colours === null) {
     const style = getComputedStyle(document.documentElement);
-    colours = Object.fromEntries(NAMES.map((name) => [name, style.getPropertyValue(`--${name}`).trim()])) as Colours;
+    colours = Object.fromEntries(NAMES.map((name) => [name, long(style.getPropertyValue(`--${name}`))])) as Colours;
   }
   return colours;
+}
+
+/** `#fff`, as a minifier writes it, as `#ffffff`. */
+function long(text: string): string {
+  const colour = text.trim();
+  return colour.length === 4 ? `#${[...colour.slice(1)].map((digit) => digit + digit).join("")}` : colour;
 }
 
 /** `colour` (#rrggbb) with an opacity, for canvases. */
 export function clear(colour: string, opacity: number): string {
   const at = (k: number) => parseInt(colour.slice(k, k + 2), 16);
   return `rgb(${at(1)} ${at(3)} ${at(5)} / ${opacity})`;
+}
+
+/** `part` of `colour`, the rest of `other`; all #rrggbb. */
+export function mix(colour: string, other: string, part: number): string {
+  const at = (text: string, k: number) => parseInt(text.slice(k, k + 2), 16);
+  const hex = (k: number) => Math.round(at(colour, k) * part + at(other, k) * (1 - part)).toString(16).padStart(2, "0");
+  return `#${hex(1)}${hex(3)}${hex(5)}`;
 }
 
 /** Branches of a history: the first is the main line. */

@@ -17,6 +17,7 @@ export interface Looks {
 export class HistoryCanvas {
   private graph: Graph | null = null;
   private gap = 44;
+  private top = TOP;
   private readonly canvas: HTMLCanvasElement;
 
   constructor(
@@ -35,13 +36,14 @@ export class HistoryCanvas {
     this.gap = graph.lanes < 2 ? 44 : Math.max(30, Math.min(58, room / (graph.lanes - 1)));
     const width = LEFT * 2 + 26 + Math.max(0, graph.placed.length - 1) * STEP;
     const height = TOP + 32 + (graph.lanes - 1) * this.gap;
+    this.top = TOP + Math.max(0, Math.min(50, (box.clientHeight - height) / 2));
     this.spacer.style.width = `${Math.max(width, box.clientWidth)}px`;
     this.spacer.style.height = `${Math.max(height, box.clientHeight)}px`;
     if (atEnd) box.scrollLeft = box.scrollWidth;
   }
 
   at(placed: Placed): { x: number; y: number } {
-    return { x: LEFT + 10 + placed.column * STEP, y: TOP + placed.lane * this.gap };
+    return { x: LEFT + 10 + placed.column * STEP, y: this.top + placed.lane * this.gap };
   }
 
   /** The commit under a point of the scrolled content, or null. */

@@ -2,7 +2,7 @@
 
 import cytoscape from "cytoscape";
 import type { Store } from "../store";
-import { onTheme, theme } from "../theme";
+import { mix, onTheme, theme } from "../theme";
 import type { LinkRow, NodeRow } from "../types";
 import { absent, freshness, linkTone, look } from "./states";
 import { arrange, Kept, type Point } from "./layout";
@@ -13,7 +13,7 @@ export interface Picks {
   link: string | null;
 }
 
-const MARGIN = { top: 34, right: 46, bottom: 64, left: 46 };
+const MARGIN = { top: 36, right: 48, bottom: 50, left: 48 };
 
 export class NetworkMap {
   readonly cy: cytoscape.Core;
@@ -73,7 +73,7 @@ export class NetworkMap {
   }
 
   picks(): Picks {
-    const nodes = this.cy.nodes(":selected").map((node) => node.id());
+    const nodes = this.cy.nodes(":selected").map((node) => node.data("node") as string);
     const link = nodes.length ? undefined : this.cy.edges(":selected")[0];
     return { nodes, link: link?.data("link") ?? null };
   }
@@ -218,11 +218,11 @@ function nodeData(node: NodeRow, now_t: number, small: boolean): Record<string, 
   const gone = absent(node);
   return {
     label: node.name,
-    fill: gone ? colours.soft : colours[seen.colour],
+    fill: gone ? colours.soft : small ? colours[seen.colour] : mix(colours[seen.colour], colours.panel, 0.36),
     battery: ring,
     rest: 100 - ring,
     tone,
-    sign: small ? "none" : signImage(seen.sign, gone ? colours[seen.colour] : colours.panel),
+    sign: small ? "none" : signImage(seen.sign, gone ? colours.grey : mix(colours[seen.colour], colours.text, 0.75)),
     opacity: gone ? Math.min(0.75, freshness(node, now_t)) : freshness(node, now_t),
   };
 }

@@ -38,7 +38,7 @@ export function styles(count: number): cytoscape.StylesheetJson {
         color: colours.text,
         "font-family": "Inter Variable, system-ui, sans-serif",
         "font-size": count <= 30 ? 12.5 : 11,
-        "font-weight": 550,
+        "font-weight": 500,
         "text-valign": "bottom",
         "text-margin-y": 5,
         "text-outline-color": colours.panel,
@@ -65,7 +65,7 @@ export function styles(count: number): cytoscape.StylesheetJson {
     { selector: "node.near", style: { label: "data(label)", "z-index": 10 } },
     {
       selector: "node:selected",
-      style: { label: "data(label)", "underlay-color": colours.blue, "underlay-opacity": 0.35, "underlay-padding": small ? 4 : 6, "z-index": 11 },
+      style: { label: "data(label)", "underlay-color": colours.blue, "underlay-opacity": 0.35, "underlay-padding": small ? 4 : 6, "underlay-shape": "ellipse", "z-index": 11 },
     },
     { selector: "edge:selected", style: { "underlay-color": colours.blue, "underlay-opacity": 0.35, "underlay-padding": 4, "line-opacity": 1 } },
     { selector: ":active", style: { "overlay-opacity": 0 } },

@@ -42,7 +42,7 @@ export class Traffic {
     if (!this.store.alive()) return;
     context.fillStyle = theme().packet;
     context.beginPath();
-    const size = this.map.cy.nodes().length > 60 ? 1.3 : 1.9;
+    const size = this.map.cy.nodes().length > 60 ? 1.4 : 2.1;
     let moving = 0;
     for (const lane of this.lanes) {
       const link = this.store.tables.links[lane.link];
