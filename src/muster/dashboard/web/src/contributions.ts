@@ -77,8 +77,8 @@ export class Contributions {
     const values = job === null ? null : (this.store.tables.jobs[job]?.values ?? null);
     const note = byId("contributions-note");
     if (!valued || values === null) {
-      setText(note, "bars: share of all examples");
-      note.title = "values come once held-out data was evaluated";
+      setText(note, valued ? "bars: loss that each took away" : "bars: share of all examples");
+      note.title = valued ? "" : "values come once held-out data was evaluated";
       return;
     }
     setText(note, `values sum to ${figure(values.predicted)}, the loss fell by ${figure(values.drop)}`);
