@@ -196,3 +196,27 @@ def test_a_wait_that_is_cancelled_while_it_is_woken_ends() -> None:
         assert turns == 0
 
     run(main(), until_s=100)
+
+
+def test_news_by_somebody_unknown_does_not_hide_who_that_is() -> None:
+    """The first comparison is lost; then comes news whose author's certificate lies before it."""
+
+    async def main() -> None:
+        network = SimNetwork(random.Random(1))
+        a, b, c = (Node(network, name) for name in "abc")
+        network.connect(b.identity.node, c.identity.node)
+        await b.start()
+        await c.start()
+        await asyncio.sleep(10)
+        network.connect(a.identity.node, b.identity.node, PathParams(ask_loss=1.0))
+        await a.start()
+        await asyncio.sleep(5)
+        c.say("news")
+        await asyncio.sleep(20)
+        network.set(a.identity.node, b.identity.node, PathParams())
+        await asyncio.sleep(120)
+        assert a.heard() == {"news"}
+        for node in (a, b, c):
+            await node.close()
+
+    run(main(), until_s=10_000)

@@ -85,6 +85,7 @@ class _Peer:
     wanted: dict[bytes, int] = field(default_factory=dict)  # prefix -> the neighbour's number, <= CHANGES_MAX
     covered: int = 0  # once `wanted` is empty the cursor may move to here
     gap: bool = True
+    stranger: bool = False  # the author of what is wanted is unknown: its Member record is behind the gap
     anew: bool = True  # nothing is known of its log yet
     outbox: list[Entry] = field(default_factory=list)
     fresh_beats: dict[bytes, Beat] = field(default_factory=dict)
@@ -300,17 +301,20 @@ class Exchange:
         delay_s = RETRY_S
         while True:
             self._settle(peer)
-            ready = [p for p in peer.wanted if p not in self._asked][:RECORDS_MAX]
+            ready = [p for p in peer.wanted if p not in self._asked]
+            ready.sort(key=lambda p: peer.wanted[p])  # a Member record stands before what its node wrote
             try:
-                if ready:
-                    await self._pull(peer, ready)
-                elif peer.gap and not peer.wanted:
+                if peer.gap and (peer.stranger or not peer.wanted):
+                    peer.stranger = False
                     await self._compare(peer)
+                elif ready:
+                    await self._pull(peer, ready[:RECORDS_MAX])
                 else:
                     peer.wake.clear()
                     await peer.wake.wait()
                 delay_s = RETRY_S
-            except (Unreachable, Refused, UnknownAuthor, msgspec.MsgspecError, StorageError):
+            except (Unreachable, Refused, UnknownAuthor, msgspec.MsgspecError, StorageError) as error:
+                peer.stranger = isinstance(error, UnknownAuthor)
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 import warnings
 from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.simulation.invariants import Watch, broken, settled
+from muster.simulation.episodes import far
+from muster.simulation.invariants import broken, runner_of, running, settled
 from muster.simulation.lives import LivesLoop
 from muster.simulation.loop import Deadlock, OutOfTime
 from muster.simulation.mortal import Killed
 from muster.simulation.schedule import Schedule, draw
-from muster.simulation.world import Bury, LoseDisk, World, WorldFault
+from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
+from muster.simulation.watch import Watch
+from muster.simulation.world import Asked, World
 
 LOOK_S = 10.0  # between two looks at what is durable where
-QUIET_S = 200.0  # after all is settled nothing may move any more
+QUIET_S = 200.0  # after all is settled nothing may move any more,
+QUIET_A_HOP_S = 60.0  # longer where words have far to go
+LOOKS_A_COUNT = 10  # tasks are counted at every tenth look
 SETTLE_PATIENCES = 40.0  # how long healing may take, in patiences ...
 SETTLE_ROUNDS = 2.0  # ... and in times that the whole job would take its slowest node
 STORY_MAX = 4000
@@ -28,9 +34,12 @@ class Verdict(msgspec.Struct):
     """What became of a seed."""
 
     seed: int
+    hours: float
     shape: str
     nodes: int
+    jobs: int
     faults: int  # that took effect
+    faults_in_job: int  # while a job was under way
     simulated_s: float
     seconds: float  # of one core
     trace: str
@@ -43,6 +52,11 @@ class Verdict(msgspec.Struct):
     story: list[tuple[float, str, str]] = []
 
     @property
+    def counts(self) -> bool:
+        """Whether anything went wrong for a job: a seed in which nothing did proves nothing."""
+        return self.faults_in_job > 0
+
+    @property
     def good(self) -> bool:
         return not self.broken
 
@@ -53,6 +67,7 @@ class _Run:
     world: World | None = None
     watch: Watch = field(default_factory=Watch)
     faults: int = 0
+    faults_in_job: int = 0
     settled_s: float | None = None
     found: list[str] = field(default_factory=list)
     rounds: int = 0
@@ -69,14 +84,18 @@ def judge(schedule: Schedule) -> Verdict:
     """Run a schedule to its end and judge it. Equal schedules give equal verdicts but for `seconds`."""
     run = _Run(schedule)
     began_s = time.process_time()
+    gc.disable()  # an hour's garbage is some megabytes: not worth a tenth of the time
     loop = LivesLoop(schedule.heal_s * 40 + 100_000.0)
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(_hour(run))
     except (OutOfTime, Deadlock) as error:
         run.found.append(str(error))
+    except Exception as error:  # a fault in the judging is a failing seed, too
+        run.found.append(f"unexpected: {error!r} {_where(error)}")
     finally:
         _end(loop, run)
+        gc.enable()
     seconds = time.process_time() - began_s
     for fault in loop.faults:
         if not isinstance(fault, Killed):
@@ -84,7 +103,8 @@ def judge(schedule: Schedule) -> Verdict:
     world = run.world
     assert world is not None
     return Verdict(
-        schedule.seed, schedule.shape, len(schedule.spec.nodes), run.faults, loop.time(), seconds,
+        schedule.seed, schedule.hours, schedule.shape, len(schedule.spec.nodes),
+        len(schedule.spec.jobs), run.faults, run.faults_in_job, loop.time(), seconds,
         world.archive.trace(), run.settled_s, run.rounds, run.commits, run.merges,
         len(run.watch.acknowledged), run.found[:20], world.archive.story[-STORY_MAX:],
     )  # fmt: skip
@@ -116,14 +136,17 @@ async def _hour(run: _Run) -> None:
     schedule = run.schedule
     world = run.world = World(schedule.spec)
     for machine in world.machines.values():
-        machine.wanted = True
         world.start_later(machine, machine.spec.starts_s)
     looking = asyncio.create_task(_look(run, world))
     asking = asyncio.create_task(_ask(world))
     for event in schedule.events:
         await asyncio.sleep(max(0.0, event.at_s - world.now()))
-        if await _happens(run, world, event.fault):
+        in_job = running(world)
+        if await _happens(run, world, event.fault) and not (
+            event.routine or isinstance(event.fault, ENDINGS)
+        ):
             run.faults += 1
+            run.faults_in_job += in_job
     await asyncio.sleep(max(0.0, schedule.heal_s - world.now()))
     await world.mend()
     await asking
@@ -145,52 +168,78 @@ async def _happens(run: _Run, world: World, fault: WorldFault) -> bool:
 
 
 async def _ask(world: World) -> None:
-    """The user waits for the asker to be up, then asks."""
-    await asyncio.sleep(world.spec.job.at_s)
-    while True:
-        machine = world.machines[world.spec.job.asker]
-        if machine.core is not None and not machine.disk.is_full:
-            await world.ask()
-            return
+    """Users wait for their node to be up, then ask; one whose node is dead for good never does."""
+    for job in world.spec.jobs:
+        await asyncio.sleep(max(0.0, job.at_s - world.now()))
+        await _ask_for(world, job)
+
+
+async def _ask_for(world: World, job: JobSpec) -> None:
+    asker = world.machines[job.asker]
+    while not asker.buried:
+        if asker.up and not asker.disk.is_full:
+            if await world.ask(job):
+                return
+            job = msgspec.structs.replace(job, back=None)  # those parameters are not to be had
         await asyncio.sleep(1.0)
 
 
 async def _look(run: _Run, world: World) -> None:
+    looks = 0
     while True:
         await asyncio.sleep(LOOK_S)
-        if world.job is not None:
+        looks += 1
+        if world.jobs:
             run.watch.look(world)
+        if looks % LOOKS_A_COUNT == 0:
             run.watch.tasks_max = max(run.watch.tasks_max, len(asyncio.all_tasks()))
 
 
 async def _settle(run: _Run, world: World) -> None:
     """Wait until all is level, then a while longer; then judge."""
-    spec = world.spec.job
-    slowest_s = max(n.step_s for n in world.spec.nodes) * spec.steps + 10.0
-    limit_s = SETTLE_PATIENCES * spec.patience_s + SETTLE_ROUNDS * (spec.rounds or 40) * slowest_s
-    limit_s += 2 * (spec.seconds or 0.0) + 600.0
     healed_s = world.now()
-    while True:
-        since_s = None
-        while world.now() < healed_s + limit_s:
-            await asyncio.sleep(LOOK_S)
-            if settled(world) is not None:
-                since_s = None
-            elif since_s is None:
-                since_s = world.now()
-            elif world.now() - since_s >= QUIET_S:
-                break
-        break
+    pairs = [(link.a, link.b) for link in world.spec.links]
+    names = [m.spec.name for m in world.standing()]
+    hops = max(max(far([name, *names], pairs).values()) for name in names)
+    quiet_s = max(QUIET_S, QUIET_A_HOP_S * (hops + 1))
+    since_s = None
+    while world.now() < healed_s + _patient_s(world):
+        await asyncio.sleep(LOOK_S)
+        if settled(world) is not None:
+            since_s = None
+        elif since_s is None:
+            since_s = world.now()
+        elif world.now() - since_s >= quiet_s:
+            break
     if since_s is not None:
         run.settled_s = since_s - healed_s
     run.found += broken(world, run.watch)
+    for asked in world.jobs:
+        _tally(run, world, asked)
+
+
+def _patient_s(world: World) -> float:
+    """How long healing may take: all jobs one after another, by their slowest node."""
+    total_s = 600.0
+    for job in world.spec.jobs:
+        slowest_s = max(n.step_s for n in world.spec.nodes) * job.steps + 10.0
+        total_s += SETTLE_PATIENCES * job.patience_s + SETTLE_ROUNDS * (job.rounds or 40) * slowest_s
+        total_s += 2 * (job.seconds or 0.0)
+    return total_s
+
+
+def _tally(run: _Run, world: World, asked: Asked) -> None:
+    rounds = commits = merges = 0
     for machine in world.up():
-        runner = machine.core.jobs.runners.get(world.job) if machine.core and world.job else None
+        runner = runner_of(machine, asked)
         if runner is not None and (head := runner.head()) is not None:
             points = runner.view.graph.points.values()
-            run.rounds = max(run.rounds, head.round)
-            run.commits = max(run.commits, len(points))
-            run.merges = max(run.merges, sum(p.is_merge for p in points))
+            rounds = max(rounds, head.round)
+            commits = max(commits, len(points))
+            merges = max(merges, sum(p.is_merge for p in points))
+    run.rounds += rounds
+    run.commits += commits
+    run.merges += merges
 
 
 def story(verdict: Verdict, last: int = 80) -> str:

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from muster.compression.tensors import Layout, TensorSpec, pack, unpack
 from muster.job.context import Measured, Trained
-from muster.network.pulse import Pulse
 from muster.records import BlobId
+from muster.simulation.pace import SLICES, Pace
 from muster.storage.store import Store
 
 TASK = "linear"
-SLICES = 4  # progress reports of one piece of work
-SPEED_TEST_S = 0.5
 COMMON_EXAMPLES = 1000
 OWN_EXAMPLES = 100
 
@@ -58,28 +56,26 @@ def initial_blob(layout: Layout) -> bytes:
 
 @dataclass
 class LinearTrainer:
-    """`job.context.TrainerLike`; `crash` makes the work under way (or the next) end in ChildProcessError."""
+    """`job.context.TrainerLike`; `crash` is that of `Pace`."""
 
     facts: LinearFacts
     store: Store
     target: NDArray[np.float32]
     step_s: float
     rng: random.Random
-    _doomed: bool = False
-    _doom: Pulse = field(default_factory=Pulse)
     closed: bool = False
-    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # its last update
+    on_trained: Callable[[], None] = lambda: None
 
-    def crash(self) -> None:
-        self._doomed = True
-        self._doom.beat()
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.step_s, self.rng)
+        self.crash = self._pace.crash
 
     async def describe(self) -> LinearFacts:
         return self.facts
 
     async def measure_speed(self, batch: int) -> float:
-        await self._work(SPEED_TEST_S)
-        return self.step_s * (0.9 + 0.2 * self.rng.random())
+        return await self._pace.measure()
 
     async def train(
         self,
@@ -94,10 +90,11 @@ class LinearTrainer:
     ) -> Trained:
         before = self._read(params)
         for piece in range(SLICES):
-            await self._work(steps * self.step_s / SLICES)
+            await self._pace.slice(steps)
             progress((piece + 1) / SLICES)
         after = trained(before, self.target, lr, steps)
         self.last = after - before
+        self.on_trained()
         loss = float(np.square(after.astype(np.float64) - self.target).mean())
         return Trained(steps, steps * batch, loss, {"w": after - before})
 
@@ -105,7 +102,7 @@ class LinearTrainer:
         examples = COMMON_EXAMPLES if which == "common" else OWN_EXAMPLES
         if limit is not None:
             examples = min(examples, limit)
-        await self._work(0.1)
+        await self._pace.work(0.1)
         target = np.zeros_like(self.target) if which == "common" else self.target
         loss = float(np.square(self._read(params).astype(np.float64) - target).mean())
         return Measured(examples, round(examples / (1.0 + loss)), loss * examples)
@@ -116,12 +113,6 @@ class LinearTrainer:
     def _read(self, params: BlobId) -> NDArray[np.float32]:
         arrays: dict[str, Any] = unpack(self.facts.layout, self.store.read_blob(params))
         return np.asarray(arrays["w"])
-
-    async def _work(self, work_s: float) -> None:
-        if not self._doomed:
-            await self._doom.wait(work_s)
-        if self._doomed:
-            raise ChildProcessError("the trainer was killed")
 
 
 def trained(

@@ -1,7 +1,7 @@
-"""Simulated nodes on one virtual loop: the daemon's own `Core` over simulated links, disks and trainers.
+"""Simulated nodes on one virtual loop, and what faults do to them.
 
-A `World` interprets faults (faults.py and the few below that only a simulation can make) and keeps an archive
-of every record and blob that any node ever wrote, from which the invariants are judged afterwards.
+A `World` interprets faults (faults.py and the few of specs.py that only a simulation can make) and keeps an
+archive of every record and blob that any node ever wrote.
 """
 
 from __future__ import annotations
@@ -9,286 +9,45 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import hashlib
 import random
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from muster.job.context import Policy, TrainerLike
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.errors import MusterError
+from muster.history.graph import Point
 from muster.node.asking import open_job
 from muster.node.core import Core
-from muster.records import (
-    BlobId,
-    Job,
-    JobId,
-    NodeId,
-    Recipe,
-    Record,
-    RecordId,
-    Stop,
-    StopRule,
-    Update,
-    decode,
-    unpack,
-)
+from muster.node.inspecting import bring
+from muster.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
 from muster.simulation import faults as f
-from muster.simulation.faults import _Fault
-from muster.simulation.lives import LIFE, Life, LivesLoop
-from muster.simulation.mortal import MortalStore
-from muster.simulation.network import PathParams, SimLink, SimNetwork, Timing
-from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
-from muster.storage.memory import MemoryStore
-from muster.storage.store import StorageError
+from muster.simulation import tiny
+from muster.simulation import trainer as linear
+from muster.simulation.archive import Archive
+from muster.simulation.lives import LIFE, LivesLoop
+from muster.simulation.machine import AnyTrainer, Machine
+from muster.simulation.network import SimNetwork
+from muster.simulation.specs import (
+    Bury,
+    CrashTrainer,
+    JobSpec,
+    KillAtWrite,
+    LoseDisk,
+    Spec,
+    StopJob,
+    WorldFault,
+    describe,
+)
+from muster.storage.store import Store
 
-
-class LoseDisk(_Fault, frozen=True, tag="lose_disk"):
-    """The node dies and comes back after `after_s` with an empty disk."""
-
-    node: str
-    after_s: float = 30.0
-
-
-class CrashTrainer(_Fault, frozen=True, tag="crash_trainer"):
-    """The trainer child dies."""
-
-    node: str
-
-
-class KillAtWrite(_Fault, frozen=True, tag="kill_at_write"):
-    """The node dies at its `writes`-th write from now, and starts again `after_s` later."""
-
-    node: str
-    writes: int
-    after_s: float = 20.0
-
-
-class StopJob(_Fault, frozen=True, tag="stop_job"):
-    """A user at this node ends the job."""
-
-    node: str
-
-
-class Bury(_Fault, frozen=True, tag="bury"):
-    """The node dies for good: neither process nor disk comes back."""
-
-    node: str
-
-
-WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | StopJob | Bury
 _NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
+BATCH = 10
 
 
-class NodeSpec(msgspec.Struct, frozen=True):
-    """One simulated device."""
+@dataclass(frozen=True)
+class Asked:
+    """A job that a user asked for."""
 
-    name: str
-    samples: int
-    step_s: float
-    starts_s: float = 0.0
-    accepts: bool = True
-    disk_limit_bytes: int = 2_000_000_000
-
-
-class LinkSpec(msgspec.Struct, frozen=True):
-    a: str
-    b: str
-    params: PathParams
-
-
-class JobSpec(msgspec.Struct, frozen=True):
-    asker: str
-    at_s: float
-    rounds: int | None
-    seconds: float | None
-    steps: int
-    lr: float
-    patience_s: float
-    min_nodes: int
-    weights: int  # of the stand-in model
-    codec: str
-    common: bool  # there is an evaluation set that every node has
-
-
-class Spec(msgspec.Struct, frozen=True):
-    """What a world is made of."""
-
-    seed: int
-    nodes: tuple[NodeSpec, ...]
-    links: tuple[LinkSpec, ...]
-    job: JobSpec
-    timing: Timing = Timing()
-
-
-@dataclass
-class Archive:
-    """Everything that any node ever wrote."""
-
-    records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
-    updates: list[RecordId] = field(default_factory=list)
-    trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
-    when: dict[RecordId, float] = field(default_factory=dict)  # first written
-    blobs: dict[BlobId, bytes] = field(default_factory=dict)
-    story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
-    _trace: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def wrote(self, now_s: float, name: str, record_id: RecordId, wire: bytes) -> None:
-        self._trace.update(b"%.6f %s " % (now_s, name.encode()) + record_id)
-        if record_id not in self.records:
-            signed = unpack(wire)
-            record = decode(signed.body)
-            self.records[record_id] = (signed.author, record)
-            if isinstance(record, Update):
-                self.updates.append(record_id)
-            self.when[record_id] = now_s
-
-    def tell(self, now_s: float, name: str, text: str) -> None:
-        self._trace.update(f"{now_s:.6f} {name} {text}".encode())
-        self.story.append((now_s, name, text))
-
-    def trace(self) -> str:
-        """Equal runs have equal traces."""
-        return self._trace.hexdigest()[:16]
-
-
-class Machine:
-    """One device: its disk outlives its processes."""
-
-    def __init__(self, world: World, spec: NodeSpec, number: int) -> None:
-        self.world, self.spec, self.number = world, spec, number
-        self.identity = PretendIdentity(spec.name)
-        self.node: NodeId = self.identity.node
-        self.rng = random.Random(f"{world.spec.seed}/{spec.name}")
-        self.disk = MemoryStore(self.rng)
-        self.core: Core | None = None
-        self.life: Life | None = None
-        self.store: MortalStore | None = None
-        self.trainers: list[LinearTrainer] = []
-        self.offset_s = 0.0
-        self.buried = False
-        self.lives = 0
-        self.losses = 0
-        self.wanted = False  # to run, as far as the schedule goes
-        self.again_s = 0.0  # after a death at a write
-        self._ending: asyncio.Task[None] | None = None
-
-    @property
-    def up(self) -> bool:
-        return self.core is not None
-
-    async def start(self) -> None:
-        if self._ending is not None:
-            await self._ending
-        if self.core is not None or self.buried:
-            return
-        world, loop = self.world, asyncio.get_running_loop()
-        self.lives += 1
-        life = self.life = Life(f"{self.spec.name}/{self.lives}")
-        store = self.store = MortalStore(
-            self.disk,
-            on_end=lambda: self._died(life),
-            on_add=self._wrote,
-            on_blob=world.archive.blobs.setdefault,
-        )
-        link = world.network.link(self.node, self.spec.name)
-        policy = Policy(accept=self.spec.accepts, disk_limit_bytes=self.spec.disk_limit_bytes)
-        trainers = self.trainers = []
-
-        async def open_trainer(task: str) -> TrainerLike:
-            trainer = LinearTrainer(
-                world.facts(self.spec), store, world.target(self.number), self.spec.step_s, self.rng
-            )
-            trainers[:] = [t for t in trainers if not t.closed] + [trainer]
-            return trainer
-
-        try:
-            core = self.core = Core(
-                name=self.spec.name,
-                signer=self.identity,
-                member=self.identity.member(),
-                roll=Roll(PretendVerifier()),
-                store=store,
-                link=link,
-                policy=policy,
-                open_trainer=open_trainer,
-                installed=lambda task: task == TASK,
-                battery=lambda: None,
-                wall_clock=lambda: 1.6e9 + loop.time() + self.offset_s,
-            )
-        except StorageError as error:
-            self._not_started(error)
-            return
-        tell = core.context.event
-
-        def event(kind: str, text: str, **more: object) -> None:
-            if store.alive:
-                world.archive.tell(loop.time(), self.spec.name, text)
-            tell(kind, text, **more)
-
-        core.context.event = event
-        context = contextvars.copy_context()
-        context.run(LIFE.set, life)
-        world.tell(self.spec.name, "starts")
-        try:
-            await loop.create_task(core.start(), context=context)
-        except StorageError as error:
-            self._not_started(error)
-
-    def _not_started(self, error: StorageError) -> None:
-        """As the daemon: it ends with a sentence, and its supervisor tries again."""
-        self.world.tell(self.spec.name, f"cannot start: {error}")
-        if self.core is not None:
-            self.kill()
-        self.life = self.store = None
-        self.world.start_later(self, 10.0)
-
-    def _wrote(self, record_id: RecordId, wire: bytes) -> None:
-        archive = self.world.archive
-        known = record_id in archive.records
-        archive.wrote(self.world.now(), self.spec.name, record_id, wire)
-        if not known and isinstance(archive.records[record_id][1], Update) and self.trainers:
-            archive.trained[record_id] = self.trainers[-1].last
-
-    def _died(self, life: Life) -> None:
-        if self.life is life:
-            self.world.tell(self.spec.name, "dies at a write")
-            self.kill()
-            self.world.start_later(self, self.again_s)
-
-    def kill(self) -> None:
-        """The process ends now: nothing is written, said or done by it any more."""
-        core, life, store = self.core, self.life, self.store
-        if core is None or life is None or store is None:
-            return
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, LivesLoop)
-        self.core = self.life = self.store = None
-        store.end()
-        self.disk.crash(self.rng)
-        link = core.link
-        assert isinstance(link, SimLink)
-        loop.call_soon(self.world.network.kill, self.node, context=contextvars.Context())
-        loop.resume(life)
-        self._ending = loop.create_task(self._bury_life(core, life), context=contextvars.Context())
-
-    async def _bury_life(self, core: Core, life: Life) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, LivesLoop)
-        await asyncio.sleep(0)
-        await core.close()
-        for task in loop.tasks_of(life):
-            task.cancel()
-        await asyncio.gather(*loop.tasks_of(life), return_exceptions=True)
-        self._ending = None
-
-    def lose_disk(self) -> None:
-        self.kill()
-        self.losses += 1
-        self.disk.lose(self.rng)
+    id: JobId
+    spec: JobSpec
 
 
 class World:
@@ -298,23 +57,31 @@ class World:
         self.spec = spec
         self.archive = Archive()
         self.network = SimNetwork(random.Random(f"{spec.seed}/network"), spec.timing)
-        self.layout = layout_of(spec.job.weights)
+        self.tiny = spec.task.kind == "tiny"
+        self.layout = tiny.LAYOUT if self.tiny else linear.layout_of(spec.task.weights)
         self.machines = {s.name: Machine(self, s, i) for i, s in enumerate(spec.nodes)}
         self.by_node = {m.node: m for m in self.machines.values()}
-        self.job: JobId | None = None
-        self.applied = 0  # faults that took effect
-        self.stopped = False
+        self.jobs: list[Asked] = []
         self._starts: dict[asyncio.Task[None], None] = {}
         for link in spec.links:
             self.network.connect(self.machines[link.a].node, self.machines[link.b].node, link.params)
 
     # ---- what nodes are given ------------------------------------------------------------------------
 
-    def facts(self, spec: NodeSpec) -> LinearFacts:
-        return LinearFacts(self.layout, spec.samples, self.spec.job.common)
-
-    def target(self, number: int) -> NDArray[np.float32]:
-        return target_of(self.spec.seed * 100 + number, self.spec.job.weights)
+    def trainer(self, machine: Machine, store: Store) -> AnyTrainer:
+        spec, seed, task = machine.spec, self.spec.seed, self.spec.task
+        other = spec.unwilling == "other_version"
+        if self.tiny:
+            layout = linear.layout_of(3) if other else self.layout
+            return tiny.TinyTrainer(
+                tiny.TinyFacts(spec.samples, task.common, layout), store,
+                tiny.examples(seed, machine.number, spec.samples),
+                tiny.examples(seed, -1, tiny.COMMON_EXAMPLES), spec.step_s, machine.rng,
+            )  # fmt: skip
+        layout = linear.layout_of(task.weights + other)
+        target = linear.target_of(seed * 100 + machine.number, task.weights)
+        facts = linear.LinearFacts(layout, spec.samples, task.common)
+        return linear.LinearTrainer(facts, store, target, spec.step_s, machine.rng)
 
     # ---- running -------------------------------------------------------------------------------------
 
@@ -331,22 +98,49 @@ class World:
         """Those that are not dead for good."""
         return [m for m in self.machines.values() if not m.buried]
 
-    async def ask(self) -> JobId:
-        """The asker asks, as a user would on it."""
-        spec = self.spec.job
+    async def ask(self, spec: JobSpec) -> bool:
+        """The asker asks, as a user would on it; False when it cannot now."""
         asker = self.machines[spec.asker]
-        assert asker.core is not None
-        recipe = Recipe(spec.lr, 10, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.codec)
-        stop = StopRule(rounds=spec.rounds, seconds=spec.seconds)
-        job = Job(
-            TASK, self.layout.fingerprint(), recipe, stop, spec.min_nodes, spec.patience_s,
-            self.spec.seed.to_bytes(8, "big"),
-        )  # fmt: skip
+        core = asker.core
+        if core is None or asker.disk.is_full:
+            return False
         context = contextvars.copy_context()
         context.run(LIFE.set, asker.life)
-        blob = asker.core.store.put_blob(initial_blob(self.layout))
-        self.job = context.run(open_job, asker.core, job, blob)
-        return self.job
+        return await asyncio.get_running_loop().create_task(self._ask(core, spec), context=context)
+
+    async def _ask(self, core: Core, spec: JobSpec) -> bool:
+        start = await self._start(core, spec)
+        if start is None or not core.store.has_blob(start):
+            return False
+        recipe = Recipe(
+            spec.lr, BATCH, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.down_codec,
+            average=spec.average, server_momentum=spec.server_momentum,
+        )  # fmt: skip
+        stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=spec.target)
+        nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
+        name = tiny.TASK if self.tiny else linear.TASK
+        job = Job(name, self.layout.fingerprint(), recipe, stop, spec.min_nodes, spec.patience_s, nonce)
+        self.jobs.append(Asked(open_job(core, job, start), spec))
+        return True
+
+    async def _start(self, core: Core, spec: JobSpec) -> BlobId | None:
+        """Fresh parameters, or those of a commit of the job before: as `train --from` does."""
+        if spec.back is None or not self.jobs:
+            blob = tiny.initial_blob() if self.tiny else linear.initial_blob(self.layout)
+            return core.store.put_blob(blob)
+        runner = core.jobs.runners.get(self.jobs[-1].id)
+        points: list[Point] = list(runner.view.graph.points.values()) if runner is not None else []
+        if runner is None or not points:
+            return None
+        runner.models.learn_layout(self.layout)
+        point = points[min(len(points) - 1, int(spec.back * len(points)))]
+        try:
+            await bring(core, runner, point, spec.patience_s)
+        except MusterError as error:
+            self.tell(spec.asker, error.sentence)
+            return None
+        self.tell(spec.asker, f"asks for a job that begins at round {point.round}")
+        return runner.models.blob_of(point.id)
 
     async def close(self) -> None:
         for task in list(self._starts):
@@ -354,8 +148,7 @@ class World:
         for machine in self.up():
             machine.kill()
         for machine in self.machines.values():
-            if machine._ending is not None:
-                await machine._ending
+            await machine.ended()
 
     # ---- faults --------------------------------------------------------------------------------------
 
@@ -382,27 +175,31 @@ class World:
             self.start_later(machine, 0.1)
 
     async def apply(self, fault: WorldFault) -> bool:
-        """Let a fault happen; False for one that makes no sense now (killing the dead)."""
+        """Let a fault happen; whether it changed anything (killing the dead does not)."""
         self.tell("*", f"fault: {describe(fault)}")
-        links = [
-            (m.spec.name, self.by_node[other].spec.name)
-            for m in self.machines.values()
-            for other in self.network.neighbours_of(m.node)
-        ]
         if isinstance(fault, f.Cut | f.Heal | f.Partition | f.Slow | f.Lose):
-            for (a, b), change in f.link_changes(fault, links).items():
+            links = [
+                (m.spec.name, self.by_node[other].spec.name)
+                for m in self.machines.values()
+                for other in self.network.neighbours_of(m.node)
+            ]
+            changed = [
                 self._change(self.machines[a].node, self.machines[b].node, change)
-            return True
+                for (a, b), change in f.link_changes(fault, links).items()
+            ]
+            return any(changed)
         machine = self.machines[fault.node]
         if machine.buried or (not machine.up and isinstance(fault, _NEEDS_LIFE)):
             return False
+        return self._happens_to(machine, fault)
+
+    def _happens_to(self, machine: Machine, fault: WorldFault) -> bool:
         match fault:
             case f.Leave():
                 self.network.isolate(machine.node)
             case f.Return():
                 self.network.rejoin(machine.node)
             case f.Kill():
-                machine.wanted = False
                 machine.kill()
             case f.Restart():
                 machine.kill()
@@ -427,6 +224,7 @@ class World:
                     self._loop().resume(machine.life)
             case f.FillDisk(free_bytes=None):
                 machine.disk.free()
+                return False
             case f.FillDisk():
                 machine.disk.fill()
             case f.SkewClock():
@@ -434,12 +232,18 @@ class World:
             case CrashTrainer():
                 for trainer in machine.trainers:
                     trainer.crash()
+                return bool(machine.trainers)
             case StopJob():
-                core = machine.core
-                if core is not None and self.job is not None and self.job in core.jobs.runners:
-                    core.ledger.publish(Stop(self.job, "by its user"))
-                    self.stopped = True
+                return self._stop(machine)
         return True
+
+    def _stop(self, machine: Machine) -> bool:
+        core = machine.core
+        known = [a.id for a in self.jobs if core is not None and a.id in core.jobs.runners]
+        for job in known:
+            if core is not None:
+                core.ledger.publish(Stop(job, "by its user"))
+        return bool(known)
 
     def start_later(self, machine: Machine, after_s: float) -> None:
         async def start() -> None:
@@ -450,29 +254,22 @@ class World:
         self._starts[task] = None
         task.add_done_callback(lambda done: self._starts.pop(done, None))
 
-    def _change(self, a: NodeId, b: NodeId, change: f.Change) -> None:
-        if change.get("up") is False:
-            self.network.cut(a, b, one_way=True)
-        elif change.get("up") is True:
-            self.network.heal(a, b, one_way=True)
-        else:
-            params = self.network.params(a, b)
-            if "loss" in change:
-                loss = float(change["loss"])
-                params = dataclasses.replace(params, ask_loss=loss, nudge_loss=loss)
-            if "rate_kbit_s" in change:
-                params = dataclasses.replace(params, rate_bytes_s=float(change["rate_kbit_s"]) * 125.0)
-            if "delay_ms" in change:
-                params = dataclasses.replace(params, delay_s=float(change["delay_ms"]) / 1000.0)
-            self.network.set(a, b, params, one_way=True)
+    def _change(self, a: NodeId, b: NodeId, change: f.Change) -> bool:
+        if "up" in change:
+            return self.network.set_cut(a, b, not change["up"], one_way=True)
+        before = params = self.network.params(a, b)
+        if "loss" in change:
+            loss = float(change["loss"])
+            params = dataclasses.replace(params, ask_loss=loss, nudge_loss=loss)
+        if "rate_kbit_s" in change:
+            params = dataclasses.replace(params, rate_bytes_s=float(change["rate_kbit_s"]) * 125.0)
+        if "delay_ms" in change:
+            params = dataclasses.replace(params, delay_s=float(change["delay_ms"]) / 1000.0)
+        self.network.set(a, b, params, one_way=True)
+        return params != before
 
     @staticmethod
     def _loop() -> LivesLoop:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, LivesLoop)
         return loop
-
-
-def describe(fault: WorldFault) -> str:
-    fields = {k: v for k, v in msgspec.to_builtins(fault).items() if k != "fault" and v is not None}
-    return f"{type(fault).__name__} " + " ".join(f"{k}={v}" for k, v in fields.items())

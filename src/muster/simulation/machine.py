@@ -1,0 +1,190 @@
+"""One simulated device: the daemon's own `Core` over a simulated link, disk and trainer, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from typing import TYPE_CHECKING, TypeAlias
+
+from muster.job.context import Policy, TrainerLike
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.node.core import Core
+from muster.records import NodeId, RecordId, Update
+from muster.simulation.link import SimLink
+from muster.simulation.lives import LIFE, Life, LivesLoop
+from muster.simulation.mortal import MortalStore
+from muster.simulation.specs import NodeSpec
+from muster.simulation.tiny import TinyTrainer
+from muster.simulation.trainer import LinearTrainer
+from muster.storage.memory import MemoryStore
+from muster.storage.store import StorageError
+
+if TYPE_CHECKING:
+    from muster.simulation.world import World
+
+AnyTrainer: TypeAlias = LinearTrainer | TinyTrainer
+BATTERY_MIN, BATTERY_LOW = 0.3, 0.1
+
+
+class Machine:
+    """One device: its disk outlives its processes."""
+
+    def __init__(self, world: World, spec: NodeSpec, number: int) -> None:
+        self.world, self.spec, self.number = world, spec, number
+        self.identity = PretendIdentity(spec.name)
+        self.node: NodeId = self.identity.node
+        self.rng = random.Random(f"{world.spec.seed}/{spec.name}")
+        self.disk = MemoryStore(self.rng)
+        self.core: Core | None = None
+        self.life: Life | None = None
+        self.store: MortalStore | None = None
+        self.trainers: list[AnyTrainer] = []
+        self.offset_s = 0.0
+        self.buried = False
+        self.lives = 0
+        self.unrecorded = False  # work was trained that is not on record yet
+        self.thrown_away = 0  # pieces of work that never were, though process and job went on
+        self.again_s = 0.0  # after a death at a write
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self.core is not None
+
+    @property
+    def willing(self) -> bool:
+        """Whether it takes part in jobs."""
+        return not self.buried and not self.spec.unwilling
+
+    async def start(self) -> None:
+        if self._ending is not None:
+            await self._ending
+        if self.core is not None or self.buried:
+            return
+        self.lives += 1
+        life = self.life = Life(f"{self.spec.name}/{self.lives}")
+        store = self.store = MortalStore(
+            self.disk,
+            on_end=lambda: self._died(life),
+            on_add=self._wrote,
+            on_blob=self.world.archive.blobs.setdefault,
+        )
+        self.trainers = []
+        try:
+            core = self.core = self._core(store)
+        except StorageError as error:
+            self._not_started(error)
+            return
+        context = contextvars.copy_context()
+        context.run(LIFE.set, life)
+        self.world.tell(self.spec.name, "starts")
+        try:
+            await asyncio.get_running_loop().create_task(core.start(), context=context)
+        except StorageError as error:
+            self._not_started(error)
+
+    def _core(self, store: MortalStore) -> Core:
+        world, spec = self.world, self.spec
+        now = asyncio.get_running_loop().time
+        trainers = self.trainers
+        low = spec.unwilling == "battery"
+
+        async def open_trainer(task: str) -> TrainerLike:
+            trainer = world.trainer(self, store)
+            trainer.on_trained = self._trained
+            trainers[:] = [t for t in trainers if not t.closed] + [trainer]
+            return trainer
+
+        core = Core(
+            name=spec.name,
+            signer=self.identity,
+            member=self.identity.member(),
+            roll=Roll(PretendVerifier()),
+            store=store,
+            link=world.network.link(self.node, spec.name),
+            policy=Policy(
+                accept=spec.unwilling != "policy",
+                battery_min=BATTERY_MIN,
+                disk_limit_bytes=spec.disk_limit_bytes,
+            ),
+            open_trainer=open_trainer,
+            installed=lambda task: spec.unwilling != "not_installed",
+            battery=lambda: BATTERY_LOW if low else None,
+            wall_clock=lambda: 1.6e9 + now() + self.offset_s,
+        )
+        tell = core.context.event
+
+        def event(kind: str, text: str, **more: object) -> None:
+            if store.alive:
+                world.archive.tell(now(), spec.name, text)
+            tell(kind, text, **more)
+
+        core.context.event = event
+        return core
+
+    def _not_started(self, error: StorageError) -> None:
+        """As the daemon: it ends with a sentence, and its supervisor tries again."""
+        self.world.tell(self.spec.name, f"cannot start: {error}")
+        if self.core is not None:
+            self.kill()
+        self.life = self.store = None
+        self.world.start_later(self, 10.0)
+
+    def _wrote(self, record_id: RecordId, wire: bytes) -> None:
+        archive = self.world.archive
+        known = record_id in archive.records
+        archive.wrote(self.world.now(), self.spec.name, record_id, wire)
+        if not known and isinstance(archive.records[record_id][1], Update) and self.trainers:
+            archive.trained[record_id] = self.trainers[-1].last
+            self.unrecorded = False
+
+    def _trained(self) -> None:
+        self.thrown_away += self.unrecorded
+        self.unrecorded = True
+
+    def look(self) -> None:
+        """What a job's end finds unrecorded would only be discarded."""
+        if self.unrecorded and self.core is not None:
+            self.unrecorded = not any(r.finished() for r in self.core.jobs.runners.values())
+
+    def _died(self, life: Life) -> None:
+        if self.life is life:
+            self.world.tell(self.spec.name, "dies at a write")
+            self.kill()
+            self.world.start_later(self, self.again_s)
+
+    def kill(self) -> None:
+        """The process ends now: nothing is written, said or done by it any more."""
+        core, life, store = self.core, self.life, self.store
+        if core is None or life is None or store is None:
+            return
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, LivesLoop)
+        self.core = self.life = self.store = None
+        self.unrecorded = False
+        store.end()
+        self.disk.crash(self.rng)
+        assert isinstance(core.link, SimLink)
+        loop.call_soon(self.world.network.kill, self.node, context=contextvars.Context())
+        loop.resume(life)
+        self._ending = loop.create_task(self._bury_life(core, life), context=contextvars.Context())
+
+    async def _bury_life(self, core: Core, life: Life) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, LivesLoop)
+        await asyncio.sleep(0)
+        await core.close()
+        for task in loop.tasks_of(life):
+            task.cancel()
+        await asyncio.gather(*loop.tasks_of(life), return_exceptions=True)
+        self._ending = None
+
+    async def ended(self) -> None:
+        """When nothing of its last life is left."""
+        if self._ending is not None:
+            await self._ending
+
+    def lose_disk(self) -> None:
+        self.kill()
+        self.disk.lose(self.rng)

@@ -1,0 +1,109 @@
+"""What a simulated world is made of, as values; and the faults that only a simulation can make."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from muster.simulation import faults as f
+from muster.simulation.faults import _Fault
+from muster.simulation.network import PathParams, Timing
+
+Unwilling: TypeAlias = Literal["", "policy", "battery", "not_installed", "other_version"]
+
+
+class LoseDisk(_Fault, frozen=True, tag="lose_disk"):
+    """The node dies and comes back after `after_s` with an empty disk."""
+
+    node: str
+    after_s: float = 30.0
+
+
+class CrashTrainer(_Fault, frozen=True, tag="crash_trainer"):
+    """The trainer child dies."""
+
+    node: str
+
+
+class KillAtWrite(_Fault, frozen=True, tag="kill_at_write"):
+    """The node dies at its `writes`-th write from now, and starts again `after_s` later."""
+
+    node: str
+    writes: int
+    after_s: float = 20.0
+
+
+class StopJob(_Fault, frozen=True, tag="stop_job"):
+    """A user at this node ends the jobs that it knows."""
+
+    node: str
+
+
+class Bury(_Fault, frozen=True, tag="bury"):
+    """The node dies for good: neither process nor disk comes back."""
+
+    node: str
+
+
+WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | StopJob | Bury
+ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over
+
+
+class NodeSpec(msgspec.Struct, frozen=True):
+    """One simulated device."""
+
+    name: str
+    samples: int
+    step_s: float
+    starts_s: float = 0.0
+    unwilling: Unwilling = ""  # why it takes no part; it relays all the same
+    disk_limit_bytes: int = 2_000_000_000
+
+
+class LinkSpec(msgspec.Struct, frozen=True):
+    a: str
+    b: str
+    params: PathParams
+
+
+class TaskSpec(msgspec.Struct, frozen=True):
+    """What is trained: the exact linear stand-in, or a real softmax regression that is tiny."""
+
+    kind: Literal["linear", "tiny"] = "linear"
+    weights: int = 300  # of the stand-in
+    common: bool = True  # there is an evaluation set that every node has
+
+
+class JobSpec(msgspec.Struct, frozen=True):
+    asker: str
+    at_s: float
+    rounds: int | None
+    seconds: float | None
+    steps: int
+    lr: float
+    patience_s: float
+    min_nodes: int
+    codec: str
+    down_codec: str
+    average: int = 1
+    server_momentum: float = 0.0
+    target: float | None = None
+    back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What a world is made of."""
+
+    seed: int
+    nodes: tuple[NodeSpec, ...]
+    links: tuple[LinkSpec, ...]
+    task: TaskSpec
+    jobs: tuple[JobSpec, ...]
+    timing: Timing = Timing()
+
+
+def describe(fault: WorldFault) -> str:
+    """One line for the story."""
+    fields = {k: v for k, v in msgspec.to_builtins(fault).items() if k != "fault" and v is not None}
+    return f"{type(fault).__name__} " + " ".join(f"{k}={v}" for k, v in fields.items())

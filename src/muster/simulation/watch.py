@@ -1,0 +1,94 @@
+"""What is noted while the hour runs: which updates are acknowledged, that is durable on two nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from muster.history.counted import Key
+from muster.history.graph import Graph, Point
+from muster.records import Commit, JobId, Merge, Payload, RecordId
+from muster.simulation.machine import Machine
+from muster.simulation.world import World
+
+
+class Work(NamedTuple):
+    """One update of one job."""
+
+    job: JobId
+    key: Key
+
+
+@dataclass
+class Watch:
+    """Kept by looking at the disks now and then, and before each loss of one."""
+
+    acknowledged: dict[Work, float] = field(default_factory=dict)  # since when durable on two nodes
+    tasks_max: int = 0
+    skipped: int = 0  # losses that would have taken a last copy
+    _pending: dict[Work, tuple[RecordId, Payload]] = field(default_factory=dict)
+    _looked: int = 0
+
+    def look(self, world: World) -> None:
+        """Which updates are durable on two nodes now."""
+        for machine in world.machines.values():
+            machine.look()
+        archive = world.archive
+        for record_id in islice(archive.updates, self._looked, None):
+            key, update = archive.update(record_id)
+            self._pending[Work(update.job, key)] = (record_id, update.payload)
+        self._looked = len(archive.updates)
+        disks = [m.disk for m in world.standing()]
+        for work, (record_id, payload) in list(self._pending.items()):
+            holders = 0
+            for disk in disks:
+                if disk.get(record_id) is not None and (payload.blob is None or disk.has_blob(payload.blob)):
+                    holders += 1
+            if holders >= 2:
+                del self._pending[work]
+                self.acknowledged[work] = world.now()
+
+    def may_lose(self, world: World, victim: Machine) -> bool:
+        """Whether every acknowledged update lives on without the victim's disk: no second disk is lost
+        before copies are restored."""
+        self.look(world)
+        others = [m for m in world.standing() if m is not victim]
+        return bool(world.jobs) and all(self._safe(world, asked.id, others) for asked in world.jobs)
+
+    def _safe(self, world: World, job: JobId, others: list[Machine]) -> bool:
+        safe: set[Key] = set()
+        for machine in others:
+            for stored in machine.disk.select("update", job):
+                key, update = world.archive.update(stored.id)
+                if has(machine, update.payload):
+                    safe.add(key)
+        graph = whole_graph(world, job)
+        counted = [point.counted for point in graph.points.values() if any(holds(m, point) for m in others)]
+        if not counted or not any(m.disk.get(job) for m in others):
+            return False  # the job itself is on one disk only
+        mine = [work.key for work in self.acknowledged if work.job == job]
+        return all(key in safe or any(key in c for c in counted) for key in mine)
+
+
+def has(machine: Machine, payload: Payload) -> bool:
+    return payload.inline is not None or (payload.blob is not None and machine.disk.has_blob(payload.blob))
+
+
+def holds(machine: Machine, point: Point) -> bool:
+    """Record and parameters of a commit; of a merge, what it was computed to."""
+    if machine.disk.get(point.id) is None:
+        return False
+    if isinstance(point.record, Commit):
+        return machine.disk.has_blob(point.record.params)
+    blob = machine.disk.state("merged/" + point.id.hex())
+    return blob is not None and machine.disk.has_blob(blob)
+
+
+def whole_graph(world: World, job: JobId) -> Graph:
+    """Every commit and merge of a job that anybody ever wrote."""
+    graph = Graph()
+    for record_id, (author, record) in world.archive.records.items():
+        if isinstance(record, Commit | Merge) and record.job == job:
+            graph.add(record_id, author, record)
+    return graph
