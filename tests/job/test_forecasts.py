@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from muster.job.forecasts import EVERYBODY, Forecast, load
-from muster.simulation.check import _end, _hour, _Run
-from muster.simulation.lives import LivesLoop
-from muster.simulation.network import PathParams, Timing
+from muster.simulation.check import play
+from muster.simulation.network import PathParams
 from muster.simulation.schedule import Schedule
-from muster.simulation.world import JobSpec, LinkSpec, NodeSpec, Spec
+from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
 
 ROUNDS = 8
 WEIGHTS = 6000
@@ -26,22 +23,16 @@ def rounds(link: PathParams, codec: str = "auto", names: str = "abc") -> list[li
         1,
         tuple(NodeSpec(n, 100, 0.05) for n in names),
         tuple(LinkSpec("a", n, link) for n in names[1:]),
-        JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 20.0, 2, WEIGHTS, codec, True),
-        Timing(),
+        TaskSpec("linear", WEIGHTS),
+        (JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 20.0, 2, codec, codec),),
     )
-    run = _Run(Schedule(1, "scene", spec, (), 300.0))
-    loop = LivesLoop(100_000.0)
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(_hour(run))
-    finally:
-        _end(loop, run)
+    run = play(Schedule(1, "scene", spec, (), 300.0))
     assert not run.found
     world = run.world
     assert world is not None
-    assert world.job is not None
+    job = world.jobs[0].id
     assert run.rounds == ROUNDS
-    return [load(world.machines["a"].disk, world.job, n) for n in range(1, ROUNDS + 1)]
+    return [load(world.machines["a"].disk, job, n) for n in range(1, ROUNDS + 1)]
 
 
 def test_fast_links_get_light_compression_and_forecasts_hold() -> None:

@@ -62,12 +62,16 @@ class Verdict(msgspec.Struct):
 
 
 @dataclass
-class _Run:
+class Run:
+    """A schedule while it is played, and afterwards."""
+
     schedule: Schedule
     world: World | None = None
     watch: Watch = field(default_factory=Watch)
     faults: int = 0
     faults_in_job: int = 0
+    seconds: float = 0.0  # of one core
+    simulated_s: float = 0.0
     settled_s: float | None = None
     found: list[str] = field(default_factory=list)
     rounds: int = 0
@@ -82,7 +86,20 @@ def check(seed: int, hours: float = 1.0) -> Verdict:
 
 def judge(schedule: Schedule) -> Verdict:
     """Run a schedule to its end and judge it. Equal schedules give equal verdicts but for `seconds`."""
-    run = _Run(schedule)
+    run = play(schedule)
+    world = run.world
+    assert world is not None
+    return Verdict(
+        schedule.seed, schedule.hours, schedule.shape, len(schedule.spec.nodes),
+        len(schedule.spec.jobs), run.faults, run.faults_in_job, run.simulated_s, run.seconds,
+        world.archive.trace(), run.settled_s, run.rounds, run.commits, run.merges,
+        len(run.watch.acknowledged), run.found[:20], world.archive.story[-STORY_MAX:],
+    )  # fmt: skip
+
+
+def play(schedule: Schedule) -> Run:
+    """Run a schedule to its end; the world and what was found broken in it."""
+    run = Run(schedule)
     began_s = time.process_time()
     gc.disable()  # an hour's garbage is some megabytes: not worth a tenth of the time
     loop = LivesLoop(schedule.heal_s * 40 + 100_000.0)
@@ -96,21 +113,14 @@ def judge(schedule: Schedule) -> Verdict:
     finally:
         _end(loop, run)
         gc.enable()
-    seconds = time.process_time() - began_s
+    run.seconds, run.simulated_s = time.process_time() - began_s, loop.time()
     for fault in loop.faults:
         if not isinstance(fault, Killed):
             run.found.append(f"unexpected: {fault!r} {_where(fault)}")
-    world = run.world
-    assert world is not None
-    return Verdict(
-        schedule.seed, schedule.hours, schedule.shape, len(schedule.spec.nodes),
-        len(schedule.spec.jobs), run.faults, run.faults_in_job, loop.time(), seconds,
-        world.archive.trace(), run.settled_s, run.rounds, run.commits, run.merges,
-        len(run.watch.acknowledged), run.found[:20], world.archive.story[-STORY_MAX:],
-    )  # fmt: skip
+    return run
 
 
-def _end(loop: LivesLoop, run: _Run) -> None:
+def _end(loop: LivesLoop, run: Run) -> None:
     left = asyncio.all_tasks(loop)
     if left and not run.found:
         run.found.append(f"{len(left)} tasks left behind: {sorted(map(str, left))[0]}")
@@ -132,7 +142,7 @@ def _where(fault: BaseException) -> str:
     return f"at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
 
 
-async def _hour(run: _Run) -> None:
+async def _hour(run: Run) -> None:
     schedule = run.schedule
     world = run.world = World(schedule.spec)
     for machine in world.machines.values():
@@ -156,7 +166,7 @@ async def _hour(run: _Run) -> None:
     await asyncio.gather(looking, return_exceptions=True)
 
 
-async def _happens(run: _Run, world: World, fault: WorldFault) -> bool:
+async def _happens(run: Run, world: World, fault: WorldFault) -> bool:
     """Let a fault happen, unless it would take the last copy of something acknowledged."""
     if isinstance(fault, Bury | LoseDisk):
         machine = world.machines[fault.node]
@@ -184,7 +194,7 @@ async def _ask_for(world: World, job: JobSpec) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _look(run: _Run, world: World) -> None:
+async def _look(run: Run, world: World) -> None:
     looks = 0
     while True:
         await asyncio.sleep(LOOK_S)
@@ -195,7 +205,7 @@ async def _look(run: _Run, world: World) -> None:
             run.watch.tasks_max = max(run.watch.tasks_max, len(asyncio.all_tasks()))
 
 
-async def _settle(run: _Run, world: World) -> None:
+async def _settle(run: Run, world: World) -> None:
     """Wait until all is level, then a while longer; then judge."""
     healed_s = world.now()
     pairs = [(link.a, link.b) for link in world.spec.links]
@@ -228,7 +238,7 @@ def _patient_s(world: World) -> float:
     return total_s
 
 
-def _tally(run: _Run, world: World, asked: Asked) -> None:
+def _tally(run: Run, world: World, asked: Asked) -> None:
     rounds = commits = merges = 0
     for machine in world.up():
         runner = runner_of(machine, asked)

@@ -110,8 +110,8 @@ def _willing(nodes: tuple[NodeSpec, ...]) -> int:
     return sum(not n.unwilling for n in nodes)
 
 
-_UP = ("dense32", "dense32", "dense32", "quant8", "quant4", "topk:0.1", "stc:0.1")
-_DOWN = ("dense32", "dense32", "quant8", "topk:0.2")
+_UP = ("dense32", "dense32", "auto", "auto", "quant8", "quant4", "topk:0.1", "stc:0.05")
+_DOWN = ("dense32", "dense32", "auto", "quant8", "topk:0.2")
 
 
 def _job(rng: random.Random, asker: str, at_s: float, willing: int, tiny: bool) -> JobSpec:
