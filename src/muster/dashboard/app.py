@@ -27,6 +27,7 @@ from muster.dashboard.guard import Access, Guard
 from muster.dashboard.openapi import document
 from muster.dashboard.pages import Pages
 from muster.dashboard.requests import ExportRequest, JobRequest, LinkRequest, SessionRequest, StopRequest
+from muster.errors import MusterError
 from muster.simulation.faults import Fault
 
 
@@ -78,7 +79,13 @@ def build(desk: Desk, pages: Pages | None = None) -> Starlette:
             Route("/{path:path}", shown.get, methods=["GET"]),
         ],
         middleware=[Middleware(Guard, access=desk.access)],
-        exception_handlers={Wrong: _wrong, HTTPException: _http, Exception: _wrong, 404: _missing},
+        exception_handlers={
+            Wrong: _wrong,
+            MusterError: _wrong,
+            HTTPException: _http,
+            404: _missing,
+            Exception: _wrong,
+        },
     )
 
 

@@ -81,6 +81,8 @@ class Feed:
                     continue
                 old = known.get(key)
                 if old is None:
+                    if self._pending.get(table, {}).get(key, key) is None:
+                        self.flush()  # or the new row would be laid over the old one
                     known[key] = dict(row)
                     fresh[key] = dict(row)
                 elif changed := difference(old, row):

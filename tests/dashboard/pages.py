@@ -1,0 +1,52 @@
+"""A page with nothing behind it: a feed, and doors that note what they are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from muster.dashboard.app import Desk, build
+from muster.dashboard.feed import Feed
+from muster.dashboard.guard import OPERATOR, VIEWER, Access
+from muster.dashboard.page import header
+from muster.errors import MusterError
+
+TOKENS = {"operator-token": OPERATOR, "viewer-token": VIEWER}
+
+
+@dataclass
+class Doors:
+    """Node and emulator in one."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    links: list[Any] = field(default_factory=list)
+    faults: list[Any] = field(default_factory=list)
+
+    async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any:
+        self.asked.append((op, arguments))
+        answer = self.answers.get(op, {})
+        if isinstance(answer, MusterError):
+            raise answer
+        return answer(arguments) if callable(answer) else answer
+
+    async def set_link(self, request: Any) -> None:
+        self.links.append(request)
+
+    async def apply(self, fault: Any) -> None:
+        self.faults.append(fault)
+
+
+@dataclass
+class Made:
+    app: Any
+    feed: Feed
+    doors: Doors
+
+
+def make(*, tokens: bool = False, emulated: bool = True, clock: Any = None) -> Made:
+    feed = Feed(header("a test", emulated=emulated), *([clock] if clock else []))
+    doors = Doors()
+    access = Access(TOKENS, "muster_7450") if tokens else Access()
+    app = build(Desk(feed, access, doors, doors if emulated else None))
+    return Made(app, feed, doors)
