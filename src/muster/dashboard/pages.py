@@ -17,7 +17,7 @@ FOLDER = "page"
 GZIP_WORTH_BYTES = 1024
 NOT_BUILT = (
     "The page is not built in this copy of Muster (the API works: /api/state).\n"
-    "In the source folder run: pip install -e .\n"
+    "In the source folder run: make page\n"
 )
 
 
