@@ -1,4 +1,4 @@
-"""A few real daemons on an emulated network, for the benchmarks beside this file."""
+"""A few real daemons on an emulated network, for the benchmarks beside this file and for tests/e2e."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from muster.cli.fieldwork import DemoRequest, dials, node_config, toml
 from muster.emulation.emulator import Emulation
@@ -31,6 +32,8 @@ class SmallFleet:
     rundir: Path
     request: DemoRequest
     profile: str
+    config: Mapping[str, Any] = field(default_factory=dict)  # for every node's node.toml, over what is usual
+    program: tuple[str, ...] = ("-m", "muster.cli.main")
 
     async def spawn(self, number: int) -> NodeProcess:
         """Start one node's daemon."""
@@ -42,8 +45,10 @@ class SmallFleet:
         connect = tuple(f"{self.net.address(other)}:{PORT}" for other in dials(scenario, name))
         listen = f"{self.net.address(name)}:{PORT}"
         config = node_config(self.request, number, home, bundle, listen, connect) | {"profile": self.profile}
+        for key, value in self.config.items():
+            config[key] = {**config[key], **value} if isinstance(value, Mapping) and key in config else value
         (home / "node.toml").write_text(toml(config))
-        argv = [sys.executable, "-m", "muster.cli.main", "node", "--config", str(home / "node.toml")]
+        argv = [sys.executable, *self.program, "node", "--config", str(home / "node.toml")]
         return await self.net.spawn(name, argv, stdout=home / "output.log")
 
     def client(self, name: str) -> Client:
@@ -68,14 +73,18 @@ class SmallFleet:
 
 @contextlib.asynccontextmanager
 async def small_fleet(
-    scenario: Scenario, task: str = "digits", data: Path | None = None, profile: str = "lan"
+    scenario: Scenario,
+    task: str = "digits",
+    data: Path | None = None,
+    profile: str = "lan",
+    config: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[SmallFleet]:
-    with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="muster-bench-", ignore_cleanup_errors=True) as folder:
         rundir = Path(folder)
         init_fleet(rundir / "fleet", "bench")
         request = DemoRequest(scenario, task, "iid", 0, data)
         async with Emulation(scenario, rundir) as net:
-            yield SmallFleet(net, rundir, request, profile)
+            yield SmallFleet(net, rundir, request, profile, config or {})
 
 
 def machine() -> str:

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent / "bench")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def namespaces() -> None:
+    """These tests are of an emulated network; where the machine does not allow one, they say so."""
+    from muster.emulation.emulator import probe
+
+    refusal = probe()
+    if refusal is not None:
+        pytest.skip(f"no network can be emulated here: {refusal}")

@@ -1,0 +1,134 @@
+"""What the end-to-end tests do with a fleet of real processes: start it, ask, wait, break something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from muster.emulation.scenario import Scenario, parse
+from muster.node.client import LogView
+from muster.node.snapshot import JobView
+from muster.simulation.faults import Kill
+from small_fleet import SmallFleet, small_fleet
+
+LOOK_S = 0.1
+LOG_LINES = 60
+START_S = 60.0  # for a few daemons on a busy machine
+PATIENCE_S = 6.0
+ENDED = ("finished", "stopped", "failed")
+CALM = Path(__file__).parent / "calm.py"
+LAN = "rate_kbit_s = 100000, delay_ms = 0.5, queue_ms = 50"
+
+
+def mesh(names: Sequence[str], link: str = LAN) -> Scenario:
+    """All linked with all."""
+    nodes = ", ".join(f'{{ name = "{name}" }}' for name in names)
+    members = ", ".join(f'"{name}"' for name in names)
+    text = f'nodes = [{nodes}]\n[[groups]]\nname = "all"\nnodes = [{members}]\nlink = {{ {link} }}\n'
+    return parse(text, "mesh", "mesh.toml")
+
+
+@asynccontextmanager
+async def field(scenario: Scenario, task: Path = CALM, **more: Any) -> AsyncIterator[SmallFleet]:
+    """The scenario's nodes, running, each linked with one other at least."""
+    more.setdefault("config", {"trainer": {"niceness": 0}})
+    async with small_fleet(scenario, str(task), **more) as fleet:
+        names = scenario.names()
+        for number in range(len(names)):
+            await fleet.spawn(number)
+        try:
+            for name in names:
+                await fleet.until_linked(name, 1, START_S)
+            yield fleet
+        except BaseException:
+            _show_logs(fleet)
+            raise
+
+
+def _show_logs(fleet: SmallFleet) -> None:
+    """What the nodes said, for whoever reads why a test failed."""
+    for name in fleet.request.scenario.names():
+        lines = (fleet.rundir / name / "output.log").read_text("utf-8", "replace").splitlines()
+        print(f"--- {name}", *lines[-LOG_LINES:], sep="\n")
+
+
+async def ask(fleet: SmallFleet, name: str, **options: Any) -> str:
+    """A user at this node asks for help."""
+    options = {"patience_s": PATIENCE_S, "min_nodes": 2, **options}
+    task = Path(fleet.request.task).stem
+    return await asyncio.to_thread(lambda: fleet.client(name).train(task, **options))
+
+
+async def view(fleet: SmallFleet, name: str, job: str) -> JobView | None:
+    """The job as a node sees it; None while it does not answer or does not know it."""
+    seen = await fleet.snapshot(name)
+    return next((j for j in seen.jobs if j.id == job), None) if seen is not None else None
+
+
+async def until(what: str, holds: Callable[[], Any], limit_s: float) -> None:
+    """`holds` is a coroutine function; it is asked again and again."""
+    try:
+        async with asyncio.timeout(limit_s):
+            while not await holds():
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise AssertionError(f"not within {limit_s:g} s: {what}") from None
+
+
+async def until_round(fleet: SmallFleet, name: str, job: str, number: int, limit_s: float = 90.0) -> JobView:
+    """The node holds a head of at least this round."""
+    found: list[JobView] = []
+
+    async def there() -> bool:
+        seen = await view(fleet, name, job)
+        if seen is not None and seen.round >= number:
+            found.append(seen)
+        return bool(found)
+
+    await until(f"{name} at round {number}", there, limit_s)
+    return found[-1]
+
+
+async def until_one_end(fleet: SmallFleet, names: Sequence[str], job: str, limit_s: float = 90.0) -> None:
+    """All of these nodes see the job finished, with one and the same head."""
+
+    async def ended() -> bool:
+        seen = [await view(fleet, name, job) for name in names]
+        heads = {v.head for v in seen if v is not None and v.state == "finished"}
+        return None not in seen and len(heads) == 1 and all(v is not None and v.state in ENDED for v in seen)
+
+    try:
+        await until(f"one end for {', '.join(names)}", ended, limit_s)
+    except AssertionError as error:
+        told = [await view(fleet, name, job) for name in names]
+        raise AssertionError(
+            f"{error}: {[v and (v.state, v.round, v.head[:8], v.why) for v in told]}"
+        ) from None
+
+
+async def log(fleet: SmallFleet, name: str, job: str) -> LogView:
+    return await asyncio.to_thread(fleet.client(name).log, job)
+
+
+async def end_all(fleet: SmallFleet) -> None:
+    """Every process is killed: what is on the disks then is what was written."""
+    for name in fleet.request.scenario.names():
+        await fleet.net.apply(Kill(name))
+
+
+def trainer_of(fleet: SmallFleet, name: str) -> psutil.Process | None:
+    """The process that trains on a node."""
+    daemon = psutil.Process(fleet.net.processes(name)[-1].pid)
+    for child in daemon.children():
+        if "muster.node.trainer_child" in child.cmdline():
+            return child
+    return None
+
+
+async def wait_for(process: psutil.Process) -> None:
+    await asyncio.to_thread(process.wait, 10.0)
