@@ -411,7 +411,7 @@ def test_two_that_wait_for_each_other_both_get_it() -> None:
         for node in (b, c):
             node.hints[blob] = [b.id if node is c else c.id]
         tasks = [asyncio.create_task(node.transfers.fetch(blob, len(data))) for node in (b, c)]
-        await asyncio.sleep(300)
+        await asyncio.sleep(310)
         world.nodes["a"].store.put_blob(data)
         start_s = now()
         b.hints[blob] = [world.nodes["a"].id]
@@ -595,3 +595,43 @@ def test_ones_own_record_wins_over_a_neighbours_word_about_the_size() -> None:
         wrong.cancel()
 
     play("a-b b-c", FAST, scene)
+
+
+def test_questions_that_wait_for_data_do_not_hold_up_what_is_there() -> None:
+    """As after a partition: many small blobs that nobody in reach has any more, and a model that is there."""
+    blob, data = data_of(20_000)
+    gone = [data_of(2500, seed)[0] for seed in range(100, 140)]
+
+    async def scene(world: World) -> None:
+        b, c = world.nodes["b"], world.nodes["c"]
+        for each in gone:
+            b.hints[each] = [ident("a")]
+            c.hints[each] = [b.id]
+        tasks = [asyncio.create_task(c.transfers.fetch(each, 2500, rank=1)) for each in gone]
+        await asyncio.sleep(1)
+        b.store.put_blob(data)
+        c.hints[blob] = [b.id]
+        start_s = now()
+        await c.transfers.fetch(blob, len(data), rank=0)
+        assert now() - start_s < 5.0
+        for task in tasks:
+            task.cancel()
+
+    play("a-b b-c", FAST, scene)
+
+
+def test_a_lost_nudge_costs_seconds() -> None:
+    blob, data = data_of(2500)
+    deaf = PathParams(rate_bytes_s=125_000, delay_s=0.05, nudge_loss=1.0)
+
+    async def scene(world: World) -> None:
+        a, b = world.nodes["a"], world.nodes["b"]
+        b.hints[blob] = [a.id]
+        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        await asyncio.sleep(310)
+        a.store.put_blob(data)
+        start_s = now()
+        await fetch
+        assert now() - start_s < 10
+
+    play("a-b", deaf, scene)

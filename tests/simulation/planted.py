@@ -14,7 +14,7 @@ from typing import Any
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
-from muster.job import committing, coordinate, participate, residuals, roles, runner
+from muster.job import committing, coordinate, fetching, participate, residuals, roles, runner
 from muster.job.coordinate import Coordination
 from muster.job.models import Models
 from muster.job.view import JobView
@@ -212,7 +212,7 @@ def no_incarnation() -> list[Patch]:
 
 @bug("only the coordinator pulls payloads: a node that meets others one at a time carries nothing")
 def nobody_carries() -> list[Patch]:
-    return [(runner.JobRunner, "_carries", lambda self, head: False)]
+    return [(fetching.Fetching, "_carries", lambda self, head: False)]
 
 
 @bug("a lost announcement is not noticed")

@@ -13,6 +13,7 @@ import asyncio
 from muster.history.graph import Point
 from muster.job.committing import Committing
 from muster.job.context import Context
+from muster.job.fetching import STALL_S, Fetching
 from muster.job.forecasts import Forecasts
 from muster.job.models import Models
 from muster.job.payloads import payload_held
@@ -28,16 +29,17 @@ AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
 WAIT_REST_S = 5.0  # the same once the job has ended
 OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
-STALL_S = 5.0  # a payload that has not grown for so long makes no progress
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 
 
 class Coordination:
     """One node's coordinating of one job."""
 
-    def __init__(self, context: Context, view: JobView, models: Models, *, fresh: bool) -> None:
+    def __init__(
+        self, context: Context, view: JobView, models: Models, fetching: Fetching, *, fresh: bool
+    ) -> None:
         """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
-        self._context, self._view, self._models = context, view, models
+        self._context, self._view, self._models, self._fetching = context, view, models, fetching
         self._fresh = fresh
         self._overhead_s: dict[NodeId, float] = {}
         self._published_s: dict[bytes, float] = {}  # plan id -> when; only of the running round
@@ -104,9 +106,9 @@ class Coordination:
         return self._round(head, plan)
 
     def _arrived(self, head: Point) -> list[KnownUpdate]:
-        """Updates that the head does not count and whose payload is here."""
+        """Updates that nothing counts yet, and whose payload is here."""
         store = self._context.store
-        return [u for u in self._view.waiting(head.counted) if payload_held(store, u.record.payload)]
+        return [u for u in self._fetching.uncounted(head) if payload_held(store, u.record.payload)]
 
     def _out_of_time(self, head: Point) -> bool:
         seconds = self._view.job.stop.seconds
@@ -124,7 +126,7 @@ class Coordination:
 
     def _close(self, head: Point) -> float | None:
         """Updates that come after the end are discarded with that reason, once no more seem to come."""
-        late = self._view.waiting(head.counted)
+        late = self._fetching.uncounted(head)
         if not late:
             return None
         now = self._context.now()
@@ -220,7 +222,7 @@ class Coordination:
     def _round(self, head: Point, plan: KnownPlan) -> float | None:
         view, now = self._view, self._context.now()
         published_s = self._published_s.setdefault(plan.id, now)
-        waiting = view.waiting(head.counted)
+        waiting = self._fetching.uncounted(head)
         here = self._arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}

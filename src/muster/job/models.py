@@ -7,6 +7,7 @@ id.  A merge has no blob to fetch: each node computes it from the parents.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -17,13 +18,16 @@ from muster.compression.model import add, decode_update
 from muster.compression.tensors import Layout, pack, unpack
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.payloads import payload_bytes
+from muster.job.keeping import KEEP_LAST
+from muster.job.payloads import payload_bytes, payload_held
 from muster.job.view import JobView
 from muster.learning.aggregate import merge
+from muster.network.transfer_state import Progress
 from muster.records import BlobId, Commit, CommitId, JobId, Payload
 
 Arrays = dict[str, Any]
 TELLING_BYTES = 4096  # a shorter transfer says more of the latency than of the goodput
+CHAIN_MAX = 1000  # deltas decoded one after another; from there on a snapshot is less trouble
 
 
 class WrongModel(Exception):
@@ -114,39 +118,45 @@ class Models:
         assert self.layout is not None
         return unpack(self.layout, self._context.store.read_blob(blob))
 
-    async def ensure(self, commit: CommitId) -> None:
-        """Hold a commit's parameters. Waits as long as it takes; cancel it when they are not wanted."""
+    async def ensure(self, commit: CommitId, progress: Progress | None = None) -> None:
+        """Hold a commit's parameters. Waits as long as it takes; cancel it when they are not wanted.
+
+        `progress(held, all)` is called as bytes come of any blob that they are made from.
+        """
         if not self.held(commit):
-            await self._get(commit)
+            await self._get(commit, progress)
         self._look(commit)
 
-    async def _get(self, commit: CommitId) -> None:
+    async def _get(self, commit: CommitId, progress: Progress | None) -> None:
         point = self._view.graph.points[commit]
         if point.is_merge:
-            await self._compute_merge(point)
+            a, b = point.parents
+            await self.ensure(a, progress)
+            await self.ensure(b, progress)
+            self.keep_merge(point.id, a, b)
             return
         record = point.record
         assert isinstance(record, Commit)
         chain = self._chain(point)
         if chain is not None:
             try:
-                for link in chain:
-                    await self._apply_delta(link)
+                await self._apply_chain(chain, progress)
                 return
             except WrongModel:
                 self._context.event("error", "a chain of deltas did not fit; fetching the whole model")
-        await self._fetch_whole(record.params, record.params_bytes)
+        await self._fetch_whole(record.params, record.params_bytes, progress)
 
-    async def _fetch_whole(self, blob: BlobId, size_bytes: int) -> None:
+    async def _fetch_whole(self, blob: BlobId, size_bytes: int, progress: Progress | None) -> None:
         began_s, status = self._context.now(), self._context.transfers.status(blob)
         left_bytes = size_bytes - (status.held_bytes if status else 0)
-        await self._context.transfers.fetch(blob, size_bytes, rank=0)
+        await self._context.transfers.fetch(blob, size_bytes, progress=progress, rank=0)
         took_s = self._context.now() - began_s
         if left_bytes >= TELLING_BYTES and took_s > 0:
             self.goodput_bytes_s = left_bytes / took_s
 
     def _chain(self, point: Point) -> list[Point] | None:
-        """Commits from the nearest held ancestor to `point`, if that is less to fetch than a snapshot."""
+        """Commits from the nearest held ancestor to `point`, if what is missing of their deltas is less than
+        a snapshot (small deltas came with the records)."""
         if self.layout is None or not isinstance(point.record, Commit):
             return None
         limit = point.record.params_bytes
@@ -155,38 +165,45 @@ class Models:
         current = point
         while not self.held(current.id):
             record = current.record
-            if not isinstance(record, Commit) or record.delta is None:
+            if not isinstance(record, Commit) or record.delta is None or len(chain) >= CHAIN_MAX:
                 return None
-            total += record.delta.size_bytes
+            if not payload_held(self._context.store, record.delta):
+                total += record.delta.size_bytes
             if total >= limit:
                 return None
             chain.append(current)
             current = self._view.graph.points[record.parents[0]]
         return chain[::-1]
 
-    async def _apply_delta(self, point: Point) -> None:
-        record = point.record
-        assert isinstance(record, Commit)
-        assert record.delta is not None
-        assert self.layout is not None
-        message = await self.payload(record.delta)
-        params = add(self.layout, self.arrays(record.parents[0]), decode_update(self.layout, message))
-        blob = self._context.store.put_blob(pack(self.layout, params))
-        if blob != record.params:
-            self._context.store.delete_blob(blob)
-            raise WrongModel
+    async def _apply_chain(self, chain: list[Point], progress: Progress | None) -> None:
+        """Rebuild the last of `chain`, which begins after a commit that is held. Raises WrongModel.
 
-    async def payload(self, payload: Payload, rank: int = 1) -> bytes:
+        Only the last few are kept on the way: for momentum, for a mean, for a merge with one of them.
+        """
+        layout, store = self.layout, self._context.store
+        assert layout is not None
+        base = chain[0].record.parents[0]
+        params = self.arrays(base)
+        for left, point in zip(range(len(chain) - 1, -1, -1), chain, strict=True):
+            record = point.record
+            assert isinstance(record, Commit)
+            assert record.delta is not None
+            message = await self.payload(record.delta, progress)
+            params = add(layout, params, decode_update(layout, message))
+            if left < KEEP_LAST:
+                blob = store.put_blob(pack(layout, params))
+                if blob != record.params:
+                    store.delete_blob(blob)
+                    raise WrongModel
+                self._look(point.id)
+            await asyncio.sleep(0)
+
+    async def payload(self, payload: Payload, progress: Progress | None = None) -> bytes:
         """The bytes of a payload, fetched when they are not here."""
         if payload.blob is not None and not self._context.store.has_blob(payload.blob):
-            await self._context.transfers.fetch(payload.blob, payload.size_bytes, rank=rank)
+            fetch = self._context.transfers.fetch
+            await fetch(payload.blob, payload.size_bytes, progress=progress, rank=0)
         return payload_bytes(self._context.store, payload)
-
-    async def _compute_merge(self, point: Point) -> None:
-        a, b = point.parents
-        await self.ensure(a)
-        await self.ensure(b)
-        self.keep_merge(point.id, a, b)
 
     def keep_merge(self, merge_id: CommitId, a: CommitId, b: CommitId) -> None:
         """Compute the merge of two commits that are held, and keep it. Raises WrongModel."""

@@ -1,6 +1,6 @@
 """One job on one node: follow its history, gather updates, coordinate, work (design section 5).
 
-Four loops over one view; each looks at the state, does what is due and waits for a change.  Following and
+Three loops over one view; each looks at the state, does what is due and waits for a change.  Following and
 coordinating go on after the job has ended, so that a branch that comes home late is still merged; the trainer
 child lives only while there is work.
 """
@@ -14,20 +14,18 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context, Measured, TrainerLike
-from muster.job.coordinate import STALL_S, Coordination
+from muster.job.coordinate import Coordination
+from muster.job.fetching import STALL_S, Fetching
 from muster.job.keeping import expendable, needed, spent_payloads
-from muster.job.models import Models, WrongModel
+from muster.job.models import Models
 from muster.job.participate import ROOM_RETRY_S, Participation
-from muster.job.roles import coordinator
 from muster.job.view import JobView
-from muster.records import BlobId, CommitId, Refusal, short
+from muster.records import CommitId, Refusal, short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
-FETCHES_MAX = 64
-CARRY_S = 15.0  # a coordinator unheard of for so long: its updates are carried
 COLLECT_S = 10.0
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
 
@@ -38,15 +36,12 @@ class JobRunner:
     def __init__(self, context: Context, view: JobView, slot: asyncio.Lock, *, fresh: bool) -> None:
         self.context, self.view, self._slot = context, view, slot
         self.models = Models(context, view)
-        self.coordination = Coordination(context, view, self.models, fresh=fresh)
+        self.fetching = Fetching(context, view, self.models)
+        self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
         self.participation: Participation | None = None
         self.waiting_for_slot = False
         self.error: str | None = None
-        self._fetches: dict[bytes, asyncio.Task[None]] = {}
-        self._began_s: dict[bytes, float] = {}  # when each fetch began
-        self._gathering: set[BlobId] = set()
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
-        self._trouble = ""  # the last fault of a fetch, so that it is told once
         self._collected_s = -COLLECT_S
         self._measured_fully: set[CommitId] = set()
 
@@ -55,13 +50,10 @@ class JobRunner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow())
-                group.create_task(self._gather())
                 group.create_task(self.coordination.run())
                 group.create_task(self._work())
         finally:
-            for task in self._fetches.values():
-                task.cancel()
-            await asyncio.gather(*self._fetches.values(), return_exceptions=True)
+            await self.fetching.close()
 
     def head(self) -> Point | None:
         """The head this node would train on: of several, the one with the most rounds."""
@@ -84,64 +76,13 @@ class JobRunner:
     # ---- fetching -----------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Hold the parameters of every head that is known."""
+        """Hold the parameters of every head that is known, and the payloads that are this node's to get."""
         while True:
             if self._unwilling() is None or self.view.asker == self.context.node:
-                wanted = self._wanted()
-                for commit in list(self._fetches):
-                    if commit not in wanted and commit in self.view.graph.points and self._stalled(commit):
-                        self._fetches[commit].cancel()
-                for commit in wanted:
-                    self._start(commit, self._ensure(commit))
+                self.fetching.follow()
+            self.fetching.gather(self.head(), self.coordination.acting)
             self._collect()
             await self.context.pulse.wait(STALL_S)
-
-    def _wanted(self) -> set[CommitId]:
-        """Heads to fetch.
-
-        A commit whose parameters died with their maker would hide what others make of its parent: beside
-        one that cannot be had, what would be a head without it is wanted, too.
-        """
-        wanted: set[CommitId] = set()
-        lost: set[CommitId] = set()
-        heads = self.models.known_heads()
-        while True:
-            missing = {h.id for h in heads if not self.models.held(h.id)}
-            self.models.look(h.id for h in heads)
-            wanted |= missing
-            more = {c for c in missing if self._unobtainable(c)} - lost
-            if not more:
-                return wanted
-            lost |= more
-            heads = self.view.graph.heads(lambda c, lost=lost: c not in lost)  # type: ignore[misc]
-
-    def _unobtainable(self, commit: CommitId) -> bool:
-        began_s = self._began_s.get(commit)
-        waited_s = self.context.now() - began_s if began_s is not None else 0.0
-        return waited_s > self.view.job.patience_s / 2 and self._stalled(commit)
-
-    async def _gather(self) -> None:
-        """Pull the payloads of updates that the head does not count yet: a coordinator always, another node
-        when the coordinator is out of reach, so that it can carry them there."""
-        while True:
-            head = self.head()
-            wanted: set[BlobId] = set()
-            if head is not None and (self.coordination.acting or self._carries(head)):
-                for update in self.view.waiting(head.counted):
-                    payload = update.record.payload
-                    if payload.blob is not None and not self.context.store.has_blob(payload.blob):
-                        wanted.add(payload.blob)
-                        self._start(payload.blob, self._fetch(payload.blob, payload.size_bytes))
-            for key in self._gathering - wanted:  # counted meanwhile, or somebody else's to get
-                if key in self._fetches:
-                    self._fetches[key].cancel()
-            self._gathering = wanted
-            await self.context.pulse.wait(STALL_S)
-
-    def _carries(self, head: Point) -> bool:
-        best = coordinator(self.view, head, lambda _: True)
-        age_s = self.context.presence.age_s(best) if best is not None else None
-        return age_s is None or age_s > min(CARRY_S, self.view.job.patience_s)
 
     def _collect(self) -> None:
         """Forget what is not needed any more."""
@@ -169,40 +110,6 @@ class JobRunner:
                     gone.append(blob)
                     over_bytes -= size_bytes
             models.drop(gone)
-
-    def _start(self, key: bytes, work: object) -> None:
-        assert asyncio.iscoroutine(work)
-        if key in self._fetches or len(self._fetches) >= FETCHES_MAX:
-            work.close()
-            return
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
-        self._fetches[key] = task
-        self._began_s.setdefault(key, self.context.now())
-        task.add_done_callback(lambda _: self._done(key))
-
-    def _done(self, key: bytes) -> None:
-        task = self._fetches.pop(key, None)
-        if task is None or task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            self._began_s.pop(key, None)
-            self.context.pulse.beat()
-        elif str(error) != self._trouble:  # tried again in a while
-            self._trouble = str(error)
-            self.context.event("error", f"fetching failed: {error}", job=self.view.id)
-
-    async def _ensure(self, commit: CommitId) -> None:
-        with contextlib.suppress(WrongModel):  # a merge before the layout is known: tried again later
-            await self.models.ensure(commit)
-
-    async def _fetch(self, blob: BlobId, size_bytes: int) -> None:
-        await self.context.transfers.fetch(blob, size_bytes, rank=1)
-
-    def _stalled(self, commit: CommitId) -> bool:
-        blob = self.models.blob_of(commit)
-        age_s = self.context.progress_age_s(blob) if blob else None
-        return age_s is None or age_s > STALL_S
 
     # ---- working ------------------------------------------------------------------------------------
 

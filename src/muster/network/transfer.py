@@ -42,6 +42,7 @@ from muster.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
 SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could
+UNKNOWN_RATE_BYTES_S = 4000.0  # assumed of a neighbour that has not sent anything yet
 SOUND_ASKS = 2  # questions to a source before it is known to have anything
 Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
 
@@ -58,6 +59,7 @@ class TransferLimits:
     hold_s: float = 15.0  # how long a question waits for data on its way here
     rest_min_s: float = 1.0
     rest_max_s: float = 60.0
+    rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt
     again_s: float = 3.0  # a last chunk that is so late is asked of an idle source too
     neighbours_max: int = 256
     known_blobs_max: int = 1024
@@ -319,12 +321,14 @@ class Transfers:
         for node in transfer.active:
             self._pump(node)
 
-    def _rest(self, transfer: Transfer, source: Source) -> None:
+    def _rest(self, transfer: Transfer, node: NodeId, source: Source) -> None:
         source.waiting = True
         if source.rest_until_s > self._now():  # of several questions in vain the first counts
             return
         limits = self._limits
-        source.rest_s = min(max(limits.rest_min_s, source.rest_s * 2), limits.rest_max_s)
+        # Whoever passed the record on has the blob or gets it soon, and its nudge may be lost.
+        longest_s = limits.rest_hinted_s if node in transfer.hints else limits.rest_max_s
+        source.rest_s = min(max(limits.rest_min_s, source.rest_s * 2), longest_s)
         source.rest_until_s = self._now() + source.rest_s
 
     def _wake_source(self, transfer: Transfer, node: NodeId) -> None:
@@ -428,6 +432,22 @@ class Transfers:
         source.asks += 1
         transfer.flights[flight] = None
         self._spawn(self._ask(lane, transfer, source, flight))
+        if not source.whole:
+            loop = asyncio.get_running_loop()
+            flight.timer = loop.call_later(self._usual_s(lane), self._park, lane, flight)
+
+    def _park(self, lane: Lane, flight: Flight) -> None:
+        """The neighbour holds this question open until it has the data: others may go meanwhile."""
+        if not flight.parked:
+            flight.parked = True
+            lane.asks -= 1
+            lane.outstanding_bytes -= flight.length
+            self._pump(flight.node)
+
+    def _usual_s(self, lane: Lane) -> float:
+        """By when an answer that only had to travel is here, all but surely."""
+        rate_bytes_s = lane.meter.rate_bytes_s or UNKNOWN_RATE_BYTES_S
+        return 0.5 + 2.0 * (lane.outstanding_bytes / rate_bytes_s + (lane.meter.rtt_min_s or 0.5))
 
     async def _ask(self, lane: Lane, transfer: Transfer, source: Source, flight: Flight) -> None:
         payload = encode_short_ask(transfer.blob, flight.offset, flight.length)
@@ -445,8 +465,12 @@ class Transfers:
         except (Unreachable, Refused, ValueError):
             pass
         finally:
-            lane.asks -= 1
-            lane.outstanding_bytes -= flight.length
+            if flight.timer is not None:
+                flight.timer.cancel()
+            if not flight.parked:
+                flight.parked = True
+                lane.asks -= 1
+                lane.outstanding_bytes -= flight.length
             source.asks -= 1
             transfer.flights.pop(flight, None)
             if answer is None:
@@ -490,7 +514,7 @@ class Transfers:
             if answer is not None:
                 source.introduced = answer.status is not Status.NO
                 source.whole = source.whole and source.introduced
-            self._rest(transfer, source)
+            self._rest(transfer, flight.node, source)
         if transfer.held_bytes == transfer.size_bytes:
             self._finish(transfer)
         elif not kept or not transfer.todo:

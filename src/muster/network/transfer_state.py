@@ -37,6 +37,8 @@ class Flight:
     length: int
     asked_s: float
     repeated: bool = False  # asked of another one, too
+    parked: bool = False  # does not count against the neighbour's window (any more)
+    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(eq=False)
