@@ -5,13 +5,16 @@ Subcommands are imported only when they are called, so that `muster --help` answ
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -77,7 +80,22 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits with its code."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    leave(run(sys.argv[1:] if argv is None else argv))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, for certain.
+
+    A thread that is still inside the network engine comes back to an interpreter that is being taken down,
+    which aborts the process with another code; everything is durable by now, so nothing is left to do.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
