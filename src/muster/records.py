@@ -162,7 +162,11 @@ class Refusal(_Record, frozen=True, array_like=True, tag=4):
 
 
 class Plan(_Record, frozen=True, array_like=True, tag=5):
-    """A round: who does how many steps on top of which commit, and when it closes."""
+    """A round: who does how many steps on top of which commit, and when it closes.
+
+    Of its author's plans on one parent the one with the highest number counts; updates made under an older
+    one count all the same.
+    """
 
     KIND: ClassVar[str] = "plan"
     job: JobId
@@ -172,6 +176,7 @@ class Plan(_Record, frozen=True, array_like=True, tag=5):
     enough: int
     deadline_s: float  # after the coordinator published it
     why: str = ""
+    number: int = 0
 
 
 class Update(_Record, frozen=True, array_like=True, tag=6):

@@ -70,6 +70,8 @@ ENTRIES = [
     *[entry(n, Offer(ID, 5, number, 10, 0.1 * number)) for n in (A, B) for number in (1, 2, 3)],
     entry(A, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "one")),
     entry(A, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "two")),
+    entry(B, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "one")),
+    entry(B, Plan(ID, ROOT.id, 1, (Assignment(C, 4, "dense32"),), 1, 10.0, "instead", 1)),
     update(A, ROOT, 1),
     update(B, ROOT, 1),
     update(A, FIRST, 2),
@@ -158,6 +160,13 @@ def test_a_plan_is_open_until_its_author_closes_the_round() -> None:
     assert len(roles.open_plans(view, B, lambda base: False, root)) == 1
     view.absorb(FIRST)
     assert roles.open_plans(view, B, lambda base: False, root) == []
+
+
+def test_a_later_plan_of_the_same_author_takes_the_place_of_an_earlier_one() -> None:
+    view = view_of(ENTRIES)
+    assert view.plans[ROOT.id][B].record.why == "instead"
+    given = [p.author for p in roles.open_plans(view, C, lambda base: False, [view.graph.points[ROOT.id]])]
+    assert given == [B]
 
 
 def test_payloads_go_when_a_held_head_counts_them() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
+from muster.planning.rounds import Missing, Resources, closing_in_s, hopeful, learn_overhead_s, plan_round
 
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
 
@@ -70,3 +70,14 @@ def test_overhead_is_learnt() -> None:
     assert learn_overhead_s(None, 5.0, 10, 0.2) == 3.0
     assert learn_overhead_s(1.0, 5.0, 10, 0.2) == 2.0
     assert learn_overhead_s(None, 0.1, 10, 0.2) == 0.05
+
+
+def test_an_update_is_hoped_for_while_its_maker_is_there_or_its_bytes_come() -> None:
+    def hope(reachable: bool, progress_age_s: float | None, age_s: float) -> bool:
+        return hopeful(Missing(A, reachable, progress_age_s), age_s, deadline_s=10.0, stall_s=5.0)
+
+    assert hope(True, None, 30.0)
+    assert not hope(True, None, 31.0)
+    assert not hope(False, None, 1.0)
+    assert hope(False, 0.0, 100.0)
+    assert not hope(False, 5.0, 1.0)

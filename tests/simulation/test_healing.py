@@ -1,4 +1,4 @@
-"""Two groups of four with one narrow link between them, as in the scenario field-8: what a cut leaves behind."""
+"""Two groups of four with one narrow link between them, as in the scenario field-8: cut apart and healed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from muster.simulation import faults as f
 from muster.simulation.check import Verdict, judge, story
-from muster.simulation.network import PathParams, Timing
+from muster.simulation.network import PathParams
 from muster.simulation.schedule import Event, Schedule
-from muster.simulation.world import JobSpec, LinkSpec, NodeSpec, Spec, WorldFault
+from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
 
 SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")
 INSIDE = PathParams(rate_bytes_s=125_000.0, delay_s=0.05, nudge_loss=0.01)
@@ -20,10 +20,10 @@ def field(seed: int, *events: tuple[float, WorldFault], rounds: int, step_s: flo
     """`alpha` asks at 5 s; the encoded updates and deltas have 2.5 kB, the model 11 kB."""
     slow = {"bravo", "hotel"}
     nodes = tuple(NodeSpec(n, 140, step_s * (4 if n in slow else 1)) for n in SOUTH + NORTH)
-    links = [LinkSpec(a, b, INSIDE) for group in (SOUTH, NORTH) for i, a in enumerate(group) for b in group[:i]]
-    links.append(LinkSpec("delta", "echo", BRIDGE))
-    job = JobSpec("alpha", 5.0, rounds, None, 20, 0.1, 6.0, 2, 2700, "quant8", True)
-    spec = Spec(seed, nodes, tuple(links), job, Timing())
+    pairs = [(a, b) for group in (SOUTH, NORTH) for i, a in enumerate(group) for b in group[:i]]
+    links = [*(LinkSpec(a, b, INSIDE) for a, b in pairs), LinkSpec("delta", "echo", BRIDGE)]
+    job = JobSpec("alpha", 5.0, rounds, None, 20, 0.1, 6.0, 2, "quant8", "quant8")
+    spec = Spec(seed, nodes, tuple(links), TaskSpec(weights=2700, common=True), (job,))
     schedule = tuple(Event(at_s, fault) for at_s, fault in sorted(events, key=lambda e: e[0]))
     return judge(Schedule(seed, "field", spec, schedule, 160.0))
 
@@ -48,3 +48,25 @@ def test_branches_are_merged_within_seconds_of_contact(seed: int) -> None:
     assert verdict.merges <= 3
     after = [at_s - HEAL_S for at_s, _, text in verdict.story if "committed as" in text]
     assert any(merged[-1] < at_s < merged[-1] + 20.0 for at_s in after)  # and training goes on
+
+
+def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:
+    """c and d come when the round of a and b waits for b, which is dead: ten patiences are not waited for."""
+    names = "abcd"
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "ac", "ad", "bc", "cd"))
+    spec = Spec(
+        1, tuple(NodeSpec(n, 100, 0.25) for n in names), links, TaskSpec(weights=1500, common=True),
+        (JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32"),),
+    )  # fmt: skip
+    events = (
+        Event(12.0, f.Leave("c")), Event(12.0, f.Leave("d")), Event(16.0, Bury("b")),
+        Event(40.0, f.Return("c")), Event(40.0, f.Return("d")),
+    )  # fmt: skip
+    verdict = judge(Schedule(1, "gone", spec, events, 300.0))
+    assert verdict.good, story(verdict)
+    replaced = [at_s for at_s, who, text in verdict.story if who == "a" and "others are gone" in text]
+    assert replaced
+    assert replaced[0] < 60.0
+    commits = [at_s for at_s, who, text in verdict.story if who == "a" and "committed as" in text]
+    assert any(replaced[0] < at_s < replaced[0] + 20.0 for at_s in commits)

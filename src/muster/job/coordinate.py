@@ -20,8 +20,8 @@ from muster.job.payloads import payload_held
 from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.planning.codecs import Choice
-from muster.planning.rounds import Missing, Resources, closing_in_s, learn_overhead_s, plan_round
-from muster.records import Discarded, NodeId, Plan
+from muster.planning.rounds import Missing, Resources, closing_in_s, hopeful, learn_overhead_s, plan_round
+from muster.records import Assignment, Discarded, NodeId, Plan
 from muster.storage.store import StorageError
 
 LATELY_S = 180.0  # three idle beats
@@ -29,6 +29,7 @@ AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
 WAIT_REST_S = 5.0  # the same once the job has ended
 OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
+REPLACED_MAX = 8  # plans on one parent after the first
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 
 
@@ -176,7 +177,7 @@ class Coordination:
         view, now = self._view, self._context.now()
         if len(view.offers) != self._offers:
             self._offers, self._last_offer_s = len(view.offers), now
-        present = [n for n in view.offers if self._context.presence.lively(n)]
+        present = self._present()
         lately = self._lately_heard()
         silent = [n for n in lately if n not in view.offers and n not in view.refusals]
         few = len(silent) > len(lately) / 2
@@ -190,18 +191,31 @@ class Coordination:
             alone_s = self._head_since_s + ALONE_PATIENCES * view.job.patience_s - now
             if alone_s > 0:
                 return alone_s
-        recipe = view.job.recipe
-        chosen = self._forecasts.plan(head, present, recipe.steps)
-        resources = [self._resources(n, chosen[n]) for n in present]
-        round_ = plan_round(resources, recipe.steps, min_nodes(view, head))
-        record = Plan(
-            view.id, head.id, head.round + 1, round_.assignments, round_.enough, round_.deadline_s, round_.why
-        )
-        plan_id = self._context.ledger.publish(record)
-        self._published_s = {plan_id: now}
-        names = ", ".join(self._context.name_of(a.node) for a in round_.assignments)
-        self._context.event("plan", f"round {record.round}: {names}; {round_.why}", job=view.id)
+        self._published_s = {}
+        self._publish(head, present, {}, 0)
         return 0.0
+
+    def _present(self) -> list[NodeId]:
+        """Who can be given work now."""
+        view, presence = self._view, self._context.presence
+        return [n for n in view.offers if n not in view.refusals and presence.lively(n)]
+
+    def _publish(
+        self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
+    ) -> None:
+        """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
+        view = self._view
+        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps)
+        resources = [self._resources(n, chosen[n]) for n in nodes]
+        round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
+        assignments = tuple(given.get(a.node, a) for a in round_.assignments)
+        why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
+        record = Plan(
+            view.id, head.id, head.round + 1, assignments, round_.enough, round_.deadline_s, why, number
+        )
+        self._published_s[self._context.ledger.publish(record)] = self._context.now()
+        names = ", ".join(self._context.name_of(a.node) for a in assignments)
+        self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)
 
     def _lately_heard(self) -> list[NodeId]:
         """Members that may answer a call for help: idle nodes speak rarely, so this looks further back."""
@@ -240,7 +254,32 @@ class Coordination:
         if wait_s == 0.0:
             self._commit(head, here)
             return 0.0
+        if wait_s is None and self._replace(head, plan.record, arrived, waiting, missing, age_s):
+            return 0.0
         return wait_s
+
+    def _replace(
+        self,
+        head: Point,
+        plan: Plan,
+        arrived: set[NodeId],
+        waiting: list[KnownUpdate],
+        missing: list[Missing],
+        age_s: float,
+    ) -> bool:
+        """Give a round's work to others when those that it waits for are gone; False: nobody could help."""
+        alive = [m.node for m in missing if hopeful(m, age_s, plan.deadline_s, STALL_S)]
+        alive = [n for n in alive if n not in self._view.refusals]
+        if len(arrived) + len(alive) >= plan.enough or plan.number >= REPLACED_MAX:
+            return False
+        given = {a.node: a for a in plan.assignments}
+        done = {u.key.node for u in waiting if u.record.base == plan.parent}
+        fresh = [n for n in self._present() if n not in given and n not in done]
+        nodes = [n for n in given if n in arrived or n in alive] + fresh
+        if not fresh or len(nodes) < min_nodes(self._view, head):
+            return False
+        self._publish(head, nodes, given, plan.number + 1)
+        return True
 
     def _missing(self, node: NodeId, waiting: list[KnownUpdate]) -> Missing:
         ages = [

@@ -46,6 +46,9 @@ class KnownPlan:
     author: NodeId
     record: Plan
 
+    def superseded_by(self, plan_id: RecordId, record: Plan) -> bool:
+        return (-record.number, plan_id) < (-self.record.number, self.id)
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -98,7 +101,7 @@ class JobView:
             self.refusals[author] = record.reason
         elif isinstance(record, Plan):
             by_author = self.plans.setdefault(record.parent, {})
-            if author not in by_author or entry.id < by_author[author].id:
+            if author not in by_author or by_author[author].superseded_by(entry.id, record):
                 by_author[author] = KnownPlan(entry.id, author, record)
         elif isinstance(record, Update):
             key = Key(author, record.incarnation, record.sequence)

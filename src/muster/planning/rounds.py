@@ -17,6 +17,7 @@ ROUND_SLACK = 1.25  # how much longer than the median node's computing a round m
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 DEADLINE_FACTOR = 1.5
 DEADLINE_MARGIN_S = 1.0
+PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way
 ENOUGH_SHARE = 0.5
 OVERHEAD_SMOOTHING = 0.5
 
@@ -93,10 +94,18 @@ def closing_in_s(
     for node in missing:
         growing = node.progress_age_s is not None and node.progress_age_s < stall_s
         if growing:
-            waits.append(min(stall_s, max(0.0, 3 * deadline_s - age_s)))
+            waits.append(min(stall_s, max(0.0, PATIENT_DEADLINES * deadline_s - age_s)))
         elif node.reachable:
             waits.append(max(0.0, deadline_s - age_s))
     return max(waits)
+
+
+def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> bool:
+    """Whether an update that is not here may still come: its payload grows, or its maker is in reach and has
+    not let three deadlines pass."""
+    if node.progress_age_s is not None and node.progress_age_s < stall_s:
+        return True
+    return node.reachable and age_s <= PATIENT_DEADLINES * deadline_s
 
 
 def learn_overhead_s(known_s: float | None, turnaround_s: float, steps: int, step_s: float) -> float:
