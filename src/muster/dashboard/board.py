@@ -204,7 +204,8 @@ class Board:
                 **extra(pair),
             }
             if old is None:
-                row = {**row, "rtt_s": None, "goodput_bytes_s": None}
+                unknown = {"rtt_s": None, "goodput_bytes_s": None}
+                row |= self._measured(f"{a}|{b}") or self._measured(f"{b}|{a}") or unknown
             elif old["up"] != up:
                 turned.append((pair, up))
             elif any(old[w][p] != row[w][p] for w in ("there", "back") for p in PARAMETERS):

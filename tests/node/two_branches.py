@@ -1,0 +1,108 @@
+"""A job with two branches and their merge, of three nodes in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from muster.job.context import Policy, TrainerLike
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.node import asking
+from muster.node.core import Core
+from muster.records import Job, JobId, Recipe, StopRule
+from muster.simulation.network import SimNetwork
+from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
+from muster.storage.memory import MemoryStore
+
+LAYOUT = layout_of(40)
+ROUNDS = 24
+NAMES = ("alpha", "bravo", "carol")  # carol trains nothing
+
+
+@dataclass
+class Trainer:
+    task: Any
+    closed: bool = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Catalogue:
+    """What `ask` needs of one, with a task of this layout."""
+
+    def __init__(self, layout: Any = LAYOUT) -> None:
+        self.trainer = Trainer(LinearFacts(layout, 50, True))
+
+    async def open(self, task: str) -> Trainer:
+        return self.trainer
+
+    async def keep(self, task: str, trainer: Trainer) -> None:
+        pass
+
+
+def node(number: int, network: SimNetwork) -> Core:
+    identity = PretendIdentity(NAMES[number])
+    store = MemoryStore(random.Random(number))
+
+    async def open_trainer(task: str) -> TrainerLike:
+        facts = LinearFacts(LAYOUT, 50, True)
+        return LinearTrainer(facts, store, target_of(number, 40), 0.01, random.Random(number))
+
+    return Core(
+        name=identity.name,
+        signer=identity,
+        member=identity.member(),
+        roll=Roll(PretendVerifier()),
+        store=store,
+        link=network.link(identity.node, identity.name),
+        policy=Policy(accept=number < 2),
+        open_trainer=open_trainer,
+        installed=lambda task: True,
+        battery=lambda: None,
+        wall_clock=lambda: 0.0,
+    )
+
+
+class Field:
+    """alpha and bravo trained two rounds, were cut apart for some minutes and met again; carol looked on."""
+
+    def __init__(self) -> None:
+        self.network = SimNetwork(random.Random(1))
+        self.ids = [PretendIdentity(name).node for name in NAMES]
+        for a, b in ((0, 1), (1, 2)):
+            self.network.connect(self.ids[a], self.ids[b])
+        self.alpha, self.bravo, self.carol = self.cores = [node(n, self.network) for n in range(3)]
+
+    async def play(self) -> JobId:
+        for core in self.cores:
+            await core.start()
+        await asyncio.sleep(20)
+        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
+        plan = Job(TASK, LAYOUT.fingerprint(), recipe, StopRule(rounds=ROUNDS), 2, 2.0, b"n")
+        job = asking.open_job(self.alpha, plan, self.alpha.store.put_blob(initial_blob(LAYOUT)))
+        await self.until(lambda: (self.head(self.alpha, job) or 0) >= 2)
+        self.network.cut(self.ids[0], self.ids[1])
+        await self.until(lambda: self.head(self.alpha, job) >= 5 and self.head(self.bravo, job) >= 5)
+        self.network.heal(self.ids[0], self.ids[1])
+        await self.until(lambda: all(self.runner(c, job).state() == "finished" for c in self.cores[:2]))
+        await asyncio.sleep(60)
+        return job
+
+    async def until(self, holds: Any) -> None:
+        while not holds():
+            await asyncio.sleep(0.05)
+
+    def runner(self, core: Core, job: JobId) -> Any:
+        return core.jobs.runners[job]
+
+    def head(self, core: Core, job: JobId) -> int:
+        runner = core.jobs.runners.get(job)
+        head = runner.head() if runner else None
+        return head.round if head else 0
+
+    async def close(self) -> None:
+        for core in self.cores:
+            await core.close()
