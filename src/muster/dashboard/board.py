@@ -130,7 +130,8 @@ class Board:
         if word is None:
             self._selves.pop(key, None)
         else:
-            self._selves[key] = word
+            # All clocks of one machine are one clock, the feed's too.
+            self._selves[key] = shifted(word, self.feed.at(0.0))
         self.feed.publish({"nodes": {key: self._node(key)}})
 
     # ---- the emulator's -----------------------------------------------------------------------------

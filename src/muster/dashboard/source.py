@@ -22,7 +22,8 @@ class NodeSource:
     def __init__(self, board: Board, home: Callable[[], Path]) -> None:
         self._board, self._home = board, home
         self._state, self._since_t = "", 0.0
-        self._following: Path | None = None
+        self._was_live = False  # at the start nobody is told that a node is not up yet
+        self._heard = False  # since the last time that it was lost
 
     async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any:
         return await client.ask(self._home(), op, timeout_s, **arguments)
@@ -34,7 +35,7 @@ class NodeSource:
 
     async def _watch(self) -> None:
         while True:
-            self._following = home = self._home()
+            home = self._home()
             following = asyncio.ensure_future(self._follow(home))
             try:
                 while not following.done() and self._home() == home:
@@ -50,6 +51,7 @@ class NodeSource:
                 except (OSError, MusterError, ValueError):
                     words = f"no node answers in {home}"
             if words:
+                self._heard = False
                 self._say("lost", words)
                 await asyncio.sleep(RETRY_S)
 
@@ -57,10 +59,12 @@ class NodeSource:
         first = True
         async for piece in client.watch(home):
             self._board.see(piece, first=first)
-            first = False
+            first, self._heard = False, True
             self._judge()
 
     def _judge(self) -> None:
+        if not self._heard:
+            return
         feed = self._board.feed
         quiet_s = feed.t() - feed.fresh_t
         if quiet_s < SILENT_S:
@@ -73,8 +77,9 @@ class NodeSource:
             return
         feed = self._board.feed
         self._since_t = feed.t() if state == "live" else feed.fresh_t
-        if self._state:
-            text = {"live": "the node answers again", "silent": words, "lost": words}[state]
-            feed.say("page", text)
-        self._state = state
+        if state != "live" and self._was_live:
+            feed.say("page", words)
+        elif state == "live" and self._was_live:
+            feed.say("page", "the node answers again")
+        self._state, self._was_live = state, self._was_live or state == "live"
         feed.describe({"source": {"state": state, "since_t": self._since_t, "words": words}})
