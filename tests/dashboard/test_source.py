@@ -24,6 +24,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sources, name, value)
 
 
+NEW = "not asked yet"
+
+
 class FakeNode:
     """Says what is put into its queue; `END` ends the connection."""
 
@@ -75,10 +78,7 @@ class Watching:
 
     async def until(self, state: str) -> None:
         async with asyncio.timeout(10):
-            while (
-                self.feed.header["source"]["state"] != state
-                or self.feed.header["source"]["words"] == "not asked yet"
-            ):
+            while (said := self.feed.header["source"])["state"] != state or said["words"] == NEW:
                 await asyncio.sleep(0.005)
 
     def told(self) -> list[str]:
@@ -108,14 +108,17 @@ def test_a_node_is_live_silent_live_and_lost(tmp_path: Path) -> None:
 
 def test_another_node_is_followed_when_the_home_changes(tmp_path: Path) -> None:
     async def main() -> None:
-        async with FakeNode(tmp_path / "a", "a"), FakeNode(tmp_path / "b", "b"):
-            async with Watching(tmp_path / "a") as watching:
-                await watching.until("live")
-                watching.home = tmp_path / "b"
-                async with asyncio.timeout(10):
-                    while watching.feed.header["view"] != "b":
-                        await asyncio.sleep(0.005)
-                assert set(watching.feed.tables["nodes"]) == {"b"}
+        async with (
+            FakeNode(tmp_path / "a", "a"),
+            FakeNode(tmp_path / "b", "b"),
+            Watching(tmp_path / "a") as watching,
+        ):
+            await watching.until("live")
+            watching.home = tmp_path / "b"
+            async with asyncio.timeout(10):
+                while watching.feed.header["view"] != "b":
+                    await asyncio.sleep(0.005)
+            assert set(watching.feed.tables["nodes"]) == {"b"}
 
     asyncio.run(main())
 

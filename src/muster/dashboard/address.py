@@ -47,6 +47,10 @@ def address(text: str) -> Address:
     return Address(host, int(port) if port else None)
 
 
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and int(text) <= 65535)
+
+
 def listen(where: Address) -> socket.socket:
     """A listening socket. Raises MusterError port_in_use or usage."""
     ports = [where.port] if where.port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
