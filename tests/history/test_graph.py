@@ -126,16 +126,25 @@ def test_weights_are_capped_at_the_lower_median() -> None:
     assert m.graph.only(alone, two) == {A: 1000}
 
 
-def test_the_round_of_a_merge_is_the_heavier_parents() -> None:
+def test_the_round_of_a_merge_is_the_mean_of_its_parents_by_their_shares() -> None:
     m = Maker()
     root = m.root()
     alone = root
-    for _ in range(5):
+    for _ in range(10):
         alone = m.commit(alone, A, examples=10)
-    two = m.commit(root, B, C, examples=50)
+    two = m.commit(root, B, C, examples=100)
     merged = m.graph.points[m.merge(alone, two)]
     assert m.graph.share(two, alone) == 2 / 3
-    assert merged.round == 1
+    assert merged.round == 4  # 10 / 3 + 1 * 2 / 3: it has not ended a job of 10 rounds for everybody
+
+
+@given(st.integers(0, 10_000))
+def test_a_merges_round_lies_between_its_parents(seed: int) -> None:
+    graph = some_history(seed).graph
+    for point in graph.points.values():
+        if point.is_merge:
+            rounds = [graph.points[p].round for p in point.parents]
+            assert min(rounds) <= point.round <= max(rounds)
 
 
 def test_spent_is_merged_by_maximum_and_the_lower_parents_roster_goes_first() -> None:

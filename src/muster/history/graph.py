@@ -74,11 +74,8 @@ class Graph:
                 record.folded, record.roster, record.spent, record.age_s, record,
             )  # fmt: skip
         a, b = (self.points[p] for p in record.parents)
-        weight = self.share(a.id, b.id)
-        if weight == 0.5:
-            round_ = max(a.round, b.round)
-        else:
-            round_ = a.round if weight > 0.5 else b.round
+        share = self.share(a.id, b.id)
+        round_ = int(share * a.round + (1.0 - share) * b.round + 0.5)
         return Point(
             commit_id, record.parents, NOBODY, round_, a.counted.union(b.counted), (),
             _join_rosters(a.roster, b.roster), join_spent(a.spent, b.spent), max(a.age_s, b.age_s), record,
