@@ -145,7 +145,7 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
     KIND: ClassVar[str] = "offer"
     job: JobId
     incarnation: int
-    number: int  # grows with each offer of this incarnation
+    number: int  # grows with each offer or refusal of this node, over all incarnations that it knows of
     samples: int
     step_s: float  # measured seconds of one local step of the job's batch
     battery: float | None = None  # 0..1
@@ -154,10 +154,12 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
 
 
 class Refusal(_Record, frozen=True, array_like=True, tag=4):
-    """A node says why it does not take part."""
+    """A node says why it does not take part; of its offers and refusals the newest counts."""
 
     KIND: ClassVar[str] = "refusal"
     job: JobId
+    incarnation: int
+    number: int  # one count with the offers
     reason: str
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.history.counted import Counted, Key
+from muster.history.graph import merge_of
 from muster.job import roles
 from muster.job.keeping import expendable, needed, spent_payloads
 from muster.job.view import JobView, finished_by
@@ -23,6 +24,7 @@ from muster.records import (
     Plan,
     Recipe,
     Record,
+    Refusal,
     Spent,
     Stop,
     StopRule,
@@ -31,7 +33,7 @@ from muster.records import (
     record_id,
 )
 
-A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
+A, B, C, D = b"A" * 32, b"B" * 32, b"C" * 32, b"D" * 32
 JOB = Job("t", b"f", Recipe(0.1, 1, 4, 0), StopRule(rounds=3), 1, 10.0, b"n")
 ID = b"j" * 32
 
@@ -63,11 +65,20 @@ def folded(node: NodeId, sequence: int) -> Folded:
 
 ROOT = commit(None)
 FIRST = commit(ROOT, folded(A, 1), folded(B, 1), params=b"q" * 32)
+BRANCH = commit(ROOT, folded(C, 1), params=b"s" * 32, author=C)
 ENTRIES = [
     ROOT,
     FIRST,
     commit(FIRST, folded(A, 2), params=b"r" * 32),
+    BRANCH,
+    entry(NOBODY, merge_of(ID, FIRST.id, BRANCH.id)[1]),
     *[entry(n, Offer(ID, 5, number, 10, 0.1 * number)) for n in (A, B) for number in (1, 2, 3)],
+    entry(A, Refusal(ID, 5, 2, "not now")),
+    entry(D, Offer(ID, 5, 3, 10, 0.1)),
+    entry(D, Refusal(ID, 5, 4, "no room")),
+    entry(C, Refusal(ID, 5, 1, "before its disk was lost")),
+    entry(C, Refusal(ID, 4, 1, "after that, before it heard of its former life")),
+    entry(C, Offer(ID, 4, 2, 10, 0.1)),
     entry(A, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "one")),
     entry(A, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "two")),
     entry(B, Plan(ID, ROOT.id, 1, (Assignment(A, 4, "dense32"),), 1, 10.0, "one")),
@@ -100,6 +111,15 @@ def facts(view: JobView) -> object:
 def test_absorbing_in_any_order_and_twice_gives_the_same_view(rng: random.Random) -> None:
     mixed = rng.sample(ENTRIES, len(ENTRIES)) + rng.choices(ENTRIES, k=5)
     assert facts(view_of(mixed)) == facts(view_of(ENTRIES))
+
+
+def test_of_offers_and_refusals_of_a_node_the_newest_counts() -> None:
+    view = view_of(ENTRIES)
+    assert view.refusals == {D: "no room"}
+    assert view.offers.keys() == {A, B, C, D}
+    assert view.next_number(D) == 5
+    view.absorb(entry(D, Offer(ID, 9, 5, 10, 0.1)))
+    assert view.refusals == {}
 
 
 def test_a_head_ends_the_job_by_its_stop_rule() -> None:

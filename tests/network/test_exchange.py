@@ -44,7 +44,7 @@ class Node:
         await self.link.close()
 
     def say(self, text: str) -> None:
-        self.ledger.publish(Refusal(JOB, text))
+        self.ledger.publish(Refusal(JOB, 1, 1, text))
 
     def heard(self) -> set[str]:
         return {e.record.reason for e in self.ledger.load("refusal")}  # type: ignore[union-attr]

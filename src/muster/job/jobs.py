@@ -78,7 +78,9 @@ class Jobs:
 
         view = JobView(entry.id, record, entry.author)
         fresh = entry.source == b"" and not self._loading
-        runner = JobRunner(self._context, view, self._slot, fresh=fresh)
+        runner = JobRunner(
+            self._context, view, self._slot, fresh=fresh, needed_by_others=self._needed_besides
+        )
         self.runners[entry.id] = runner
         early = self._early.pop(entry.id, [])
         self._early_count -= len(early)
@@ -90,6 +92,9 @@ class Jobs:
         self._context.hurry()
         self._tasks[entry.id] = asyncio.get_running_loop().create_task(runner.run())
         self._tasks[entry.id].add_done_callback(lambda task: self._ended(entry.id, task))
+
+    def _needed_besides(self, one: JobRunner) -> set[BlobId]:
+        return set().union(*(runner.needs() for runner in self.runners.values() if runner is not one))
 
     def _ended(self, job: JobId, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

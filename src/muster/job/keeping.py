@@ -56,19 +56,20 @@ def expendable(
 ) -> list[BlobId]:
     """Blobs of parameters and deltas that may go, oldest first, those of forks last."""
     kept = {blob_of(c) for c in keep}
-    kept |= {d for c in keep if (d := _delta(graph.points.get(c))) is not None}
+    kept |= {d for c in keep if (d := delta_of(graph.points.get(c))) is not None}
     found: dict[BlobId, None] = {}
     forks = {c for c, children in graph.children.items() if len(children) > 1}
     for point in sorted(graph.points.values(), key=lambda p: (p.id in forks, p.round, p.id)):
         if point.id in keep:
             continue
-        for blob in (blob_of(point.id), _delta(point)):
+        for blob in (blob_of(point.id), delta_of(point)):
             if blob is not None and blob not in kept:
                 found[blob] = None
     return list(found)
 
 
-def _delta(point: Point | None) -> BlobId | None:
+def delta_of(point: Point | None) -> BlobId | None:
+    """The blob of a commit's difference to its parent, where it is one."""
     if point is None or not isinstance(point.record, Commit) or point.record.delta is None:
         return None
     return point.record.delta.blob

@@ -74,7 +74,7 @@ class Participation:
 
     def _keep_offer(self, step_s: float) -> Callable[[], None]:
         context = self._context
-        counters = replace(self._counters, offer=self._counters.offer + 1)
+        counters = replace(self._counters, offer=self._view.next_number(context.node))
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self.facts.samples, step_s,
             context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(self._models.goodput_bytes_s)),

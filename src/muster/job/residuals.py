@@ -20,7 +20,8 @@ def load(store: Store, direction: str, job: JobId, tag: bytes = b"") -> Vector |
     known_tag, blob = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes])
     if known_tag != tag or not store.has_blob(blob):
         return None
-    return np.frombuffer(store.read_blob(blob), "<f4").astype(np.float32)
+    data = store.read_blob(blob, len(_key(direction, job)))
+    return np.frombuffer(data, "<f4").astype(np.float32)
 
 
 def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag: bytes = b"") -> None:
@@ -30,7 +31,8 @@ def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag:
         store.set_state(_key(direction, job), None)
         blob = b""
     else:
-        blob = store.put_blob(residual.astype("<f4").tobytes())
+        # with its name before it: two jobs may have equal residuals, and each deletes its own
+        blob = store.put_blob(_key(direction, job).encode() + residual.astype("<f4").tobytes())
         store.set_state(_key(direction, job), msgspec.msgpack.encode((tag, blob)))
     if old is not None:
         _, old_blob = msgspec.msgpack.decode(old, type=tuple[bytes, bytes])

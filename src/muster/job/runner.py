@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+
+import msgspec
 
 from muster.errors import MusterError
 from muster.history.counted import Key
@@ -16,11 +19,11 @@ from muster.history.graph import Point
 from muster.job.context import Context, Measured, TrainerLike
 from muster.job.coordinate import Coordination
 from muster.job.fetching import STALL_S, Fetching
-from muster.job.keeping import expendable, needed, spent_payloads
+from muster.job.keeping import delta_of, expendable, needed, spent_payloads
 from muster.job.models import Models
 from muster.job.participate import ROOM_RETRY_S, Participation
 from muster.job.view import JobView
-from muster.records import CommitId, Refusal, short
+from muster.records import BlobId, CommitId, Offer, Refusal, short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
@@ -33,14 +36,25 @@ ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
 class JobRunner:
     """Everything this node does for one job."""
 
-    def __init__(self, context: Context, view: JobView, slot: asyncio.Lock, *, fresh: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        view: JobView,
+        slot: asyncio.Lock,
+        *,
+        fresh: bool,
+        needed_by_others: Callable[[JobRunner], set[BlobId]],
+    ) -> None:
+        """`needed_by_others(self)`: blobs that this node's other jobs cannot do without."""
         self.context, self.view, self._slot = context, view, slot
+        self._needed_by_others = needed_by_others
         self.models = Models(context, view)
         self.fetching = Fetching(context, view, self.models)
         self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
         self.participation: Participation | None = None
         self.waiting_for_slot = False
         self.error: str | None = None
+        self._said: Offer | Refusal | None = None  # whether this node takes part
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
         self._measured_fully: set[CommitId] = set()
@@ -81,8 +95,18 @@ class JobRunner:
             if self._unwilling() is None or self.view.asker == self.context.node:
                 self.fetching.follow()
             self.fetching.gather(self.head(), self.coordination.acting)
+            self._say_again()
             self._collect()
             await self.context.pulse.wait(STALL_S)
+
+    def _say_again(self) -> None:
+        """What this node said before its disk was lost came back from others: what it says now is newer."""
+        last = self.view.last_word(self.context.node)
+        if self._said is None or last is None or last.incarnation == self._said.incarnation:
+            return
+        with contextlib.suppress(StorageError):
+            self._said = msgspec.structs.replace(self._said, number=last.number + 1)
+            self.context.ledger.publish(self._said)
 
     def _collect(self) -> None:
         """Forget what is not needed any more."""
@@ -90,26 +114,48 @@ class JobRunner:
         if now < self._collected_s + COLLECT_S:
             return
         self._collected_s = now
-        store, models, graph = self.context.store, self.models, self.view.graph
+        store, models = self.context.store, self.models
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
-            for blob in spent_payloads(self.view, models.heads(), self._done_with):
+            spent = set(spent_payloads(self.view, models.heads(), self._done_with))
+            if spent:
+                spent -= self._payloads_in_use() | self._needed_by_others(self)
+            for blob in sorted(spent):
                 if store.has_blob(blob):
                     store.delete_blob(blob)
             self.view.trim(models.heads())
             self._done_with &= self.view.updates.keys()
-            limit_bytes = self.context.policy.disk_limit_bytes
-            if (over_bytes := store.used_bytes() - limit_bytes) <= 0:
-                return
-            working = self.participation.working_on if self.participation else None
-            heads = {p.id: p for p in [*models.heads(), *models.known_heads()]}
-            keep = needed(graph, heads.values(), [working] if working else [])
-            gone = []
-            for blob in expendable(graph, keep, models.blob_of):
-                size_bytes = store.blob_size(blob)
-                if size_bytes is not None and over_bytes > -limit_bytes * ROOM_SHARE:
-                    gone.append(blob)
-                    over_bytes -= size_bytes
-            models.drop(gone)
+            over_bytes = store.used_bytes() - self.context.policy.disk_limit_bytes
+            if over_bytes > 0:
+                self._make_room(over_bytes + self.context.policy.disk_limit_bytes * ROOM_SHARE)
+
+    def _make_room(self, bytes_: float) -> None:
+        """Delete parameters far behind the heads."""
+        store, models = self.context.store, self.models
+        kept = self._needed_by_others(self)
+        gone = []
+        for blob in expendable(self.view.graph, self._needed_commits(), models.blob_of):
+            size_bytes = store.blob_size(blob)
+            if size_bytes is not None and blob not in kept and bytes_ > 0:
+                gone.append(blob)
+                bytes_ -= size_bytes
+        models.drop(gone)
+
+    def _needed_commits(self) -> set[CommitId]:
+        working = self.participation.working_on if self.participation else None
+        heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
+        return needed(self.view.graph, heads.values(), [working] if working else [])
+
+    def _payloads_in_use(self) -> set[BlobId]:
+        """Of updates that no head counts yet; two updates may have the same bytes."""
+        updates = self.view.updates.items()
+        blobs = (u.record.payload.blob for key, u in updates if key not in self._done_with)
+        return {blob for blob in blobs if blob is not None}
+
+    def needs(self) -> set[BlobId]:
+        """Blobs that this job cannot do without; other jobs of this node may have the same."""
+        points = (self.view.graph.points[c] for c in self._needed_commits())
+        blobs = {b for p in points for b in (self.models.blob_of(p.id), delta_of(p)) if b is not None}
+        return blobs | self._payloads_in_use()
 
     # ---- working ------------------------------------------------------------------------------------
 
@@ -182,6 +228,7 @@ class JobRunner:
         participation = Participation(self.context, self.view, self.models, trainer, facts)
         self.participation = participation
         await participation.offer()
+        self._said = self.view.last_word(self.context.node)
         self.context.pulse.beat()
         tasks = [asyncio.create_task(participation.run()), asyncio.create_task(self._measure(participation))]
         try:
@@ -240,5 +287,9 @@ class JobRunner:
         self.error = reason
         if self.view.refusals.get(self.context.node) != reason:
             with contextlib.suppress(StorageError):  # said again after the next start
-                self.context.ledger.publish(Refusal(self.view.id, reason))
+                number = self.view.next_number(self.context.node)
+                self.context.ledger.publish(
+                    Refusal(self.view.id, self.context.store.incarnation, number, reason)
+                )
+        self._said = self.view.last_word(self.context.node)
         self.context.event("error", f"takes no part: {reason}", job=self.view.id)

@@ -26,6 +26,7 @@ from muster.records import (
     Stop,
     StopRule,
     Update,
+    encode,
 )
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
@@ -81,6 +82,7 @@ class JobView:
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     sent_bytes: dict[NodeId, int] = field(default_factory=dict)  # payloads of the updates that `trim` forgot
     stopped: str | None = None
+    _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     _stop: RecordId = b""
     _waiting: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
 
@@ -90,15 +92,8 @@ class JobView:
         if isinstance(record, Commit | Merge):
             self.sources.setdefault(entry.id, entry.source)
             return self.graph.add(entry.id, author, record)
-        if isinstance(record, Offer):
-            known = self.offers.get(author)
-            if known is None or (known.incarnation, known.number) < (record.incarnation, record.number):
-                if known is not None and known.incarnation != record.incarnation:
-                    del self.offers[author]
-                self.offers[author] = record
-                self.refusals.pop(author, None)
-        elif isinstance(record, Refusal):
-            self.refusals[author] = record.reason
+        if isinstance(record, Offer | Refusal):
+            self._hear(author, record)
         elif isinstance(record, Plan):
             by_author = self.plans.setdefault(record.parent, {})
             if author not in by_author or by_author[author].superseded_by(entry.id, record):
@@ -115,6 +110,32 @@ class JobView:
         elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
             self.stopped, self._stop = record.reason, entry.id
         return []
+
+    def _hear(self, author: NodeId, word: Offer | Refusal) -> None:
+        """The newest offer and the newest refusal of a node are known; it refuses if the latter is newer."""
+        if isinstance(word, Offer):
+            known = self.offers.get(author)
+            if known is None or _newness(known) < _newness(word):
+                self.offers[author] = word
+        else:
+            refused = self._refused.get(author)
+            if refused is None or _newness(refused) < _newness(word):
+                self._refused[author] = word
+        last = self.last_word(author)
+        if isinstance(last, Refusal):
+            self.refusals[author] = last.reason
+        else:
+            self.refusals.pop(author, None)
+
+    def last_word(self, node: NodeId) -> Offer | Refusal | None:
+        """Whether a node takes part, as it said last."""
+        words = [w for w in (self.offers.get(node), self._refused.get(node)) if w is not None]
+        return max(words, key=_newness, default=None)
+
+    def next_number(self, node: NodeId) -> int:
+        """Of a node's next offer or refusal."""
+        last = self.last_word(node)
+        return last.number + 1 if last is not None else 1
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
@@ -184,6 +205,12 @@ class JobView:
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
         return finished_by(self.job.stop, point, self.figures(point.id))
+
+
+def _newness(word: Offer | Refusal) -> tuple[int, int, bytes]:
+    """Numbers go on over a node's lives, as far as it knows them; of two lives' same number any may win, as
+    long as it is the same one everywhere."""
+    return (word.number, word.incarnation, encode(word))
 
 
 def _better(a: Measurement, b: Measurement) -> bool:

@@ -1,0 +1,79 @@
+"""Two jobs of one node have blobs in common: what one does not need any more may be all that another has."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import numpy as np
+
+from muster.job import residuals
+from muster.job.context import Policy, TrainerLike
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.node.asking import open_job
+from muster.node.core import Core
+from muster.records import BlobId, Commit, Job, JobId, Recipe, StopRule
+from muster.simulation.loop import run
+from muster.simulation.network import SimNetwork
+from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
+from muster.storage.memory import MemoryStore
+
+LAYOUT = layout_of(400)
+
+
+def node(disk_limit_bytes: int) -> Core:
+    identity, store = PretendIdentity("alone"), MemoryStore(random.Random(1))
+
+    async def open_trainer(task: str) -> TrainerLike:
+        facts = LinearFacts(LAYOUT, 50, True)
+        return LinearTrainer(facts, store, target_of(1, 400), 0.01, random.Random(1))
+
+    return Core(
+        name="alone", signer=identity, member=identity.member(), roll=Roll(PretendVerifier()), store=store,
+        link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
+        policy=Policy(disk_limit_bytes=disk_limit_bytes), open_trainer=open_trainer,
+        installed=lambda task: True, battery=lambda: None, wall_clock=lambda: 0.0,
+    )  # fmt: skip
+
+
+def ask(core: Core, nonce: bytes, rounds: int, blob: BlobId) -> JobId:
+    recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
+    job = Job(TASK, LAYOUT.fingerprint(), recipe, StopRule(rounds=rounds), 1, 2.0, nonce)
+    return open_job(core, job, blob)
+
+
+async def until_finished(core: Core, job: JobId) -> None:
+    while core.jobs.runners[job].state() != "finished":
+        await asyncio.sleep(1.0)
+
+
+def test_a_job_keeps_what_another_one_began_with() -> None:
+    async def main() -> None:
+        core = node(disk_limit_bytes=40_000)
+        await core.start()
+        first = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
+        await until_finished(core, first)
+        points = core.jobs.runners[first].view.graph.points.values()
+        kept = [p.record for p in points if core.jobs.runners[first].models.held(p.id)]
+        early = min((r for r in kept if isinstance(r, Commit)), key=lambda r: r.round)
+        assert early.round < 30 - 8  # one that may go
+        core.context.installed = lambda task: False  # the new job has to wait: its root is its only head
+        second = ask(core, b"2", 5, early.params)
+        ask(core, b"3", 5, core.store.put_blob(bytes(60_000)))  # room is needed
+        core.context.pulse.beat()
+        await asyncio.sleep(60)
+        assert core.jobs.runners[second].models.held(core.jobs.runners[second].models.known_heads()[0].id)
+        await core.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_equal_residuals_of_two_jobs_are_kept_apart() -> None:
+    store, left = MemoryStore(random.Random(1)), np.ones(4, np.float32)
+    for job in (b"1" * 32, b"2" * 32):
+        residuals.keep(store, "up", job, left)
+    residuals.keep(store, "up", b"1" * 32, None)
+    assert residuals.load(store, "up", b"1" * 32) is None
+    kept = residuals.load(store, "up", b"2" * 32)
+    assert kept is not None
+    assert kept.tobytes() == left.tobytes()
