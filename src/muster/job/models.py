@@ -215,6 +215,7 @@ class Models:
         with store.transaction():
             blob = store.put_blob(pack(self.layout, params))
             store.set_state(_merged_key(merge_id), blob)
+        self._look(merge_id)  # its record may have been known before
 
 
 def _layout_key(job: JobId) -> str:
