@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from muster.compression.families import parse
 from muster.compression.feedback import norm
 from muster.compression.model import add, difference, flatten, send
@@ -139,11 +141,22 @@ class Committing:
     def _roster(self, head: Point) -> tuple[NodeId, ...]:
         return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
 
+    def _carry_over(self, a: Point, b: Point, merge_id: CommitId) -> None:
+        """What this node's last commit left out is missing from the merge by its branch's share."""
+        store, job = self._context.store, self._view.id
+        share = self._view.graph.share(a.id, b.id)
+        for point, part in ((a, share), (b, 1.0 - share)):
+            residual = residuals.load(store, "down", job, point.id)
+            if residual is not None:
+                residuals.keep(store, "down", job, residual * np.float32(part), merge_id)
+                return
+
     def merge(self, a: Point, b: Point) -> None:
         """Compute first, then tell: others may ask for it at once."""
         merge_id, record = merge_of(self._view.id, a.id, b.id)
         with self._context.store.transaction():
             self._models.keep_merge(merge_id, a.id, b.id)
+            self._carry_over(a, b, merge_id)
             _, announce = self._context.ledger.keep_unannounced(record)
         announce()
         self._context.event(

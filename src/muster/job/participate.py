@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from muster.compression.families import parse
-from muster.compression.feedback import norm
+from muster.compression.feedback import hand_over, norm
 from muster.compression.model import flatten, send
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
@@ -28,6 +28,7 @@ T = TypeVar("T")
 RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is told
 GOODPUT_MAX = (1 << 31) - 1
 WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
+SHARE_MIN = 0.01  # of a round: a residual is not blown up more than a hundredfold
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -157,12 +158,14 @@ class Participation:
     def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
         """Update, new residual and sequence number in one transaction (design 5.3)."""
         context, view, parent = self._context, self._view, plan.record.parent
-        residual = residuals.load(context.store, "up", view.id)
+        residual, handed_over = self._residual(plan)
         counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
         sent = send(parse(codec), self.facts.layout, trained.update, residual, counters.sequence)
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
             residuals.keep(context.store, "up", view.id, sent.residual)
+            if handed_over:
+                residuals.keep(context.store, "down", view.id, None)
             record = Update(
                 view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss,
@@ -172,6 +175,18 @@ class Participation:
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
         return announce
+
+    def _residual(self, plan: KnownPlan) -> tuple[residuals.Vector | None, bool]:
+        """What earlier messages left out. Of a node that coordinated, and now works for another one, that is
+        also what its last commit left out (design 5.5); whether that is so."""
+        store, view, me = self._context.store, self._view, self._context.node
+        uplink = residuals.load(store, "up", view.id)
+        downlink = None if plan.author == me else residuals.load(store, "down", view.id, None)
+        if downlink is None:
+            return uplink, False
+        samples = {n: view.offers[n].samples for a in plan.record.assignments if (n := a.node) in view.offers}
+        share = samples.get(me, 1) / max(1, sum(samples.values()))
+        return hand_over(uplink, downlink, min(1.0, max(share, SHARE_MIN))), True
 
     async def _when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""

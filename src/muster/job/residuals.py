@@ -12,13 +12,13 @@ from muster.storage.store import Store
 Vector = NDArray[np.float32]
 
 
-def load(store: Store, direction: str, job: JobId, tag: bytes = b"") -> Vector | None:
-    """The residual kept under `tag` (the head it belongs to), or None."""
+def load(store: Store, direction: str, job: JobId, tag: bytes | None = b"") -> Vector | None:
+    """The residual kept under `tag` (the head it belongs to; None: under whichever), or None."""
     kept = store.state(_key(direction, job))
     if kept is None:
         return None
     known_tag, blob = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes])
-    if known_tag != tag or not store.has_blob(blob):
+    if tag not in (None, known_tag) or not store.has_blob(blob):
         return None
     data = store.read_blob(blob, len(_key(direction, job)))
     return np.frombuffer(data, "<f4").astype(np.float32)

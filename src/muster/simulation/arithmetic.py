@@ -119,7 +119,10 @@ def _same_everywhere(world: World, point: Point, vector: Vector) -> Iterator[str
 def residue(world: World, asked: Asked) -> Iterator[str]:
     """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice."""
     size = world.layout.parameters
+    handed_over = _handed_over(world, asked)
     for machine in world.standing():
+        if machine.node in handed_over:
+            continue
         trained, sent = np.zeros(size, np.float64), np.zeros(size, np.float64)
         count = 0
         for record_id in world.archive.updates:
@@ -134,6 +137,18 @@ def residue(world: World, asked: Asked) -> Iterator[str]:
         off = float(np.abs(trained - sent - left).max())
         if off > 1e-4 * count * (1.0 + float(np.abs(trained).max())):
             yield f"residual: {count} updates of {machine.spec.name} leave {off:.2g} behind"
+
+
+def _handed_over(world: World, asked: Asked) -> set[NodeId]:
+    """Nodes whose updates may carry more than they trained: what their last commit left out (design 5.5)."""
+    made = [
+        (author, r)
+        for author, r in world.archive.records.values()
+        if isinstance(r, Commit) and r.job == asked.id and r.folded
+    ]
+    if len({author for author, _ in made}) < 2:
+        return set()
+    return {author for author, record in made if record.residual_norm > 0}
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:

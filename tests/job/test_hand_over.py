@@ -1,0 +1,62 @@
+"""A coordinator's downlink residual is not lost when another node takes over (design 5.5)."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from muster.job import residuals
+from muster.simulation import faults as f
+from muster.simulation.check import play
+from muster.simulation.network import PathParams
+from muster.simulation.schedule import Event, Schedule
+from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.world import World
+from muster.storage.memory import MemoryStore
+
+JOB = b"J" * 32
+LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+
+
+def world_after(*events: Event) -> World:
+    """A job of three nodes with 5 % sparse ternary both ways, run to its end."""
+    spec = Spec(
+        1,
+        tuple(NodeSpec(n, 100, 0.25) for n in "abc"),
+        tuple(LinkSpec(p[0], p[1], LINK) for p in ("ab", "bc", "ac")),
+        TaskSpec("linear", 1500),
+        (JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "stc:0.05", "stc:0.05"),),
+    )
+    run = play(Schedule(1, "scene", spec, events, 300.0))
+    assert not run.found
+    assert run.world is not None
+    return run.world
+
+
+def test_the_coordinators_residual_is_kept_while_it_coordinates() -> None:
+    world = world_after()
+    job = world.jobs[0].id
+    assert residuals.load(world.machines["a"].disk, "down", job, None) is not None
+    assert residuals.load(world.machines["b"].disk, "down", job, None) is None
+
+
+def test_it_joins_the_uplink_when_another_coordinates() -> None:
+    apart = Event(25.0, f.Partition((("a",), ("b", "c"))))
+    world = world_after(apart, Event(60.0, f.Heal()))
+    job = world.jobs[0].id
+    authors = {who for _, who, text in world.archive.story if "committed as" in text}
+    assert len(authors) > 1
+    left = [n for n in "abc" if residuals.load(world.machines[n].disk, "down", job, None) is not None]
+    assert len(left) <= 1  # whoever coordinates last has one; what the other left went into its updates
+
+
+def test_a_residual_is_found_by_its_head_or_by_any() -> None:
+    store = MemoryStore(random.Random(0))
+    residual = np.ones(3, np.float32)
+    residuals.keep(store, "down", JOB, residual, b"head")
+    assert residuals.load(store, "down", JOB, b"other") is None
+    assert np.array_equal(residuals.load(store, "down", JOB, b"head"), residual)  # type: ignore[arg-type]
+    assert np.array_equal(residuals.load(store, "down", JOB, None), residual)  # type: ignore[arg-type]
+    residuals.keep(store, "down", JOB, None)
+    assert residuals.load(store, "down", JOB, None) is None
