@@ -120,6 +120,9 @@ def _counted(world: World, watch: Watch, asked: Asked, graph: Graph, head: Commi
     for work in sorted(watch.acknowledged):
         if work.job == asked.id and work.key not in folded and not discarded.get(work.key):
             yield f"lost: update {_named(world, work.key)} was durable on two nodes, nobody counts it"
+    for work, how in sorted(watch.stranded.items()):
+        if work.job == asked.id:
+            yield f"not carried: update {_named(world, work.key)} stayed on one disk, {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
             key, _ = world.archive.update(stored.id)

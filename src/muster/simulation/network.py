@@ -86,6 +86,11 @@ class SimNetwork:
         wire = self._wires[a, b]
         return wire.pipes[wire.index(a)].params
 
+    def contact(self, a: NodeId, b: NodeId) -> bool:
+        """Whether both ends of a link see each other."""
+        wire = self._wires.get((a, b))
+        return wire is not None and all(wire.up) and not any(wire.cut)
+
     # faults
 
     def set(self, a: NodeId, b: NodeId, params: PathParams, *, one_way: bool = False) -> None:

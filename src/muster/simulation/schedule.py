@@ -124,7 +124,7 @@ def _job(rng: random.Random, asker: str, at_s: float, willing: int, tiny: bool) 
         steps=rng.randint(20, 60) if by_time else rng.randint(4, 60),
         lr=0.05,
         patience_s=rng.choice((8.0, 15.0, 30.0)),
-        min_nodes=min(rng.choice((1, 1, 2, 2, 3)), max(1, willing - 1)),
+        min_nodes=min(rng.choice((1, 1, 2, 2, 3, 3)), max(1, willing - 1)),
         codec=rng.choice(_UP),
         down_codec=rng.choice(_DOWN),
         average=rng.choice((1, 1, 1, 3, 5)),

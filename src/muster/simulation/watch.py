@@ -1,4 +1,5 @@
-"""What is noted while the hour runs: which updates are acknowledged, that is durable on two nodes."""
+"""What is noted while the hour runs: which updates are acknowledged, that is durable on two nodes, and which
+stay on one disk although they could be carried on."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ from muster.history.graph import Graph, Point
 from muster.records import Commit, JobId, Merge, Payload, RecordId
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
+
+CARRIED_S = 60.0  # patience, and time to pull a few kilobytes over a good link
+GOOD_BYTES_S, GOOD_LOSS = 100_000.0, 0.02
 
 
 class Work(NamedTuple):
@@ -25,10 +29,12 @@ class Watch:
     """Kept by looking at the disks now and then, and before each loss of one."""
 
     acknowledged: dict[Work, float] = field(default_factory=dict)  # since when durable on two nodes
+    stranded: dict[Work, str] = field(default_factory=dict)  # who could have carried it
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
     _pending: dict[Work, tuple[RecordId, Payload]] = field(default_factory=dict)
     _looked: int = 0
+    _together: dict[Work, tuple[frozenset[str], float]] = field(default_factory=dict)  # with whom, since when
 
     def look(self, world: World) -> None:
         """Which updates are durable on two nodes now."""
@@ -48,6 +54,20 @@ class Watch:
             if holders >= 2:
                 del self._pending[work]
                 self.acknowledged[work] = world.now()
+                self._together.pop(work, None)
+            else:
+                self._lies(world, work, record_id)
+
+    def _lies(self, world: World, work: Work, record_id: RecordId) -> None:
+        """An update is on one disk only: for how long has its author been with others who know of it?"""
+        company = _company(world, work, record_id)
+        since = self._together.get(work)
+        if company is None:
+            self._together.pop(work, None)
+        elif since is None or since[0] != company:
+            self._together[work] = (company, world.now())
+        elif world.now() - since[1] >= CARRIED_S:
+            self.stranded.setdefault(work, f"with {', '.join(sorted(company))} for {CARRIED_S:.0f} s")
 
     def may_lose(self, world: World, victim: Machine) -> bool:
         """Whether every acknowledged update lives on without the victim's disk: no second disk is lost
@@ -69,6 +89,45 @@ class Watch:
             return False  # the job itself is on one disk only
         mine = [work.key for work in self.acknowledged if work.job == job]
         return all(key in safe or any(key in c for c in counted) for key in mine)
+
+
+def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | None:
+    """The nodes that an update's author is connected with, if all is well among them and another one that takes
+    part knows of the update: then it must not stay where it is.  None while nobody can do better."""
+    author = world.by_node.get(work.key.node)
+    if author is None or not _open(author, work):
+        return None
+    found, front = {author.node: author}, [author]
+    while front:
+        machine = front.pop()
+        for node in world.network.neighbours_of(machine.node):
+            if node in found or not world.network.contact(machine.node, node):
+                continue
+            there, back = world.network.params(machine.node, node), world.network.params(node, machine.node)
+            rate, loss = min(there.rate_bytes_s, back.rate_bytes_s), max(there.ask_loss, back.ask_loss)
+            if rate < GOOD_BYTES_S or loss > GOOD_LOSS:
+                return None
+            found[node] = world.by_node[node]
+            front.append(found[node])
+    if any(m.disk.is_full for m in found.values()):
+        return None
+    others = [
+        m for m in found.values() if m is not author and m.willing and m.disk.get(record_id) is not None
+    ]
+    if not any(_open(m, work) for m in others):
+        return None
+    return frozenset(m.spec.name for m in found.values())
+
+
+def _open(machine: Machine, work: Work) -> bool:
+    """Whether, as a node sees it, the job goes on and the update is not counted yet."""
+    if machine.node == work.key.node and machine.disk.incarnation != work.key.incarnation:
+        return False  # that disk is lost
+    runner = machine.core.jobs.runners.get(work.job) if machine.core is not None else None
+    head = runner.head() if runner is not None else None
+    if runner is None or head is None:
+        return False
+    return runner.finished() is None and work.key not in head.counted
 
 
 def has(machine: Machine, payload: Payload) -> bool:
