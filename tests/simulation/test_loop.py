@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from muster.simulation.loop import Deadlock, OutOfTime, run
+from muster.simulation.loop import Deadlock, OutOfTime, Standstill, run
 
 
 def now() -> float:
@@ -41,6 +41,16 @@ def test_a_deadlock_is_noticed() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(Deadlock, match=r"after 3\.000 s"):
+        run(main())
+
+
+def test_turning_in_place_is_noticed() -> None:
+    async def main() -> None:
+        await asyncio.sleep(3)
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(Standstill, match=r"at 3\.000 s"):
         run(main())
 
 

@@ -27,7 +27,7 @@ from muster.storage.store import StorageError
 LATELY_S = 180.0  # three idle beats
 AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
-WAIT_REST_S = 5.0  # the same once the job has ended
+REST_S = 20.0  # the same once the job has ended
 OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
 REPLACED_MAX = 8  # plans on one parent after the first
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
@@ -71,11 +71,11 @@ class Coordination:
             if due_s == 0.0:
                 await asyncio.sleep(0)
             elif due_s is None:
-                await pulse.wait(WAIT_REST_S if self._rests() else WAIT_MAX_S)
+                await pulse.wait(REST_S if self.rests() else WAIT_MAX_S)
             else:
                 await pulse.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
 
-    def _rests(self) -> bool:
+    def rests(self) -> bool:
         """Whether nothing is left to do here, as far as this node knows."""
         heads = self._models.heads()
         return len(heads) == 1 and not self.blocked and self._view.finished(heads[0]) is not None

@@ -17,7 +17,7 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context, Measured, TrainerLike
-from muster.job.coordinate import Coordination
+from muster.job.coordinate import REST_S, Coordination
 from muster.job.fetching import STALL_S, Fetching
 from muster.job.keeping import delta_of, expendable, needed, spent_payloads
 from muster.job.models import Models
@@ -57,6 +57,7 @@ class JobRunner:
         self._said: Offer | Refusal | None = None  # whether this node takes part
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
+        self._collected: tuple[int, list[CommitId]] = (0, [])  # updates and heads at the last time
         self._measured_fully: set[CommitId] = set()
 
     async def run(self) -> None:
@@ -97,7 +98,7 @@ class JobRunner:
             self.fetching.gather(self.head(), self.coordination.acting)
             self._say_again()
             self._collect()
-            await self.context.pulse.wait(STALL_S)
+            await self.context.pulse.wait(REST_S if self.coordination.rests() else STALL_S)
 
     def _say_again(self) -> None:
         """What this node said before its disk was lost came back from others: what it says now is newer."""
@@ -114,19 +115,26 @@ class JobRunner:
         if now < self._collected_s + COLLECT_S:
             return
         self._collected_s = now
-        store, models = self.context.store, self.models
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
-            spent = set(spent_payloads(self.view, models.heads(), self._done_with))
-            if spent:
-                spent -= self._payloads_in_use() | self._needed_by_others(self)
-            for blob in sorted(spent):
-                if store.has_blob(blob):
-                    store.delete_blob(blob)
-            self.view.trim(models.heads())
-            self._done_with &= self.view.updates.keys()
-            over_bytes = store.used_bytes() - self.context.policy.disk_limit_bytes
+            self._forget_payloads()
+            over_bytes = self.context.store.used_bytes() - self.context.policy.disk_limit_bytes
             if over_bytes > 0:
                 self._make_room(over_bytes + self.context.policy.disk_limit_bytes * ROOM_SHARE)
+
+    def _forget_payloads(self) -> None:
+        """Of updates that the heads count; and the updates themselves, far behind the heads."""
+        heads = self.models.heads()
+        state = len(self.view.updates), [h.id for h in heads]
+        if state == self._collected:
+            return
+        spent = set(spent_payloads(self.view, heads, self._done_with))
+        if spent:
+            spent -= self._payloads_in_use() | self._needed_by_others(self)
+        for blob in sorted(spent):
+            self.context.store.delete_blob(blob)  # also what came of one that is not complete
+        self.view.trim(heads)
+        self._done_with &= self.view.updates.keys()
+        self._collected = len(self.view.updates), state[1]
 
     def _make_room(self, bytes_: float) -> None:
         """Delete parameters far behind the heads."""

@@ -14,7 +14,7 @@ import msgspec
 from muster.simulation.episodes import far
 from muster.simulation.invariants import broken, runner_of, running, settled
 from muster.simulation.lives import LivesLoop
-from muster.simulation.loop import Deadlock, OutOfTime
+from muster.simulation.loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.mortal import Killed
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
@@ -106,7 +106,7 @@ def play(schedule: Schedule) -> Run:
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(_hour(run))
-    except (OutOfTime, Deadlock) as error:
+    except (OutOfTime, Deadlock, Standstill) as error:
         run.found.append(str(error))
     except Exception as error:  # a fault in the judging is a failing seed, too
         run.found.append(f"unexpected: {error!r} {_where(error)}")

@@ -22,6 +22,7 @@ Ts = TypeVarTuple("Ts")
 
 
 RESOLUTION_S = 1e-9  # timers so close are one instant
+TURNS_MAX = 200_000  # of the loop in one instant
 
 
 class Deadlock(Exception):
@@ -37,6 +38,10 @@ class _NoSelector:
 
     def select(self, timeout_s: float | None) -> list[Any]:
         return []
+
+
+class Standstill(Exception):
+    """Code goes round and round while time stands still."""
 
 
 class VirtualLoop(base_events.BaseEventLoop):
@@ -58,6 +63,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_set = 0
         self._timers_cancelled = 0
+        self._turns = 0  # in this instant
         self._holding = False  # whether `_holds` is asked before a callback runs
         self.set_exception_handler(self._keep_fault)
 
@@ -106,6 +112,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         ready = self._ready
         if not ready and not self._stopping:
             self._jump()
+            self._turns = 0
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            self._turns = 0
+            raise Standstill(f"turns in place at {self.now_s:.3f} s")
         now_s = self.now_s + RESOLUTION_S
         while self._timers and self._timers[0][0] <= now_s:
             timer = heapq.heappop(self._timers)[2]

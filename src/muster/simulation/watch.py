@@ -92,8 +92,8 @@ class Watch:
 
 
 def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | None:
-    """The nodes that an update's author is connected with, if all is well among them and another one that takes
-    part knows of the update: then it must not stay where it is.  None while nobody can do better."""
+    """The nodes that an update's author is connected with, if all is well among them and another one that
+    takes part knows of the update: then it must not stay where it is.  None while nobody can do better."""
     author = world.by_node.get(work.key.node)
     if author is None or not _open(author, work):
         return None
