@@ -218,3 +218,24 @@ def test_a_branch_and_its_complement_weigh_one(seed: int) -> None:
     heads = m.graph.heads(everything)
     for p, q in permutations(heads, 2):
         assert abs(m.graph.share(p.id, q.id) + m.graph.share(q.id, p.id) - 1.0) < 1e-12
+
+
+@given(st.integers(0, 10_000))
+def test_what_a_commit_lacks_is_lacking_from_what_comes_from_it(seed: int) -> None:
+    """Along a line in full, in a merge by the parents' shares, elsewhere not at all."""
+    m = some_history(seed)
+    graph = m.graph
+    for old in graph.points:
+        for point in graph.points.values():
+            part = graph.influence(old, point.id)
+            if point.id == old:
+                assert part == 1.0
+            elif old not in {p.id for p in graph.ancestors(point.id)}:
+                assert part == 0.0
+            elif not point.is_merge:
+                assert part == graph.influence(old, point.parents[0])
+            else:
+                a, b = point.parents
+                share = graph.share(a, b)
+                want = share * graph.influence(old, a) + (1.0 - share) * graph.influence(old, b)
+                assert abs(part - want) < 1e-12

@@ -130,6 +130,26 @@ class Graph:
                     examples[f.node] = examples.get(f.node, 0) + f.examples
         return examples
 
+    def influence(self, old: CommitId, new: CommitId) -> float:
+        """How much of a commit's parameters is in those of a later point: 1 along a line, in a merge the
+        parents' by their shares; 0 when `new` does not come from `old`."""
+        known = {old: 1.0}
+        stack = [new]
+        while stack:
+            point = self.points[stack[-1]]
+            unknown = [p for p in point.parents if p not in known]
+            if point.id in known or unknown:
+                stack = stack + unknown if unknown and point.id not in known else stack[:-1]
+                continue
+            parts = [known[p] for p in point.parents]
+            if len(parts) == 2 and parts[0] != parts[1]:
+                share = self.share(*point.parents)
+                known[point.id] = share * parts[0] + (1.0 - share) * parts[1]
+            else:
+                known[point.id] = parts[0] if parts else 0.0
+            stack.pop()
+        return known[new]
+
     def share(self, a: CommitId, b: CommitId) -> float:
         """The weight of `a` in the merge of a and b: W(a) / (W(a) + W(b)).
 

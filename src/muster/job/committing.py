@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from muster.compression.families import parse
 from muster.compression.feedback import norm
 from muster.compression.model import add, difference, flatten, send
@@ -116,14 +114,20 @@ class Committing:
     def _downlink(
         self, head: Point, base: Arrays, outcome: Outcome, codec: str
     ) -> tuple[BlobId, Payload | None, Vector | None, float]:
-        """Store the new model; with a lossy codec, as what every node will rebuild from the delta."""
-        layout, store, job = self._models.layout, self._context.store, self._view.id
+        """Store the new model; with a lossy codec, as what every node will rebuild from the delta.
+
+        The residual is what the model will lack then; what it lacks already of this node's earlier commits
+        joins the change.
+        """
+        layout, store = self._models.layout, self._context.store
         assert layout is not None
-        if codec == DENSE or not outcome.folded:
-            return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
-        residual = residuals.load(store, "down", job, head.id)
+        left = residuals.left_out(store, self._view.id, self._view.graph, head.id)
+        if not outcome.folded:
+            return store.put_blob(pack(layout, outcome.params)), None, left, 0.0
         change = difference(layout, base, outcome.params)
-        sent = send(parse(codec), layout, change, residual, head.round)
+        if codec == DENSE and left is None:
+            return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
+        sent = send(parse(codec), layout, change, left, head.round)
         blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
         waiting = norm(sent.residual) / (norm(flatten(layout, change)) or 1.0)
         return blob, keep_payload(store, codec, sent.message), sent.residual, waiting
@@ -141,22 +145,11 @@ class Committing:
     def _roster(self, head: Point) -> tuple[NodeId, ...]:
         return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
 
-    def _carry_over(self, a: Point, b: Point, merge_id: CommitId) -> None:
-        """What this node's last commit left out is missing from the merge by its branch's share."""
-        store, job = self._context.store, self._view.id
-        share = self._view.graph.share(a.id, b.id)
-        for point, part in ((a, share), (b, 1.0 - share)):
-            residual = residuals.load(store, "down", job, point.id)
-            if residual is not None:
-                residuals.keep(store, "down", job, residual * np.float32(part), merge_id)
-                return
-
     def merge(self, a: Point, b: Point) -> None:
         """Compute first, then tell: others may ask for it at once."""
         merge_id, record = merge_of(self._view.id, a.id, b.id)
         with self._context.store.transaction():
             self._models.keep_merge(merge_id, a.id, b.id)
-            self._carry_over(a, b, merge_id)
             _, announce = self._context.ledger.keep_unannounced(record)
         announce()
         self._context.event(

@@ -19,6 +19,7 @@ from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
 from muster.job.models import Models
 from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
+from muster.job.residuals import Vector
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
 from muster.records import BlobId, CommitId, Measurement, Offer, Update
@@ -158,13 +159,16 @@ class Participation:
     def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
         """Update, new residual and sequence number in one transaction (design 5.3)."""
         context, view, parent = self._context, self._view, plan.record.parent
-        residual, handed_over = self._residual(plan)
+        residual = residuals.load(context.store, "up", view.id)
+        left = None if plan.author == context.node else self._left_out(plan)
+        if left is not None:
+            residual = hand_over(residual, left, self._share(plan))
         counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
         sent = send(parse(codec), self.facts.layout, trained.update, residual, counters.sequence)
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
             residuals.keep(context.store, "up", view.id, sent.residual)
-            if handed_over:
+            if left is not None:
                 residuals.keep(context.store, "down", view.id, None)
             record = Update(
                 view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
@@ -174,19 +178,23 @@ class Participation:
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
+        if left is not None:
+            text = "brings in what its commits left out, now that somebody else coordinates"
+            context.event("update", text, job=view.id)
         return announce
 
-    def _residual(self, plan: KnownPlan) -> tuple[residuals.Vector | None, bool]:
-        """What earlier messages left out. Of a node that coordinated, and now works for another one, that is
-        also what its last commit left out (design 5.5); whether that is so."""
-        store, view, me = self._context.store, self._view, self._context.node
-        uplink = residuals.load(store, "up", view.id)
-        downlink = None if plan.author == me else residuals.load(store, "down", view.id, None)
-        if downlink is None:
-            return uplink, False
-        samples = {n: view.offers[n].samples for a in plan.record.assignments if (n := a.node) in view.offers}
-        share = samples.get(me, 1) / max(1, sum(samples.values()))
-        return hand_over(uplink, downlink, min(1.0, max(share, SHARE_MIN))), True
+    def _left_out(self, plan: KnownPlan) -> Vector | None:
+        """What this node left out as coordinator and nobody has brought in yet."""
+        return residuals.left_out(self._context.store, self._view.id, self._view.graph, plan.record.parent)
+
+    def _share(self, plan: KnownPlan) -> float:
+        """The weight of this node's update in a round, above 0 and at most 1: that of its last one."""
+        me, recipe = self._context.node, self._view.job.recipe
+        for point in self._view.graph.ancestors(plan.record.parent):
+            for folded in point.folded:
+                if folded.node == me and folded.weight > 0:
+                    return min(1.0, max(SHARE_MIN, folded.weight * recipe.server_lr))
+        return 1.0 / len(plan.record.assignments)
 
     async def _when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""

@@ -1,4 +1,8 @@
-"""What messages left out so far, kept on disk: one vector a job and direction (design 5.3, 5.5)."""
+"""What messages left out so far, kept on disk: one vector a job and direction (design 5.3, 5.5).
+
+"up" is what this node's updates left out.  "down" is what the commits left out that it made as coordinator,
+under the last one's id; as long as nobody brings it in, every model that comes from that commit lacks it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,38 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.records import JobId
+from muster.history.graph import Graph
+from muster.records import CommitId, JobId
 from muster.storage.store import Store
 
 Vector = NDArray[np.float32]
 
 
-def load(store: Store, direction: str, job: JobId, tag: bytes | None = b"") -> Vector | None:
-    """The residual kept under `tag` (the head it belongs to; None: under whichever), or None."""
+def left_out(store: Store, job: JobId, graph: Graph, head: CommitId) -> Vector | None:
+    """What of this node's "down" residual the parameters of `head` lack."""
+    found = tagged(store, "down", job)
+    if found is None or found[0] not in graph.points:
+        return None
+    part = graph.influence(found[0], head)
+    return found[1] * np.float32(part) if part else None
+
+
+def tagged(store: Store, direction: str, job: JobId) -> tuple[bytes, Vector] | None:
+    """The residual and the tag that it is kept under, or None."""
     kept = store.state(_key(direction, job))
     if kept is None:
         return None
-    known_tag, blob = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes])
-    if tag not in (None, known_tag) or not store.has_blob(blob):
+    tag, blob = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes])
+    if not store.has_blob(blob):
         return None
     data = store.read_blob(blob, len(_key(direction, job)))
-    return np.frombuffer(data, "<f4").astype(np.float32)
+    return tag, np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def load(store: Store, direction: str, job: JobId, tag: bytes | None = b"") -> Vector | None:
+    """The residual kept under `tag` (the commit it belongs to; None: under whichever), or None."""
+    found = tagged(store, direction, job)
+    return found[1] if found is not None and tag in (None, found[0]) else None
 
 
 def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag: bytes = b"") -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.history.counted import Key
-from muster.records import BlobId, NodeId, Record, RecordId, Update, decode, unpack
+from muster.records import BlobId, CommitId, NodeId, Record, RecordId, Update, decode, unpack
+
+Left: TypeAlias = tuple[CommitId, NDArray[np.float32]]  # what commits up to this one left out
 
 
 @dataclass
@@ -19,6 +22,8 @@ class Archive:
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
     updates: list[RecordId] = field(default_factory=list)
     trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
+    brought: dict[RecordId, Left] = field(default_factory=dict)  # into an update, by a coordinator of before
+    left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what

@@ -18,7 +18,8 @@ from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job import residuals
-from muster.records import BlobId, Commit, CommitId, Folded, Merge, NodeId, Payload, Update, short
+from muster.records import BlobId, Commit, CommitId, Folded, Merge, NodeId, Payload, Plan, Update, short
+from muster.simulation.archive import Left
 from muster.simulation.world import Asked, World
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -65,12 +66,12 @@ def _follows(
         if not any(_equal(mine, mean) for mean in _means(asked, graph, parent, params)):
             yield f"arithmetic: {short(point.id)} counts nothing, yet is no mean of its line"
         return
+    before, after = world.archive.left.get(point.id, (None, None))
     if record.delta is not None:
         message = _message(world, record.delta)
         rebuilt = (base + flatten(world.layout, decode_update(world.layout, message))).astype(np.float32)
         if not _equal(rebuilt, mine):
             yield f"arithmetic: {short(point.id)} is not its parent plus its delta"
-        return
     moved = np.zeros(base.shape, np.float64)
     for x in record.folded:
         message = _message(world, updates[_key(x)].payload)
@@ -78,12 +79,32 @@ def _follows(
     want = base.astype(np.float64) + moved
     wants = [want]
     if asked.spec.server_momentum and len(parent.parents) == 1:
-        before = params[parent.parents[0]].astype(np.float64)
-        with_momentum = want + asked.spec.server_momentum * (base.astype(np.float64) - before)
+        older = params[parent.parents[0]].astype(np.float64)
+        with_momentum = want + asked.spec.server_momentum * (base.astype(np.float64) - older)
         wants = [with_momentum, want]  # a coordinator that does not hold the one before goes without
-    off = min(float(np.abs(w - mine).max()) for w in wants)
-    if off > OFF_MAX * (1.0 + float(np.abs(want).max())):
+    owed, owes = _lacks(graph, before, parent.id, base.size), _lacks(graph, after, point.id, base.size)
+    off = min(float(np.abs(w + owed - mine - owes).max()) for w in wants)
+    if off > OFF_MAX * (1.0 + float(np.abs(want).max()) + float(np.abs(owed).max())):
         yield f"arithmetic: the parameters of {short(point.id)} are off by {off:.2g}"
+
+
+def _lacks(graph: Graph, left: Left | None, head: CommitId, size: int) -> NDArray[np.float64]:
+    """What the model of `head` lacks of what a coordinator's commits left out (design 5.5)."""
+    if left is None:
+        return np.zeros(size, np.float64)
+    tag, vector = left
+
+    def part(commit: CommitId) -> float:
+        if commit not in parts:
+            parents = graph.points[commit].parents
+            share = _share(graph, *(graph.points[p] for p in parents)) if len(parents) == 2 else 1.0
+            parts[commit] = sum(w * part(p) for w, p in zip((share, 1.0 - share), parents, strict=False))
+        return parts[commit]
+
+    parts = {tag: 1.0}
+    for point in _parents_first(graph, head):  # so that `part` is never called deep
+        part(point.id)
+    return parts[head] * vector.astype(np.float64)
 
 
 def _means(asked: Asked, graph: Graph, parent: Point, params: dict[CommitId, Vector]) -> Iterator[Vector]:
@@ -116,13 +137,14 @@ def _same_everywhere(world: World, point: Point, vector: Vector) -> Iterator[str
             yield f"arithmetic: {machine.spec.name} has another merge {short(point.id)}"
 
 
-def residue(world: World, asked: Asked) -> Iterator[str]:
-    """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice."""
+def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
+    """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice.
+
+    What a coordinator's commits had left out when another one took over comes in by its next update, divided
+    by the weight that its last one had.
+    """
     size = world.layout.parameters
-    handed_over = _handed_over(world, asked)
     for machine in world.standing():
-        if machine.node in handed_over:
-            continue
         trained, sent = np.zeros(size, np.float64), np.zeros(size, np.float64)
         count = 0
         for record_id in world.archive.updates:
@@ -131,6 +153,9 @@ def residue(world: World, asked: Asked) -> Iterator[str]:
                 continue
             sent += flatten(world.layout, decode_update(world.layout, _message(world, update.payload)))
             trained += world.archive.trained[record_id]
+            brought = world.archive.brought.get(record_id)
+            if brought is not None:
+                trained += _lacks(graph, brought, update.base, size) / _weight(world, graph, key.node, update)
             count += 1
         kept = residuals.load(machine.disk, "up", asked.id)
         left = np.zeros(size, np.float64) if kept is None else kept.astype(np.float64)
@@ -139,16 +164,18 @@ def residue(world: World, asked: Asked) -> Iterator[str]:
             yield f"residual: {count} updates of {machine.spec.name} leave {off:.2g} behind"
 
 
-def _handed_over(world: World, asked: Asked) -> set[NodeId]:
-    """Nodes whose updates may carry more than they trained: what their last commit left out (design 5.5)."""
-    made = [
-        (author, r)
-        for author, r in world.archive.records.values()
-        if isinstance(r, Commit) and r.job == asked.id and r.folded
-    ]
-    if len({author for author, _ in made}) < 2:
-        return set()
-    return {author for author, record in made if record.residual_norm > 0}
+def _weight(world: World, graph: Graph, node: NodeId, update: Update) -> float:
+    """Of a node's update in a round: what its last one had, else an equal part."""
+    for point in graph.ancestors(update.base):
+        for x in point.folded:
+            if x.node == node and x.weight > 0:
+                return min(1.0, max(0.01, x.weight))
+    for _, record in world.archive.records.values():
+        if isinstance(record, Plan) and record.parent == update.base:
+            nodes = [a.node for a in record.assignments]
+            if node in nodes:
+                return 1.0 / len(nodes)
+    raise AssertionError("an update without a plan")
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:

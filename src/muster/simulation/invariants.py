@@ -88,7 +88,7 @@ def broken(world: World, watch: Watch) -> list[str]:
         found += _counted(world, watch, asked, graph, head)
         found += _lines(world, graph)
         found += arithmetic(world, asked, graph, head)
-        found += residue(world, asked)
+        found += residue(world, asked, graph)
         found += _alone(world, asked, graph)
         found += _job_bounds(world, asked, graph)
     found += _work(world)

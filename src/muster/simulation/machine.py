@@ -7,10 +7,12 @@ import contextvars
 import random
 from typing import TYPE_CHECKING, TypeAlias
 
+from muster.job import residuals
 from muster.job.context import Policy, TrainerLike
 from muster.network.seals import PretendIdentity, PretendVerifier, Roll
 from muster.node.core import Core
-from muster.records import NodeId, RecordId, Update
+from muster.records import Commit, JobId, NodeId, RecordId, Update
+from muster.simulation.archive import Left
 from muster.simulation.link import SimLink
 from muster.simulation.lives import LIFE, Life, LivesLoop
 from muster.simulation.mortal import MortalStore
@@ -46,6 +48,7 @@ class Machine:
         self.unrecorded = False  # work was trained that is not on record yet
         self.thrown_away = 0  # pieces of work that never were, though process and job went on
         self.again_s = 0.0  # after a death at a write
+        self.left: dict[JobId, Left] = {}  # what it owes to each job's model as its last coordinator
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -135,9 +138,25 @@ class Machine:
         archive = self.world.archive
         known = record_id in archive.records
         archive.wrote(self.world.now(), self.spec.name, record_id, wire)
-        if not known and isinstance(archive.records[record_id][1], Update) and self.trainers:
+        record = archive.records[record_id][1]
+        if not known and isinstance(record, Update | Commit):
+            self._note_left(record_id, record)
+        if not known and isinstance(record, Update) and self.trainers:
             archive.trained[record_id] = self.trainers[-1].last
             self.unrecorded = False
+
+    def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
+        """What this node, as coordinator, owes to the model: before and after something that it wrote."""
+        before = self.left.get(record.job)
+        after = residuals.tagged(self.disk, "down", record.job)
+        if isinstance(record, Commit):
+            self.world.archive.left[record_id] = (before, after)
+        elif before is not None and after is None:
+            self.world.archive.brought[record_id] = before
+        if after is None:
+            self.left.pop(record.job, None)
+        else:
+            self.left[record.job] = after
 
     def _trained(self) -> None:
         self.thrown_away += self.unrecorded
@@ -188,3 +207,4 @@ class Machine:
     def lose_disk(self) -> None:
         self.kill()
         self.disk.lose(self.rng)
+        self.left.clear()
