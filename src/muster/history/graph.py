@@ -138,8 +138,11 @@ class Graph:
         while stack:
             point = self.points[stack[-1]]
             unknown = [p for p in point.parents if p not in known]
-            if point.id in known or unknown:
-                stack = stack + unknown if unknown and point.id not in known else stack[:-1]
+            if point.id not in known and unknown:
+                stack += unknown
+                continue
+            stack.pop()
+            if point.id in known:
                 continue
             parts = [known[p] for p in point.parents]
             if len(parts) == 2 and parts[0] != parts[1]:
@@ -147,7 +150,6 @@ class Graph:
                 known[point.id] = share * parts[0] + (1.0 - share) * parts[1]
             else:
                 known[point.id] = parts[0] if parts else 0.0
-            stack.pop()
         return known[new]
 
     def share(self, a: CommitId, b: CommitId) -> float:

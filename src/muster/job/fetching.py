@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -29,6 +28,7 @@ class Fetching:
         self._began_s: dict[CommitId, float] = {}  # when a model was first wanted
         self._grew_s: dict[CommitId, float] = {}  # when anything that it is made from last came in
         self._lost: set[CommitId] = set()  # heads whose parameters cannot be had now
+        self._without_lost: tuple[tuple[int, frozenset[CommitId]], list[Point]] = ((-1, frozenset()), [])
         self._trouble = ""  # the last fault of a fetch, so that it is told once
 
     async def close(self) -> None:
@@ -80,18 +80,24 @@ class Fetching:
         """What would be the heads if all that can be had were here."""
         if not self._lost:
             return self._models.known_heads()
-        return self._view.graph.heads(lambda c: c not in self._lost)
+        graph, key = self._view.graph, (self._view.graph.version, frozenset(self._lost))
+        if self._without_lost[0] != key:
+            self._without_lost = (key, graph.heads(lambda c: c not in self._lost))
+        return self._without_lost[1]
 
     async def _ensure(self, commit: CommitId) -> None:
         def grew(held_bytes: int, _: int) -> None:
             if held_bytes:
                 self._grew_s[commit] = self._context.now()
 
-        with contextlib.suppress(WrongModel):  # a merge before the layout is known: tried again later
+        try:
             await self._models.ensure(commit, grew)
+        except WrongModel:  # a merge before the layout is known: tried again when something happens
+            return
         self._began_s.pop(commit, None)
         self._grew_s.pop(commit, None)
         self._context.transfers.poke()  # rebuilt here, not fetched: neighbours may be waiting for it
+        self._context.pulse.beat()
 
     def _unobtainable(self, commit: CommitId) -> bool:
         began_s = self._began_s.get(commit)
@@ -118,8 +124,11 @@ class Fetching:
                 task.cancel()
         for blob, size_bytes in wanted.items():
             if blob not in self._payloads_coming and len(self._payloads_coming) < PAYLOADS_MAX:
-                fetch = self._context.transfers.fetch(blob, size_bytes, rank=1)
-                self._begin(self._payloads_coming, blob, fetch)
+                self._begin(self._payloads_coming, blob, self._fetch(blob, size_bytes))
+
+    async def _fetch(self, blob: BlobId, size_bytes: int) -> None:
+        await self._context.transfers.fetch(blob, size_bytes, rank=1)
+        self._context.pulse.beat()
 
     def _carries(self, head: Point) -> bool:
         best = coordinator(self._view, head, lambda _: True)
@@ -140,8 +149,6 @@ class Fetching:
         if task.cancelled():
             return
         error = task.exception()
-        if error is None:
-            self._context.pulse.beat()
-        elif str(error) != self._trouble:  # tried again in a while
+        if error is not None and str(error) != self._trouble:  # tried again in a while
             self._trouble = str(error)
             self._context.event("error", f"fetching failed: {error}", job=self._view.id)

@@ -175,13 +175,17 @@ class JobRunner:
             if reason is not None:
                 self._refuse(reason)
                 return
-            if self.finished() is None:
+            if self.finished() is None or self._lacks_layout():
                 self.waiting_for_slot = True
                 async with self._slot:
                     self.waiting_for_slot = False
                     if not await self._session():
                         return
             await context.pulse.wait()
+
+    def _lacks_layout(self) -> bool:
+        """A node that comes when the job is over has to ask its trainer, or it cannot compute a merge."""
+        return self.models.layout is None and any(h.is_merge for h in self.models.known_heads())
 
     def _unwilling(self) -> str | None:
         policy, task = self.context.policy, self.view.job.task
@@ -233,6 +237,9 @@ class JobRunner:
             )
             return False
         self.models.learn_layout(facts.layout)
+        self.context.pulse.beat()
+        if self.finished() is not None:
+            return True
         participation = Participation(self.context, self.view, self.models, trainer, facts)
         self.participation = participation
         await participation.offer()

@@ -438,7 +438,7 @@ class Transfers:
 
     def _park(self, lane: Lane, flight: Flight) -> None:
         """The neighbour holds this question open until it has the data: others may go meanwhile."""
-        if not flight.parked:
+        if not flight.parked and not self._closed:
             flight.parked = True
             lane.asks -= 1
             lane.outstanding_bytes -= flight.length
