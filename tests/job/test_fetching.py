@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from test_job_view import BRANCH, FIRST, ID, ROOT, entry, view_of
+from test_models import LAYOUT, with_params
+
+from muster.history.graph import merge_of
+from muster.job.fetching import STALL_S, Fetching
+from muster.job.models import Models
+from muster.network.pulse import Pulse
+from muster.records import NOBODY
+from muster.simulation.loop import run
+from muster.storage.memory import MemoryStore
+
+
+def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
+    """A node that comes when the job is over; it once tried for ever in one instant (seed 1002)."""
+    store = MemoryStore(random.Random(1))
+    root = with_params(store, None, ROOT, 0.0)
+    a, b = with_params(store, root, FIRST, 1.0), with_params(store, root, BRANCH, 2.0)
+    merge_id, record = merge_of(ID, a.id, b.id)
+    view = view_of([root, a, b, entry(NOBODY, record)])
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transfers = SimpleNamespace(poke=lambda: None)
+        context: Any = SimpleNamespace(store=store, transfers=transfers, now=loop.time, pulse=Pulse())
+        models = Models(context, view)
+        fetching = Fetching(context, view, models)
+        tries = 0
+        while loop.time() < 60.0:
+            tries += 1
+            assert tries < 20
+            fetching.follow()
+            await context.pulse.wait(STALL_S)
+        assert not models.held(merge_id)
+        models.learn_layout(LAYOUT)
+        fetching.follow()
+        await context.pulse.wait(STALL_S)
+        assert [h.id for h in models.heads()] == [merge_id]
+        assert loop.time() < 70.0
+        await fetching.close()
+
+    run(main(), until_s=100.0)
