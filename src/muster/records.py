@@ -67,6 +67,7 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     server_lr: float = 1.0
     server_momentum: float = 0.0
     average: int = 1  # the closing commit is the mean of the last so many models of its line; 1: none is made
+    lr_end: float = 1.0  # the fraction of lr that the last round (`StopRule.rounds`) has
 
 
 class StopRule(msgspec.Struct, frozen=True, array_like=True):

@@ -29,7 +29,7 @@ def stop_options(command: F) -> F:
 
 
 def recipe_options(command: F) -> F:
-    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience."""
+    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience and finer ones."""
     for option in reversed(
         (
             click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate."),
@@ -37,6 +37,17 @@ def recipe_options(command: F) -> F:
             click.option("--batch", type=click.IntRange(1), help="Samples a step."),
             click.option("--momentum", type=click.FloatRange(0, 1, max_open=True)),
             click.option("--codec", help="How updates are compressed; 'auto' goes by the links."),
+            click.option("--down-codec", help="How commits are compressed, if other than updates."),
+            click.option(
+                "--lr-end",
+                type=click.FloatRange(0, 1),
+                help="The rate falls to this fraction of --lr by the last of --rounds.",
+            ),
+            click.option(
+                "--server-momentum",
+                type=click.FloatRange(0, 1, max_open=True),
+                help="Share of the last round's change that a round repeats.",
+            ),
             click.option("--seed", type=int, help="Of everything that is drawn at random."),
             click.option("--min-nodes", type=click.IntRange(1), help="Wait for this many before round 1."),
             click.option(
@@ -62,6 +73,9 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "batch",
         "momentum",
         "codec",
+        "down_codec",
+        "lr_end",
+        "server_momentum",
         "seed",
         "min_nodes",
         "patience_s",

@@ -22,6 +22,7 @@ from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.residuals import Vector
 from muster.job.roles import open_plans
 from muster.job.view import JobView, KnownPlan
+from muster.learning.rates import rate
 from muster.records import BlobId, CommitId, Measurement, Offer, Update
 from muster.storage.store import StorageError
 
@@ -139,7 +140,7 @@ class Participation:
             trained = await self._trainer.train(
                 blob,
                 steps=assignment.steps,
-                lr=recipe.lr,
+                lr=rate(recipe, plan.record.round, view.job.stop.rounds),
                 batch=recipe.batch,
                 momentum=recipe.momentum,
                 seed=_seed(recipe.seed, context.node, plan.record.round),

@@ -20,6 +20,7 @@ from muster.compression.families import parse
 from muster.compression.model import difference, send
 from muster.compression.tensors import Layout
 from muster.learning import aggregate, params, sgd
+from muster.learning.rates import rate
 from muster.learning.task import Task
 from muster.records import Recipe
 
@@ -116,8 +117,8 @@ def models(
             params.load_into(model, layout, base)
             seed = recipe.seed * 1_000_003 + number * 1_009 + i
             sgd.train(
-                task, model, data, steps=_steps(recipe, conditions, i), lr=recipe.lr, batch=recipe.batch,
-                momentum=recipe.momentum, seed=seed,
+                task, model, data, steps=_steps(recipe, conditions, i), lr=rate(recipe, number, rounds),
+                batch=recipe.batch, momentum=recipe.momentum, seed=seed,
             )  # fmt: skip
             update = difference(layout, base, params.arrays_of(model, layout))
             sent = send(codec, layout, update, residuals[i], seed)

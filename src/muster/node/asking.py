@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from muster.node.trainer import TaskFacts
 
 DEFAULT_PATIENCE_S = 20.0
+RECIPE_FIELDS = (
+    "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
+)  # fmt: skip
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
@@ -40,6 +43,9 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     seed: int | None = None
     momentum: float | None = None
     codec: str | None = None
+    down_codec: str | None = None
+    lr_end: float | None = None
+    server_momentum: float | None = None
     min_nodes: int = 1
     patience_s: float = DEFAULT_PATIENCE_S
     start: str | None = None
@@ -124,13 +130,9 @@ def open_job(core: Core, job: Job, start: BlobId) -> JobId:
 
 def _recipe(request: Request) -> Recipe:
     known = defaults(request.task).recipe
-    given = {
-        name: value
-        for name in ("lr", "batch", "steps", "seed", "momentum", "codec")
-        if (value := getattr(request, name)) is not None
-    }
+    given = {name: value for name in RECIPE_FIELDS if (value := getattr(request, name)) is not None}
     if request.codec is not None:
-        given["down_codec"] = request.codec
+        given.setdefault("down_codec", request.codec)
     return msgspec.structs.replace(known, **given)
 
 
@@ -144,6 +146,8 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (recipe.lr > 0, "the learning rate (--lr) must be above 0"),
         (1 <= recipe.batch <= 65536, "the batch (--batch) must be 1 to 65536"),
         (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
+        (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
+        (0 <= recipe.server_momentum < 1, "the round momentum (--server-momentum) must be in [0, 1)"),
         (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
         (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
         (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
