@@ -4,9 +4,10 @@ The ladder goes from few bytes to many.  Three things move along it:
 
 * *error*: with error feedback |residual| / |update| says how many updates' worth of change waits to be sent.
   Above WAITING_HIGH one rung more, below WAITING_LOW one less: the density follows the training;
-* *time that is free*: rounds to a target fall with the density p about as p**-FREE (docs/compression.md), so
-  that a message may take FREE of the round's other time before it costs more time than it saves.  The densest
-  such rung is the floor: on a LAN 8 bits, with which error feedback leaves nothing behind;
+* *time that is free*: were rounds to a target to fall with the density p as p**-a, time would be shortest
+  where the message takes a / (1 - a) of the round's other time.  a was 0.5 and more from 1 to 2 % (MNIST,
+  docs/compression.md) and vanishes above 10 %; FREE is at the low end of that, for bytes count as well.  The
+  densest rung within it is the floor: on a LAN 8 bits, with which error feedback leaves nothing behind;
 * *time there is*: a message takes at most SHARE of the round's other time, whatever the error asks for.
 
 Sparse ternary is the only sparse rung: at equal bytes it beat 4-bit values (science.md 12.2).
