@@ -21,7 +21,7 @@ from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.planning.codecs import Choice
 from muster.planning.rounds import Missing, Resources, closing_in_s, hopeful, learn_overhead_s, plan_round
-from muster.records import Assignment, Discarded, NodeId, Plan
+from muster.records import Assignment, CommitId, Discarded, NodeId, Plan
 from muster.storage.store import StorageError
 
 LATELY_S = 180.0  # three idle beats
@@ -29,6 +29,7 @@ AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
 REST_S = 20.0  # the same once the job has ended
 OFFER_GRACE_S = 20.0  # after the last offer, for reachable nodes that have not answered yet
+CALM_S, CALM_MAX_S = 0.5, 3.0  # before a merge: no new heads for so long, but no longer than that in all
 REPLACED_MAX = 8  # plans on one parent after the first
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 
@@ -49,6 +50,8 @@ class Coordination:
         self._head_id = b""
         self._last_offer_s = context.now()
         self._offers = 0
+        self._apart_since_s: float | None = None  # since when there is more than one head
+        self._apart: tuple[list[CommitId], float] = ([], 0.0)  # which, and since when these
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
         self.committing = Committing(context, view, models)
         self._forecasts = Forecasts(context, view, models)
@@ -89,8 +92,12 @@ class Coordination:
         if not self.acting or self._models.layout is None:
             return None
         if len(heads) > 1:
+            wait_s = self._until_calm(heads)
+            if wait_s > 0:
+                return wait_s
             self.committing.merge(heads[0], heads[1])
             return 0.0
+        self._apart_since_s = None
         head = heads[0]
         if head.id != self._head_id:
             self._head_id, self._head_since_s = head.id, self._context.now()
@@ -105,6 +112,15 @@ class Coordination:
         if plan is None:
             return self._plan(head)
         return self._round(head, plan)
+
+    def _until_calm(self, heads: list[Point]) -> float:
+        """After a contact another branch comes in pieces: the last one is to be merged, not each."""
+        now, ids = self._context.now(), [h.id for h in heads]
+        if self._apart_since_s is None:
+            self._apart_since_s = now
+        if ids != self._apart[0]:
+            self._apart = (ids, now)
+        return min(self._apart[1] + CALM_S, self._apart_since_s + CALM_MAX_S) - now
 
     def _arrived(self, head: Point) -> list[KnownUpdate]:
         """Updates that nothing counts yet, and whose payload is here."""
