@@ -20,7 +20,6 @@ LOOK_S = 0.1
 LOG_LINES = 60
 START_S = 60.0  # for a few daemons on a busy machine
 PATIENCE_S = 6.0
-ENDED = ("finished", "stopped", "failed")
 CALM = Path(__file__).parent / "calm.py"
 LAN = "rate_kbit_s = 100000, delay_ms = 0.5, queue_ms = 50"
 
@@ -95,12 +94,13 @@ async def until_round(fleet: SmallFleet, name: str, job: str, number: int, limit
 
 
 async def until_one_end(fleet: SmallFleet, names: Sequence[str], job: str, limit_s: float = 90.0) -> None:
-    """All of these nodes see the job finished, with one and the same head."""
+    """All of these nodes see the job finished, with one and the same head, and no update waits any more."""
 
     async def ended() -> bool:
         seen = [await view(fleet, name, job) for name in names]
-        heads = {v.head for v in seen if v is not None and v.state == "finished"}
-        return None not in seen and len(heads) == 1 and all(v is not None and v.state in ENDED for v in seen)
+        there = [v for v in seen if v is not None and v.state == "finished"]
+        waiting = sum(c.updates_waiting for v in there for c in v.contributions)
+        return len(there) == len(names) and len({v.head for v in there}) == 1 and not waiting
 
     try:
         await until(f"one end for {', '.join(names)}", ended, limit_s)

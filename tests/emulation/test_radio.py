@@ -141,6 +141,7 @@ def test_a_cut_loses_what_is_under_way_and_takes_nothing_more() -> None:
     assert link.next_s() is None
     assert not link.offer(2.0, FRAME)
     assert link.count().dropped_down == 4
+    assert link.count().unsent_bytes == 2000  # the first frame had left
     link.change(3.0, msgspec.structs.replace(link.params, up=True))
     link.offer(3.0, FRAME)
     assert [time_s for time_s, _ in drain(link)] == pytest.approx([14.0])

@@ -71,7 +71,8 @@ class LinkCount(msgspec.Struct, frozen=True):
 
     `frames` and `bytes` are what the sender's radio took up: everything offered while the link was up
     except what did not fit into the queue.  `dropped_*` are frames: lost on the air, tail-dropped, and
-    offered (or under way) while the link was down.
+    offered (or under way) while the link was down.  `unsent_bytes` are those of `bytes` that still waited in
+    the queue when the link went down: they were never on the air.
     """
 
     frames: int = 0
@@ -81,6 +82,7 @@ class LinkCount(msgspec.Struct, frozen=True):
     dropped_loss: int = 0
     dropped_queue: int = 0
     dropped_down: int = 0
+    unsent_bytes: int = 0
 
     @property
     def dropped(self) -> int:
@@ -119,6 +121,7 @@ class Direction:
         "dropped_queue",
         "frames",
         "params",
+        "unsent_bytes",
     )
 
     def __init__(self, params: LinkParams, channel: Channel, rng: Random, now_s: float = 0.0) -> None:
@@ -131,7 +134,7 @@ class Direction:
         self._flying: deque[tuple[float, float, int, bytes | None]] = deque()
         self._last_arrival_s = 0.0
         self.frames = self.bytes = self.delivered_frames = self.delivered_bytes = 0
-        self.dropped_loss = self.dropped_queue = self.dropped_down = 0
+        self.dropped_loss = self.dropped_queue = self.dropped_down = self.unsent_bytes = 0
         self._take(now_s, params)
 
     def _take(self, now_s: float, params: LinkParams) -> None:
@@ -151,6 +154,7 @@ class Direction:
             self.dropped_loss,
             self.dropped_queue,
             self.dropped_down,
+            self.unsent_bytes,
         )
 
     def bad_spells(self, now_s: float, since_s: float) -> BadSpells:
@@ -233,6 +237,7 @@ class Direction:
         self._take(now_s, params)
         if not params.up:
             self.dropped_down += len(self._flying)
+            self.unsent_bytes += self._backlog_bytes
             self._flying.clear()
             self._waiting.clear()
             self._backlog_bytes = 0
