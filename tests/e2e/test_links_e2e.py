@@ -49,13 +49,13 @@ def test_a_mule_between_two_nodes_that_never_meet_carries_every_update() -> None
         async with field(mule()) as fleet:
             walking = asyncio.ensure_future(walk(fleet))
             await asyncio.sleep(0.5)  # from here on nobody meets two others
-            job = await ask(fleet, "ann", rounds=6, patience_s=15.0)
+            job = await ask(fleet, "ann", rounds=4, patience_s=12.0)
             await until_one_end(fleet, names, job, 180.0)
             walking.cancel()
             log = await play.log(fleet, "ann", job)
             counted = {c.node: c.updates_counted for c in log.job.contributions}
             assert set(counted) == set(names)
-            assert min(counted.values()) >= 2, counted
+            assert min(counted.values()) >= 1, counted
             await end_all(fleet)
             with kept(fleet.rundir, names, job) as disks:
                 head = one_head(disks)
