@@ -1,28 +1,43 @@
-"""Two islands that see different classes, in one process: what a merge of their models is worth.
+"""Two islands that see different classes of MNIST, with real processes over a network that is really cut.
 
-The rounds, weights, fold and merge are the product's own functions; only the network is missing.  A network
-of nodes trains together for `before` rounds, then each half alone for `apart`, then the two models are merged
-with equal work on both sides, and all train on together.  Beside it the same job that was never split.
+A fleet trains together for BEFORE rounds, then each half alone for APART, then the two models are merged and
+all train on together.  Beside it, on the same fleet, the same job that is never split.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from muster.compression.model import difference
-from muster.compression.tensors import Layout
-from muster.learning import aggregate, params, sgd
+import msgspec
+import play
+import psutil
+from kept import Kept, counted_once, kept, one_head
+from play import ask, end_all, field, mesh, until_one_end, until_round
+
+from muster.history.graph import Point
+from muster.learning import params, sgd
 from muster.learning.rehearsal import fresh_model
-from muster.learning.task import Task, load
-from muster.records import Recipe
+from muster.learning.task import load
+from muster.records import CommitId, NodeId
+from muster.simulation.faults import Heal, Partition
+from small_fleet import SmallFleet
 
-Arrays = dict[str, Any]
 HALVES = Path(__file__).parent / "halves.py"
-RECIPE = Recipe(lr=0.05, batch=32, steps=20, seed=0, server_momentum=0.6)  # the rest is what `train` takes
 BEFORE, APART, AFTER = 5, 8, 5
+RECIPE = {
+    "lr": 0.05,
+    "batch": 32,
+    "steps": 20,
+    "lr_end": 1.0,
+    "server_momentum": 0.6,
+    "codec": "dense32",
+    "down_codec": "dense32",
+}
+PATIENCE_S = 8.0
+ROUND_LIMIT_S = 150.0  # for the eight rounds of an island, a take-over among them
 
 
 @dataclass(frozen=True)
@@ -52,63 +67,126 @@ class Story:
         assert self.behind[1] <= 0.03, self
 
 
-def parts_of(data: Path, nodes: int, seed: int) -> tuple[Task, list[sgd.Data], sgd.Data]:
-    """The task, every node's own data, and the evaluation set."""
-    tasks = [
-        load(str(HALVES), {"data": str(data), "part": i, "parts": nodes, "seed": seed}) for i in range(nodes)
-    ]
-    parts = [sgd.as_data(task.training_data(), "training_data") for task in tasks]
-    return tasks[0], parts, sgd.as_data(tasks[0].evaluation_data(), "evaluation_data")
+@dataclass(frozen=True)
+class Told:
+    """A story, and how the real one went."""
+
+    story: Story
+    apart: tuple[int, int]  # rounds that each island did alone
+    merges: int
 
 
-def play(task: Task, parts: Sequence[sgd.Data], held_out: sgd.Data, recipe: Recipe) -> Story:
-    """The whole story; a pure function of its arguments."""
-    model = fresh_model(task, recipe.seed)
+async def live(data: Path, nodes: int, seed: int) -> Told:
+    """Both jobs on one fleet. Raises AssertionError when the nodes do not end with one head and the same
+    bits, or when the history does not name all updates."""
+    names = [f"n{number}" for number in range(nodes)]
+    scenario = mesh(names)
+    options: dict[str, str | int | float | bool | list[int]] = {"seed": seed}
+    specs = tuple(msgspec.structs.replace(node, data=options) for node in scenario.nodes)
+    scenario = msgspec.structs.replace(scenario, nodes=specs)
+    async with field(scenario, HALVES, data=data) as fleet:
+        split = await _job(fleet, names, seed, divided=True)
+        never = await _job(fleet, names, seed, divided=False)
+        sides = await _sides(fleet, names, split)
+        await end_all(fleet)
+        with kept(fleet.rundir, names, split) as disks:
+            head = one_head(disks)
+            counted_once(disks, head)
+            found = _points(disks[0], head, sides)
+            points = (*found.islands, found.merge, found.after[0], found.after[AFTER - 1])
+            a, b, merged, one, five = (_measured(disks[0], data, seed, p.id) for p in points)
+        with kept(fleet.rundir, names, never) as disks:
+            line = {p.round: p.id for p in disks[0].graph.ancestors(one_head(disks).id)}
+            rounds = BEFORE + APART + 1, BEFORE + APART + AFTER
+            whole = tuple(_measured(disks[0], data, seed, line[number]) for number in rounds)
+    return Told(Story((a, b), merged, (one, five), (whole[0], whole[1])), found.apart, found.merges)
+
+
+async def _job(fleet: SmallFleet, names: Sequence[str], seed: int, *, divided: bool) -> str:
+    rounds = BEFORE + APART + AFTER + 1  # an island may do one more before it is stopped
+    job = await ask(fleet, names[0], rounds=rounds, patience_s=PATIENCE_S, seed=seed, **RECIPE)
+    if divided:
+        await _divide(fleet, names, job)
+    await until_one_end(fleet, names, job, 240.0)
+    return job
+
+
+async def _sides(fleet: SmallFleet, names: Sequence[str], job: str) -> tuple[set[NodeId], set[NodeId]]:
+    """The ids of the nodes of each island."""
+    seen = (await play.log(fleet, names[0], job)).job.contributions
+    near = set(names[: len(names) // 2])
+    ids = [{bytes.fromhex(c.id) for c in seen if (c.node in near) == side} for side in (True, False)]
+    return ids[0], ids[1]
+
+
+async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
+    """Cut the islands apart after round BEFORE and heal when both have done APART rounds. The trainers of an
+    island that is ahead are stopped meanwhile: both are to do the same number of rounds."""
+    near, far = names[: len(names) // 2], names[len(names) // 2 :]
+    await until_round(fleet, near[0], job, BEFORE, 120.0)
+    await fleet.net.apply(Partition((tuple(near), tuple(far))))
+    stopped = _stop(fleet, near)
+    await until_round(fleet, far[0], job, BEFORE + 1, ROUND_LIMIT_S)
+    _go_on(stopped)
+
+    async def alone(island: Sequence[str]) -> list[psutil.Process]:
+        await until_round(fleet, island[0], job, BEFORE + APART, ROUND_LIMIT_S)
+        return _stop(fleet, island)
+
+    both = await asyncio.gather(alone(near), alone(far))
+    await fleet.net.apply(Heal())
+    for stopped in both:
+        _go_on(stopped)
+
+
+def _stop(fleet: SmallFleet, names: Sequence[str]) -> list[psutil.Process]:
+    trainers = [trainer for name in names if (trainer := play.trainer_of(fleet, name)) is not None]
+    for trainer in trainers:
+        trainer.suspend()
+    return trainers
+
+
+def _go_on(trainers: Sequence[psutil.Process]) -> None:
+    for trainer in trainers:
+        trainer.resume()
+
+
+@dataclass(frozen=True)
+class _Found:
+    islands: tuple[Point, Point]
+    apart: tuple[int, int]
+    merge: Point
+    after: list[Point]
+    merges: int
+
+
+def _points(disk: Kept, head: Point, sides: tuple[set[NodeId], set[NodeId]]) -> _Found:
+    """The commits of the story in a history: the islands' last ones, the last merge, those after it."""
+    merges = [p for p in disk.graph.ancestors(head.id) if p.is_merge]
+    assert merges, "there was no merge"
+    merge = max(merges, key=lambda p: len(p.counted))
+    after: list[Point] = []
+    point = head
+    while point.id != merge.id:
+        assert len(point.parents) == 1, "the head does not descend from the last merge"
+        if point.folded:
+            after.insert(0, point)
+        point = disk.graph.points[point.parents[0]]
+    lines = [[p for p in disk.graph.ancestors(merge.id) if _by(p) and _by(p) <= side] for side in sides]
+    tips = [max(line, key=lambda p: (p.round, len(p.counted))) for line in lines]
+    return _Found((tips[0], tips[1]), (len(lines[0]), len(lines[1])), merge, after, len(merges))
+
+
+def _by(point: Point) -> set[NodeId]:
+    """Whose updates a commit counts."""
+    return {f.node for f in point.folded}
+
+
+def _measured(disk: Kept, data: Path, seed: int, commit: CommitId) -> float:
+    """The accuracy of a commit's parameters, as they are on the disk, on the whole evaluation set."""
+    task = load(str(HALVES), {"data": str(data)})
+    model = fresh_model(task, seed)
     layout = params.layout_of(model)
-    everybody = range(len(parts))
-    sides = everybody[: len(parts) // 2], everybody[len(parts) // 2 :]
-
-    def measured(arrays: Arrays) -> float:
-        params.load_into(model, layout, arrays)
-        m = sgd.evaluate(task, model, held_out)
-        return m.correct / m.examples
-
-    def go_on(line: list[Arrays], nodes: Sequence[int], rounds: int, first: int) -> list[Arrays]:
-        """`line` with so many more models, the last of which trained in round `first` + rounds - 1."""
-        for number in range(first, first + rounds):
-            line = [*line, _round(task, model, layout, line, parts, nodes, recipe, number)]
-        return line
-
-    begun = go_on([params.arrays_of(model, layout)], everybody, BEFORE, 1)
-    a, b = (go_on(begun, side, APART, BEFORE + 1)[-1] for side in sides)
-    # No momentum goes across a merge: it has no one parent to take it from.
-    merged = aggregate.merge(layout, a, b, 0.5)
-    whole = go_on([merged], everybody, AFTER, BEFORE + APART + 1)
-    never = go_on(begun, everybody, APART + AFTER, BEFORE + 1)
-    return Story(
-        (measured(a), measured(b)),
-        measured(merged),
-        (measured(whole[1]), measured(whole[AFTER])),
-        (measured(never[-AFTER]), measured(never[-1])),
-    )
-
-
-def _round(
-    task: Task, model: Any, layout: Layout, line: list[Arrays], parts: Sequence[sgd.Data],
-    nodes: Sequence[int], recipe: Recipe, number: int,
-) -> Arrays:  # fmt: skip
-    base, previous = line[-1], line[-2] if len(line) > 1 else None
-    work = [aggregate.Work(len(parts[i]), recipe.steps, 0, recipe.momentum) for i in nodes]
-    weighed = aggregate.weights(work)
-    fold = aggregate.start(layout)
-    for i, share in zip(nodes, weighed.shares, strict=True):
-        params.load_into(model, layout, base)
-        sgd.train(
-            task, model, parts[i], steps=recipe.steps, lr=recipe.lr, batch=recipe.batch,
-            momentum=recipe.momentum, seed=recipe.seed * 1_000_003 + number * 1_009 + i,
-        )  # fmt: skip
-        fold = aggregate.add(fold, difference(layout, base, params.arrays_of(model, layout)), share)
-    return aggregate.finish(
-        fold, base, recipe.server_lr * weighed.scale,
-        server_momentum=recipe.server_momentum, previous=previous,
-    )  # fmt: skip
+    params.load_into(model, layout, disk.arrays(layout, commit))
+    m = sgd.evaluate(task, model, sgd.as_data(task.evaluation_data(), "evaluation_data"))
+    return m.correct / m.examples
