@@ -37,11 +37,12 @@ def test_a_busy_port_is_told_and_the_default_goes_on_to_the_next() -> None:
     assert caught.value.code == "usage"
 
 
-def test_an_open_stream_does_not_hold_up_the_end() -> None:
+def test_an_open_stream_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> float:
         sock = listen(Address("127.0.0.1", 0))
         place = sock.getsockname()
-        async with serving(make().app, sock):
+        made = make()
+        async with serving(made.app, sock, made.feed.close):
             reader, writer = await asyncio.open_connection(*place)
             writer.write(f"GET /api/events HTTP/1.1\r\nHost: localhost:{place[1]}\r\n\r\n".encode())
             head = await reader.readuntil(b"event: snapshot")
@@ -55,6 +56,7 @@ def test_an_open_stream_does_not_hold_up_the_end() -> None:
         return ended_s
 
     assert asyncio.run(main()) < 5
+    assert caplog.records == []  # nobody's terminal is told of it
 
 
 def test_a_reader_that_leaves_is_forgotten() -> None:
@@ -62,7 +64,7 @@ def test_a_reader_that_leaves_is_forgotten() -> None:
         made = make()
         sock = listen(Address("127.0.0.1", 0))
         place = sock.getsockname()
-        async with serving(made.app, sock):
+        async with serving(made.app, sock, made.feed.close):
             reader, writer = await asyncio.open_connection(*place)
             writer.write(f"GET /api/events HTTP/1.1\r\nHost: localhost:{place[1]}\r\n\r\n".encode())
             await reader.readuntil(b"event: snapshot")

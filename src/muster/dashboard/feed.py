@@ -58,6 +58,7 @@ class Feed:
         self._flush: asyncio.TimerHandle | None = None
         self._flushed_s = -PATCH_EVERY_S
         self._news = asyncio.Event()
+        self._over = False
 
     def t(self) -> float:
         """The feed clock, in seconds."""
@@ -152,6 +153,12 @@ class Feed:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    def close(self) -> None:
+        """End every reader's stream."""
+        self.flush()
+        self._over = True
+        self._news.set()
+
     # ---- reading ------------------------------------------------------------------------------------
 
     def state(self, role: str) -> bytes:
@@ -177,7 +184,7 @@ class Feed:
         return int(number) if oldest - 1 <= int(number) <= self.sequence else None
 
     async def follow(self, since: str, role: str) -> AsyncIterator[bytes]:
-        """Events for one reader, for ever: first a snapshot unless `since` can be gone on from."""
+        """Events for one reader, until `close`: first a snapshot unless `since` can be gone on from."""
         yield b"retry: 700\n\n"
         self.flush()
         number = self.number(since)
@@ -195,6 +202,8 @@ class Feed:
                 number += 1
                 yield self._ring[index][1]
                 continue
+            if self._over:
+                return
             try:
                 async with asyncio.timeout(TICK_EVERY_S):
                     await news.wait()

@@ -69,7 +69,7 @@ async def open_page(
     place = url(sock, where.host)
     addresses = [(role, f"{place}#token={token}") for token, role in access.tokens.items()]
     try:
-        async with serving(app, sock):
+        async with serving(app, sock, feed.close):
             yield Opened(tuple(addresses or [("operator", place)]), feed)
     finally:
         for task in tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,8 +20,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
-    """The application answers on `sock` meanwhile."""
+async def serving(app: ASGIApp, sock: socket.socket, end_streams: Callable[[], None]) -> AsyncIterator[None]:
+    """The application answers on `sock` meanwhile; `end_streams` is called before it is ended."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -32,7 +32,7 @@ async def serving(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=1,  # event streams never end by themselves
+        timeout_graceful_shutdown=1,  # for a stream whose reader takes nothing any more
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
@@ -43,6 +43,7 @@ async def serving(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
             await task
         yield
     finally:
+        end_streams()
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -408,7 +408,7 @@ async def run(nodes: int, commits: int, rate: float, port: int | None, host: str
     door = Door(fleet)
     sock = listen(Address(host, port))
     access = Access.for_host(host, sock.getsockname()[1])
-    async with serving(build(Desk(feed, access, door, door)), sock):
+    async with serving(build(Desk(feed, access, door, door)), sock, feed.close):
         place = url(sock, host)
         for token, role in access.tokens.items():
             print(f"{role}: {place}#token={token}", flush=True)
