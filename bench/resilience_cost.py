@@ -1,12 +1,13 @@
 """What a healthy job pays for being able to lose its links, its nodes and its coordinator.
 
-    python bench/resilience_cost.py [--rounds 15] [--times 3] [--tasks digits wide] [--json FILE]
+    python bench/resilience_cost.py [--rounds 25] [--times 2] [--tasks digits wide] [--json FILE]
 
 Three daemons on an emulated LAN (100 Mbit/s, 0.5 ms), nothing goes wrong.  "with" is Muster as it is;
 "without" is bench/forgetful.py: no fsync, old models dropped, records told by their authors alone, updates to
-the coordinator alone.  The two take turns.  A round's time is the median between commits (the first rounds,
-with start-up in them, left out); bytes are those on all links from asking to the end, headers included; disk
-is what the asker's store holds at the end.  `digits` has 2,730 parameters, `wide` 527,810 (2.1 MB).
+the coordinator alone.  The two take turns; both send 8-bit updates and changes.  A round's time is the median
+between commits (the first rounds, with start-up in them, left out); bytes are those on all links from asking
+to the end, headers included; disk is what the asker's store holds at the end.  `digits` has 2,730 parameters,
+`wide` 527,810 (2.1 MB).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from muster.emulation.scenario import load
-from muster.records import Update, decode, unpack
+from muster.records import Commit, Update, decode, unpack
 from muster.simulation.faults import Kill
 from muster.storage.disk import DiskStore
 from small_fleet import machine, small_fleet, write
@@ -28,6 +29,7 @@ from small_fleet import machine, small_fleet, write
 HERE = Path(__file__).parent
 TASKS = {"digits": "digits", "wide": str(HERE.parent / "tests" / "e2e" / "wide.py")}
 PROGRAMS = {"with": ("-m", "muster.cli.main"), "without": (str(HERE / "forgetful.py"),)}
+CODECS = {"codec": "quant8", "down_codec": "quant8"}  # not "auto", which goes by measured times
 LIMIT_S = 240.0
 
 
@@ -54,7 +56,7 @@ async def run(task: str, history: str, rounds: int) -> Job:
         before = sum(c.bytes for c in (await fleet.net.counters()).values())
         client = fleet.client("alpha")
         client.timeout_s = 60.0
-        job = await asyncio.to_thread(lambda: client.train(task, rounds=rounds, min_nodes=3))
+        job = await asyncio.to_thread(lambda: client.train(task, rounds=rounds, min_nodes=3, **CODECS))
         async with asyncio.timeout(LIMIT_S):
             while not all([await over(fleet.client(name), job) for name in ("alpha", "bravo", "charlie")]):
                 await asyncio.sleep(0.1)
@@ -82,11 +84,12 @@ def kept(home: Path, job: bytes) -> tuple[Counter[str], int, int]:
     for stored in store.since(0, 1_000_000):
         if stored.job == job:
             record = decode(unpack(stored.wire).body)
-            inline = 0
-            if isinstance(record, Update):
-                payloads += record.payload.size_bytes
-                inline = len(record.payload.inline or b"")
-            kinds[stored.kind] += len(stored.wire) - inline
+            payload = record.payload if isinstance(record, Update) else None
+            if payload is not None:
+                payloads += payload.size_bytes
+            elif isinstance(record, Commit):
+                payload = record.delta
+            kinds[stored.kind] += len(stored.wire) - len((payload and payload.inline) or b"")
     disk = store.used_bytes()
     store.close()
     return kinds, payloads, disk
@@ -94,8 +97,8 @@ def kept(home: Path, job: bytes) -> tuple[Counter[str], int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--times", type=int, default=2)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
