@@ -63,7 +63,7 @@ export interface NodeRow {
   plan: { round: number; steps: number; codec: string; deadline_t: number | null } | null;
   resources: {
     version: string;
-    uptime_s_at: number | null;
+    began_t: number | null;
     memory_bytes: number | null;
     disk_bytes: number | null;
     home: string;

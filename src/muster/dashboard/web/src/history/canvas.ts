@@ -3,7 +3,7 @@
 import { branchColour, clear, theme } from "../theme";
 import type { Graph, Placed } from "./lanes";
 
-export const STEP = 46; // pixels between columns
+export const STEP = 52; // pixels between columns
 const TOP = 30;
 const LEFT = 26;
 
@@ -173,6 +173,6 @@ export class HistoryCanvas {
     if (this.gap < 40) return;
     context.font = "10.5px 'Inter Variable', sans-serif";
     const word = placed.commit.merge ? "merge" : looks.name(placed.commit.coordinator);
-    context.fillText(word.length > 7 ? `${word.slice(0, 6)}…` : word, x, y + 22);
+    context.fillText(word.length > 8 ? `${word.slice(0, 7)}…` : word, x, y + 22);
   }
 }

@@ -22,6 +22,7 @@ export function arrange(ids: readonly string[], links: readonly (readonly [strin
   const rounds = n > 120 ? 160 : 320;
   for (let k = 0; k < rounds; k++) push(at, pairs, 0.12 * (1 - k / rounds) ** 1.5 + 0.002);
   turn(at);
+  spread(at);
   return new Map(ids.map((id, k) => [id, at[k]!]));
 }
 
@@ -80,6 +81,32 @@ function turn(at: Point[]): void {
   }
   const first = at[0];
   if (first !== undefined && first[0] > 0.5) for (const point of at) point[0] = 1 - point[0]; // the first one left
+}
+
+/** Push apart what would lie upon each other. */
+function spread(at: Point[]): void {
+  const wanted = Math.min(0.12, 0.72 / Math.sqrt(Math.max(1, at.length)));
+  for (let k = 0; k < 40; k++) {
+    let moved = false;
+    for (let i = 0; i < at.length; i++) {
+      for (let j = 0; j < i; j++) {
+        const [p, q] = [at[i]!, at[j]!];
+        const dx = p[0] - q[0];
+        const dy = p[1] - q[1];
+        const distance = Math.hypot(dx, dy);
+        if (distance >= wanted) continue;
+        moved = true;
+        const angle = distance < 1e-6 ? i : Math.atan2(dy, dx);
+        const step = (wanted - distance) / 2;
+        p[0] += Math.cos(angle) * step;
+        p[1] += Math.sin(angle) * step;
+        q[0] -= Math.cos(angle) * step;
+        q[1] -= Math.sin(angle) * step;
+      }
+    }
+    for (const point of at) for (const axis of [0, 1] as const) point[axis] = Math.min(1, Math.max(0, point[axis]));
+    if (!moved) return;
+  }
 }
 
 const KEY = "muster.layout:";

@@ -107,7 +107,7 @@ export class NodeCard {
     if (own !== null) {
       if (own.memory_bytes !== null) found.push(["memory", bytes(own.memory_bytes)]);
       if (own.disk_bytes !== null) found.push(["keeps on disk", bytes(own.disk_bytes)]);
-      if (own.uptime_s_at !== null) found.push(["up for", span(this.store.now_t() - own.uptime_s_at)]);
+      if (own.began_t !== null) found.push(["up for", span(this.store.now_t() - own.began_t)]);
       found.push(["process", `${own.pid}, version ${own.version}`]);
     }
     if (node.emulated !== null) {

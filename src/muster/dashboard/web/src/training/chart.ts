@@ -18,6 +18,7 @@ const FONT = "11px 'Inter Variable', system-ui, sans-serif";
 interface Line {
   branch: number;
   label: string;
+  into: boolean; // merged away
   points: Placed[];
 }
 
@@ -74,7 +75,8 @@ export class TrainingChart {
       const last = branch.commits.findLast((placed) => placed.commit.coordinator !== null);
       const points = [...(branch.from === null ? [] : [branch.from]), ...branch.commits, ...(branch.into === null ? [] : [branch.into])];
       const who = this.store.name(last?.commit.coordinator ?? null);
-      return { branch: branch.number, label: branch.into === null ? who : `${who}, merged`, points };
+      const into = branch.into !== null;
+      return { branch: branch.number, label: into ? `${who}, merged` : who, into, points };
     });
   }
 
@@ -124,7 +126,7 @@ export class TrainingChart {
   private make(data: uPlot.AlignedData, shape: string): void {
     this.plot?.destroy();
     this.shape = shape;
-    const lines = this.lines.length ? this.lines : [{ branch: 0, label: "", points: [] }];
+    const lines = this.lines.length ? this.lines : [{ branch: 0, label: "", into: false, points: [] }];
     const series: uPlot.Series[] = [{}];
     for (const line of lines) {
       const colour = branchColour(line.branch);
@@ -207,7 +209,9 @@ export class TrainingChart {
 
   private legend(): void {
     const several = this.lines.length > 1;
-    keyed(byId("branches"), several ? this.lines.slice(0, 5) : [], (line) => String(line.branch),
+    const merged = this.lines.filter((line) => line.into);
+    const named = [...this.lines.filter((line) => !line.into), ...merged.slice(-2)].sort((a, b) => a.branch - b.branch);
+    keyed(byId("branches"), several ? named.slice(0, 6) : [], (line) => String(line.branch),
       () => el("li", { class: "key" }),
       (item, line) => {
         setText(item, line.label);
