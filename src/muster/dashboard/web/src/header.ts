@@ -84,7 +84,7 @@ export class Head {
       : alive
         ? `live · ${span(age_s)}`
         : lost
-          ? `lost · as of ${at}`
+          ? `lost ${at}`
           : `silent · ${span(age_s)}`;
     setText(byId("stamp-text"), words);
     stamp.className = `chip stamp ${alive ? "live" : lost ? "lost" : "stale"}`;

@@ -54,6 +54,7 @@ export class NetworkMap {
       queued = true;
       queueMicrotask(() => {
         queued = false;
+        if (this.cy.nodes(":selected").length) this.cy.edges(":selected").unselect(); // a box is for nodes
         this.onPick(this.picks());
       });
     });

@@ -1,0 +1,302 @@
+"""The page in a browser, over a made-up fleet: what it shows, asks and refuses to touch."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import build_page
+from served import STRANGE, Served, serve
+
+pytestmark = pytest.mark.e2e
+DESKTOP = {"width": 1280, "height": 860}
+
+
+def until(holds: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
+    end_s = time.monotonic() + timeout_s
+    while not (found := holds()):
+        assert time.monotonic() < end_s, f"waited {timeout_s:g} s until {what}"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    build_page()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:
+    """A fresh visit; what it asked of any host, and its errors, are judged at the end."""
+    context = browser.new_context(viewport=DESKTOP)
+    opened = context.new_page()
+    asked: list[str] = []
+    errors: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+    opened.goto(served.url)
+    live(opened)
+    yield opened
+    context.close()
+    foreign = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
+    assert foreign == []
+    assert errors == []
+
+
+def live(page: Any) -> None:
+    until(lambda: page.locator("#stamp.live").count() == 1, "the page is live")
+
+
+def pick(page: Any, *nodes: str, link: str | None = None) -> None:
+    page.evaluate("([nodes, link]) => window.muster.map.pick(nodes, link)", [list(nodes), link])
+
+
+def test_strange_names_are_only_strange_names(page: Any, served: Served) -> None:
+    job, node = served.fleet.job, dict(served.state()["nodes"]["bravo"])
+    commit = next(iter(served.state()["commits"].values()))
+    served.publish(
+        nodes={"odd": {**node, "id": "odd", "name": STRANGE, "refusal": STRANGE}},
+        jobs={job: {"why": STRANGE}},
+        commits={commit["id"]: {"coordinator": STRANGE}},
+        contributions={
+            f"{job}/odd": {**served.state()["contributions"][f"{job}/bravo"], "id": f"{job}/odd", "node": "odd"}
+        },
+        marks={"odd": {**served.do(lambda: served.fleet._mark("cut", STRANGE, ("odd",))), "id": "odd"}},
+    )
+    served.do(lambda: served.feed.say("fault", STRANGE))
+    pick(page, "odd")
+    for place in ("#network-side h3", "#event-lines .what", "#contribution-rows .name"):
+        page.locator(place, has_text=STRANGE).first.wait_for()
+    page.locator("#as-table").click()
+    page.locator("#tables .name", has_text=STRANGE).wait_for()
+    assert page.locator("body img, body script").count() == 0
+    assert page.evaluate("window.owned") is None
+    served.publish(nodes={"odd": None}, contributions={f"{job}/odd": None})
+
+
+def test_a_link_is_set_by_sliders_and_presets(page: Any, served: Served) -> None:
+    served.doors.links.clear()
+    pick(page, link="alpha|bravo")
+    slider = page.locator("[data-dial=delay_ms][data-side=there]")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    until(lambda: served.doors.links, "the slider's value has come")
+    sent = served.doors.links[-1]
+    assert (sent.a, sent.b) == ("alpha", "bravo")
+    assert sent.there.delay_ms == sent.back.delay_ms > 0
+    page.locator("#both-ways").uncheck()
+    page.locator("[data-dial=loss][data-side=back]").focus()
+    page.keyboard.press("End")
+    until(lambda: served.doors.links[-1].back.loss == 0.5, "the loss has come")
+    assert served.doors.links[-1].there.loss is None
+    page.locator("[data-preset=lora]").click()
+    until(lambda: served.doors.links[-1].preset == "lora", "the preset has come")
+
+
+def test_selected_nodes_are_partitioned(page: Any, served: Served) -> None:
+    page.locator("#as-table").click()
+    for name in ("alpha", "bravo"):
+        page.get_by_label(f"select {name}", exact=True).check()
+    page.locator("[data-do=partition]").click()
+    until(lambda: served.doors.faults, "the fault has come")
+    assert [set(group) for group in served.doors.faults[-1].groups] == [{"alpha", "bravo"}]
+
+
+def test_outside_an_emulation_it_shows_and_does_not_touch(browser: Any) -> None:
+    with serve(emulated=False) as real:
+        real.publish(
+            links={"alpha|bravo": {"emulated": False}},
+            nodes={name: {"emulated": None} for name in ("alpha", "bravo")},
+        )
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(real.url)
+        live(page)
+        pick(page, link="alpha|bravo")
+        page.locator(".link-card .state").wait_for()
+        assert page.locator("[data-dial]:enabled").count() == 0
+        assert page.locator("[data-do=cut]:visible, [data-preset]:visible").count() == 0
+        pick(page, "bravo")
+        page.locator(".node-card .state").wait_for()
+        assert page.locator("[data-do=kill]:visible").count() == 0
+        context.close()
+
+
+def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: Served) -> None:
+    scroller = page.locator("#history-scroll")
+    until(lambda: int(scroller.get_attribute("data-merges") or 0) >= 1, "a merge is drawn")
+    assert int(scroller.get_attribute("data-lanes")) == 2
+    rows = sorted(served.state()["commits"].values(), key=lambda row: row["age_s"])
+    first, second = rows[-3], rows[-6]
+    detail = {
+        **{"job": served.fleet.job, "task": "digits", "children": [], "head": False, "counted": [], "roster": []},
+        **{"counted_in_all": 8, "discarded": [], "examples": 9, "params": None, "params_bytes": 19304},
+        **{"delta_bytes": None, "delta_codec": None, "residual_norm": 0.0},
+    }
+    layer = {"name": "fc1.weight", "shape": [4, 4], "norm_a": 5.1, "moved": 0.31, "moved_max": 0.02}
+    one = {"node": "echo", "incarnation": 1, "sequence": 1, "steps": 9, "examples": 9, "staleness": 0, "weight": 1}
+    served.doors.answers.update(
+        show=lambda asked: {**detail, "commit": served.state()["commits"][asked["commit"]]},
+        diff={"a": first, "b": second, "same_job": True, "only_a": [], "only_b": [one], "layers": [layer]},
+        train={"job": "9" * 64},
+    )
+    click_commit(page, first["id"])
+    page.locator("#history-detail", has_text=f"round {first['round']}").wait_for()
+    click_commit(page, second["id"])
+    page.locator("#history-detail", has_text="only the second counts: echo 1").wait_for()
+    page.locator("#history-detail", has_text="fc1.weight").wait_for()
+    click_commit(page, first["id"])  # lets go of it: one is left
+    page.locator("#history-detail [data-do=new-job]").click()
+    page.locator("dialog input[name=rounds]").fill("7")
+    page.locator("dialog button[type=submit]").click()
+    until(lambda: [op for op, _ in served.doors.asked if op == "train"], "the job was asked for")
+    asked = [arguments for op, arguments in served.doors.asked if op == "train"][-1]
+    assert asked["from"] == second["id"]
+    assert asked["rounds"] == 7
+
+
+def click_commit(page: Any, commit: str) -> None:
+    at = page.evaluate("id => window.muster.history.place(id)", commit)
+    page.mouse.click(at["x"], at["y"])
+
+
+def test_contributions_are_sorted_by_any_column(page: Any) -> None:
+    def column(number: int) -> list[float]:
+        texts = page.locator(f"#contribution-rows tr > :nth-child({number})").all_inner_texts()
+        return [float(re.sub(r"[^\d.-]", "", text)) for text in texts]
+
+    values = column(2)
+    assert len(values) == 4
+    assert values == sorted(values, reverse=True)
+    page.locator("[data-sort=samples] button").click()
+    samples = column(3)
+    assert samples == sorted(samples, reverse=True)
+    page.locator("[data-sort=samples] button").press("Enter")
+    assert column(3) == sorted(samples)
+
+
+def test_the_keyboard_goes_through_nodes_and_links(page: Any) -> None:
+    page.locator("#stage").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".node-card h3", has_text="alpha").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.locator(".link-card h3", has_text="–").wait_for()
+    page.keyboard.press("Escape")
+    until(lambda: page.locator("#network-side").is_hidden(), "the card is closed")
+
+
+def test_a_dragged_node_stays_where_it_was_put(page: Any) -> None:
+    position = "window.muster.cy.getElementById('n:bravo').renderedPosition()"
+    box, at = page.locator("#stage").bounding_box(), page.evaluate(position)
+    page.mouse.move(box["x"] + at["x"], box["y"] + at["y"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + at["x"] + 40, box["y"] + at["y"] - 30, steps=4)
+    page.mouse.up()
+    put = page.evaluate(position)
+    assert abs(put["x"] - at["x"]) + abs(put["y"] - at["y"]) > 30
+    page.reload()
+    live(page)
+    found = until(lambda: page.evaluate(position), "the node is there again")
+    assert found == pytest.approx(put, abs=1.5)
+
+
+def test_a_gap_in_the_numbers_is_healed_by_a_snapshot(page: Any, served: Served) -> None:
+    page.evaluate("window.muster.store.connection.last = '0badb007-5'")
+    served.do(lambda: served.feed.say("page", "after the gap"))
+    page.locator("#event-lines .what", has_text="after the gap").first.wait_for()
+    connection = page.evaluate("window.muster.store.connection")
+    assert (connection["gaps"], connection["snapshots"]) == (1, 2)
+
+
+def test_a_silent_node_does_not_look_alive(page: Any, served: Served) -> None:
+    source = dict(served.feed.header["source"])
+    silent = {**source, "state": "silent", "words": "It has not answered for 3 s."}
+    served.do(lambda: served.feed.describe({"source": silent}))
+    page.locator("#stamp.stale").wait_for()
+    page.locator("body.stale-data").wait_for()
+    served.do(lambda: served.feed.describe({"source": source}))
+    live(page)
+
+
+@pytest.mark.parametrize(("token", "role"), [("operator-token", "operator"), ("viewer-token", "viewer")])
+def test_with_tokens_nothing_is_shown_without_one(browser: Any, token: str, role: str) -> None:
+    with serve(tokens=True) as closed:
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(closed.url)
+        page.locator("#token[open]").wait_for()
+        assert page.evaluate("window.muster.store.header") is None
+        page.locator("#token-text").fill("a guess")
+        page.keyboard.press("Enter")
+        page.locator("#token-wrong", has_text="not the page's token").wait_for()
+        page.goto("about:blank")
+        page.goto(f"{closed.url}#token={token}")
+        live(page)
+        assert page.url == closed.url
+        pick(page, link="alpha|bravo")
+        page.locator(".link-card .state").wait_for()
+        assert page.locator("[data-do=cut]:visible").count() == (1 if role == "operator" else 0)
+        assert page.locator("#viewer:visible").count() == (0 if role == "operator" else 1)
+        context.close()
+
+
+def test_a_phone_shows_everything_and_scrolls_over_the_map(browser: Any, served: Served) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    context = browser.new_context(**phone, device_scale_factor=2)
+    page = context.new_page()
+    page.goto(served.url)
+    live(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for panel in ("network", "training", "contributions", "history", "events"):
+        assert page.locator(f"#{panel}").bounding_box()["height"] > 90
+    box = page.locator("#stage").bounding_box()
+    gesture = {"x": 195, "y": box["y"] + 200, "yDistance": -300, "gestureSourceType": "touch"}
+    context.new_cdp_session(page).send("Input.synthesizeScrollGesture", gesture)
+    until(lambda: page.evaluate("window.scrollY") > 100, "a finger on the map has scrolled the page")
+    context.close()
+
+
+def test_nothing_overflows_at_1280(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    head = page.locator(".top").bounding_box()
+    assert head["height"] < 60
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_of_words_have_enough_contrast(browser: Any, served: Served, scheme: str) -> None:
+    context = browser.new_context(viewport=DESKTOP, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(served.url)
+    found = page.evaluate(
+        """() => Object.fromEntries(["panel", "raised", "text", "muted", "teal", "blue", "violet", "yellow",
+             "orange", "green", "red"].map(name =>
+             [name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim()]))"""
+    )
+    for ground in (found.pop("panel"), found.pop("raised")):
+        for name, colour in found.items():
+            assert contrast(colour, ground) >= 4.5, (scheme, name)  # WCAG 2.2, 1.4.3, level AA
+    context.close()
+
+
+def contrast(one: str, other: str) -> float:
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+    parts = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
