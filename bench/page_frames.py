@@ -1,10 +1,10 @@
-"""How smoothly the page draws: intervals between animation frames while a made-up fleet floods it with events.
+"""How smoothly the page draws: intervals between animation frames under a flood of events.
 
     python bench/page_frames.py                     200 nodes, 2000 commits, 20 events a second, 60 s
     python bench/page_frames.py --seconds 20 --json frames.json
 
-Starts `muster.dashboard.synthetic` and Debian's Chromium (headless, software rendering) on this machine, so both
-share its cores.  Reported: frames a second, median, 95th and 99th percentile and the share of frames under 50 ms.
+Starts a made-up fleet (`muster.dashboard.synthetic`) and Debian's Chromium (headless, software rendering) on
+this machine, so both share its cores.  Reported: frames a second, percentiles, the share under 50 ms.
 """
 
 from __future__ import annotations

@@ -128,6 +128,11 @@ def free_port() -> int:
     return port
 
 
+@pytest.fixture(scope="session")
+def built_page() -> None:
+    build_page()
+
+
 @pytest.fixture(scope="module")
 def live_page() -> Iterator[LivePage]:
     """A job that goes on for a thousand rounds, two rounds in."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from pages import Doors, Made, make
+
 from muster.dashboard.address import Address, listen
 from muster.dashboard.serve import serving
 from muster.dashboard.synthetic import Fleet
-from pages import Doors, Made, make
 
 Result = TypeVar("Result")
 STRANGE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>"
@@ -43,7 +44,7 @@ class Served:
 
 
 @contextmanager
-def serve(*, tokens: bool = False, emulated: bool = True, nodes: int = 4, commits: int = 70) -> Iterator[Served]:
+def serve(*, tokens: bool = False, emulated: bool = True) -> Iterator[Served]:
     started = threading.Event()
     found: list[Served] = []
     ending: list[asyncio.Event] = []
@@ -57,8 +58,9 @@ def serve(*, tokens: bool = False, emulated: bool = True, nodes: int = 4, commit
         ending.append(end)
         async with serving(made.app, sock):
             made.feed.fresh_t = made.feed.t()
-            served.fleet = Fleet(made.feed, nodes=nodes, commits=commits)
-            made.feed.describe({"job": served.fleet.job, "view": "alpha"})
+            served.fleet = Fleet(made.feed, nodes=4, commits=70)
+            source = {"state": "live", "since_t": 0.0, "words": ""}
+            made.feed.describe({"job": served.fleet.job, "view": "alpha", "source": source})
             found.append(served)
             started.set()
             while not end.is_set():

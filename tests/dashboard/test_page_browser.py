@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import build_page
 from served import STRANGE, Served, serve
 
 pytestmark = pytest.mark.e2e
@@ -23,13 +22,8 @@ def until(holds: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    build_page()
-
-
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def served(built_page: None) -> Iterator[Served]:
     with serve() as started:
         yield started
 
@@ -58,19 +52,21 @@ def live(page: Any) -> None:
 
 
 def pick(page: Any, *nodes: str, link: str | None = None) -> None:
+    wanted = [f"n:{node}" for node in nodes] + ([f"l:{link}"] if link else [])
+    there = "ids => ids.every(id => window.muster.cy.getElementById(id).nonempty())"
+    until(lambda: page.evaluate(there, wanted), f"{wanted} are on the map")
     page.evaluate("([nodes, link]) => window.muster.map.pick(nodes, link)", [list(nodes), link])
 
 
 def test_strange_names_are_only_strange_names(page: Any, served: Served) -> None:
     job, node = served.fleet.job, dict(served.state()["nodes"]["bravo"])
     commit = next(iter(served.state()["commits"].values()))
+    gift = served.state()["contributions"][f"{job}/bravo"]
     served.publish(
         nodes={"odd": {**node, "id": "odd", "name": STRANGE, "refusal": STRANGE}},
         jobs={job: {"why": STRANGE}},
         commits={commit["id"]: {"coordinator": STRANGE}},
-        contributions={
-            f"{job}/odd": {**served.state()["contributions"][f"{job}/bravo"], "id": f"{job}/odd", "node": "odd"}
-        },
+        contributions={f"{job}/odd": {**gift, "id": f"{job}/odd", "node": "odd"}},
         marks={"odd": {**served.do(lambda: served.fleet._mark("cut", STRANGE, ("odd",))), "id": "odd"}},
     )
     served.do(lambda: served.feed.say("fault", STRANGE))
@@ -112,7 +108,7 @@ def test_selected_nodes_are_partitioned(page: Any, served: Served) -> None:
     assert [set(group) for group in served.doors.faults[-1].groups] == [{"alpha", "bravo"}]
 
 
-def test_outside_an_emulation_it_shows_and_does_not_touch(browser: Any) -> None:
+def test_outside_an_emulation_it_shows_and_does_not_touch(browser: Any, built_page: None) -> None:
     with serve(emulated=False) as real:
         real.publish(
             links={"alpha|bravo": {"emulated": False}},
@@ -138,16 +134,22 @@ def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: 
     assert int(scroller.get_attribute("data-lanes")) == 2
     rows = sorted(served.state()["commits"].values(), key=lambda row: row["age_s"])
     first, second = rows[-3], rows[-6]
-    detail = {
-        **{"job": served.fleet.job, "task": "digits", "children": [], "head": False, "counted": [], "roster": []},
-        **{"counted_in_all": 8, "discarded": [], "examples": 9, "params": None, "params_bytes": 19304},
-        **{"delta_bytes": None, "delta_codec": None, "residual_norm": 0.0},
-    }
+    detail = dict.fromkeys(("params", "delta_bytes", "delta_codec"))
+    detail |= {"job": served.fleet.job, "task": "digits", "head": False, "examples": 9, "residual_norm": 0.0}
+    detail |= {"children": [], "counted": [], "roster": [], "discarded": [], "counted_in_all": 8}
+    detail |= {"params_bytes": 19304}
     layer = {"name": "fc1.weight", "shape": [4, 4], "norm_a": 5.1, "moved": 0.31, "moved_max": 0.02}
-    one = {"node": "echo", "incarnation": 1, "sequence": 1, "steps": 9, "examples": 9, "staleness": 0, "weight": 1}
+    one = {"node": "echo", "incarnation": 1, "sequence": 1, "steps": 9, "examples": 9, "weight": 1.0}
     served.doors.answers.update(
-        show=lambda asked: {**detail, "commit": served.state()["commits"][asked["commit"]]},
-        diff={"a": first, "b": second, "same_job": True, "only_a": [], "only_b": [one], "layers": [layer]},
+        show=lambda asked: {**detail, "commit": first if asked["commit"] == first["id"] else second},
+        diff={
+            "a": first,
+            "b": second,
+            "same_job": True,
+            "only_a": [],
+            "only_b": [{**one, "weight": 1.0}],
+            "layers": [layer],
+        },
         train={"job": "9" * 64},
     )
     click_commit(page, first["id"])
@@ -158,7 +160,7 @@ def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: 
     click_commit(page, first["id"])  # lets go of it: one is left
     page.locator("#history-detail [data-do=new-job]").click()
     page.locator("dialog input[name=rounds]").fill("7")
-    page.locator("dialog button[type=submit]").click()
+    page.get_by_role("button", name="Start", exact=True).click()
     until(lambda: [op for op, _ in served.doors.asked if op == "train"], "the job was asked for")
     asked = [arguments for op, arguments in served.doors.asked if op == "train"][-1]
     assert asked["from"] == second["id"]
@@ -175,8 +177,7 @@ def test_contributions_are_sorted_by_any_column(page: Any) -> None:
         texts = page.locator(f"#contribution-rows tr > :nth-child({number})").all_inner_texts()
         return [float(re.sub(r"[^\d.-]", "", text)) for text in texts]
 
-    values = column(2)
-    assert len(values) == 4
+    values = until(lambda: len(column(2)) >= 4 and column(2), "the table is there")
     assert values == sorted(values, reverse=True)
     page.locator("[data-sort=samples] button").click()
     samples = column(3)
@@ -229,7 +230,9 @@ def test_a_silent_node_does_not_look_alive(page: Any, served: Served) -> None:
 
 
 @pytest.mark.parametrize(("token", "role"), [("operator-token", "operator"), ("viewer-token", "viewer")])
-def test_with_tokens_nothing_is_shown_without_one(browser: Any, token: str, role: str) -> None:
+def test_with_tokens_nothing_is_shown_without_one(
+    browser: Any, built_page: None, token: str, role: str
+) -> None:
     with serve(tokens=True) as closed:
         context = browser.new_context(viewport=DESKTOP)
         page = context.new_page()
@@ -260,10 +263,23 @@ def test_a_phone_shows_everything_and_scrolls_over_the_map(browser: Any, served:
     for panel in ("network", "training", "contributions", "history", "events"):
         assert page.locator(f"#{panel}").bounding_box()["height"] > 90
     box = page.locator("#stage").bounding_box()
-    gesture = {"x": 195, "y": box["y"] + 200, "yDistance": -300, "gestureSourceType": "touch"}
-    context.new_cdp_session(page).send("Input.synthesizeScrollGesture", gesture)
+    swipe(context.new_cdp_session(page), 195, box["y"] + 200)
+    on_node = page.evaluate("window.muster.cy.nodes()[0].renderedPosition()")
     until(lambda: page.evaluate("window.scrollY") > 100, "a finger on the map has scrolled the page")
+    page.evaluate("window.scrollTo(0, 0)")
+    swipe(context.new_cdp_session(page), box["x"] + on_node["x"], box["y"] + on_node["y"])
+    until(lambda: page.evaluate("window.scrollY") > 60, "a finger on a node has, too")
     context.close()
+
+
+def swipe(device: Any, x: float, y: float) -> None:
+    """One finger goes up by 150 pixels."""
+    touch: dict[str, Any] = {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    device.send("Input.dispatchTouchEvent", touch)
+    for k in range(1, 11):
+        touch = {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 15 * k}]}
+        device.send("Input.dispatchTouchEvent", touch)
+    device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def test_nothing_overflows_at_1280(page: Any) -> None:

@@ -40,7 +40,7 @@ export class Head {
     setText(byId("view-name"), this.store.name(header.view));
     setText(byId("title"), header.title);
     show(byId("viewer"), header.role === "viewer");
-    document.title = `Muster: ${this.store.name(header.view)}`;
+    document.title = header.view === null ? "Muster" : `Muster: ${this.store.name(header.view)}`;
     this.drawJobs();
     this.figures();
   }

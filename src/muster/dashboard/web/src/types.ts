@@ -34,7 +34,7 @@ export interface Header {
   version: string;
   boot: string;
   epoch_s: number;
-  view: string;
+  view: string | null;
   title: string;
   emulated: boolean;
   role: "operator" | "viewer";

@@ -169,10 +169,17 @@ export class HistoryCanvas {
     context.textAlign = "center";
     context.fillStyle = colours.muted;
     context.font = "10.5px 'JetBrains Mono Variable', monospace";
-    context.fillText(`r${placed.commit.round}`, x, y - 13);
+    context.strokeStyle = colours.panel; // lines run behind the words
+    context.lineWidth = 3.5;
+    context.lineJoin = "round";
+    const write = (text: string, at: number) => {
+      context.strokeText(text, x, at);
+      context.fillText(text, x, at);
+    };
+    write(`r${placed.commit.round}`, y - 13);
     if (this.gap < 40) return;
     context.font = "10.5px 'Inter Variable', sans-serif";
     const word = placed.commit.merge ? "merge" : looks.name(placed.commit.coordinator);
-    context.fillText(word.length > 8 ? `${word.slice(0, 7)}…` : word, x, y + 22);
+    write(word.length > 8 ? `${word.slice(0, 7)}…` : word, y + 22);
   }
 }

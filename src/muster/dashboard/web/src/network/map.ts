@@ -63,6 +63,13 @@ export class NetworkMap {
     this.cy.on("mouseover", "node", (event) => event.target.addClass("near"));
     this.cy.on("mouseout", "node", (event) => event.target.removeClass("near"));
     this.stage.addEventListener(
+      "touchmove",
+      (event) => {
+        if (this.narrow) event.stopPropagation(); // or cytoscape holds the page still when a finger starts on a node
+      },
+      { passive: true },
+    );
+    this.stage.addEventListener(
       "wheel",
       (event) => {
         if (!event.ctrlKey && !event.metaKey) return;

@@ -66,9 +66,7 @@ export class NodeCard {
     drawFacts(this.facts, this.list(node));
     keyed(this.tasks, node.tasks, (task) => task.name,
       () => el("li"),
-      (item, task) => setText(item, task.error === null
-        ? `${task.name} ${task.version}: ${count(task.samples)} samples, ${count(task.parameters)} parameters`
-        : `${task.name}: ${task.error}`));
+      (item, task) => setText(item, told(task)));
   }
 
   private heard(node: NodeRow): string {
@@ -94,8 +92,9 @@ export class NodeCard {
       found.push([`round ${node.plan.round}`, `${node.plan.steps} steps, ${node.plan.codec}`]);
       if (node.plan.deadline_t !== null) found.push(["closes in", span(node.plan.deadline_t - this.store.now_t())]);
     }
-    if (node.offer !== null) found.push(["offers", `${count(node.offer.samples)} samples, ${span(node.offer.step_s * 1)}/step`.replace(/0\.0 s\/step/, `${(node.offer.step_s * 1000).toFixed(1)} ms/step`)]);
-    else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
+    if (node.offer !== null) {
+      found.push(["offers", `${count(node.offer.samples)} samples, ${(node.offer.step_s * 1000).toFixed(1)} ms/step`]);
+    } else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
     if (node.refusal !== null) found.push(["refuses", node.refusal]);
     found.push(...this.resources(node));
     return found;
@@ -117,6 +116,12 @@ export class NodeCard {
     if (node.key !== null) found.push(["identity", node.key.slice(0, 16)]);
     return found;
   }
+}
+
+function told(task: NodeRow["tasks"][number]): string {
+  if (task.error !== null) return `${task.name}: ${task.error}`;
+  if (!task.parameters) return `${task.name}: not usable here, its data is not there`;
+  return `${task.name} ${task.version}: ${count(task.samples)} samples, ${count(task.parameters)} parameters`;
 }
 
 function part(node: NodeRow): string {

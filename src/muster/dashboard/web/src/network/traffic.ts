@@ -83,6 +83,7 @@ export class Traffic {
     const count = cy.nodes().length;
     const inset = radius(count) * cy.zoom() + 3;
     const side = (count > 60 ? 1.5 : 3) * Math.min(2, cy.zoom());
+    const labels = count <= 60;
     this.lanes = [];
     for (const edge of cy.edges().toArray()) {
       const from = edge.source().renderedPosition();
@@ -91,10 +92,12 @@ export class Traffic {
       if (length < 2 * inset) continue;
       const [dx, dy] = [(to.x - from.x) / length, (to.y - from.y) / length];
       const [nx, ny] = [-dy * side, dx * side]; // each keeps to its own side
-      const whole = length - 2 * inset;
+      const start = inset + (labels ? Math.max(0, dy) * 20 : 0); // below a node stands its name
+      const end = inset + (labels ? Math.max(0, -dy) * 20 : 0);
+      const whole = length - start - end;
       const link = edge.data("link") as string;
-      this.lanes.push({ ax: from.x + dx * inset + nx, ay: from.y + dy * inset + ny, dx, dy, length: whole, link, back: false });
-      this.lanes.push({ ax: to.x - dx * inset - nx, ay: to.y - dy * inset - ny, dx: -dx, dy: -dy, length: whole, link, back: true });
+      this.lanes.push({ ax: from.x + dx * start + nx, ay: from.y + dy * start + ny, dx, dy, length: whole, link, back: false });
+      this.lanes.push({ ax: to.x - dx * end - nx, ay: to.y - dy * end - ny, dx: -dx, dy: -dy, length: whole, link, back: true });
     }
   }
 }

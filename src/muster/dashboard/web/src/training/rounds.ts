@@ -45,8 +45,9 @@ export class RoundBars {
 
   private end(expected_t: number | null, deadline_t: number | null, now_t: number): string {
     if (!this.store.alive()) return "";
-    const late = deadline_t === null ? "" : `, at the latest in ${span(deadline_t - now_t)}`;
-    if (expected_t === null) return late && ` · ends${late.slice(1)}`;
+    const late = deadline_t === null || deadline_t <= now_t ? "" : `, at the latest in ${span(deadline_t - now_t)}`;
+    if (expected_t === null) return late && ` ·${late.slice(1)}`;
+    if (expected_t <= now_t) return ` · ends any moment${late}`;
     return ` · ends in about ${span(expected_t - now_t)}${late}`;
   }
 
