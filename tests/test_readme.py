@@ -10,10 +10,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import click
@@ -104,6 +106,8 @@ class Machine:
         words = [self.fill(word) for word in shlex.split(line)]
         if words[:2] == ["muster", "node"]:
             return self.start(words)
+        if words[:2] == ["muster", "dashboard"]:
+            return self.look(words)
         env = self.env | ({"MUSTER_HOME": str(self.folder / "d" / "muster" / "alpha")} if self.nodes else {})
         done = subprocess.run(
             words, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=110
@@ -133,6 +137,25 @@ class Machine:
             assert time.monotonic() < deadline_s, (self.folder / f"node{number}.log").read_text()
             time.sleep(0.1)
         return ""
+
+    def look(self, words: list[str]) -> str:
+        """Start the page, which goes on until Ctrl-C, and ask it what it shows."""
+        env = {**self.env, "PYTHONUNBUFFERED": "1"}
+        page = subprocess.Popen(words, cwd=self.folder, env=env, stdout=subprocess.PIPE, text=True)
+        try:
+            assert page.stdout is not None
+            address = page.stdout.readline().removeprefix("page: ").strip()
+            deadline_s = time.monotonic() + UP_S
+            while True:
+                with urllib.request.urlopen(f"{address}api/state", timeout=10) as answer:
+                    state: str = answer.read().decode()
+                if json.loads(state)["nodes"]:
+                    return state
+                assert time.monotonic() < deadline_s, state
+                time.sleep(0.2)
+        finally:
+            page.send_signal(signal.SIGINT)
+            assert page.wait(20) == 0
 
     def wait_for_neighbour(self, name: str) -> None:
         deadline_s = time.monotonic() + UP_S
@@ -178,6 +201,10 @@ def test_every_command_runs(tmp_path: Path) -> None:
     assert "finished: 5 rounds done" in trained
     assert "bravo" in trained.split("shares:")[1]
     assert said["muster log JOB --graph"].count("\n*") >= 3
+    seen = json.loads(said["muster dashboard --node alpha"])
+    assert seen["header"]["view"] == "alpha"
+    assert set(seen["nodes"]) == {"alpha", "bravo"}
+    assert max(commit["round"] for commit in seen["commits"].values()) == 5
     assert "held here   yes" in said["muster show COMMIT"]
     assert "counted by b only" in said["muster diff A B"]
     assert "finished: 2 rounds done" in said["muster train digits --from COMMIT --rounds 2"]

@@ -220,6 +220,7 @@ class Daemon:
             "pid": os.getpid(),
             "listen": self._link.listening(),
             "began_t": round(self._started_s, 1),
+            "installed": self._catalogue.names(),
             "tasks": watching.task_rows(self._catalogue.views()),
         }
 

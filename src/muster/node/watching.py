@@ -97,7 +97,7 @@ class Watcher:
         return {
             "view": self.names(self._core.node),
             "version": self._facts.get("version", ""),
-            "tasks": [task["name"] for task in self._facts.get("tasks", ())],
+            "tasks": self._facts.get("installed", []),
             "job": focus.id if focus else None,
         }
 
@@ -306,6 +306,6 @@ def _way(up: bool, count: int, bytes_s: float) -> Row:
 
 
 def task_rows(views: Any) -> list[Row]:
-    """TaskViews as the page says them."""
-    rows = [msgspec.to_builtins(view) for view in views]
+    """TaskViews as the page says them; of one that was not opened yet there is nothing to say."""
+    rows = [msgspec.to_builtins(view) for view in views if view.version or view.error]
     return [{k: row[k] for k in ("name", "version", "samples", "parameters", "error")} for row in rows]
