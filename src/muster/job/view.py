@@ -194,8 +194,7 @@ class JobView:
         closed = bool(point.parents) and not point.folded and not point.is_merge
         if self.job.recipe.average <= 1 or self.stopped is not None or closed:
             return False
-        figures = self.figures(point.id)
-        target = self.job.stop.target
+        target, figures = self.job.stop.target, self._figures_to_end(point)
         if target is not None and figures is not None and figures.accuracy >= target:
             return False
         return finished_by(self.job.stop, point, figures) is not None
@@ -204,7 +203,11 @@ class JobView:
         """Why a head ends the job, or None. A property of the head alone (design section 5.9)."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
-        return finished_by(self.job.stop, point, self.figures(point.id))
+        return finished_by(self.job.stop, point, self._figures_to_end(point))
+
+    def _figures_to_end(self, point: Point) -> Figures | None:
+        """This is asked very often, and only a target needs the figures."""
+        return self.figures(point.id) if self.job.stop.target is not None else None
 
 
 def _newness(word: Offer | Refusal) -> tuple[int, int, bytes]:

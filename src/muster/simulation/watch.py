@@ -55,8 +55,10 @@ class Watch:
                 del self._pending[work]
                 self.acknowledged[work] = world.now()
                 self._together.pop(work, None)
-            else:
+            elif holders:
                 self._lies(world, work, record_id)
+            else:  # counted and forgotten, or lost: it will never be on two disks any more
+                del self._pending[work]
 
     def _lies(self, world: World, work: Work, record_id: RecordId) -> None:
         """An update is on one disk only: for how long has its author been with others who know of it?"""
