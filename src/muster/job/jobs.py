@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from muster.job import interest
 from muster.job.context import Context
 from muster.job.view import JobView
+from muster.network.exchange import Hold
 from muster.network.ledger import Entry
-from muster.records import BlobId, Commit, Job, JobId, NodeId, Payload, Update
+from muster.records import BlobId, Commit, Job, JobId, NodeId, Payload, Record, Update
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -55,6 +57,25 @@ class Jobs:
     def find(self, prefix: str) -> list[JobRunner]:
         """Jobs whose id begins with the hex digits `prefix`."""
         return [r for j, r in self.runners.items() if j.hex().startswith(prefix.lower())]
+
+    # ---- which neighbour needs which record (network.exchange.Interest) -----------------------------
+
+    def hold(self, author: NodeId, record: Record) -> Hold | None:
+        runner = self._runner_of(record)
+        if runner is None:
+            return None
+        return interest.hold(runner.view, runner.models.known_heads(), author, record)
+
+    def settled(self, author: NodeId, record: Record) -> bool:
+        runner = self._runner_of(record)
+        return runner is not None and interest.settled(runner.models.known_heads(), author, record)
+
+    def pending(self) -> list[bytes]:
+        runners = self.runners.values()
+        return [i for r in runners for i in interest.pending(r.view, r.models.known_heads())]
+
+    def _runner_of(self, record: Record) -> JobRunner | None:
+        return self.runners.get(getattr(record, "job", b""))
 
     def _on_record(self, entry: Entry) -> None:
         record = entry.record

@@ -22,6 +22,7 @@ HOPS_MAX = 16
 BLOB_BYTES_MAX = 16 * 1024**3
 
 _HEAD = struct.Struct("<BH")
+HEAD_BYTES = _HEAD.size  # of an answer, beside the data
 
 
 class Status(IntEnum):

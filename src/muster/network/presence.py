@@ -57,6 +57,9 @@ class Presence:
     node: NodeId
     start: int
     now: Callable[[], float]
+    usual_s: Callable[[], float] = lambda: (
+        BEAT_USUAL_S
+    )  # between two words of a node heard for the first time
     table: dict[bytes, Heard] = field(default_factory=dict)
     watchers: list[Callable[[Beat], None]] = field(default_factory=list)
     changes: list[Callable[[], None]] = field(default_factory=list)  # somebody is back or does other work
@@ -72,6 +75,10 @@ class Presence:
             255 if battery is None else int(100 * battery), job[:4], round_,
         )  # fmt: skip
         return self._mine
+
+    def job(self) -> bytes:
+        """The beginning of the id of the job that this node says it works for."""
+        return self._mine.job if self._mine else b""
 
     def tick(self) -> Beat:
         """This node's word as of now, with a new counter."""
@@ -127,7 +134,7 @@ class Presence:
         heard = self.table.get(node[:8])
         if heard is None:
             return False
-        usual_s = max(BEAT_USUAL_S, heard.interval_s)
+        usual_s = max(self.usual_s(), heard.interval_s)
         return self.now() - heard.at_s <= BEATS_MISSED_MAX * usual_s + BEAT_USUAL_S
 
     def doing(self, node: NodeId) -> str:

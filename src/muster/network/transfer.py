@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from muster.network.chunk_wire import (
     ANSWER_BYTES_MAX,
     BLOB_BYTES_MAX,
+    HEAD_BYTES,
     HOPS_MAX,
     PREFIX_BYTES,
     TOPIC,
@@ -37,6 +38,7 @@ from muster.network.chunk_wire import (
 )
 from muster.network.link import Link, Refused, Unreachable, Urgency
 from muster.network.meter import GRID_BYTES, Meter
+from muster.network.tally import Tally
 from muster.network.transfer_state import Flight, Lane, Progress, Source, Transfer
 from muster.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
@@ -83,12 +85,19 @@ class Transfers:
     """
 
     def __init__(
-        self, link: Link, store: Store, *, hints: Hints, limits: TransferLimits | None = None
+        self,
+        link: Link,
+        store: Store,
+        *,
+        hints: Hints,
+        limits: TransferLimits | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._link = link
         self._store = store
         self._hints = hints
         self._limits = limits or TransferLimits()
+        self._tally = tally or Tally()
         self._table: dict[BlobId, Transfer] = {}
         self._lanes: OrderedDict[NodeId, Lane] = OrderedDict()
         self._known: OrderedDict[bytes, tuple[BlobId, int]] = OrderedDict()
@@ -458,6 +467,7 @@ class Transfers:
         mark = lane.meter.asked(self._now(), limited=limited)
         answer: Answer | None = None
         try:
+            self._tally.told(flight.node, len(payload))
             wire = await self._link.ask(
                 flight.node, TOPIC, payload, timeout_s=self._timeout_s(lane, source), urgency=Urgency.BULK
             )
@@ -563,6 +573,14 @@ class Transfers:
             ask = decode_ask(payload)
         except ValueError as error:
             raise Refused(str(error)) from error
+        answer = await self._answered(asker, ask)
+        size_bytes = len(answer) - HEAD_BYTES
+        if size_bytes:
+            self._tally.chunk(asker, prefix(ask.id) + ask.offset.to_bytes(8, "big"), size_bytes)
+        self._tally.told(asker, HEAD_BYTES)
+        return answer
+
+    async def _answered(self, asker: NodeId, ask: Ask) -> bytes:
         if len(ask.id) == 32:
             self._remember(ask.id, ask.size_bytes)
         known = self._known.get(prefix(ask.id))

@@ -18,6 +18,7 @@ from muster.network.exchange import Exchange
 from muster.network.identity import Roll, Signer
 from muster.network.ledger import Entry, Ledger
 from muster.network.link import Link
+from muster.network.pace import NARROW_BYTES_S
 from muster.network.presence import BEAT_USUAL_S, Presence
 from muster.network.transfer import Transfers
 from muster.node.snapshot import Event
@@ -28,7 +29,9 @@ EVENTS_MAX = 2000
 BEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
 BEAT_SHARE = 0.02  # of the link's measured rate that words may take
 BEAT_MAX_S = 30.0
-BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words
+BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words, and its acknowledgement
+BEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a word rides with every record besides
+METER_SAMPLES = 4  # of a bulk transfer, before it is believed that a link is narrow
 
 
 @dataclass
@@ -67,22 +70,34 @@ class Core:
         installed: Callable[[str], bool],
         battery: Callable[[], float | None],
         wall_clock: Callable[[], float],
+        narrow: bool | None = None,
     ) -> None:
+        """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself."""
         self.name, self.node, self.store, self.link, self.roll = name, signer.node, store, link, roll
         self._member = member
         self.log = Log(wall_clock)
         self.battery = battery
         self.state, self.progress = "idle", 0.0
         self.ledger = Ledger(store, signer, roll)
-        self.presence = Presence(signer.node, self._next_start(), lambda: asyncio.get_running_loop().time())
+        self.presence = Presence(
+            signer.node,
+            self._next_start(),
+            lambda: asyncio.get_running_loop().time(),
+            usual_s=self._usual_s,
+        )
+        self._all_narrow = narrow
         self.exchange = Exchange(
             link,
             store,
             self.ledger,
             self.presence,
             beat_period_s=self.beat_period_s,
+            narrow=self._narrow,
+            on_problem=lambda sentence: self.log.add("error", sentence),
         )
-        self.transfers = Transfers(link, store, hints=lambda blob: self.jobs.hints(blob))
+        self.transfers = Transfers(
+            link, store, hints=lambda blob: self.jobs.hints(blob), tally=self.exchange.tally
+        )
         self.context = Context(
             node=signer.node,
             store=store,
@@ -99,6 +114,7 @@ class Core:
             hurry=self.exchange.hurry_beat,
         )
         self.jobs = Jobs(self.context)
+        self.exchange.interest = self.jobs
 
     async def start(self) -> None:
         """Load what is kept, introduce this node, open for neighbours."""
@@ -127,11 +143,32 @@ class Core:
         """How often to speak to a neighbour: often while a job runs, never more than the link bears."""
         if not self.busy():
             return BEAT_IDLE_S
-        meter = self.transfers.meter(neighbour)
-        rate_bytes_s = meter.rate_bytes_s if meter else None
+        rate_bytes_s = self.rate_bytes_s(neighbour)
+        if self.exchange.narrow(neighbour):
+            rate_bytes_s = min(rate_bytes_s or NARROW_BYTES_S, NARROW_BYTES_S)
+            return min(BEAT_MAX_S, max(BEAT_NARROW_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
         if rate_bytes_s is None:
             return BEAT_USUAL_S
         return min(BEAT_MAX_S, max(BEAT_USUAL_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
+
+    def rate_bytes_s(self, neighbour: NodeId) -> float | None:
+        """What a link was measured to carry: by bulk transfers, else roughly by small questions."""
+        meter = self.transfers.meter(neighbour)
+        measured = meter.rate_bytes_s if meter else None
+        return measured if measured is not None else self.exchange.rate_bytes_s(neighbour)
+
+    def _narrow(self, neighbour: NodeId) -> bool | None:
+        if self._all_narrow is not None:
+            return self._all_narrow
+        meter = self.transfers.meter(neighbour)
+        if meter is not None and meter.rate_bytes_s is not None and meter.samples >= METER_SAMPLES:
+            return meter.rate_bytes_s < NARROW_BYTES_S
+        return None
+
+    def _usual_s(self) -> float:
+        """Between two words of a node that may be behind a narrow link."""
+        narrow = any(self.exchange.narrow(node) for node in self.link.neighbours())
+        return BEAT_NARROW_S if narrow else BEAT_USUAL_S
 
     def busy(self) -> bool:
         return any(r.finished() is None for r in self.jobs.runners.values())

@@ -163,7 +163,7 @@ class MemoryStore:
         self._records.append(record)
         self._record_bytes += len(wire)
         self._by_id[record_id] = record
-        self._by_prefix[record_id[:8]].append(record_id)
+        self._by_prefix[record_id[:4]].append(record_id)
         self._by_kind[kind].append(record)
         self._by_job[kind, job].append(record)
         self._may_undo(lambda: self._remove_last(record))
@@ -174,7 +174,7 @@ class MemoryStore:
         self._records.pop()
         self._record_bytes -= len(record.wire)
         del self._by_id[record.id]
-        self._by_prefix[record.id[:8]].pop()
+        self._by_prefix[record.id[:4]].pop()
         self._by_kind[record.kind].pop()
         self._by_job[record.kind, record.job].pop()
 
@@ -182,7 +182,7 @@ class MemoryStore:
         return self._by_id.get(record_id)
 
     def find(self, prefix: bytes) -> list[RecordId]:
-        pool = self._by_prefix.get(prefix[:8], []) if len(prefix) >= 8 else list(self._by_id)
+        pool = self._by_prefix.get(prefix[:4], []) if len(prefix) >= 4 else list(self._by_id)
         return sorted(record_id for record_id in pool if record_id.startswith(prefix))[:100]
 
     def since(self, sequence: int, limit: int) -> list[StoredRecord]:

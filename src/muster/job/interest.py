@@ -1,0 +1,57 @@
+"""Who needs which record of a job, for links on which every byte counts.
+
+Another node's update is wanted by whoever coordinates, and by nobody once a commit counts it: the commit
+names it.  The way to the coordinator is the way on which its commits come.  Records that only a next
+coordinator would want (offers) take their time, too.  All of this delays, nothing is kept from anybody for
+good: when the coordinator is gone, what it did not count spreads everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.history.counted import Key
+from muster.history.graph import Point
+from muster.job.view import JobView
+from muster.network.exchange import Hold
+from muster.records import NodeId, Offer, Record, RecordId, Refusal, Update
+
+HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
+HOLD_S_MAX = 600.0
+
+
+def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
+    """To which neighbour a record goes now, and how long the others wait; None: at once to all.
+
+    `heads`: of all that is known, held or not.
+    """
+    if isinstance(record, Update):
+        base = record.base
+    elif isinstance(record, Offer | Refusal):
+        if not heads:
+            return None
+        base = max(heads, key=lambda head: (head.round, head.id)).id
+    else:
+        return None
+    towards = view.sources.get(base)
+    if towards is None:
+        return None
+    plans = list(view.plans.get(base, {}).values())
+    point = view.graph.points[base]
+    if towards == b"" and any(plan.author != point.author for plan in plans):
+        return None  # this node made the commit, another one goes on from it
+    deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
+    return Hold(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
+
+
+def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
+    """Whether every head counts this update, so that its record can only repeat what a commit says."""
+    if not isinstance(record, Update):
+        return False
+    key = Key(author, record.incarnation, record.sequence)
+    return bool(heads) and all(key in head.counted for head in heads)
+
+
+def pending(view: JobView, heads: Sequence[Point]) -> list[RecordId]:
+    """Updates that some head does not count."""
+    return [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
