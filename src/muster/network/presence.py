@@ -134,8 +134,10 @@ class Presence:
         heard = self.table.get(node[:8])
         if heard is None:
             return False
-        usual_s = max(self.usual_s(), heard.interval_s)
-        return self.now() - heard.at_s <= BEATS_MISSED_MAX * usual_s + BEAT_USUAL_S
+        late_s = self.now() - heard.at_s - BEAT_USUAL_S
+        if late_s <= BEATS_MISSED_MAX * max(BEAT_USUAL_S, heard.interval_s):
+            return True
+        return late_s <= BEATS_MISSED_MAX * self.usual_s()
 
     def doing(self, node: NodeId) -> str:
         """What a node said it does, last."""
