@@ -135,7 +135,7 @@ class Shorthand:
                 body = _encode(plain)
             elif tail:
                 body = _encode(_pasted(_decode(main), tail))
-        except (msgspec.MsgspecError, commit_form.Unfit, ValueError, TypeError, IndexError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError) as error:
             raise Unknown(f"a record in short form does not fit what is held here: {error}") from error
         return pack(Signed(FORMAT, author, body, signature))
 

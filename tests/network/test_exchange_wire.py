@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.network.exchange_wire import (
+    WIRE,
+    Announce,
+    Changes,
+    Since,
+    WrongWire,
+    pack,
+    pack_announce,
+    pack_beats,
+    unpack_announce,
+    unpack_beats,
+    unpack_changes,
+    unpack_since,
+)
+from muster.network.pace import Pace
+from muster.network.presence import STATES, Beat
+
+ME = b"m" * 8
+
+beats = st.builds(
+    Beat,
+    node=st.sampled_from([ME, b"a" * 8, b"b" * 8]),
+    start=st.integers(0, 2**40),
+    count=st.integers(0, 2**40),
+    state=st.integers(0, len(STATES) - 1),
+    progress=st.integers(0, 100),
+    battery=st.one_of(st.integers(0, 100), st.just(255)),
+    job=st.sampled_from([b"", b"jobs"]),
+    round=st.integers(0, 10_000),
+)
+
+
+@given(st.lists(beats, max_size=12))
+def test_words_survive(words: list[Beat]) -> None:
+    assert unpack_beats(pack_beats(words, ME), ME + b"rest") == words
+
+
+@given(st.lists(beats, max_size=3), st.binary(max_size=40))
+def test_damaged_words_do_no_harm(words: list[Beat], junk: bytes) -> None:
+    for beat in unpack_beats(pack_beats(words, ME)[:-1] + junk, ME):
+        assert len(beat.node) == 8
+        assert 0 <= beat.state < len(STATES)
+
+
+def test_own_words_are_short() -> None:
+    assert len(pack_beats([Beat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
+
+
+def test_an_announcement_of_another_life_looks_damaged() -> None:
+    data = pack_announce(Announce(1, 2, [(3, b"p" * 8)], [b"record"], b""), 77)
+    assert unpack_announce(data, 77) == Announce(1, 2, [(3, b"p" * 8)], [b"record"], b"")
+    assert unpack_announce(data, 78) is None
+    assert unpack_announce(data[:-1], 77) is None
+    for at in range(len(data)):
+        assert unpack_announce(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], 77) is None
+
+
+def test_an_older_format_is_named() -> None:
+    old = msgspec.msgpack.encode([1234567, 10, b"d" * 16, False])  # format 1 began with the incarnation
+    with pytest.raises(WrongWire, match=f"in format 1, this node in format {WIRE}: update muster"):
+        unpack_since(old)
+    with pytest.raises(WrongWire, match="in format 9"):
+        unpack_changes(msgspec.msgpack.encode([9, 1, 1, [], b""]))
+    since = Since(WIRE, 5, 6, b"d" * 16, True)
+    assert unpack_since(pack(since)) == since
+    changes = Changes(WIRE, 1, 2, 3, [(4, b"p" * 8)], b"")
+    assert unpack_changes(pack(changes)) == changes
+
+
+@pytest.mark.parametrize(
+    ("rate_bytes_s", "narrow"), [(1200, True), (4000, True), (32_000, False), (1e7, False)]
+)
+def test_pace_tells_narrow_links_from_others(rate_bytes_s: float, narrow: bool) -> None:
+    pace = Pace()
+    for size in (100, 1500, 60, 2500, 900):
+        pace.took(size, 0.6 + size / rate_bytes_s)
+    assert pace.narrow() is narrow
+    rate = pace.rate_bytes_s()
+    assert rate is not None
+    assert rate == pytest.approx(rate_bytes_s, rel=0.3) or not narrow
+
+
+def test_pace_is_silent_while_it_knows_nothing() -> None:
+    pace = Pace()
+    pace.took(100, 0.6)
+    assert pace.rate_bytes_s() is None
+    assert not pace.narrow()
