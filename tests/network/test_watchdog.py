@@ -202,7 +202,7 @@ def test_the_task_reopens_a_zombie_once() -> None:
     link = FakeLink(alive=False)
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(link, TIMINGS))
+        task = asyncio.ensure_future(watch(link, lambda: TIMINGS))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -216,7 +216,7 @@ def test_the_task_leaves_a_healthy_link_alone() -> None:
     link = FakeLink(alive=True)
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(link, TIMINGS))
+        task = asyncio.ensure_future(watch(link, lambda: TIMINGS))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -240,7 +240,7 @@ def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
             renewed.append(asyncio.get_running_loop().time())
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(Deserted(alive=True), TIMINGS))
+        task = asyncio.ensure_future(watch(Deserted(alive=True), lambda: TIMINGS))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from muster.cli.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
+from muster.network.zenoh_config import NARROW, profile_for
 
 PORT = 7447
 BOTH_CONNECT_KBIT_S = 64.0  # both ends dial only where their keep-alives do not matter (design section 6)
@@ -53,6 +54,11 @@ def dials(scenario: Scenario, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _slowest_kbit_s(scenario: Scenario, name: str) -> float | None:
+    links = [link for link in scenario.links if name in (link.a, link.b)]
+    return min((min(link.there.rate_kbit_s, link.back.rate_kbit_s) for link in links), default=None)
+
+
 def node_config(
     request: DemoRequest, number: int, home: Path, bundle: Path, listen: str, connect: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -68,6 +74,9 @@ def node_config(
         "trainer": {"threads": 1, "slowdown": float(node.slowdown)},
         "tasks": {task_name(request.task): task_options(request, number)},
     }
+    slowest = _slowest_kbit_s(request.scenario, node.name)
+    if slowest is not None and (profile := profile_for(1000 * slowest)) is NARROW:
+        config["profile"] = profile.name
     if request.task != task_name(request.task):
         config["tasks"][task_name(request.task)]["file"] = str(Path(request.task).absolute())
     if node.battery is not None:

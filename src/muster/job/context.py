@@ -62,6 +62,12 @@ class TrainerLike(Protocol):
 
     async def describe(self) -> Facts: ...
 
+    async def fresh(self, seed: int) -> BlobId | None:
+        """A new model's parameters, kept as a blob: the same for a seed wherever arithmetic is the same.
+
+        None: this trainer cannot make one.
+        """
+
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one local step."""
 

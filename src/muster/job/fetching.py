@@ -51,8 +51,10 @@ class Fetching:
 
     # ---- models -------------------------------------------------------------------------------------
 
-    def follow(self) -> None:
-        """Pull the parameters of every head that is known; call it again and again.
+    def follow(self, own: frozenset[CommitId] = frozenset()) -> None:
+        """Pull the parameters of every head that is known but of `own`; call it again and again.
+
+        `own` are made here, from the job's seed.
 
         A commit whose parameters died with their maker would hide what others make of its parent: beside
         one that cannot be had, what would be a head without it is wanted, too.
@@ -71,7 +73,7 @@ class Fetching:
         for commit, task in list(self._models_coming.items()):
             if commit not in wanted and self._stalled(commit):
                 task.cancel()
-        for commit in sorted(wanted):
+        for commit in sorted(wanted - own):
             if commit not in self._models_coming:
                 self._began_s.setdefault(commit, self._context.now())
                 self._begin(self._models_coming, commit, self._ensure(commit))

@@ -33,11 +33,10 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
         base = max(heads, key=lambda head: (head.round, head.id)).id
     else:
         return None
-    towards = view.sources.get(base)
-    if towards is None:
+    towards, point = view.sources.get(base), view.graph.points.get(base)
+    if towards is None or point is None:
         return None
     plans = list(view.plans.get(base, {}).values())
-    point = view.graph.points[base]
     if towards == b"" and any(plan.author != point.author for plan in plans):
         return None  # this node made the commit, another one goes on from it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 
@@ -30,6 +31,7 @@ RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
 COLLECT_S = 10.0
+START_S = 60.0  # for the trainer to make the job's start from its seed; then it is fetched
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
 
 
@@ -53,6 +55,8 @@ class JobRunner:
         self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
         self.participation: Participation | None = None
         self.waiting_for_slot = False
+        self._opened_s = context.now()
+        self._start_tried = False
         self.error: str | None = None
         self._said: Offer | Refusal | None = None  # whether this node takes part
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
@@ -94,7 +98,7 @@ class JobRunner:
         """Hold the parameters of every head that is known, and the payloads that are this node's to get."""
         while True:
             if self._unwilling() is None or self.view.asker == self.context.node:
-                self.fetching.follow()
+                self.fetching.follow(self._start_of_own())
             self.fetching.gather(self.head(), self.coordination.acting)
             self._say_again()
             self._collect()
@@ -108,6 +112,28 @@ class JobRunner:
         with contextlib.suppress(StorageError):
             self._said = msgspec.structs.replace(self._said, number=last.number + 1)
             self.context.ledger.publish(self._said)
+
+    def _start_of_own(self) -> frozenset[CommitId]:
+        """The job's start, while the trainer here may still make it from the seed: a model less to send."""
+        if self._start_tried or self.context.now() - self._opened_s > START_S:
+            return frozenset()
+        points = self.view.graph.points.values()
+        return frozenset(p.id for p in islice(points, 1) if not p.parents)
+
+    async def _make_start(self, trainer: TrainerLike) -> None:
+        """Whether the fresh model of the job's seed is what the job begins from, to the bit."""
+        wanted = [c for c in self._start_of_own() if not self.models.held(c)]
+        try:
+            if wanted:
+                before = {blob for blob, _ in self.context.store.blobs()}
+                blob = await trainer.fresh(self.view.job.recipe.seed)
+                used = blob in before or any(self.models.blob_of(c) == blob for c in wanted)
+                if blob is not None and not used:  # the job begins from something else
+                    self.context.store.delete_blob(blob)
+                self.models.look(wanted)
+        finally:
+            self._start_tried = True
+            self.context.pulse.beat()
 
     def _collect(self) -> None:
         """Forget what is not needed any more."""
@@ -237,6 +263,7 @@ class JobRunner:
             )
             return False
         self.models.learn_layout(facts.layout)
+        await self._make_start(trainer)
         self.context.pulse.beat()
         if self.finished() is not None:
             return True

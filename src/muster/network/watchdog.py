@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -143,7 +143,7 @@ class Watched(Protocol):
         """The same, because this node is deserted."""
 
 
-async def watch(link: Watched, timings: Timings) -> None:
+async def watch(link: Watched, current: Callable[[], Timings]) -> None:
     """Look every `TICK_S` for ever; cancel to stop. The link must serve `PING_TOPIC` (any answer will do)."""
     loop = asyncio.get_running_loop()
     state = State(loop.time(), not_before_s=loop.time())
@@ -151,7 +151,7 @@ async def watch(link: Watched, timings: Timings) -> None:
 
     async def ping(node: NodeId) -> None:
         with contextlib.suppress(Unreachable, Refused):  # the link notes what it heard: that is what counts
-            await link.ask(node, PING_TOPIC, b"", timeout_s=timings.silent_s)
+            await link.ask(node, PING_TOPIC, b"", timeout_s=current().silent_s)
 
     try:
         while True:
@@ -160,7 +160,7 @@ async def watch(link: Watched, timings: Timings) -> None:
                 node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
                 for node, neighbour in link.neighbours().items()
             }
-            state, decision = step(state, loop.time(), up, timings, link.deserted())
+            state, decision = step(state, loop.time(), up, current(), link.deserted())
             for node in decision.ping:
                 task = loop.create_task(ping(node))
                 pings.add(task)

@@ -41,12 +41,13 @@ _LAN_WATCH = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
 _NARROW_WATCH = Timings(ping_s=300, again_s=30, silent_s=90, renew_s=90)
 LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, watch=_LAN_WATCH)
 NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, watch=_NARROW_WATCH)
+NARROW_BITS_S = 64_000
 PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
 
 
 def profile_for(rate_bits_s: float | None) -> LinkProfile:
     """The profile for a node whose slowest link has this rate; unknown is taken for a LAN."""
-    return NARROW if rate_bits_s is not None and rate_bits_s < 32_000 else LAN
+    return NARROW if rate_bits_s is not None and rate_bits_s < NARROW_BITS_S else LAN
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class ZenohLink:
         """Open the session. Raises MusterError("port_in_use" or "config") when it cannot listen."""
         self._loop = asyncio.get_running_loop()
         await self._engine.open()
-        for minder in (watch(self, self.profile.watch), self._engine.mind_endpoints()):
+        for minder in (watch(self, lambda: self.profile.watch), self._engine.mind_endpoints()):
             self._minders.append(self._loop.create_task(minder))
 
     async def close(self) -> None:
@@ -115,6 +115,10 @@ class ZenohLink:
         self.renewed += 1
         self._peers.clear()
         await self._engine.again()
+
+    def adopt(self, profile: LinkProfile) -> None:
+        """Other timings: the watchdog's from now on, the engine's from the next session on."""
+        self.profile = self._engine.profile = profile
 
     # ---- what is known -----------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class Engine:
         on_token: Callback,
     ) -> None:
         self._identity = identity
-        self._profile = profile
+        self.profile = profile
         self._wanted = listen
         self.connect = connect
         self._discovery = discovery
@@ -94,7 +94,7 @@ class Engine:
             connect,
             session_id=session_id,
             discovery=self._discovery,
-            profile=self._profile,
+            profile=self.profile,
         )
         self._generation += 1
         self.tag = tag = session_id[:8]

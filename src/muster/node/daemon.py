@@ -19,8 +19,8 @@ from muster import __version__
 from muster.errors import MusterError
 from muster.job.context import Policy
 from muster.network.identity import FleetVerifier, Identity, Roll, load_bundle, machine_bundle
-from muster.network.zenoh_config import LAN, PROFILES
 from muster.network.zenoh_link import ZenohLink
+from muster.node import pacing
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
 from muster.node.config import NodeConfig, fleet_dir
@@ -29,6 +29,7 @@ from muster.node.core import Core
 from muster.node.energy import EnergyModel, gauge
 from muster.node.viewing import job_view, snapshot
 from muster.storage.disk import DiskStore
+from muster.storage.store import StorageError
 
 SCRATCH = "scratch"
 Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given the node's home
@@ -52,12 +53,13 @@ class Daemon:
             if energy
             else None
         )
+        profile = pacing.at_start(config.profile, store.state(pacing.KEY))
         self._link = ZenohLink(
             identity,
             list(config.listen),
             list(config.connect),
             discovery=config.discovery,
-            profile=PROFILES.get(config.profile, LAN),
+            profile=profile,
             on_problem=lambda sentence: self.core.log.add("error", sentence),
         )
         self.core = Core(
@@ -116,6 +118,24 @@ class Daemon:
             await self._control.close()
             await self.core.close()
             await self._catalogue.close()
+
+    async def _pace(self) -> None:
+        """With `profile = "auto"`: timings by what the links were measured to carry."""
+        met = False
+        while self._config.profile == "auto":
+            await asyncio.sleep(pacing.LOOK_S)
+            neighbours = self._link.neighbours()
+            met = met or bool(neighbours)
+            rates = [r for n in neighbours if (r := self.core.rate_bytes_s(n)) is not None]
+            alone_s = None if met else asyncio.get_running_loop().time() - self._started_s
+            choice = pacing.choose(self._link.profile, rates, alone_s)
+            if choice.profile is not self._link.profile:
+                self._link.adopt(choice.profile)
+                with contextlib.suppress(StorageError):
+                    self._store.set_state(pacing.KEY, choice.profile.name.encode())
+                self.core.log.add("link", f"links are {choice.profile.name}: timings to suit")
+            if choice.renew:
+                await self._link.renew()
 
     async def _print(self) -> None:
         async for item in self._events({"since": 0}):

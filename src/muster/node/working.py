@@ -70,6 +70,9 @@ class StoreTrainer:
     async def describe(self) -> JobFacts:
         return job_facts(self._facts)
 
+    async def fresh(self, seed: int) -> BlobId | None:
+        return await self.initial(seed, None)
+
     async def measure_speed(self, batch: int) -> float:
         return await _mapped(self._trainer.measure_speed(batch))
 

@@ -107,6 +107,9 @@ class TinyTrainer:
     async def describe(self) -> TinyFacts:
         return self.facts
 
+    async def fresh(self, seed: int) -> BlobId | None:
+        return None  # the first model is fetched like any other
+
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()
 

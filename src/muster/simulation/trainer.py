@@ -74,6 +74,9 @@ class LinearTrainer:
     async def describe(self) -> LinearFacts:
         return self.facts
 
+    async def fresh(self, seed: int) -> BlobId | None:
+        return None  # the first model is fetched like any other
+
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()
 
