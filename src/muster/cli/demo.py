@@ -27,8 +27,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--scenario", default="field-8", show_default=True, help="A name or a TOML file.")
-@click.option("--task", default="digits", show_default=True, help="digits, mnist, or a task's .py file.")
+@click.option("--scenario", help="A name or a TOML file; default field-8.")
+@click.option("--task", help="digits, mnist, or a task's .py file; default digits.")
 @click.option("--data", type=FILE, help="The task's data, such as an .npz file of MNIST.")
 @click.option("--split", help="iid, classes:N or dirichlet:A; default classes:2.", default="classes:2")
 @stop_options
@@ -41,8 +41,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option(
     "--story",
-    type=click.Choice(["partition"]),
-    help="partition: a link is cut and the coordinator killed in mid-job, then all meet again.",
+    type=click.Choice(["partition", "narrow"]),
+    help="partition: a link is cut and the coordinator killed in mid-job, then all meet again. "
+    "narrow: nine nodes around one on 9.6 kbit/s; with --data FILE, MNIST and a net of 6,000 parameters.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
 @click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
@@ -54,8 +55,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @json_option
 def demo(
-    scenario: str,
-    task: str,
+    scenario: str | None,
+    task: str | None,
     data: Path | None,
     split: str,
     start: Path | None,
@@ -127,7 +128,7 @@ def demo(
             made = report_of(request, outcome, compared)
             if not as_json:
                 _print_end(console, made)
-                if story is not None:
+                if request.story is not None:
                     _print_history(console, outcome.log)
             return made
 
@@ -146,8 +147,8 @@ def demo(
 
 
 def _request(
-    scenario: str,
-    task: str,
+    scenario: str | None,
+    task: str | None,
     data: Path | None,
     split: str,
     start: Path | None,
@@ -155,14 +156,17 @@ def _request(
     given: dict[str, Any],
 ) -> DemoRequest:
     """Everything that can be wrong with the options is found here, before anything is started."""
+    from muster.cli import story as stories
     from muster.cli.fieldwork import DemoRequest
-    from muster.cli.story import PATIENCE_S, ROUNDS, partition
     from muster.cli.train import readable
     from muster.emulation.scenario import load
     from muster.errors import MusterError
     from muster.learning import splits
     from muster.learning.task import installed, is_file
 
+    narrow = story == "narrow"
+    task = task or ("mnist" if narrow and data is not None else "digits")
+    scenario = scenario or (stories.NARROW_SCENARIO if narrow else "field-8")
     if is_file(task):
         if not Path(task.partition(".py")[0] + ".py").is_file():
             raise MusterError("unknown_task", f"there is no task file {task}: check the path")
@@ -182,10 +186,15 @@ def _request(
     loaded = load(scenario)
     seed = given.get("seed") or 0
     play = None
-    if story is not None:
-        options = {"rounds": ROUNDS, "patience_s": PATIENCE_S} | options
-        play = partition(loaded, int(options["rounds"]))
-    return DemoRequest(loaded, task, split, seed, data.absolute() if data else None, options, play)
+    task_options: dict[str, Any] = {}
+    if story == "partition":
+        options = {"rounds": stories.ROUNDS, "patience_s": stories.PATIENCE_S} | options
+        play = stories.partition(loaded, int(options["rounds"]))
+    elif narrow:
+        options = stories.NARROW_OPTIONS | options
+        task_options = stories.NARROW_TASK if task == "mnist" else {}
+    where = data.absolute() if data else None
+    return DemoRequest(loaded, task, split, seed, where, options, play, task_options)
 
 
 @contextlib.contextmanager
@@ -243,7 +252,14 @@ def _print_end(console: Console, report: Report) -> None:
         figures.add_row("all data in one place, same number of steps", percent(report.accuracy_pooled))
     figures.add_row("time", span(report.wall_s))
     figures.add_row("rounds", str(report.rounds))
+    sent = report.bytes_sent
     figures.add_row("bytes on all links (headers included)", size(report.bytes_total))
+    figures.add_row("  of these updates, deltas and models", size(sent.payload))
+    figures.add_row("  records beside them", size(sent.records))
+    figures.add_row("  exchange and presence", size(sent.exchange + sent.presence))
+    lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
+    figures.add_row("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower)))
+    figures.add_row("before the job: handshakes and first words", size(report.bytes_setup))
     console.print(figures)
     line()
     console.print(_links_table(report))

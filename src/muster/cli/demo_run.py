@@ -17,15 +17,16 @@ from muster.cli.air import Air, open_air
 from muster.cli.demo_page import Watched
 from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
 from muster.cli.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
-from muster.cli.report import FORMAT, NodeReport, Report
+from muster.cli.report import FORMAT, NodeReport, Report, SentReport
 from muster.cli.stage import Stage
 from muster.errors import MusterError
 from muster.network.identity import init_fleet, issue
 from muster.node.client import Client, Exported, LogView, follow_events, look
-from muster.node.snapshot import Event, JobView, Snapshot
+from muster.node.snapshot import Event, JobView, SentView, Snapshot
 
 START_S = 40.0  # for all daemons to answer
 GATHER_S = 12.0  # for the asker to hear of everybody who is there
+GATHER_NARROW_S = 300.0  # handshakes take 15 s at 9.6 kbit/s, and a listener takes one at a time
 TICK_S = 0.25
 LOOK_S = 0.5
 COUNT_S = 1.0
@@ -46,6 +47,7 @@ class Outcome:
     setup_s: float
     bytes_by_link: dict[str, int]
     bytes_setup: int
+    bytes_sent: SentReport
     emulation: str
 
 
@@ -65,6 +67,7 @@ class Field:
         self.phase = "starting"
         self.job_id: str | None = None
         self.job: JobView | None = None
+        self.sent_before: dict[str, SentView] = {}
         self.asked_s = self.start_s = asyncio.get_running_loop().time()
         self.watched = self.names[0]  # whose word counts: the asker's, another's once that one is gone
         self.stage = Stage(request.story, net.apply, self.say) if request.story else None
@@ -125,17 +128,26 @@ class Field:
                 raise MusterError("timeout", f"these nodes did not come up within {START_S:g} s: {late}")
             await asyncio.sleep(TICK_S)
         self.say(f"{len(self.names)} nodes are up")
-        deadline_s = self.elapsed_s() + GATHER_S
+        deadline_s = self.elapsed_s() + (GATHER_NARROW_S if self.request.narrow() else GATHER_S)
         while self.elapsed_s() < deadline_s:
             asker = self.snapshots[self.names[0]]
             heard = {p.name for p in asker.peers if p.reachable or p.heard_s is not None} | {asker.node.name}
             missing = [n for n in self.names if n not in heard and n not in self._away]
-            if not missing:
+            if not missing and self._introduced():
                 break
             self.phase = f"{asker.node.name} has not heard of {', '.join(missing)} yet"
+            if not missing:
+                self.phase = "nodes learn who else there is"
             await self.observe()
             show()
             await asyncio.sleep(TICK_S)
+
+    def _introduced(self) -> bool:
+        """On narrow links: whether everybody knows everybody, so that what comes then is the job's."""
+        if not self.request.narrow():
+            return True
+        there = [s for n, s in self.snapshots.items() if n not in self._away]
+        return all(len(s.peers) >= len(there) - 1 for s in there)
 
     def last_words(self, name: str) -> str:
         """The last line that a node's process wrote."""
@@ -191,6 +203,17 @@ class Field:
                 self.job = job
                 self._seen_s = asyncio.get_running_loop().time()
 
+    def sent(self) -> SentReport:
+        """What all nodes sent since the job was asked for; of one started anew what it has since."""
+        totals = dict.fromkeys(SentView.__struct_fields__, 0)
+        for name, snapshot in self.snapshots.items():
+            before, now = self.sent_before.get(name, SentView()), snapshot.node.sent
+            if now.payload < before.payload or now.exchange < before.exchange:
+                before = SentView()
+            for key in totals:
+                totals[key] += getattr(now, key) - getattr(before, key)
+        return SentReport(**totals)
+
     def frame(self) -> Frame:
         scenario = self.request.scenario
         return Frame(
@@ -211,6 +234,8 @@ class Field:
         """The scenario's first node asks the others for help."""
         self.meter.add(asyncio.get_running_loop().time(), await self.net.bytes())
         self.meter.reset()
+        await self.observe()
+        self.sent_before = {name: snapshot.node.sent for name, snapshot in self.snapshots.items()}
         client = self.client()
         self.job_id = await asyncio.to_thread(
             client.train, task_name(self.request.task), **self.request.options
@@ -298,7 +323,9 @@ async def run_demo(
         show(frame)
         zero = field.meter.before_reset()
         try:
-            yield Outcome(log.job, log, exported, frame, wall_s, setup_s, totals, zero, field.net.kind)
+            yield Outcome(
+                log.job, log, exported, frame, wall_s, setup_s, totals, zero, field.sent(), field.net.kind
+            )
         finally:
             staying.cancel()
             await asyncio.gather(staying, return_exceptions=True)
@@ -331,6 +358,7 @@ def report_of(request: DemoRequest, outcome: Outcome, baselines: Mapping[str, An
         bytes_by_link=outcome.bytes_by_link,
         bytes_total=sum(outcome.bytes_by_link.values()),
         bytes_setup=outcome.bytes_setup,
+        bytes_sent=outcome.bytes_sent,
         model_bytes=job.model_bytes,
         nodes={
             c.node: NodeReport(c.samples, c.steps, c.examples, c.updates_counted, c.share, c.sent_bytes)

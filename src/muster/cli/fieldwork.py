@@ -26,6 +26,12 @@ class DemoRequest:
     data: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     story: Story | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)  # for every node
+
+    def narrow(self) -> bool:
+        """Whether some link is so narrow that shaking hands takes a quarter of a minute."""
+        kbit_s = (min(link.there.rate_kbit_s, link.back.rate_kbit_s) for link in self.scenario.links)
+        return min(kbit_s, default=1e9) < BOTH_CONNECT_KBIT_S
 
 
 def task_options(request: DemoRequest, number: int) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def task_options(request: DemoRequest, number: int) -> dict[str, Any]:
     }
     if request.data is not None:
         options["data"] = str(request.data)
-    return options | dict(node.data)
+    return options | dict(request.task_options) | dict(node.data)
 
 
 def dials(scenario: Scenario, name: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import click
 from muster.cli.output import emit, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.snapshot import JobView, TaskView
+    from muster.node.snapshot import JobView, NeighbourView, SentView, TaskView
 
 
 @click.command()
@@ -90,17 +90,38 @@ def _round(job: JobView) -> str:
     return f"{job.round}/{limit:.0f}" if limit else str(job.round)
 
 
+def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
+    """What this node sent, in the job and on each link (all jobs), before the engine's own framing."""
+    rows = [("this job", job), *((f"to {n.name}", n.sent) for n in links)]
+    table(
+        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "WORDS", "ALL", "SENT AGAIN"),
+        [
+            [
+                what,
+                size(s.payload),
+                size(s.records),
+                size(s.exchange),
+                size(s.presence),
+                size(s.payload + s.records + s.exchange + s.presence),
+                size(s.again),
+            ]
+            for what, s in rows
+        ],
+    )
+
+
 @click.command()
 @click.argument("job")
 @click.option("--graph", is_flag=True, help="Draw branches and merges.")
+@click.option("--bytes", "bytes_", is_flag=True, help="What this node sent: payload, overhead, sent again.")
 @click.option("--why", is_flag=True, help="Which codec each message took and why: forecast beside outcome.")
 @node_option
 @json_option
-def log(job: str, graph: bool, why: bool, node: str | None, as_json: bool) -> None:
+def log(job: str, graph: bool, bytes_: bool, why: bool, node: str | None, as_json: bool) -> None:
     """Show JOB's history, newest commit first, and what each node gave."""
     from muster.node.client import choose
 
-    found = choose(node).log(job, why=why)
+    found = choose(node).log(job, why=why, links=bytes_)
     if as_json:
         emit(found)
         return
@@ -110,6 +131,9 @@ def log(job: str, graph: bool, why: bool, node: str | None, as_json: bool) -> No
         from muster.cli.graph import draw
 
         click.echo("\n".join(draw(found.commits, view.head)))
+        return
+    if bytes_:
+        _show_bytes(view.sent, found.links)
         return
     if why:
         from muster.cli.why import show

@@ -23,6 +23,16 @@ class NodeReport(msgspec.Struct, frozen=True):
     sent_bytes: int
 
 
+class SentReport(msgspec.Struct, frozen=True):
+    """What the nodes sent while the job ran, as they count it: before QUIC, UDP, IP and Ethernet."""
+
+    payload: int
+    records: int
+    exchange: int
+    presence: int
+    again: int  # of payload and records
+
+
 class Report(msgspec.Struct, frozen=True):
     """Everything that the demo prints at the end, and the parameters that it ran with."""
 
@@ -48,6 +58,7 @@ class Report(msgspec.Struct, frozen=True):
     bytes_by_link: dict[str, int]
     bytes_total: int
     bytes_setup: int
+    bytes_sent: SentReport
     model_bytes: int
     nodes: dict[str, NodeReport]
     model_path: str | None

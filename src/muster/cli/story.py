@@ -12,7 +12,10 @@ from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
 
-STORIES = ("partition",)
+STORIES = ("partition", "narrow")
+NARROW_SCENARIO = "narrow-9"
+NARROW_TASK: dict[str, str | int] = {"model": "cnn6k"}  # of mnist: about 6,000 parameters
+NARROW_OPTIONS: dict[str, float] = {"patience_s": 90.0, "min_nodes": 8}
 ROUNDS = 26
 ROUNDS_MIN = 12
 PATIENCE_S = 6.0  # short, so that a take-over is seen and not waited for

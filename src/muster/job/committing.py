@@ -11,7 +11,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job import residuals
 from muster.job.context import Context
-from muster.job.folding import Outcome, fold, mean, spent_after
+from muster.job.folding import Outcome, fold, spent_after
 from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes
 from muster.job.residuals import Vector
@@ -82,21 +82,9 @@ class Committing:
         return down_bytes, waiting
 
     def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
-        """The mean of the line's last models as a blob, and of how many: the rounds' jitter cancels in it.
-
-        (Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.)
-        """
-        view, models = self._view, self._models
-        layout = models.layout
-        assert layout is not None
-        line = [head]
-        while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
-            before = view.graph.points[line[-1].parents[0]]
-            if not before.folded or not models.held(before.id):
-                break
-            line.append(before)
-        params = mean(layout, [p.id for p in line], models.arrays)
-        return self._context.store.put_blob(pack(layout, params)), len(line)
+        """The mean of the line's last models as a blob, and of how many."""
+        packed, count = self._models.mean_of_line(head)
+        return self._context.store.put_blob(packed), count
 
     def close(self, head: Point, blob: BlobId) -> CommitId:
         """The closing commit: it counts nothing new and is no round of its own."""

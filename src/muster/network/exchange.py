@@ -47,7 +47,7 @@ from muster.network.link import Link, Refused, Unreachable
 from muster.network.pace import Pace
 from muster.network.presence import Beat, Presence
 from muster.network.pulse import Pulse
-from muster.network.shorthand import Shorthand, Unknown, payload_bytes
+from muster.network.shorthand import Shorthand, Unknown, blobs, payload_bytes
 from muster.network.tally import Tally
 from muster.records import NodeId, Record, RecordError, decode, record_id, unpack
 from muster.storage.store import StorageError, Store, StoredRecord
@@ -199,6 +199,8 @@ class Exchange:
 
     def _on_record(self, entry: Entry) -> None:
         self._mix(entry.id)
+        for blob in blobs(entry.record):
+            self.tally.belongs(blob, job_of(entry.record, entry.id))
         self._shorthand.note(entry.id, entry.author, entry.record)
         for peer in self._peers.values():
             if peer.node != entry.source:

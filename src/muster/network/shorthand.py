@@ -26,6 +26,7 @@ from muster.network import commit_form
 from muster.records import (
     FORMAT,
     RECORD_BYTES_MAX,
+    BlobId,
     Commit,
     Member,
     NodeId,
@@ -205,6 +206,15 @@ class Shorthand:
         if held is None:
             raise Unknown(f"{len(found)} records here begin with {prefix.hex()}")
         return found[0], *held
+
+
+def blobs(record: Record) -> list[BlobId]:
+    """The blobs that a record names."""
+    payload = record.payload if isinstance(record, Update) else None
+    named = [record.params] if isinstance(record, Commit) else []
+    if isinstance(record, Commit):
+        payload = record.delta
+    return named + ([payload.blob] if payload is not None and payload.blob is not None else [])
 
 
 def payload_bytes(record: Record) -> int:

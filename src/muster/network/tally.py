@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-from muster.records import JobId, NodeId
+from muster.records import BlobId, JobId, NodeId
 
 NEIGHBOURS_MAX = 512
 JOBS_MAX = 128
+BLOBS_MAX = 4096
 AGAIN_MAX = 4096  # ranges and records of a neighbour that are remembered, to tell what goes twice
 
 
@@ -32,6 +33,7 @@ class Tally:
 
     by_neighbour: OrderedDict[NodeId, Sent] = field(default_factory=OrderedDict)
     by_job: OrderedDict[JobId, Sent] = field(default_factory=OrderedDict)
+    _blobs: OrderedDict[bytes, JobId] = field(default_factory=OrderedDict)
     _before: dict[NodeId, tuple[set[bytes], deque[bytes]]] = field(default_factory=dict)
 
     def neighbour(self, node: NodeId) -> Sent:
@@ -53,11 +55,24 @@ class Tally:
             sent.records += wire_bytes - payload_bytes
             sent.again += again
 
-    def chunk(self, node: NodeId, name: bytes, size_bytes: int) -> None:
-        """A chunk of a blob went out."""
-        sent = self.neighbour(node)
-        sent.payload += size_bytes
-        sent.again += size_bytes if self._seen(node, name) else 0
+    def chunk(self, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
+        """A chunk of a blob (the first 8 bytes of its id) went out."""
+        again = size_bytes if self._seen(node, blob + offset.to_bytes(8, "big")) else 0
+        job = self._blobs.get(blob)
+        for sent in (self.neighbour(node), *((self.job(job),) if job is not None else ())):
+            sent.payload += size_bytes
+            sent.again += again
+
+    def belongs(self, blob: BlobId, job: JobId) -> None:
+        """A record of `job` names this blob."""
+        self._blobs[blob[:8]] = job
+        while len(self._blobs) > BLOBS_MAX:
+            self._blobs.popitem(last=False)
+
+    def total(self) -> Sent:
+        """To all neighbours."""
+        every = list(self.by_neighbour.values())
+        return Sent(*(sum(getattr(s, f.name) for s in every) for f in fields(Sent)))
 
     def told(self, node: NodeId, exchange_bytes: int, presence_bytes: int = 0) -> None:
         """An announcement, a comparison or a request, without the records in it."""

@@ -576,7 +576,7 @@ class Transfers:
         answer = await self._answered(asker, ask)
         size_bytes = len(answer) - HEAD_BYTES
         if size_bytes:
-            self._tally.chunk(asker, prefix(ask.id) + ask.offset.to_bytes(8, "big"), size_bytes)
+            self._tally.chunk(asker, prefix(ask.id), ask.offset, size_bytes)
         self._tally.told(asker, HEAD_BYTES)
         return answer
 

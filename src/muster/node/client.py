@@ -18,7 +18,7 @@ import msgspec
 from muster.errors import EXIT_CODES, MusterError
 from muster.node.config import data_root
 from muster.node.detail import CommitDetail, DiffView, WhyView
-from muster.node.snapshot import CommitView, Event, JobView, Snapshot, TaskView
+from muster.node.snapshot import CommitView, Event, JobView, NeighbourView, Snapshot, TaskView
 
 SOCKET = "control.sock"
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class LogView(msgspec.Struct, frozen=True):
     job: JobView
     commits: list[CommitView]
     why: list[WhyView] = []  # when it was asked for
+    links: list[NeighbourView] = []  # when they were asked for
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -69,8 +70,9 @@ class Client:
     def tasks(self) -> list[TaskView]:
         return _typed(self.ask("tasks", timeout_s=120.0), list[TaskView])
 
-    def log(self, job: str, *, why: bool = False) -> LogView:
-        return _typed(self.ask("log", job=job, **({"why": True} if why else {})), LogView)
+    def log(self, job: str, *, why: bool = False, links: bool = False) -> LogView:
+        wanted = {name: True for name, given in (("why", why), ("links", links)) if given}
+        return _typed(self.ask("log", job=job, **wanted), LogView)
 
     def show(self, commit: str) -> CommitDetail:
         return _typed(self.ask("show", commit=commit), CommitDetail)

@@ -27,7 +27,7 @@ from muster.node.config import NodeConfig, fleet_dir
 from muster.node.control import ControlServer
 from muster.node.core import Core
 from muster.node.energy import EnergyModel, gauge
-from muster.node.viewing import job_view, snapshot
+from muster.node.viewing import job_view, neighbour_views, snapshot
 from muster.storage.disk import DiskStore
 from muster.storage.store import StorageError
 
@@ -192,6 +192,8 @@ class Daemon:
             from muster.node import inspecting
 
             answer["why"] = inspecting.why(self.core, runner)
+        if arguments.get("links"):
+            answer["links"] = neighbour_views(self.core, asyncio.get_running_loop().time())
         return answer
 
     async def _show(self, arguments: dict[str, Any]) -> Any:

@@ -17,6 +17,16 @@ class TaskView(msgspec.Struct, frozen=True):
     error: str | None = None  # why it cannot be trained here
 
 
+class SentView(msgspec.Struct, frozen=True):
+    """What this node sent, before the engine's framing: bytes since its start (network.tally)."""
+
+    payload: int = 0  # updates, deltas and models
+    records: int = 0  # records beside their payload: identifiers, signatures, fields
+    exchange: int = 0  # announcements, comparisons, questions
+    presence: int = 0
+    again: int = 0  # of payload and records: sent to the same neighbour before
+
+
 class SelfView(msgspec.Struct, frozen=True):
     id: str
     name: str
@@ -31,6 +41,7 @@ class SelfView(msgspec.Struct, frozen=True):
     tasks: list[TaskView]
     disk_bytes: int
     memory_bytes: int
+    sent: SentView = SentView()  # to all neighbours
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
@@ -41,6 +52,7 @@ class NeighbourView(msgspec.Struct, frozen=True):
     goodput_bytes_s: float | None
     sent_bytes: int  # application bytes since start
     received_bytes: int
+    sent: SentView = SentView()
 
 
 class PeerView(msgspec.Struct, frozen=True):
@@ -114,6 +126,7 @@ class JobView(msgspec.Struct, frozen=True):
     contributions: list[ContributionView]
     commits: list[CommitView]  # newest last, at most 200 (all with `log`)
     error: str | None = None
+    sent: SentView = SentView()  # by this node for this job: payload and records
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.network.link import Neighbour
 from muster.network.presence import STATES
+from muster.network.tally import Sent
 from muster.node.core import Core
 from muster.node.snapshot import (
     CommitView,
@@ -18,6 +19,7 @@ from muster.node.snapshot import (
     PeerView,
     PlanView,
     SelfView,
+    SentView,
     Snapshot,
     TaskView,
 )
@@ -53,16 +55,28 @@ def snapshot(
         tasks=tasks,
         disk_bytes=core.store.used_bytes(),
         memory_bytes=memory_bytes(),
+        sent=sent_view(core.exchange.tally.total()),
     )
-    neighbours = [_neighbour(core, n, now_s - n.since_s) for n in core.link.neighbours().values()]
+    neighbours = neighbour_views(core, now_s)
     jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
     return Snapshot(core.log.last, myself, neighbours, peers(core), jobs)
+
+
+def neighbour_views(core: Core, now_s: float) -> list[NeighbourView]:
+    return [_neighbour(core, n, now_s - n.since_s) for n in core.link.neighbours().values()]
 
 
 def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
     sent, received = traffic_of(core, n.node)
     rtt_s, rate_bytes_s = rtt_of(core, n.node), rate_of(core, n.node)
-    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received)
+    told = sent_view(core.exchange.tally.by_neighbour.get(n.node))
+    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received, told)
+
+
+def sent_view(sent: Sent | None) -> SentView:
+    if sent is None:
+        return SentView()
+    return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again)
 
 
 def peers(core: Core) -> list[PeerView]:
@@ -120,6 +134,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         contributions=contributions(core, runner, head),
         commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
         error=runner.error,
+        sent=sent_view(core.exchange.tally.by_job.get(view.id)),
     )
 
 
