@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fakenode import JOB, job_view, snapshot
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.cli import story as stories
+from muster.cli.demo import _request
+from muster.cli.fieldwork import node_config, task_options
 from muster.cli.main import run as run_command
 from muster.cli.stage import SETTLE_S, Stage, round_of
 from muster.cli.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
@@ -48,7 +51,7 @@ def test_every_job_sees_the_whole_story_in_order_before_it_ends(rounds: int, nea
 
 
 def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert STORIES == ("partition",)
+    assert STORIES == ("partition", "narrow")
     assert run_command(["demo", "--story", "partition", "--rounds", "5"]) == 2
     assert f"--rounds {ROUNDS}" in capsys.readouterr().err
     assert run_command(["demo", "--story", "partition", "--scenario", "lan-3"]) == 2
@@ -102,3 +105,26 @@ def test_the_stage_plays_tells_and_waits_for_one_head() -> None:
         assert stage.over(JOB, other, ())
 
     run(main())
+
+
+def test_narrow_needs_no_data_and_takes_mnist_where_there_is_some(tmp_path: Path) -> None:
+    plain = _request(None, None, None, "classes:2", None, "narrow", {})
+    assert (plain.task, plain.scenario.name, plain.task_options) == ("digits", "narrow-9", {})
+    assert plain.narrow()
+    assert plain.story is None
+    data = tmp_path / "mnist.npz"
+    data.write_bytes(b"x")
+    with_data = _request(None, None, data, "classes:2", None, "narrow", {})
+    assert with_data.task == "mnist"
+    assert task_options(with_data, 3)["model"] == "cnn6k"
+    config = node_config(with_data, 3, tmp_path, tmp_path, "0.0.0.0:7447", ())
+    assert config["profile"] == "narrow"
+    usual = _request(None, None, None, "classes:2", None, None, {})
+    assert (usual.task, usual.scenario.name) == ("digits", "field-8")
+    assert not usual.narrow()
+    assert "profile" not in node_config(usual, 3, tmp_path, tmp_path, "0.0.0.0:7447", ())
+
+
+def test_narrow_says_that_mnist_needs_its_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["demo", "--story", "narrow", "--task", "mnist"]) != 0
+    assert "give the .npz file with --data FILE" in capsys.readouterr().err

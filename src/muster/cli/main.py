@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("jobs", "export", "Write a job's model as safetensors and ONNX."),
     "tasks": ("jobs", "tasks", "Show what can be trained here."),
     "task": ("task", "task", "Check a task of your own."),
+    "codec": ("codec", "codec", "Compare the codecs that updates are sent with."),
     "fleet": ("fleet", "fleet", "Make a fleet, let nodes in, put nodes out."),
     "emulate": ("emulate", "emulate", "Run a command on every node of an emulated network."),
     "check": ("check", "check", "Break simulated networks at random and check that nothing is lost."),
