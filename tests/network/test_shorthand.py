@@ -149,7 +149,7 @@ def test_every_kind_survives() -> None:
     story.tell(2, Plan(story.job, merge, 2, (), 1, 9.5))
     child = Commit(story.job, (merge,), 3, story.counted.ranges(), (), (who(0).node,), (), 1.0, b"q" * 32, 9)
     story.tell(3, child)
-    story.tell(4, Refusal(story.job, "no battery"))
+    story.tell(4, Refusal(story.job, 7, 1, "no battery"))
     story.tell(5, Stop(story.job, "by its user"))
     kinds = {kind for kind, _ in story.sizes}
     assert kinds >= {"member", "job", "offer", "plan", "update", "commit", "merge", "refusal", "stop"}
