@@ -92,7 +92,7 @@ def take(browser: Browser, url: str, to: Path) -> None:
     light.evaluate("window.muster.map.pick([Object.keys(window.muster.store.tables.nodes)[1]])")
     settle(light)
     light.screenshot(path=to / "page-light.png")
-    handheld = {"device_scale_factor": 1.5, "is_mobile": True, "has_touch": True}
+    handheld = {"device_scale_factor": 1, "is_mobile": True, "has_touch": True}
     phone = opened(browser, url, viewport=PHONE, color_scheme="dark", **handheld)
     settle(phone)
     phone.screenshot(path=to / "page-phone.png", full_page=True)

@@ -1,6 +1,6 @@
 /** One link: its figures, and in an emulation sliders for each direction, presets, cut and heal. */
 
-import { makeFault, setLink } from "../api";
+import { makeFault, setLink, type LinkChange } from "../api";
 import { el, keyed, setText, setVar, show, toggle } from "../dom";
 import { bytes, percent, rate, span } from "../format";
 import { attempt } from "../say";
@@ -181,7 +181,7 @@ export class LinkPanel {
     await this.change(change);
   }
 
-  private async change(change: Parameters<typeof setLink>[0] extends infer C ? Omit<C, "a" | "b"> : never, done?: string): Promise<void> {
+  private async change(change: Omit<LinkChange, "a" | "b">, done?: string): Promise<void> {
     const row = this.store.tables.links[this.link];
     if (row !== undefined) await attempt(setLink({ a: row.a, b: row.b, ...change }), done);
   }

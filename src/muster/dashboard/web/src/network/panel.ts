@@ -1,6 +1,6 @@
 /** The network panel: map or table, and beside it the card of what is selected. */
 
-import { byId, el, setText, show, toggle } from "../dom";
+import { byId, el, setText, show, svg, toggle } from "../dom";
 import type { Frames } from "../frame";
 import { plural } from "../format";
 import type { Store } from "../store";
@@ -11,7 +11,6 @@ import { NodeCard } from "./nodecard";
 import { LEGEND, look } from "./states";
 import { NetworkTable } from "./table";
 import { Traffic } from "./traffic";
-import { svg } from "../dom";
 
 export class NetworkPanel {
   readonly map: NetworkMap;
