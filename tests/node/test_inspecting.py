@@ -12,7 +12,7 @@ from two_branches import LAYOUT, Catalogue, Field
 from muster.errors import MusterError
 from muster.node import asking
 from muster.node.core import Core
-from muster.node.inspecting import diff, find_commit, is_prefix, layers, show
+from muster.node.inspecting import diff, find_commit, is_prefix, layers, show, why
 from muster.records import JobId
 from muster.simulation.loop import run
 from muster.simulation.trainer import TASK, layout_of
@@ -82,6 +82,22 @@ def test_commits_are_shown_and_compared() -> None:
             await diff(field.carol, a.hex(), b.hex())
         assert caught.value.code == "no_result"
         assert not show(field.carol, a.hex()).commit.held
+
+    on_field(main)
+
+
+def test_forecasts_stand_beside_outcomes_where_the_round_was_coordinated() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        rows = why(field.alpha, field.runner(field.alpha, job))
+        first = [row for row in rows if row.round == 1]
+        assert {row.node for row in first} == {"alpha", "bravo", ""}
+        for row in first:
+            assert row.codec == "dense32"
+            assert row.why == "the recipe says so"
+        sent = [row for row in first if row.node]
+        assert all(row.bytes is not None and abs(row.bytes - row.bytes_forecast) < 20 for row in sent)
+        assert all(row.seconds is not None for row in sent)
+        assert why(field.carol, field.runner(field.carol, job)) == []
 
     on_field(main)
 
