@@ -191,7 +191,8 @@ def _request(
         options = {"rounds": stories.ROUNDS, "patience_s": stories.PATIENCE_S} | options
         play = stories.partition(loaded, int(options["rounds"]))
     elif narrow:
-        options = stories.NARROW_OPTIONS | options
+        chosen = stories.NARROW_MNIST if task == "mnist" else {}
+        options = stories.NARROW_OPTIONS | chosen | options
         task_options = stories.NARROW_TASK if task == "mnist" else {}
     where = data.absolute() if data else None
     return DemoRequest(loaded, task, split, seed, where, options, play, task_options)

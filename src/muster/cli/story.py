@@ -7,6 +7,7 @@ scenes have begun is a pure function of the rounds that both sides of the networ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
@@ -15,7 +16,17 @@ from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
 STORIES = ("partition", "narrow")
 NARROW_SCENARIO = "narrow-9"
 NARROW_TASK: dict[str, str | int] = {"model": "cnn6k"}  # of mnist: about 6,000 parameters
-NARROW_OPTIONS: dict[str, float] = {"patience_s": 90.0, "min_nodes": 8}
+NARROW_OPTIONS: dict[str, Any] = {"patience_s": 90.0, "min_nodes": 8}
+NARROW_MNIST: dict[str, Any] = {  # few large rounds: on such links every record weighs (docs/bytes.md)
+    "rounds": 60,
+    "lr": 0.1,
+    "lr_end": 0.1,
+    "batch": 16,
+    "steps": 50,
+    "server_momentum": 0.0,
+    "codec": "stc:0.02",
+    "down_codec": "stc:0.02",
+}
 ROUNDS = 26
 ROUNDS_MIN = 12
 PATIENCE_S = 6.0  # short, so that a take-over is seen and not waited for
