@@ -1,7 +1,7 @@
 """Where the bytes of a round go on a narrow link, layer by layer, from the emulator's count to the payload.
 
     python bench/round_bytes.py [--data mnist.npz] [--rounds 12] [--leaves 9] [--codec stc:0.02]
-                                [--json FILE] [--svg docs/round-bytes.svg]
+                                [--steps 50] [--json FILE] [--svg docs/round-bytes.svg]
 
 A star of real daemons, all links 9.6 kbit/s, 300 ms, 1 % loss; the hub asks for a job.  Frames and bytes are
 counted at the emulator (Ethernet, IP and UDP take 42 bytes of a frame), payload, records, exchange and words
@@ -16,7 +16,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from muster.cli.story import NARROW_MNIST, NARROW_OPTIONS
 from muster.emulation.radio import LinkCount
 from muster.emulation.scenario import parse
 from muster.node.snapshot import SentView, Snapshot
@@ -56,6 +58,14 @@ class Reading:
     at_s: float
     air: dict[tuple[str, str], LinkCount]
     sent: dict[str, SentView]
+
+
+def recipe(arguments: argparse.Namespace, count: int) -> dict[str, Any]:
+    """What `muster demo --story narrow` asks for, unless told otherwise."""
+    found = NARROW_OPTIONS | (NARROW_MNIST if arguments.data else {"codec": "stc:0.02", "rounds": 20})
+    given = {"rounds": arguments.rounds, "steps": arguments.steps, "codec": arguments.codec}
+    given["down_codec"] = arguments.codec
+    return found | {key: value for key, value in given.items() if value} | {"min_nodes": count - 1}
 
 
 async def look(fleet: SmallFleet) -> dict[str, Snapshot]:
@@ -105,10 +115,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
             if time.monotonic() - start > 200:
                 raise SystemExit("the nodes did not get to know each other within 200 s")
         ready = await read(fleet)
-        job = await asyncio.to_thread(
-            fleet.client("hub").train, task, rounds=arguments.rounds, codec=arguments.codec,
-            steps=arguments.steps, patience_s=90.0, min_nodes=count,
-        )  # fmt: skip
+        job = await asyncio.to_thread(fleet.client("hub").train, task, **recipe(arguments, count))
         marks: list[tuple[int, Reading]] = []
         accuracy = None
         while time.monotonic() - start < arguments.limit_s:
@@ -122,6 +129,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
                     break
             await asyncio.sleep(0.2)
         end = await read(fleet)
+        log = await asyncio.to_thread(fleet.client("hub").log, job)
     first, last = next(m for m in marks if m[0] >= 1), marks[-1]
     rounds = max(1, last[0] - first[0])
     per = rounds * arguments.leaves
@@ -129,6 +137,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "machine": machine(), "task": task, "codec": arguments.codec, "leaves": arguments.leaves,
         "rounds": last[0], "accuracy": accuracy,
+        "accuracy_by_round": [[c.round, c.accuracy] for c in log.commits if c.accuracy is not None],
         "setup_s": ready.at_s - zero.at_s, "round_s": (last[1].at_s - first[1].at_s) / rounds,
         "job_s": end.at_s - ready.at_s,
         "setup_bytes_per_link": {
@@ -178,17 +187,17 @@ def picture(result: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="an .npz file of MNIST; without it: digits")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--leaves", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--codec", default="stc:0.02")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--codec")
     parser.add_argument("--limit-s", type=float, default=270)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     arguments = parser.parse_args()
     result = asyncio.run(measure(arguments))
     per: dict[str, dict[str, float]] = result["round_bytes_per_link"]  # type: ignore[assignment]
-    print(f"{result['rounds']} rounds of {result['task']}, {arguments.leaves} leaves, {arguments.codec}")
+    print(f"{result['rounds']} rounds of {result['task']}, {arguments.leaves} leaves")
     print(f"set-up {result['setup_s']:.0f} s, a round {result['round_s']:.1f} s, on {machine()}\n")
     print("| layer | up | down |\n|---|---|---|")
     for layer in LAYERS:
@@ -197,6 +206,15 @@ def main() -> None:
     print(f"| all on the air | {totals['up']:.0f} B | {totals['down']:.0f} B |")
     payload = sum(row["payload"] for row in per.values())
     print(f"\nwire / payload of a round: {sum(totals.values()) / payload:.2f}")
+    job: dict[str, dict[str, float]] = result["job_bytes_per_link"]  # type: ignore[assignment]
+    setup: dict[str, dict[str, float]] = result["setup_bytes_per_link"]  # type: ignore[assignment]
+    wire, inner = (
+        sum(sum(row.values()) for row in job.values()),
+        sum(row["payload"] for row in job.values()),
+    )
+    print(f"the whole job, a link: {wire:.0f} B for {inner:.0f} B payload, {wire / inner:.2f} times")
+    print(f"set-up, a link: {sum(sum(row.values()) for row in setup.values()):.0f} B")
+    print(f"accuracy {result['accuracy']}")
     write(arguments.json, result)
     if arguments.svg:
         arguments.svg.write_text(picture(result))  # type: ignore[arg-type]

@@ -79,6 +79,7 @@ class Daemon:
             installed=self._catalogue.has,
             battery=model.level if model else gauge,
             wall_clock=wall_clock(),
+            narrow=True if config.profile == "narrow" else None,
         )
         self._control = ControlServer(
             config.control_socket,
