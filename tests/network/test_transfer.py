@@ -635,3 +635,20 @@ def test_a_lost_nudge_costs_seconds() -> None:
         assert now() - start_s < 10
 
     play("a-b", deaf, scene)
+
+
+def test_a_relay_asks_again_who_has_it() -> None:
+    """A hub learnt of a blob from the one that now wants it back; its question to the others got lost."""
+    blob, data = data_of(2500)
+    deaf = PathParams(rate_bytes_s=125_000, delay_s=0.05, ask_loss=1.0)
+
+    async def scene(world: World) -> None:
+        a, b, c = (world.nodes[name] for name in "abc")
+        b.hints[blob], a.hints[blob] = [a.id], [b.id]
+        c.store.put_blob(data)
+        fetch = asyncio.create_task(a.transfers.fetch(blob, len(data)))
+        await asyncio.sleep(60)
+        world.network.set(b.id, c.id, FAST)
+        await asyncio.wait_for(fetch, 60)
+
+    play("a-b b-c", {"a-b": FAST, "b-c": deaf}, scene)

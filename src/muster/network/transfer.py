@@ -62,6 +62,7 @@ class TransferLimits:
     rest_min_s: float = 1.0
     rest_max_s: float = 60.0
     rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt
+    survey_again_s: float = 20.0  # between two rounds of asking, for a neighbour, who has a blob
     again_s: float = 3.0  # a last chunk that is so late is asked of an idle source too
     neighbours_max: int = 256
     known_blobs_max: int = 1024
@@ -324,6 +325,10 @@ class Transfers:
             helpers.sort(key=lambda node: transfer.sources[node].wrong)
         count = 1 if transfer.single else self._limits.sources_max
         transfer.active = tuple(wholes[:count] if wholes else helpers[:1])
+        if not own and not transfer.active:  # the question who has it, or an answer, may have been lost
+            if now_s >= transfer.surveyed_s + self._limits.survey_again_s:
+                self._survey(transfer, [n for n in candidates if prefix(n) not in transfer.path])
+            next_s = min(next_s, transfer.surveyed_s + self._limits.survey_again_s)
         if not transfer.todo and transfer.flights:
             next_s = min(next_s, now_s + self._limits.again_s)
         transfer.timer = loop.call_at(next_s, self._choose, transfer)
@@ -363,6 +368,7 @@ class Transfers:
 
     def _survey(self, transfer: Transfer, nodes: Sequence[NodeId]) -> None:
         """Ask neighbours whether they have all of it, so that it can be pulled from several at once."""
+        transfer.surveyed_s = self._now()
         for node in nodes[: self._limits.neighbours_max]:
             self._spawn(self._ask_who_has(transfer, node))
 

@@ -63,6 +63,7 @@ class Transfer:
     fetchers: int = 0
     path: frozenset[bytes] = frozenset()  # who waits for us to get it (8 bytes each): not asked by a relay
     asked_s: float | None = None  # by a neighbour, last
+    surveyed_s: float = 0.0  # when neighbours were last asked whether they have it
     last_progress_s: float | None = None
     flights: dict[Flight, None] = field(default_factory=dict)
     sources: dict[NodeId, Source] = field(default_factory=dict)
