@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from muster.simulation import faults as f
@@ -70,3 +72,17 @@ def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:
     assert replaced[0] < 60.0
     commits = [at_s for at_s, who, text in verdict.story if who == "a" and "committed as" in text]
     assert any(replaced[0] < at_s < replaced[0] + 20.0 for at_s in commits)
+
+
+def test_the_few_that_are_left_go_on_when_most_of_a_round_die() -> None:
+    """A round of six waits for three; four die in it at once: two are as many as the job asks for."""
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    names = "abcdef"
+    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    job = JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
+    nodes = tuple(NodeSpec(n, 100, 0.25 if n in "ab" else 0.5) for n in names)
+    events = tuple(Event(19.0, Bury(n)) for n in "cdef")
+    verdict = judge(Schedule(1, "few", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
+    assert verdict.good, story(verdict)
+    commits = [at_s for at_s, _, text in verdict.story if "committed as" in text]
+    assert max(b - a for a, b in itertools.pairwise(commits)) < 40.0  # ten patiences are 100 s

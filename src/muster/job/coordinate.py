@@ -283,7 +283,8 @@ class Coordination:
         missing: list[Missing],
         age_s: float,
     ) -> bool:
-        """Give a round's work to others when those that it waits for are gone; False: nobody could help."""
+        """Plan a round anew when those it waits for are gone: with others, or with the few that are left.
+        False: that would not do, or is not needed."""
         alive = [m.node for m in missing if hopeful(m, age_s, plan.deadline_s, STALL_S)]
         alive = [n for n in alive if n not in self._view.refusals]
         if len(arrived) + len(alive) >= plan.enough or plan.number >= REPLACED_MAX:
@@ -292,7 +293,7 @@ class Coordination:
         done = {u.key.node for u in waiting if u.record.base == plan.parent}
         fresh = [n for n in self._present() if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
-        if not fresh or len(nodes) < min_nodes(self._view, head):
+        if len(nodes) < min_nodes(self._view, head):
             return False
         self._publish(head, nodes, given, plan.number + 1)
         return True

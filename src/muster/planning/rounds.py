@@ -17,6 +17,7 @@ ROUND_SLACK = 1.25  # how much longer than the median node's computing a round m
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 DEADLINE_FACTOR = 1.5
 DEADLINE_MARGIN_S = 1.0
+HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come
 PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way
 ENOUGH_SHARE = 0.5
 OVERHEAD_SMOOTHING = 0.5
@@ -102,10 +103,10 @@ def closing_in_s(
 
 def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> bool:
     """Whether an update that is not here may still come: its payload grows, or its maker is in reach and has
-    not let three deadlines pass."""
+    not let two deadlines pass."""
     if node.progress_age_s is not None and node.progress_age_s < stall_s:
         return True
-    return node.reachable and age_s <= PATIENT_DEADLINES * deadline_s
+    return node.reachable and age_s <= HOPE_DEADLINES * deadline_s
 
 
 def learn_overhead_s(known_s: float | None, turnaround_s: float, steps: int, step_s: float) -> float:
