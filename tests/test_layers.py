@@ -83,3 +83,9 @@ def test_every_folder_has_its_layer() -> None:
 def test_neither_the_daemon_nor_the_demo_imports_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["muster.node.daemon", "muster.cli.node", "muster.cli.demo"])
+def test_the_pages_server_is_imported_only_when_a_page_is_asked_for(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'starlette', 'uvicorn', 'anyio'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -30,6 +30,7 @@ Capture = pytest.CaptureFixture[str]
         (["--report", "absent/report.json"], "usage", "cannot be written"),
         (["--from", "absent.safetensors"], "bad_data", "to start from"),
         (["--rounds", "0"], "usage", "--rounds"),
+        (["--page", "here:there"], "usage", "no address for the page"),
     ],
 )
 def test_a_demo_is_refused_before_anything_is_started(
@@ -157,3 +158,19 @@ def test_what_a_daemon_refuses_to_train(
         assert error.count("\n") == 1
         assert "Traceback" not in error
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["dashboard", "--node", "nowhere"], "no_node", "no node runs in"),
+        (["node", "--name", "a", "--page", "1.2.3.4:99999"], "usage", "no address for the page"),
+    ],
+)
+def test_a_page_is_refused_before_anything_is_started(
+    words: list[str], code: str, said: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert run(words) == EXIT_CODES[code]
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ def serve(*, tokens: bool = False, emulated: bool = True) -> Iterator[Served]:
         served = Served(made, asyncio.get_running_loop(), url)
         end = asyncio.Event()
         ending.append(end)
-        async with serving(made.app, sock):
+        async with serving(made.app, sock, made.feed.close):
             made.feed.fresh_t = made.feed.t()
             served.fleet = Fleet(made.feed, nodes=4, commits=70)
             source = {"state": "live", "since_t": 0.0, "words": ""}

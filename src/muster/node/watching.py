@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -17,8 +16,9 @@ import msgspec
 
 from muster.network.presence import STATES
 from muster.node.core import Core
-from muster.node.viewing import coordinator_of, memory_bytes, own_state, rate_of, rtt_of, traffic_of
+from muster.node.viewing import coordinator_of, memory_bytes, own_state
 from muster.node.watching_jobs import JobWatch
+from muster.node.watching_links import LinkWatch
 from muster.records import NodeId, short
 
 Row: TypeAlias = dict[str, Any]
@@ -27,7 +27,6 @@ Changes: TypeAlias = dict[str, dict[str, Row | None]]
 LOOK_BUSY_S, LOOK_IDLE_S = 0.25, 1.0
 FACTS_EVERY_S = 10.0
 KEEPALIVE_S = 1.0
-RATE_WINDOW_S = 3.0
 NODE_TABLES = ("nodes", "links", "jobs", "rounds", "contributions")
 
 
@@ -62,8 +61,7 @@ class Watcher:
         self._event = 0
         self._facts: Row = {}
         self._facts_s = float("-inf")
-        self._traffic: dict[NodeId, deque[tuple[float, int, int]]] = {}
-        self._up_s: dict[NodeId, float] = {}
+        self._links = LinkWatch(core, self.names)
 
     def look(self, now_s: float) -> Row:
         """What changed: `now_s`, `head` (about the view itself), tables of rows, `log` lines."""
@@ -73,7 +71,7 @@ class Watcher:
         found: Row = {"now_s": now_s, "head": self._head(focus)}
         tables: Changes = {
             "nodes": self._nodes(now_s, focus),
-            "links": self._links(now_s),
+            "links": self._links.rows(now_s),
             "jobs": {},
             "rounds": {},
             "contributions": {},
@@ -180,47 +178,6 @@ class Watcher:
             return working[-1] if working else None
         return next((w.id for job, w in self._jobs.items() if prefix and job.startswith(prefix)), None)
 
-    # ---- links --------------------------------------------------------------------------------------
-
-    def _links(self, now_s: float) -> dict[str, Row | None]:
-        """This node's own; one that was up once stays, as down."""
-        core, me = self._core, self.names(self._core.node)
-        near = core.link.neighbours()
-        for node in near:
-            self._up_s[node] = near[node].since_s
-        rows: dict[str, Row | None] = {}
-        for node, up_s in self._up_s.items():
-            up = node in near
-            sent, received = traffic_of(core, node)
-            there_s, back_s = self._speed(node, now_s, sent, received)
-            rtt_s, rate_s = rtt_of(core, node), rate_of(core, node)
-            other = self.names(node)
-            rows[f"{me}|{other}"] = {
-                "id": f"{me}|{other}",
-                "a": me,
-                "b": other,
-                "emulated": False,
-                "up": up,
-                "quality": _quality(up, rtt_s),
-                "rtt_s": None if rtt_s is None else round(rtt_s, 3),
-                "goodput_bytes_s": None if rate_s is None else brief(rate_s),
-                "up_t": round(up_s, 1),
-                "preset": None,
-                "drop": None,
-                "there": _way(up, sent, there_s),
-                "back": _way(up, received, back_s),
-            }
-        return rows
-
-    def _speed(self, node: NodeId, now_s: float, sent: int, received: int) -> tuple[float, float]:
-        past = self._traffic.setdefault(node, deque())
-        past.append((now_s, sent, received))
-        while len(past) > 2 and now_s - past[0][0] > RATE_WINDOW_S:
-            past.popleft()
-        from_s, old_sent, old_received = past[0]
-        span_s = max(now_s - from_s, 0.2)
-        return brief(max(0, sent - old_sent) / span_s), brief(max(0, received - old_received) / span_s)
-
     # ---- events -------------------------------------------------------------------------------------
 
     def _lines(self, now_s: float) -> list[Row]:
@@ -282,27 +239,11 @@ def resources(core: Core, own: Row) -> Row:
     }
 
 
-def brief(value: float) -> float:
-    """Three digits: a rate that hardly changed is no news."""
-    return float(f"{value:.3g}")
-
-
 def _offer(offer: Any) -> Row | None:
     if offer is None:
         return None
     names = ("samples", "step_s", "battery", "available_s")
     return {name: getattr(offer, name) for name in names}
-
-
-def _quality(up: bool, rtt_s: float | None) -> float | None:
-    if not up:
-        return 0.0
-    return None if rtt_s is None else round(200 / (200 + rtt_s * 500), 2)
-
-
-def _way(up: bool, count: int, bytes_s: float) -> Row:
-    unknown = dict.fromkeys(("rate_kbit_s", "delay_ms", "jitter_ms", "loss"))
-    return {"up": up, **unknown, "burst": False, "bytes": count, "bytes_s": bytes_s, "lost_frames": None}
 
 
 def task_rows(views: Any) -> list[Row]:
