@@ -253,8 +253,31 @@ class Revocation(_Record, frozen=True, array_like=True, tag=11):
     reason: str
 
 
+class Contribution(_Record, frozen=True, array_like=True, tag=12):
+    """What each update that a commit counted was worth on held-out data; by the commit's author."""
+
+    KIND: ClassVar[str] = "contribution"
+    job: JobId
+    commit: CommitId
+    examples: int
+    common: bool  # on the task's own evaluation set; else on what the author holds out of its data
+    drop: float  # of the mean loss, by all of the updates together, as evaluated
+    values: bytes  # a little-endian float32 for each of the commit's `folded`, in their order
+
+
 Record: TypeAlias = (
-    Member | Job | Offer | Refusal | Plan | Update | Commit | Merge | Measurement | Stop | Revocation
+    Member
+    | Job
+    | Offer
+    | Refusal
+    | Plan
+    | Update
+    | Commit
+    | Merge
+    | Measurement
+    | Stop
+    | Revocation
+    | Contribution
 )
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 JOBS_MAX = 64  # kept in memory; older ones are in the store
 EARLY_MAX = 4096  # records that came before their job's own
+OF_A_JOB = (  # kinds of records, in the order in which they are loaded
+    "commit", "merge", "offer", "refusal", "plan", "update", "measurement", "contribution", "stop",
+)  # fmt: skip
 
 
 class Jobs:
@@ -37,7 +40,7 @@ class Jobs:
         self._loading = True
         for entry in self._context.ledger.load(Job.KIND):
             self._on_record(entry)
-            for kind in ("commit", "merge", "offer", "refusal", "plan", "update", "measurement", "stop"):
+            for kind in OF_A_JOB:
                 for known in self._context.ledger.load(kind, entry.id):
                     self._on_record(known)
         self._loading = False

@@ -14,6 +14,7 @@ from muster.network.ledger import Entry
 from muster.records import (
     Commit,
     CommitId,
+    Contribution,
     Job,
     JobId,
     Measurement,
@@ -79,6 +80,7 @@ class JobView:
     plans: dict[CommitId, dict[NodeId, KnownPlan]] = field(default_factory=dict)
     updates: dict[Key, KnownUpdate] = field(default_factory=dict)
     measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
+    valued: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     sent_bytes: dict[NodeId, int] = field(default_factory=dict)  # payloads of the updates that `trim` forgot
     stopped: str | None = None
@@ -107,6 +109,10 @@ class JobView:
             by_node = self.measured.setdefault(record.commit, {})
             if author not in by_node or _better(record, by_node[author]):
                 by_node[author] = record
+        elif isinstance(record, Contribution):
+            of_commit = self.valued.setdefault(record.commit, {})
+            if author not in of_commit or _wider(record, of_commit[author]):
+                of_commit[author] = record
         elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
             self.stopped, self._stop = record.reason, entry.id
         return []
@@ -150,6 +156,13 @@ class JobView:
         if examples == 0:
             return None
         return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
+
+    def values(self, commit: CommitId) -> Contribution | None:
+        """What the updates of a commit were worth: its author's word alone, and only if it fits the commit."""
+        point, by_node = self.graph.points.get(commit), self.valued.get(commit)
+        record = by_node.get(point.author) if point is not None and by_node else None
+        fits = point is not None and record is not None and len(record.values) == 4 * len(point.folded)
+        return record if fits else None
 
     def _same_model(self, point: Point) -> bool:
         """Whether a commit only closed the books on its parent: no update in it, the same parameters."""
@@ -219,6 +232,11 @@ def _newness(word: Offer | Refusal) -> tuple[int, int, bytes]:
 def _better(a: Measurement, b: Measurement) -> bool:
     """Of two evaluations of a commit by one node the larger one counts, whichever came first."""
     return (a.examples, a.correct, a.loss_sum, a.common) > (b.examples, b.correct, b.loss_sum, b.common)
+
+
+def _wider(a: Contribution, b: Contribution) -> bool:
+    """Of two valuations of a commit by one node the one on more samples counts, whichever came first."""
+    return (a.common, a.examples, a.drop, a.values) > (b.common, b.examples, b.drop, b.values)
 
 
 def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
