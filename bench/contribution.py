@@ -8,16 +8,16 @@ samples), and exactly, from all 256 coalitions on the same samples.
     python bench/contribution.py --data MNIST.npz --seeds 0 1 2
 
 "rank" is Spearman's correlation over the eight nodes: in the mean over rounds, and of the sums of all rounds.
-The exact game keeps each update's weight whoever else takes part ("fixed"), or gives the absent ones' weight
-to those present ("renormed", as if the round had been planned without them).  CPU is that of working out the
-values against that of the nodes' training, both with one thread.
+The exact game keeps each update's weight whoever else takes part; with --renormed also the one that gives the
+absent ones' weight to those present, as if the round had been planned without them.  CPU is that of working
+out the values against that of the nodes' training, both with one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import factorial
@@ -54,13 +54,17 @@ class Run:
     first_order: list[list[float]] = field(default_factory=list)
     fixed: list[list[float]] = field(default_factory=list)
     renormed: list[list[float]] = field(default_factory=list)
+    exact_rounds: list[int] = field(default_factory=list)  # in which the two above are known
     drops: list[float] = field(default_factory=list)
     training_s: float = 0.0  # CPU
     valuing_s: float = 0.0
 
 
-def play(task: Task, recipe: Recipe, spec: str, rounds: int, seed: int, examples: int, exact: bool) -> Run:
-    """`rounds` rounds of the eight nodes, each valued on `examples` held-out samples."""
+def play(
+    task: Task, recipe: Recipe, spec: str, rounds: int, seed: int, examples: int,
+    exact_every: int = 0, renormed: bool = False,
+) -> Run:  # fmt: skip
+    """`rounds` rounds of the eight nodes, each valued on `examples` held-out samples; 0: never exactly."""
     nodes = parts_of(task, spec, seed)
     held_out = contribution.sample(sgd.as_data(task.evaluation_data(), "evaluation_data"), examples)
     model = fresh_model(task, seed)
@@ -93,12 +97,13 @@ def play(task: Task, recipe: Recipe, spec: str, rounds: int, seed: int, examples
         run.valuing_s += time.process_time() - began_s
         run.first_order.append(list(valued.values))
         run.drops.append(valued.before - valued.after)
-        if exact:
-            for renorm, into in ((False, run.fixed), (True, run.renormed)):
+        if exact_every and number % exact_every == 0:
+            run.exact_rounds.append(number)
+            for renorm, into in ((False, run.fixed), (True, run.renormed))[: 1 + renormed]:
                 utility = partial(
                     coalition_utility, task, model, layout, base, updates, weights, held_out, renorm
                 )
-                into.append(shapley({s: utility(s) for s in range(1 << len(nodes))}, len(nodes)))
+                into.append(shapley(game_of(utility, len(nodes), renorm), len(nodes)))
         fold = aggregate.start(layout)
         for update, share in zip(updates, weighed.shares, strict=True):
             fold = aggregate.add(fold, update, share)
@@ -124,6 +129,13 @@ def parts_of(task: Task, spec: str, seed: int) -> list[sgd.Data]:
         sgd.Data(d.x, CLASSES - 1 - d.y) if role == "flipped" else d
         for d, role in zip(nodes, ROLES, strict=True)
     ]
+
+
+def game_of(utility: Callable[[int], float], players: int, renorm: bool) -> Game:
+    """All coalitions; where weights are fixed, the idle one's presence changes nothing and costs nothing."""
+    idle = 0 if renorm else 1 << ROLES.index("idle")
+    game = {s: utility(s) for s in range(1 << players) if not s & idle}
+    return game | {s | idle: u for s, u in game.items()}
 
 
 def coalition_utility(
@@ -172,14 +184,17 @@ def apart(a: float, b: float) -> float:
 def report(run: Run) -> list[str]:
     """One row of the table of figures."""
     total = np.sum(run.first_order, axis=0)
+    worse = [ROLES[i] for i in np.argsort(total) if total[i] < total[ROLES.index("flipped")]]
     cells = [
-        "last" if int(total.argmin()) == ROLES.index("flipped") else f"place {int(total.argmin())} is",
+        "last" if not worse else "after it: " + ", ".join(worse),
         f"{total[ROLES.index('idle')]:g}",
         f"{apart(total[4], total[5]):.1%}",
     ]
-    for game in (run.fixed, run.renormed):
-        each = [spearman(a, b) for a, b in zip(run.first_order, game, strict=True)]
-        cells.append(f"{np.mean(each):.2f} / {spearman(list(total), list(np.sum(game, axis=0))):.2f}")
+    known = [run.first_order[number] for number in run.exact_rounds]
+    for game in filter(None, (run.fixed, run.renormed)):
+        each = [spearman(a, b) for a, b in zip(known, game, strict=True)]
+        pooled = spearman(list(np.sum(known, axis=0)), list(np.sum(game, axis=0)))
+        cells.append(f"{np.mean(each):.2f} / {pooled:.2f}")
     predicted, drop = float(total.sum()), float(np.sum(run.drops))
     return [*cells, f"{predicted:.3f} / {drop:.3f}", f"{run.valuing_s / run.training_s:.1%}"]
 
@@ -197,7 +212,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--examples", type=int, default=500, help="held-out samples")
-    parser.add_argument("--no-exact", action="store_true", help="only the values and their cost")
+    parser.add_argument("--exact-every", type=int, default=2, help="rounds; 0: only the cost")
+    parser.add_argument("--renormed", action="store_true", help="the other exact game, too")
     given = parser.parse_args()
     torch.set_num_threads(1)
     options = {"data": given.data, "model": given.model}
@@ -206,19 +222,19 @@ def main() -> None:
     rows, sums = [], []
     for spec in given.splits:
         for seed in given.seeds:
-            run = play(task, recipe, spec, given.rounds, seed, given.examples, not given.no_exact)
-            if given.no_exact:
-                rows.append([spec, str(seed), f"{run.valuing_s / run.training_s:.1%}"])
-            else:
-                rows.append([spec, str(seed), *report(run)])
-            for name, game in (("first order", run.first_order), ("exact", run.fixed)):
+            run = play(
+                task, recipe, spec, given.rounds, seed, given.examples, given.exact_every, given.renormed
+            )
+            rows.append([spec, str(seed), *report(run)])
+            known = [run.first_order[number] for number in run.exact_rounds]
+            for name, game in (("first order", known), ("exact", run.fixed)):
                 if game:
                     values = [f"{v:.3f}" for v in np.sum(game, axis=0)]
                     sums.append([spec, str(seed), name, *values])
             print("  ".join(rows[-1]), flush=True)
-    head = ["split", "seed", "flipped", "idle", "twins apart", "rank, fixed", "rank, renormed",
-            "sum / true drop", "CPU"]  # fmt: skip
-    print("\n" + table(head[: len(rows[0])] if not given.no_exact else ["split", "seed", "CPU"], rows))
+    ranks = ["rank", "rank, renormed"][: bool(given.exact_every) * (1 + given.renormed)]
+    head = ["split", "seed", "flipped", "idle", "twins apart", *ranks, "sum / true drop", "CPU"]
+    print("\n" + table(head, rows))
     print("\n" + table(["split", "seed", "values", *ROLES], sums))
 
 

@@ -135,6 +135,9 @@ def test_a_demo_ends_with_a_model_and_a_report(tmp_path: Path, demos: list[Demo]
     assert sorted(raw["nodes"]) == ["alpha", "bravo", "charlie"]
     assert sum(node["samples"] for node in raw["nodes"].values()) == 1438
     assert sum(node["updates_counted"] for node in raw["nodes"].values()) >= 2
+    assert raw["values"]["rounds"] == raw["values"]["valued"] == 2
+    assert raw["values"]["common"]
+    assert raw["nodes"]["alpha"]["value"] is not None
     assert len(raw["bytes_by_link"]) == 6
     assert raw["bytes_by_link"]["alpha->bravo"] > 1000
     assert [Path(p).suffix for p in raw["model_paths"]] == [".safetensors", ".onnx"]
@@ -143,4 +146,5 @@ def test_a_demo_ends_with_a_model_and_a_report(tmp_path: Path, demos: list[Demo]
     assert all(np.isfinite(tensor).all() for tensor in load_file(raw["model_path"]).values())
     assert "accuracy of the model that all made together" in out
     assert "updates counted" in out
+    assert "values: of 2 of 2 rounds, on 360 samples that every node has" in out
     assert list(demo.rundir.rglob("*.sock")) == []

@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from muster.compression import tensors
+from muster.compression.families import parse
+from muster.compression.model import encode_update
 from muster.errors import MusterError
 from muster.node.trainer import Progress, TaskSource, Trainer, TrainerDied
 
@@ -108,6 +110,15 @@ def test_a_job_in_the_child(source: Callable[..., TaskSource], tmp_path: Path) -
         assert first.examples == then.examples == 20
         assert then.loss_sum < first.loss_sum
         assert (await trainer.evaluate(two, "common")).examples == 0
+        message = encode_update(parse("dense32"), facts.layout, update)
+        (tmp_path / "update").write_bytes(message)
+        parts: list[tuple[float, bytes | Path]] = [(0.5, message), (0.5, tmp_path / "update")]
+        valued = await trainer.value(base, parts, "own", 500)
+        assert valued.before == pytest.approx(first.loss_sum / 20)
+        assert valued.after == pytest.approx(then.loss_sum / 20)
+        assert valued.values[0] == valued.values[1]
+        assert sum(valued.values) == pytest.approx(valued.before - valued.after, rel=0.05)
+        assert (await trainer.value(base, parts, "common", 500)).examples == 0
         await trainer.export(two, tmp_path / "m.safetensors", "safetensors", {"task": "toy"})
         await trainer.initial(one, 0, tmp_path / "m.safetensors")
         assert one.read_bytes() == two.read_bytes()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from muster.cli.contributions import worth
 from muster.cli.output import emit, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ def _print_commit(found: CommitDetail) -> None:
 
 
 def _print_updates(updates: list[CountedView]) -> None:
+    valued = any(u.value is not None for u in updates)
     table(
-        ("NODE", "UPDATE", "STEPS", "EXAMPLES", "STALE", "WEIGHT"),
+        ("NODE", "UPDATE", "STEPS", "EXAMPLES", "STALE", "WEIGHT", *(["VALUE"] if valued else [])),
         [
             [
                 u.node,
@@ -87,6 +89,7 @@ def _print_updates(updates: list[CountedView]) -> None:
                 str(u.examples),
                 str(u.staleness),
                 f"{u.weight:.4f}",
+                *([worth(u.value)] if valued else []),
             ]
             for u in updates
         ],

@@ -266,6 +266,10 @@ def _print_end(console: Console, report: Report) -> None:
     console.print(_links_table(report))
     line()
     console.print(_nodes_table(report))
+    if report.values is not None:
+        from muster.cli.contributions import check
+
+        line(check(report.values))
     line()
     for path in report.model_paths:
         line(f"model: {path}")
@@ -295,9 +299,11 @@ def _links_table(report: Report) -> Table:
 def _nodes_table(report: Report) -> Table:
     from rich.table import Table
 
+    from muster.cli.contributions import worth
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("node")
-    for head in ("samples", "of all", "steps", "of all", "updates counted"):
+    for head in ("samples", "of all", "steps", "of all", "updates counted", "value", "of all"):
         table.add_column(head, justify="right")
     steps = sum(node.steps for node in report.nodes.values()) or 1
     samples = sum(node.samples for node in report.nodes.values()) or 1
@@ -309,5 +315,7 @@ def _nodes_table(report: Report) -> Table:
             str(node.steps),
             percent(node.steps / steps, 0),
             str(node.updates_counted),
+            worth(node.value),
+            percent(node.value_share, 0),
         )
     return table

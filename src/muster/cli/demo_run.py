@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from muster import __version__
 from muster.cli.air import Air, open_air
 from muster.cli.demo_page import Watched
 from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
 from muster.cli.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
-from muster.cli.report import FORMAT, NodeReport, Report, SentReport
+from muster.cli.report import FORMAT, NodeReport, Report, SentReport, ValuesReport
 from muster.cli.stage import Stage
 from muster.errors import MusterError
 from muster.network.identity import init_fleet, issue
@@ -361,9 +363,10 @@ def report_of(request: DemoRequest, outcome: Outcome, baselines: Mapping[str, An
         bytes_sent=outcome.bytes_sent,
         model_bytes=job.model_bytes,
         nodes={
-            c.node: NodeReport(c.samples, c.steps, c.examples, c.updates_counted, c.share, c.sent_bytes)
+            c.node: NodeReport(**{name: getattr(c, name) for name in NodeReport.__struct_fields__})
             for c in job.contributions
         },
+        values=msgspec.convert(job.values, ValuesReport | None, from_attributes=True),
         model_path=paths[0] if paths else None,
         model_paths=list(paths),
     )

@@ -115,9 +115,18 @@ def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
 @click.option("--graph", is_flag=True, help="Draw branches and merges.")
 @click.option("--bytes", "bytes_", is_flag=True, help="What this node sent: payload, overhead, sent again.")
 @click.option("--why", is_flag=True, help="Which codec each message took and why: forecast beside outcome.")
+@click.option("--contributions", is_flag=True, help="What each node gave, and what it was worth.")
 @node_option
 @json_option
-def log(job: str, graph: bool, bytes_: bool, why: bool, node: str | None, as_json: bool) -> None:
+def log(
+    job: str,
+    graph: bool,
+    bytes_: bool,
+    why: bool,
+    contributions: bool,
+    node: str | None,
+    as_json: bool,
+) -> None:
     """Show JOB's history, newest commit first, and what each node gave."""
     from muster.node.client import choose
 
@@ -139,6 +148,11 @@ def log(job: str, graph: bool, bytes_: bool, why: bool, node: str | None, as_jso
         from muster.cli.why import show
 
         show(found.why)
+        return
+    if contributions:
+        from muster.cli import contributions as giving
+
+        giving.show(view)
         return
     table(
         ("COMMIT", "ROUND", "AT", "ACCURACY", "UPDATES", "BY", "FROM"),

@@ -19,8 +19,24 @@ class NodeReport(msgspec.Struct, frozen=True):
     steps: int
     examples: int
     updates_counted: int
+    updates_late: int
+    updates_refused: int
     share: float
     sent_bytes: int
+    received_bytes: int
+    value: float | None
+    value_share: float | None
+
+
+class ValuesReport(msgspec.Struct, frozen=True):
+    """What the nodes' values add up to, against the true drop of the loss."""
+
+    rounds: int
+    valued: int
+    predicted: float
+    drop: float
+    examples: int
+    common: bool
 
 
 class SentReport(msgspec.Struct, frozen=True):
@@ -61,6 +77,7 @@ class Report(msgspec.Struct, frozen=True):
     bytes_sent: SentReport
     model_bytes: int
     nodes: dict[str, NodeReport]
+    values: ValuesReport | None
     model_path: str | None
     model_paths: list[str]
 

@@ -11,7 +11,7 @@ from muster.network.ledger import Ledger
 from muster.network.presence import Presence
 from muster.network.pulse import Pulse
 from muster.network.transfer import Transfers
-from muster.records import BlobId, NodeId
+from muster.records import BlobId, NodeId, Payload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
@@ -54,6 +54,17 @@ class Measured:
     loss_sum: float
 
 
+@dataclass(frozen=True)
+class Valued:
+    """What each update of a round was worth, in the order given, in units of the mean held-out loss;
+    `before` - `after` is the drop by all together."""
+
+    values: tuple[float, ...]
+    before: float
+    after: float
+    examples: int  # 0: there is no such data, and nothing else is said
+
+
 class TrainerLike(Protocol):
     """The trainer child as the job sees it: a stored model in, an update out, progress on the way.
 
@@ -85,6 +96,11 @@ class TrainerLike(Protocol):
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
         """`which`: "common" or "own" held-out data; at most `limit` examples."""
+
+    async def value(
+        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+    ) -> Valued:
+        """First-order Shapley values of `updates`, each with the weight that it had, on top of `params`."""
 
     async def close(self) -> None: ...
 

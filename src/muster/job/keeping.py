@@ -8,7 +8,7 @@ merge is computed from, the last few of each line, and what a plan in hand build
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
@@ -18,12 +18,17 @@ from muster.records import BlobId, Commit, CommitId
 KEEP_LAST = 8  # commits of each head's line
 
 
-def spent_payloads(view: JobView, heads: Iterable[Point], done: set[Key]) -> list[BlobId]:
-    """Payloads of updates that a held head counts; their keys are added to `done` and not looked at again."""
+def spent_payloads(
+    view: JobView, heads: Iterable[Point], done: set[Key], in_use: Collection[Key] = ()
+) -> list[BlobId]:
+    """Payloads of updates that a held head counts; their keys are added to `done` and not looked at again.
+
+    Those `in_use` stay for now.
+    """
     counts = [h.counted for h in heads]
     found = []
     for key, update in view.updates.items():
-        if key not in done and any(key in c for c in counts):
+        if key not in done and key not in in_use and any(key in c for c in counts):
             done.add(key)
             if update.record.payload.blob is not None:
                 found.append(update.record.payload.blob)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,14 +16,15 @@ from muster.compression.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import flatten, send
 from muster.job import residuals
-from muster.job.context import Context, Facts, Measured, Trained, TrainerLike
+from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
 from muster.job.models import Models
 from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.residuals import Vector
 from muster.job.roles import open_plans
+from muster.job.turn import Turn
 from muster.job.view import JobView, KnownPlan
 from muster.learning.rates import rate
-from muster.records import BlobId, CommitId, Measurement, Offer, Update
+from muster.records import BlobId, CommitId, Measurement, Offer, Payload, Update
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Participation:
         self._key = "participant/" + view.id.hex()
         kept = context.store.state(self._key)
         self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
-        self._trainer_free = asyncio.Lock()
+        self._turn = Turn()
 
     async def offer(self) -> None:
         """Answer the call for help with what was measured here."""
@@ -134,7 +135,7 @@ class Participation:
         self.work.round = plan.record.round
         self._say("training", 0.0)
         began_s = context.now()
-        async with self._trainer_free:
+        async with self._turn.taken():
             if not self.facts.has_common:
                 await self._measure_own(parent)
             trained = await self._trainer.train(
@@ -219,8 +220,28 @@ class Participation:
 
     async def evaluate(self, blob: BlobId, limit: int | None = None) -> Measured:
         """A model on the task's common set."""
-        async with self._trainer_free:
+        async with self._turn.taken():
             return await self._trainer.evaluate(blob, "common", limit)
+
+    def idle(self) -> bool:
+        """Whether the trainer has nothing to do: it is nobody's turn, and no plan waits."""
+        return self._turn.free and self._next() is None
+
+    async def value(
+        self, base: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int, *, spare: bool
+    ) -> tuple[float, Valued] | None:
+        """What updates were worth on top of `base`, and the seconds that it took; `spare`: None when it
+        gave way to something else."""
+
+        async def work() -> tuple[float, Valued]:
+            began_s = self._context.now()
+            valued = await self._trainer.value(base, updates, which, limit)
+            return self._context.now() - began_s, valued
+
+        if spare:
+            return await self._turn.spare(work)
+        async with self._turn.taken():
+            return await work()
 
     def publish(self, commit: CommitId, m: Measured) -> None:
         """Put figures of the common set on record."""

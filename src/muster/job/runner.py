@@ -18,11 +18,13 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context, Measured, TrainerLike
+from muster.job.contributions import Valuing
 from muster.job.coordinate import REST_S, Coordination
 from muster.job.fetching import STALL_S, Fetching
 from muster.job.keeping import delta_of, expendable, needed, spent_payloads
 from muster.job.models import Models
 from muster.job.participate import ROOM_RETRY_S, Participation
+from muster.job.tally import Tally
 from muster.job.view import JobView
 from muster.records import BlobId, CommitId, Offer, Refusal, short
 from muster.storage.store import StorageError
@@ -54,6 +56,8 @@ class JobRunner:
         self.fetching = Fetching(context, view, self.models)
         self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
         self.participation: Participation | None = None
+        self.valuing = Valuing(context, view, self.models)
+        self.tally = Tally(view)
         self.waiting_for_slot = False
         self._opened_s = context.now()
         self._start_tried = False
@@ -61,7 +65,8 @@ class JobRunner:
         self._said: Offer | Refusal | None = None  # whether this node takes part
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
-        self._collected: tuple[int, list[CommitId]] = (0, [])  # updates and heads at the last time
+        # updates, heads and what was not valued yet, at the last time
+        self._collected: tuple[int, list[CommitId], set[Key]] = (0, [], set())
         self._measured_fully: set[CommitId] = set()
 
     async def run(self) -> None:
@@ -150,17 +155,18 @@ class JobRunner:
     def _forget_payloads(self) -> None:
         """Of updates that the heads count; and the updates themselves, far behind the heads."""
         heads = self.models.heads()
-        state = len(self.view.updates), [h.id for h in heads]
+        unvalued = self.valuing.keys()
+        state = len(self.view.updates), [h.id for h in heads], unvalued
         if state == self._collected:
             return
-        spent = set(spent_payloads(self.view, heads, self._done_with))
+        spent = set(spent_payloads(self.view, heads, self._done_with, unvalued))
         if spent:
             spent -= self._payloads_in_use() | self._needed_by_others(self)
         for blob in sorted(spent):
             self.context.store.delete_blob(blob)  # also what came of one that is not complete
         self.view.trim(heads)
         self._done_with &= self.view.updates.keys()
-        self._collected = len(self.view.updates), state[1]
+        self._collected = len(self.view.updates), *state[1:]
 
     def _make_room(self, bytes_: float) -> None:
         """Delete parameters far behind the heads."""
@@ -180,7 +186,7 @@ class JobRunner:
         return needed(self.view.graph, heads.values(), [working] if working else [])
 
     def _payloads_in_use(self) -> set[BlobId]:
-        """Of updates that no head counts yet; two updates may have the same bytes."""
+        """Of updates that no head counts yet or that wait to be valued; two updates may have the same bytes."""
         updates = self.view.updates.items()
         blobs = (u.record.payload.blob for key, u in updates if key not in self._done_with)
         return {blob for blob in blobs if blob is not None}
@@ -272,7 +278,8 @@ class JobRunner:
         await participation.offer()
         self._said = self.view.last_word(self.context.node)
         self.context.pulse.beat()
-        tasks = [asyncio.create_task(participation.run()), asyncio.create_task(self._measure(participation))]
+        loops = participation.run(), self._measure(participation), self.valuing.run(participation)
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -300,6 +307,7 @@ class JobRunner:
                     await participation.measure(head.id)
                     continue
             if reason is not None:
+                await self.valuing.finish()
                 return
             await self.context.pulse.wait()
 

@@ -158,7 +158,7 @@ class JobView:
         return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
 
     def values(self, commit: CommitId) -> Contribution | None:
-        """What the updates of a commit were worth: its author's word alone, and only if it fits the commit."""
+        """What the updates of a commit were worth: its author's word alone, if it fits the commit."""
         point, by_node = self.graph.points.get(commit), self.valued.get(commit)
         record = by_node.get(point.author) if point is not None and by_node else None
         fits = point is not None and record is not None and len(record.values) == 4 * len(point.folded)

@@ -10,8 +10,8 @@ it moved the model.  At the midpoint sum_i psi_i equals the true drop F(w) - F(w
 and that drop is measured, too: the check.  One gradient, two evaluations and n dot products.  An update of
 zeros is worth exactly zero.
 
-(Shapley values per round of federated learning: Wang, Rausch, Zhang, Jia, Song, "A Principled Approach to Data
-Valuation for Federated Learning", 2020, arXiv 2009.06192; the linearisation is elementary.)
+(Shapley values by round: Wang, Rausch, Zhang, Jia, Song, "A Principled Approach to Data Valuation for
+Federated Learning", 2020, arXiv 2009.06192; the linearisation is elementary.)
 
 What the server's momentum and the downlink's rounding add to a model belongs to no update of the round and is
 left out on both sides.  Statistics (a batch norm's) move by their weighted mean and earn nobody anything.
@@ -139,7 +139,5 @@ def _moved(layout: Layout, before: Arrays, total: Wide, share: float, whole: flo
 def _worth(part: Part, slope: Wide) -> float:
     """-p <gradient, update>; 0.0 (not -0.0) for an update of zeros."""
     update = part.read()
-    along = math.fsum(
-        float(np.vdot(grad, update[name].astype(np.float64))) for name, grad in slope.items()
-    )
+    along = math.fsum(float(np.vdot(grad, update[name].astype(np.float64))) for name, grad in slope.items())
     return -part.weight * along + 0.0

@@ -17,6 +17,7 @@ class CountedView(msgspec.Struct, frozen=True):
     examples: int
     staleness: int
     weight: float
+    value: float | None = None  # of the held-out loss that it took away (only of the commit that is shown)
 
 
 class DiscardedView(msgspec.Struct, frozen=True):

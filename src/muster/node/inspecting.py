@@ -12,6 +12,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.models import WrongModel
 from muster.job.runner import JobRunner
+from muster.job.tally import values_of
 from muster.node.core import Core
 from muster.node.detail import CommitDetail, CountedView, DiffView, DiscardedView, MovedView, WhyView
 from muster.node.viewing import commit_view
@@ -59,6 +60,7 @@ def show(core: Core, prefix: str) -> CommitDetail:
     figures = view.figures(point.id)
     blob = runner.models.blob_of(point.id)
     layout = runner.models.layout
+    worths = values_of(view, point) or (None,) * len(point.folded)
     discarded: tuple[Discarded, ...] = ()
     delta: Payload | None = None
     residual_norm = 0.0
@@ -73,7 +75,7 @@ def show(core: Core, prefix: str) -> CommitDetail:
         commit=commit_view(core, runner, point),
         children=sorted(child.hex() for child in view.graph.children.get(point.id, ())),
         head=any(head.id == point.id for head in runner.models.heads()),
-        counted=[_counted(core, f) for f in point.folded],
+        counted=[_counted(core, f, worth) for f, worth in zip(point.folded, worths, strict=True)],
         counted_in_all=len(point.counted),
         discarded=[DiscardedView(name(d.node), d.incarnation, d.sequence, d.reason) for d in discarded],
         roster=[name(node) for node in point.roster],
@@ -200,7 +202,7 @@ def _bytes_coming(core: Core) -> list[tuple[bytes, int]]:
     return [(s.blob, s.held_bytes) for s in core.transfers.statuses()]
 
 
-def _counted(core: Core, f: Folded) -> CountedView:
+def _counted(core: Core, f: Folded, worth: float | None = None) -> CountedView:
     return CountedView(
-        core.roll.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight
+        core.roll.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth
     )

@@ -80,6 +80,21 @@ class ContributionView(msgspec.Struct, frozen=True):
     updates_refused: int
     share: float  # of all examples processed in counted updates, 0..1
     sent_bytes: int
+    received_bytes: int = 0  # the models of the rounds that counted it, as they were sent
+    refused_why: dict[str, int] = {}  # reason -> updates
+    value: float | None = None  # of the held-out loss that it took away; < 0: it did harm; None: not known
+    value_share: float | None = None  # value / the sum of all nodes' |value|, -1..1
+
+
+class ValuesView(msgspec.Struct, frozen=True):
+    """The check of the nodes' values: what they add up to, against how far the held-out loss really fell."""
+
+    rounds: int  # in the head's history, with updates in them
+    valued: int  # of these; the figures below are of the valued ones
+    predicted: float  # sum of all values
+    drop: float  # of the mean held-out loss by the rounds' updates, as evaluated
+    examples: int  # held-out samples
+    common: bool  # the task's own evaluation set; else what the coordinators hold out of their own data
 
 
 class PlanView(msgspec.Struct, frozen=True):
@@ -103,6 +118,8 @@ class CommitView(msgspec.Struct, frozen=True):
     loss: float | None
     held: bool  # this node holds its parameters
     bytes: int = 0  # of its delta, or of the whole parameters where there is none; a merge has none
+    predicted: float | None = None  # the sum of its updates' values; None: not valued (yet)
+    drop: float | None = None  # of the held-out loss by its updates, as evaluated
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -127,6 +144,7 @@ class JobView(msgspec.Struct, frozen=True):
     commits: list[CommitView]  # newest last, at most 200 (all with `log`)
     error: str | None = None
     sent: SentView = SentView()  # by this node for this job: payload and records
+    values: ValuesView | None = None  # None before the first round
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import os
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,16 @@ class Measured:
     examples: int
     correct: int
     loss_sum: float
+
+
+@dataclass(frozen=True)
+class Valued:
+    """In the order of the updates; `before` and `after` are mean losses on `examples` (0: no such data)."""
+
+    values: tuple[float, ...]
+    before: float
+    after: float
+    examples: int
 
 
 OnProgress = Callable[[Progress], None]
@@ -168,6 +178,15 @@ class Trainer:
         """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
         request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
         return Measured(**await self._do(request, progress))
+
+    async def value(
+        self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int
+    ) -> Valued:
+        """What each update, (weight, message or its file), was worth on top of `before` (see learning)."""
+        plain = [[weight, str(u) if isinstance(u, Path) else u] for weight, u in updates]
+        request = {"do": "value", "before": str(before), "updates": plain, "which": which, "limit": limit}
+        found = await self._do(request)
+        return Valued(tuple(found["values"]), found["before"], found["after"], found["examples"])
 
     async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
         """As "safetensors" or "onnx"."""

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from muster.compression import tensors
+from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import export, params, sgd, splits
+from muster.learning import contribution, export, params, sgd, splits
 from muster.learning import task as tasks
 from muster.learning.rehearsal import fresh_model
 
@@ -59,6 +60,7 @@ class Work:
             "measure_speed": measure_speed,
             "train": train,
             "evaluate": evaluate,
+            "value": value,
             "export": export_model,
         }
         command = commands.get(request["do"])
@@ -185,6 +187,39 @@ def evaluate(
     of = len(data)
     found = sgd.evaluate(opened.task, opened.model, data, lambda n: on_step({"done": n, "of": of}))
     return {"examples": found.examples, "correct": found.correct, "loss_sum": found.loss_sum}
+
+
+def value(
+    opened: Opened, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
+) -> dict[str, Any]:
+    """What a round's updates, each [weight, message or the path of one], were worth on held-out data."""
+    data = opened.common if which == "common" else opened.held_out
+    if data is None or len(data) == 0:
+        return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
+
+    def part(weight: float, source: bytes | str) -> contribution.Part:
+        def read() -> dict[str, Any]:
+            message = source if isinstance(source, bytes) else Path(source).read_bytes()
+            arrays = decode_update(opened.layout, message)
+            return {s.name: arrays[s.name].astype(s.dtype, copy=False) for s in opened.layout.tensors}
+
+        return contribution.Part(weight, read)
+
+    found = contribution.value(
+        opened.task,
+        opened.model,
+        opened.layout,
+        tensors.read(opened.layout, Path(before)),
+        [part(weight, source) for weight, source in updates],
+        contribution.sample(data, limit),
+        lambda: on_step({"done": 0, "of": 1}),
+    )
+    return {
+        "values": list(found.values),
+        "before": found.before,
+        "after": found.after,
+        "examples": found.examples,
+    }
 
 
 def export_model(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.network.link import Neighbour
 from muster.network.presence import STATES
 from muster.network.tally import Sent
 from muster.node.core import Core
+from muster.node.giving import checked, contributions, values
 from muster.node.snapshot import (
     CommitView,
-    ContributionView,
     JobView,
     NeighbourView,
     PeerView,
@@ -135,11 +134,13 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
         commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
         error=runner.error,
         sent=sent_view(core.exchange.tally.by_job.get(view.id)),
+        values=values(runner, head),
     )
 
 
 def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
     figures = runner.view.figures(point.id)
+    predicted, drop = checked(runner, point)
     return CommitView(
         id=point.id.hex(),
         parents=[p.hex() for p in point.parents],
@@ -152,6 +153,8 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         loss=figures.loss if figures else None,
         held=runner.models.held(point.id),
         bytes=size_bytes(point),
+        predicted=predicted,
+        drop=drop,
     )
 
 
@@ -160,50 +163,6 @@ def size_bytes(point: Point) -> int:
     if not isinstance(point.record, Commit):
         return 0
     return point.record.delta.size_bytes if point.record.delta else point.record.params_bytes
-
-
-def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[ContributionView]:
-    """What each node gave, from the history of the head alone."""
-    if head is None:
-        return []
-    view = runner.view
-    counted: dict[NodeId, list[int]] = {}
-    late: dict[NodeId, int] = {}
-    refused: dict[NodeId, int] = {}
-    for point in view.graph.ancestors(head.id):
-        for f in point.folded:
-            figures = counted.setdefault(f.node, [0, 0, 0])
-            figures[0] += 1
-            figures[1] += f.steps
-            figures[2] += f.examples
-            late[f.node] = late.get(f.node, 0) + (f.staleness > 0)
-        if isinstance(point.record, Commit):
-            for d in point.record.discarded:
-                refused[d.node] = refused.get(d.node, 0) + 1
-    waiting: dict[NodeId, int] = {}
-    sent = dict(view.sent_bytes)
-    for key, update in view.updates.items():
-        sent[key.node] = sent.get(key.node, 0) + update.record.payload.size_bytes
-        if Key(*key) not in head.counted:
-            waiting[key.node] = waiting.get(key.node, 0) + 1
-    total = sum(c[2] for c in counted.values()) or 1
-    nodes = {**dict.fromkeys(view.offers), **dict.fromkeys(counted)}
-    return [
-        ContributionView(
-            node=core.roll.name(n),
-            id=n.hex(),
-            samples=view.offers[n].samples if n in view.offers else 0,
-            steps=counted.get(n, [0, 0, 0])[1],
-            examples=counted.get(n, [0, 0, 0])[2],
-            updates_counted=counted.get(n, [0, 0, 0])[0],
-            updates_waiting=waiting.get(n, 0),
-            updates_late=late.get(n, 0),
-            updates_refused=refused.get(n, 0),
-            share=counted.get(n, [0, 0, 0])[2] / total,
-            sent_bytes=sent.get(n, 0),
-        )
-        for n in nodes
-    ]
 
 
 def memory_bytes() -> int:

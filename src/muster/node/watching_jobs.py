@@ -15,7 +15,8 @@ import msgspec
 from muster.history.graph import Point
 from muster.network.presence import STATES
 from muster.node.core import Core
-from muster.node.viewing import commit_view, contributions, coordinator_of, why_of
+from muster.node.giving import checked, contributions, values
+from muster.node.viewing import commit_view, coordinator_of, why_of
 from muster.records import Commit, CommitId, NodeId
 
 if TYPE_CHECKING:
@@ -99,12 +100,9 @@ class JobWatch:
                 "bytes": stop.bytes,
             },
             "recipe": {name: getattr(recipe, name) for name in recipe.__struct_fields__},
-            "values": self._values(head),
+            "values": msgspec.to_builtins(values(runner, head)),
             "error": runner.error,
         }
-
-    def _values(self, head: Point | None) -> Row | None:
-        return None
 
     def _began(self, now_s: float, head: Point | None) -> float | None:
         """By the job's age; a merge may make it jump, a second more or less is no news."""
@@ -199,13 +197,12 @@ class JobWatch:
 
     def _contributions(self, now_s: float, head: Point | None) -> dict[str, Row | None]:
         view = self.runner.view
-        state = (head.id if head else b"", len(view.updates), len(view.offers), len(view.measured))
+        state = (head.id if head else b"", len(view.updates), len(view.offers), len(view.valued))
         if state == self._given[0] or now_s - self._given[1] < CONTRIBUTIONS_EVERY_S:
             return self._given[2]
         rows: dict[str, Row | None] = {}
         for c in contributions(self._core, self.runner, head):
             node = self._names(bytes.fromhex(c.id))
-            plain = msgspec.to_builtins(c)
             rows[f"{self.id}/{node}"] = {
                 "id": f"{self.id}/{node}",
                 "job": self.id,
@@ -217,12 +214,12 @@ class JobWatch:
                 "waiting": c.updates_waiting,
                 "late": c.updates_late,
                 "refused": c.updates_refused,
-                "reasons": plain.get("refused_why", {}),
+                "reasons": c.refused_why,
                 "share": round(c.share, 4),
                 "sent_bytes": c.sent_bytes,
-                "received_bytes": plain.get("received_bytes"),
-                "value": plain.get("value"),
-                "value_share": plain.get("value_share"),
+                "received_bytes": c.received_bytes,
+                "value": c.value,
+                "value_share": c.value_share,
             }
         self._given = (state, now_s, rows)
         return rows
@@ -252,7 +249,7 @@ class JobWatch:
             "accuracy": figures.accuracy if figures else None,
             "loss": figures.loss if figures else None,
             "held": held,
-            **self._checked(point),
+            **dict(zip(("predicted", "drop"), checked(self.runner, point), strict=True)),
         }
         said = tuple(changing.values())
         known = self._said.get(point.id)
@@ -260,10 +257,6 @@ class JobWatch:
             return
         self._said[point.id] = said
         commits[point.id.hex()] = changing if known is not None else {**self._fixed(point), **changing}
-
-    def _checked(self, point: Point) -> Row:
-        """The check sum of the round's contributions."""
-        return {"predicted": None, "drop": None}
 
     def _fixed(self, point: Point) -> Row:
         record = point.record

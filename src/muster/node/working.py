@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
-from muster.job.context import Measured, Trained
+from muster.job.context import Measured, Trained, Valued
 from muster.node.trainer import Progress, TaskFacts, TaskSource, Trainer, TrainerDied
-from muster.records import BlobId
+from muster.records import BlobId, Payload
 from muster.storage.store import Store
 
 T = TypeVar("T")
@@ -127,6 +127,16 @@ class StoreTrainer:
         path = self._store.blob_path(params)
         m = await _mapped(self._trainer.evaluate(path, which, limit=limit))
         return Measured(m.examples, m.correct, m.loss_sum)
+
+    async def value(
+        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+    ) -> Valued:
+        path, given = self._store.blob_path, []
+        for weight, payload in updates:
+            assert payload.inline is not None or payload.blob is not None
+            given.append((weight, path(payload.blob) if payload.blob is not None else payload.inline or b""))
+        v = await _mapped(self._trainer.value(path(params), given, which, limit))
+        return Valued(v.values, v.before, v.after, v.examples)
 
     async def initial(self, seed: int, start: Path | None) -> BlobId:
         """Starting parameters, fresh or from a safetensors file, as a blob of the store."""

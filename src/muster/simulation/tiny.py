@@ -8,16 +8,17 @@ losses and updates come from data, and no closed form says what a commit must be
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.compression.model import flatten
+from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, TensorSpec, pack, unpack
-from muster.job.context import Measured, Trained
-from muster.records import BlobId
+from muster.job.context import Measured, Trained, Valued
+from muster.job.payloads import payload_bytes
+from muster.records import BlobId, Payload
 from muster.simulation.pace import SLICES, Pace
 from muster.storage.store import Store
 
@@ -70,6 +71,16 @@ def descend(weights: Weights, data: Examples, steps: int, lr: float, batch: int,
         weights["w"] -= lr / batch * (features.T @ p)
         weights["b"] -= lr / batch * p.sum(axis=0)
     return total / max(1, steps)
+
+
+def _loss_sum(weights: Weights, data: Examples) -> float:
+    hit = probabilities(weights, data[0])[np.arange(len(data[1])), data[1]]
+    return -float(np.log(np.maximum(hit, 1e-12)).sum())
+
+
+def _weights(flat: NDArray[np.float64]) -> Weights:
+    w, b = np.split(flat.astype(np.float32), [FEATURES * CLASSES])
+    return {"w": w.reshape(FEATURES, CLASSES), "b": b}
 
 
 @dataclass(frozen=True)
@@ -138,17 +149,39 @@ class TinyTrainer:
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
         await self._pace.work(0.1)
-        features, classes = self.common
-        if which != "common":
-            features, classes = self.own[0][self._train_until :], self.own[1][self._train_until :]
-        features, classes = features[:limit], classes[:limit]
-        p = probabilities(self._read(params), features)
-        hit = p[np.arange(len(classes)), classes]
-        loss_sum = -float(np.log(np.maximum(hit, 1e-12)).sum())
-        return Measured(len(classes), int((p.argmax(axis=1) == classes).sum()), loss_sum)
+        features, classes = self._held_out(which, limit)
+        weights = self._read(params)
+        correct = int((probabilities(weights, features).argmax(axis=1) == classes).sum())
+        return Measured(len(classes), correct, _loss_sum(weights, (features, classes)))
+
+    async def value(
+        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+    ) -> Valued:
+        """As `learning.contribution` has it: the gradient at the round's midpoint along each update."""
+        await self._pace.work(0.1)
+        features, classes = self._held_out(which, limit)
+        before = flatten(LAYOUT, self._read(params)).astype(np.float64)
+        moves = []
+        for weight, payload in updates:
+            update = decode_update(LAYOUT, payload_bytes(self.store, payload))
+            moves.append(weight * flatten(LAYOUT, update).astype(np.float64))
+        total = np.sum(moves, axis=0)
+        p = probabilities(_weights(before + total / 2), features)
+        p[np.arange(len(classes)), classes] -= 1.0
+        slope = np.concatenate([(features.T @ p).ravel(), p.sum(axis=0)]) / max(1, len(classes))
+        values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)
+        count = max(1, len(classes))
+        begin, end = (_loss_sum(_weights(w), (features, classes)) / count for w in (before, before + total))
+        return Valued(values, begin, end, len(classes))
 
     async def close(self) -> None:
         self.closed = True
+
+    def _held_out(self, which: str, limit: int | None) -> Examples:
+        features, classes = self.common
+        if which != "common":
+            features, classes = self.own[0][self._train_until :], self.own[1][self._train_until :]
+        return features[:limit], classes[:limit]
 
     def _read(self, params: BlobId) -> Weights:
         return {n: np.asarray(a, np.float32) for n, a in unpack(LAYOUT, self.store.read_blob(params)).items()}

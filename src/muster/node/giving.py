@@ -1,0 +1,70 @@
+"""What each node gave to a job, as the snapshot shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muster.history.counted import Key
+from muster.history.graph import Point
+from muster.job.tally import Given, values_of
+from muster.node.core import Core
+from muster.node.snapshot import ContributionView, ValuesView
+from muster.records import NodeId
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
+
+
+def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[ContributionView]:
+    """A row a node: those that offered in the order of their offers, then others whose updates came."""
+    if head is None:
+        return []
+    view = runner.view
+    given, _ = runner.tally.at(head)
+    waiting: dict[NodeId, int] = {}
+    sent = dict(view.sent_bytes)
+    for key, update in view.updates.items():
+        sent[key.node] = sent.get(key.node, 0) + update.record.payload.size_bytes
+        if Key(*key) not in head.counted:
+            waiting[key.node] = waiting.get(key.node, 0) + 1
+    examples = sum(g.examples for g in given.values()) or 1
+    size = sum(abs(g.value or 0.0) for g in given.values()) or 1.0
+    rows = []
+    for node in {**dict.fromkeys(view.offers), **dict.fromkeys(given)}:
+        g = given.get(node, Given())
+        rows.append(
+            ContributionView(
+                node=core.roll.name(node),
+                id=node.hex(),
+                samples=view.offers[node].samples if node in view.offers else 0,
+                steps=g.steps,
+                examples=g.examples,
+                updates_counted=g.counted,
+                updates_waiting=waiting.get(node, 0),
+                updates_late=g.late,
+                updates_refused=sum(g.refused.values()),
+                share=g.examples / examples,
+                sent_bytes=sent.get(node, 0),
+                received_bytes=g.received_bytes,
+                refused_why=dict(g.refused),
+                value=g.value,
+                value_share=None if g.value is None else g.value / size,
+            )
+        )
+    return rows
+
+
+def values(runner: JobRunner, head: Point | None) -> ValuesView | None:
+    """The check of the values of the head's history; None before its first round."""
+    if head is None:
+        return None
+    _, total = runner.tally.at(head)
+    if not total.rounds:
+        return None
+    return ValuesView(total.rounds, total.valued, total.predicted, total.drop, total.examples, total.common)
+
+
+def checked(runner: JobRunner, point: Point) -> tuple[float | None, float | None]:
+    """Of one commit: what its updates' values add up to, and the true drop of the loss; None: not valued."""
+    worth, record = values_of(runner.view, point), runner.view.values(point.id)
+    return (None, None) if worth is None or record is None else (sum(worth), record.drop)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from muster.job.turn import Turn
+from muster.simulation.loop import run
+
+
+def test_spare_work_gives_way_and_others_wait_in_line() -> None:
+    async def main() -> None:
+        turn, done = Turn(), []
+
+        async def work(name: str, for_s: float) -> str:
+            try:
+                await asyncio.sleep(for_s)
+            except asyncio.CancelledError:
+                done.append(f"{name} ends")
+                await asyncio.sleep(0.5)  # a child finishes its batch first
+                raise
+            done.append(name)
+            return name
+
+        async def due(name: str) -> None:
+            async with turn.taken():
+                await work(name, 1.0)
+
+        assert turn.free
+        spare = asyncio.create_task(turn.spare(lambda: work("spare", 10.0)))
+        await asyncio.sleep(1.0)
+        assert not turn.free
+        await asyncio.gather(due("a"), due("b"))
+        assert await spare is None
+        assert done == ["spare ends", "a", "b"]
+        assert asyncio.get_running_loop().time() == pytest.approx(1.0 + 0.5 + 2.0)
+        assert await turn.spare(lambda: work("again", 1.0)) == "again"
+        assert turn.free
+
+    run(main())
+
+
+def test_spare_work_waits_for_its_turn_and_its_faults_are_its_callers() -> None:
+    async def main() -> None:
+        turn = Turn()
+
+        async def fail() -> None:
+            raise ValueError("no such luck")
+
+        async with turn.taken():
+            waiting = asyncio.create_task(turn.spare(fail))
+            await asyncio.sleep(1.0)
+            assert not waiting.done()
+        with pytest.raises(ValueError, match="luck"):
+            await waiting
+        assert turn.free
+
+    run(main())
+
+
+def test_a_cancelled_caller_leaves_the_turn_free() -> None:
+    async def main() -> None:
+        turn = Turn()
+
+        async def work() -> None:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                await asyncio.sleep(0.5)
+
+        task = asyncio.create_task(turn.spare(work))
+        await asyncio.sleep(1.0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert turn.free
+        assert asyncio.get_running_loop().time() == pytest.approx(1.5)
+
+    run(main())
