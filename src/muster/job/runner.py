@@ -186,7 +186,7 @@ class JobRunner:
         return needed(self.view.graph, heads.values(), [working] if working else [])
 
     def _payloads_in_use(self) -> set[BlobId]:
-        """Of updates that no head counts yet or that wait to be valued; two updates may have the same bytes."""
+        """Of updates that no head counts yet, or to be valued yet; two updates may have the same bytes."""
         updates = self.view.updates.items()
         blobs = (u.record.payload.blob for key, u in updates if key not in self._done_with)
         return {blob for blob in blobs if blob is not None}
