@@ -511,8 +511,9 @@ class Exchange:
             self._save_cursor(peer)
 
     async def _pull(self, peer: _Peer, prefixes: list[bytes]) -> None:
-        """Ask for records, in short form first."""
-        fully = [prefix for prefix in prefixes if prefix in peer.plainly]
+        """Ask for records, in short form first; where an author was unknown, for all of them in full: his
+        certificate is among them, and what cannot be expanded must not keep it waiting."""
+        fully = prefixes if peer.stranger else [prefix for prefix in prefixes if prefix in peer.plainly]
         prefixes = fully or prefixes
         for prefix in prefixes:
             self._asked[prefix] = peer.node
@@ -538,6 +539,7 @@ class Exchange:
             peer.plainly = {p for p in (*peer.plainly, *(prefixes if doubtful else ())) if p in peer.wanted}
             if unknown is not None:
                 raise unknown
+            peer.stranger = False
         finally:
             for prefix in prefixes:
                 self._asked.pop(prefix, None)
