@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Watched:
-    """The home of the node whose word counts; the demo changes it when that node is gone."""
+    """The home of the node whose word counts (the demo changes it when that node is gone), and its page."""
 
     home: Path
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ async def demo_page(
     from muster.dashboard.page import open_page
 
     async with open_page(lambda: watched.home, where, title=title, rundir=rundir) as opened:
+        watched.address = opened.own
         yield Shown(tuple(opened.lines()), browser and show(opened.own))
 
 

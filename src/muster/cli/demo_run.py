@@ -218,8 +218,9 @@ class Field:
 
     def frame(self) -> Frame:
         scenario = self.request.scenario
+        page = f", page {self._page.address}" if self._page and self._page.address else ""
         return Frame(
-            f"{self.request.task} on {scenario.name}: {len(self.names)} nodes, {self.net.kind}",
+            f"{self.request.task} on {scenario.name}: {len(self.names)} nodes, {self.net.kind}{page}",
             self.phase,
             self.elapsed_s(),
             self.job,
