@@ -33,6 +33,7 @@ SHARE = 0.5
 FREE = 0.2
 WAITING_HIGH = 32.0  # 1 % ran at 19 with two classes a node and did no worse for its bytes than 2 %
 WAITING_LOW = 1.5
+OTHER_MIN_S = 1.0  # no round is shorter: records, evaluation and waiting for one another take their time too
 LAST = 3  # messages whose figures count
 
 
@@ -68,6 +69,7 @@ def choose(size: int, goodput_bytes_s: float | None, other_s: float, last: Seque
     rung, why = _by_error(recent)
     if goodput_bytes_s is None:
         return _choice(rung, costs, None, recent, f"{why}; the link is not measured yet")
+    other_s = max(other_s, OTHER_MIN_S)
     room_bytes = goodput_bytes_s * other_s
     free, fits = _densest(costs, room_bytes * FREE), _densest(costs, room_bytes * SHARE)
     if free is not None and free > rung:
