@@ -62,12 +62,13 @@ def test_strange_names_are_only_strange_names(page: Any, served: Served) -> None
     job, node = served.fleet.job, dict(served.state()["nodes"]["bravo"])
     commit = next(iter(served.state()["commits"].values()))
     gift = served.state()["contributions"][f"{job}/bravo"]
+    mark = {"id": "odd", "kind": "cut", "t": 1.0, "job": job, "age_s": 9.0, "nodes": ["odd"], "text": STRANGE}
     served.publish(
         nodes={"odd": {**node, "id": "odd", "name": STRANGE, "refusal": STRANGE}},
         jobs={job: {"why": STRANGE}},
         commits={commit["id"]: {"coordinator": STRANGE}},
         contributions={f"{job}/odd": {**gift, "id": f"{job}/odd", "node": "odd"}},
-        marks={"odd": {**served.do(lambda: served.fleet._mark("cut", STRANGE, ("odd",))), "id": "odd"}},
+        marks={"odd": mark},
     )
     served.do(lambda: served.feed.say("fault", STRANGE))
     pick(page, "odd")
@@ -259,6 +260,8 @@ def test_a_phone_shows_everything_and_scrolls_over_the_map(browser: Any, served:
     page = context.new_page()
     page.goto(served.url)
     live(page)
+    served.do(lambda: [served.feed.say("page", f"line {k}") for k in range(5)])
+    page.locator("#event-lines .what", has_text="line 4").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for panel in ("network", "training", "contributions", "history", "events"):
         assert page.locator(f"#{panel}").bounding_box()["height"] > 90
@@ -295,7 +298,7 @@ def test_colours_of_words_have_enough_contrast(browser: Any, served: Served, sch
     page.goto(served.url)
     found = page.evaluate(
         """() => Object.fromEntries(["panel", "raised", "text", "muted", "teal", "blue", "violet", "yellow",
-             "orange", "green", "red"].map(name =>
+             "orange", "green", "red", "grey"].map(name =>
              [name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim()]))"""
     )
     for ground in (found.pop("panel"), found.pop("raised")):
