@@ -178,6 +178,9 @@ class FakeLink:
     def last_unanswered(self, node: NodeId) -> float | None:
         return None
 
+    def half_open(self) -> bool:
+        return False
+
     async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes:
         loop = asyncio.get_running_loop()
         self.asked.append(loop.time())
@@ -247,3 +250,12 @@ def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
 
     run(main())
     assert renewed == [18.0, 34.0]
+
+
+def test_half_a_link_is_opened_anew_at_once_and_then_seldom() -> None:
+    state, decision = step(State(0.0), 2.0, {A: Sign(2.0)}, LAN.watch, half_open=True)
+    assert decision.half_open
+    again, decision = step(state, 4.0, {A: Sign(4.0)}, LAN.watch, half_open=True)
+    assert not decision.half_open
+    _, decision = step(again, 2.0 + BACKOFF_FIRST_S, {A: Sign(30.0)}, LAN.watch, half_open=True)
+    assert decision.half_open

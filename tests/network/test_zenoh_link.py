@@ -441,6 +441,24 @@ async def test_a_reopened_session_is_a_neighbour_again(members: dict[str, Identi
 
 
 @e2e
+async def test_half_a_link_is_made_whole(members: dict[str, Identity]) -> None:
+    """As after a cut of about a lease: bravo takes alpha for a neighbour, alpha does not know bravo."""
+    async with pair(members) as (alpha, bravo):
+        bravo.serve("echo", echo)
+        alpha.serve("echo", echo)
+        alpha._peers.clear()
+        asked_s = asyncio.get_running_loop().time()
+        while not alpha.half_open():
+            with pytest.raises(Unreachable):
+                await bravo.ask(alpha.node, "echo", b"", timeout_s=SECONDS_MAX)
+            assert bravo.last_unanswered(alpha.node) is not None
+            assert asyncio.get_running_loop().time() - asked_s < 2 * zenoh_link.HALF_OPEN_S
+        await until(lambda: alpha.reopened == 1)
+        await until(lambda: alpha.neighbours() and bravo.neighbours())
+        assert await bravo.ask(alpha.node, "echo", b"", timeout_s=SECONDS_MAX) == bravo.node[:4]
+
+
+@e2e
 async def test_nothing_is_forwarded(members: dict[str, Identity]) -> None:
     """carol and alpha are both linked with bravo, but not with each other."""
     async with pair(members) as (alpha, bravo):

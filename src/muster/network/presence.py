@@ -18,6 +18,7 @@ STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating
 SILENCE_S = 5.0  # a word after so long is news
 BEAT_USUAL_S = 2.0  # between two words while a job runs; on narrow links it is more
 BEATS_MISSED_MAX = 3
+GAP_MAX_S = 30.0  # between two words of a node that is there, on the slowest link
 BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
@@ -152,5 +153,5 @@ class Presence:
 def _interval_s(known: Heard | None, now_s: float) -> float:
     if known is None:
         return 0.0
-    gap_s = now_s - known.at_s
+    gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence and says nothing of its words
     return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2

@@ -6,12 +6,17 @@ neighbour is asked once in `ping_s`, and only one that owes an answer is asked i
 neighbour whose link shows down is left alone: the engine reconnects by itself, and a new session would only
 throw its attempts away (design section 6).
 
-With one exception: a node that had neighbours and has none now gets a new session every `renew_s`.  The
-engine's QUIC listener takes one handshake at a time and has no limit of its own for it (zenoh 1.10.2,
-`accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of it mended by pull request
-2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps everybody out for QUIC's idle
-time of 30 s, and several do so one after the other.  A new listener has forgotten them, and with nobody in
-reach nothing is lost by it (measurements: docs/soak.md).
+Half a link is a zombie, too: after a cut about as long as the lease one end has lost its session and the
+other has not, and the new link joins the old session; so the first never hears the other's token, while the
+other goes on asking it (seen after a cut of 12 s with a lease of 15).  The end that is asked by a session that
+is no neighbour opens anew at once; the asking one would need ping_s and silent_s to notice.
+
+A link that is down is left alone with one exception: a node that had neighbours and has none now gets a new
+session every `renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its own
+for it (zenoh 1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of it
+mended by pull request 2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps everybody
+out for QUIC's idle time of 30 s, and several do so one after the other.  A new listener has forgotten them, and
+with nobody in reach nothing is lost by it (measurements: docs/soak.md).
 """
 
 from __future__ import annotations
@@ -73,14 +78,22 @@ class State:
 @dataclass(frozen=True)
 class Decision:
     ping: tuple[NodeId, ...] = ()
-    reopen_for: tuple[NodeId, ...] = ()  # the zombies; empty: leave the session as it is
+    reopen_for: tuple[NodeId, ...] = ()  # the zombies
+    half_open: bool = False  # or for the sake of half a link
     renew: bool = False
 
 
 def step(
-    state: State, now_s: float, up: Mapping[NodeId, Sign], timings: Timings, deserted: bool = False
+    state: State,
+    now_s: float,
+    up: Mapping[NodeId, Sign],
+    timings: Timings,
+    deserted: bool = False,
+    half_open: bool = False,
 ) -> tuple[State, Decision]:
     """One look at the neighbours that are up: whom to ping, and whether the session must be reopened."""
+    if half_open and now_s >= state.not_before_s:
+        return _later(state, now_s), Decision(half_open=True)
     if deserted and not up:
         return _alone(state, now_s, timings)
     state = replace(state, deserted_s=None)
@@ -104,12 +117,16 @@ def step(
             owing[node] = owed
     zombies = tuple(node for node, owed in owing.items() if now_s - owed.since_s >= timings.silent_s)
     if zombies and now_s >= state.not_before_s:
-        later = State(now_s, {}, now_s + state.backoff_s, min(2 * state.backoff_s, BACKOFF_MAX_S))
-        return later, Decision(reopen_for=zombies)
+        return _later(state, now_s), Decision(reopen_for=zombies)
     backoff_s = state.backoff_s
     if up and not zombies and now_s >= state.not_before_s + state.backoff_s:
         backoff_s = BACKOFF_FIRST_S  # it went well for long enough
     return replace(state, ticked_s=now_s, owing=owing, backoff_s=backoff_s), Decision(tuple(ping))
+
+
+def _later(state: State, now_s: float) -> State:
+    """After a reopening the next one has to wait."""
+    return State(now_s, {}, now_s + state.backoff_s, min(2 * state.backoff_s, BACKOFF_MAX_S))
 
 
 def _alone(state: State, now_s: float, timings: Timings) -> tuple[State, Decision]:
@@ -133,6 +150,9 @@ class Watched(Protocol):
 
     def deserted(self) -> bool:
         """Whether it had neighbours and has none now."""
+
+    def half_open(self) -> bool:
+        """Whether a session asks this node that is none of its neighbours."""
 
     async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes: ...
 
@@ -160,12 +180,12 @@ async def watch(link: Watched, current: Callable[[], Timings]) -> None:
                 node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
                 for node, neighbour in link.neighbours().items()
             }
-            state, decision = step(state, loop.time(), up, current(), link.deserted())
+            state, decision = step(state, loop.time(), up, current(), link.deserted(), link.half_open())
             for node in decision.ping:
                 task = loop.create_task(ping(node))
                 pings.add(task)
                 task.add_done_callback(pings.discard)
-            if decision.reopen_for:
+            if decision.reopen_for or decision.half_open:
                 await link.reopen()
             elif decision.renew:
                 await link.renew()

@@ -40,6 +40,8 @@ TOPIC_CHARS_MAX = 32
 ASKS_MAX = 256  # waiting for one neighbour's answers
 SERVED_MAX = 64  # asks of one neighbour that are being answered
 HANDLER_S_MAX = 120.0
+HALF_OPEN_S = 10.0  # a session that asks us for so long without being a neighbour has half a link to us
+STRANGERS_MAX = 64
 
 _PRIORITY = {Urgency.CONTROL: zenoh.Priority.REAL_TIME, Urgency.BULK: zenoh.Priority.BACKGROUND}
 
@@ -83,6 +85,8 @@ class ZenohLink:
         self._watchers: list[Watcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[NodeId, float] = {}
+        self._strange: dict[str, float] = {}  # sessions that ask without being neighbours, since when
+        self._half_open = False
         self._minders: list[asyncio.Task[None]] = []
         self.reopened = 0  # times that the watchdog found a zombie
         self.renewed = 0  # times that it found this node deserted
@@ -107,6 +111,8 @@ class ZenohLink:
     async def reopen(self) -> None:
         """A new session in the place of one that looks up but delivers nothing (see `watchdog`)."""
         self.reopened += 1
+        self._half_open = False
+        self._strange.clear()
         self._peers.clear()
         await self._engine.again()
 
@@ -157,6 +163,17 @@ class ZenohLink:
         """Nobody is in reach of a node that had neighbours."""
         return self._peers.met and not self._peers.neighbours()
 
+    def half_open(self) -> bool:
+        """Whether somebody takes this node for a neighbour that is none of its own."""
+        return self._half_open
+
+    def _note_stranger(self, tag: str) -> None:
+        now_s = self._loop.time()
+        if self._peers.rejected(tag) or len(self._strange) >= STRANGERS_MAX:
+            return
+        if now_s - self._strange.setdefault(tag, now_s) >= HALF_OPEN_S:
+            self._half_open = True
+
     # ---- asking and telling ------------------------------------------------------------------------------
 
     async def ask(
@@ -182,6 +199,7 @@ class ZenohLink:
                 if data:
                     future.set_result(data)
                 else:
+                    self._unanswered[node] = self._loop.time()  # it does not know us, perhaps: ping it
                     future.set_exception(Unreachable(f"{peer.name} gave no answer"))
                     future.exception()
 
@@ -259,6 +277,7 @@ class ZenohLink:
     def _changed(self, peer: Peer, up: bool) -> None:
         if up:
             self._heard[peer.node] = peer.since_s
+            self._strange.pop(peer.tag, None)
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
 
@@ -286,6 +305,7 @@ class ZenohLink:
     async def _answer(self, query: Any, tag: str, topic: str, payload: bytes) -> None:
         peer = self._peers.by_tag(tag) or await self._peers.stranger(tag)
         if peer is None:
+            self._note_stranger(tag)
             query.drop()
             return
         self._count(peer.node, received=len(payload))

@@ -71,6 +71,7 @@ class Peers:
         self._unchecked: set[str] = set()  # tokens whose link's certificate is not seen yet
         self._forbidden: set[NodeId] = set()
         self._strangers: dict[str, list[asyncio.Future[None]]] = {}
+        self._rejected: set[str] = set()  # tags of sessions that are no neighbours, and are not to be
         self.met = False  # whether there ever was a neighbour
 
     def neighbours(self) -> dict[NodeId, Neighbour]:
@@ -88,7 +89,16 @@ class Peers:
         self._forbidden.add(node)
         peer = self._current.get(node)
         if peer is not None:
+            self._reject(peer.tag)
             self._drop(peer)
+
+    def _reject(self, tag: str) -> None:
+        if len(self._rejected) < SESSIONS_MAX:
+            self._rejected.add(tag)
+
+    def rejected(self, tag: str) -> bool:
+        """Whether this session may talk to us and is no neighbour all the same."""
+        return tag in self._rejected or len(self._rejected) >= SESSIONS_MAX
 
     def clear(self) -> None:
         """This node's session ends: so do all others' towards it."""
@@ -115,6 +125,7 @@ class Peers:
         if tag in self._by_tag or tag == own_tag or len(node) != 32:
             return
         if node == self._node:
+            self._reject(tag)
             self._on_problem(
                 "another process uses this node's bundle: give every node a bundle of its own "
                 "('muster fleet issue NAME')"
@@ -134,7 +145,10 @@ class Peers:
                 self._unchecked.discard(tag)
                 if link.auth_identifier != common_name(name, node):
                     self._on_problem(f"a neighbour calls itself {name!r} but is {link.auth_identifier!r}")
-                elif node not in self._forbidden:
+                    self._reject(tag)
+                elif node in self._forbidden:
+                    self._reject(tag)
+                else:
                     self._add(Peer(node, name, tag, loop.time()))
                 return
         if checks:
