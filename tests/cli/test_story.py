@@ -90,10 +90,10 @@ def test_the_stage_plays_tells_and_waits_for_one_head() -> None:
         await play(4, 7)
         assert len(done) == 2
         assert len(said) == 4  # nothing is told twice
-        await play(7, 7)
+        await play(9, 9)
         assert done[2:] == [Restart("alpha")]
         assert not stage.over(JOB, heads, ())
-        await play(8, 9)
+        await play(10, 11)
         assert done[3:] == [Heal("delta", "echo")]
         assert not stage.over(JOB, heads, ())
         both = {"alpha": seen("alpha", 20, "finished"), "echo": seen("echo", 20, "finished")}

@@ -27,7 +27,7 @@ NARROW_MNIST: dict[str, Any] = {  # few large rounds: on such links every record
     "codec": "stc:0.02",
     "down_codec": "stc:0.02",
 }
-ROUNDS = 26
+ROUNDS = 50
 ROUNDS_MIN = 12
 PATIENCE_S = 6.0  # short, so that a take-over is seen and not waited for
 
@@ -77,8 +77,8 @@ class Story:
         """How many scenes have begun once the sides have done so many rounds; never out of order.
 
         >>> from muster.emulation.scenario import load
-        >>> story = partition(load("field-8"), 26)
-        >>> [story.begun(near, far) for near, far in ((3, 3), (4, 3), (6, 9), (7, 7), (8, 8), (5, 12))]
+        >>> story = partition(load("field-8"), 16)
+        >>> [story.begun(near, far) for near, far in ((2, 2), (3, 2), (5, 8), (6, 6), (7, 7), (4, 11))]
         [0, 2, 2, 3, 4, 4]
         """
         for number, scene in enumerate(self.scenes):
@@ -96,7 +96,9 @@ def partition(scenario: Scenario, rounds: int) -> Story:
     sides = sides_of(scenario)
     if rounds < ROUNDS_MIN:
         raise MusterError("usage", f"the story needs {ROUNDS_MIN} rounds or more: give --rounds {ROUNDS}")
-    cut = min(4, rounds // 5)  # whatever comes later is for the merge and what is learnt together after it
+    cut = min(4, rounds // 5)
+    # Apart for longer than a lease, so that both ends notice; the rest is for what is learnt together.
+    apart = max(4, rounds * 3 // 10)
     asker = sides.near[0]
     link = f"{sides.a} - {sides.b}"
     scenes = (
@@ -108,9 +110,12 @@ def partition(scenario: Scenario, rounds: int) -> Story:
             cut, cut - 1, cut, (Kill(asker),),
             f"STORY: {asker}, which asked for help and coordinates, is killed",
         ),
-        Scene(cut + 3, cut + 3, cut + 7, (Restart(asker),), f"STORY: {asker} is started again"),
         Scene(
-            cut + 4, cut + 4, cut + 8, (Heal(sides.a, sides.b),),
+            cut + apart - 1, cut + apart - 1, cut + 2 * apart - 1, (Restart(asker),),
+            f"STORY: {asker} is started again",
+        ),
+        Scene(
+            cut + apart, cut + apart, cut + 2 * apart, (Heal(sides.a, sides.b),),
             f"STORY: the link {link} is back: two histories meet",
         ),
     )  # fmt: skip

@@ -8,15 +8,15 @@ throw its attempts away (design section 6).
 
 Half a link is a zombie, too: after a cut about as long as the lease one end has lost its session and the
 other has not, and the new link joins the old session; so the first never hears the other's token, while the
-other goes on asking it (seen after a cut of 12 s with a lease of 15).  The end that is asked by a session that
-is no neighbour opens anew at once; the asking one would need ping_s and silent_s to notice.
+other goes on asking it (seen after a cut of 12 s with a lease of 15).  The end that is asked by a session
+that is no neighbour opens anew at once; the asking one would need ping_s and silent_s to notice.
 
 A link that is down is left alone with one exception: a node that had neighbours and has none now gets a new
-session every `renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its own
-for it (zenoh 1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of it
-mended by pull request 2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps everybody
-out for QUIC's idle time of 30 s, and several do so one after the other.  A new listener has forgotten them, and
-with nobody in reach nothing is lost by it (measurements: docs/soak.md).
+session every `renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its
+own for it (zenoh 1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of
+it mended by pull request 2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps
+everybody out for QUIC's idle time of 30 s, and several do so one after the other.  A new listener has
+forgotten them, and with nobody in reach nothing is lost by it (measurements: docs/soak.md).
 """
 
 from __future__ import annotations
