@@ -32,6 +32,8 @@ def test_a_busy_port_is_told_and_the_default_goes_on_to_the_next() -> None:
     with listen(Address()) as one, listen(Address()) as two:
         assert one.getsockname()[1] != two.getsockname()[1]
         assert url(one, "127.0.0.1") == f"http://127.0.0.1:{one.getsockname()[1]}/"
+    with listen(Address("0.0.0.0", 0)) as everywhere:
+        assert "0.0.0.0" not in url(everywhere, "0.0.0.0")  # no address that a phone could open
     with pytest.raises(MusterError) as caught:
         listen(Address("192.0.2.1", 0))  # not this machine's
     assert caught.value.code == "usage"

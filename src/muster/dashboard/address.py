@@ -85,5 +85,16 @@ def _bind(host: str, port: int) -> socket.socket:
 def url(sock: socket.socket, host: str) -> str:
     """The address for a browser; for "every interface" that of this machine."""
     port = sock.getsockname()[1]
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    shown = _outward(sock.family) if host in ("0.0.0.0", "::") else host
     return f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
+
+
+def _outward(family: int) -> str:
+    """This machine's address on the way to others; its name when it has no such way. Sends nothing."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9))
+            found: str = probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()
+    return found
