@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from muster.node import working
-from muster.node.trainer import TaskSource
+from muster.node.training import TaskSource
 from muster.node.working import StoreTrainer
 from muster.storage.disk import DiskStore
 

@@ -17,7 +17,8 @@ from muster.compression import tensors
 from muster.compression.families import parse
 from muster.compression.model import encode_update
 from muster.errors import MusterError
-from muster.node.trainer import Progress, TaskSource, Trainer, TrainerDied
+from muster.node.trainer import Trainer, TrainerDied
+from muster.node.training import Progress, TaskSource
 
 TASK = """
 import os, sys, time
@@ -230,7 +231,8 @@ def test_throttle_stretches_a_step(source: Callable[..., TaskSource]) -> None:
 def test_the_child_does_not_outlive_its_parent(source: Callable[..., TaskSource]) -> None:
     code = (
         "import asyncio, os, sys\n"
-        "from muster.node.trainer import TaskSource, Trainer\n"
+        "from muster.node.trainer import Trainer\n"
+        "from muster.node.training import TaskSource\n"
         "async def main():\n"
         "    trainer = Trainer()\n"
         "    await trainer.open(TaskSource(sys.argv[1]))\n"

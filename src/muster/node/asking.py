@@ -21,7 +21,7 @@ from muster.node.inspecting import bring, find_commit, is_prefix
 from muster.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
 
 if TYPE_CHECKING:
-    from muster.node.trainer import TaskFacts
+    from muster.node.training import TaskFacts
 
 DEFAULT_PATIENCE_S = 20.0
 RECIPE_FIELDS = (

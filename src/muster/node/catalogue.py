@@ -14,7 +14,7 @@ from muster.node.snapshot import TaskView
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy comes with the first trainer
-    from muster.node.trainer import TaskSource
+    from muster.node.training import TaskSource
     from muster.node.working import StoreTrainer
 
 
@@ -87,7 +87,7 @@ class Catalogue:
             self._spare = None
 
     def _source(self, name: str) -> TaskSource:
-        from muster.node.trainer import TaskSource
+        from muster.node.training import TaskSource
 
         options: dict[str, Any] = dict(self._config.tasks.get(name, {}))
         reference = str(options.pop("file", name))

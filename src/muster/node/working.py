@@ -12,7 +12,8 @@ from typing import TypeVar
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
 from muster.job.context import Measured, Trained, Valued
-from muster.node.trainer import Progress, TaskFacts, TaskSource, Trainer, TrainerDied
+from muster.node.trainer import Trainer, TrainerDied
+from muster.node.training import Progress, TaskFacts, TaskSource
 from muster.records import BlobId, Payload
 from muster.storage.store import Store
 
