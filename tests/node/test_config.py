@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
-from muster.node.config import NodeConfig, data_root, endpoint_fault, line_of, load_config
+from muster.node.config import NodeConfig, data_root, endpoint_fault, load_config
+from muster.node.toml_lines import line_of
 
 FULL = """\
 name = "alpha"

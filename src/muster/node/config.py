@@ -21,6 +21,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from muster.errors import MusterError
+from muster.node.toml_lines import line_of, toml_fault
 
 CONFIG_BYTES_MAX = 256 * 1024
 SOCKET_PATH_BYTES_MAX = 100  # of a Unix socket's address (the kernel's limit is 107)
@@ -145,18 +146,7 @@ def _read(path: Path | None) -> tuple[dict[str, Any], str, str, Path]:
     except UnicodeDecodeError as error:
         raise MusterError("config", f"{path} is not a text file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise MusterError("config", f"{path} is not valid TOML: {_toml_fault(str(error), text)}") from error
-
-
-def _toml_fault(message: str, text: str) -> str:
-    """Python's message with the line first and the key that stands there."""
-    found = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", message)
-    if found is None:  # "... (at end of document)"
-        return f"line {text.count(chr(10)) + 1}: {message}"
-    line = int(found[2])
-    content = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
-    key = content.partition("=")[0].strip()
-    return f"line {line}, {f'at {key!r}, ' if key else ''}column {found[3]}: {found[1]}"
+        raise MusterError("config", f"{path} is not valid TOML: {toml_fault(str(error), text)}") from error
 
 
 class _Reader:
@@ -277,32 +267,3 @@ def _to_path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str) and value:
         return Path(value)
     raise ValueError("expected a path")
-
-
-def line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line (from 1) on which the key `path` stands, None when it cannot be found.
-
-    Reads headers and `key = value` lines; that is enough for pointing at a mistake.
-    """
-    if not path:
-        return None
-    section: tuple[str, ...] = ()
-    best: int | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        bare = line.strip()
-        if bare.startswith("["):
-            section = _words(bare.strip("[]# ").split("]")[0])
-            here = section
-        elif "=" in bare and not bare.startswith("#"):
-            here = section + _words(bare.partition("=")[0])
-        else:
-            continue
-        if here == path:
-            return number
-        if best is None and here and here == path[: len(here)]:
-            best = number
-    return best
-
-
-def _words(dotted: str) -> tuple[str, ...]:
-    return tuple(word.strip().strip("\"'") for word in dotted.split("."))

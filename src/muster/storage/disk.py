@@ -1,10 +1,8 @@
-"""The store on disk: records and small state in SQLite (WAL, synchronous=FULL), blobs as files.
+"""The store on disk: records and small state in SQLite (WAL, synchronous=FULL), blobs as files (`files`).
 
-    home/lock              held by the one daemon that uses this home
-    home/store.sqlite      records, state, the incarnation
-    home/blobs/aa/<hex>    finished blobs, named by their SHA-256; written aside, fsynced, renamed
-    home/partial/          blobs on their way in, see `partial`
-    home/tmp/              files being written; emptied at open
+    home/lock                   held by the one daemon that uses this home
+    home/store.sqlite           records, state, the incarnation
+    home/blobs, partial, tmp    see `files`
 
 Nothing is cached in memory but the maps of partial blobs in use, so memory does not grow with the number
 of records or blobs.  Not for more than one thread.
@@ -13,19 +11,16 @@ of records or blobs.  Not for more than one thread.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import os
 import secrets
 import sqlite3
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from muster.errors import MusterError
 from muster.records import BlobId, JobId, NodeId, RecordId
-from muster.storage.partial import DiskPartial, fsync_dir, hash_file
+from muster.storage.files import FULL, BlobFiles, GuardedPartial, guarded
 from muster.storage.store import StorageError, StoredRecord
 
 FORMAT = 1
@@ -36,7 +31,6 @@ CREATE TABLE record (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NUL
 CREATE INDEX record_kind_job ON record (kind, job);
 CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 _COLUMNS = "SELECT sequence, id, kind, job, wire, source FROM record"
 
 
@@ -52,24 +46,20 @@ class DiskStore:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._blobs, self._incoming, self._tmp = home / "blobs", home / "partial", home / "tmp"
-        self._partials: weakref.WeakValueDictionary[BlobId, _GuardedPartial] = weakref.WeakValueDictionary()
         self._depth = 0
         self._spoilt = False
         self._put_here: list[BlobId] = []
         self._delete_later: list[BlobId] = []
-        self._used_bytes: int | None = None
         self._lock = -1
         try:
-            for folder in (home, self._blobs, self._incoming, self._tmp):
-                folder.mkdir(parents=True, exist_ok=True)
+            self._files = BlobFiles(home, self._placed)
             self._lock = _lock(home)
-            self._clean()
+            self._files.clean()
             self._db = sqlite3.connect(home / "store.sqlite", isolation_level=None)
             self._open_database()
         except OSError as error:
             self._unlock()
-            code = "disk_full" if error.errno in _FULL else "home"
+            code = "disk_full" if error.errno in FULL else "home"
             raise MusterError(
                 code, f"the home directory {home} cannot be used ({error.strerror}): free or choose another"
             ) from error
@@ -96,15 +86,6 @@ class DiskStore:
         db.execute("INSERT OR IGNORE INTO meta VALUES ('incarnation', ?)", (secrets.randbits(31),))
         self.incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").fetchone()[0]
 
-    def _clean(self) -> None:
-        """Remove what a killed process left half-written."""
-        for entry in self._tmp.iterdir():
-            entry.unlink()
-        for entry in self._incoming.iterdir():
-            twin = entry.with_suffix(".map" if entry.suffix == ".data" else ".data")
-            if entry.suffix not in (".map", ".data") or not twin.exists():
-                entry.unlink()
-
     def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
@@ -130,14 +111,14 @@ class DiskStore:
                 self._spoilt = True  # an outer one that swallows this must not commit half of it
                 raise
             return
-        with self._guard():
+        with guarded(self._home):
             self._db.execute("BEGIN IMMEDIATE")
         self._depth, self._spoilt = 1, False
         try:
             yield
             if self._spoilt:
                 raise StorageError("a part of this transaction failed, so all of it was undone: try again")
-            with self._guard():
+            with guarded(self._home):
                 self._db.execute("COMMIT")
         except BaseException:
             self._depth = 0
@@ -145,33 +126,20 @@ class DiskStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
             for blob in self._put_here:
-                self._unlink(blob)
+                self._files.unlink(blob)
             raise
         else:
             self._depth = 0
             for blob in self._delete_later:
-                self._unlink(blob)
+                self._files.unlink(blob)
         finally:
             self._depth = 0
             self._put_here, self._delete_later = [], []
 
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise StorageError(f"the disk that holds {self._home} is full: free some space") from error
-            raise StorageError(f"the disk that holds {self._home} fails: {error.strerror}") from error
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StorageError(f"the disk that holds {self._home} is full: free some space") from error
-            raise StorageError(f"the store in {self._home} fails ({error}): check the disk") from error
-
     # records
 
     def add(self, record_id: RecordId, kind: str, job: JobId, wire: bytes, source: NodeId) -> int | None:
-        with self._guard():
+        with guarded(self._home):
             cursor = self._db.execute(
                 "INSERT OR IGNORE INTO record (id, kind, job, wire, source) VALUES (?, ?, ?, ?, ?)",
                 (record_id, kind, job, wire, source),
@@ -179,7 +147,7 @@ class DiskStore:
             return cursor.lastrowid if cursor.rowcount == 1 else None
 
     def _rows(self, clause: str, *values: object) -> list[StoredRecord]:
-        with self._guard():
+        with guarded(self._home):
             return [StoredRecord(*row) for row in self._db.execute(f"{_COLUMNS} {clause}", values)]
 
     def get(self, record_id: RecordId) -> StoredRecord | None:
@@ -188,7 +156,7 @@ class DiskStore:
 
     def find(self, prefix: bytes) -> list[RecordId]:
         """Sorted; at most 100 (more than one is ambiguous anyway)."""
-        with self._guard():
+        with guarded(self._home):
             rows = self._db.execute(
                 "SELECT id FROM record WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 100",
                 (prefix, prefix + b"\xff" * 32),
@@ -199,7 +167,7 @@ class DiskStore:
         return self._rows("WHERE sequence > ? ORDER BY sequence LIMIT ?", sequence, limit)
 
     def last_sequence(self) -> int:
-        with self._guard():
+        with guarded(self._home):
             return int(self._db.execute("SELECT COALESCE(MAX(sequence), 0) FROM record").fetchone()[0])
 
     def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]:
@@ -210,12 +178,12 @@ class DiskStore:
     # state
 
     def state(self, key: str) -> bytes | None:
-        with self._guard():
+        with guarded(self._home):
             row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def set_state(self, key: str, value: bytes | None) -> None:
-        with self._guard():
+        with guarded(self._home):
             if value is None:
                 self._db.execute("DELETE FROM state WHERE key = ?", (key,))
             else:
@@ -223,168 +191,54 @@ class DiskStore:
 
     # blobs
 
-    def _path(self, blob: BlobId) -> Path:
-        name = blob.hex()
-        return self._blobs / name[:2] / name
-
     def has_blob(self, blob: BlobId) -> bool:
-        return self._path(blob).exists()
+        return self._files.has(blob)
 
     def blob_size(self, blob: BlobId) -> int | None:
-        try:
-            return self._path(blob).stat().st_size
-        except FileNotFoundError:
-            return None
+        return self._files.size(blob)
 
     def put_blob(self, data: bytes) -> BlobId:
-        blob = hashlib.sha256(data).digest()
-        if blob in self._delete_later:
-            self._delete_later.remove(blob)
-        if self.has_blob(blob):
-            return blob
-        temporary = self._tmp / f"{blob.hex()}.put"
-        with self._guard():
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            self._place(temporary, blob)
-        return blob
+        return self._kept(self._files.put(data))
 
     def adopt_blob(self, path: Path) -> BlobId:
-        with self._guard():
-            blob = hash_file(path)
-            if blob in self._delete_later:
-                self._delete_later.remove(blob)
-            if self.has_blob(blob):
-                path.unlink()
-            else:
-                self._place(path, blob)
+        return self._kept(self._files.adopt(path))
+
+    def _kept(self, blob: BlobId) -> BlobId:
+        """What is put again is not deleted at the transaction's end."""
+        if blob in self._delete_later:
+            self._delete_later.remove(blob)
         return blob
 
-    def _place(self, path: Path, blob: BlobId) -> None:
-        """Make the file at `path` the blob: its bytes are on the disk before its name is."""
-        target = self._path(blob)
-        if target.exists():
-            path.unlink()
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            size_bytes = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
-        if not target.parent.exists():
-            target.parent.mkdir(exist_ok=True)
-            fsync_dir(self._blobs)
-        path.rename(target)
-        fsync_dir(target.parent)
-        self._drop_partial(blob)
+    def _placed(self, blob: BlobId) -> None:
         if self._depth:
             self._put_here.append(blob)
-        if self._used_bytes is not None:
-            self._used_bytes += size_bytes
 
     def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
-        with self._guard():
-            try:
-                descriptor = os.open(self._path(blob), os.O_RDONLY)
-            except FileNotFoundError:
-                raise KeyError(blob) from None
-            try:
-                size_bytes = os.fstat(descriptor).st_size
-                wanted = size_bytes - offset if length is None else length
-                if offset < 0 or wanted < 0 or offset + wanted > size_bytes:
-                    raise ValueError(f"{wanted} bytes at {offset} are outside a blob of {size_bytes}")
-                pieces = []
-                while wanted:  # one pread gives at most 2 GiB
-                    piece = os.pread(descriptor, wanted, offset)
-                    pieces.append(piece)
-                    offset, wanted = offset + len(piece), wanted - len(piece)
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            finally:
-                os.close(descriptor)
+        return self._files.read(blob, offset, length)
 
     def blob_path(self, blob: BlobId) -> Path:
-        path = self._path(blob)
+        path = self._files.path(blob)
         if not path.exists():
             raise KeyError(blob)
         return path
 
-    def partial(self, blob: BlobId, size_bytes: int) -> _GuardedPartial:
+    def partial(self, blob: BlobId, size_bytes: int) -> GuardedPartial:
         """The one partial blob of this id; one that was begun with another size starts afresh."""
-        known = self._partials.get(blob)
-        if known is not None and known.size_bytes == size_bytes:
-            return known
-        with self._guard():
-            inner = DiskPartial(self._incoming, blob, size_bytes, lambda path: self._place(path, blob))
-        partial = _GuardedPartial(inner, self._guard, lambda: self._partials.pop(blob, None))
-        self._partials[blob] = partial
-        return partial
+        return self._files.partial(blob, size_bytes)
 
     def delete_blob(self, blob: BlobId) -> None:
         if self._depth:
             self._delete_later.append(blob)
         else:
-            self._unlink(blob)
-
-    def _unlink(self, blob: BlobId) -> None:
-        size_bytes = self.blob_size(blob)
-        with self._guard():
-            self._path(blob).unlink(missing_ok=True)
-            self._drop_partial(blob)
-        if self._used_bytes is not None and size_bytes is not None:
-            self._used_bytes -= size_bytes
-
-    def _drop_partial(self, blob: BlobId) -> None:
-        self._partials.pop(blob, None)
-        for suffix in ("data", "map"):
-            (self._incoming / f"{blob.hex()}.{suffix}").unlink(missing_ok=True)
+            self._files.unlink(blob)
 
     def blobs(self) -> Iterator[tuple[BlobId, int]]:
-        for folder in sorted(self._blobs.iterdir()):
-            for entry in sorted(folder.iterdir()):
-                size_bytes = self.blob_size(blob := bytes.fromhex(entry.name))
-                if size_bytes is not None:
-                    yield blob, size_bytes
+        return self._files.all()
 
     def used_bytes(self) -> int:
-        """Blobs (whole and partial) and the database; the blobs are counted once, then kept up."""
-        if self._used_bytes is None:
-            self._used_bytes = sum(size_bytes for _, size_bytes in self.blobs())
-        partial_bytes = sum(entry.stat().st_blocks * 512 for entry in self._incoming.iterdir())
+        """Blobs (whole and partial) and the database."""
         database_bytes = sum(entry.stat().st_size for entry in self._home.glob("store.sqlite*"))
-        return self._used_bytes + partial_bytes + database_bytes
-
-
-class _GuardedPartial:
-    """A `DiskPartial` whose OSErrors become the store's StorageError."""
-
-    def __init__(
-        self,
-        inner: DiskPartial,
-        guard: Callable[[], contextlib.AbstractContextManager[None]],
-        forget: Callable[[], object],
-    ) -> None:
-        self.size_bytes = inner.size_bytes
-        self._inner, self._guard, self._forget = inner, guard, forget
-        self.has, self.missing = inner.has, inner.missing
-
-    def write(self, offset: int, data: bytes) -> None:
-        with self._guard():
-            self._inner.write(offset, data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        with self._guard():
-            return self._inner.read(offset, length)
-
-    def finish(self) -> bool:
-        with self._guard():
-            right = self._inner.finish()
-        self._forget()
-        return right
+        return self._files.used_bytes() + database_bytes
 
 
 def _lock(home: Path) -> int:

@@ -1,0 +1,208 @@
+"""Blobs as files, named by the SHA-256 of their bytes; written aside, synced, renamed.
+
+    home/blobs/aa/<hex>    finished blobs
+    home/partial/          blobs on their way in, see `partial`
+    home/tmp/              files being written; emptied at open
+
+Nothing here knows of transactions: the owner is told of each blob that is new (`placed`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from muster.records import BlobId
+from muster.storage.partial import DiskPartial, fsync_dir, hash_file
+from muster.storage.store import StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
+
+
+@contextlib.contextmanager
+def guarded(home: Path) -> Iterator[None]:
+    """What the disk or the database that hold `home` fail with becomes a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageError(f"the disk that holds {home} is full: free some space") from error
+        raise StorageError(f"the disk that holds {home} fails: {error.strerror}") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StorageError(f"the disk that holds {home} is full: free some space") from error
+        raise StorageError(f"the store in {home} fails ({error}): check the disk") from error
+
+
+class BlobFiles:
+    """The blobs of one home.
+
+    A missing blob raises KeyError, bytes outside a blob ValueError, a disk that fails StorageError.
+    """
+
+    def __init__(self, home: Path, placed: Callable[[BlobId], None]) -> None:
+        """Raises OSError."""
+        self._home, self._placed = home, placed
+        self._blobs, self._incoming, self._tmp = home / "blobs", home / "partial", home / "tmp"
+        self._partials: weakref.WeakValueDictionary[BlobId, GuardedPartial] = weakref.WeakValueDictionary()
+        self._used_bytes: int | None = None
+        for folder in (self._blobs, self._incoming, self._tmp):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written. Raises OSError."""
+        for entry in self._tmp.iterdir():
+            entry.unlink()
+        for entry in self._incoming.iterdir():
+            twin = entry.with_suffix(".map" if entry.suffix == ".data" else ".data")
+            if entry.suffix not in (".map", ".data") or not twin.exists():
+                entry.unlink()
+
+    def path(self, blob: BlobId) -> Path:
+        """Where a blob is or would be."""
+        name = blob.hex()
+        return self._blobs / name[:2] / name
+
+    def has(self, blob: BlobId) -> bool:
+        return self.path(blob).exists()
+
+    def size(self, blob: BlobId) -> int | None:
+        try:
+            return self.path(blob).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def put(self, data: bytes) -> BlobId:
+        blob = hashlib.sha256(data).digest()
+        if self.has(blob):
+            return blob
+        temporary = self._tmp / f"{blob.hex()}.put"
+        with guarded(self._home):
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            self._place(temporary, blob)
+        return blob
+
+    def adopt(self, path: Path) -> BlobId:
+        """Make the file at `path` a blob; it is there no more."""
+        with guarded(self._home):
+            blob = hash_file(path)
+            if self.has(blob):
+                path.unlink()
+            else:
+                self._place(path, blob)
+        return blob
+
+    def _place(self, path: Path, blob: BlobId) -> None:
+        """Make the file at `path` the blob: its bytes are on the disk before its name is."""
+        target = self.path(blob)
+        if target.exists():
+            path.unlink()
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            size_bytes = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        if not target.parent.exists():
+            target.parent.mkdir(exist_ok=True)
+            fsync_dir(self._blobs)
+        path.rename(target)
+        fsync_dir(target.parent)
+        self._drop_partial(blob)
+        self._placed(blob)
+        if self._used_bytes is not None:
+            self._used_bytes += size_bytes
+
+    def read(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
+        with guarded(self._home):
+            try:
+                descriptor = os.open(self.path(blob), os.O_RDONLY)
+            except FileNotFoundError:
+                raise KeyError(blob) from None
+            try:
+                size_bytes = os.fstat(descriptor).st_size
+                wanted = size_bytes - offset if length is None else length
+                if offset < 0 or wanted < 0 or offset + wanted > size_bytes:
+                    raise ValueError(f"{wanted} bytes at {offset} are outside a blob of {size_bytes}")
+                pieces = []
+                while wanted:  # one pread gives at most 2 GiB
+                    piece = os.pread(descriptor, wanted, offset)
+                    pieces.append(piece)
+                    offset, wanted = offset + len(piece), wanted - len(piece)
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            finally:
+                os.close(descriptor)
+
+    def partial(self, blob: BlobId, size_bytes: int) -> GuardedPartial:
+        """The one partial blob of this id; one that was begun with another size starts afresh."""
+        known = self._partials.get(blob)
+        if known is not None and known.size_bytes == size_bytes:
+            return known
+        with guarded(self._home):
+            inner = DiskPartial(self._incoming, blob, size_bytes, lambda path: self._place(path, blob))
+        partial = GuardedPartial(self._home, inner, lambda: self._partials.pop(blob, None))
+        self._partials[blob] = partial
+        return partial
+
+    def unlink(self, blob: BlobId) -> None:
+        """Delete a blob, whole or partial, if it is there."""
+        size_bytes = self.size(blob)
+        with guarded(self._home):
+            self.path(blob).unlink(missing_ok=True)
+            self._drop_partial(blob)
+        if self._used_bytes is not None and size_bytes is not None:
+            self._used_bytes -= size_bytes
+
+    def _drop_partial(self, blob: BlobId) -> None:
+        self._partials.pop(blob, None)
+        for suffix in ("data", "map"):
+            (self._incoming / f"{blob.hex()}.{suffix}").unlink(missing_ok=True)
+
+    def all(self) -> Iterator[tuple[BlobId, int]]:
+        """Ids and sizes, sorted by id."""
+        for folder in sorted(self._blobs.iterdir()):
+            for entry in sorted(folder.iterdir()):
+                size_bytes = self.size(blob := bytes.fromhex(entry.name))
+                if size_bytes is not None:
+                    yield blob, size_bytes
+
+    def used_bytes(self) -> int:
+        """Whole and partial blobs; the whole ones are counted once, then kept up."""
+        if self._used_bytes is None:
+            self._used_bytes = sum(size_bytes for _, size_bytes in self.all())
+        return self._used_bytes + sum(entry.stat().st_blocks * 512 for entry in self._incoming.iterdir())
+
+
+class GuardedPartial:
+    """A `DiskPartial` whose OSErrors become the store's StorageError."""
+
+    def __init__(self, home: Path, inner: DiskPartial, forget: Callable[[], object]) -> None:
+        self.size_bytes = inner.size_bytes
+        self._home, self._inner, self._forget = home, inner, forget
+        self.has, self.missing = inner.has, inner.missing
+
+    def write(self, offset: int, data: bytes) -> None:
+        with guarded(self._home):
+            self._inner.write(offset, data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        with guarded(self._home):
+            return self._inner.read(offset, length)
+
+    def finish(self) -> bool:
+        with guarded(self._home):
+            right = self._inner.finish()
+        self._forget()
+        return right
