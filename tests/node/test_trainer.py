@@ -181,7 +181,7 @@ def test_progress_and_cancellation(source: Callable[..., TaskSource], tmp_path: 
     async def work(trainer: Trainer) -> None:
         await trainer.open(source(mode="slow"))
         await trainer.initial(base, 0)
-        for end in ("cancel", "task"):
+        for end in ("cancel", "task", "twice"):
             seen: list[Progress] = []
             some = asyncio.Event()
 
@@ -198,6 +198,9 @@ def test_progress_and_cancellation(source: Callable[..., TaskSource], tmp_path: 
                     await training
             else:
                 training.cancel()
+                if end == "twice":  # while the child is still being told to stop
+                    await asyncio.sleep(0)
+                    training.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await training
             assert 0 < seen[0].done < seen[0].of == 1_000_000

@@ -199,7 +199,10 @@ class Trainer:
             result: dict[str, Any] = await self._guarded(child, self._answer(child, progress))
             return result
         except asyncio.CancelledError:
-            await asyncio.shield(asyncio.ensure_future(self._settle(child)))
+            settling = asyncio.ensure_future(self._settle(child))
+            while not settling.done():  # cancelled again meanwhile: still nobody else may use the child yet
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(settling)
             raise
 
     async def _guarded(self, child: _Child, work: Any) -> Any:
