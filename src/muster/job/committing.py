@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from muster.compression.families import parse
 from muster.compression.feedback import norm
 from muster.compression.model import add, difference, flatten, send
@@ -16,6 +18,7 @@ from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes
 from muster.job.residuals import Vector
 from muster.job.view import JobView, KnownUpdate
+from muster.network.commit_form import TICKS_A_S
 from muster.planning.codecs import DENSE
 from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
 
@@ -54,7 +57,7 @@ class Committing:
         keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
         discarded += outcome.discarded
         keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
-        age_s = self.age_s(head)
+        age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
         with store.transaction():
             blob, delta, residual, waiting = self._downlink(head, base, outcome, codec)
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
@@ -90,7 +93,7 @@ class Committing:
         """The closing commit: it counts nothing new and is no round of its own."""
         context, view, layout = self._context, self._view, self._models.layout
         assert layout is not None
-        age_s = self.age_s(head)
+        age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
         record = Commit(
             view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
             blob, layout.blob_bytes,

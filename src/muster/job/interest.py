@@ -2,8 +2,8 @@
 
 Another node's update is wanted by whoever coordinates, and by nobody once a commit counts it: the commit
 names it.  The way to the coordinator is the way on which its commits come.  Records that only a next
-coordinator would want (offers) take their time, too.  All of this delays, nothing is kept from anybody for
-good: when the coordinator is gone, what it did not count spreads everywhere.
+coordinator would want (offers) take their time, too, and of figures those of a head are enough.  What still
+matters is only delayed: when the coordinator is gone, what it did not count spreads everywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
 from muster.network.exchange import Hold
-from muster.records import NodeId, Offer, Record, RecordId, Refusal, Update
+from muster.records import Measurement, NodeId, Offer, Record, RecordId, Refusal, Update
 
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
 HOLD_S_MAX = 600.0
@@ -27,6 +27,11 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     """
     if isinstance(record, Update):
         base = record.base
+    elif isinstance(record, Measurement):
+        base = record.commit
+        point = view.graph.points.get(base)
+        if point is None or view.finished(point) is not None:
+            return None  # it may end the job
     elif isinstance(record, Offer | Refusal):
         if not heads:
             return None
@@ -44,7 +49,10 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
 
 
 def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
-    """Whether every head counts this update, so that its record can only repeat what a commit says."""
+    """Whether every head counts this update, so that its record can only repeat what a commit says; or
+    whether these are the figures of a commit that is no head any more."""
+    if isinstance(record, Measurement):
+        return bool(heads) and all(record.commit != head.id for head in heads)
     if not isinstance(record, Update):
         return False
     key = Key(author, record.incarnation, record.sequence)

@@ -60,7 +60,8 @@ RECORDS_MAX = 64
 REPLY_BYTES_MAX = 48 * 1024
 REJECTED_MAX = 4096
 FLUSH_S = 0.01  # records made together are announced together
-LINGER_S = {"measurement": 3.0, "refusal": 3.0}  # on a narrow link: these can wait for company
+FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
+LINGER_S = {"measurement": 10.0, "contribution": 30.0, "refusal": 10.0}  # there these wait for company
 ASK_TIMEOUT_S = 30.0
 RETRY_S = 1.0
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
@@ -218,7 +219,7 @@ class Exchange:
         if len(peer.outbox) > CHANGES_MAX:  # far behind: it asks by its cursor instead
             peer.outbox.clear()
             peer.count += 1
-        delay_s = LINGER_S.get(entry.record.KIND, FLUSH_S) if narrow else FLUSH_S
+        delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
         peer.due_s = min(peer.due_s or now_s + delay_s, now_s + delay_s)
         self._flush_soon()
 
@@ -239,6 +240,8 @@ class Exchange:
                 del peer.withheld[entry_id]
                 peer.outbox.append(entry)
                 peer.released[entry_id] = entry
+                peer.due_s = now_s
+                self._flush_soon()
         if len(peer.released) > CHANGES_MAX:
             peer.released = {i: e for i, e in peer.released.items() if not self._settled(e.author, e.record)}
             while len(peer.released) > CHANGES_MAX:
@@ -342,8 +345,6 @@ class Exchange:
             for peer in self._peers.values():
                 if peer.withheld:
                     self._release(peer, now)
-                    if peer.outbox and peer not in due:
-                        self._announce(peer)
             if due:
                 mine = self._presence.tick()
                 for peer in due:

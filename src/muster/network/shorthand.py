@@ -66,7 +66,8 @@ class Shorthand:
     def __init__(self, store: Store, node: NodeId = b"") -> None:
         self._store, self._node = store, node
         self._bodies: OrderedDict[RecordId, tuple[bytes, bytes]] = OrderedDict()  # id -> author, body
-        self._last: OrderedDict[tuple[bytes, bytes], RecordId] = OrderedDict()  # author, job -> newest plan
+        # author, job -> the newest two plans, the newest last: of a plan itself the one before it is wanted
+        self._last: OrderedDict[tuple[bytes, bytes], tuple[RecordId, ...]] = OrderedDict()
         self._members: dict[NodeId, RecordId] = {}
         self._short: OrderedDict[RecordId, bytes] = OrderedDict()
 
@@ -85,7 +86,7 @@ class Shorthand:
         body: list[Any] = _decode(signed.body)
         if len(signed.signature) not in (0, SIGNATURE_BYTES) or len(signed.author) not in (0, _AUTHOR_BYTES):
             return wire
-        refs = [ref for ref in self._references(signed.author, body) if ref != record_id]
+        refs = [ref for ref in self._references(record_id, signed.author, body) if ref != record_id]
         held = [(ref, found) for ref in refs if (found := self._held(ref)) is not None][:REFS_MAX]
         flags = len(held) | (0 if signed.signature else _UNSIGNED)
         plain, tail = _cut(body)
@@ -140,14 +141,15 @@ class Shorthand:
             raise Unknown(f"a record in short form does not fit what is held here: {error}") from error
         return pack(Signed(FORMAT, author, body, signature))
 
-    def _references(self, author: bytes, body: list[Any]) -> Iterator[RecordId]:
+    def _references(self, own: RecordId, author: bytes, body: list[Any]) -> Iterator[RecordId]:
         """What the receiver is likely to hold and the record to repeat, most useful first."""
         tag = body[0]
         if tag in (5, 6, 9):  # Plan, Update, Measurement: on a commit
             ground = self._ground(body[2])
             yield ground
-            if tag == 5 and (last := self._last.get((author, body[1]))) is not None:
-                yield last
+            earlier = [p for p in self._last.get((author, body[1]), ()) if p != own] if tag == 5 else []
+            if earlier:
+                yield earlier[-1]
             elif (held := self._held(ground)) is None or author not in held[1]:
                 yield from self._member(author)
         elif tag == 7:  # Commit
@@ -181,8 +183,9 @@ class Shorthand:
         if isinstance(record, Member):
             self._members[author] = record_id
         elif isinstance(record, Plan):
-            self._last[author, record.job] = record_id
-            self._last.move_to_end((author, record.job))
+            key = author, record.job
+            self._last[key] = (*self._last.get(key, ())[-1:], record_id)
+            self._last.move_to_end(key)
             if len(self._last) > CACHED_MAX:
                 self._last.popitem(last=False)
 
