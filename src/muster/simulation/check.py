@@ -108,7 +108,7 @@ def play(schedule: Schedule) -> Run:
         loop.run_until_complete(_hour(run))
     except (OutOfTime, Deadlock, Standstill) as error:
         run.found.append(str(error))
-    except Exception as error:  # a fault in the judging is a failing seed, too
+    except (Exception, asyncio.CancelledError) as error:  # a fault in the judging fails the seed, too
         run.found.append(f"unexpected: {error!r} {_where(error)}")
     finally:
         _end(loop, run)
@@ -116,7 +116,7 @@ def play(schedule: Schedule) -> Run:
     run.seconds, run.simulated_s = time.process_time() - began_s, loop.time()
     for fault in loop.faults:
         if not isinstance(fault, Killed):
-            run.found.append(f"unexpected: {fault!r} {_where(fault)}")
+            run.found.insert(0, f"unexpected: {fault!r} {_where(fault)}")
     return run
 
 
@@ -136,6 +136,8 @@ def _end(loop: LivesLoop, run: Run) -> None:
 
 
 def _where(fault: BaseException) -> str:
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
     trace = fault.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

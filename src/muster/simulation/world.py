@@ -106,7 +106,14 @@ class World:
             return False
         context = contextvars.copy_context()
         context.run(LIFE.set, asker.life)
-        return await asyncio.get_running_loop().create_task(self._ask(core, spec), context=context)
+        asking = asyncio.get_running_loop().create_task(self._ask(core, spec), context=context)
+        try:
+            return await asking
+        except asyncio.CancelledError:  # the asker's process ended in the midst of it
+            task = asyncio.current_task()
+            if asker.core is core or (task is not None and task.cancelling()):
+                raise
+            return False
 
     async def _ask(self, core: Core, spec: JobSpec) -> bool:
         start = await self._start(core, spec)
