@@ -42,6 +42,7 @@ class Valuing:
         self._context, self._view, self._models = context, view, models
         self._participation: Participation | None = None
         self._given_up: set[CommitId] = set()
+        self._in_hand: Point | None = None  # is being valued, or waits for its turn
         self._trouble = ""  # the last fault, so that it is told once
         self._finishing = False
         self._spent_s = 0.0
@@ -88,7 +89,12 @@ class Valuing:
 
     def keys(self) -> set[Key]:
         """Updates whose payloads are still needed for it."""
-        return {Key(f.node, f.incarnation, f.sequence) for p in self.waiting() for f in p.folded}
+        points = [*self.waiting(), *([self._in_hand] if self._in_hand else [])]
+        return {Key(f.node, f.incarnation, f.sequence) for p in points for f in p.folded}
+
+    def bases(self) -> list[CommitId]:
+        """Commits whose parameters are in use for it."""
+        return list(self._in_hand.parents) if self._in_hand else []
 
     async def _value(self, point: Point, *, spare: bool) -> None:
         participation, work = self._participation, self._work(point)
@@ -96,6 +102,7 @@ class Valuing:
             self._given_up.add(point.id)
             return
         which = "common" if participation.facts.has_common else "own"
+        self._in_hand = point
         try:
             found = await participation.value(*work, which, EXAMPLES, spare=spare)
         except (MusterError, ChildProcessError) as error:
@@ -103,6 +110,8 @@ class Valuing:
             if isinstance(error, ChildProcessError):
                 raise
             return
+        finally:
+            self._in_hand = None
         if found is None:  # it gave way
             return
         took_s, valued = found

@@ -183,7 +183,8 @@ class JobRunner:
     def _needed_commits(self) -> set[CommitId]:
         working = self.participation.working_on if self.participation else None
         heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
-        return needed(self.view.graph, heads.values(), [working] if working else [])
+        in_use = [*([working] if working else []), *self.valuing.bases()]
+        return needed(self.view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:
         """Of updates that no head counts yet, or to be valued yet; two updates may have the same bytes."""

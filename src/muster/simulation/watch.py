@@ -97,8 +97,8 @@ def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | 
     """The nodes that an update's author is connected with, if all is well among them and another one that
     takes part knows of the update: then it must not stay where it is.  None while nobody can do better."""
     author = world.by_node.get(work.key.node)
-    if author is None or not _open(author, work):
-        return None
+    if author is None or not _open(author, work) or _coordinates(author, work.job):
+        return None  # (a coordinator's own update lies there until it commits it)
     found, front = {author.node: author}, [author]
     while front:
         machine = front.pop()
@@ -119,6 +119,11 @@ def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | 
     if not any(_open(m, work) for m in others):
         return None
     return frozenset(m.spec.name for m in found.values())
+
+
+def _coordinates(machine: Machine, job: JobId) -> bool:
+    runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
+    return runner is not None and runner.coordination.acting
 
 
 def _open(machine: Machine, work: Work) -> bool:
