@@ -42,7 +42,7 @@ class Valuing:
         self._context, self._view, self._models = context, view, models
         self._participation: Participation | None = None
         self._given_up: set[CommitId] = set()
-        self._in_hand: Point | None = None  # is being valued, or waits for its turn
+        self._in_hand: list[Point] = []  # being valued, or waiting for the trainer (the end may join a round)
         self._trouble = ""  # the last fault, so that it is told once
         self._finishing = False
         self._spent_s = 0.0
@@ -89,12 +89,12 @@ class Valuing:
 
     def keys(self) -> set[Key]:
         """Updates whose payloads are still needed for it."""
-        points = [*self.waiting(), *([self._in_hand] if self._in_hand else [])]
+        points = [*self.waiting(), *self._in_hand]
         return {Key(f.node, f.incarnation, f.sequence) for p in points for f in p.folded}
 
     def bases(self) -> list[CommitId]:
         """Commits whose parameters are in use for it."""
-        return list(self._in_hand.parents) if self._in_hand else []
+        return [parent for point in self._in_hand for parent in point.parents]
 
     async def _value(self, point: Point, *, spare: bool) -> None:
         participation, work = self._participation, self._work(point)
@@ -102,7 +102,7 @@ class Valuing:
             self._given_up.add(point.id)
             return
         which = "common" if participation.facts.has_common else "own"
-        self._in_hand = point
+        self._in_hand.append(point)
         try:
             found = await participation.value(*work, which, EXAMPLES, spare=spare)
         except (MusterError, ChildProcessError) as error:
@@ -111,7 +111,7 @@ class Valuing:
                 raise
             return
         finally:
-            self._in_hand = None
+            self._in_hand.remove(point)
         if found is None:  # it gave way
             return
         took_s, valued = found
