@@ -150,12 +150,14 @@ class Machine:
                 with urllib.request.urlopen(f"{address}api/state", timeout=10) as answer:
                     state: str = answer.read().decode()
                 if json.loads(state)["nodes"]:
-                    return state
+                    break
                 assert time.monotonic() < deadline_s, state
                 time.sleep(0.2)
         finally:
             page.send_signal(signal.SIGINT)
-            assert page.wait(20) == 0
+            page.communicate(timeout=20)
+        assert page.returncode == 0
+        return state
 
     def wait_for_neighbour(self, name: str) -> None:
         deadline_s = time.monotonic() + UP_S
