@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from served import STRANGE, Served, serve
+from wire import Wire
 
 pytestmark = pytest.mark.e2e
 DESKTOP = {"width": 1280, "height": 860}
@@ -218,6 +219,30 @@ def test_a_gap_in_the_numbers_is_healed_by_a_snapshot(page: Any, served: Served)
     page.locator("#event-lines .what", has_text="after the gap").first.wait_for()
     connection = page.evaluate("window.muster.store.connection")
     assert (connection["gaps"], connection["snapshots"]) == (1, 2)
+
+
+def test_after_a_lost_connection_no_event_is_missing(browser: Any, served: Served) -> None:
+    wire = Wire(served.url)
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    page.goto(wire.url)
+    live(page)
+    wire.cut()
+    page.locator("#stamp.lost", has_text="lost").wait_for()
+    page.locator("#banner", has_text="No connection").wait_for()
+    assert page.locator("body.stale-data").count() == 1
+    served.do(lambda: [served.feed.say("page", f"meanwhile {k}") for k in range(30)])
+    served.publish(nodes={"bravo": {"samples": 4711}})
+    wire.mend()
+    live(page)
+    assert page.locator("#banner").is_hidden()
+    lines = "window.muster.store.log.map(line => line.text).filter(text => text.startsWith('meanwhile'))"
+    until(lambda: page.evaluate(lines) == [f"meanwhile {k}" for k in range(30)], "every line has come once")
+    assert page.evaluate("window.muster.store.tables.nodes.bravo.samples") == 4711
+    connection = page.evaluate("window.muster.store.connection")
+    assert (connection["snapshots"], connection["gaps"]) == (1, 0), "it went on from the last event"
+    context.close()
+    wire.close()
 
 
 def test_a_silent_node_does_not_look_alive(page: Any, served: Served) -> None:
