@@ -32,6 +32,7 @@ GATHER_NARROW_S = 300.0  # handshakes take 15 s at 9.6 kbit/s, and a listener ta
 TICK_S = 0.25
 LOOK_S = 0.5
 COUNT_S = 1.0
+VALUES_S = 5.0  # after the end, for the values of the last rounds
 FROZEN_S = 1.0  # a node that does not answer in this time is shown as it was
 LOST_S = 60.0  # nobody knows the job any more
 ENDED = ("finished", "stopped", "failed")
@@ -280,6 +281,17 @@ class Field:
             await asyncio.sleep(COUNT_S)
             await self.observe()
 
+    async def settle(self) -> None:
+        """The last events, and the last rounds' values, which come after the end."""
+        for _ in range(round(VALUES_S / TICK_S)):
+            await asyncio.sleep(TICK_S)
+            await self.observe()
+            values = self.job.values if self.job is not None else None
+            if values is None or values.valued == values.rounds:
+                break
+        await asyncio.sleep(TICK_S)
+        await self.observe()
+
     def _over(self, job: JobView) -> bool:
         if self.stage is None or job.state == "failed":
             return True
@@ -312,8 +324,7 @@ async def run_demo(
             field.meter.add(asyncio.get_running_loop().time(), await field.net.bytes())
             if job.state == "failed":
                 raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
-            await asyncio.sleep(2 * TICK_S)  # the last events
-            await field.observe()
+            await field.settle()
             frame = field.frame()
             client = field.client()
             log = await asyncio.to_thread(client.log, job.id)
