@@ -166,7 +166,12 @@ def test_without_a_common_set_the_coordinators_own_data_is_used_and_named() -> N
     on_field(main, common=False)
 
 
-@pytest.mark.parametrize("kind", [Faulty, Dying])
+class Robbed(LinearTrainer):
+    async def value(self, *work: Any) -> Valued:
+        raise KeyError(b"a blob that is gone")
+
+
+@pytest.mark.parametrize("kind", [Faulty, Dying, Robbed])
 def test_a_fault_while_valuing_costs_the_values_and_not_the_job(kind: type[LinearTrainer]) -> None:
     def main(field: Field, job: JobId) -> None:
         runner = field.runners(job)[0]

@@ -110,6 +110,9 @@ class Valuing:
             if isinstance(error, ChildProcessError):
                 raise
             return
+        except KeyError:  # the store's word for a blob that is gone; values are worth no job
+            self._give_up(point, "an update or the model that it began with is gone")
+            return
         finally:
             self._in_hand.remove(point)
         if found is None:  # it gave way
