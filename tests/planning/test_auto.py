@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from muster.compression import CodecError, parse
 from muster.planning import codecs
-from muster.planning.codecs import LADDER, START, Sample, choose, down_choice, up_choice
-from muster.records import Recipe
+from muster.planning.codecs import LADDER, START, Sample, choose, down_choice, hurried, up_choice
+from muster.records import Job, Recipe, StopRule
 
 SIZE = 28_938
 
@@ -116,14 +116,37 @@ def test_a_faster_link_never_gets_a_sparser_codec(a: float, b: float, other_s: f
 
 def test_what_the_recipe_names_is_taken() -> None:
     recipe = Recipe(0.1, 16, 20, 0, codec="stc:0.005", down_codec="dense32")
-    assert up_choice(recipe, SIZE, 100.0, 1.0, []).codec == "stc:0.005"
-    assert down_choice(recipe, SIZE, 100.0, 1.0, []).codec == "dense32"
-    assert up_choice(recipe, SIZE, 100.0, 1.0, []).seconds == cost("stc:0.005") / 100
+    assert up_choice(job(recipe), SIZE, 100.0, 1.0, []).codec == "stc:0.005"
+    assert down_choice(job(recipe), SIZE, 100.0, 1.0, []).codec == "dense32"
+    assert up_choice(job(recipe), SIZE, 100.0, 1.0, []).seconds == cost("stc:0.005") / 100
     auto = Recipe(0.1, 16, 20, 0)
-    assert up_choice(auto, SIZE, None, 1.0, []) == down_choice(auto, SIZE, None, 1.0, [])
+    assert up_choice(job(auto), SIZE, None, 1.0, []) == down_choice(job(auto), SIZE, None, 1.0, [])
 
 
 def test_nonsense_is_refused() -> None:
     for goodput, other_s in ((math.nan, 1.0), (1.0, math.nan), (-1.0, 1.0)):
         with pytest.raises(CodecError):
             choose(SIZE, goodput, other_s)
+
+
+def job(recipe: Recipe, stop: StopRule = StopRule(target=0.9)) -> Job:  # noqa: B008
+    return Job("mnist", b"", recipe, stop, 1, 30.0, b"")
+
+
+def test_only_a_job_that_ends_by_its_rounds_alone_is_in_no_hurry() -> None:
+    assert not hurried(StopRule(rounds=20))
+    assert hurried(StopRule(rounds=20, target=0.95))
+    assert hurried(StopRule(seconds=60.0))
+    assert hurried(StopRule())
+
+
+def test_rounds_are_made_the_most_of_where_nothing_else_ends_the_job() -> None:
+    recipe = Recipe(0.1, 16, 20, 0)
+    rounds = StopRule(rounds=20)
+    for goodput in (None, 500.0, 5_000.0, 50_000.0):
+        soon, well = (up_choice(job(recipe, stop), SIZE, goodput, 1.0, []) for stop in (StopRule(), rounds))
+        assert LADDER.index(well.codec) >= LADDER.index(soon.codec)
+        assert well.seconds is None or well.seconds <= 6.0 or well.codec == soon.codec
+    assert up_choice(job(recipe, rounds), SIZE, 50_000.0, 1.0, []).codec == "quant8"
+    assert up_choice(job(recipe, rounds), SIZE, None, 1.0, []).codec == "quant4"
+    assert up_choice(job(recipe, rounds), 10_000_000, None, 1.0, []).codec == START

@@ -55,7 +55,7 @@ class Forecasts:
         """Each node's codec for the round on top of `head`; the round's forecasts begin."""
         view, layout = self._view, self._models.layout
         assert layout is not None
-        size, recipe = weights(layout), view.job.recipe
+        size = weights(layout)
         ways, slowest = self._ways(nodes)
         compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
         other_s = compute_s + max(way.latency_s for way in ways.values())
@@ -64,14 +64,14 @@ class Forecasts:
         rows: list[Forecast] = []
         for node in nodes:
             way = ways[node]
-            c = up_choice(recipe, size, way.goodput_bytes_s, other_s, self._sent(node))
+            c = up_choice(view.job, size, way.goodput_bytes_s, other_s, self._sent(node))
             trip = c.size_bytes + (0 if node == self._context.node else down_bytes)
             seconds = way.latency_s + trip / way.goodput_bytes_s if way.goodput_bytes_s else None
             if seconds is None and way.latency_s:  # as long as the trips so far, which were of like sizes
                 seconds = way.latency_s
             chosen[node] = c
             rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
-        c = down_choice(recipe, size, slowest, other_s, self._down)
+        c = down_choice(view.job, size, slowest, other_s, self._down)
         rows.append(Forecast(EVERYBODY, c.codec, c.size_bytes, None, c.waiting, c.why))
         self._round, self._rows = head.round + 1, {row.node: row for row in rows}
         self._keep()
@@ -89,9 +89,7 @@ class Forecasts:
         if row is not None:
             return row.codec
         layout = self._models.layout
-        return down_choice(
-            self._view.job.recipe, weights(layout) if layout else 0, None, 0.0, self._down
-        ).codec
+        return down_choice(self._view.job, weights(layout) if layout else 0, None, 0.0, self._down).codec
 
     def arrived(self, head: Point, update: KnownUpdate, seconds: float) -> None:
         """An update of the round is here: `seconds` after the plan, its steps not counted."""

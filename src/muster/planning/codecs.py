@@ -10,6 +10,9 @@ The ladder goes from few bytes to many.  Three things move along it:
   densest rung within it is the floor: on a LAN 8 bits, with which error feedback leaves nothing behind;
 * *time there is*: a message takes at most SHARE of the round's other time, whatever the error asks for.
 
+A job that ends by its rounds alone has no reason to hurry: rounds are what it is short of, and each shall
+teach as much as it can.  There a message may take PATIENT_S, or PATIENT_BYTES where the link is not measured.
+
 Sparse ternary is the only sparse rung: at equal bytes it beat 4-bit values (science.md 12.2).
 """
 
@@ -22,7 +25,7 @@ from statistics import median
 
 from muster.compression.codec import CodecError
 from muster.compression.families import parse
-from muster.records import Recipe
+from muster.records import Job, StopRule
 
 DENSE = "dense32"
 LADDER = ("stc:0.0025", "stc:0.005", "stc:0.01", "stc:0.02", "stc:0.05", "stc:0.1", "quant4", "quant8")
@@ -34,6 +37,10 @@ FREE = 0.2
 WAITING_HIGH = 32.0  # 1 % ran at 19 with two classes a node and did no worse for its bytes than 2 %
 WAITING_LOW = 1.5
 OTHER_MIN_S = 1.0  # no round is shorter: records, evaluation and waiting for one another take their time too
+PATIENT_S = (
+    6.0  # on field-8 with MNIST that is 4 or 8 bits, with which 20 rounds reach what dense messages do
+)
+PATIENT_BYTES = 16_000
 LAST = 3  # messages whose figures count
 
 
@@ -56,9 +63,22 @@ class Choice:
     why: str
 
 
-def choose(size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample] = ()) -> Choice:
+def hurried(stop: StopRule) -> bool:
+    """Whether a job is over the sooner the less its messages take: not if it ends by its rounds alone."""
+    return stop.rounds is None or not (stop.target is None and stop.seconds is None and stop.bytes is None)
+
+
+def choose(
+    size: int,
+    goodput_bytes_s: float | None,
+    other_s: float,
+    last: Sequence[Sample] = (),
+    *,
+    hurry: bool = True,
+) -> Choice:
     """The codec for a message of `size` weights over a link of `goodput_bytes_s` (None: not measured), in a
-    round that takes `other_s` besides; `last` are this sender's messages of the job, newest last.
+    round that takes `other_s` besides; `last` are this sender's messages of the job, newest last; `hurry`:
+    see `hurried`.
 
     Raises CodecError for numbers that are none.
     """
@@ -68,12 +88,18 @@ def choose(size: int, goodput_bytes_s: float | None, other_s: float, last: Seque
     recent = list(last)[-LAST:]
     rung, why = _by_error(recent)
     if goodput_bytes_s is None:
+        patient = None if hurry else _densest(costs, PATIENT_BYTES)
+        if patient is not None and patient > rung:
+            rung, why = patient, "rounds are what the job is short of"
         return _choice(rung, costs, None, recent, f"{why}; the link is not measured yet")
     other_s = max(other_s, OTHER_MIN_S)
-    room_bytes = goodput_bytes_s * other_s
-    free, fits = _densest(costs, room_bytes * FREE), _densest(costs, room_bytes * SHARE)
+    patient_s = 0.0 if hurry else PATIENT_S
+    free = _densest(costs, goodput_bytes_s * max(other_s * FREE, patient_s))
+    fits = _densest(costs, goodput_bytes_s * max(other_s * SHARE, patient_s))
     if free is not None and free > rung:
         rung, why = free, f"{costs[free]} bytes are next to nothing in a round of {other_s:.2g} s"
+        if not hurry:
+            why = f"rounds are what the job is short of, and {costs[free]} bytes take at most {patient_s:g} s"
     elif fits is None:
         rung = min(range(len(costs)), key=costs.__getitem__)
         why = f"even the smallest message is long in a round of {other_s:.2g} s"
@@ -89,21 +115,21 @@ def fixed(name: str, size: int, goodput_bytes_s: float | None, last: Sequence[Sa
 
 
 def up_choice(
-    recipe: Recipe, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
+    job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
 ) -> Choice:
     """For one node's next update."""
-    if recipe.codec == "auto":
-        return choose(size, goodput_bytes_s, other_s, last)
-    return fixed(recipe.codec, size, goodput_bytes_s, last)
+    if job.recipe.codec == "auto":
+        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(job.stop))
+    return fixed(job.recipe.codec, size, goodput_bytes_s, last)
 
 
 def down_choice(
-    recipe: Recipe, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
+    job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
 ) -> Choice:
     """For a commit, which every node of the round pulls: `goodput_bytes_s` is the slowest one's."""
-    if recipe.down_codec == "auto":
-        return choose(size, goodput_bytes_s, other_s, last)
-    return fixed(recipe.down_codec, size, goodput_bytes_s, last)
+    if job.recipe.down_codec == "auto":
+        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(job.stop))
+    return fixed(job.recipe.down_codec, size, goodput_bytes_s, last)
 
 
 def _by_error(recent: Sequence[Sample]) -> tuple[int, str]:
