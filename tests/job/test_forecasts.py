@@ -14,7 +14,9 @@ ROUNDS = 8
 WEIGHTS = 6000
 
 
-def rounds(link: PathParams, codec: str = "auto", names: str = "abc") -> list[list[Forecast]]:
+def rounds(
+    link: PathParams, codec: str = "auto", names: str = "abc", seconds: float | None = None
+) -> list[list[Forecast]]:
     """The forecasts of each round of a job that `a` asks for, its neighbours being behind `link`.
 
     The simulation's own invariants are checked too: every node rebuilds the same bits.
@@ -24,7 +26,7 @@ def rounds(link: PathParams, codec: str = "auto", names: str = "abc") -> list[li
         tuple(NodeSpec(n, 100, 0.05) for n in names),
         tuple(LinkSpec("a", n, link) for n in names[1:]),
         TaskSpec("linear", WEIGHTS),
-        (JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 20.0, 2, codec, codec),),
+        (JobSpec("a", 5.0, ROUNDS, seconds, 20, 0.05, 20.0, 2, codec, codec),),
     )
     run = play(Schedule(1, "scene", spec, (), 300.0))
     assert not run.found
@@ -49,13 +51,18 @@ def test_fast_links_get_light_compression_and_forecasts_hold() -> None:
 
 
 def test_narrow_links_get_sparse_ternary() -> None:
-    found = rounds(PathParams(rate_bytes_s=1200, delay_s=0.3))
+    found = rounds(PathParams(rate_bytes_s=1200, delay_s=0.3), seconds=3600.0)
     for rows in found:
         assert all(row.codec.startswith("stc:") for row in rows)
     last = [row for row in found[-1] if row.seconds is not None and row.was_s is not None]
     assert last
     for row in last:  # the way was measured by then
         assert row.was_s == pytest.approx(row.seconds, rel=0.5, abs=0.5)
+
+
+def test_where_only_rounds_end_the_job_a_narrow_link_takes_its_time() -> None:
+    for rows in rounds(PathParams(rate_bytes_s=1200, delay_s=0.3)):
+        assert {row.codec for row in rows} <= {"quant4", "quant8"}
 
 
 def test_a_codec_that_the_user_chose_has_its_forecast_too() -> None:
