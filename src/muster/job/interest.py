@@ -14,7 +14,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
 from muster.network.exchange import Hold
-from muster.records import Measurement, NodeId, Offer, Record, RecordId, Refusal, Update
+from muster.records import NOBODY, Contribution, Measurement, NodeId, Offer, Record, RecordId, Refusal, Update
 
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
 HOLD_S_MAX = 600.0
@@ -27,6 +27,8 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     """
     if isinstance(record, Update):
         base = record.base
+    elif isinstance(record, Contribution):
+        return Hold(NOBODY, HOLD_S_MAX)  # for people; as large as a plan, one a round
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
