@@ -117,7 +117,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
         ready = await read(fleet)
         job = await asyncio.to_thread(fleet.client("hub").train, task, **recipe(arguments, count))
         marks: list[tuple[int, Reading]] = []
-        accuracy = None
+        accuracy, view = None, None
         while time.monotonic() - start < arguments.limit_s:
             hub = await fleet.snapshot("hub")
             view = next((j for j in hub.jobs if j.id == job), None) if hub else None
@@ -128,6 +128,10 @@ async def measure(arguments: argparse.Namespace) -> dict[str, object]:
                 if view.state == "finished":
                     break
             await asyncio.sleep(0.2)
+        else:
+            words = (fleet.rundir / "hub" / "output.log").read_text().splitlines()[-15:]
+            why = view.why if view is not None else "the hub does not answer"
+            print("\n".join(["not finished within the limit:", why, *words]))
         end = await read(fleet)
         log = await asyncio.to_thread(fleet.client("hub").log, job)
     first, last = next(m for m in marks if m[0] >= 1), marks[-1]
