@@ -14,23 +14,10 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
 from muster.network.exchange import Hold
-from muster.records import (
-    NOBODY,
-    Contribution,
-    Measurement,
-    NodeId,
-    Offer,
-    Record,
-    RecordId,
-    Refusal,
-    Update,
-    encode,
-    record_id,
-)
+from muster.records import Measurement, NodeId, Offer, Record, RecordId, Refusal, Update
 
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
 HOLD_S_MAX = 600.0
-VALUED_MAX = 100  # rounds
 
 
 def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
@@ -40,8 +27,6 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     """
     if isinstance(record, Update):
         base = record.base
-    elif isinstance(record, Contribution):
-        return Hold(NOBODY, HOLD_S_MAX)  # for people; as large as a plan, one a round
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
@@ -75,10 +60,5 @@ def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
 
 
 def pending(view: JobView, heads: Sequence[Point]) -> list[RecordId]:
-    """Updates that some head does not count, figures of heads, what the latest updates were worth."""
-    found = [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
-    for head in heads:
-        found += [record_id(n, encode(m)) for n, m in view.measured.get(head.id, {}).items()]
-    for by_node in list(view.valued.values())[-VALUED_MAX:]:
-        found += [record_id(n, encode(c)) for n, c in by_node.items()]
-    return found
+    """Updates that some head does not count."""
+    return [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
