@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from muster.errors import MusterError
+from muster.node.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 DESKTOP = {"width": 1280, "height": 860}
@@ -79,3 +83,49 @@ def test_a_slider_reaches_the_emulator(page: Any, live_page: Any) -> None:
     live_page.until(lambda: live_page.link(*live_page.bridge)["delay_ms"] > 20, "the delay has changed")
     page.locator("[data-preset=scenario]").click()
     live_page.until(lambda: live_page.link(*live_page.bridge)["delay_ms"] == 5, "it is as it was")
+
+
+def rounds(live: Any, names: tuple[str, ...]) -> int:
+    """How far the job is for these nodes, who are asked themselves: the page hears nothing beyond a cut."""
+    found = []
+    for name in names:
+        with contextlib.suppress(MusterError):
+            found += [job.round for job in Client(live.rundir / name).snapshot().jobs]
+    return max(found, default=0)
+
+
+def test_a_partition_makes_two_lanes_and_healing_a_merge(page: Any, live_page: Any) -> None:
+    before = max(rounds(live_page, live_page.west), rounds(live_page, live_page.east))
+    merges = int(page.locator("#history-scroll").get_attribute("data-merges") or 0)
+    page.locator("#several").click()
+    for name in live_page.west:
+        page.mouse.click(*point(page, "renderedPosition()", f"n:{name}"))
+    page.locator(".group-card h3", has_text="3 nodes selected").wait_for()
+    page.locator("[data-do=partition]").click()
+    live_page.until(lambda: bridge_up(live_page) == [False, False], "the emulator has cut the bridge")
+    page.locator("#network-note", has_text="6 of 7 links up").wait_for()
+    for side in (live_page.west, live_page.east):
+        live_page.until(lambda side=side: rounds(live_page, side) >= before + 3, f"{side} went on", 90)
+    page.locator("[data-do=heal-all]").click()
+    live_page.until(lambda: bridge_up(live_page) == [True, True], "the emulator has healed the bridge")
+    history = page.locator("#history-scroll")
+    wait(page, lambda: int(history.get_attribute("data-lanes")) >= 2, "two lanes are drawn", 60)
+    wait(page, lambda: int(history.get_attribute("data-merges")) > merges, "the merge is drawn", 60)
+
+
+def test_a_node_is_killed_and_restarted_from_its_card(page: Any, live_page: Any) -> None:
+    def running() -> bool:
+        found = [node for node in live_page.emulator(do="nodes")["nodes"] if node["name"] == "foxtrot"]
+        return bool(found[0]["running"])
+
+    def shown() -> str:
+        return str(page.evaluate("window.muster.store.tables.nodes.foxtrot.state"))
+
+    page.mouse.click(*point(page, "renderedPosition()", "n:foxtrot"))
+    page.locator(".node-card h3", has_text="foxtrot").wait_for()
+    page.locator(".node-card [data-do=kill]").click()
+    live_page.until(lambda: not running(), "its process has ended")
+    page.locator(".node-card .state", has_text="gone").wait_for()
+    page.locator(".node-card [data-do=restart]").click()
+    live_page.until(running, "it has been started again")
+    wait(page, lambda: shown() not in ("gone", "starting", "unknown"), "the page shows it at work", 60)
