@@ -27,6 +27,7 @@ from small_fleet import SmallFleet
 
 HALVES = Path(__file__).parent / "halves.py"
 BEFORE, APART, AFTER = 5, 8, 5
+OVER = 4  # rounds that an island may do beyond APART before it is stopped, on a busy machine
 RECIPE = {
     "lr": 0.05,
     "batch": 32,
@@ -97,13 +98,13 @@ async def live(data: Path, nodes: int, seed: int) -> Told:
             a, b, merged, one, five = (_measured(disks[0], data, seed, p.id) for p in points)
         with kept(fleet.rundir, names, never) as disks:
             line = {p.round: p.id for p in disks[0].graph.ancestors(one_head(disks).id)}
-            rounds = BEFORE + APART + 1, BEFORE + APART + AFTER
+            rounds = found.merge.round + 1, found.merge.round + AFTER
             whole = tuple(_measured(disks[0], data, seed, line[number]) for number in rounds)
     return Told(Story((a, b), merged, (one, five), (whole[0], whole[1])), found.apart, found.merges)
 
 
 async def _job(fleet: SmallFleet, names: Sequence[str], seed: int, *, divided: bool) -> str:
-    rounds = BEFORE + APART + AFTER + 1  # an island may do one more before it is stopped
+    rounds = BEFORE + APART + AFTER + OVER
     job = await ask(fleet, names[0], rounds=rounds, patience_s=PATIENCE_S, seed=seed, **RECIPE)
     if divided:
         await _divide(fleet, names, job)
