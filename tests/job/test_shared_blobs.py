@@ -68,6 +68,34 @@ def test_a_job_keeps_what_another_one_began_with() -> None:
     run(main(), until_s=36_000)
 
 
+def test_a_model_that_waits_for_its_figures_is_kept() -> None:
+    """The trainer may be busy for a whole round, and the head that is to be measured be replaced meanwhile
+    (seed 675)."""
+
+    async def main() -> None:
+        core = node(disk_limit_bytes=40_000)
+        await core.start()
+        job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
+        await until_finished(core, job)
+        runner = core.jobs.runners[job]
+        held = [p for p in runner.view.graph.points.values() if runner.models.held(p.id) and p.round < 30 - 8]
+        blobs = [runner.models.blob_of(p.id) for p in held[:2]]  # two that may go
+        assert len(set(blobs)) == 2
+        waiting, other = blobs
+        assert runner.participation is not None
+        assert waiting is not None
+        assert other is not None
+        async with runner.participation._turn.taken():
+            measuring = asyncio.create_task(runner.participation.evaluate(waiting))
+            ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
+            await asyncio.sleep(60)
+            assert not core.store.has_blob(other)
+        assert (await measuring).examples == 1000
+        await core.close()
+
+    run(main(), until_s=36_000)
+
+
 def test_equal_residuals_of_two_jobs_are_kept_apart() -> None:
     store, left = MemoryStore(random.Random(1)), np.ones(4, np.float32)
     for job in (b"1" * 32, b"2" * 32):

@@ -197,6 +197,13 @@ def test_an_update_that_is_thrown_away_is_noticed() -> None:
     assert any(text.startswith("work:") for text in verdict.broken), story(verdict)
 
 
+def test_work_of_a_process_that_is_killed_while_paused_is_not_thrown_away() -> None:
+    """Its child's work comes to an end when the process is already gone (seed 388)."""
+    paused = (12.0, f.Pause("b")), (30.0, f.Restart("b", 0.1))
+    verdict = scene("ab bc ac", *paused, heal_s=400.0)
+    assert verdict.good, story(verdict)
+
+
 def test_a_report_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "seeds.jsonl"
     good = scene("ab", heal_s=60.0)

@@ -61,6 +61,7 @@ class Participation:
         self._trainer, self.facts = trainer, facts
         self.work = Work()
         self.working_on: CommitId | None = None  # its parameters are in use
+        self.measuring: list[BlobId] = []  # being evaluated, or waiting for the trainer
         self._key = "participant/" + view.id.hex()
         kept = context.store.state(self._key)
         self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
@@ -219,9 +220,13 @@ class Participation:
         await self._when_room(lambda: self.publish(commit, m))
 
     async def evaluate(self, blob: BlobId, limit: int | None = None) -> Measured:
-        """A model on the task's common set."""
-        async with self._turn.taken():
-            return await self._trainer.evaluate(blob, "common", limit)
+        """A model on the task's common set; it may have to wait for a whole round to be trained."""
+        self.measuring.append(blob)
+        try:
+            async with self._turn.taken():
+                return await self._trainer.evaluate(blob, "common", limit)
+        finally:
+            self.measuring.remove(blob)
 
     def idle(self) -> bool:
         """Whether the trainer has nothing to do: it is nobody's turn, and no plan waits."""

@@ -171,7 +171,7 @@ class JobRunner:
     def _make_room(self, bytes_: float) -> None:
         """Delete parameters far behind the heads."""
         store, models = self.context.store, self.models
-        kept = self._needed_by_others(self)
+        kept = self._needed_by_others(self) | self._measuring()
         gone = []
         for blob in expendable(self.view.graph, self._needed_commits(), models.blob_of):
             size_bytes = store.blob_size(blob)
@@ -196,7 +196,11 @@ class JobRunner:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
         points = (self.view.graph.points[c] for c in self._needed_commits())
         blobs = {b for p in points for b in (self.models.blob_of(p.id), delta_of(p)) if b is not None}
-        return blobs | self._payloads_in_use()
+        return blobs | self._payloads_in_use() | self._measuring()
+
+    def _measuring(self) -> set[BlobId]:
+        """Models that wait for their figures: a head may be none any more when the trainer comes to it."""
+        return set(self.participation.measuring) if self.participation is not None else set()
 
     # ---- working ------------------------------------------------------------------------------------
 

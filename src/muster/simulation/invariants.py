@@ -26,7 +26,8 @@ RECORDS_MAX = 300  # and for each commit:
 RECORDS_A_COMMIT_MAX = 3  # a node, and
 RECORDS_A_COMMIT_MORE = 6
 PLANS_PER_COMMIT_MAX = 9
-MERGES_MAX = 60
+MERGES_MAX = 60  # or, where links come and go all the time (a mule has some 70 contacts an hour),
+MERGES_A_CONTACT = 2  # on average, over all contacts
 TASKS_MAX = 400  # a node
 
 
@@ -189,7 +190,7 @@ def _heard(world: World) -> Iterator[str]:
 
 def _job_bounds(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
     merges = sum(p.is_merge for p in graph.points.values())
-    if merges > MERGES_MAX:
+    if merges > max(MERGES_MAX, MERGES_A_CONTACT * world.contacts):
         yield f"{merges} merges"
     records_max = RECORDS_MAX + len(graph.points) * (
         RECORDS_A_COMMIT_MAX * len(world.machines) + RECORDS_A_COMMIT_MORE

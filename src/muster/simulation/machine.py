@@ -45,7 +45,7 @@ class Machine:
         self.offset_s = 0.0
         self.buried = False
         self.lives = 0
-        self.unrecorded = False  # work was trained that is not on record yet
+        self.unrecorded: JobId | None = None  # for this job work was trained that is not on record yet
         self.thrown_away = 0  # pieces of work that never were, though process and job went on
         self.again_s = 0.0  # after a death at a write
         self.left: dict[JobId, Left] = {}  # what it owes to each job's model as its last coordinator
@@ -95,7 +95,7 @@ class Machine:
 
         async def open_trainer(task: str) -> TrainerLike:
             trainer = world.trainer(self, store)
-            trainer.on_trained = self._trained
+            trainer.on_trained = lambda: self._trained(store, trainer)
             trainers[:] = [t for t in trainers if not t.closed] + [trainer]
             return trainer
 
@@ -143,7 +143,7 @@ class Machine:
             self._note_left(record_id, record)
         if not known and isinstance(record, Update) and self.trainers:
             archive.trained[record_id] = self.trainers[-1].last
-            self.unrecorded = False
+            self.unrecorded = None
 
     def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
         """What this node, as coordinator, owes to the model: before and after something that it wrote."""
@@ -158,14 +158,20 @@ class Machine:
         else:
             self.left[record.job] = after
 
-    def _trained(self) -> None:
-        self.thrown_away += self.unrecorded
-        self.unrecorded = True
+    def _trained(self, store: MortalStore, trainer: AnyTrainer) -> None:
+        core = self.core
+        if core is None or store is not self.store:
+            return  # a process that was killed while it was paused: its child was at the end of its work
+        self.look()
+        self.thrown_away += self.unrecorded is not None
+        runners = core.jobs.runners.items()
+        works = [j for j, r in runners if r.participation and r.participation._trainer is trainer]
+        self.unrecorded = works[0]
 
     def look(self) -> None:
         """What a job's end finds unrecorded would only be discarded."""
-        if self.unrecorded and self.core is not None:
-            self.unrecorded = not any(r.finished() for r in self.core.jobs.runners.values())
+        if self.unrecorded and self.core is not None and self.core.jobs.runners[self.unrecorded].finished():
+            self.unrecorded = None
 
     def _died(self, life: Life) -> None:
         if self.life is life:
@@ -181,7 +187,7 @@ class Machine:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, LivesLoop)
         self.core = self.life = self.store = None
-        self.unrecorded = False
+        self.unrecorded = None
         store.end()
         self.disk.crash(self.rng)
         assert isinstance(core.link, SimLink)

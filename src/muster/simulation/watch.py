@@ -111,7 +111,7 @@ def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | 
                 return None
             found[node] = world.by_node[node]
             front.append(found[node])
-    if any(m.disk.is_full for m in found.values()):
+    if any(m.disk.is_full or _listens(m, work.job) for m in found.values()):
         return None
     others = [
         m for m in found.values() if m is not author and m.willing and m.disk.get(record_id) is not None
@@ -124,6 +124,14 @@ def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | 
 def _coordinates(machine: Machine, job: JobId) -> bool:
     runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
     return runner is not None and runner.coordination.acting
+
+
+def _listens(machine: Machine, job: JobId) -> bool:
+    """Whether a restarted node is heard of, but does not coordinate before it has listened for a patience."""
+    runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
+    if runner is None or machine.lives == 1:
+        return False
+    return runner.context.now() - runner._opened_s < runner.view.job.patience_s
 
 
 def _open(machine: Machine, work: Work) -> bool:

@@ -62,6 +62,7 @@ class World:
         self.machines = {s.name: Machine(self, s, i) for i, s in enumerate(spec.nodes)}
         self.by_node = {m.node: m for m in self.machines.values()}
         self.jobs: list[Asked] = []
+        self.contacts = 0  # heals that brought links back
         self._starts: dict[asyncio.Task[None], None] = {}
         for link in spec.links:
             self.network.connect(self.machines[link.a].node, self.machines[link.b].node, link.params)
@@ -194,6 +195,7 @@ class World:
                 self._change(self.machines[a].node, self.machines[b].node, change)
                 for (a, b), change in f.link_changes(fault, links).items()
             ]
+            self.contacts += isinstance(fault, f.Heal) and any(changed)
             return any(changed)
         machine = self.machines[fault.node]
         if machine.buried or (not machine.up and isinstance(fault, _NEEDS_LIFE)):
