@@ -23,7 +23,7 @@ ANY = Defaults(Recipe(lr=0.05, batch=32, steps=20, seed=0, server_momentum=0.6),
 
 BY_TASK: dict[str, Defaults] = {
     "digits": Defaults(
-        Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5), StopRule(rounds=25)
+        Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5), StopRule(rounds=30)
     ),
     "mnist": Defaults(
         Recipe(lr=0.03, batch=16, steps=20, seed=0, server_momentum=0.8, average=5), StopRule(rounds=20)
