@@ -410,7 +410,8 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
 
 # The emulation as a program that starts one program a node; each leaves a child in a session of its own.
 EMULATION = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation
 from muster.emulation.scenario import load
