@@ -28,7 +28,8 @@ from muster.simulation.specs import (
     WorldFault,
 )
 
-FIXED = (5, 9, 15, 25)  # small or with two jobs, a real trainer, branches, lossy codecs
+# small or with two jobs, a real trainer, branches, lossy codecs; a paused node killed, its disk lost (930)
+FIXED = (5, 9, 15, 25, 930)
 FRESH = 3
 
 

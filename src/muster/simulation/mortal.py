@@ -50,6 +50,12 @@ class MortalStore:
 
     def end(self) -> None:
         self.alive = False
+        self.read_blob = self._read_no_more
+
+    @staticmethod
+    def _read_no_more(blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
+        """A killed process has turns left that it was paused in, and its disk may be another one by now."""
+        raise Killed
 
     def _writes(self) -> bool:
         if self.alive and self._fuse is not None:
