@@ -21,6 +21,7 @@ import os
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,7 +54,7 @@ class Setting:
     momentum: float = 0.0
     server_lr: float = 1.0
     server_momentum: float = 0.0  # heavy ball: this share of the last commit's change, as jobs have it
-    average: float = 0.0  # weight of the past in an average of the commits, which costs no bytes
+    closing: int = 1  # judged is the mean of so many last commits, with which a job closes: it costs no bytes
     balance: float = 0.0  # logit adjustment by the node's own label frequencies (balanced softmax)
     goodput_bytes_s: float = 1_600  # what "auto" is told: each of ten nodes has its share of one 128 kbit/s
     other_s: float = 1.5  # link, and a round computes for so long
@@ -124,7 +125,7 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
     flat = Flat(kind, seed)
     size = flat.vector.numel()
     model = flat.vector.numpy().copy()
-    averaged = model.copy()
+    last: deque[np.ndarray[Any, np.dtype[np.float32]]] = deque(maxlen=how.closing)
     rngs = [np.random.default_rng([seed, node]) for node in range(len(data.parts))]
     priors = [_prior(data.y[part], how.balance) for part in data.parts]
     up_left = [np.zeros(size, np.float32) for _ in data.parts]
@@ -149,10 +150,10 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
         down_left = back.residual
         down_sent.append(_sample(down, back, change))
         previous, model = model, model + back.decoded
-        averaged += (1 - min(how.average, (1 + number) / (10 + number))) * (model - averaged)
+        last.append(model)
         spent += up_bytes / len(data.parts) + len(back.message)
         if (number + 1) % every == 0:
-            yield Point(number + 1, spent, accuracy(flat, averaged if how.average else model, data))
+            yield Point(number + 1, spent, accuracy(flat, np.mean(last, axis=0), data))
 
 
 def local(
