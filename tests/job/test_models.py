@@ -12,7 +12,7 @@ from muster.history.graph import merge_of
 from muster.job.models import Models
 from muster.network.ledger import Entry
 from muster.records import NOBODY, Commit
-from muster.simulation.trainer import layout_of
+from muster.simulation.linear import layout_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(4)

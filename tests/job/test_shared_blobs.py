@@ -13,9 +13,9 @@ from muster.network.seals import PretendIdentity, PretendVerifier, Roll
 from muster.node.asking import open_job
 from muster.node.core import Core
 from muster.records import BlobId, Commit, Job, JobId, Recipe, StopRule
+from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
 from muster.simulation.loop import run
 from muster.simulation.network import SimNetwork
-from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(400)
@@ -25,7 +25,7 @@ def node(disk_limit_bytes: int) -> Core:
     identity, store = PretendIdentity("alone"), MemoryStore(random.Random(1))
 
     async def open_trainer(task: str) -> TrainerLike:
-        facts = LinearFacts(LAYOUT, 50, True)
+        facts = facts_of(LAYOUT, 50, True)
         return LinearTrainer(facts, store, target_of(1, 400), 0.01, random.Random(1))
 
     return Core(

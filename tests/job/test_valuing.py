@@ -18,9 +18,9 @@ from muster.node import asking
 from muster.node.core import Core
 from muster.node.giving import contributions, values
 from muster.records import Job, JobId, Recipe, StopRule
+from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
 from muster.simulation.loop import run
 from muster.simulation.network import SimNetwork
-from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(2000)  # over 1 kB, so that updates are blobs
@@ -68,7 +68,7 @@ class Field:
         step_s = self.step_s if number == 0 else 0.01
 
         async def open_trainer(task: str) -> TrainerLike:
-            facts = LinearFacts(LAYOUT, 50, self.common)
+            facts = facts_of(LAYOUT, 50, self.common)
             return kind(facts, store, target, step_s, random.Random(number))
 
         return Core(

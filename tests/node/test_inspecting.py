@@ -14,8 +14,8 @@ from muster.node import asking
 from muster.node.core import Core
 from muster.node.inspecting import diff, find_commit, is_prefix, layers, show, why
 from muster.records import JobId
+from muster.simulation.linear import TASK, layout_of
 from muster.simulation.loop import run
-from muster.simulation.trainer import TASK, layout_of
 
 
 def on_field(main: Any) -> None:

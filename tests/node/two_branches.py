@@ -12,8 +12,8 @@ from muster.network.seals import PretendIdentity, PretendVerifier, Roll
 from muster.node import asking
 from muster.node.core import Core
 from muster.records import Job, JobId, Recipe, StopRule
+from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
 from muster.simulation.network import SimNetwork
-from muster.simulation.trainer import TASK, LinearFacts, LinearTrainer, initial_blob, layout_of, target_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(40)
@@ -34,7 +34,7 @@ class Catalogue:
     """What `ask` needs of one, with a task of this layout."""
 
     def __init__(self, layout: Any = LAYOUT) -> None:
-        self.trainer = Trainer(LinearFacts(layout, 50, True))
+        self.trainer = Trainer(facts_of(layout, 50, True))
 
     async def open(self, task: str) -> Trainer:
         return self.trainer
@@ -48,7 +48,7 @@ def node(number: int, network: SimNetwork) -> Core:
     store = MemoryStore(random.Random(number))
 
     async def open_trainer(task: str) -> TrainerLike:
-        facts = LinearFacts(LAYOUT, 50, True)
+        facts = facts_of(LAYOUT, 50, True)
         return LinearTrainer(facts, store, target_of(number, 40), 0.01, random.Random(number))
 
     return Core(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from muster.job import residuals
 from muster.job.context import Policy, TrainerLike
@@ -17,15 +17,13 @@ from muster.simulation.link import SimLink
 from muster.simulation.lives import LIFE, Life, LivesLoop
 from muster.simulation.mortal import MortalStore
 from muster.simulation.specs import NodeSpec
-from muster.simulation.tiny import TinyTrainer
-from muster.simulation.trainer import LinearTrainer
+from muster.simulation.stand_in import StandIn
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 
 if TYPE_CHECKING:
     from muster.simulation.world import World
 
-AnyTrainer: TypeAlias = LinearTrainer | TinyTrainer
 BATTERY_MIN, BATTERY_LOW = 0.3, 0.1
 
 
@@ -41,7 +39,7 @@ class Machine:
         self.core: Core | None = None
         self.life: Life | None = None
         self.store: MortalStore | None = None
-        self.trainers: list[AnyTrainer] = []
+        self.trainers: list[StandIn] = []
         self.offset_s = 0.0
         self.buried = False
         self.lives = 0
@@ -158,7 +156,7 @@ class Machine:
         else:
             self.left[record.job] = after
 
-    def _trained(self, store: MortalStore, trainer: AnyTrainer) -> None:
+    def _trained(self, store: MortalStore, trainer: StandIn) -> None:
         core = self.core
         if core is None or store is not self.store:
             return  # a process that was killed while it was paused: its child was at the end of its work

@@ -8,18 +8,14 @@ losses and updates come from data, and no closed form says what a commit must be
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.compression.model import decode_update, flatten
-from muster.compression.tensors import Layout, TensorSpec, pack, unpack
-from muster.job.context import Measured, Trained, Valued
-from muster.job.payloads import payload_bytes
-from muster.records import BlobId, Payload
-from muster.simulation.pace import SLICES, Pace
+from muster.compression.model import flatten
+from muster.compression.tensors import Layout, TensorSpec, pack
+from muster.job.context import Measured
+from muster.simulation.stand_in import StandIn, StandInFacts, Vector, Wide
 from muster.storage.store import Store
 
 TASK = "tiny"
@@ -32,6 +28,10 @@ LAYOUT = Layout(
 
 Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # features (n, FEATURES), classes (n,)
 Weights = dict[str, NDArray[np.float32]]
+
+
+def facts_of(layout: Layout, samples: int, has_common: bool) -> StandInFacts:
+    return StandInFacts(TASK, layout, samples, has_common)
 
 
 def examples(seed: int, number: int, samples: int) -> Examples:
@@ -78,110 +78,49 @@ def _loss_sum(weights: Weights, data: Examples) -> float:
     return -float(np.log(np.maximum(hit, 1e-12)).sum())
 
 
-def _weights(flat: NDArray[np.float64]) -> Weights:
+def _weights(flat: Vector | Wide) -> Weights:
+    """Copies."""
     w, b = np.split(flat.astype(np.float32), [FEATURES * CLASSES])
     return {"w": w.reshape(FEATURES, CLASSES), "b": b}
 
 
-@dataclass(frozen=True)
-class TinyFacts:
-    samples: int
-    has_common: bool
-    layout: Layout = LAYOUT
-    name: str = TASK
-    version: str = "1"
+class TinyTrainer(StandIn):
+    """Learns from `own`, of which the last tenth is held out."""
 
-    @property
-    def fingerprint(self) -> bytes:
-        return self.layout.fingerprint()
-
-
-@dataclass
-class TinyTrainer:
-    """`job.context.TrainerLike`; `crash` is that of `Pace`."""
-
-    facts: TinyFacts
-    store: Store
-    own: Examples  # the last tenth is held out
-    common: Examples
-    step_s: float
-    rng: random.Random
-    closed: bool = False
-    last: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # its last update
-    on_trained: Callable[[], None] = lambda: None
-
-    def __post_init__(self) -> None:
-        self._pace = Pace(self.step_s, self.rng)
-        self.crash = self._pace.crash
-        self._train_until = max(1, len(self.own[1]) * 9 // 10)
-
-    async def describe(self) -> TinyFacts:
-        return self.facts
-
-    async def fresh(self, seed: int) -> BlobId | None:
-        return None  # the first model is fetched like any other
-
-    async def measure_speed(self, batch: int) -> float:
-        return await self._pace.measure()
-
-    async def train(
+    def __init__(
         self,
-        params: BlobId,
-        *,
-        steps: int,
-        lr: float,
-        batch: int,
-        momentum: float,
-        seed: int,
-        progress: Callable[[float], None],
-    ) -> Trained:
-        before = self._read(params)
-        for piece in range(SLICES):
-            await self._pace.slice(steps)
-            progress((piece + 1) / SLICES)
-        after = {name: array.copy() for name, array in before.items()}
-        mine = self.own[0][: self._train_until], self.own[1][: self._train_until]
-        loss = descend(after, mine, steps, lr, batch, seed)
-        update = {name: after[name] - before[name] for name in after}
-        self.last = flatten(LAYOUT, update)
-        self.on_trained()
-        return Trained(steps, steps * batch, loss, update)
+        facts: StandInFacts,
+        store: Store,
+        own: Examples,
+        common: Examples,
+        step_s: float,
+        rng: random.Random,
+    ) -> None:
+        super().__init__(facts, store, step_s, rng)
+        until = max(1, len(own[1]) * 9 // 10)
+        self._mine = own[0][:until], own[1][:until]
+        self._held_out = {"own": (own[0][until:], own[1][until:]), "common": common}
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
-        await self._pace.work(0.1)
-        features, classes = self._held_out(which, limit)
-        weights = self._read(params)
-        correct = int((probabilities(weights, features).argmax(axis=1) == classes).sum())
-        return Measured(len(classes), correct, _loss_sum(weights, (features, classes)))
+    def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
+        weights = _weights(before)
+        loss = descend(weights, self._mine, steps, lr, batch, seed)
+        return flatten(LAYOUT, weights), loss
 
-    async def value(
-        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
-    ) -> Valued:
-        """As `learning.contribution` has it: the gradient at the round's midpoint along each update."""
-        await self._pace.work(0.1)
-        features, classes = self._held_out(which, limit)
-        before = flatten(LAYOUT, self._read(params)).astype(np.float64)
-        moves = []
-        for weight, payload in updates:
-            update = decode_update(LAYOUT, payload_bytes(self.store, payload))
-            moves.append(weight * flatten(LAYOUT, update).astype(np.float64))
-        total = np.sum(moves, axis=0)
-        p = probabilities(_weights(before + total / 2), features)
+    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured:
+        features, classes = self._data(which, limit)
+        correct = int((probabilities(_weights(weights), features).argmax(axis=1) == classes).sum())
+        return Measured(len(classes), correct, _loss_sum(_weights(weights), (features, classes)))
+
+    def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
+        data = self._data(which, limit)
+        return _loss_sum(_weights(weights), data) / max(1, len(data[1])), len(data[1])
+
+    def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
+        features, classes = self._data(which, limit)
+        p = probabilities(_weights(weights), features)
         p[np.arange(len(classes)), classes] -= 1.0
-        slope = np.concatenate([(features.T @ p).ravel(), p.sum(axis=0)]) / max(1, len(classes))
-        values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)
-        count = max(1, len(classes))
-        begin, end = (_loss_sum(_weights(w), (features, classes)) / count for w in (before, before + total))
-        return Valued(values, begin, end, len(classes))
+        return np.concatenate([(features.T @ p).ravel(), p.sum(axis=0)]) / max(1, len(classes))
 
-    async def close(self) -> None:
-        self.closed = True
-
-    def _held_out(self, which: str, limit: int | None) -> Examples:
-        features, classes = self.common
-        if which != "common":
-            features, classes = self.own[0][self._train_until :], self.own[1][self._train_until :]
+    def _data(self, which: str, limit: int | None) -> Examples:
+        features, classes = self._held_out["common" if which == "common" else "own"]
         return features[:limit], classes[:limit]
-
-    def _read(self, params: BlobId) -> Weights:
-        return {n: np.asarray(a, np.float32) for n, a in unpack(LAYOUT, self.store.read_blob(params)).items()}

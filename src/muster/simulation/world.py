@@ -19,11 +19,10 @@ from muster.node.core import Core
 from muster.node.inspecting import bring
 from muster.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
 from muster.simulation import faults as f
-from muster.simulation import tiny
-from muster.simulation import trainer as linear
+from muster.simulation import linear, tiny
 from muster.simulation.archive import Archive
 from muster.simulation.lives import LIFE, LivesLoop
-from muster.simulation.machine import AnyTrainer, Machine
+from muster.simulation.machine import Machine
 from muster.simulation.network import SimNetwork
 from muster.simulation.specs import (
     Bury,
@@ -36,6 +35,7 @@ from muster.simulation.specs import (
     WorldFault,
     describe,
 )
+from muster.simulation.stand_in import StandIn
 from muster.storage.store import Store
 
 _NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
@@ -69,19 +69,19 @@ class World:
 
     # ---- what nodes are given ------------------------------------------------------------------------
 
-    def trainer(self, machine: Machine, store: Store) -> AnyTrainer:
+    def trainer(self, machine: Machine, store: Store) -> StandIn:
         spec, seed, task = machine.spec, self.spec.seed, self.spec.task
         other = spec.unwilling == "other_version"
         if self.tiny:
             layout = linear.layout_of(3) if other else self.layout
             return tiny.TinyTrainer(
-                tiny.TinyFacts(spec.samples, task.common, layout), store,
+                tiny.facts_of(layout, spec.samples, task.common), store,
                 tiny.examples(seed, machine.number, spec.samples),
                 tiny.examples(seed, -1, tiny.COMMON_EXAMPLES), spec.step_s, machine.rng,
             )  # fmt: skip
         layout = linear.layout_of(task.weights + other)
         target = linear.target_of(seed * 100 + machine.number, task.weights)
-        facts = linear.LinearFacts(layout, spec.samples, task.common)
+        facts = linear.facts_of(layout, spec.samples, task.common)
         return linear.LinearTrainer(facts, store, target, spec.step_s, machine.rng)
 
     # ---- running -------------------------------------------------------------------------------------
