@@ -652,3 +652,55 @@ def test_a_relay_asks_again_who_has_it() -> None:
         await asyncio.wait_for(fetch, 60)
 
     play("a-b b-c", {"a-b": FAST, "b-c": deaf}, scene)
+
+
+def test_a_first_question_that_is_lost_costs_seconds() -> None:
+    """Nothing is known of the link yet, and an update's record has just come over it."""
+    blob, data = data_of(1400)
+    deaf = PathParams(rate_bytes_s=125_000, delay_s=0.05, ask_loss=1.0)
+
+    async def scene(world: World) -> None:
+        a, b = world.nodes["a"], world.nodes["b"]
+        a.store.put_blob(data)
+        b.hints[blob] = [a.id]
+        start_s = now()
+        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        await asyncio.sleep(1)
+        world.network.set(a.id, b.id, FAST)
+        await fetch
+        assert now() - start_s < 18
+
+    play("a-b", deaf, scene)
+
+
+@pytest.mark.parametrize("size_bytes", [1400, 4096, 30_000])
+def test_nothing_is_asked_twice_over_a_crowded_narrow_link(size_bytes: int) -> None:
+    """9.6 kbit/s and 300 ms, half of it taken by others, nothing known of it yet."""
+    blob, data = data_of(size_bytes)
+
+    async def scene(world: World) -> None:
+        a, b = world.nodes["a"], world.nodes["b"]
+        a.store.put_blob(data)
+        b.hints[blob] = [a.id]
+        await b.transfers.fetch(blob, len(data))
+        await asyncio.sleep(30)
+        assert world.carried("a", "b") < 1.1 * len(data) + 100
+
+    play("a-b", PathParams(rate_bytes_s=600, delay_s=0.3), scene)
+
+
+def test_a_link_that_turned_a_hundred_times_slower_is_not_given_up() -> None:
+    """What was measured of it foretells answers a hundred times too early: the next ones get longer."""
+    blob, data = data_of(400_000)
+    small, rest = data_of(20_000, 8)
+
+    async def scene(world: World) -> None:
+        a, b = world.nodes["a"], world.nodes["b"]
+        a.store.put_blob(data)
+        a.store.put_blob(rest)
+        b.hints[blob] = b.hints[small] = [a.id]
+        await b.transfers.fetch(blob, len(data))
+        world.network.set(a.id, b.id, PathParams(rate_bytes_s=400, delay_s=0.3))
+        await b.transfers.fetch(small, len(rest))
+
+    play("a-b", kbit(1000), scene)

@@ -58,7 +58,7 @@ class TransferLimits:
     sources_max: int = 4  # neighbours that one blob is pulled from at once
     held_asks_max: int = 256
     held_asks_neighbour_max: int = 32  # half of what the link serves at once: control must not wait for bulk
-    hold_s: float = 15.0  # how long a question waits for data on its way here
+    hold_s: float = 8.0  # how long a question waits for data on its way here; a lost one is missed later
     rest_min_s: float = 1.0
     rest_max_s: float = 60.0
     rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt
@@ -491,7 +491,10 @@ class Transfers:
             transfer.flights.pop(flight, None)
             if answer is None:
                 lane.meter.lost()
-        if answer is not None:
+        if answer is None:
+            lane.missed(flight.asked_s, self._now())
+        else:
+            lane.patience = 1.0
             lane.meter.answered(mark, self._now(), len(answer.data), answer.held_s)
         try:
             self._take_answer(transfer, source, flight, answer)
@@ -509,10 +512,7 @@ class Transfers:
         return Ask(transfer.blob, flight.offset, flight.length, transfer.size_bytes, relay, path[:HOPS_MAX])
 
     def _timeout_s(self, lane: Lane, source: Source) -> float:
-        """Generous: it is for answers that were lost although the link is up; a lost link is told at once."""
-        rate_bytes_s = lane.meter.rate_bytes_s or 300.0
-        wait_s = 10.0 + 4.0 * (lane.outstanding_bytes / rate_bytes_s + (lane.meter.rtt_min_s or 0.0))
-        return min(wait_s, 300.0) + (0.0 if source.whole else self._limits.hold_s)
+        return lane.timeout_s() + (0.0 if source.whole else self._limits.hold_s)
 
     def _take_answer(self, transfer: Transfer, source: Source, flight: Flight, answer: Answer | None) -> None:
         if answer is not None and answer.data:

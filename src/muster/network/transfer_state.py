@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,11 @@ from muster.records import BlobId, NodeId
 from muster.storage.store import PartialBlob
 
 Progress: TypeAlias = Callable[[int, int], None]  # bytes held, bytes in all
+
+FIRST_TIMEOUT_S = 3.0
+FIRST_RATE_BYTES_S = 300.0  # a quarter of 9.6 kbit/s
+TIMEOUT_MAX_S = 300.0
+PATIENCE_MAX = 32.0
 
 
 @dataclass
@@ -43,11 +49,31 @@ class Flight:
 
 @dataclass(eq=False)
 class Lane:
-    """One neighbour: its window."""
+    """One neighbour: its window, and how long an answer may take."""
 
     meter: Meter = field(default_factory=Meter)
     outstanding_bytes: int = 0
     asks: int = 0
+    patience: float = 1.0  # doubled when an answer did not come (RFC 6298, 5.5), 1 again when one came
+    missed_s: float = -math.inf  # when it was last doubled
+
+    def timeout_s(self) -> float:
+        """For answers that were lost although the link is up; a lost link is told at once.
+
+        Where a rate is known it is generous.  Where none is, it is the three seconds that RFC 6298 takes
+        after a loss and the bytes at a rate that is low even for the narrowest link.
+        """
+        rate_bytes_s, rtt_s = self.meter.rate_bytes_s, self.meter.rtt_min_s or 0.0
+        if rate_bytes_s is None:
+            wait_s = FIRST_TIMEOUT_S + 4.0 * rtt_s + self.outstanding_bytes / FIRST_RATE_BYTES_S
+        else:
+            wait_s = 10.0 + 4.0 * (self.outstanding_bytes / rate_bytes_s + rtt_s)
+        return min(self.patience * wait_s, TIMEOUT_MAX_S)
+
+    def missed(self, asked_s: float, now_s: float) -> None:
+        """A question of `asked_s` had no answer. Several that were under way together count once."""
+        if asked_s >= self.missed_s:
+            self.patience, self.missed_s = min(2.0 * self.patience, PATIENCE_MAX), now_s
 
 
 @dataclass(eq=False)
