@@ -231,6 +231,7 @@ class OnlyTowards:
     towards: NodeId
     node: Node
     done: set[str] = field(default_factory=set)
+    spared: list[bool] = field(default_factory=list)  # as asked at each new session
 
     def hold(self, author: NodeId, record: Record) -> Hold | None:
         held = isinstance(record, Refusal) and record.reason.startswith("held")
@@ -239,7 +240,8 @@ class OnlyTowards:
     def settled(self, author: NodeId, record: Record) -> bool:
         return isinstance(record, Refusal) and record.reason in self.done
 
-    def pending(self) -> list[bytes]:
+    def pending(self, *, spared: bool) -> list[bytes]:
+        self.spared.append(spared)
         entries = self.node.ledger.load("refusal")
         return [e.id for e in entries if not self.settled(e.author, e.record)]
 
@@ -295,6 +297,23 @@ def test_a_new_session_does_not_forget_what_was_held_back() -> None:
         network.heal(b, c)
         await asyncio.sleep(100)
         assert nodes[2].heard() == {"held: for a", "for all"}
+
+    with_line(scene, PathParams())
+
+
+def test_it_is_known_in_the_next_session_who_was_spared_something() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        interest = narrow_star(nodes)
+        await asyncio.sleep(10)
+        nodes[1].say("held: for a")
+        await asyncio.sleep(10)
+        b = nodes[1].identity.node
+        for other in (nodes[0], nodes[2]):
+            network.cut(b, other.identity.node)
+            await asyncio.sleep(30)
+            network.heal(b, other.identity.node)
+            await asyncio.sleep(30)
+        assert interest.spared[-2:] == [False, True]  # a, c
 
     with_line(scene, PathParams())
 

@@ -2,8 +2,9 @@
 
 Another node's update is wanted by whoever coordinates, and by nobody once a commit counts it: the commit
 names it.  The way to the coordinator is the way on which its commits come.  Records that only a next
-coordinator would want (offers) take their time, too, and of figures those of a head are enough.  What still
-matters is only delayed: when the coordinator is gone, what it did not count spreads everywhere.
+coordinator would want (offers) take their time, too, and of figures those of a head are enough.  What updates
+were worth is for people: while the job goes on it waits.  What still matters is only delayed: when the
+coordinator is gone, what it did not count spreads everywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +15,23 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
 from muster.network.exchange import Hold
-from muster.records import Measurement, NodeId, Offer, Record, RecordId, Refusal, Update
+from muster.records import (
+    NOBODY,
+    Contribution,
+    Measurement,
+    NodeId,
+    Offer,
+    Record,
+    RecordId,
+    Refusal,
+    Update,
+    encode,
+    record_id,
+)
 
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
 HOLD_S_MAX = 600.0
+VALUED_MAX = 256  # rounds whose values are told again in a new session
 
 
 def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
@@ -27,6 +41,8 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     """
     if isinstance(record, Update):
         base = record.base
+    elif isinstance(record, Contribution):
+        return None if any(view.finished(head) for head in heads) else Hold(NOBODY, HOLD_S_MAX)
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
@@ -59,6 +75,13 @@ def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
     return bool(heads) and all(key in head.counted for head in heads)
 
 
-def pending(view: JobView, heads: Sequence[Point]) -> list[RecordId]:
-    """Updates that some head does not count."""
-    return [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
+def pending(view: JobView, heads: Sequence[Point], *, spared: bool) -> list[RecordId]:
+    """Updates that some head does not count; for a neighbour that was spared records before, also figures of
+    heads and what the updates of the latest rounds were worth."""
+    found = [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
+    if spared:
+        for head in heads:
+            found += [record_id(node, encode(m)) for node, m in view.measured.get(head.id, {}).items()]
+        for by_node in list(view.valued.values())[-VALUED_MAX:]:
+            found += [record_id(node, encode(c)) for node, c in by_node.items()]
+    return found

@@ -73,9 +73,9 @@ class Jobs:
         runner = self._runner_of(record)
         return runner is not None and interest.settled(runner.models.known_heads(), author, record)
 
-    def pending(self) -> list[bytes]:
+    def pending(self, *, spared: bool) -> list[bytes]:
         runners = self.runners.values()
-        return [i for r in runners for i in interest.pending(r.view, r.models.known_heads())]
+        return [i for r in runners for i in interest.pending(r.view, r.models.known_heads(), spared=spared)]
 
     def _runner_of(self, record: Record) -> JobRunner | None:
         return self.runners.get(getattr(record, "job", b""))

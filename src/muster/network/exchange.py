@@ -67,6 +67,7 @@ RETRY_S = 1.0
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
 RETRY_MAX_S = 30.0
 RELAY_S = 60.0  # on a narrow link: between two relays of others' words
+RELEASED_S = 600.0  # by then an announcement that was lost has shown, or the session is over
 _COUNTS_REMEMBERED = 16
 
 
@@ -87,8 +88,9 @@ class Interest(Protocol):
     def settled(self, author: NodeId, record: Record) -> bool:
         """Whether nobody will ever need it, since something else stands for it."""
 
-    def pending(self) -> list[bytes]:
-        """Ids of records that are still to be dealt with and may have been held back from somebody."""
+    def pending(self, *, spared: bool) -> list[bytes]:
+        """Ids of records that are still to be dealt with and may have been held back from somebody;
+        `spared`: from a neighbour of whom it is known that something was."""
 
 
 @dataclass
@@ -110,8 +112,9 @@ class _Peer:
     outbox: list[Entry] = field(default_factory=list)
     due_s: float | None = None  # when the outbox is to be announced
     withheld: dict[bytes, tuple[float, Entry]] = field(default_factory=dict)  # id -> until when, what
-    released: dict[bytes, Entry] = field(default_factory=dict)  # was withheld, then announced
+    released: dict[bytes, tuple[float, Entry]] = field(default_factory=dict)  # withheld, then announced when
     fresh_beats: dict[bytes, Beat] = field(default_factory=dict)
+    spared: bool = False  # something was held back from it, in this session or another one
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     beat_due_s: float = 0.0
@@ -213,6 +216,9 @@ class Exchange:
         narrow = self.narrow(peer.node)
         if narrow and (until_s := self._held_until_s(peer, entry, now_s)) is not None:
             peer.withheld[entry.id] = (until_s, entry)
+            if not peer.spared:
+                peer.spared = True
+                self._save_cursor(peer)
             self._beat_now.beat()  # the ticker looks when the next one is due
             return
         peer.outbox.append(entry)
@@ -239,13 +245,13 @@ class Exchange:
             elif until_s <= now_s:
                 del peer.withheld[entry_id]
                 peer.outbox.append(entry)
-                peer.released[entry_id] = entry
+                peer.released[entry_id] = now_s, entry
                 peer.due_s = now_s
                 self._flush_soon()
-        if len(peer.released) > CHANGES_MAX:
-            peer.released = {i: e for i, e in peer.released.items() if not self._settled(e.author, e.record)}
-            while len(peer.released) > CHANGES_MAX:
-                del peer.released[next(iter(peer.released))]
+        for entry_id, (told_s, _) in list(peer.released.items()):  # oldest first
+            if len(peer.released) <= CHANGES_MAX and told_s > now_s - RELEASED_S:
+                break
+            del peer.released[entry_id]
 
     def _settled(self, author: NodeId, record: Record) -> bool:
         return self.interest is not None and self.interest.settled(author, record)
@@ -449,7 +455,7 @@ class Exchange:
         if self.interest is None:
             return
         now_s = asyncio.get_running_loop().time()
-        for entry_id in self.interest.pending()[:CHANGES_MAX]:
+        for entry_id in self.interest.pending(spared=peer.spared)[:CHANGES_MAX]:
             stored = self._store.get(entry_id)
             if stored is not None and stored.source != peer.node:
                 entry = _entry(stored)
@@ -586,7 +592,7 @@ class Exchange:
             if len(stored) >= CHANGES_MAX:  # keep the list full, or the asker takes it for the last one
                 entries = [(s.sequence, s.id[:PREFIX_BYTES]) for s in stored]
             elif (peer := self._peers.get(node)) is not None:
-                late = [e for e in peer.released.values() if e.sequence <= cursor]
+                late = [e for _, e in peer.released.values() if e.sequence <= cursor]
                 late = [e for e in late if not self._settled(e.author, e.record)]
                 entries = [(e.sequence, e.id[:PREFIX_BYTES]) for e in late] + entries
         words = pack_beats(self._presence.beats(), self._presence.node[:PREFIX_BYTES])
@@ -631,13 +637,14 @@ class Exchange:
     def _load_cursor(self, peer: _Peer) -> None:
         kept = self._store.state("cursor/" + peer.node.hex())
         if kept:
-            peer.incarnation, peer.cursor = msgspec.msgpack.decode(kept, type=tuple[int, int])
+            peer.incarnation, peer.cursor, *rest = msgspec.msgpack.decode(kept, type=tuple[int, ...])
+            peer.spared = any(rest)
             peer.covered = peer.cursor
             peer.anew = peer.cursor == 0
 
     def _save_cursor(self, peer: _Peer) -> None:
         with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
-            kept = msgspec.msgpack.encode((peer.incarnation, peer.cursor))
+            kept = msgspec.msgpack.encode((peer.incarnation, peer.cursor, int(peer.spared)))
             self._store.set_state("cursor/" + peer.node.hex(), kept)
 
     def _mix(self, identifier: bytes) -> None:
