@@ -1,0 +1,73 @@
+"""What waits on narrow links: values of updates, until the job is over."""
+
+from __future__ import annotations
+
+from muster.history.counted import Counted, Key
+from muster.job.interest import HOLD_S_MAX, hold, pending
+from muster.job.view import JobView
+from muster.network.exchange import Hold
+from muster.network.ledger import Entry
+from muster.records import (
+    NOBODY,
+    Commit,
+    Contribution,
+    Folded,
+    Job,
+    Measurement,
+    NodeId,
+    Recipe,
+    Record,
+    Spent,
+    StopRule,
+    encode,
+    record_id,
+)
+
+A = b"A" * 32
+ID = b"j" * 32
+
+
+def entry(record: Record, author: NodeId = A) -> Entry:
+    return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
+
+
+def child(parent: Entry | None) -> Entry:
+    before = parent.record if parent else None
+    round_, done = 0, Counted()
+    if isinstance(before, Commit):
+        round_, done = before.round + 1, Counted.from_ranges(before.counted)
+    folded = (Folded(A, 1, round_, 4, 4, 0, 1.0),) if round_ else ()
+    counted = done.plus(Key(f.node, f.incarnation, f.sequence) for f in folded)
+    spent = (Spent(A, 4 * round_, 4 * round_, 10),)
+    parents = (parent.id,) if parent else ()
+    return entry(
+        Commit(ID, parents, round_, counted.ranges(), folded, (A,), spent, 1.0, bytes([round_]) * 32, 100)
+    )
+
+
+ROOT = child(None)
+FIRST = child(ROOT)
+LAST = child(FIRST)
+VALUES = entry(Contribution(ID, FIRST.id, 100, True, 0.1, b"\0" * 4))
+FIGURES = entry(Measurement(ID, FIRST.id, 100, 60, 9.0, True))
+
+
+def view_of(*entries: Entry) -> JobView:
+    view = JobView(ID, Job("t", b"f", Recipe(0.1, 1, 4, 0), StopRule(rounds=2), 1, 10.0, b"n"), A)
+    for each in entries:
+        view.absorb(each)
+    return view
+
+
+def test_what_updates_were_worth_waits_while_the_job_goes_on() -> None:
+    view = view_of(ROOT, FIRST)
+    head, last = view.graph.points[FIRST.id], view_of(ROOT, FIRST, LAST).graph.points[LAST.id]
+    assert hold(view, [head], A, VALUES.record) == Hold(NOBODY, HOLD_S_MAX)
+    assert hold(view, [last], A, VALUES.record) is None
+
+
+def test_a_neighbour_that_was_spared_hears_in_a_new_session_of_what_it_was_spared() -> None:
+    view = view_of(ROOT, FIRST, VALUES, FIGURES)
+    heads = [view.graph.points[FIRST.id]]
+    assert set(pending(view, heads, spared=True)) == {VALUES.id, FIGURES.id}
+    assert pending(view, heads, spared=False) == []
