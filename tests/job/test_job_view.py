@@ -218,6 +218,27 @@ def test_what_the_way_to_a_head_needs_is_kept() -> None:
     assert NOBODY not in gone
 
 
+def test_where_merges_are_many_a_head_keeps_sixteen_and_what_it_is_made_from() -> None:
+    """Seeds 597 to 725: eight commits of each branch of a mule's history were up to forty models."""
+    view = JobView(ID, JOB, A)
+    view.absorb(ROOT)
+    home, sides = ROOT, [ROOT] * 6
+    for turn in range(1, 40):
+        side = turn % 6
+        sides[side] = commit(sides[side], folded(B, turn), params=bytes([turn]) * 32)
+        merged = entry(NOBODY, merge_of(ID, home.id, sides[side].id)[1])
+        home = commit(merged, folded(A, turn), params=bytes([100 + turn]) * 32) if turn % 3 == 0 else merged
+        for each in (sides[side], merged, home):
+            view.absorb(each)
+        head = view.graph.points[home.id]
+        keep = needed(view.graph, [head], [])
+        assert {head.id, *head.parents} <= keep
+        assert len(keep) <= 16 + 2
+        if head.is_merge:  # can be computed from commits that are kept
+            grand = [p for parent in head.parents for p in view.graph.points[parent].parents]
+            assert all(view.graph.points[p].is_merge is False for p in head.parents) or set(grand) & keep
+
+
 def test_commits_with_the_same_parameters_keep_them_for_each_other() -> None:
     view = JobView(ID, JOB, A)
     view.absorb(ROOT)

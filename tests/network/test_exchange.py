@@ -169,6 +169,29 @@ def test_the_words_of_a_node_that_lost_its_disk_are_heard_again() -> None:
     with_line(scene, PathParams())
 
 
+def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
+    """Seed 812: the neighbour had been restarted, too, and heard of the old words only later."""
+
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        nodes[0].presence.start = 7
+        nodes[0].presence.say("idle", 0.0, None, b"", 0)
+        await asyncio.sleep(30)
+        network.cut(nodes[1].identity.node, nodes[2].identity.node)
+        for index, name in enumerate("ab"):
+            await nodes[index].close()
+            nodes[index] = Node(network, name, MemoryStore(random.Random(name + "new")))
+            await nodes[index].start()
+        await asyncio.sleep(30)
+        network.heal(nodes[1].identity.node, nodes[2].identity.node)
+        await asyncio.sleep(60)
+        for node in nodes[1:]:
+            age_s = node.presence.age_s(nodes[0].identity.node)
+            assert age_s is not None
+            assert age_s < 15
+
+    with_line(scene, PathParams())
+
+
 def test_a_beat_replaces_an_older_one_only() -> None:
     presence = Presence(b"m" * 32, 1, lambda: 0.0)
     newer, older = Beat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Beat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)

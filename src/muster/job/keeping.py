@@ -2,8 +2,8 @@
 
 Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*:
 as long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the
-disk limit, oldest first and forks last, and never those that the way to a head needs: heads, what a young
-merge is computed from, the last few of each line, and what a plan in hand builds on.
+disk limit, oldest first and forks last, and never those that the way to a head needs: heads, what a head that
+is a merge is computed from, the last few of each line, and what a plan in hand builds on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from muster.history.graph import Graph, Point
 from muster.job.view import JobView
 from muster.records import BlobId, Commit, CommitId
 
-KEEP_LAST = 8  # commits of each head's line
+KEEP_LAST = 8  # commits of each head's line,
+KEEP_MAX = 16  # of all its branches together: where merges are many, eight of each line would be forty
 
 
 def spent_payloads(
@@ -44,16 +45,26 @@ def needed(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> 
 
 
 def _line(graph: Graph, head: Point) -> set[CommitId]:
-    """A head, the last few before it, and the parents of merges among those."""
+    """A head, the last few before it on every side of its merges, and what it is itself computed from."""
     keep: set[CommitId] = set()
-    front = [head]
+    front = {head.id: head}
     for _ in range(KEEP_LAST):
-        keep |= {p.id for p in front}
-        front = [graph.points[parent] for p in front for parent in p.parents]
-    while front and any(p.is_merge for p in front):  # a merge can only be computed anew from its parents
-        keep |= {p.id for p in front}
-        front = [graph.points[parent] for p in front if p.is_merge for parent in p.parents]
-    return keep
+        keep |= front.keys()
+        front = {c: graph.points[c] for p in front.values() for c in p.parents if c not in keep}
+        if len(keep) + len(front) > KEEP_MAX:
+            break
+    return keep | _origins(graph, head)
+
+
+def _origins(graph: Graph, head: Point) -> set[CommitId]:
+    """What a head that is a merge is made from, down to commits: whoever lacks it has to compute it. Behind a
+    commit nobody has to, since a commit's own parameters can be fetched."""
+    found: set[CommitId] = set()
+    front = [head]
+    while front:
+        front = [graph.points[c] for p in front if p.is_merge for c in p.parents if c not in found]
+        found |= {p.id for p in front}
+    return found
 
 
 def expendable(

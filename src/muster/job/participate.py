@@ -101,7 +101,10 @@ class Participation:
                 self._say("receiving", self._received(plan.record.parent))
                 await self._context.pulse.wait(RECEIVING_LOOK_S)
             else:
-                await self._train(plan)
+                try:
+                    await self._train(plan)
+                finally:
+                    self.working_on = None
 
     def _received(self, commit: CommitId) -> float:
         """0..1 of a commit's parameters."""

@@ -381,7 +381,9 @@ class Exchange:
             peer.gap = True
             peer.wake.set()
             return
-        self._presence.hear(unpack_beats(message.beats, node))
+        beats = unpack_beats(message.beats, node)
+        self._presence.hear(beats)
+        peer.fresh_beats |= {beat.node: beat for beat in self._presence.outdated(beats)}
         self._check_count(peer, message)
         for short in message.inline[:RECORDS_MAX]:
             try:

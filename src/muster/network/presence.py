@@ -114,6 +114,12 @@ class Presence:
                 change()
         return news
 
+    def outdated(self, beats: Iterable[Beat]) -> list[Beat]:
+        """What is known of nodes of which these words tell an older life: whoever said them, perhaps the
+        node itself after it lost its disk, is to be told, or nobody listens to it any more."""
+        known = ((self.table.get(beat.node), beat) for beat in beats)
+        return [heard.beat for heard, beat in known if heard is not None and heard.beat.start > beat.start]
+
     def _outbid(self, beat: Beat) -> None:
         """A word of one's own life before the disk was lost: begin above it, or nobody listens."""
         if beat.start >= self.start and (self._mine is None or beat.age_key > self._mine.age_key):
