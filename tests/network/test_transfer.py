@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from muster.network.transfer import TransferLimits, Transfers
+from muster.network.transfer import Transfers
+from muster.network.transfer_state import TransferLimits
 from muster.records import BlobId, NodeId
 from muster.simulation.loop import run
 from muster.simulation.network import PathParams, SimLink, SimNetwork, Timing

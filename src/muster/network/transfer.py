@@ -8,75 +8,41 @@ growing while; news (`poke`, a neighbour that appears, a nudge) ends the rest, s
 
 Ranges are taken from a list of what is missing, made once from the store's partial blob: what is held is
 never asked for again, except what was under way when a link or the process went.
+
+This is the life of transfers.  Which neighbours are asked: `transfer_sources`; how they are asked:
+`transfer_asking`; what those that ask are answered: `transfer_answering`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from muster.network.chunk_wire import (
-    ANSWER_BYTES_MAX,
-    BLOB_BYTES_MAX,
-    HEAD_BYTES,
-    HOPS_MAX,
-    PREFIX_BYTES,
-    TOPIC,
-    Answer,
-    Ask,
-    Status,
-    decode_answer,
-    decode_ask,
-    encode_answer,
-    encode_ask,
-    encode_short_ask,
-    prefix,
-)
-from muster.network.link import Link, Refused, Unreachable, Urgency
+from muster.network import transfer_sources as sources
+from muster.network.chunk_wire import BLOB_BYTES_MAX, TOPIC, Answer, Ask, Status, prefix
+from muster.network.link import Link
 from muster.network.meter import GRID_BYTES, Meter
 from muster.network.tally import Tally
-from muster.network.transfer_state import Flight, Lane, Progress, Source, Transfer
+from muster.network.transfer_answering import Answering
+from muster.network.transfer_asking import Asking
+from muster.network.transfer_state import (
+    Flight,
+    KnownBlobs,
+    Progress,
+    Source,
+    Transfer,
+    TransferLimits,
+    TransferStatus,
+    loop_time_s,
+)
+from muster.network.transfer_turns import Turns
 from muster.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
 SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could
-UNKNOWN_RATE_BYTES_S = 4000.0  # assumed of a neighbour that has not sent anything yet
-SOUND_ASKS = 2  # questions to a source before it is known to have anything
 Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
-
-
-@dataclass(frozen=True)
-class TransferLimits:
-    transfers_max: int = 256  # one's own; a further fetch waits for its turn
-    relays_max: int = 64  # got for others only; a further question is answered "no"
-    relay: bool = True
-    relay_idle_s: float = 120.0  # a relay that nobody asks about for so long is given up (its data stay)
-    sources_max: int = 4  # neighbours that one blob is pulled from at once
-    held_asks_max: int = 256
-    held_asks_neighbour_max: int = 32  # half of what the link serves at once: control must not wait for bulk
-    hold_s: float = 8.0  # how long a question waits for data on its way here; a lost one is missed later
-    rest_min_s: float = 1.0
-    rest_max_s: float = 60.0
-    rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt
-    survey_again_s: float = 20.0  # between two rounds of asking, for a neighbour, who has a blob
-    again_s: float = 3.0  # a last chunk that is so late is asked of an idle source too
-    neighbours_max: int = 256
-    known_blobs_max: int = 1024
-
-
-@dataclass(frozen=True)
-class TransferStatus:
-    blob: BlobId
-    size_bytes: int
-    held_bytes: int
-    last_progress_s: float | None  # loop time; None = nothing came since this transfer began
-    sources: tuple[NodeId, ...]  # being pulled from now
-    own: bool  # wanted here; else got for a neighbour only
-    wrong: int  # times that the whole had the wrong hash
 
 
 class Transfers:
@@ -98,19 +64,24 @@ class Transfers:
         self._store = store
         self._hints = hints
         self._limits = limits or TransferLimits()
-        self._tally = tally or Tally()
         self._table: dict[BlobId, Transfer] = {}
-        self._lanes: OrderedDict[NodeId, Lane] = OrderedDict()
-        self._known: OrderedDict[bytes, tuple[BlobId, int]] = OrderedDict()
-        self._held: dict[NodeId, int] = {}  # questions held open
-        self._queue: list[tuple[int, int, asyncio.Future[None]]] = []  # fetches that wait for their turn
+        self._known = KnownBlobs(self._limits.known_blobs_max)
+        tally = tally or Tally()
+        self._asking = Asking(
+            link, self._limits, tally, self._known, self._table,
+            on_answer=self._on_answer, on_whole=self._choose,
+        )  # fmt: skip
+        self._answering = Answering(
+            store, self._limits, tally, self._known, self._table,
+            relay=self._begin_relay, choose=self._choose,
+        )  # fmt: skip
+        self._turns = Turns()
         self._numbers = itertools.count()
-        self._tasks: dict[asyncio.Task[None], None] = {}
         self._closed = False
         self.wrong_blobs = 0  # whole blobs with the wrong hash so far
 
     def start(self) -> None:
-        self._link.serve(TOPIC, self._serve)
+        self._link.serve(TOPIC, self._answering.serve)
         self._link.listen(TOPIC, self._heard)
         self._link.watch(self._watch)
 
@@ -119,10 +90,7 @@ class Transfers:
         for transfer in self._table.values():
             self._cancel_timer(transfer)
             transfer.wake()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._asking.close()
 
     # what the owner asks
 
@@ -141,7 +109,7 @@ class Transfers:
             transfer = self._table.get(blob)
             if transfer is None:
                 if self._own_count() >= self._limits.transfers_max:
-                    await self._turn(rank)
+                    await self._turns.wait(rank, next(self._numbers))
                     continue
                 transfer = self._begin(blob, size_bytes, rank)
             elif transfer.size_bytes != size_bytes:
@@ -171,52 +139,24 @@ class Transfers:
                 transfer.introduce_again()
                 if transfer.asked_s is None:
                     self._end(transfer)
-            self._next_turn()
+            if self._turns and self._own_count() < self._limits.transfers_max:
+                self._turns.next()
 
     def _own_count(self) -> int:
         return sum(1 for transfer in self._table.values() if transfer.fetchers)
 
-    async def _turn(self, rank: int) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (rank, next(self._numbers), future)
-        self._queue.append(entry)
-        try:
-            await future
-        finally:
-            if entry in self._queue:
-                self._queue.remove(entry)
-
-    def _next_turn(self) -> None:
-        if self._queue and self._own_count() < self._limits.transfers_max:
-            entry = min(self._queue, key=lambda entry: entry[:2])
-            self._queue.remove(entry)
-            if not entry[2].done():
-                entry[2].set_result(None)
-
     def status(self, blob: BlobId) -> TransferStatus | None:
         """None when this blob is not being transferred."""
         transfer = self._table.get(blob)
-        if transfer is None:
-            return None
-        return TransferStatus(
-            blob,
-            transfer.size_bytes,
-            transfer.held_bytes,
-            transfer.last_progress_s,
-            transfer.active,
-            transfer.fetchers > 0,
-            transfer.wrong,
-        )
+        return None if transfer is None else transfer.status()
 
     def statuses(self) -> list[TransferStatus]:
         ordered = sorted(self._table.values(), key=lambda transfer: transfer.order)
-        found = (self.status(transfer.blob) for transfer in ordered)
-        return [status for status in found if status is not None]
+        return [transfer.status() for transfer in ordered]
 
     def meter(self, node: NodeId) -> Meter | None:
         """What was measured of a neighbour; None before the first question to it."""
-        lane = self._lanes.get(node)
-        return None if lane is None else lane.meter
+        return self._asking.meter(node)
 
     def poke(self) -> None:
         """New records arrived, or blobs were stored by other means: look whether that helps."""
@@ -227,7 +167,7 @@ class Transfers:
             hints = tuple(self._hints(transfer.blob))
             if hints != transfer.hints:
                 for node in set(hints) - set(transfer.hints):
-                    self._wake_source(transfer, node)
+                    sources.wake(transfer, node)
                 transfer.hints = hints
                 self._choose(transfer)
 
@@ -249,7 +189,7 @@ class Transfers:
             up = self._link.neighbours()
             first = next((node for node in transfer.hints if node in up), None)  # asked for chunks right away
             if first is None or size_bytes > SMALL_BYTES:
-                self._survey(transfer, [node for node in up if node != first])
+                self._asking.survey(transfer, [node for node in up if node != first])
         return transfer
 
     def _end(self, transfer: Transfer, error: StorageError | None = None) -> None:
@@ -280,13 +220,7 @@ class Transfers:
         transfer.single = True
         transfer.partial = self._store.partial(transfer.blob, transfer.size_bytes)
         transfer.refill()
-        # not for ever: what a relay gave may have been wrong before it came there
-        for node in transfer.contributors:
-            source = transfer.sources.setdefault(node, Source())
-            source.wrong += 1
-            rest_s = min(self._limits.rest_min_s * 2.0**source.wrong, self._limits.rest_max_s)
-            source.rest_until_s = self._now() + rest_s
-        transfer.contributors.clear()
+        sources.rest_wrong(transfer, loop_time_s(), self._limits)
         self._choose(transfer)
 
     def _cancel_timer(self, transfer: Transfer) -> None:
@@ -303,199 +237,44 @@ class Transfers:
         self._cancel_timer(transfer)
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        up = self._link.neighbours()
         own = transfer.fetchers > 0
         if not own and transfer.asked_s is not None:
             heard_s = max(transfer.asked_s, transfer.last_progress_s or 0.0)
             if now_s > heard_s + self._limits.relay_idle_s:
                 self._end(transfer)
                 return
-        candidates = [node for node in dict.fromkeys((*transfer.hints, *up)) if node in up]
-        wholes, helpers, next_s = [], [], now_s + self._limits.rest_max_s
-        for node in candidates:
-            source = transfer.sources.setdefault(node, Source())
-            if source.rest_until_s > now_s:
-                next_s = min(next_s, source.rest_until_s)
-            elif source.whole:
-                wholes.append(node)
-            elif own or (node in transfer.hints and prefix(node) not in transfer.path):
-                helpers.append(node)
-        if transfer.single:
-            wholes.sort(key=lambda node: transfer.sources[node].wrong)
-            helpers.sort(key=lambda node: transfer.sources[node].wrong)
-        count = 1 if transfer.single else self._limits.sources_max
-        transfer.active = tuple(wholes[:count] if wholes else helpers[:1])
+        choice = sources.choose(transfer, self._link.neighbours(), now_s, self._limits)
+        transfer.active, next_s = choice.active, choice.next_s
         if not own and not transfer.active:  # the question who has it, or an answer, may have been lost
             if now_s >= transfer.surveyed_s + self._limits.survey_again_s:
-                self._survey(transfer, [n for n in candidates if prefix(n) not in transfer.path])
+                others = [node for node in choice.candidates if prefix(node) not in transfer.path]
+                self._asking.survey(transfer, others)
             next_s = min(next_s, transfer.surveyed_s + self._limits.survey_again_s)
         if not transfer.todo and transfer.flights:
             next_s = min(next_s, now_s + self._limits.again_s)
         transfer.timer = loop.call_at(next_s, self._choose, transfer)
         for node in transfer.active:
-            self._pump(node)
-
-    def _rest(self, transfer: Transfer, node: NodeId, source: Source) -> None:
-        source.waiting = True
-        if source.rest_until_s > self._now():  # of several questions in vain the first counts
-            return
-        limits = self._limits
-        # Whoever passed the record on has the blob or gets it soon, and its nudge may be lost.
-        longest_s = limits.rest_hinted_s if node in transfer.hints else limits.rest_max_s
-        source.rest_s = min(max(limits.rest_min_s, source.rest_s * 2), longest_s)
-        source.rest_until_s = self._now() + source.rest_s
-
-    def _wake_source(self, transfer: Transfer, node: NodeId) -> None:
-        source = transfer.sources.setdefault(node, Source())
-        if not source.wrong:
-            source.rest_s = source.rest_until_s = 0.0
+            self._asking.pump(node)
 
     def _watch(self, node: NodeId, up: bool) -> None:
         for transfer in sorted(self._table.values(), key=lambda transfer: transfer.order):
             if up:
                 transfer.sources[node] = Source()
-                self._survey(transfer, [node])
+                self._asking.survey(transfer, [node])
             self._choose(transfer)
 
     def _heard(self, node: NodeId, payload: bytes) -> None:
         """A nudge: the neighbour has data of a blob that it did not have when asked."""
-        known = self._known.get(payload)
+        known = self._known.find(payload)
         transfer = self._table.get(known[0]) if known else None
         if transfer is not None:
-            self._wake_source(transfer, node)
-            self._survey(transfer, [node])
+            sources.wake(transfer, node)
+            self._asking.survey(transfer, [node])
             self._choose(transfer)
 
-    def _survey(self, transfer: Transfer, nodes: Sequence[NodeId]) -> None:
-        """Ask neighbours whether they have all of it, so that it can be pulled from several at once."""
-        transfer.surveyed_s = self._now()
-        for node in nodes[: self._limits.neighbours_max]:
-            self._spawn(self._ask_who_has(transfer, node))
+    # what came
 
-    async def _ask_who_has(self, transfer: Transfer, node: NodeId) -> None:
-        ask = encode_ask(Ask(transfer.blob, 0, 0, transfer.size_bytes))
-        asked_s = asyncio.get_running_loop().time()
-        try:
-            answer = decode_answer(await self._link.ask(node, TOPIC, ask, timeout_s=30.0))
-        except (Unreachable, Refused, ValueError):
-            return
-        self._lane(node).meter.pinged(asyncio.get_running_loop().time() - asked_s)
-        source = transfer.sources.setdefault(node, Source())
-        source.introduced = True
-        if answer.status is Status.WHOLE:
-            source.whole = True
-            self._choose(transfer)
-
-    # asking
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._closed:
-            work.close()
-            return
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
-
-    def _lane(self, node: NodeId) -> Lane:
-        lane = self._lanes.get(node)
-        if lane is None:
-            lane = self._lanes[node] = Lane()
-            while len(self._lanes) > self._limits.neighbours_max:
-                idle = next((n for n, each in self._lanes.items() if each.asks == 0 and n != node), None)
-                if idle is None:
-                    break
-                del self._lanes[idle]
-        return lane
-
-    def _pump(self, node: NodeId) -> None:
-        """Ask this neighbour for more, as far as its window allows, lowest rank first."""
-        lane = self._lane(node)
-        mine = sorted((t for t in self._table.values() if node in t.active), key=lambda t: t.order)
-        for transfer in mine:
-            source = transfer.sources[node]
-            while True:
-                window = lane.meter.window()
-                room_bytes = window.size_bytes - lane.outstanding_bytes
-                if room_bytes < window.chunk_bytes and lane.asks:
-                    return
-                if source.asks and (source.waiting or (not source.introduced and source.asks >= SOUND_ASKS)):
-                    break  # that is enough to find out whether it has something
-                if transfer.todo:
-                    offset, length = transfer.take(window.chunk_bytes)
-                else:
-                    late = self._late(transfer, node)
-                    if late is None:
-                        break
-                    late.repeated = True
-                    offset, length = late.offset, late.length
-                self._spawn_ask(lane, transfer, source, Flight(node, offset, length, self._now()))
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _late(self, transfer: Transfer, node: NodeId) -> Flight | None:
-        """A range that another source has been owing for long, when nothing else is left to ask."""
-        before_s = self._now() - self._limits.again_s
-        for flight in transfer.flights:
-            if flight.node != node and not flight.repeated and flight.asked_s <= before_s:
-                return flight
-        return None
-
-    def _spawn_ask(self, lane: Lane, transfer: Transfer, source: Source, flight: Flight) -> None:
-        lane.asks += 1
-        lane.outstanding_bytes += flight.length
-        source.asks += 1
-        transfer.flights[flight] = None
-        self._spawn(self._ask(lane, transfer, source, flight))
-        if not source.whole:
-            loop = asyncio.get_running_loop()
-            flight.timer = loop.call_later(self._usual_s(lane), self._park, lane, flight)
-
-    def _park(self, lane: Lane, flight: Flight) -> None:
-        """The neighbour holds this question open until it has the data: others may go meanwhile."""
-        if not flight.parked and not self._closed:
-            flight.parked = True
-            lane.asks -= 1
-            lane.outstanding_bytes -= flight.length
-            self._pump(flight.node)
-
-    def _usual_s(self, lane: Lane) -> float:
-        """By when an answer that only had to travel is here, all but surely."""
-        rate_bytes_s = lane.meter.rate_bytes_s or UNKNOWN_RATE_BYTES_S
-        return 0.5 + 2.0 * (lane.outstanding_bytes / rate_bytes_s + (lane.meter.rtt_min_s or 0.5))
-
-    async def _ask(self, lane: Lane, transfer: Transfer, source: Source, flight: Flight) -> None:
-        payload = encode_short_ask(transfer.blob, flight.offset, flight.length)
-        if not source.introduced:
-            payload = encode_ask(self._full_ask(transfer, flight))
-        self._remember(transfer.blob, transfer.size_bytes)
-        limited = lane.outstanding_bytes < lane.meter.window().size_bytes
-        mark = lane.meter.asked(self._now(), limited=limited)
-        answer: Answer | None = None
-        try:
-            self._tally.told(flight.node, len(payload))
-            wire = await self._link.ask(
-                flight.node, TOPIC, payload, timeout_s=self._timeout_s(lane, source), urgency=Urgency.BULK
-            )
-            answer = decode_answer(wire)
-        except (Unreachable, Refused, ValueError):
-            pass
-        finally:
-            if flight.timer is not None:
-                flight.timer.cancel()
-            if not flight.parked:
-                flight.parked = True
-                lane.asks -= 1
-                lane.outstanding_bytes -= flight.length
-            source.asks -= 1
-            transfer.flights.pop(flight, None)
-            if answer is None:
-                lane.meter.lost()
-        if answer is None:
-            lane.missed(flight.asked_s, self._now())
-        else:
-            lane.patience = 1.0
-            lane.meter.answered(mark, self._now(), len(answer.data), answer.held_s)
+    def _on_answer(self, transfer: Transfer, source: Source, flight: Flight, answer: Answer | None) -> None:
         try:
             self._take_answer(transfer, source, flight, answer)
         except StorageError as error:
@@ -503,16 +282,6 @@ class Transfers:
                 self._end(transfer)  # it came by other means meanwhile
             else:
                 self._end(transfer, error)
-        self._pump(flight.node)
-
-    def _full_ask(self, transfer: Transfer, flight: Flight) -> Ask:
-        path = (prefix(self._link.node), *(() if transfer.fetchers else sorted(transfer.path)))
-        # a neighbour that may not ask any further is still asked for what it has
-        relay = len(path) <= HOPS_MAX
-        return Ask(transfer.blob, flight.offset, flight.length, transfer.size_bytes, relay, path[:HOPS_MAX])
-
-    def _timeout_s(self, lane: Lane, source: Source) -> float:
-        return lane.timeout_s() + (0.0 if source.whole else self._limits.hold_s)
 
     def _take_answer(self, transfer: Transfer, source: Source, flight: Flight, answer: Answer | None) -> None:
         if answer is not None and answer.data:
@@ -530,7 +299,7 @@ class Transfers:
             if answer is not None:
                 source.introduced = answer.status is not Status.NO
                 source.whole = source.whole and source.introduced
-            self._rest(transfer, flight.node, source)
+            sources.rest(transfer, flight.node, source, loop_time_s(), self._limits)
         if transfer.held_bytes == transfer.size_bytes:
             self._finish(transfer)
         elif not kept or not transfer.todo:
@@ -549,13 +318,7 @@ class Transfers:
             self._choose(transfer)
         if transfer.partial.has(flight.offset, size_bytes):
             return size_bytes  # asked for twice
-        transfer.partial.write(flight.offset, answer.data[:size_bytes])
-        transfer.contributors[flight.node] = None
-        transfer.held_bytes += size_bytes
-        transfer.last_progress_s = self._now()
-        for progress in transfer.progress:
-            progress(transfer.held_bytes, transfer.size_bytes)
-        transfer.wake()
+        transfer.keep(flight.offset, answer.data[:size_bytes], flight.node)
         self._tell(transfer)
         return size_bytes
 
@@ -565,62 +328,7 @@ class Transfers:
         for node in nodes:
             self._link.nudge(node, TOPIC, prefix(transfer.blob))
 
-    # answering
-
-    def _remember(self, blob: BlobId, size_bytes: int) -> None:
-        key = prefix(blob)
-        self._known[key] = (blob, size_bytes)
-        self._known.move_to_end(key)
-        while len(self._known) > self._limits.known_blobs_max:
-            self._known.popitem(last=False)
-
-    async def _serve(self, asker: NodeId, payload: bytes) -> bytes:
-        try:
-            ask = decode_ask(payload)
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        answer = await self._answered(asker, ask)
-        size_bytes = len(answer) - HEAD_BYTES
-        if size_bytes:
-            self._tally.chunk(asker, prefix(ask.id), ask.offset, size_bytes)
-        self._tally.told(asker, HEAD_BYTES)
-        return answer
-
-    async def _answered(self, asker: NodeId, ask: Ask) -> bytes:
-        if len(ask.id) == 32:
-            self._remember(ask.id, ask.size_bytes)
-        known = self._known.get(prefix(ask.id))
-        if known is None:
-            return encode_answer(Status.UNKNOWN)
-        blob, size_bytes = known
-        asked_s = self._now()
-        try:
-            answer = self._answer_held(blob, size_bytes, ask)
-            if answer is not None:
-                return answer
-            transfer = self._table.get(blob)
-            if ask.length == 0:
-                return encode_answer(Status.NO if transfer is None else Status.PARTIAL)
-            if transfer is None:
-                if len(ask.id) == PREFIX_BYTES:
-                    return encode_answer(Status.UNKNOWN)
-                transfer = self._begin_relay(blob, size_bytes, ask)
-            if transfer is None or transfer.size_bytes != size_bytes:
-                return encode_answer(Status.NO)
-            return await self._answer_coming(asker, transfer, ask, asked_s)
-        except StorageError as error:
-            raise Refused(str(error)) from error
-
-    def _answer_held(self, blob: BlobId, size_bytes: int, ask: Ask, held_s: float = 0.0) -> bytes | None:
-        """The answer of one who has the whole blob; None if this node has not."""
-        have_bytes = self._store.blob_size(blob)
-        if have_bytes is None:
-            return None
-        if have_bytes != size_bytes or ask.offset > have_bytes:
-            return encode_answer(Status.NO)
-        length = min(ask.length, ANSWER_BYTES_MAX, have_bytes - ask.offset)
-        data = self._store.read_blob(blob, ask.offset, length) if length else b""
-        return encode_answer(Status.WHOLE, data, held_s)
+    # for others
 
     def _begin_relay(self, blob: BlobId, size_bytes: int, ask: Ask) -> Transfer | None:
         """Get it for a neighbour; None when this node will not."""
@@ -630,57 +338,5 @@ class Transfers:
         if all(prefix(node) in ask.path for node in self._link.neighbours()):
             return None
         transfer = self._begin(blob, size_bytes, rank=0, path=frozenset(ask.path))
-        transfer.asked_s = self._now()
+        transfer.asked_s = loop_time_s()
         return transfer
-
-    async def _answer_coming(self, asker: NodeId, transfer: Transfer, ask: Ask, asked_s: float) -> bytes:
-        """Hand on what is there of the range, or wait for it for a while."""
-        length = min(ask.length, ANSWER_BYTES_MAX, transfer.size_bytes - ask.offset)
-        if length <= 0:
-            return encode_answer(Status.NO)
-        transfer.asked_s = asked_s
-        if not transfer.path.issuperset(ask.path):
-            # Whoever is behind an asker is not asked to get it for us, and those that we ask are told so:
-            # questions that wait for each other in a ring would keep each other alive.
-            transfer.path |= frozenset(ask.path)
-            if not transfer.fetchers:
-                transfer.introduce_again()
-        transfer.hurry(ask.offset)
-        self._choose(transfer)
-        limits = self._limits
-        deadline_s = asked_s + limits.hold_s
-        while True:
-            held_s = self._now() - asked_s
-            answer = self._answer_held(transfer.blob, transfer.size_bytes, ask, held_s)
-            if answer is not None:
-                return answer
-            ready_bytes = transfer.held_from(ask.offset, length)
-            if ready_bytes:
-                return encode_answer(Status.PARTIAL, transfer.partial.read(ask.offset, ready_bytes), held_s)
-            mine = self._held.get(asker, 0)
-            full = mine >= limits.held_asks_neighbour_max or sum(self._held.values()) >= limits.held_asks_max
-            if full or self._now() >= deadline_s or self._table.get(transfer.blob) is not transfer:
-                if len(transfer.told_not_yet) < limits.neighbours_max:
-                    transfer.told_not_yet[asker] = None
-                return encode_answer(Status.NOT_YET, held_s=held_s)
-            await self._wait_for_data(asker, transfer, deadline_s)
-
-    async def _wait_for_data(self, asker: NodeId, transfer: Transfer, deadline_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        transfer.waiters[waiter] = None
-        self._held[asker] = self._held.get(asker, 0) + 1
-        timer = loop.call_at(deadline_s, _let_go, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            transfer.waiters.pop(waiter, None)
-            self._held[asker] -= 1
-            if not self._held[asker]:
-                del self._held[asker]
-
-
-def _let_go(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from muster.network.chunk_wire import prefix
 from muster.network.meter import GRID_BYTES, Meter
 from muster.records import BlobId, NodeId
 from muster.storage.store import PartialBlob
@@ -19,6 +20,36 @@ FIRST_TIMEOUT_S = 3.0
 FIRST_RATE_BYTES_S = 300.0  # a quarter of 9.6 kbit/s
 TIMEOUT_MAX_S = 300.0
 PATIENCE_MAX = 32.0
+
+
+@dataclass(frozen=True)
+class TransferLimits:
+    transfers_max: int = 256  # one's own; a further fetch waits for its turn
+    relays_max: int = 64  # got for others only; a further question is answered "no"
+    relay: bool = True
+    relay_idle_s: float = 120.0  # a relay that nobody asks about for so long is given up (its data stay)
+    sources_max: int = 4  # neighbours that one blob is pulled from at once
+    held_asks_max: int = 256
+    held_asks_neighbour_max: int = 32  # half of what the link serves at once: control must not wait for bulk
+    hold_s: float = 8.0  # how long a question waits for data on its way here; a lost one is missed later
+    rest_min_s: float = 1.0
+    rest_max_s: float = 60.0
+    rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt
+    survey_again_s: float = 20.0  # between two rounds of asking, for a neighbour, who has a blob
+    again_s: float = 3.0  # a last chunk that is so late is asked of an idle source too
+    neighbours_max: int = 256
+    known_blobs_max: int = 1024
+
+
+@dataclass(frozen=True)
+class TransferStatus:
+    blob: BlobId
+    size_bytes: int
+    held_bytes: int
+    last_progress_s: float | None  # loop time; None = nothing came since this transfer began
+    sources: tuple[NodeId, ...]  # being pulled from now
+    own: bool  # wanted here; else got for a neighbour only
+    wrong: int  # times that the whole had the wrong hash
 
 
 @dataclass
@@ -107,6 +138,17 @@ class Transfer:
     def order(self) -> tuple[int, int, int]:
         return (0 if self.fetchers else 1, self.rank, self.number)
 
+    def status(self) -> TransferStatus:
+        return TransferStatus(
+            self.blob,
+            self.size_bytes,
+            self.held_bytes,
+            self.last_progress_s,
+            self.active,
+            self.fetchers > 0,
+            self.wrong,
+        )
+
     def introduce_again(self) -> None:
         """On whose behalf is asked changed: the next question to each source says so."""
         for source in self.sources.values():
@@ -160,8 +202,41 @@ class Transfer:
             end += step
         return end - offset
 
+    def keep(self, offset: int, data: bytes, node: NodeId) -> None:
+        """Write what a neighbour sent, and tell those that wait for it. Raises StorageError."""
+        self.partial.write(offset, data)
+        self.contributors[node] = None
+        self.held_bytes += len(data)
+        self.last_progress_s = loop_time_s()
+        for progress in self.progress:
+            progress(self.held_bytes, self.size_bytes)
+        self.wake()
+
     def wake(self) -> None:
         waiters, self.waiters = self.waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class KnownBlobs:
+    """Blobs that were named in full lately: questions and nudges name them by 8 bytes."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._known: OrderedDict[bytes, tuple[BlobId, int]] = OrderedDict()
+
+    def remember(self, blob: BlobId, size_bytes: int) -> None:
+        key = prefix(blob)
+        self._known[key] = (blob, size_bytes)
+        self._known.move_to_end(key)
+        while len(self._known) > self._count_max:
+            self._known.popitem(last=False)
+
+    def find(self, name: bytes) -> tuple[BlobId, int] | None:
+        """The whole id and the size; `name` is the id's first 8 bytes."""
+        return self._known.get(name)
+
+
+def loop_time_s() -> float:
+    return asyncio.get_running_loop().time()
