@@ -54,15 +54,15 @@ def tell_only_who_needs_it() -> None:
     def taciturn(self: Exchange, entry: Entry) -> None:
         if isinstance(entry.record, Plan):
             coordinator[:] = [entry.author]
-        peers = self._peers
+        peers = self.shared.peers
         if entry.source:
-            self._peers = {}
+            self.shared.peers = {}
         elif isinstance(entry.record, Update):
-            self._peers = {node: peer for node, peer in peers.items() if node in coordinator}
+            self.shared.peers = {node: peer for node, peer in peers.items() if node in coordinator}
         try:
             on_record(self, entry)
         finally:
-            self._peers = peers
+            self.shared.peers = peers
 
     Exchange._on_record = taciturn  # type: ignore[method-assign]
 

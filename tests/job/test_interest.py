@@ -5,7 +5,7 @@ from __future__ import annotations
 from muster.history.counted import Counted, Key
 from muster.job.interest import HOLD_S_MAX, hold, pending
 from muster.job.view import JobView
-from muster.network.exchange import Hold
+from muster.network.exchange_holding import Hold
 from muster.network.ledger import Entry
 from muster.records import (
     NOBODY,

@@ -9,7 +9,8 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from muster.network.exchange import Exchange, Hold
+from muster.network.exchange import Exchange
+from muster.network.exchange_holding import Hold
 from muster.network.ledger import Ledger
 from muster.network.presence import Beat, Presence
 from muster.network.pulse import Pulse
@@ -272,8 +273,8 @@ class OnlyTowards:
 def narrow_star(nodes: list[Node]) -> OnlyTowards:
     """b, in the middle, knows that what is held is for a."""
     for node in nodes:
-        node.exchange._narrow = lambda _: True
-    nodes[1].exchange.interest = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
+        node.exchange.shared.known_narrow = lambda _: True
+    nodes[1].exchange.holding.interest = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
     return interest
 
 
@@ -360,7 +361,7 @@ def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
     def play(narrow: bool) -> None:
         async def scene(network: SimNetwork, nodes: list[Node]) -> None:
             for node in nodes:
-                node.exchange._narrow = lambda _: narrow
+                node.exchange.shared.known_narrow = lambda _: narrow
             for number in range(60):
                 nodes[number % 3].say(f"word {number}")
                 nodes[number % 3].exchange.hurry_beat()
@@ -380,7 +381,7 @@ def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
 def test_a_neighbour_of_an_older_format_is_named() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         told: list[str] = []
-        nodes[0].exchange._on_problem = told.append
+        nodes[0].exchange.shared.on_problem = told.append
 
         async def old(node: NodeId, payload: bytes) -> bytes:
             return msgspec.msgpack.encode([1234567, 0, [], []])  # its answer began with the incarnation

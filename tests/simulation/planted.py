@@ -18,7 +18,8 @@ from muster.job import committing, coordinate, fetching, participate, residuals,
 from muster.job.coordinate import Coordination
 from muster.job.models import Models
 from muster.job.view import JobView
-from muster.network.exchange import Exchange
+from muster.network.exchange_pulling import Pulling
+from muster.network.exchange_state import Peer
 from muster.network.presence import Presence
 from muster.records import Merge, record_id
 from muster.simulation.check import Verdict, check
@@ -171,10 +172,10 @@ def old_words() -> list[Patch]:
 
 @bug("a neighbour's cursor is kept although the neighbour's disk is another one")
 def stale_cursor() -> list[Patch]:
-    def new_life(self: Exchange, peer: Any, incarnation: int) -> None:
-        peer.incarnation = incarnation
+    def new_life(self: Peer, incarnation: int) -> None:
+        self.incarnation = incarnation
 
-    return [(Exchange, "_new_life", new_life)]
+    return [(Peer, "new_life", new_life)]
 
 
 @bug("a node alone goes on at once, and ends everybody's job")
@@ -218,11 +219,11 @@ def nobody_carries() -> list[Patch]:
 
 @bug("a lost announcement is not noticed")
 def no_gap() -> list[Patch]:
-    async def compare(self: Exchange, peer: Any) -> None:
+    async def compare(self: Pulling, peer: Any) -> None:
         peer.gap = False
         peer.covered = max(peer.covered, 0)
 
-    return [(Exchange, "_compare", compare)]
+    return [(Pulling, "_compare", compare)]
 
 
 @bug("a node that finds its disk full throws away what it trained")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
-from muster.network.exchange import Hold
+from muster.network.exchange_holding import Hold
 from muster.records import (
     NOBODY,
     Contribution,

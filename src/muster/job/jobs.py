@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from muster.job import interest
 from muster.job.context import Context
 from muster.job.view import JobView
-from muster.network.exchange import Hold
+from muster.network.exchange_holding import Hold
 from muster.network.ledger import Entry
 from muster.records import BlobId, Commit, Job, JobId, NodeId, Payload, Record, Update
 
@@ -61,7 +61,7 @@ class Jobs:
         """Jobs whose id begins with the hex digits `prefix`."""
         return [r for j, r in self.runners.items() if j.hex().startswith(prefix.lower())]
 
-    # ---- which neighbour needs which record (network.exchange.Interest) -----------------------------
+    # ---- which neighbour needs which record (network.exchange_holding.Interest) ---------------------
 
     def hold(self, author: NodeId, record: Record) -> Hold | None:
         runner = self._runner_of(record)

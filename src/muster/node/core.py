@@ -114,7 +114,7 @@ class Core:
             hurry=self.exchange.hurry_beat,
         )
         self.jobs = Jobs(self.context)
-        self.exchange.interest = self.jobs
+        self.exchange.holding.interest = self.jobs
 
     async def start(self) -> None:
         """Load what is kept, introduce this node, open for neighbours."""

@@ -211,7 +211,7 @@ def _bounds(world: World) -> Iterator[str]:
         core = machine.core
         if core is None:
             continue
-        for peer in core.exchange._peers.values():
+        for peer in core.exchange.shared.peers.values():
             if len(peer.outbox) > OUTBOX_MAX or len(peer.wanted) > OUTBOX_MAX:
                 yield f"{machine.spec.name}: an outbox of {len(peer.outbox)}"
         if len(core.presence.table) > min(BEATS_MAX, len(world.machines)):
