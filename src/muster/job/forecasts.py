@@ -16,13 +16,14 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import LAST, Choice, Sample, down_choice, up_choice
+from muster.planning.codecs import LAST, Choice, Sample, down_choice, hurried, probing, up_choice
 from muster.planning.links import LAST as TRIPS_MAX
-from muster.planning.links import Trip, Way, fit
+from muster.planning.links import Trip, Way, fit, probe
 from muster.records import Commit, JobId, NodeId
 from muster.storage.store import Store
 
 ROUNDS_KEPT = 512
+PROBES_MAX = 4  # of a node that are remembered, to judge by its other messages
 EVERYBODY: NodeId = b""  # stands for the commit, which all nodes pull
 
 
@@ -47,6 +48,7 @@ class Forecasts:
     def __init__(self, context: Context, view: JobView, models: Models) -> None:
         self._context, self._view, self._models = context, view, models
         self._trips: dict[NodeId, list[Trip]] = {}
+        self._probes: dict[NodeId, list[int]] = {}  # rounds of heads on which a node's message was a probe
         self._down: list[Sample] = []
         self._round = 0
         self._rows: dict[NodeId, Forecast] = {}
@@ -56,7 +58,7 @@ class Forecasts:
         view, layout = self._view, self._models.layout
         assert layout is not None
         size = weights(layout)
-        ways, slowest = self._ways(nodes)
+        ways, slowest, at_least = self._ways(nodes)
         compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
         other_s = compute_s + max(way.latency_s for way in ways.values())
         down_bytes = _down_bytes(head)
@@ -64,18 +66,29 @@ class Forecasts:
         rows: list[Forecast] = []
         for node in nodes:
             way = ways[node]
-            c = up_choice(view.job, size, way.goodput_bytes_s, other_s, self._sent(node))
+            c = self._up(node, size, way, other_s, down_bytes)
+            if c.probe:
+                self._probes[node] = [*self._probes.get(node, ()), head.round][-PROBES_MAX:]
             trip = c.size_bytes + (0 if node == self._context.node else down_bytes)
             seconds = way.latency_s + trip / way.goodput_bytes_s if way.goodput_bytes_s else None
             if seconds is None and way.latency_s:  # as long as the trips so far, which were of like sizes
                 seconds = way.latency_s
             chosen[node] = c
             rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
-        c = down_choice(view.job, size, slowest, other_s, self._down)
+        c = down_choice(view.job, size, slowest, other_s, self._down, at_least)
         rows.append(Forecast(EVERYBODY, c.codec, c.size_bytes, None, c.waiting, c.why))
         self._round, self._rows = head.round + 1, {row.node: row for row in rows}
         self._keep()
         return chosen
+
+    def _up(self, node: NodeId, size: int, way: Way, other_s: float, down_bytes: int) -> Choice:
+        """A node's next message. In a job that is in a hurry it may be a probe."""
+        job = self._view.job
+        floor = way.at_least_bytes_s or 0.0
+        usual = up_choice(job, size, way.goodput_bytes_s, other_s, self._sent(node), floor)
+        if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
+            return usual
+        return probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
 
     def resume(self, head: Point) -> None:
         """The round was planned in another life of this process."""
@@ -116,8 +129,9 @@ class Forecasts:
         if self._round > ROUNDS_KEPT:
             store.set_state(_key(job, self._round - ROUNDS_KEPT), None)
 
-    def _ways(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, Way], float | None]:
-        """The way to each node, and the lowest goodput of all (None: of one it is not known).
+    def _ways(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, Way], float | None, float]:
+        """The way to each node, the lowest goodput of all (None: of one it is not known), and what all of
+        them carry at least.
 
         This node's own update goes nowhere for now; as a rule somebody else coordinates some day, so that it
         is taken to be as far away as the farthest.
@@ -129,13 +143,18 @@ class Forecasts:
                 ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
         known = [way.goodput_bytes_s for way in ways.values()]
         slowest = None if None in known else min((g for g in known if g is not None), default=None)
-        return ways | {n: Way(0.0, slowest) for n in nodes if n not in ways}, slowest
+        at_least = min((way.floor_bytes_s() or 0.0 for way in ways.values()), default=0.0)
+        mine = Way(0.0, slowest, None if slowest is not None else at_least)
+        return ways | {n: mine for n in nodes if n not in ways}, slowest, at_least
 
     def _sent(self, node: NodeId) -> list[Sample]:
-        """A node's last messages of the job, newest last."""
-        mine = sorted(key for key in self._view.updates if key.node == node)[-LAST:]
+        """A node's last messages of the job, newest last, but for probes: what follows one is as before."""
+        probes = self._probes.get(node, ())
+        mine = sorted(key for key in self._view.updates if key.node == node)[-LAST - PROBES_MAX :]
         records = [self._view.updates[key].record for key in mine]
-        return [Sample(r.payload.codec, r.waiting / 10) for r in records]
+        return [Sample(r.payload.codec, r.waiting / 10) for r in records if r.base_round not in probes][
+            -LAST:
+        ]
 
 
 def load(store: Store, job: JobId, round_: int) -> list[Forecast]:

@@ -13,6 +13,9 @@ The ladder goes from few bytes to many.  Three things move along it:
 A job that ends by its rounds alone has no reason to hurry: rounds are what it is short of, and each shall
 teach as much as it can.  There a message may take PATIENT_S, or PATIENT_BYTES where the link is not measured.
 
+Where a way is not measured, what it carried at least (`planning.links`) makes rungs free all the same, and
+now and then a message goes as a probe some rungs further up, or down where up would take long.
+
 Sparse ternary is the only sparse rung: at equal bytes it beat 4-bit values (science.md 12.2).
 """
 
@@ -25,6 +28,7 @@ from statistics import median
 
 from muster.compression.codec import CodecError
 from muster.compression.families import parse
+from muster.planning.links import Probe
 from muster.records import Job, StopRule
 
 DENSE = "dense32"
@@ -61,6 +65,7 @@ class Choice:
     seconds: float | None  # on the way; None: the link is not measured
     waiting: float  # |residual| / |update| after it
     why: str
+    probe: bool = False  # sent to learn how long it takes
 
 
 def hurried(stop: StopRule) -> bool:
@@ -75,10 +80,11 @@ def choose(
     last: Sequence[Sample] = (),
     *,
     hurry: bool = True,
+    at_least_bytes_s: float = 0.0,
 ) -> Choice:
-    """The codec for a message of `size` weights over a link of `goodput_bytes_s` (None: not measured), in a
-    round that takes `other_s` besides; `last` are this sender's messages of the job, newest last; `hurry`:
-    see `hurried`.
+    """The codec for a message of `size` weights over a link of `goodput_bytes_s` (None: not measured, but
+    `at_least_bytes_s`), in a round that takes `other_s` besides; `last` are this sender's messages of the
+    job, newest last; `hurry`: see `hurried`.
 
     Raises CodecError for numbers that are none.
     """
@@ -87,8 +93,14 @@ def choose(
     costs = [parse(name).estimate_bytes(size) for name in LADDER]
     recent = list(last)[-LAST:]
     rung, why = _by_error(recent)
-    if goodput_bytes_s is None:
+    if goodput_bytes_s is None:  # what trips took may be latency or bytes: only the least time is a round's
+        free = _densest(costs, at_least_bytes_s * OTHER_MIN_S * FREE)
         patient = None if hurry else _densest(costs, PATIENT_BYTES)
+        if free is not None and free > max(rung, patient or 0):
+            rung, why = free, f"{costs[free]} bytes are next to nothing"
+            return _choice(
+                rung, costs, None, recent, f"{why} on a link of {at_least_bytes_s:.2g} B/s or more"
+            )
         if patient is not None and patient > rung:
             rung, why = patient, "rounds are what the job is short of"
         return _choice(rung, costs, None, recent, f"{why}; the link is not measured yet")
@@ -108,6 +120,32 @@ def choose(
     return _choice(rung, costs, goodput_bytes_s, recent, why)
 
 
+def probing(size: int, usual: Choice, back_bytes: int, probe: Probe | None) -> Choice:
+    """The choice `usual` for a message of `size` weights, or a probe in its place; the trip that it is part
+    of has `back_bytes` besides.
+
+    The sparsest rung that is dense enough to tell something is taken; if that takes too long, the densest
+    that is sparse enough.
+    """
+    if probe is None or usual.codec not in LADDER:
+        return usual
+    trips = [parse(name).estimate_bytes(size) + back_bytes for name in LADDER]
+    now = LADDER.index(usual.codec)
+    denser = next((i for i, trip in enumerate(trips) if trip >= probe.over), now)
+    if denser <= now:  # it is as good as one, or there is none
+        return usual
+    if trips[denser] > probe.most:
+        sparser = [i for i, trip in enumerate(trips[:now]) if trip <= probe.under]
+        if not sparser:
+            return usual
+        rung, than = sparser[-1], "less"
+    else:
+        rung, than = denser, "more"
+    waiting = usual.waiting * _usually(LADDER[rung]) / (_usually(usual.codec) or 1.0)
+    why = f"a probe: the way is not measured, and {than} bytes than before tell what it carries"
+    return Choice(LADDER[rung], trips[rung] - back_bytes, None, waiting, why, probe=True)
+
+
 def fixed(name: str, size: int, goodput_bytes_s: float | None, last: Sequence[Sample] = ()) -> Choice:
     """The forecast for a codec that the user chose. Raises CodecError."""
     cost = parse(name).estimate_bytes(size)
@@ -115,17 +153,27 @@ def fixed(name: str, size: int, goodput_bytes_s: float | None, last: Sequence[Sa
 
 
 def up_choice(
-    job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
+    job: Job,
+    size: int,
+    goodput_bytes_s: float | None,
+    other_s: float,
+    last: Sequence[Sample],
+    at_least_bytes_s: float = 0.0,
 ) -> Choice:
     """For one node's next update."""
-    return _planned(job.recipe.codec, job.stop, size, goodput_bytes_s, other_s, last)
+    return _planned(job.recipe.codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s)
 
 
 def down_choice(
-    job: Job, size: int, goodput_bytes_s: float | None, other_s: float, last: Sequence[Sample]
+    job: Job,
+    size: int,
+    goodput_bytes_s: float | None,
+    other_s: float,
+    last: Sequence[Sample],
+    at_least_bytes_s: float = 0.0,
 ) -> Choice:
-    """For a commit, which every node of the round pulls: `goodput_bytes_s` is the slowest one's."""
-    return _planned(job.recipe.down_codec, job.stop, size, goodput_bytes_s, other_s, last)
+    """For a commit, which every node of the round pulls: the rates are the slowest one's."""
+    return _planned(job.recipe.down_codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s)
 
 
 def _planned(
@@ -135,9 +183,11 @@ def _planned(
     goodput_bytes_s: float | None,
     other_s: float,
     last: Sequence[Sample],
+    at_least_bytes_s: float,
 ) -> Choice:
     if codec == "auto":
-        return choose(size, goodput_bytes_s, other_s, last, hurry=hurried(stop))
+        hurry = hurried(stop)
+        return choose(size, goodput_bytes_s, other_s, last, hurry=hurry, at_least_bytes_s=at_least_bytes_s)
     return fixed(codec, size, goodput_bytes_s, last)
 
 

@@ -1,0 +1,105 @@
+"""Ways that nobody measured: how `auto` finds out what they carry."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from muster.compression import parse
+from muster.planning.codecs import LADDER, START, Choice, Sample, choose, probing
+from muster.planning.links import LAST, PROBE_S, Probe, Trip, Way, fit, probe
+
+SMALL, MEDIUM, LARGE = 5_994, 28_938, 1_000_000
+
+
+def rounds(
+    size: int, bytes_s: float, latency_s: float, count: int, noise_s: float = 0.0, seed: int = 0
+) -> list[Choice]:
+    """What one node is told to send, round by round, over a way of which only the trips are known."""
+    rng = random.Random(seed)
+    trips: list[Trip] = []
+    sent: list[Sample] = []
+    chosen: list[Choice] = []
+    down_bytes = 0
+    for _ in range(count):
+        way = fit(trips, None)
+        other_s = 0.3 + way.latency_s
+        at_least = way.at_least_bytes_s or 0.0
+        usual = choose(size, way.goodput_bytes_s, other_s, sent, at_least_bytes_s=at_least)
+        choice = probing(size, usual, down_bytes, probe(trips, way, other_s))
+        chosen.append(choice)
+        trip = choice.size_bytes + down_bytes
+        trips.append(Trip(trip, latency_s + trip / bytes_s + rng.random() * noise_s))
+        down_bytes = usual.size_bytes
+        if not choice.probe:
+            sent.append(Sample(choice.codec, 10.0))
+    return chosen
+
+
+def rungs(chosen: list[Choice]) -> list[int]:
+    return [LADDER.index(choice.codec) for choice in chosen]
+
+
+@pytest.mark.parametrize("size", [SMALL, MEDIUM])
+def test_on_a_lan_eight_bits_are_found_within_six_rounds(size: int) -> None:
+    chosen = rounds(size, 1e6, 0.02, 40)
+    assert chosen[0].codec == START
+    assert "quant8" in [choice.codec for choice in chosen[:6]]
+    assert min(rungs(chosen[6:])) >= LADDER.index("quant4")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_lan_of_busy_machines_is_found_out_a_little_later(seed: int) -> None:
+    chosen = rounds(MEDIUM, 1e6, 0.05, 40, noise_s=0.3, seed=seed)
+    assert "quant8" in [choice.codec for choice in chosen[:15]]
+    late = rungs(chosen[15:])
+    assert sorted(late)[len(late) // 2] >= LADDER.index("quant4")
+
+
+@pytest.mark.parametrize("noise_s", [0.0, 0.5])
+@pytest.mark.parametrize("size", [SMALL, MEDIUM, LARGE])
+def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
+    size: int, noise_s: float
+) -> None:
+    chosen = rounds(size, 1_200.0, 0.8, 60, noise_s)
+    assert max(rungs([c for c in chosen if not c.probe])) <= LADDER.index("stc:0.1")
+    probes = [choice for choice in chosen if choice.probe]
+    assert len(probes) <= 60 / LAST * 2
+    extra = [max(0, p.size_bytes - parse(START).estimate_bytes(size)) / 1_200 for p in probes]
+    assert max(extra, default=0.0) <= PROBE_S
+    assert sum(extra) < 0.05 * sum(1.1 + choice.size_bytes / 1_200 for choice in chosen)
+
+
+def test_a_model_too_large_for_a_link_is_sent_in_smaller_messages() -> None:
+    """Rounds of a minute, most of it bytes: without trips of two sizes it might all be latency."""
+    chosen = rounds(LARGE, 1_200.0, 0.8, 20)
+    assert chosen[0].codec == START
+    assert chosen[-1].codec == LADDER[0]
+
+
+def test_nothing_is_probed_where_the_goodput_is_known_or_nothing_was_sent() -> None:
+    two = [Trip(1000, 0.1)] * 2
+    assert probe([], Way(0.0, None), 1.0) is None
+    assert probe(two[:1], fit(two[:1], None), 1.0) is None
+    assert probe(two, fit(two, 5_000.0), 1.0) is None
+    assert probe(two, fit(two, None), 1.0) is not None
+
+
+def test_a_probe_says_that_it_is_one() -> None:
+    usual = choose(MEDIUM, None, 1.0)
+    found = probing(MEDIUM, usual, 0, Probe(1_200, 10_000, 300))
+    assert (found.codec, found.probe) == ("stc:0.05", True)
+    assert found.why.startswith("a probe: ")
+    slow = probing(MEDIUM, usual, 0, Probe(1_200, 1_200, 300))
+    assert slow.probe
+    assert slow.size_bytes <= 300
+    assert probing(MEDIUM, usual, 0, Probe(1e9, 1e9, 300)) == usual
+    assert probing(MEDIUM, usual, 0, None) == usual
+
+
+def test_what_a_way_carries_at_least_is_never_more_than_what_it_carries() -> None:
+    for bytes_s in (500.0, 5_000.0, 500_000.0):
+        for sizes in ((1_000, 1_000), (1_000, 5_000), (500, 20_000, 500)):
+            way = fit([Trip(n, 0.2 + n / bytes_s) for n in sizes], None)
+            assert (way.floor_bytes_s() or 0) <= bytes_s * 1.001
