@@ -59,9 +59,13 @@ async def baselines(request: DemoRequest, job: JobView) -> dict[str, Any]:
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
     from muster.learning.baselines import for_task
     from muster.records import Recipe
 
+    # Batches of a demo's size are too small to share: on a busy machine threads only wait for one another.
+    torch.set_num_threads(1)
     steps: Sequence[int] = question["steps"]
     plain = question["recipe"]
     recipe = Recipe(
