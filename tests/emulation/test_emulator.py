@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from muster.emulation.bursts import Burst
+from muster.emulation.carrier import probe
 from muster.emulation.control import Control
-from muster.emulation.emulator import Emulation, probe
+from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation, choose
 from muster.emulation.processes import NodeProcess
 from muster.emulation.radio import LinkParams

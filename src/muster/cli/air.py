@@ -55,6 +55,10 @@ class Air:
         """What each direction's sender has sent since the start, headers included."""
         return {pair: count.bytes for pair, count in (await self._net.counters()).items()}
 
+    async def missed(self) -> dict[str, int]:
+        """Of each node that sent faster than this machine could emulate, how many frames were lost so."""
+        return {name: count for name, count in (await self._net.missed_frames()).items() if count}
+
 
 @contextlib.asynccontextmanager
 async def open_air(scenario: Scenario, rundir: Path, say: Callable[[str], None]) -> AsyncIterator[Air]:

@@ -291,6 +291,10 @@ class Field:
                 break
         await asyncio.sleep(TICK_S)
         await self.observe()
+        if missed := await self.net.missed():
+            self.say(
+                f"this machine was too slow to emulate all traffic of {', '.join(missed)}: figures are off"
+            )
 
     def _over(self, job: JobView) -> bool:
         if self.stage is None or job.state == "failed":

@@ -12,12 +12,9 @@ to this process closes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
+import functools
 import logging
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +23,9 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from muster.emulation import enter, hardship, processes
+from muster.emulation import enter, hardship, processes, requests
 from muster.emulation.bursts import BadSpells
+from muster.emulation.carrier import SETUP_S, Carrier
 from muster.emulation.control import ControlServer
 from muster.emulation.namespaces import address_of
 from muster.emulation.processes import NodeProcess, Output
@@ -39,9 +37,6 @@ from muster.simulation import faults
 from muster.simulation.faults import Fault, Pair
 
 GRACE_S = 5.0  # for programs to end by themselves
-_SETUP_S = 60.0
-_ANSWER_S = 20.0
-_LINE_BYTES_MAX = 16 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -66,15 +61,11 @@ class Emulation:
         self._free_bytes: dict[str, int] = {}  # of disks that are nearly full
         self._offset_s: dict[str, float] = {}  # of clocks that are wrong
         self._tasks: list[asyncio.Task[None]] = []
-        self._lock = asyncio.Lock()
-        self._air: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._requests = 0
+        self._air = Carrier()
         self._fds: list[int] = []
         self._user_namespace = False
         self._start_s = 0.0
-        self._control = ControlServer(self.control_path, self._answer)
+        self._control = ControlServer(self.control_path, functools.partial(requests.answer, self))
 
     # coming and going
 
@@ -92,17 +83,8 @@ class Emulation:
         await asyncio.shield(asyncio.ensure_future(self._stop()))
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._air = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self._CARRIER,
-                stdin=theirs.fileno(),
-                start_new_session=True,
-            )
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_BYTES_MAX)
-        ready = await self._exchange(
+        await self._air.start(self._CARRIER)
+        ready = await self._air.ask(
             {
                 "nodes": len(self._numbers),
                 "seed": self.scenario.seed,
@@ -110,8 +92,8 @@ class Emulation:
                 "leftovers": [str(self.control_path.absolute())],
                 **self._setup_extra(),
             },
-            _SETUP_S,
-            self._SETUP_ERROR,
+            timeout_s=SETUP_S,
+            code=self._SETUP_ERROR,
         )
         self._fds, self._user_namespace = ready["fds"], ready["user_namespace"]
         self._start_s = asyncio.get_running_loop().time()
@@ -129,38 +111,7 @@ class Emulation:
         await self._control.close()
         running = [process for node in self._processes.values() for process in node]
         await asyncio.gather(*(process.terminate(self._grace_s) for process in running))
-        if self._writer is not None:
-            self._writer.close()  # the air sweeps and ends
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
-        if self._air is not None:
-            try:
-                async with asyncio.timeout(_ANSWER_S):
-                    await self._air.wait()
-            except TimeoutError:
-                self._air.kill()
-                await self._air.wait()
-
-    async def _exchange(self, request: dict[str, Any], timeout_s: float, code: str) -> dict[str, Any]:
-        if self._reader is None or self._writer is None:
-            raise MusterError("internal", "the emulation has not been started")
-        async with self._lock:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    self._requests += 1
-                    number = self._requests
-                    self._writer.write(json.dumps({**request, "number": number}).encode() + b"\n")
-                    # Answers to requests whose asker was cancelled come first.
-                    while (line := await self._reader.readline()) and json.loads(line)["number"] != number:
-                        pass
-            except (OSError, TimeoutError):
-                line = b""
-        if not line:
-            raise MusterError("internal", "the process that carries the emulated frames is gone; start again")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise MusterError(code, answer["error"])
-        return answer
+        await self._air.close()
 
     def _plain(self, links: Mapping[Pair, LinkParams]) -> list[list[Any]]:
         return [
@@ -175,7 +126,7 @@ class Emulation:
 
     def _namespace_words(self, number: int) -> list[str]:
         return [
-            str(self._air.pid if self._air else 0),
+            str(self._air.pid),
             str(self._fds[number]),
             str(int(self._user_namespace)),
         ]
@@ -229,7 +180,7 @@ class Emulation:
         self._killed[node] += running
         self._paused.discard(node)
         await asyncio.gather(*(process.kill() for process in running))
-        await self._exchange({"do": "sweep", "node": self._number(node)}, _ANSWER_S, "internal")
+        await self._air.ask({"do": "sweep", "node": self._number(node)})
 
     def pause(self, node: str) -> None:
         self._paused.add(node)
@@ -262,6 +213,20 @@ class Emulation:
         self._number(node)
         hardship.set_clock(self._clock(node), offset_s)
         self._offset_s[node] = offset_s
+
+    def condition(self, node: str) -> dict[str, Any]:
+        """How a node and its programs are, as the control socket tells it."""
+        started = self._processes[node]
+        return {
+            "name": node,
+            "address": self.address(node),
+            "away": self.is_away(node),
+            "running": any(process.returncode is None for process in started),
+            "paused": node in self._paused,
+            "free_bytes": self._free_bytes.get(node),
+            "offset_s": self._offset_s.get(node, 0.0),
+            "slowdown": self.scenario.node(node).slowdown,
+        }
 
     # the network
 
@@ -330,12 +295,12 @@ class Emulation:
         """Switch a node's radio off or on; its programs go on."""
         number = self._number(node)
         (self._away.add if away else self._away.discard)(node)
-        await self._exchange({"do": "away", "node": number, "away": away}, _ANSWER_S, "internal")
+        await self._air.ask({"do": "away", "node": number, "away": away})
 
     async def counters(self) -> dict[Pair, LinkCount]:
         """What each direction has carried since the start: bytes on the wire, Ethernet headers included."""
         names = self.scenario.names()
-        answer = await self._exchange({"do": "links"}, _ANSWER_S, "internal")
+        answer = await self._air.ask({"do": "links"})
         return {
             (names[link["a"]], names[link["b"]]): msgspec.convert(link["count"], LinkCount)
             for link in answer["links"]
@@ -347,16 +312,16 @@ class Emulation:
         Times are the running loop's (the monotonic clock).
         """
         names = self.scenario.names()
-        answer = await self._exchange({"do": "spells", "since_s": since_s}, _ANSWER_S, "internal")
+        answer = await self._air.ask({"do": "spells", "since_s": since_s})
         return {(names[a], names[b]): msgspec.convert(raw, BadSpells) for a, b, raw in answer["spells"]}
 
     async def missed_frames(self) -> dict[str, int]:
         """Frames that a node sent faster than this machine could emulate: not 0 means the figures are off."""
-        answer = await self._exchange({"do": "links"}, _ANSWER_S, "internal")
+        answer = await self._air.ask({"do": "links"})
         return dict(zip(self.scenario.names(), answer["missed"], strict=True))
 
     async def _set(self, links: dict[Pair, LinkParams]) -> None:
-        await self._exchange({"do": "set", "links": self._plain(links)}, _ANSWER_S, "usage")
+        await self._air.ask({"do": "set", "links": self._plain(links)}, code="usage")
         self._params.update(links)
 
     def _number(self, node: str) -> int:
@@ -389,86 +354,3 @@ class Emulation:
             await self.apply(fault)
         except MusterError as error:
             _log.warning("the scheduled fault %s did not happen: %s", faults.to_dict(fault), error.sentence)
-
-    # the control socket
-
-    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("do"):
-            case "nodes":
-                return {
-                    "nodes": [self._condition(name) for name in self.scenario.names()],
-                    "elapsed_s": self.elapsed_s(),
-                }
-            case "links":
-                counts = await self.counters()
-                return {
-                    "links": [
-                        {
-                            "a": a,
-                            "b": b,
-                            "params": msgspec.to_builtins(params),
-                            "count": msgspec.to_builtins(counts[a, b]),
-                        }
-                        for (a, b), params in self._params.items()
-                    ]
-                }
-            case "scenario":
-                return {
-                    "name": self.scenario.name,
-                    "text": self.scenario.text,
-                    "links": [
-                        {"a": a, "b": b, "params": msgspec.to_builtins(params)}
-                        for (a, b), params in self.scenario.directions().items()
-                    ],
-                }
-            case "set":
-                a, b = str(request.get("a")), str(request.get("b"))
-                known = msgspec.to_builtins(self._params.get((a, b), LinkParams()))
-                params = msgspec.convert({**known, **request.get("params", {})}, LinkParams)
-                await self.set_link(a, b, params, both=bool(request.get("both", True)))
-                return {}
-            case "fault":
-                await self.apply(faults.from_dict(request.get("fault", {})))
-                return {}
-            case other:
-                raise MusterError(
-                    "usage", f"unknown request {other!r}; there are nodes, links, scenario, set, fault"
-                )
-
-    def _condition(self, node: str) -> dict[str, Any]:
-        started = self._processes[node]
-        return {
-            "name": node,
-            "address": self.address(node),
-            "away": self.is_away(node),
-            "running": any(process.returncode is None for process in started),
-            "paused": node in self._paused,
-            "free_bytes": self._free_bytes.get(node),
-            "offset_s": self._offset_s.get(node, 0.0),
-            "slowdown": self.scenario.node(node).slowdown,
-        }
-
-
-def probe() -> str | None:
-    """None when this machine can emulate a network; otherwise one sentence that says why not."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "muster.emulation.forwarder"],
-            stdin=theirs.fileno(),
-            start_new_session=True,
-        )
-        theirs.close()
-        ours.settimeout(_SETUP_S)
-        try:
-            ours.sendall(
-                json.dumps({"nodes": 2, "seed": 0, "links": [], "leftovers": [], "number": 0}).encode()
-                + b"\n"
-            )
-            answer = json.loads(ours.makefile().readline() or '{"error": "the emulator does not start"}')
-        except OSError as error:
-            answer = {"error": f"the emulator does not start: {error}"}
-        ours.shutdown(socket.SHUT_RDWR)
-        process.wait()
-    sentence: str | None = answer.get("error")
-    return sentence

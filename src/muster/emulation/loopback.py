@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muster.emulation import relay
-from muster.emulation.emulator import GRACE_S, Emulation, probe
+from muster.emulation.carrier import probe
+from muster.emulation.emulator import GRACE_S, Emulation
 from muster.emulation.scenario import Scenario
 
 PORT = 7447
