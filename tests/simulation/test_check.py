@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,15 @@ def test_a_job_begins_at_a_commit_of_another_one() -> None:
     assert verdict.good, story(verdict)
     assert any("begins at round 4" in text for _, _, text in verdict.story)
     assert verdict.rounds == 11
+
+
+@pytest.mark.parametrize("bug", ["", "nobody_carries"])
+def test_who_does_not_hear_the_coordinator_takes_along_what_others_have(bug: str) -> None:
+    """a is away and a round needs three: c takes along what b made, although b coordinates meanwhile."""
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc", (25.0, f.Restart("a", 100.0)), heal_s=400.0, min_nodes=3)
+    assert any(text.startswith("not taken along") for text in verdict.broken) == bool(bug), story(verdict)
+    assert verdict.good != bool(bug), story(verdict)
 
 
 def test_a_real_trainer_learns_and_stops_at_the_target() -> None:

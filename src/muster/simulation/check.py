@@ -203,6 +203,7 @@ async def _look(run: Run, world: World) -> None:
         looks += 1
         if world.jobs:
             run.watch.look(world)
+            run.watch.look_at_carriers(world)
         if looks % LOOKS_A_COUNT == 0:
             run.watch.tasks_max = max(run.watch.tasks_max, len(asyncio.all_tasks()))
 

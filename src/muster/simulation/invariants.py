@@ -124,6 +124,9 @@ def _counted(world: World, watch: Watch, asked: Asked, graph: Graph, head: Commi
     for work, how in sorted(watch.stranded.items()):
         if work.job == asked.id:
             yield f"not carried: update {_named(world, work.key)} stayed on one disk, {how}"
+    for work, how in sorted(watch.left.items()):
+        if work.job == asked.id:
+            yield f"not taken along: update {_named(world, work.key)}: {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
             key, _ = world.archive.update(stored.id)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.records import Commit, JobId, Merge, Payload, RecordId
+from muster.simulation.carrying import TAKEN_S, Chance, chances, good
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
 
 CARRIED_S = 60.0  # patience, and time to pull a few kilobytes over a good link
-GOOD_BYTES_S, GOOD_LOSS = 100_000.0, 0.02
 
 
 class Work(NamedTuple):
@@ -30,11 +30,13 @@ class Watch:
 
     acknowledged: dict[Work, float] = field(default_factory=dict)  # since when durable on two nodes
     stranded: dict[Work, str] = field(default_factory=dict)  # who could have carried it
+    left: dict[Work, str] = field(default_factory=dict)  # who could have taken it along
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
     _pending: dict[Work, tuple[RecordId, Payload]] = field(default_factory=dict)
     _looked: int = 0
     _together: dict[Work, tuple[frozenset[str], float]] = field(default_factory=dict)  # with whom, since when
+    _chances: dict[Chance, float] = field(default_factory=dict)  # since when
 
     def look(self, world: World) -> None:
         """Which updates are durable on two nodes now."""
@@ -59,6 +61,16 @@ class Watch:
                 self._lies(world, work, record_id)
             else:  # counted and forgotten, or lost: it will never be on two disks any more
                 del self._pending[work]
+
+    def look_at_carriers(self, world: World) -> None:
+        """What somebody could take along for a while already."""
+        now_s = world.now()
+        self._chances = {chance: self._chances.get(chance, now_s) for chance in chances(world)}
+        for chance, since_s in self._chances.items():
+            if now_s - since_s >= TAKEN_S:
+                carrier, holder = (world.by_node[n].spec.name for n in (chance.carrier, chance.holder))
+                how = f"{carrier} met {holder}, which has it, for {TAKEN_S:.0f} s"
+                self.left.setdefault(Work(chance.job, chance.key), how)
 
     def _lies(self, world: World, work: Work, record_id: RecordId) -> None:
         """An update is on one disk only: for how long has its author been with others who know of it?"""
@@ -105,9 +117,7 @@ def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | 
         for node in world.network.neighbours_of(machine.node):
             if node in found or not world.network.contact(machine.node, node):
                 continue
-            there, back = world.network.params(machine.node, node), world.network.params(node, machine.node)
-            rate, loss = min(there.rate_bytes_s, back.rate_bytes_s), max(there.ask_loss, back.ask_loss)
-            if rate < GOOD_BYTES_S or loss > GOOD_LOSS:
+            if not good(world, machine.node, node):
                 return None
             found[node] = world.by_node[node]
             front.append(found[node])
