@@ -236,6 +236,8 @@ def _print_end(console: Console, report: Report) -> None:
     """What came out, for people."""
     from rich.table import Table
 
+    from muster.cli.story import NARROW_SCENARIO
+
     def line(text: str = "") -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -261,6 +263,12 @@ def _print_end(console: Console, report: Report) -> None:
     lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
     figures.add_row("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower)))
     figures.add_row("before the job: handshakes and first words", size(report.bytes_setup))
+    if report.scenario == NARROW_SCENARIO and sent.payload:  # there every byte counts
+        links = max(1, len(report.bytes_by_link) // 2)
+        wire, ratio = report.bytes_total / links, report.bytes_total / sent.payload
+        figures.add_row("  how long that took", span(report.setup_s))
+        figures.add_row("a link, both ways: updates, deltas and models", size(sent.payload / links))
+        figures.add_row("  all on the air", f"{size(wire)}, {ratio:.2f} times")
     console.print(figures)
     line()
     console.print(_links_table(report))
