@@ -2,7 +2,7 @@
 
     python bench/two_islands.py --data MNIST.npz [--nodes 8] [--seeds 0 1 2] [--json FILE]
 
-The story of tests/e2e/islands.py: fork after 5 rounds, 8 rounds apart, 20 steps of batch 32 at lr 0.05,
+The story of tests/e2e/islands.py: fork after 5 rounds, 8 rounds apart, 20 steps of batch 64 at lr 0.05,
 a CNN of 46,730 parameters, dense fp32; every node on an emulated LAN.  Accuracies are of the
 parameters on a node's disk, on the whole evaluation set.  A run ends with an error if the nodes do not hold
 one head with the same bits, or if an update is missing from the history or in it twice.

@@ -16,7 +16,7 @@ from muster.records import Assignment, NodeId
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 DEADLINE_FACTOR = 1.5
-DEADLINE_MARGIN_S = 1.0
+DEADLINE_MARGIN_S = 3.0  # a busy device is late by seconds however short the round; islands lost nodes to 1 s
 HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come
 PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way
 ENOUGH_SHARE = 0.5
