@@ -3,132 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import signal
-import socket
 import subprocess
 import sys
-import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from two_nodes import echo, free_port, ping, two
 
 from muster.emulation.bursts import Burst
 from muster.emulation.carrier import probe
-from muster.emulation.control import Control
 from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation, choose
-from muster.emulation.processes import NodeProcess
 from muster.emulation.radio import LinkParams
-from muster.emulation.scenario import Scenario, parse
 from muster.errors import MusterError
 from muster.simulation import faults
 
 pytestmark = pytest.mark.e2e
-
-ECHO = """
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind((sys.argv[1], int(sys.argv[2])))
-print("ready", flush=True)
-while True:
-    data, sender = s.recvfrom(65536)
-    s.sendto(data, sender)
-"""
-
-# sends N datagrams of SIZE bytes, one every GAP seconds; prints how many came back and the median round trip
-PING = """
-import socket, statistics, sys, threading, time
-host, count, size, gap, patience = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:6])
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-s.settimeout(patience)
-sent, times = {}, []
-def send():
-    for i in range(count):
-        sent[i] = time.monotonic()
-        s.sendto(i.to_bytes(4, "big") + bytes(size - 4), (host, int(sys.argv[6])))
-        time.sleep(gap)
-thread = threading.Thread(target=send)
-thread.start()
-try:
-    while len(times) < count:
-        data = s.recv(65536)
-        times.append(time.monotonic() - sent[int.from_bytes(data[:4], "big")])
-except TimeoutError:
-    pass
-thread.join()
-print(len(times), statistics.median(times or [0]))
-"""
-
-
-def two(link: str = "", seed: int = 3) -> Scenario:
-    nodes = 'nodes = [{ name = "alpha" }, { name = "bravo" }, { name = "charlie" }]\n'
-    text = f'seed = {seed}\n{nodes}[[links]]\na = "alpha"\nb = "bravo"\n{textwrap.dedent(link)}'
-    return parse(text, "two", "two.toml")
-
-
-async def echo(net: Emulation, node: str, host: str = "", port: int = 5000) -> None:
-    server = await net.spawn(node, [sys.executable, "-c", ECHO, host, str(port)], stdout=subprocess.PIPE)
-    assert server.stdout is not None
-    assert await server.stdout.readline() == b"ready\n"
-
-
-async def ping(
-    net: Emulation,
-    node: str,
-    host: str,
-    count: int = 1,
-    size: int = 100,
-    gap_s: float = 0.0,
-    patience_s: float = 1.0,
-    port: int = 5000,
-) -> tuple[int, float]:
-    """(answers, median round trip in s)"""
-    words = [host, str(count), str(size), str(gap_s), str(patience_s), str(port)]
-    client = await net.spawn(node, [sys.executable, "-c", PING, *words], stdout=subprocess.PIPE)
-    assert client.stdout is not None
-    answers, median_s = (await client.stdout.read()).split()
-    assert await client.wait() == 0
-    return int(answers), float(median_s)
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, "it did not come true"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-        trial.bind(("", 0))
-        return int(trial.getsockname()[1])
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def network_of(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/net")
-
-
-def networks() -> set[str]:
-    found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                found.add(network_of(int(entry)))
-            except OSError:
-                continue
-    return found
 
 
 def test_this_machine_can_emulate() -> None:
@@ -228,175 +118,6 @@ for _ in range(20):
     asyncio.run(main())
 
 
-def test_faults_and_duty_cycles(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with Emulation(two(), tmp_path) as net:
-            await echo(net, "bravo")
-
-            async def heard() -> bool:
-                return (await ping(net, "alpha", net.address("bravo"), patience_s=0.3))[0] == 1
-
-            for off, on in (
-                (faults.Cut("alpha", "bravo"), faults.Heal()),
-                (faults.Partition((("alpha",),)), faults.Heal("bravo")),
-                (faults.Leave("bravo"), faults.Return("bravo")),
-                (faults.Lose(1.0), faults.Lose(0.0)),
-                (faults.Pause("bravo"), faults.Resume("bravo")),
-            ):
-                await net.apply(off)
-                assert not await heard(), off
-                await net.apply(on)
-                assert await heard(), on
-            server = net.processes("bravo")[0]
-            first = server.pid
-            stray = await net.spawn(
-                "bravo", ["sh", "-c", "setsid sleep 1000 & echo $!"], stdout=subprocess.PIPE
-            )
-            assert stray.stdout is not None
-            pid = int(await stray.stdout.readline())
-            assert await stray.wait() == 0
-            assert alive(pid)
-            await net.apply(faults.Kill("bravo"))
-            assert server.returncode == -signal.SIGKILL
-            wait_for(lambda: not alive(pid))
-            await net.apply(faults.Restart("bravo"))
-            assert server.returncode is None
-            assert server.pid != first
-            assert stray.returncode == 0  # it had ended by itself
-            assert net.processes("bravo") == [server]
-            for fault, code in (
-                (faults.FillDisk("zulu"), "scenario"),
-                (faults.Kill("zulu"), "scenario"),
-                (faults.Slow(rate_kbit_s=-1), "usage"),
-            ):
-                with pytest.raises(MusterError) as raised:
-                    await net.apply(fault)
-                assert raised.value.code == code
-
-    asyncio.run(main())
-
-
-# writes a byte every 10 ms; tells on its output how far the file has come, and why it does not
-WRITER = """
-import sys, time
-while True:
-    try:
-        with open(sys.argv[1], "ab") as file:
-            file.write(b"x")
-        print("wrote", flush=True)
-    except OSError as error:
-        print("failed", error.errno, flush=True)
-    time.sleep(0.01)
-"""
-
-
-async def until_line(process: NodeProcess, wanted: bytes) -> None:
-    assert process.stdout is not None
-    async with asyncio.timeout(10):
-        while await process.stdout.readline() != wanted:
-            pass
-
-
-def test_a_full_disk_takes_nothing_before_and_after_a_restart(tmp_path: Path) -> None:
-    async def main() -> None:
-        full = b"failed %d\n" % errno.EFBIG
-        async with Emulation(two(), tmp_path) as net, Control(net.control_path) as control:
-            words = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
-            writer = await net.spawn("alpha", words, stdout=subprocess.PIPE)
-            await until_line(writer, b"wrote\n")
-            await net.apply(faults.FillDisk("alpha"))
-            await until_line(writer, full)
-            nodes = (await control.ask(do="nodes"))["nodes"]
-            assert [node["free_bytes"] for node in nodes] == [0, None, None]
-            await net.apply(faults.Restart("alpha"))
-            await until_line(writer, full)
-            await net.apply(faults.FillDisk("alpha", None))
-            await until_line(writer, b"wrote\n")
-            await net.apply(faults.FillDisk("alpha", 10_000))
-            await until_line(writer, b"wrote\n")
-
-    asyncio.run(main())
-
-
-def test_a_clock_is_wrong_for_one_node_only(tmp_path: Path) -> None:
-    told = "import time; from muster.node.clock import wall_clock; print(wall_clock()() - time.time())"
-
-    async def off(net: Emulation, node: str) -> float:
-        process = await net.spawn(node, [sys.executable, "-c", told], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        return float(await process.stdout.read())
-
-    async def main() -> None:
-        async with Emulation(two(), tmp_path) as net:
-            assert abs(await off(net, "alpha")) < 1.0
-            await net.apply(faults.SkewClock("alpha", -7200.0))
-            assert await off(net, "alpha") == pytest.approx(-7200.0, abs=1.0)
-            assert abs(await off(net, "bravo")) < 1.0
-            await net.apply(faults.SkewClock("alpha", 0.0))
-            assert abs(await off(net, "alpha")) < 1.0
-
-    asyncio.run(main())
-
-
-def test_the_schedule_and_duty_cycles_run_by_themselves(tmp_path: Path) -> None:
-    scenario = parse(
-        """
-        nodes = [
-            { name = "alpha", away = { period_s = 1000, fraction = 0.5 } },
-            { name = "bravo", away = { period_s = 1000, fraction = 0.5, phase_s = 500 } },
-        ]
-        [[links]]
-        a = "alpha"
-        b = "bravo"
-        [[events]]
-        at_s = 0.05
-        fault = "slow"
-        rate_kbit_s = 9.6
-        """,
-        "events",
-        "events.toml",
-    )
-
-    async def main() -> None:
-        async with Emulation(scenario, tmp_path) as net, asyncio.timeout(10):
-            while not (net.is_away("alpha") and net.params()["alpha", "bravo"].rate_kbit_s == 9.6):
-                await asyncio.sleep(0.01)
-            assert not net.is_away("bravo")
-
-    asyncio.run(main())
-
-
-def test_the_control_socket_reads_and_changes(tmp_path: Path) -> None:
-    async def main() -> None:
-        net = Emulation(two("loss = 0.5"), tmp_path)
-        async with net, Control(net.control_path) as control:
-            await control.ask(do="set", a="alpha", b="bravo", params={"rate_kbit_s": 64}, both=False)
-            links = (await control.ask(do="links"))["links"]
-            there = next(link for link in links if link["a"] == "alpha")
-            assert (there["params"]["rate_kbit_s"], there["params"]["loss"]) == (64, 0.5)
-            assert there["count"]["frames"] == 0
-            await control.ask(do="fault", fault={"fault": "cut", "a": "alpha", "b": "bravo"})
-            assert not net.params()["bravo", "alpha"].up
-            await control.ask(do="fault", fault={"fault": "leave", "node": "charlie"})
-            nodes = (await control.ask(do="nodes"))["nodes"]
-            assert [node["away"] for node in nodes] == [False, False, True]
-            assert not any(node["running"] or node["paused"] for node in nodes)
-            for request, word in (
-                ({"do": "dance"}, "dance"),
-                ({"do": "fault", "fault": {"fault": "kill", "node": "zulu"}}, "zulu"),
-                ({"do": "fault", "fault": 3}, "malformed"),
-                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"loss": 7}}, "between 0 and 1"),
-                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"lozz": 7}}, "lozz"),
-            ):
-                with pytest.raises(MusterError, match=word):
-                    await control.ask(**request)
-        assert not net.control_path.exists()
-        with pytest.raises(MusterError, match="is it running"):
-            await Control(net.control_path).__aenter__()
-
-    asyncio.run(main())
-
-
 def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
     async def main() -> None:
         async with Emulation(two(), tmp_path) as net:
@@ -407,55 +128,6 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
                 await net.spawn("zulu", ["true"])
 
     asyncio.run(main())
-
-
-# The emulation as a program that starts one program a node; each leaves a child in a session of its own.
-EMULATION = """
-import asyncio, pathlib, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
-from muster.emulation.emulator import Emulation
-from muster.emulation.loopback import LoopbackEmulation
-from muster.emulation.scenario import load
-rundir = pathlib.Path(sys.argv[1])
-kind = {"namespaces": Emulation, "loopback": LoopbackEmulation}[sys.argv[2]]
-extra = {"port": int(sys.argv[3])} if sys.argv[2] == "loopback" else {}
-node = "sleep 1000 & setsid sleep 1000 & echo $!; echo $$; wait"
-async def main():
-    async with kind(load("lan-3"), rundir, grace_s=1, **extra) as net:
-        for name in net.scenario.names():
-            await net.spawn(name, ["sh", "-c", node], stdout=rundir / f"{name}.log")
-        while any((rundir / f"{name}.log").read_text().count("\\n") < 2 for name in net.scenario.names()):
-            await asyncio.sleep(0.01)
-        print(net._air.pid, flush=True)
-        await asyncio.sleep(1000)
-try:
-    asyncio.run(main())
-except KeyboardInterrupt:
-    pass
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("kind", ["namespaces", "loopback"])
-def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signal.Signals, kind: str) -> None:
-    before = networks()
-    words = [str(tmp_path), kind, str(free_port())]
-    with subprocess.Popen(
-        [sys.executable, "-c", EMULATION, *words], stdout=subprocess.PIPE, text=True
-    ) as emulator:
-        assert emulator.stdout is not None
-        air = int(emulator.stdout.readline())
-        pids = [int(word) for log in tmp_path.glob("*.log") for word in log.read_text().split()]
-        assert len(pids) == 6
-        assert all(alive(pid) for pid in [air, *pids])
-        assert (tmp_path / "control.sock").exists()
-        mine = {network_of(pid) for pid in [air, *pids]} - before
-        assert len(mine) == (4 if kind == "namespaces" else 0)
-        emulator.send_signal(number)
-        emulator.wait(20)
-    wait_for(lambda: not any(alive(pid) for pid in [air, *pids]))
-    wait_for(lambda: not mine & networks())
-    assert not (tmp_path / "control.sock").exists()
 
 
 def test_two_emulations_side_by_side_do_not_meet(tmp_path: Path) -> None:

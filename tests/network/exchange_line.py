@@ -1,0 +1,66 @@
+"""A line of nodes that keep records and beats level, without jobs, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+from muster.network.exchange import Exchange
+from muster.network.ledger import Ledger
+from muster.network.presence import Presence
+from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.records import Refusal
+from muster.simulation.loop import run
+from muster.simulation.network import PathParams, SimNetwork
+from muster.storage.memory import MemoryStore
+
+JOB = b"j" * 32
+
+
+class Node:
+    """The lower half of a node: records and beats, no jobs."""
+
+    def __init__(self, network: SimNetwork, name: str, store: MemoryStore | None = None) -> None:
+        self.identity = PretendIdentity(name)
+        self.store = store or MemoryStore(random.Random(name))
+        self.link = network.link(self.identity.node, name)
+        self.ledger = Ledger(self.store, self.identity, Roll(PretendVerifier()))
+        self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
+        self.exchange = Exchange(
+            self.link, self.store, self.ledger, self.presence, beat_period_s=lambda _: 5.0
+        )
+
+    async def start(self) -> None:
+        self.ledger.replay()
+        self.ledger.publish(self.identity.member())
+        await self.exchange.start()
+        await self.link.start()
+
+    async def close(self) -> None:
+        await self.exchange.close()
+        await self.link.close()
+
+    def say(self, text: str) -> None:
+        self.ledger.publish(Refusal(JOB, 1, 1, text))
+
+    def heard(self) -> set[str]:
+        return {e.record.reason for e in self.ledger.load("refusal")}  # type: ignore[union-attr]
+
+
+def with_line(
+    scene: Callable[[SimNetwork, list[Node]], Awaitable[None]], params: PathParams, names: str = "abc"
+) -> None:
+    async def main() -> None:
+        network = SimNetwork(random.Random(1))
+        nodes = [Node(network, name) for name in names]
+        for left, right in pairwise(nodes):
+            network.connect(left.identity.node, right.identity.node, params)
+        for node in nodes:
+            await node.start()
+        await scene(network, nodes)
+        for node in nodes:
+            await node.close()
+
+    run(main(), until_s=10_000)

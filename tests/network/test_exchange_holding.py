@@ -1,0 +1,143 @@
+"""What narrow links are not told, and when they are told it after all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from exchange_line import Node, with_line
+
+from muster.network.exchange_holding import Hold
+from muster.records import NodeId, Record, Refusal
+from muster.simulation.network import PathParams, SimNetwork
+
+
+@dataclass
+class OnlyTowards:
+    """Refusals that begin with "held" go to one neighbour, the others hear of them after 60 s."""
+
+    towards: NodeId
+    node: Node
+    done: set[str] = field(default_factory=set)
+    spared: list[bool] = field(default_factory=list)  # as asked at each new session
+
+    def hold(self, author: NodeId, record: Record) -> Hold | None:
+        held = isinstance(record, Refusal) and record.reason.startswith("held")
+        return Hold(self.towards, 60.0) if held else None
+
+    def settled(self, author: NodeId, record: Record) -> bool:
+        return isinstance(record, Refusal) and record.reason in self.done
+
+    def pending(self, *, spared: bool) -> list[bytes]:
+        self.spared.append(spared)
+        entries = self.node.ledger.load("refusal")
+        return [e.id for e in entries if not self.settled(e.author, e.record)]
+
+
+def narrow_star(nodes: list[Node]) -> OnlyTowards:
+    """b, in the middle, knows that what is held is for a."""
+    for node in nodes:
+        node.exchange.shared.known_narrow = lambda _: True
+    nodes[1].exchange.holding.interest = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
+    return interest
+
+
+@pytest.mark.parametrize("params", [PathParams(), PathParams(nudge_loss=0.5)], ids=["clean", "nudges lost"])
+def test_a_narrow_link_hears_later_of_what_is_for_others(params: PathParams) -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        narrow_star(nodes)
+        await asyncio.sleep(10)
+        nodes[1].say("held: for a")
+        nodes[1].say("for all")
+        await asyncio.sleep(30)
+        assert nodes[0].heard() == {"held: for a", "for all"}
+        assert nodes[2].heard() == {"for all"}
+        await asyncio.sleep(90)
+        assert nodes[2].heard() == {"held: for a", "for all"}
+
+    with_line(scene, params)
+
+
+def test_what_is_settled_is_not_told_any_more() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        interest = narrow_star(nodes)
+        await asyncio.sleep(10)
+        nodes[1].say("held: for a")
+        await asyncio.sleep(30)
+        interest.done.add("held: for a")
+        await asyncio.sleep(120)
+        assert nodes[0].heard() == {"held: for a"}
+        assert nodes[2].heard() == set()
+
+    with_line(scene, PathParams())
+
+
+def test_a_new_session_does_not_forget_what_was_held_back() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        narrow_star(nodes)
+        await asyncio.sleep(10)
+        nodes[1].say("held: for a")
+        nodes[1].say("for all")  # the cursor of c moves beyond both
+        await asyncio.sleep(10)
+        b, c = nodes[1].identity.node, nodes[2].identity.node
+        network.cut(b, c)
+        await asyncio.sleep(30)
+        network.heal(b, c)
+        await asyncio.sleep(100)
+        assert nodes[2].heard() == {"held: for a", "for all"}
+
+    with_line(scene, PathParams())
+
+
+def test_it_is_known_in_the_next_session_who_was_spared_something() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        interest = narrow_star(nodes)
+        await asyncio.sleep(10)
+        nodes[1].say("held: for a")
+        await asyncio.sleep(10)
+        b = nodes[1].identity.node
+        for other in (nodes[0], nodes[2]):
+            network.cut(b, other.identity.node)
+            await asyncio.sleep(30)
+            network.heal(b, other.identity.node)
+            await asyncio.sleep(30)
+        assert interest.spared[-2:] == [False, True]  # a, c
+
+    with_line(scene, PathParams())
+
+
+def test_without_a_way_to_whom_it_is_for_everybody_hears_at_once() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        narrow_star(nodes)
+        await asyncio.sleep(10)
+        network.cut(nodes[0].identity.node, nodes[1].identity.node)
+        await asyncio.sleep(30)
+        nodes[1].say("held: for a")
+        await asyncio.sleep(5)
+        assert nodes[2].heard() == {"held: for a"}
+
+    with_line(scene, PathParams())
+
+
+def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
+    carried = {}
+
+    def play(narrow: bool) -> None:
+        async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+            for node in nodes:
+                node.exchange.shared.known_narrow = lambda _: narrow
+            for number in range(60):
+                nodes[number % 3].say(f"word {number}")
+                nodes[number % 3].exchange.hurry_beat()
+                await asyncio.sleep(1.0)
+            await asyncio.sleep(120)
+            assert all(len(node.heard()) == 60 for node in nodes)
+            a, b, c = (n.identity.node for n in nodes)
+            carried[narrow] = sum(network.carried_bytes(*w) for w in ((a, b), (b, a), (b, c), (c, b)))
+
+        with_line(scene, PathParams(rate_bytes_s=1200.0, delay_s=0.3))
+
+    play(False)
+    play(True)
+    assert carried[True] < 0.9 * carried[False]

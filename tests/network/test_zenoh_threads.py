@@ -1,0 +1,51 @@
+"""Threads between the engine and the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from muster.network.zenoh_threads import LANE_ITEMS_MAX, Lane, call_limited
+
+
+def test_a_lane_keeps_order_and_is_bounded() -> None:
+    lane, gate, ran = Lane("test"), threading.Event(), []
+    done = threading.Event()
+    assert lane.put(lambda: bool(gate.wait(10)) or None)  # type: ignore[arg-type, return-value]
+    taken = 0
+    while taken < LANE_ITEMS_MAX + 1 and lane.put(lambda number=taken: ran.append(number)):  # type: ignore[misc]
+        taken += 1
+    assert LANE_ITEMS_MAX - 1 <= taken <= LANE_ITEMS_MAX
+    gate.set()
+    while not lane.put(done.set):
+        pass
+    assert done.wait(10)
+    assert ran == list(range(taken))
+    lane.close()
+    assert not lane.put(done.set)
+
+
+def test_a_call_that_blocks_is_given_up_and_its_late_result_closed() -> None:
+    gate, closed = threading.Event(), threading.Event()
+
+    def block() -> str:
+        gate.wait(10)
+        return "late"
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await call_limited(block, 0.01, late=lambda result: closed.set())
+        gate.set()
+        assert await asyncio.to_thread(closed.wait, 10)
+
+    asyncio.run(main())
+
+
+def test_a_calls_error_reaches_the_caller() -> None:
+    def fail() -> None:
+        raise ValueError("so")
+
+    with pytest.raises(ValueError, match="so"):
+        asyncio.run(call_limited(fail, 10))
