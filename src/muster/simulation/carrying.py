@@ -15,7 +15,7 @@ from muster.simulation.machine import Machine
 from muster.simulation.world import World
 
 UNHEARD_S = 20.0  # of the first in rank; from 15 s on a node carries
-TAKEN_S = 20.0  # to pull some kilobytes over a good link, though questions are lost
+BEGUN_S = 20.0  # within which it begins; how long it takes is a matter of the link and of lost questions
 GOOD_BYTES_S, GOOD_LOSS = 100_000.0, 0.02
 
 
@@ -38,7 +38,7 @@ def good(world: World, a: NodeId, b: NodeId) -> bool:
 
 
 def chances(world: World) -> Iterator[Chance]:
-    """What lies beside somebody who does not hear the coordinator, and is not taken yet."""
+    """What lies beside somebody who does not hear the coordinator, and is neither taken nor on its way."""
     for machine in world.standing():
         if machine.core is None or not machine.willing or not _able(machine):
             continue
@@ -69,6 +69,8 @@ def _left(machine: Machine, near: list[Machine], job: JobId) -> Iterator[Chance]
     for update in runner.view.waiting(head.counted):
         blob = update.record.payload.blob
         if blob is None or machine.disk.has_blob(blob) or any(update.key in h.counted for h in heads):
+            continue
+        if machine.core.transfers.status(blob) is not None:  # on its way
             continue
         for other in near:
             if other.disk.has_blob(blob):

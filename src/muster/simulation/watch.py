@@ -10,7 +10,7 @@ from typing import NamedTuple
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.records import Commit, JobId, Merge, Payload, RecordId
-from muster.simulation.carrying import TAKEN_S, Chance, chances, good
+from muster.simulation.carrying import BEGUN_S, Chance, chances, good
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
 
@@ -67,9 +67,9 @@ class Watch:
         now_s = world.now()
         self._chances = {chance: self._chances.get(chance, now_s) for chance in chances(world)}
         for chance, since_s in self._chances.items():
-            if now_s - since_s >= TAKEN_S:
+            if now_s - since_s >= BEGUN_S:
                 carrier, holder = (world.by_node[n].spec.name for n in (chance.carrier, chance.holder))
-                how = f"{carrier} met {holder}, which has it, for {TAKEN_S:.0f} s"
+                how = f"{carrier} met {holder}, which has it, for {BEGUN_S:.0f} s"
                 self.left.setdefault(Work(chance.job, chance.key), how)
 
     def _lies(self, world: World, work: Work, record_id: RecordId) -> None:
