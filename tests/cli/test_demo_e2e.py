@@ -19,7 +19,7 @@ from muster.cli.report import Report
 from muster.errors import EXIT_CODES
 
 pytestmark = pytest.mark.e2e
-WAIT_S = 60.0
+WAIT_S = 110.0  # on a machine that is busy otherwise
 
 
 class Demo:

@@ -94,7 +94,7 @@ async def live(data: Path, nodes: int, seed: int) -> Told:
             head = one_head(disks)
             counted_once(disks, head)
             found = _points(disks[0], head, sides)
-            points = (*found.islands, found.merge, found.after[0], found.after[AFTER - 1])
+            points = (*found.islands, found.merge, found.whole(0, nodes), found.whole(AFTER - 1, nodes))
             a, b, merged, one, five = (_measured(disks[0], data, seed, p.id) for p in points)
         with kept(fleet.rundir, names, never) as disks:
             line = {p.round: p.id for p in disks[0].graph.ancestors(one_head(disks).id)}
@@ -159,6 +159,13 @@ class _Found:
     merge: Point
     after: list[Point]
     merges: int
+
+    def whole(self, since: int, nodes: int) -> Point:
+        """The first round from number `since` after the merge that everybody was in: on a busy machine a round
+        may close without a late node, and with one island's updates alone it says nothing of the merge."""
+        full = [p for p in self.after[since:] if len(_by(p)) == nodes]
+        assert full, "no round after the merge counts everybody"
+        return full[0]
 
 
 def _points(disk: Kept, head: Point, sides: tuple[set[NodeId], set[NodeId]]) -> _Found:

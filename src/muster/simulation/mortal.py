@@ -135,4 +135,6 @@ class _MortalPartial:
             self._partial.write(offset, data)
 
     def finish(self) -> bool:
-        return self._partial.finish() if self._store._writes() else True
+        if not self._store._writes():
+            raise Killed  # nothing is held by this: a fetch would go round for ever
+        return self._partial.finish()
