@@ -161,7 +161,7 @@ class _Found:
     merges: int
 
     def whole(self, since: int, nodes: int) -> Point:
-        """The first round from number `since` after the merge that everybody was in: on a busy machine a round
+        """The first round from number `since` after the merge that all were in: on a busy machine a round
         may close without a late node, and with one island's updates alone it says nothing of the merge."""
         full = [p for p in self.after[since:] if len(_by(p)) == nodes]
         assert full, "no round after the merge counts everybody"
