@@ -72,7 +72,8 @@ def picture(lines: list[Line]) -> str:
     for size_bytes, accuracy, words in PUBLISHED:
         x, y = x_of(size_bytes), y_of(accuracy)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="none" stroke="#111"/>')
-        parts.append(f'<text x="{x + 7:.1f}" y="{y + 14:.1f}" fill="#111" font-size="11">{words}</text>')
+        place = f'x="{x - 7:.1f}" y="{y - 5:.1f}" text-anchor="end"'
+        parts.append(f'<text {place} fill="#111" font-size="11">{words}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
