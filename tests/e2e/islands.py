@@ -42,6 +42,9 @@ RECIPE = {
 PATIENCE_S = 8.0
 ROUND_LIMIT_S = 150.0  # for the eight rounds of an island, a take-over among them
 
+BACK_S = 5.0  # after healing, until links are back and heads merged: an island that trains on meanwhile adds
+# rounds of its own, and updates from before the merge that the first round after it then counts
+
 
 @dataclass(frozen=True)
 class Story:
@@ -77,6 +80,7 @@ class Told:
     story: Story
     apart: tuple[int, int]  # rounds that each island did alone
     merges: int
+    counted: list[int]  # nodes that each round after the merge counts
 
 
 async def live(data: Path, nodes: int, seed: int) -> Told:
@@ -101,7 +105,9 @@ async def live(data: Path, nodes: int, seed: int) -> Told:
         with kept(fleet.rundir, names, never) as disks:
             line = {p.round: p.id for p in disks[0].graph.ancestors(one_head(disks).id)}
             whole = tuple(_measured(disks[0], data, seed, line[p.round]) for p in points[3:])
-    return Told(Story((a, b), merged, (one, five), (whole[0], whole[1])), found.apart, found.merges)
+    return Told(
+        Story((a, b), merged, (one, five), (whole[0], whole[1])), found.apart, found.merges, found.counted
+    )
 
 
 async def _job(fleet: SmallFleet, names: Sequence[str], seed: int, *, divided: bool) -> str:
@@ -139,6 +145,7 @@ async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
     both = await asyncio.gather(alone(near), alone(far))
     await asyncio.sleep(max(0.0, healed_s - asyncio.get_running_loop().time()))
     await fleet.net.apply(Heal())
+    await asyncio.sleep(BACK_S)
     for stopped in both:
         _go_on(stopped)
 
@@ -167,9 +174,12 @@ class _Found:
         """The first round from number `since` after the merge that all were in: on a busy machine a round
         may close without a late node, and with one island's updates alone it says nothing of the merge."""
         full = [p for p in self.after[since:] if len(_by(p)) == nodes]
-        counts = [len(_by(p)) for p in self.after]
-        assert full, f"no round counts everybody: after the merge {counts} of {nodes} nodes"
+        assert full, f"no round counts everybody: after the merge {self.counted} of {nodes} nodes"
         return full[0]
+
+    @property
+    def counted(self) -> list[int]:
+        return [len(_by(p)) for p in self.after]
 
 
 def _points(disk: Kept, head: Point, sides: tuple[set[NodeId], set[NodeId]]) -> _Found:
