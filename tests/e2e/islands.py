@@ -27,9 +27,12 @@ from small_fleet import SmallFleet
 
 HALVES = Path(__file__).parent / "halves.py"
 BEFORE, APART, AFTER = 5, 8, 5
-OVER = 8  # rounds more: an island may do some before it is stopped, and some may lack a late node
+OVER = 4  # rounds that an island may do beyond APART before it is stopped, on a busy machine
+SPARE = 4  # rounds after the merge that may lack a late node
 CUT_S = 20.0  # at least. After a cut about as long as the links' lease (15 s) a link may come back by halves
 # and takes up to half a minute to be opened anew (network/watchdog.py): the job would end before all are back
+BACK_S = 5.0  # after healing, until links are back and heads merged: an island that trains on meanwhile adds
+# rounds of its own, and updates from before the merge that the first round after it then counts
 RECIPE = {
     "lr": 0.05,
     "batch": 64,  # with 32 or with momentum a single model is off its neighbours in time by up to 5 points
@@ -41,9 +44,6 @@ RECIPE = {
 }
 PATIENCE_S = 8.0
 ROUND_LIMIT_S = 150.0  # for the eight rounds of an island, a take-over among them
-
-BACK_S = 5.0  # after healing, until links are back and heads merged: an island that trains on meanwhile adds
-# rounds of its own, and updates from before the merge that the first round after it then counts
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ async def live(data: Path, nodes: int, seed: int) -> Told:
 
 
 async def _job(fleet: SmallFleet, names: Sequence[str], seed: int, *, divided: bool) -> str:
-    rounds = BEFORE + APART + AFTER + OVER
+    rounds = BEFORE + APART + OVER + AFTER + SPARE
     job = await ask(fleet, names[0], rounds=rounds, patience_s=PATIENCE_S, seed=seed, **RECIPE)
     if divided:
         await _divide(fleet, names, job)

@@ -14,7 +14,7 @@ from muster.simulation.carrying import BEGUN_S, Chance, chances, good
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
 
-CARRIED_S = 100.0  # two questions for its record lost in a row (given up after 30 s each), and time to pull
+CARRIED_S = 60.0  # patience, and time to pull a few kilobytes over a good link
 
 
 class Work(NamedTuple):
