@@ -15,7 +15,7 @@ import msgspec
 import play
 import psutil
 from kept import Kept, counted_once, kept, one_head
-from play import ask, end_all, field, mesh, until_one_end, until_round
+from play import ask, end_all, field, mesh, until, until_one_end, until_round, view
 
 from muster.history.graph import Point
 from muster.learning import params, sgd
@@ -31,8 +31,9 @@ OVER = 4  # rounds that an island may do beyond APART before it is stopped, on a
 SPARE = 4  # rounds after the merge that may lack a late node
 CUT_S = 20.0  # at least. After a cut about as long as the links' lease (15 s) a link may come back by halves
 # and takes up to half a minute to be opened anew (network/watchdog.py): the job would end before all are back
-BACK_S = 5.0  # after healing, until links are back and heads merged: an island that trains on meanwhile adds
-# rounds of its own, and updates from before the merge that the first round after it then counts
+BACK_S = (
+    60.0  # at most, until all hold the merge: trainers go on then, or an island would add rounds of its own
+)
 RECIPE = {
     "lr": 0.05,
     "batch": 64,  # with 32 or with momentum a single model is off its neighbours in time by up to 5 points
@@ -128,8 +129,8 @@ async def _sides(fleet: SmallFleet, names: Sequence[str], job: str) -> tuple[set
 
 
 async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
-    """Cut the islands apart after round BEFORE and heal when both have done APART rounds. The trainers of an
-    island that is ahead are stopped meanwhile: both are to do the same number of rounds."""
+    """Cut the islands apart after round BEFORE, heal when both have done APART rounds. The trainers of an
+    island that is ahead are stopped until all hold the merge: both are to do the same number of rounds."""
     near, far = names[: len(names) // 2], names[len(names) // 2 :]
     await until_round(fleet, near[0], job, BEFORE, 120.0)
     await fleet.net.apply(Partition((tuple(near), tuple(far))))
@@ -145,9 +146,14 @@ async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
     both = await asyncio.gather(alone(near), alone(far))
     await asyncio.sleep(max(0.0, healed_s - asyncio.get_running_loop().time()))
     await fleet.net.apply(Heal())
-    await asyncio.sleep(BACK_S)
+    await until("one head on all nodes", lambda: _same_head(fleet, names, job), BACK_S)
     for stopped in both:
         _go_on(stopped)
+
+
+async def _same_head(fleet: SmallFleet, names: Sequence[str], job: str) -> bool:
+    seen = [await view(fleet, name, job) for name in names]
+    return len({v.head if v is not None else name for name, v in zip(names, seen, strict=True)}) == 1
 
 
 def _stop(fleet: SmallFleet, names: Sequence[str]) -> list[psutil.Process]:

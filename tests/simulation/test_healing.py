@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from muster.history.counted import Key
+from muster.records import Commit, Merge, Update
 from muster.simulation import faults as f
-from muster.simulation.check import Verdict, judge, story
+from muster.simulation.check import Verdict, judge, play, story
 from muster.simulation.network import PathParams
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
@@ -86,3 +88,35 @@ def test_the_few_that_are_left_go_on_when_most_of_a_round_die() -> None:
     assert verdict.good, story(verdict)
     commits = [at_s for at_s, _, text in verdict.story if "committed as" in text]
     assert max(b - a for a, b in itertools.pairwise(commits)) < 40.0  # ten patiences are 100 s
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int) -> None:
+    """At the heal everybody is in the middle of an island's round, which is finished first.  These updates
+    from before the merge were taken for those of the round that was waited for: it closed with nothing of
+    its own, or with one island's alone."""
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    names = "abcd"
+    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    job = JobSpec("a", 5.0, 16, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
+    nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
+    events = (Event(70.0, f.Partition((("a", "b"), ("c", "d")))), Event(250.0 + 7.0 * seed, f.Heal()))
+    run = play(
+        Schedule(seed, "islands", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0)
+    )
+    assert not run.found
+    assert run.world is not None
+    records = run.world.archive.records
+    updates = {
+        Key(author, u.incarnation, u.sequence): u.base
+        for author, u in records.values() if isinstance(u, Update)
+    }  # fmt: skip
+    merges = {i for i, (_, r) in records.items() if isinstance(r, Merge)}
+    first = [r for _, r in records.values() if isinstance(r, Commit) and merges.intersection(r.parents)]
+    assert first
+    for commit in first:
+        bases = {Key(u.node, u.incarnation, u.sequence): u for u in commit.folded}
+        own = {u.node for key, u in bases.items() if updates[key] == commit.parents[0]}
+        assert len(own) == len(names), f"{len(own)} of its own beside {len(bases) - len(own)} from before"
+        weight = sum(u.weight for key, u in bases.items() if updates[key] == commit.parents[0])
+        assert weight > 0.6 * sum(u.weight for u in commit.folded)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from muster.compression.families import parse
 from muster.compression.feedback import norm
@@ -13,7 +14,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job import residuals
 from muster.job.context import Context
-from muster.job.folding import Outcome, fold, spent_after
+from muster.job.folding import Head, Outcome, fold, spent_after
 from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes
 from muster.job.residuals import Vector
@@ -50,8 +51,9 @@ class Committing:
         layout = models.layout
         assert layout is not None
         base = models.arrays(head.id)
+        onto = Head(head.round, partial(self._part, head))
         outcome = fold(
-            layout, base, self._previous(head), head.round, updates, self._samples,
+            layout, base, self._previous(head), onto, updates, self._samples,
             lambda u: payload_bytes(store, u.record.payload), recipe,
         )  # fmt: skip
         keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
@@ -128,6 +130,13 @@ class Committing:
         if not self._view.job.recipe.server_momentum or len(head.parents) != 1:
             return None
         return self._models.arrays(head.parents[0]) if self._models.held(head.parents[0]) else None
+
+    def _part(self, head: Point, base: CommitId) -> float:
+        """What part of `base` is in the head's parameters; a commit that another one replaced, counting all
+        that it counts, is there in full."""
+        if base == head.id:
+            return 1.0
+        return min(1.0, self._view.graph.influence(base, head.id)) or 1.0
 
     def _samples(self, node: NodeId) -> int:
         offer = self._view.offers.get(node)

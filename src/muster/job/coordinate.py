@@ -222,7 +222,7 @@ class Coordination:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
         chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps)
-        resources = [self._resources(n, chosen[n]) for n in nodes]
+        resources = [self._resources(head, n, chosen[n]) for n in nodes]
         round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
@@ -238,14 +238,18 @@ class Coordination:
         ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.roll.members()}
         return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]
 
-    def _resources(self, node: NodeId, choice: Choice) -> Resources:
+    def _resources(self, head: Point, node: NodeId, choice: Choice) -> Resources:
         offer = self._view.offers[node]
         overhead_s = self._overhead_s.get(node)
         if overhead_s is None:
             layout = self._models.layout
             size = (layout.blob_bytes if layout else 0) + choice.size_bytes
             overhead_s = 0.5 if node == self._context.node else 0.5 + size / UNKNOWN_RATE_BYTES_S
-        return Resources(node, max(1e-4, offer.step_s), overhead_s, choice.codec)
+        step_s = max(1e-4, offer.step_s)
+        # at a merge most are in the middle of their branch's next round, and finish that first
+        amid = head.is_merge and self._context.presence.doing(node) == "training"
+        busy_s = step_s * self._view.job.recipe.steps if amid else 0.0
+        return Resources(node, step_s, overhead_s, choice.codec, busy_s)
 
     # ---- a round ------------------------------------------------------------------------------------
 
@@ -260,11 +264,13 @@ class Coordination:
         self._learn(head, plan, here, published_s)
         missing = [self._missing(n, waiting) for n in sorted(set(assigned) - arrived)]
         age_s = now - published_s
+        # what a node trained on an earlier head does not stand for its part in this round while that may come
+        due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
         enough = plan.record.enough
         if now - self._head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
         wait_s = closing_in_s(
-            arrived=len({u.key.node for u in here}), enough=enough, missing=missing,
+            arrived=len({u.key.node for u in here} - due), enough=enough, missing=missing,
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
         if wait_s == 0.0:

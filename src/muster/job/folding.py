@@ -30,11 +30,19 @@ class Outcome:
     discarded: tuple[Discarded, ...]
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a round is folded on: its round, and what part of an older commit is in it (0 < part <= 1)."""
+
+    round: int
+    part: Callable[[CommitId], float]
+
+
 def fold(
     layout: Layout,
     base: Arrays,
     previous: Arrays | None,
-    head_round: int,
+    head: Head,
     updates: Sequence[KnownUpdate],
     samples: Callable[[NodeId], int],
     read: Callable[[KnownUpdate], bytes],
@@ -44,7 +52,7 @@ def fold(
     discarded: dict[int, str] = {}
     while True:
         kept = [u for i, u in enumerate(updates) if i not in discarded]
-        result = _attempt(layout, base, previous, head_round, kept, samples, read, recipe)
+        result = _attempt(layout, base, previous, head, kept, samples, read, recipe)
         if not isinstance(result, int):
             break
         at, reason = result, "the update does not fit the model or is not finite"
@@ -58,7 +66,7 @@ def _attempt(
     layout: Layout,
     base: Arrays,
     previous: Arrays | None,
-    head_round: int,
+    head: Head,
     updates: Sequence[KnownUpdate],
     samples: Callable[[NodeId], int],
     read: Callable[[KnownUpdate], bytes],
@@ -67,9 +75,11 @@ def _attempt(
     """The folded round, or the place of an update that is invalid."""
     if not updates:
         return base, ()
-    ages = [max(0, head_round - u.record.base_round) for u in updates]
+    ages = [max(0, head.round - u.record.base_round) for u in updates]
     work = [
-        aggregate.Work(max(1, samples(u.key.node)), u.record.steps, age, recipe.momentum)
+        aggregate.Work(
+            max(1, samples(u.key.node)), u.record.steps, age, recipe.momentum, head.part(u.record.base)
+        )
         for u, age in zip(updates, ages, strict=True)
     ]
     weighed = aggregate.weights(work)

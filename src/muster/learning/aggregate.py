@@ -4,7 +4,9 @@ Weights follow FedNova (Wang, Liu, Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.
 local steps is normalised by the accumulation ||a_i||_1 of its local optimiser, so that a node that did
 fewer steps pulls in its own direction as strongly as its samples entitle it to; the round moves by
 tau_eff = sum p_i ||a_i||_1.  Age discounts p_i by 1/sqrt(1 + s) (FedBuff, Nguyen et al., AISTATS 2022,
-arXiv 2106.06639, section 5).  With equal steps and no age this is FedAvg weighted by samples.
+arXiv 2106.06639, section 5).  An update that was trained on one branch and comes after the branches were
+merged counts by the share that its branch has in the merge, as it would had it come before.  With equal
+steps, no age and no merge this is FedAvg weighted by samples.
 
 The fold adds one update at a time in fp64, in the order given; its memory is that of one model.  Its result
 is a pure function of updates, weights and order, bit for bit: only element-wise +, * and rounding are used.
@@ -32,12 +34,14 @@ BOOST_MAX = 4.0
 
 @dataclass(frozen=True)
 class Work:
-    """What lies behind one update: `samples` the node holds, local `steps`, `staleness` in rounds."""
+    """What lies behind one update: `samples` the node holds, local `steps`, `staleness` in rounds, and the
+    `part` (above 0, at most 1) that the parameters it was trained on have in those it is folded into."""
 
     samples: int
     steps: int
     staleness: int = 0
     momentum: float = 0.0
+    part: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def weights(work: Sequence[Work]) -> Weights:
         raise ValueError("a round without updates has no weights")
     if any(w.samples <= 0 or w.steps <= 0 or w.staleness < 0 or not 0 <= w.momentum < 1 for w in work):
         raise ValueError("an update needs samples, steps, an age of 0 or more and a momentum in [0, 1)")
-    mass = [w.samples / math.sqrt(1 + w.staleness) for w in work]
+    if any(not 0 < w.part <= 1 for w in work):
+        raise ValueError("the part of an update's base is above 0 and at most 1")
+    mass = [w.samples * w.part / math.sqrt(1 + w.staleness) for w in work]
     total = math.fsum(mass)
     p = [m / total for m in mass]
     a = [accumulation(w.steps, w.momentum) for w in work]

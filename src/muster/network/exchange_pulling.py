@@ -30,7 +30,8 @@ from muster.records import NodeId, RecordError, record_id, unpack
 from muster.storage.store import StorageError
 
 REJECTED_MAX = 4096
-ASK_TIMEOUT_S = 30.0
+RECORD_BYTES = 400  # about what one takes in an answer
+CHANGES_BYTES = 3000  # about what a long list of changes takes
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
 
@@ -118,17 +119,23 @@ class Pulling:
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
-    async def _ask(self, peer: Peer, topic: str, request: bytes) -> bytes:
+    async def _ask(self, peer: Peer, topic: str, request: bytes, answer_bytes: int) -> bytes:
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         self._tally.told(peer.node, len(request))
-        answer = await self._link.ask(peer.node, topic, request, timeout_s=ASK_TIMEOUT_S)
+        timeout_s = peer.pace.timeout_s(len(request) + answer_bytes)
+        try:
+            answer = await self._link.ask(peer.node, topic, request, timeout_s=timeout_s)
+        except Unreachable:
+            if loop.time() - asked_s >= timeout_s:
+                peer.pace.missed()
+            raise
         peer.pace.took(len(request) + len(answer), loop.time() - asked_s)
         return answer
 
     async def _compare(self, peer: Peer) -> None:
         since = Since(WIRE, peer.incarnation, peer.cursor, self._shared.digest_bytes(), peer.anew)
-        changes = unpack_changes(await self._ask(peer, "c", pack(since)))
+        changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
         self._presence.hear(unpack_beats(changes.beats, peer.node))
         if changes.incarnation != peer.incarnation:
             peer.new_life(changes.incarnation)
@@ -150,7 +157,8 @@ class Pulling:
         for prefix in prefixes:
             self._asked[prefix] = peer.node
         try:
-            answer = unpack_list(await self._ask(peer, "R" if fully else "r", pack(prefixes)))
+            topic, about_bytes = "R" if fully else "r", len(prefixes) * RECORD_BYTES
+            answer = unpack_list(await self._ask(peer, topic, pack(prefixes), about_bytes))
             unknown: UnknownAuthor | None = None
             doubtful = False  # a short form did not expand, or not to what its author signed
             for data in answer:

@@ -31,6 +31,7 @@ class Resources:
     step_s: float  # seconds of one local step
     overhead_s: float  # seconds a round costs besides its steps: receive, encode, send
     codec: str
+    busy_s: float = 0.0  # seconds of other work that it may have to finish first
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     why = f"{len(nodes)} nodes, {expected_s:.1f} s expected"
     if reduced:
         why += f", {reduced} slower with fewer steps"
-    deadline_s = DEADLINE_FACTOR * expected_s + DEADLINE_MARGIN_S
+    deadline_s = DEADLINE_FACTOR * expected_s + DEADLINE_MARGIN_S + max(n.busy_s for n in nodes)
     return Round(tuple(assignments), expected_s, deadline_s, enough, why)
 
 
