@@ -95,7 +95,6 @@ def rounds(live: Any, names: tuple[str, ...]) -> int:
 
 
 def test_a_partition_makes_two_lanes_and_healing_a_merge(page: Any, live_page: Any) -> None:
-    before = max(rounds(live_page, live_page.west), rounds(live_page, live_page.east))
     merges = int(page.locator("#history-scroll").get_attribute("data-merges") or 0)
     page.locator("#several").click()
     for name in live_page.west:
@@ -104,6 +103,7 @@ def test_a_partition_makes_two_lanes_and_healing_a_merge(page: Any, live_page: A
     page.locator("[data-do=partition]").click()
     live_page.until(lambda: bridge_up(live_page) == [False, False], "the emulator has cut the bridge")
     page.locator("#network-note", has_text="6 of 7 links up").wait_for()
+    before = max(rounds(live_page, live_page.west), rounds(live_page, live_page.east))  # a round takes 0.5 s
     for side in (live_page.west, live_page.east):
         live_page.until(lambda side=side: rounds(live_page, side) >= before + 3, f"{side} went on", 90)
     page.locator("[data-do=heal-all]").click()

@@ -147,6 +147,19 @@ async def test_half_a_link_is_made_whole(members: dict[str, Identity]) -> None:
 
 
 @e2e
+async def test_half_a_link_is_made_whole_when_nobody_asks(members: dict[str, Identity]) -> None:
+    """Words are enough: bravo has nothing to ask alpha, of which it hears nothing."""
+    async with pair(members) as (alpha, bravo):
+        alpha._peers.clear()
+        began_s = asyncio.get_running_loop().time()
+        while not alpha.half_open() and not alpha.reopened:
+            bravo.nudge(alpha.node, "beat", b"here")
+            await asyncio.sleep(1.0)
+            assert asyncio.get_running_loop().time() - began_s < 2 * zenoh_link.HALF_OPEN_S
+        await until(lambda: alpha.neighbours() and bravo.neighbours())
+
+
+@e2e
 async def test_nothing_is_forwarded(members: dict[str, Identity]) -> None:
     """carol and alpha are both linked with bravo, but not with each other."""
     async with pair(members) as (alpha, bravo):

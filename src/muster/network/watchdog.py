@@ -8,8 +8,8 @@ throw its attempts away (design section 6).
 
 Half a link is a zombie, too: after a cut about as long as the lease one end has lost its session and the
 other has not, and the new link joins the old session; so the first never hears the other's token, while the
-other goes on asking it (seen after a cut of 12 s with a lease of 15).  The end that is asked by a session
-that is no neighbour opens anew at once; the asking one would need ping_s and silent_s to notice.
+other goes on talking to it (seen after a cut of 12 s with a lease of 15).  The end that hears a session which
+is no neighbour, be it only its beats, opens anew at once; the other one would need ping_s and silent_s.
 
 A link that is down is left alone with one exception: a node that had neighbours and has none now gets a new
 session every `renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its
@@ -152,7 +152,7 @@ class Watched(Protocol):
         """Whether it had neighbours and has none now."""
 
     def half_open(self) -> bool:
-        """Whether a session asks this node that is none of its neighbours."""
+        """Whether a session talks to this node that is none of its neighbours."""
 
     async def ask(self, node: NodeId, topic: str, payload: bytes, *, timeout_s: float) -> bytes: ...
 

@@ -40,7 +40,8 @@ TOPIC_CHARS_MAX = 32
 ASKS_MAX = 256  # waiting for one neighbour's answers
 SERVED_MAX = 64  # asks of one neighbour that are being answered
 HANDLER_S_MAX = 120.0
-HALF_OPEN_S = 10.0  # a session that asks us for so long without being a neighbour has half a link to us
+HALF_OPEN_S = 10.0  # a session that talks to us for so long without being a neighbour has half a link to us
+STRANGE_S = 60.0  # a stranger that was silent for so long begins anew
 STRANGERS_MAX = 64
 
 _PRIORITY = {Urgency.CONTROL: zenoh.Priority.REAL_TIME, Urgency.BULK: zenoh.Priority.BACKGROUND}
@@ -85,7 +86,8 @@ class ZenohLink:
         self._watchers: list[Watcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[NodeId, float] = {}
-        self._strange: dict[str, float] = {}  # sessions that ask without being neighbours, since when
+        # sessions that talk to us without being neighbours: since when, and when last
+        self._strange: dict[str, tuple[float, float]] = {}
         self._half_open = False
         self._minders: list[asyncio.Task[None]] = []
         self.reopened = 0  # times that the watchdog found a zombie
@@ -169,9 +171,14 @@ class ZenohLink:
 
     def _note_stranger(self, tag: str) -> None:
         now_s = self._loop.time()
-        if self._peers.rejected(tag) or len(self._strange) >= STRANGERS_MAX:
+        if self._peers.rejected(tag) or self._peers.checking(tag):
             return
-        if now_s - self._strange.setdefault(tag, now_s) >= HALF_OPEN_S:
+        since_s, last_s = self._strange.pop(tag, (now_s, now_s))
+        if now_s - last_s > STRANGE_S:
+            since_s = now_s
+        if len(self._strange) < STRANGERS_MAX:
+            self._strange[tag] = (since_s, now_s)
+        if now_s - since_s >= HALF_OPEN_S:
             self._half_open = True
 
     # ---- asking and telling ------------------------------------------------------------------------------
@@ -283,10 +290,13 @@ class ZenohLink:
 
     def _on_nudge(self, sample: Any) -> None:
         parsed = _parse(sample.payload.to_bytes())
-        peer = self._peers.by_tag(parsed[0]) if parsed else None
-        if parsed is None or peer is None:
+        if parsed is None:
             return
-        _, topic, payload = parsed
+        tag, topic, payload = parsed
+        peer = self._peers.by_tag(tag)
+        if peer is None:
+            self._note_stranger(tag)
+            return
         self._count(peer.node, received=len(payload))
         listener = self._listeners.get(topic)
         if listener is not None:

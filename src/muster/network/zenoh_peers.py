@@ -100,6 +100,10 @@ class Peers:
         """Whether this session may talk to us and is no neighbour all the same."""
         return tag in self._rejected or len(self._rejected) >= SESSIONS_MAX
 
+    def checking(self, tag: str) -> bool:
+        """Whether it is being looked for what this session's certificate says."""
+        return tag in self._unchecked
+
     def clear(self) -> None:
         """This node's session ends: so do all others' towards it."""
         self._unchecked.clear()
