@@ -215,19 +215,24 @@ class Participation:
                 await asyncio.sleep(ROOM_RETRY_S)
 
     async def measure(self, commit: CommitId, limit: int | None = None) -> None:
-        """Evaluate a commit on the task's common set and publish the figures."""
+        """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
+        the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
         blob = self._models.blob_of(commit)
         if blob is None or not self._context.store.has_blob(blob):
             return
-        m = await self.evaluate(blob, limit)
+        m = await self.evaluate(blob, limit, self._view.job.stop.target)
         await self._when_room(lambda: self.publish(commit, m))
 
-    async def evaluate(self, blob: BlobId, limit: int | None = None) -> Measured:
-        """A model on the task's common set; it may have to wait for a whole round to be trained."""
+    async def evaluate(self, blob: BlobId, limit: int | None = None, target: float | None = None) -> Measured:
+        """A model on the task's common set, of which `limit` examples do while they are below `target`; it
+        may have to wait for a whole round to be trained."""
         self.measuring.append(blob)
         try:
             async with self._turn.taken():
-                return await self._trainer.evaluate(blob, "common", limit)
+                m = await self._trainer.evaluate(blob, "common", limit)
+                if limit is not None and target is not None and m.correct >= target * m.examples:
+                    m = await self._trainer.evaluate(blob, "common")
+                return m
         finally:
             self.measuring.remove(blob)
 
