@@ -231,6 +231,20 @@ def test_throttle_stretches_a_step(source: Callable[..., TaskSource]) -> None:
 
 
 @pytest.mark.e2e
+def test_training_tells_how_long_a_step_took(source: Callable[..., TaskSource], tmp_path: Path) -> None:
+    async def work(trainer: Trainer) -> None:
+        base, out = tmp_path / "base", tmp_path / "out"
+        await trainer.open(source(mode="slow"))
+        await trainer.initial(base, 0)
+        plain_s = (await trainer.train(base, out, **RECIPE)).step_s
+        assert 0.002 <= plain_s < 0.5
+        await trainer.open(TaskSource(source().reference, {"mode": "slow"}, niceness=0, throttle=8.0))
+        assert (await trainer.train(base, out, **RECIPE)).step_s > 3 * plain_s
+
+    run(work)
+
+
+@pytest.mark.e2e
 def test_the_child_does_not_outlive_its_parent(source: Callable[..., TaskSource]) -> None:
     code = (
         "import asyncio, os, sys\n"

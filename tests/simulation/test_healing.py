@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 
 import pytest
 
@@ -11,6 +12,7 @@ from muster.records import Commit, Merge, Update
 from muster.simulation import faults as f
 from muster.simulation.check import Verdict, judge, play, story
 from muster.simulation.network import PathParams
+from muster.simulation.pace import Pace
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
 
@@ -120,3 +122,34 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
         assert len(own) == len(names), f"{len(own)} of its own beside {len(bases) - len(own)} from before"
         weight = sum(u.weight for key, u in bases.items() if updates[key] == commit.parents[0])
         assert weight > 0.6 * sum(u.weight for u in commit.folded)
+
+
+def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it offered was measured while its machine was busy.  It had half of the steps in every round of
+    the job, and what it did in them weighed twice as much as the work of the others."""
+    first: set[Pace] = set()
+    measure = Pace.measure
+
+    async def busy(self: Pace) -> float:
+        step_s = await measure(self)
+        mistaken = not first or self in first
+        first.add(self)
+        return 2.5 * self.step_s if mistaken else step_s
+
+    monkeypatch.setattr(Pace, "measure", busy)
+    names = "abcd"
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
+    nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
+    run = play(Schedule(1, "slow at first", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), (), 300.0))
+    assert not run.found
+    assert run.world is not None
+    steps: dict[str, list[int]] = defaultdict(list)
+    for author, update in run.world.archive.records.values():
+        if isinstance(update, Update):
+            steps[author.hex()].append(update.steps)
+    assert sum(min(s) < 12 for s in steps.values()) == 1
+    assert all(s[-5:] == [20] * 5 for s in steps.values())

@@ -44,6 +44,7 @@ class Trained:
     steps: int
     examples: int
     loss: float  # mean over the steps
+    step_s: float  # seconds of one step
     update: Arrays
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +34,8 @@ RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is 
 GOODPUT_MAX = (1 << 31) - 1
 WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
 SHARE_MIN = 0.01  # of a round: a residual is not blown up more than a hundredfold
+TRAINED_LAST = 3  # rounds whose steps tell how fast this node is
+OFFER_ANEW = 1.5  # times faster or slower than it offered
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -66,11 +70,15 @@ class Participation:
         kept = context.store.state(self._key)
         self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
         self._turn = Turn()
+        self._lately_s: deque[float] = deque(maxlen=TRAINED_LAST)  # seconds of a step, since the offer
 
     async def offer(self) -> None:
         """Answer the call for help with what was measured here."""
-        step_s = await self._trainer.measure_speed(self._view.job.recipe.batch)
+        await self._offer(await self._trainer.measure_speed(self._view.job.recipe.batch))
+
+    async def _offer(self, step_s: float) -> None:
         self.work.step_s = step_s
+        self._lately_s.clear()
         announce = await self._when_room(lambda: self._keep_offer(step_s))
         announce()
         self._context.event(
@@ -161,6 +169,16 @@ class Participation:
             f"loss {trained.loss:.3f}",
             job=view.id,
         )
+        await self._learn_speed(trained.step_s)
+
+    async def _learn_speed(self, step_s: float) -> None:
+        """Offer anew when the steps take something else than was measured before the first one, perhaps while
+        all nodes of a machine got ready at once: plans would give this node too few steps all the time."""
+        self._lately_s.append(step_s)
+        found_s, offered_s = median(self._lately_s), self.work.step_s
+        full = len(self._lately_s) == TRAINED_LAST
+        if full and offered_s and max(found_s / offered_s, offered_s / found_s) > OFFER_ANEW:
+            await self._offer(found_s)
 
     def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
         """Update, new residual and sequence number in one transaction (design 5.3)."""

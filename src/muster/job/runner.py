@@ -112,7 +112,10 @@ class JobRunner:
     def _say_again(self) -> None:
         """What this node said before its disk was lost came back from others: what it says now is newer."""
         last = self.view.last_word(self.context.node)
-        if self._said is None or last is None or last.incarnation == self._said.incarnation:
+        if self._said is None or last is None:
+            return
+        if last.incarnation == self._said.incarnation:
+            self._said = last
             return
         with contextlib.suppress(StorageError):
             self._said = msgspec.structs.replace(self._said, number=last.number + 1)

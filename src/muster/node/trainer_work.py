@@ -67,7 +67,7 @@ class Work:
         if command is None:
             raise MusterError("internal", f"the trainer does not know the request {request['do']!r}")
         result = command(self.opened, on_step, **arguments)
-        if "step_s" in result:
+        if "step_s" in result:  # measured without the rests between steps
             result["step_s"] *= self.throttle
         return result
 
@@ -128,7 +128,7 @@ def initial(opened: Opened, on_step: OnStep, seed: int, source: str | None, out:
 
 
 def measure_speed(opened: Opened, on_step: OnStep, batch: int) -> dict[str, Any]:
-    """Median seconds of one step of `batch`, on parameters that are thrown away; `do` adds the throttle."""
+    """Median seconds of one step of `batch`, on parameters that are thrown away."""
     work = sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
     sgd.step(work)  # the first step builds kernels and caches
     on_step({"done": 0, "of": MEASURE_STEPS})
@@ -152,9 +152,18 @@ def train(
     momentum: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Local training from `base`; the difference to it goes to `out`."""
+    """At least one step from `base`; the difference to it goes to `out`."""
     before = tensors.read(opened.layout, Path(base))
     params.load_into(opened.model, opened.layout, before)
+    times_s: list[float] = []
+    began_s = time.perf_counter()
+
+    def stepped(n: int, loss: float) -> None:
+        nonlocal began_s
+        times_s.append(time.perf_counter() - began_s)
+        on_step({"done": n, "of": steps, "loss": loss})
+        began_s = time.perf_counter()  # telling, and resting for the throttle, are no part of a step
+
     done = sgd.train(
         opened.task,
         opened.model,
@@ -164,7 +173,7 @@ def train(
         batch=batch,
         momentum=momentum,
         seed=seed,
-        on_step=lambda n, loss: on_step({"done": n, "of": steps, "loss": loss}),
+        on_step=stepped,
     )
     after = params.arrays_of(opened.model, opened.layout)
     update = params.difference(opened.layout, after, before)
@@ -172,7 +181,8 @@ def train(
         tensors.write(opened.layout, Path(out), update)
     except tensors.TensorError as error:
         raise sgd.TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
-    return {"steps": done.steps, "examples": done.examples, "loss": done.loss}
+    step_s = statistics.median(times_s)
+    return {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
 
 
 def evaluate(

@@ -47,9 +47,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
+    """`step_s`: the median of its steps, as `TaskFacts` has it but of the batch that was asked for."""
+
     steps: int
     examples: int
     loss: float
+    step_s: float
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ class StoreTrainer:
                         momentum=momentum, seed=seed, progress=heard,
                     )
                 )  # fmt: skip
-                return Trained(done.steps, done.examples, done.loss, read(self._facts.layout, out))
+                return Trained(
+                    done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout, out)
+                )
             except MusterError as error:
                 if error.code != "disk_full":
                     raise

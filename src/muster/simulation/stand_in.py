@@ -103,7 +103,7 @@ class StandIn(ABC):
         after, loss = self.learn(before, steps, lr, batch, seed)
         self.last = after - before
         self.on_trained()
-        return Trained(steps, steps * batch, loss, self._tensors(self.last))
+        return Trained(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
         await self._pace.work(0.1)
