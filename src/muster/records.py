@@ -27,6 +27,9 @@ BlobId: TypeAlias = bytes  # SHA-256 of the blob's bytes
 
 NOBODY: NodeId = b""  # the author of a record that is a pure function of others (Merge)
 
+# What msgspec raises for bytes that are no message; text that is not UTF-8 it has no error of its own for.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+
 
 class RecordError(ValueError):
     """Bytes that are not a record of this format; the message is one sentence for people."""
@@ -304,7 +307,7 @@ def decode(body: bytes) -> Record:
     """The record in `body`. Raises RecordError with one sentence."""
     try:
         record: Record = _record_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RecordError(f"these bytes are not a record of format {FORMAT}: {error}") from error
     if encode(record) != body:
         raise RecordError("the record is not in canonical form")
@@ -327,13 +330,13 @@ def unpack(wire: bytes) -> Signed:
         raise RecordError(f"a record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}")
     try:
         raw = msgspec.msgpack.decode(wire, type=list[Any])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RecordError(f"these bytes are no record: {error}") from error
     if raw and raw[0] != FORMAT:
         raise RecordError(f"the record has format {raw[0]!r}, this node reads format {FORMAT}: update muster")
     try:
         return _signed_decoder.decode(wire)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RecordError(f"these bytes are no signed record: {error}") from error
 
 

@@ -5,7 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muster.errors import MusterError
@@ -172,6 +172,7 @@ def test_another_form_is_named() -> None:
 
 @given(damage=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=200)
+@example(damage=[(0, 133)])  # text that is not UTF-8
 def test_a_damaged_short_form_never_passes_for_another_record(damage: list[tuple[int, int]]) -> None:
     short, roll, shorthand = _update_of_a_story()
     bad = bytearray(short)
@@ -237,6 +238,19 @@ def test_any_child_of_a_commit_survives(data: st.DataObject) -> None:
         child_id, wire = seal(who(0), child)
         assert there.shorthand.expand(here.shorthand.shorten(child_id, wire)) == wire
         parent_id, parent = child_id, child
+
+
+def test_a_roster_that_names_a_node_twice_survives() -> None:
+    here, there = Held.nothing("node-0"), Held.nothing("node-1")
+    one, two = bytes([1]) * 32, bytes([2]) * 32
+    parent = Commit(b"j" * 32, (), 0, (), (), (one,), (), 0.0, b"p" * 32, 24000)
+    parent_id, wire = seal(who(0), parent)
+    here.keep(wire)
+    there.keep(wire)
+    folded = tuple(Folded(node, 1, 1, 1, 1, 1, 0.5) for node in (one, two))
+    child = Commit(b"j" * 32, (parent_id,), 1, (), folded, (one, two, one), (), 0.0, b"p" * 32, 24000)
+    child_id, wire = seal(who(0), child)
+    assert there.shorthand.expand(here.shorthand.shorten(child_id, wire)) == wire
 
 
 def test_columns_that_do_not_fit_say_so() -> None:

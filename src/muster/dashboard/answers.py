@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muster.errors import MusterError
+from muster.records import UNREADABLE
 
 BODY_BYTES_MAX = 64 * 1024
 STATUS = {
@@ -66,5 +67,5 @@ async def body(request: Request, kind: type[T]) -> T:
             raise Wrong(413, "usage", f"the body is over the limit of {BODY_BYTES_MAX} bytes")
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Wrong(400, "usage", f"the request is malformed: {error}") from error

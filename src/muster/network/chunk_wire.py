@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import msgspec
 
-from muster.records import BlobId
+from muster.records import UNREADABLE, BlobId
 
 TOPIC = "chunk"
 PREFIX_BYTES = 8
@@ -77,7 +77,7 @@ def decode_ask(payload: bytes) -> Ask:
     """Raises ValueError with one sentence when it is malformed or over a limit."""
     try:
         ask = _decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a question for a chunk: {error}") from error
     if len(ask.id) not in (32, PREFIX_BYTES) or any(len(node) != PREFIX_BYTES for node in ask.path):
         raise ValueError("not a question for a chunk: an id has the wrong length")

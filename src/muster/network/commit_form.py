@@ -133,7 +133,7 @@ def _folded_rows(columns: Body, roster: Body, parent: Body) -> Body:
     if len(columns) != 8:
         raise Unfit("the columns of updates are not as they should be")
     named, count, *rest = columns
-    nodes = sorted(roster) if named is None else [roster[place] for place in named]
+    nodes = sorted(set(roster)) if named is None else [roster[place] for place in named]
     if len(nodes) != count:
         raise Unfit("the columns name another number of nodes")
     lives, sequences, *others = (_many(column, count) for column in rest)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import msgspec
-
 from muster.network.exchange_state import CHANGES_MAX, RECORDS_MAX, Peer, Shared
 from muster.network.exchange_wire import (
     PREFIX_BYTES,
@@ -26,7 +24,7 @@ from muster.network.exchange_wire import (
 from muster.network.identity import UnknownAuthor
 from muster.network.link import Refused, Unreachable
 from muster.network.shorthand import Unknown
-from muster.records import NodeId, RecordError, record_id, unpack
+from muster.records import UNREADABLE, NodeId, RecordError, record_id, unpack
 from muster.storage.store import StorageError
 
 REJECTED_MAX = 4096
@@ -114,7 +112,7 @@ class Pulling:
             except WrongWire as error:
                 self._shared.tell_problem(peer.node, str(error))
                 await asyncio.sleep(RETRY_MAX_S)
-            except (Unreachable, Refused, UnknownAuthor, msgspec.MsgspecError, StorageError) as error:
+            except (Unreachable, Refused, UnknownAuthor, StorageError, *UNREADABLE) as error:
                 peer.stranger = isinstance(error, UnknownAuthor)
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from muster.network.presence import STATES, Beat
+from muster.records import UNREADABLE
 
 WIRE = 2  # of all messages here; a neighbour that speaks another one is named, never misread
 PREFIX_BYTES = 8
@@ -77,7 +78,7 @@ def unpack_announce(data: bytes, incarnation: int) -> Announce | None:
         return None  # one flipped bit in `last`, and records would be missed for ever
     try:
         return _announce.decode(body)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 
@@ -90,7 +91,7 @@ def unpack_since(data: bytes) -> Since:
     _check(data)
     try:
         return _since.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WrongWire(_sentence(None)) from error
 
 
@@ -99,7 +100,7 @@ def unpack_changes(data: bytes) -> Changes:
     _check(data)
     try:
         return _changes.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WrongWire(_sentence(None)) from error
 
 
@@ -110,7 +111,7 @@ def unpack_list(data: bytes) -> list[bytes]:
 def _check(data: bytes) -> None:
     try:
         version = next(iter(_any.decode(data)), None)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         version = None
     if version != WIRE:
         raise WrongWire(_sentence(version if isinstance(version, int) and 0 < version < 256 else 1))

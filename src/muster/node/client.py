@@ -19,6 +19,7 @@ from muster.errors import EXIT_CODES, MusterError
 from muster.node.config import data_root
 from muster.node.detail import CommitDetail, DiffView, WhyView
 from muster.node.snapshot import CommitView, Event, JobView, NeighbourView, Snapshot, TaskView
+from muster.records import UNREADABLE
 
 SOCKET = "control.sock"
 T = TypeVar("T")
@@ -230,7 +231,7 @@ async def look(home: Path, timeout_s: float) -> Snapshot | None:
         return None
     try:
         return _looked.decode(line).ok
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return _typed(_opened(line), Snapshot)  # an error, in its own words
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from muster.errors import MusterError
+from muster.records import UNREADABLE
 
 REQUEST_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 64
@@ -85,7 +86,7 @@ class ControlServer:
             answer: Any = {"ok": await operation(request)}
         except MusterError as error:
             answer = {"error": {"code": error.code, "sentence": error.sentence}}
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             answer = {"error": {"code": "usage", "sentence": f"the request is malformed: {error}"}}
         except (ConnectionError, asyncio.CancelledError):
             raise

@@ -24,6 +24,7 @@ from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.node.trainer_child import MESSAGE_BYTES_MAX, pack_message
 from muster.node.training import Measured, Progress, TaskFacts, TaskSource, Trained, Valued
+from muster.records import UNREADABLE
 
 START_TIMEOUT_S = 120.0  # importing torch from a slow card
 CANCEL_TIMEOUT_S = 10.0  # a step in the middle of a large batch
@@ -209,7 +210,7 @@ class Trainer:
         """`work`, with the child's end and its silence turned into TrainerDied."""
         try:
             return await work
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
+        except (asyncio.IncompleteReadError, ConnectionError, *UNREADABLE):
             raise await self._died(child) from None
         except TimeoutError:
             child.last_words.append("it gave no sign of life and was ended")
@@ -246,7 +247,7 @@ class Trainer:
                 await self._answer(child, None)
         except MusterError:
             return
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
+        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, *UNREADABLE):
             await self._end(0.0)
 
     async def _died(self, child: _Child) -> TrainerDied:
