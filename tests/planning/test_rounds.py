@@ -3,7 +3,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.planning.rounds import Missing, Resources, closing_in_s, hopeful, learn_overhead_s, plan_round
+from muster.planning.rounds import (
+    Missing,
+    Overhead,
+    Resources,
+    closing_in_s,
+    hopeful,
+    learn_overhead,
+    plan_round,
+)
 
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
 
@@ -67,9 +75,9 @@ def test_progress_is_waited_for_beyond_the_deadline_but_not_for_ever() -> None:
 
 
 def test_overhead_is_learnt() -> None:
-    assert learn_overhead_s(None, 5.0, 10, 0.2) == 3.0
-    assert learn_overhead_s(1.0, 5.0, 10, 0.2) == 2.0
-    assert learn_overhead_s(None, 0.1, 10, 0.2) == 0.05
+    assert learn_overhead(None, 5.0, 10, 0.2) == Overhead(3.0)
+    assert learn_overhead(Overhead(1.0), 5.0, 10, 0.2) == Overhead(2.0, 2.0)
+    assert learn_overhead(None, 0.1, 10, 0.2) == Overhead(0.05)
 
 
 def test_an_update_is_hoped_for_while_its_maker_is_there_or_its_bytes_come() -> None:

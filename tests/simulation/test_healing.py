@@ -46,14 +46,14 @@ STORY: tuple[tuple[float, WorldFault], ...] = (
 def test_branches_are_merged_within_seconds_of_contact(seed: int) -> None:
     """It took up to 39 s: what the far side's updates had been was fetched although its head counts them,
     and those questions, which nobody could answer, stood in the way of the head."""
-    verdict = field(seed, *STORY, rounds=24)
+    verdict = field(seed, *STORY, rounds=34)
     assert verdict.good, story(verdict)
     merged = [at_s - HEAL_S for at_s, who, text in verdict.story if who == "alpha" and "merged as" in text]
     assert merged
     assert merged[0] < 9.0
-    assert verdict.merges <= 3
+    assert verdict.merges <= 4  # the other side's heads come one after another
     after = [at_s - HEAL_S for at_s, _, text in verdict.story if "committed as" in text]
-    assert any(merged[-1] < at_s < merged[-1] + 20.0 for at_s in after)  # and training goes on
+    assert any(merged[-1] < at_s < merged[-1] + 25.0 for at_s in after)  # and training goes on
 
 
 def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:

@@ -15,11 +15,12 @@ from muster.compression.model import weights
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
+from muster.job.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.codecs import LAST, Choice, Sample, down_choice, hurried, probing, up_choice
 from muster.planning.links import LAST as TRIPS_MAX
-from muster.planning.links import Trip, Way, fit, probe
-from muster.records import Commit, JobId, NodeId
+from muster.planning.links import Probe, Trip, Way, fit, probe
+from muster.records import INLINE_BYTES_MAX, Commit, JobId, NodeId
 from muster.storage.store import Store
 
 ROUNDS_KEPT = 512
@@ -49,7 +50,8 @@ class Forecasts:
         self._context, self._view, self._models = context, view, models
         self._trips: dict[NodeId, list[Trip]] = {}
         self._probes: dict[NodeId, list[int]] = {}  # rounds of heads on which a node's message was a probe
-        self._down: list[Sample] = []
+        self._down: list[Sample] = []  # commits' messages, newest last, but for probes
+        self._all_probed = False  # the last planned round's commit is a probe
         self._round = 0
         self._rows: dict[NodeId, Forecast] = {}
 
@@ -62,33 +64,68 @@ class Forecasts:
         compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
         other_s = compute_s + max(way.latency_s for way in ways.values())
         down_bytes = _down_bytes(head)
-        chosen: dict[NodeId, Choice] = {}
+        ups = {node: self._up(node, size, ways[node], other_s) for node in nodes}
+        down = down_choice(view.job, size, slowest, other_s, self._down, at_least)
+        if not self._all_probed:  # else what the last commit tells comes with this round's trips
+            down = self._down_probe(size, down, ups, ways, other_s)
+            if not down.probe:
+                ups = {n: self._up_probe(n, size, c, ways[n], other_s, down_bytes) for n, c in ups.items()}
+        self._all_probed = down.probe
         rows: list[Forecast] = []
-        for node in nodes:
+        for node, c in ups.items():
             way = ways[node]
-            c = self._up(node, size, way, other_s, down_bytes)
             if c.probe:
                 self._probes[node] = [*self._probes.get(node, ()), head.round][-PROBES_MAX:]
             trip = c.size_bytes + (0 if node == self._context.node else down_bytes)
             seconds = way.latency_s + trip / way.goodput_bytes_s if way.goodput_bytes_s else None
             if seconds is None and way.latency_s:  # as long as the trips so far, which were of like sizes
                 seconds = way.latency_s
-            chosen[node] = c
             rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
-        c = down_choice(view.job, size, slowest, other_s, self._down, at_least)
-        rows.append(Forecast(EVERYBODY, c.codec, c.size_bytes, None, c.waiting, c.why))
+        rows.append(Forecast(EVERYBODY, down.codec, down.size_bytes, None, down.waiting, down.why))
         self._round, self._rows = head.round + 1, {row.node: row for row in rows}
         self._keep()
-        return chosen
+        return ups
 
-    def _up(self, node: NodeId, size: int, way: Way, other_s: float, down_bytes: int) -> Choice:
-        """A node's next message. In a job that is in a hurry it may be a probe."""
-        job = self._view.job
+    def _up(self, node: NodeId, size: int, way: Way, other_s: float) -> Choice:
+        """A node's next message."""
         floor = way.at_least_bytes_s or 0.0
-        usual = up_choice(job, size, way.goodput_bytes_s, other_s, self._sent(node), floor)
+        return up_choice(self._view.job, size, way.goodput_bytes_s, other_s, self._sent(node), floor)
+
+    def _up_probe(
+        self, node: NodeId, size: int, usual: Choice, way: Way, other_s: float, down_bytes: int
+    ) -> Choice:
+        """A node's next message; in a job that is in a hurry it may be a probe."""
+        job = self._view.job
         if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
             return usual
-        return probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        found = probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        pulled = (
+            usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes
+        )  # tells a round trip, no bytes
+        return usual if pulled else found
+
+    def _down_probe(
+        self,
+        size: int,
+        usual: Choice,
+        ups: Mapping[NodeId, Choice],
+        ways: Mapping[NodeId, Way],
+        other_s: float,
+    ) -> Choice:
+        """The commit's message; one that is a probe measures all ways at once, so it goes before any other,
+        as long as it fits into its record."""
+        job = self._view.job
+        if job.recipe.down_codec != "auto" or not hurried(job.stop):
+            return usual
+        others = [n for n in ups if n != self._context.node]
+        wanted = {n: probe(self._trips.get(n, ()), ways[n], other_s, for_all=True) for n in others}
+        probes = [(p, ups[n].size_bytes) for n, p in wanted.items() if p is not None]
+        if not probes:
+            return usual
+        over = max(p.over - up_bytes for p, up_bytes in probes)
+        most = min(p.most - up_bytes for p, up_bytes in probes)
+        found = probing(size, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
+        return found if found.size_bytes > usual.size_bytes else usual
 
     def resume(self, head: Point) -> None:
         """The round was planned in another life of this process."""
@@ -117,7 +154,8 @@ class Forecasts:
 
     def committed(self, head: Point, codec: str, size_bytes: int, waiting: float) -> None:
         """The round on top of `head` is in the history: `size_bytes` of delta."""
-        self._down = [*self._down, Sample(codec, waiting)][-LAST:]
+        if not self._all_probed:
+            self._down = [*self._down, Sample(codec, waiting)][-LAST:]
         row = self._rows.get(EVERYBODY)
         if row is not None and self._round == head.round + 1:
             row.was_bytes, row.was_waiting = size_bytes, waiting
@@ -143,7 +181,8 @@ class Forecasts:
                 ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
         known = [way.goodput_bytes_s for way in ways.values()]
         slowest = None if None in known else min((g for g in known if g is not None), default=None)
-        at_least = min((way.floor_bytes_s() or 0.0 for way in ways.values()), default=0.0)
+        floors = [way.floor_bytes_s() for way in ways.values()]  # who was in no round yet is like the others
+        at_least = min((floor for floor in floors if floor is not None), default=0.0)
         mine = Way(0.0, slowest, None if slowest is not None else at_least)
         return ways | {n: mine for n in nodes if n not in ways}, slowest, at_least
 

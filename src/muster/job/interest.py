@@ -55,8 +55,8 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     else:
         return None
     towards, point = view.sources.get(base), view.graph.points.get(base)
-    if towards is None or point is None:
-        return None
+    if towards is None or point is None or point.is_merge:
+        return None  # everybody makes a merge: whence it came first is not where its round is coordinated
     plans = list(view.plans.get(base, {}).values())
     if towards == b"" and any(plan.author != point.author for plan in plans):
         return None  # this node made the commit, another one goes on from it

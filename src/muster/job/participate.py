@@ -254,6 +254,11 @@ class Participation:
         finally:
             self.measuring.remove(blob)
 
+    def owes(self, base: CommitId) -> bool:
+        """Whether this node is to train on top of `base` and has not done so."""
+        plan = self._next()
+        return self.working_on == base or (plan is not None and plan.record.parent == base)
+
     def idle(self) -> bool:
         """Whether the trainer has nothing to do: it is nobody's turn, and no plan waits."""
         return self._turn.free and self._next() is None

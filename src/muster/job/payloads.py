@@ -5,7 +5,9 @@ from __future__ import annotations
 from muster.records import INLINE_BYTES_MAX, Payload
 from muster.storage.store import Store
 
-UPDATE_INLINE_BYTES_MAX = 1024  # records go to every node, an update is wanted by its coordinator only
+# Of an update. What is pulled comes a round trip later, or two; but what is inside a record fills every link
+# that is not spared it (network/exchange_holding), and a disk as long as there are records.
+UPDATE_INLINE_BYTES_MAX = 2560
 
 
 def keep_payload(

@@ -32,6 +32,7 @@ from muster.storage.store import StorageError
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
+PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
 COLLECT_S = 10.0
 START_S = 60.0  # for the trainer to make the job's start from its seed; then it is fetched
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
@@ -55,6 +56,7 @@ class JobRunner:
         self.models = Models(context, view)
         self.fetching = Fetching(context, view, self.models)
         self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
+        self.coordination.awaits_figures = self._awaits_figures
         self.participation: Participation | None = None
         self.valuing = Valuing(context, view, self.models)
         self.tally = Tally(view)
@@ -68,6 +70,8 @@ class JobRunner:
         # updates, heads and what was not valued yet, at the last time
         self._collected: tuple[int, list[CommitId], set[Key]] = (0, [], set())
         self._measured_fully: set[CommitId] = set()
+        self._measures = False  # whether somebody here evaluates heads
+        self._planned_for: CommitId = b""  # the head whose round had time to be planned
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -300,6 +304,22 @@ class JobRunner:
 
     async def _measure(self, participation: Participation) -> None:
         """The coordinator evaluates each head on the common set, the last one in full; ends with the job."""
+        self._measures = participation.facts.has_common
+        try:
+            await self._measure_heads(participation)
+        finally:
+            self._measures = False
+
+    def _awaits_figures(self, head: Point) -> bool:
+        """Whether a round would replace a head of which it is not known yet if it is the end."""
+        return (
+            self._measures
+            and self.view.job.stop.target is not None
+            and self.view.figures(head.id) is None
+            and self.models.held(head.id)
+        )
+
+    async def _measure_heads(self, participation: Participation) -> None:
         while True:
             head = self.head()
             reason = self.finished()
@@ -308,7 +328,8 @@ class JobRunner:
                     await self._choose_closing(participation, head)
                     continue
                 if reason is None and self.view.figures(head.id) is None:
-                    await participation.measure(head.id, MEASURE_EXAMPLES)
+                    if await self._own_part_first(participation, head):
+                        await participation.measure(head.id, MEASURE_EXAMPLES)
                     continue
                 if reason is not None and head.id not in self._measured_fully:
                     self._measured_fully.add(head.id)
@@ -318,6 +339,18 @@ class JobRunner:
                 await self.valuing.finish()
                 return
             await self.context.pulse.wait()
+
+    async def _own_part_first(self, participation: Participation, head: Point) -> bool:
+        """Others wait for this node's update, nobody for figures: false while its part in the round on
+        `head` is not done (wait and look again)."""
+        if head.id != self._planned_for:
+            self._planned_for = head.id
+            await asyncio.sleep(PLAN_SOON_S)
+            return False
+        if participation.owes(head.id):
+            await self.context.pulse.wait()
+            return False
+        return True
 
     async def _choose_closing(self, participation: Participation, head: Point) -> None:
         """The closing commit is the mean of the line's last models if the common set finds it better."""

@@ -1,4 +1,5 @@
-"""What a neighbour behind a narrow link does not need now is held back, and told later if it still matters.
+"""What a neighbour does not need now is held back on a narrow link, large updates on every link; it is told
+later if it still matters.
 
 Another node's update is wanted by whoever coordinates, and by nobody once it is counted.  What is held back
 is announced when its time is over, so that a neighbour hears of everything that still matters; which time
@@ -12,9 +13,10 @@ from typing import Protocol
 
 from muster.network.exchange_state import CHANGES_MAX, Peer, Shared, entry_of, loop_time_s
 from muster.network.ledger import Entry
-from muster.records import NodeId, Record
+from muster.records import NodeId, Record, Update
 from muster.storage.store import StoredRecord
 
+LARGE_BYTES = 1200  # of an update's record: a payload of a kilobyte inside. Elsewhere it costs a link's time
 RELEASED_S = 600.0  # by then an announcement that was lost has shown, or the session is over
 
 
@@ -49,6 +51,8 @@ class Holding:
 
     def hold_back(self, peer: Peer, entry: Entry) -> bool:
         """Whether the neighbour is to hear of it later only."""
+        if not self._costly(peer.node, entry.record.KIND, entry.size_bytes):
+            return False
         until_s = self._held_until_s(peer, entry, loop_time_s())
         if until_s is None:
             return False
@@ -94,9 +98,9 @@ class Holding:
         return [e for e in late if not self.settled(e.author, e.record)]
 
     def spared(self, node: NodeId, stored: StoredRecord) -> bool:
-        """Whether a neighbour behind a narrow link is not told of a record now."""
+        """Whether a neighbour is not told of a record now, although it asks what is new."""
         peer = self._shared.peers.get(node)
-        if peer is None or not self._shared.narrow(node):
+        if peer is None or not self._costly(node, stored.kind, len(stored.wire)):
             return False
         if stored.id in peer.withheld:
             return True
@@ -107,6 +111,9 @@ class Holding:
 
     def settled(self, author: NodeId, record: Record) -> bool:
         return self.interest is not None and self.interest.settled(author, record)
+
+    def _costly(self, node: NodeId, kind: str, size_bytes: int) -> bool:
+        return self._shared.narrow(node) or (kind == Update.KIND and size_bytes > LARGE_BYTES)
 
     def _held_until_s(self, peer: Peer, entry: Entry, now_s: float) -> float | None:
         hold = self.interest.hold(entry.author, entry.record) if self.interest else None

@@ -60,7 +60,7 @@ class Telling:
         """To be announced to a neighbour now, soon with others, or when it was held back long enough."""
         now_s = loop_time_s()
         narrow = self._shared.narrow(peer.node)
-        if narrow and self._holding.hold_back(peer, entry):
+        if self._holding.hold_back(peer, entry):
             self._beat_now.beat()  # the ticker looks when the next one is due
             return
         peer.outbox.append(entry)
@@ -144,14 +144,21 @@ class Telling:
         return beats
 
     def _small(self, entry: Entry, room: int, peer: Peer) -> bytes | None:
-        """The whole record, if it fits and the neighbour can hardly have it: it was made here, or the
-        neighbour is far away, where a round trip costs more than a few hundred bytes too many."""
-        far = peer.pace.rtt_s is not None and peer.pace.rtt_s > FAR_RTT_S
-        if entry.source != b"" and not far and not self._shared.narrow(peer.node):
+        """The whole record, if it fits and the neighbour can hardly have it: it was made here or came from
+        afar; or if it is far away, where a round trip costs more than a few hundred bytes too many."""
+        made_here = entry.source == b""
+        if not (made_here or self._far(entry.source) or self._far(peer.node)):
             return None
         stored = self._store.get(entry.id) if entry.size_bytes <= 2 * room else None
         short = self._shorthand.shorten(stored.id, stored.wire) if stored is not None else None
         return short if short is not None and len(short) + 5 <= room else None
+
+    def _far(self, node: NodeId) -> bool:
+        peer = self._shared.peers.get(node)
+        if peer is None:
+            return False
+        rtt_s = peer.pace.rtt_s
+        return self._shared.narrow(node) or (rtt_s is not None and rtt_s > FAR_RTT_S)
 
     async def tick(self) -> None:
         """Beats: this node's own word and those heard meanwhile, as often as the link can bear."""

@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-LAST = 12  # trips that count
+LAST = 24  # trips that count; what a probe told is known for so long
 SPREAD = 1.6  # the largest trip over the smallest, from where on their sizes tell anything
 SECONDS_MIN = 0.02  # shorter differences are noise
 NOISE_S = 0.05  # how much longer a trip may take unnoticed, at least
 PROBE_AFTER = 2  # trips, of which the shorter one is hardly disturbed
 PROBE_STEP = 1.5  # a probe is so many times as large as any trip that counts
-PROBE_ROUNDS = 2.0  # of the round's other time are what it may cost more, at worst,
-PROBE_S = 3.0  # and no more seconds than this; with LAST that is few per cent of the job
+# What it may cost more, at worst: so many of the round's other times, and no more seconds. With LAST that is
+# few per cent of the job; a commit that is a probe costs everybody's time.
+PROBE_ROUNDS, PROBE_S = 2.0, 3.0
+PROBE_ALL_ROUNDS, PROBE_ALL_S = 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def fit(trips: Sequence[Trip], reported_bytes_s: float | None) -> Way:
     return Way(latency_s, goodput)
 
 
-def probe(trips: Sequence[Trip], way: Way, other_s: float) -> Probe | None:
+def probe(trips: Sequence[Trip], way: Way, other_s: float, *, for_all: bool = False) -> Probe | None:
     """Whether the next message over a way shall be of another size than it would be, to measure it; `other_s`
-    is what the round takes besides.
+    is what the round takes besides; `for_all`: the message is a commit.
 
     Not where the goodput is known.  What was learnt is forgotten after LAST trips, so that a way which got
     better is found out, too.
@@ -80,6 +82,8 @@ def probe(trips: Sequence[Trip], way: Way, other_s: float) -> Probe | None:
         return None
     sizes = [trip.size_bytes for trip in recent]
     extra_s = min(PROBE_S, PROBE_ROUNDS * other_s)
+    if for_all:
+        extra_s = min(PROBE_ALL_S, PROBE_ALL_ROUNDS * other_s)
     shortest_s = min(trip.seconds for trip in recent if trip.size_bytes == max(sizes))
     return Probe(
         max(PROBE_STEP * max(sizes), SPREAD * min(sizes)),

@@ -7,6 +7,7 @@ for the slowest (the fold weighs updates by their steps: FedNova, Wang et al., N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,9 +16,13 @@ from muster.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
-DEADLINE_FACTOR = 1.5
-DEADLINE_MARGIN_S = 3.0  # a busy device is late by seconds however short the round; islands lost nodes to 1 s
-HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come
+LATE_FACTOR = 0.5  # of what a node is expected to take, and LATE_S: so late it may be while nothing is known;
+LATE_S = 3.0  # a busy device is late by seconds however short the round; islands lost nodes to 1 s
+LATE_MIN_S, LATE_SHARE = 1.0, 0.1  # a device that was always on time may be so late, or this part of its time
+DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
+DEVIATION_SMOOTHING = 0.25
+HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come,
+HOPE_MIN_S = 6.0  # and not less than this: a link takes seconds to be opened anew
 PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way
 ENOUGH_SHARE = 0.5
 OVERHEAD_SMOOTHING = 0.5
@@ -32,6 +37,19 @@ class Resources:
     overhead_s: float  # seconds a round costs besides its steps: receive, encode, send
     codec: str
     busy_s: float = 0.0  # seconds of other work that it may have to finish first
+    off_s: float | None = None  # by how much it was off what was expected lately; None: not known yet
+
+    def expected_s(self, steps: int) -> float:
+        """What a round with so many steps takes it."""
+        return self.overhead_s + steps * self.step_s
+
+    def late_at_s(self, steps: int) -> float:
+        """The round's age at which it is not waited for any longer."""
+        expected_s = self.expected_s(steps)
+        late_s = LATE_FACTOR * expected_s + LATE_S
+        if self.off_s is not None:
+            late_s = min(late_s, max(LATE_MIN_S, LATE_SHARE * expected_s, DEVIATIONS * self.off_s))
+        return self.busy_s + expected_s + late_s
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,7 @@ class Missing:
     node: NodeId
     reachable: bool
     progress_age_s: float | None  # since its payload last grew here; None when nothing of it has come
+    late_at_s: float = math.inf  # the round's age from which on it is late by what is known of it
 
 
 def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
@@ -62,20 +81,20 @@ def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     least = max(1, int(steps * STEPS_SHARE_MIN))
     assignments = []
     reduced = 0
-    expected_s = 0.0
+    expected_s = deadline_s = 0.0
     for node in nodes:
         count = steps
-        if node.overhead_s + steps * node.step_s > length_s:
+        if node.expected_s(steps) > length_s:
             count = max(least, min(steps, int((length_s - node.overhead_s) / node.step_s)))
             reduced += count < steps
-        expected_s = max(expected_s, node.overhead_s + count * node.step_s)
+        expected_s = max(expected_s, node.expected_s(count))
+        deadline_s = max(deadline_s, node.late_at_s(count))
         assignments.append(Assignment(node.node, count, node.codec))
     assignments.sort(key=lambda a: a.node)
     enough = max(min(min_nodes, len(nodes)), int(ENOUGH_SHARE * len(nodes) + 0.5))
     why = f"{len(nodes)} nodes, {expected_s:.1f} s expected"
     if reduced:
         why += f", {reduced} slower with fewer steps"
-    deadline_s = DEADLINE_FACTOR * expected_s + DEADLINE_MARGIN_S + max(n.busy_s for n in nodes)
     return Round(tuple(assignments), expected_s, deadline_s, enough, why)
 
 
@@ -84,8 +103,8 @@ def closing_in_s(
 ) -> float | None:
     """Seconds until the round may close if nothing more happens: 0 = now, None = wait for an arrival.
 
-    All in: now.  Not enough in: wait.  Enough in: wait for those that are reachable until the deadline, and
-    beyond it for one whose payload is growing here (never more than three deadlines): progress, not a
+    All in: now.  Not enough in: wait.  Enough in: wait for those that are reachable until they are late, and
+    beyond that for one whose payload is growing here (never more than three deadlines): progress, not a
     wall-clock limit, decides.
     """
     if not missing:
@@ -98,7 +117,7 @@ def closing_in_s(
         if growing:
             waits.append(min(stall_s, max(0.0, PATIENT_DEADLINES * deadline_s - age_s)))
         elif node.reachable:
-            waits.append(max(0.0, deadline_s - age_s))
+            waits.append(max(0.0, min(deadline_s, node.late_at_s) - age_s))
     return max(waits)
 
 
@@ -107,10 +126,23 @@ def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> b
     not let two deadlines pass."""
     if node.progress_age_s is not None and node.progress_age_s < stall_s:
         return True
-    return node.reachable and age_s <= HOPE_DEADLINES * deadline_s
+    return node.reachable and age_s <= max(HOPE_MIN_S, HOPE_DEADLINES * deadline_s)
 
 
-def learn_overhead_s(known_s: float | None, turnaround_s: float, steps: int, step_s: float) -> float:
-    """Exponential average of what a round costs a node besides its steps."""
+@dataclass(frozen=True)
+class Overhead:
+    """What a round costs a node besides its steps, as measured: seconds, and by how much they vary."""
+
+    seconds: float
+    off_s: float | None = None  # smoothed absolute difference from what was expected; None: one round only
+
+
+def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step_s: float) -> Overhead:
+    """Exponential averages after one more round (as TCP's of round-trip times, RFC 6298)."""
     measured_s = max(0.05, turnaround_s - steps * step_s)
-    return measured_s if known_s is None else known_s + OVERHEAD_SMOOTHING * (measured_s - known_s)
+    if known is None:
+        return Overhead(measured_s)
+    off_s = abs(measured_s - known.seconds)
+    if known.off_s is not None:
+        off_s = known.off_s + DEVIATION_SMOOTHING * (off_s - known.off_s)
+    return Overhead(known.seconds + OVERHEAD_SMOOTHING * (measured_s - known.seconds), off_s)
