@@ -61,7 +61,7 @@ class Setting:
     lr_end: float = 1.0  # the rate falls along a cosine to this fraction at the last round
 
 
-FLAGSHIP_SETTING = Setting(up="stc:0.01", down="stc:0.01", lr=0.1, steps=50, server_momentum=0.5)
+FLAGSHIP_SETTING = Setting(up="stc:0.01", down="stc:0.01", lr=0.1, steps=100, server_momentum=0.5, closing=16)
 
 
 @dataclass(frozen=True)

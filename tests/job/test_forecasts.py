@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from muster.job.forecasts import EVERYBODY, Forecast, load
+from muster.planning.codecs import START
 from muster.simulation.check import play
 from muster.simulation.network import PathParams
 from muster.simulation.schedule import Schedule
@@ -58,6 +61,17 @@ def test_narrow_links_get_sparse_ternary() -> None:
     assert last
     for row in last:  # the way was measured by then
         assert row.was_s == pytest.approx(row.seconds, rel=0.5, abs=0.5)
+
+
+def test_a_commit_measures_all_ways_at_once() -> None:
+    """One message to everybody, some rungs further up; what follows from it comes with the next trips."""
+    down = [rows[-1] for rows in rounds(PathParams(rate_bytes_s=2e4, delay_s=0.3), seconds=3600.0)]
+    assert {row.node for row in down} == {EVERYBODY}
+    probes = [n for n, row in enumerate(down) if row.why.startswith("a probe")]
+    assert probes
+    assert all(b - a > 1 for a, b in pairwise(probes))
+    assert down[0].codec == START
+    assert down[-1].size_bytes > 2 * down[0].size_bytes
 
 
 def test_where_only_rounds_end_the_job_a_narrow_link_takes_its_time() -> None:

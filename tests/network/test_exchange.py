@@ -41,6 +41,29 @@ def test_everybody_gets_everything(params: PathParams) -> None:
     with_line(scene, params)
 
 
+def test_what_comes_from_afar_is_passed_on_whole() -> None:
+    """The near ones can hardly have it: they would ask for it, which is a round trip more."""
+
+    async def main() -> None:
+        network = SimNetwork(random.Random(1))
+        nodes = [Node(network, name) for name in "abc"]
+        a, b, c = (node.identity.node for node in nodes)
+        network.connect(a, b, PathParams(delay_s=0.3))
+        network.connect(b, c, PathParams(delay_s=0.08))
+        for node in nodes:
+            await node.start()
+        await asyncio.sleep(30)
+        nodes[0].say("from afar")
+        nodes[2].say("from here")
+        await asyncio.sleep(0.3 + 0.08 + 0.1)  # an eighth of a second less than with a question
+        assert nodes[2].heard() == {"from afar", "from here"}
+        assert nodes[0].heard() == {"from afar", "from here"}
+        for node in nodes:
+            await node.close()
+
+    run(main(), until_s=1_000)
+
+
 def test_what_was_said_behind_a_cut_comes_with_the_heal() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         a, b, _ = (n.identity.node for n in nodes)

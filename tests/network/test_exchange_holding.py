@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from exchange_line import Node, with_line
+from exchange_line import JOB, Node, with_line
 
 from muster.network.exchange_holding import Hold
-from muster.records import NodeId, Record, Refusal
+from muster.records import NodeId, Payload, Record, Refusal, Update
 from muster.simulation.network import PathParams, SimNetwork
 
 
@@ -118,6 +118,35 @@ def test_without_a_way_to_whom_it_is_for_everybody_hears_at_once() -> None:
         assert nodes[2].heard() == {"held: for a"}
 
     with_line(scene, PathParams())
+
+
+def test_a_large_update_is_held_back_on_every_link() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        nodes[1].exchange.holding.interest = Updates(nodes[0].identity.node, nodes[1])
+        await asyncio.sleep(10)
+        for size in (100, 2000):
+            payload = Payload("dense32", size, inline=bytes(size))
+            nodes[1].ledger.publish(Update(JOB, b"b" * 32, 1, 1, size, 1, 1, 0.0, payload))
+        await asyncio.sleep(30)
+        sizes = [{e.record.payload.size_bytes for e in n.ledger.load("update")} for n in nodes]  # type: ignore[union-attr]
+        assert sizes == [{100, 2000}, {100, 2000}, {100}]
+        await asyncio.sleep(90)
+        assert len(nodes[2].ledger.load("update")) == 2
+
+    with_line(scene, PathParams())
+
+
+class Updates(OnlyTowards):
+    """The same for updates."""
+
+    def hold(self, author: NodeId, record: Record) -> Hold | None:
+        return Hold(self.towards, 60.0) if isinstance(record, Update) else None
+
+    def settled(self, author: NodeId, record: Record) -> bool:
+        return False
+
+    def pending(self, *, spared: bool) -> list[bytes]:
+        return [e.id for e in self.node.ledger.load("update")]
 
 
 def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:

@@ -86,6 +86,18 @@ def test_nothing_is_probed_where_the_goodput_is_known_or_nothing_was_sent() -> N
     assert probe(two, fit(two, None), 1.0) is not None
 
 
+def test_a_commit_that_is_a_probe_costs_less_than_a_message_may() -> None:
+    trips = [Trip(1000, 0.8)] * 2
+    way = fit(trips, None)
+    one, everybody = probe(trips, way, 1.0), probe(trips, way, 1.0, for_all=True)
+    assert one is not None
+    assert everybody is not None
+    assert (one.over, one.under) == (everybody.over, everybody.under)
+    assert way.at_least_bytes_s is not None
+    assert everybody.most == pytest.approx(1.3 * way.at_least_bytes_s)
+    assert one.most == pytest.approx(2.8 * way.at_least_bytes_s)
+
+
 def test_a_probe_says_that_it_is_one() -> None:
     usual = choose(MEDIUM, None, 1.0)
     found = probing(MEDIUM, usual, 0, Probe(1_200, 10_000, 300))

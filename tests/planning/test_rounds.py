@@ -74,10 +74,33 @@ def test_progress_is_waited_for_beyond_the_deadline_but_not_for_ever() -> None:
     assert closing(Missing(A, True, 6.0), age_s=12.0) == 0.0
 
 
+def test_who_is_late_by_what_is_known_of_it_is_not_waited_for() -> None:
+    assert closing(Missing(A, True, None, late_at_s=3.0), age_s=2.0) == 1.0
+    assert closing(Missing(A, True, None, late_at_s=3.0), age_s=3.5) == 0.0
+    assert closing(Missing(A, True, None, late_at_s=30.0), age_s=4.0) == 6.0
+    assert closing(Missing(A, True, 1.0, late_at_s=3.0), age_s=12.0) == 5.0  # its bytes are coming
+
+
+def test_the_steadier_a_node_is_the_sooner_it_is_late() -> None:
+    def late_s(off_s: float | None) -> float:
+        node = Resources(A, 0.1, 2.0, "dense32", off_s=off_s)
+        return node.late_at_s(20) - node.expected_s(20)
+
+    assert late_s(None) == 5.0  # half of what it takes, and three seconds
+    assert late_s(0.01) == 1.0
+    assert late_s(0.5) == 2.0
+    assert late_s(60.0) == 5.0
+    slow = Resources(A, 5.0, 2.0, "dense32", off_s=0.0)
+    assert slow.late_at_s(20) == slow.expected_s(20) * 1.1
+    busy = Resources(A, 0.1, 2.0, "dense32", busy_s=7.0, off_s=0.0)
+    assert busy.late_at_s(20) == 4.0 + 1.0 + 7.0
+
+
 def test_overhead_is_learnt() -> None:
     assert learn_overhead(None, 5.0, 10, 0.2) == Overhead(3.0)
     assert learn_overhead(Overhead(1.0), 5.0, 10, 0.2) == Overhead(2.0, 2.0)
     assert learn_overhead(None, 0.1, 10, 0.2) == Overhead(0.05)
+    assert learn_overhead(Overhead(3.0, 1.0), 5.0, 10, 0.2) == Overhead(3.0, 0.75)
 
 
 def test_an_update_is_hoped_for_while_its_maker_is_there_or_its_bytes_come() -> None:
@@ -85,6 +108,7 @@ def test_an_update_is_hoped_for_while_its_maker_is_there_or_its_bytes_come() -> 
         return hopeful(Missing(A, reachable, progress_age_s), age_s, deadline_s=10.0, stall_s=5.0)
 
     assert hope(True, None, 20.0)
+    assert hopeful(Missing(A, True, None), 5.9, deadline_s=1.0, stall_s=5.0)
     assert not hope(True, None, 21.0)
     assert not hope(False, None, 1.0)
     assert hope(False, 0.0, 100.0)

@@ -48,6 +48,11 @@ def recipe_options(command: F) -> F:
                 type=click.FloatRange(0, 1, max_open=True),
                 help="Share of the last round's change that a round repeats.",
             ),
+            click.option(
+                "--average",
+                type=click.IntRange(1),
+                help="End with the mean of the last so many models, if it is better than the last one.",
+            ),
             click.option("--seed", type=int, help="Of everything that is drawn at random."),
             click.option("--min-nodes", type=click.IntRange(1), help="Wait for this many before round 1."),
             click.option(
@@ -76,6 +81,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "down_codec",
         "lr_end",
         "server_momentum",
+        "average",
         "seed",
         "min_nodes",
         "patience_s",

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from muster.node.training import TaskFacts
 
 DEFAULT_PATIENCE_S = 20.0
+AVERAGE_MAX = 64
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
+    "average",
 )  # fmt: skip
 
 
@@ -46,6 +48,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     down_codec: str | None = None
     lr_end: float | None = None
     server_momentum: float | None = None
+    average: int | None = None
     min_nodes: int = 1
     patience_s: float = DEFAULT_PATIENCE_S
     start: str | None = None
@@ -148,6 +151,10 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
         (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
         (0 <= recipe.server_momentum < 1, "the round momentum (--server-momentum) must be in [0, 1)"),
+        (
+            1 <= recipe.average <= AVERAGE_MAX,
+            f"--average must be 1 to {AVERAGE_MAX} models",
+        ),
         (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
         (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
         (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),

@@ -19,7 +19,7 @@ SPREAD = 1.6  # the largest trip over the smallest, from where on their sizes te
 SECONDS_MIN = 0.02  # shorter differences are noise
 NOISE_S = 0.05  # how much longer a trip may take unnoticed, at least
 PROBE_AFTER = 2  # trips, of which the shorter one is hardly disturbed
-PROBE_STEP = 1.5  # a probe is so many times as large as any trip that counts
+PROBE_STEP = 1.5  # a probe is so many times as large as the one before
 # What it may cost more, at worst: so many of the round's other times, and no more seconds. With LAST that is
 # few per cent of the job; a commit that is a probe costs everybody's time.
 PROBE_ROUNDS, PROBE_S = 2.0, 3.0
@@ -81,12 +81,15 @@ def probe(trips: Sequence[Trip], way: Way, other_s: float, *, for_all: bool = Fa
     if len(recent) < PROBE_AFTER or way.goodput_bytes_s is not None or not way.at_least_bytes_s:
         return None
     sizes = [trip.size_bytes for trip in recent]
+    told = SPREAD * median(sizes)
+    if max(sizes) >= told:  # as much was sent already, and told no end of what the way carries
+        told = PROBE_STEP * max(sizes)
     extra_s = min(PROBE_S, PROBE_ROUNDS * other_s)
     if for_all:
         extra_s = min(PROBE_ALL_S, PROBE_ALL_ROUNDS * other_s)
     shortest_s = min(trip.seconds for trip in recent if trip.size_bytes == max(sizes))
     return Probe(
-        max(PROBE_STEP * max(sizes), SPREAD * min(sizes)),
+        told,
         (shortest_s + extra_s) * way.at_least_bytes_s,
         min(sizes) / SPREAD,
     )
