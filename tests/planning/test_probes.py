@@ -95,7 +95,7 @@ def test_a_commit_that_is_a_probe_costs_less_than_a_message_may() -> None:
     assert (one.over, one.under) == (everybody.over, everybody.under)
     assert way.at_least_bytes_s is not None
     assert everybody.most == pytest.approx(1.3 * way.at_least_bytes_s)
-    assert one.most == pytest.approx(2.8 * way.at_least_bytes_s)
+    assert one.most == pytest.approx(1.8 * way.at_least_bytes_s)
 
 
 def test_a_probe_says_that_it_is_one() -> None:

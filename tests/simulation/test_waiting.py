@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from muster.job.coordinate import OFFER_GRACE_S
+from muster.job.gathering import OFFER_GRACE_S
 from muster.simulation import faults as f
 from muster.simulation.check import Verdict, judge, story
 from muster.simulation.network import PathParams

@@ -9,7 +9,6 @@ records.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from muster.history.graph import Point
@@ -17,57 +16,51 @@ from muster.job.committing import Committing
 from muster.job.context import Context
 from muster.job.fetching import STALL_S, Fetching
 from muster.job.forecasts import Forecasts
+from muster.job.gathering import Gathering
 from muster.job.models import Models
 from muster.job.payloads import payload_held
+from muster.job.punctuality import Punctuality
 from muster.job.roles import ALONE_PATIENCES, coordinator, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
-from muster.planning.rounds import (
-    Missing,
-    Overhead,
-    Resources,
-    closing_in_s,
-    hopeful,
-    learn_overhead,
-    plan_round,
-)
+from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
 from muster.records import Assignment, CommitId, Discarded, NodeId, Plan
 from muster.storage.store import StorageError
 
-LATELY_S = 180.0  # three idle beats
 AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
 REST_S = 20.0  # the same once the job has ended
-OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most;
-LAST_OFFERS_S = 3.0  # for the few that are left. Who comes later joins the next round
 CALM_S, CALM_MAX_S = 0.5, 3.0  # before a merge: no new heads for so long, but no longer than that in all
 REPLACED_MAX = 8  # plans on one parent after the first
-UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
+FIGURES_S = 60.0  # at most, for figures of a head when the round on it is all in
 
 
 class Coordination:
     """One node's coordinating of one job."""
 
     def __init__(
-        self, context: Context, view: JobView, models: Models, fetching: Fetching, *, fresh: bool
+        self,
+        context: Context,
+        view: JobView,
+        models: Models,
+        fetching: Fetching,
+        *,
+        fresh: bool,
+        awaits_figures: Callable[[Point], bool],
     ) -> None:
-        """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
+        """`fresh`: the job was made here in this life of the process, so that nobody can have gone on.
+        `awaits_figures`: whether figures of a head that may end the job are on their way."""
         self._context, self._view, self._models, self._fetching = context, view, models, fetching
-        self._fresh = fresh
-        self._overhead: dict[NodeId, Overhead] = {}
+        self._fresh, self._awaits_figures = fresh, awaits_figures
         self._published_s: dict[bytes, float] = {}  # plan id -> when; only of the running round
-        self._late_at_s: dict[NodeId, float] = {}  # the running round's age at which a node is late
-        self._silent_since_s: dict[NodeId, float] = {}  # who owed an update at a round's end: planned when
-        self.awaits_figures: Callable[[Point], bool] = lambda _: False  # of a head: they may end the job
         self._started_s = context.now()
         self._head_since_s = context.now()
         self._head_id = b""
-        self._last_offer_s = context.now()
-        self._offers = 0
-        self._offer_gap_s = 0.0  # the longest between two offers, but for the first one
         self._apart_since_s: float | None = None  # since when there is more than one head
         self._apart: tuple[list[CommitId], float] = ([], 0.0)  # which, and since when these
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
         self.committing = Committing(context, view, models)
+        self._gathering = Gathering(context, view, self.reachable)
+        self._punctuality = Punctuality(context, view, models)
         self._forecasts = Forecasts(context, view, models)
         self.acting = False
         self.blocked = False  # the disk takes nothing: somebody else has to coordinate
@@ -102,7 +95,10 @@ class Coordination:
         heads = self._models.heads()
         if not heads:
             return None
-        self.acting = self._is_mine(heads)
+        acting = self._is_mine(heads)
+        if acting != self.acting:
+            self.acting = acting
+            self._context.pulse.beat()
         if not self.acting or self._models.layout is None:
             return None
         if len(heads) > 1:
@@ -205,9 +201,9 @@ class Coordination:
 
     def _plan(self, head: Point) -> float | None:
         view, now = self._view, self._context.now()
-        if head.round == 0 and (wait_s := self._until_offered()) > 0:
+        if head.round == 0 and (wait_s := self._gathering.wait_s()) > 0:
             return wait_s
-        present = self._present()
+        present = self._present(head)
         if not present:
             return None
         if len(present) < min_nodes(view, head):
@@ -218,45 +214,23 @@ class Coordination:
         self._publish(head, present, {}, 0)
         return 0.0
 
-    def _until_offered(self) -> float:
-        """Seconds that the first round waits for offers: for most of the nodes as long as they are on their
-        way, for the rest as their offers have come so far."""
-        view, now = self._view, self._context.now()
-        if len(view.offers) != self._offers:
-            if self._offers > 1:
-                self._offer_gap_s = max(self._offer_gap_s, now - self._last_offer_s)
-            self._offers, self._last_offer_s = len(view.offers), now
-        lately = self._lately_heard()
-        silent = [n for n in lately if n not in view.offers and n not in view.refusals]
-        if not silent:
-            return 0.0
-        if len(silent) < len(lately) / 2:
-            return self._last_offer_s + min(OFFER_GRACE_S, LAST_OFFERS_S + 2 * self._offer_gap_s) - now
-        if any(self._context.presence.doing(n) == "preparing" and self.reachable(n) for n in silent):
-            self._last_offer_s = now  # starting a trainer takes its time
-        return self._last_offer_s + OFFER_GRACE_S - now
-
-    def _present(self) -> list[NodeId]:
-        """Who can be given work now: not who let a round pass without a word, until it is heard again."""
-        view, presence, now = self._view, self._context.presence, self._context.now()
-        for node, since_s in list(self._silent_since_s.items()):
-            age_s = presence.age_s(node)
-            if age_s is not None and now - age_s > since_s:
-                del self._silent_since_s[node]
-        willing = [n for n in view.offers if n not in view.refusals and n not in self._silent_since_s]
-        return [n for n in willing if presence.lively(n)]
+    def _present(self, head: Point) -> list[NodeId]:
+        """Who can be given work now."""
+        view = self._view
+        silent = self._punctuality.silent(self._fetching.uncounted(head))
+        willing = [n for n in view.offers if n not in view.refusals and n not in silent]
+        return [n for n in willing if self._context.presence.lively(n)]
 
     def _publish(
         self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
     ) -> None:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
-        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps)
-        resources = [self._resources(head, n, chosen[n].codec) for n in nodes]
+        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, anew=number > 0)
+        resources = [self._punctuality.resources(head, n, chosen[n].codec) for n in nodes]
         round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
-        steps = {a.node: a.steps for a in assignments}
-        self._late_at_s = {r.node: r.late_at_s(steps[r.node]) for r in resources if r.off_s is not None}
+        self._punctuality.planned(resources, {a.node: a.steps for a in assignments})
         why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
         record = Plan(
             view.id, head.id, head.round + 1, assignments, round_.enough, round_.deadline_s, why, number
@@ -264,30 +238,6 @@ class Coordination:
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
         names = ", ".join(self._context.name_of(a.node) for a in assignments)
         self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)
-
-    def _lately_heard(self) -> list[NodeId]:
-        """Members that may answer a call for help: idle nodes speak rarely, so this looks further back."""
-        ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.roll.members()}
-        return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]
-
-    def _resources(self, head: Point, node: NodeId, codec: str) -> Resources:
-        step_s = max(1e-4, self._view.offers[node].step_s)
-        # at a merge most are in the middle of their branch's next round, and finish that first
-        amid = head.is_merge and self._context.presence.doing(node) == "training"
-        busy_s = step_s * self._view.job.recipe.steps if amid else 0.0
-        overhead = self._overhead.get(node) or self._usual_overhead(node)
-        off_s = None if head.is_merge else overhead.off_s  # at a merge nothing is as usual
-        return Resources(node, step_s, overhead.seconds, codec, busy_s, off_s)
-
-    def _usual_overhead(self, node: NodeId) -> Overhead:
-        """Of a node that was in no round yet: what the slowest of the others takes, as its work may come
-        later; at first what the model takes over a link that nobody knows."""
-        known_s = [overhead.seconds for overhead in self._overhead.values()]
-        if len(known_s) > len(self._view.offers) / 2:
-            return Overhead(max(known_s))
-        layout = self._models.layout
-        size_bytes = layout.blob_bytes if layout and node != self._context.node else 0
-        return Overhead(0.5 + size_bytes / UNKNOWN_RATE_BYTES_S)
 
     # ---- a round ------------------------------------------------------------------------------------
 
@@ -311,10 +261,10 @@ class Coordination:
             arrived=len({u.key.node for u in here} - due), enough=enough, missing=missing,
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
-        if wait_s == 0.0 and self.awaits_figures(head):
-            return None
         if wait_s == 0.0:
-            self._silent_since_s |= {m.node: published_s for m in missing}
+            if age_s < max(FIGURES_S, plan.record.deadline_s) and self._awaits_figures(head):
+                return None
+            self._punctuality.closed(plan.record.parent, published_s, missing)
             self._commit(head, here)
             return 0.0
         if wait_s is None and self._replace(head, plan.record, arrived, waiting, missing, age_s):
@@ -338,7 +288,7 @@ class Coordination:
             return False
         given = {a.node: a for a in plan.assignments}
         done = {u.key.node for u in waiting if u.record.base == plan.parent}
-        fresh = [n for n in self._present() if n not in given and n not in done]
+        fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
         if len(nodes) < min_nodes(self._view, head):
             return False
@@ -352,24 +302,19 @@ class Coordination:
             if u.key.node == node and u.record.payload.blob is not None
         ]
         growing = min((a for a in ages if a is not None), default=None)
-        late_at_s = self._late_at_s.get(node, math.inf)
-        return Missing(node, self._context.presence.lively(node), growing, late_at_s)
+        lively, late_at_s = self._context.presence.lively(node), self._punctuality.late_at_s(node)
+        return Missing(node, lively, growing, late_at_s)
 
     def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
         """What a round costs each node besides its steps, from when its update was here."""
         for u in here:
             tag = b"seen" + u.id
-            if u.record.base != plan.record.parent or tag in self._published_s:
+            if tag in self._published_s:
                 continue
             self._published_s[tag] = self._context.now()
-            offer = self._view.offers.get(u.key.node)
-            if offer is not None:
-                turnaround_s = self._context.now() - published_s
-                beside_s = max(0.0, turnaround_s - u.record.steps * offer.step_s)
+            beside_s = self._punctuality.arrived(u, plan.record.parent, published_s)
+            if beside_s is not None:
                 self._forecasts.arrived(head, u, beside_s)
-                self._overhead[u.key.node] = learn_overhead(
-                    self._overhead.get(u.key.node), turnaround_s, u.record.steps, offer.step_s
-                )
 
     def _commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
         codec = self._forecasts.down_codec()

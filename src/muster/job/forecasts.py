@@ -15,11 +15,10 @@ from muster.compression.model import weights
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
-from muster.job.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.codecs import LAST, Choice, Sample, down_choice, hurried, probing, up_choice
 from muster.planning.links import LAST as TRIPS_MAX
-from muster.planning.links import Probe, Trip, Way, fit, probe
+from muster.planning.links import Probe, Trip, Way, extra_for_all_s, fit, probe
 from muster.records import INLINE_BYTES_MAX, Commit, JobId, NodeId
 from muster.storage.store import Store
 
@@ -52,11 +51,15 @@ class Forecasts:
         self._probes: dict[NodeId, list[int]] = {}  # rounds of heads on which a node's message was a probe
         self._down: list[Sample] = []  # commits' messages, newest last, but for probes
         self._all_probed = False  # the last planned round's commit is a probe
+        self._planned: set[NodeId] = set()  # who was in a plan before
         self._round = 0
         self._rows: dict[NodeId, Forecast] = {}
 
-    def plan(self, head: Point, nodes: Sequence[NodeId], steps: int) -> Mapping[NodeId, Choice]:
-        """Each node's codec for the round on top of `head`; the round's forecasts begin."""
+    def plan(
+        self, head: Point, nodes: Sequence[NodeId], steps: int, *, anew: bool = False
+    ) -> Mapping[NodeId, Choice]:
+        """Each node's codec for the round on top of `head`; the round's forecasts begin. `anew`: the plan
+        takes the place of another one, and is no time for probes."""
         view, layout = self._view, self._models.layout
         assert layout is not None
         size = weights(layout)
@@ -66,11 +69,12 @@ class Forecasts:
         down_bytes = _down_bytes(head)
         ups = {node: self._up(node, size, ways[node], other_s) for node in nodes}
         down = down_choice(view.job, size, slowest, other_s, self._down, at_least)
-        if not self._all_probed:  # else what the last commit tells comes with this round's trips
+        if not (anew or self._all_probed):  # else what the last commit tells comes with this round's trips
             down = self._down_probe(size, down, ups, ways, other_s)
             if not down.probe:
                 ups = {n: self._up_probe(n, size, c, ways[n], other_s, down_bytes) for n, c in ups.items()}
         self._all_probed = down.probe
+        self._planned |= set(nodes)
         rows: list[Forecast] = []
         for node, c in ups.items():
             way = ways[node]
@@ -98,11 +102,7 @@ class Forecasts:
         job = self._view.job
         if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
             return usual
-        found = probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
-        pulled = (
-            usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes
-        )  # tells a round trip, no bytes
-        return usual if pulled else found
+        return probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
 
     def _down_probe(
         self,
@@ -124,6 +124,10 @@ class Forecasts:
             return usual
         over = max(p.over - up_bytes for p, up_bytes in probes)
         most = min(p.most - up_bytes for p, up_bytes in probes)
+        for node in (n for n in others if wanted[n] is None):
+            most = min(
+                most, usual.size_bytes + extra_for_all_s(other_s) * (ways[node].floor_bytes_s() or 0.0)
+            )
         found = probing(size, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
         return found if found.size_bytes > usual.size_bytes else usual
 
@@ -181,8 +185,10 @@ class Forecasts:
                 ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
         known = [way.goodput_bytes_s for way in ways.values()]
         slowest = None if None in known else min((g for g in known if g is not None), default=None)
-        floors = [way.floor_bytes_s() for way in ways.values()]  # who was in no round yet is like the others
-        at_least = min((floor for floor in floors if floor is not None), default=0.0)
+        floors = [
+            way.floor_bytes_s() for node, way in ways.items() if way.floor_bytes_s() or node in self._planned
+        ]
+        at_least = min((floor or 0.0 for floor in floors), default=0.0)  # who is new may be like the others
         mine = Way(0.0, slowest, None if slowest is not None else at_least)
         return ways | {n: mine for n in nodes if n not in ways}, slowest, at_least
 

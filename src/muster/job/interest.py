@@ -58,8 +58,8 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     if towards is None or point is None or point.is_merge:
         return None  # everybody makes a merge: whence it came first is not where its round is coordinated
     plans = list(view.plans.get(base, {}).values())
-    if towards == b"" and any(plan.author != point.author for plan in plans):
-        return None  # this node made the commit, another one goes on from it
+    if any(plan.author != point.author for plan in plans):
+        return None  # another one goes on from it than whoever made it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
     return Hold(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
 

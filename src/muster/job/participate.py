@@ -70,6 +70,7 @@ class Participation:
         kept = context.store.state(self._key)
         self._counters = msgspec.msgpack.decode(kept, type=_Progress) if kept else _Progress()
         self._turn = Turn()
+        self.waits_for_room = False  # for something that is done here and has to be kept
         self._lately_s: deque[float] = deque(maxlen=TRAINED_LAST)  # seconds of a step, since the offer
 
     async def offer(self) -> None:
@@ -222,15 +223,17 @@ class Participation:
 
     async def _when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""
-        said = False
-        while True:
-            try:
-                return write()
-            except StorageError as error:
-                if not said:
-                    self._context.event("error", f"waits for room: {error}", job=self._view.id)
-                said = True
-                await asyncio.sleep(ROOM_RETRY_S)
+        try:
+            while True:
+                try:
+                    return write()
+                except StorageError as error:
+                    if not self.waits_for_room:
+                        self._context.event("error", f"waits for room: {error}", job=self._view.id)
+                    self.waits_for_room = True
+                    await asyncio.sleep(ROOM_RETRY_S)
+        finally:
+            self.waits_for_room = False
 
     async def measure(self, commit: CommitId, limit: int | None = None) -> None:
         """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that

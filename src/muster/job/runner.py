@@ -55,8 +55,9 @@ class JobRunner:
         self._needed_by_others = needed_by_others
         self.models = Models(context, view)
         self.fetching = Fetching(context, view, self.models)
-        self.coordination = Coordination(context, view, self.models, self.fetching, fresh=fresh)
-        self.coordination.awaits_figures = self._awaits_figures
+        self.coordination = Coordination(
+            context, view, self.models, self.fetching, fresh=fresh, awaits_figures=self._awaits_figures
+        )
         self.participation: Participation | None = None
         self.valuing = Valuing(context, view, self.models)
         self.tally = Tally(view)
@@ -314,6 +315,7 @@ class JobRunner:
         """Whether a round would replace a head of which it is not known yet if it is the end."""
         return (
             self._measures
+            and (self.participation is None or not self.participation.waits_for_room)
             and self.view.job.stop.target is not None
             and self.view.figures(head.id) is None
             and self.models.held(head.id)

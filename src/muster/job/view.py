@@ -82,7 +82,6 @@ class JobView:
     measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
     valued: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
-    sent_bytes: dict[NodeId, int] = field(default_factory=dict)  # payloads of the updates that `trim` forgot
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     _stop: RecordId = b""
@@ -191,8 +190,7 @@ class JobView:
             if update.record.base_round < floor and all(key in h.counted for h in heads)
         ]
         for key in old:
-            size_bytes = self.updates.pop(key).record.payload.size_bytes
-            self.sent_bytes[key.node] = self.sent_bytes.get(key.node, 0) + size_bytes
+            del self.updates[key]
         points = self.graph.points
         for parent in [p for p in self.plans if p in points and points[p].round < floor]:
             del self.plans[parent]

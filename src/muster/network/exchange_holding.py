@@ -17,6 +17,7 @@ from muster.records import NodeId, Record, Update
 from muster.storage.store import StoredRecord
 
 LARGE_BYTES = 1200  # of an update's record: a payload of a kilobyte inside. Elsewhere it costs a link's time
+WIDE_HOLD_S = 10.0  # at most, on a link that is not narrow: some rounds
 RELEASED_S = 600.0  # by then an announcement that was lost has shown, or the session is over
 
 
@@ -54,7 +55,7 @@ class Holding:
         if not self._costly(peer.node, entry.record.KIND, entry.size_bytes):
             return False
         until_s = self._held_until_s(peer, entry, loop_time_s())
-        if until_s is None:
+        if until_s is None or len(peer.withheld) >= CHANGES_MAX:
             return False
         peer.withheld[entry.id] = (until_s, entry)
         if not peer.spared:
@@ -80,7 +81,7 @@ class Holding:
         for entry_id, (until_s, entry) in list(peer.withheld.items()):
             if self.settled(entry.author, entry.record):
                 del peer.withheld[entry_id]
-            elif until_s <= now_s:
+            elif until_s <= now_s or self._held_until_s(peer, entry, now_s) is None:
                 del peer.withheld[entry_id]
                 peer.outbox.append(entry)
                 peer.released[entry_id] = now_s, entry
@@ -117,8 +118,8 @@ class Holding:
 
     def _held_until_s(self, peer: Peer, entry: Entry, now_s: float) -> float | None:
         hold = self.interest.hold(entry.author, entry.record) if self.interest else None
-        if hold is None or hold.towards == peer.node or len(peer.withheld) >= CHANGES_MAX:
+        if hold is None or hold.towards == peer.node:
             return None
         if hold.towards != b"" and hold.towards not in self._shared.peers:
             return None  # the way to whoever needs it is lost: tell everybody
-        return now_s + hold.hold_s
+        return now_s + (hold.hold_s if self._shared.narrow(peer.node) else min(WIDE_HOLD_S, hold.hold_s))

@@ -21,17 +21,16 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
         return []
     view = runner.view
     given, _ = runner.tally.at(head)
-    waiting: dict[NodeId, int] = {}
-    sent = dict(view.sent_bytes)
+    spent = {s.node: s.bytes for s in head.spent}
+    waiting: dict[NodeId, list[int]] = {}  # the bytes of each
     for key, update in view.updates.items():
-        sent[key.node] = sent.get(key.node, 0) + update.record.payload.size_bytes
         if Key(*key) not in head.counted:
-            waiting[key.node] = waiting.get(key.node, 0) + 1
+            waiting.setdefault(key.node, []).append(update.record.payload.size_bytes)
     examples = sum(g.examples for g in given.values()) or 1
     size = sum(abs(g.value or 0.0) for g in given.values()) or 1.0
     rows = []
     for node in {**dict.fromkeys(view.offers), **dict.fromkeys(given)}:
-        g = given.get(node, Given())
+        g, left = given.get(node, Given()), waiting.get(node, [])
         rows.append(
             ContributionView(
                 node=core.roll.name(node),
@@ -40,11 +39,11 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
                 steps=g.steps,
                 examples=g.examples,
                 updates_counted=g.counted,
-                updates_waiting=waiting.get(node, 0),
+                updates_waiting=len(left),
                 updates_late=g.late,
                 updates_refused=sum(g.refused.values()),
                 share=g.examples / examples,
-                sent_bytes=sent.get(node, 0),
+                sent_bytes=max(0, spent.get(node, 0) - g.received_bytes) + sum(left),
                 received_bytes=g.received_bytes,
                 refused_why=dict(g.refused),
                 value=g.value,

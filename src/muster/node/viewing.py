@@ -195,6 +195,8 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
     plan = plan_of(core, runner, head)
     if plan is None:
         return f"round {head.round} is done, the next one is being planned"
+    if not runner.coordination.acting:  # not every update comes by here
+        return f"round {plan.round} is under way: {len(plan.assigned)} nodes"
     missing = [n for n in plan.assigned if n not in plan.arrived]
     return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
         f", waits for {', '.join(missing)}" if missing else ""

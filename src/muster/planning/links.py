@@ -22,8 +22,7 @@ PROBE_AFTER = 2  # trips, of which the shorter one is hardly disturbed
 PROBE_STEP = 1.5  # a probe is so many times as large as the one before
 # What it may cost more, at worst: so many of the round's other times, and no more seconds. With LAST that is
 # few per cent of the job; a commit that is a probe costs everybody's time.
-PROBE_ROUNDS, PROBE_S = 2.0, 3.0
-PROBE_ALL_ROUNDS, PROBE_ALL_S = 0.5, 1.0
+PROBE_ROUNDS, PROBE_ALL_ROUNDS, PROBE_S = 2.0, 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,18 @@ def probe(trips: Sequence[Trip], way: Way, other_s: float, *, for_all: bool = Fa
     told = SPREAD * median(sizes)
     if max(sizes) >= told:  # as much was sent already, and told no end of what the way carries
         told = PROBE_STEP * max(sizes)
-    extra_s = min(PROBE_S, PROBE_ROUNDS * other_s)
-    if for_all:
-        extra_s = min(PROBE_ALL_S, PROBE_ALL_ROUNDS * other_s)
+    extra_s = extra_for_all_s(other_s) if for_all else min(PROBE_S, PROBE_ROUNDS * other_s)
     shortest_s = min(trip.seconds for trip in recent if trip.size_bytes == max(sizes))
     return Probe(
         told,
         (shortest_s + extra_s) * way.at_least_bytes_s,
         min(sizes) / SPREAD,
     )
+
+
+def extra_for_all_s(other_s: float) -> float:
+    """What a commit that is a probe may cost more, in a round that takes `other_s` besides."""
+    return min(PROBE_S, PROBE_ALL_ROUNDS * other_s)
 
 
 def _at_least(trips: Sequence[Trip]) -> float:

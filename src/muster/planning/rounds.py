@@ -23,7 +23,8 @@ DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
 DEVIATION_SMOOTHING = 0.25
 HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come,
 HOPE_MIN_S = 6.0  # and not less than this: a link takes seconds to be opened anew
-PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way
+PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way,
+PATIENT_MIN_S = 15.0  # and not less than this
 ENOUGH_SHARE = 0.5
 OVERHEAD_SMOOTHING = 0.5
 
@@ -104,7 +105,7 @@ def closing_in_s(
     """Seconds until the round may close if nothing more happens: 0 = now, None = wait for an arrival.
 
     All in: now.  Not enough in: wait.  Enough in: wait for those that are reachable until they are late, and
-    beyond that for one whose payload is growing here (never more than three deadlines): progress, not a
+    beyond that for one whose payload is growing here (never more than PATIENT_DEADLINES): progress, not a
     wall-clock limit, decides.
     """
     if not missing:
@@ -115,7 +116,8 @@ def closing_in_s(
     for node in missing:
         growing = node.progress_age_s is not None and node.progress_age_s < stall_s
         if growing:
-            waits.append(min(stall_s, max(0.0, PATIENT_DEADLINES * deadline_s - age_s)))
+            patient_s = max(PATIENT_MIN_S, PATIENT_DEADLINES * deadline_s)
+            waits.append(min(stall_s, max(0.0, patient_s - age_s)))
         elif node.reachable:
             waits.append(max(0.0, min(deadline_s, node.late_at_s) - age_s))
     return max(waits)
@@ -135,6 +137,11 @@ class Overhead:
 
     seconds: float
     off_s: float | None = None  # smoothed absolute difference from what was expected; None: one round only
+
+    def late(self) -> Overhead:
+        """After a round that closed without it: the next one waits twice as long (RFC 6298, 5.5)."""
+        off_s = None if self.off_s is None else 2 * max(self.off_s, LATE_MIN_S / DEVIATIONS)
+        return Overhead(self.seconds, off_s)
 
 
 def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step_s: float) -> Overhead:
