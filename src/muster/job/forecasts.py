@@ -15,10 +15,11 @@ from muster.compression.model import weights
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
+from muster.job.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.codecs import LAST, Choice, Sample, down_choice, hurried, probing, up_choice
 from muster.planning.links import LAST as TRIPS_MAX
-from muster.planning.links import Probe, Trip, Way, extra_for_all_s, fit, probe
+from muster.planning.links import PROBE_S, Probe, Trip, Way, extra_for_all_s, fit, probe
 from muster.records import INLINE_BYTES_MAX, Commit, JobId, NodeId
 from muster.storage.store import Store
 
@@ -102,7 +103,9 @@ class Forecasts:
         job = self._view.job
         if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
             return usual
-        return probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        found = probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        pulled = usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes  # a round trip more
+        return usual if pulled and way.latency_s > PROBE_S else found
 
     def _down_probe(
         self,

@@ -11,7 +11,7 @@ from muster.records import NodeId
 
 LATELY_S = 180.0  # three idle beats
 OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most;
-LAST_OFFERS_S = 3.0  # for the few that are left
+LAST_OFFERS_S = 2.0  # for the few that are left
 
 
 class Gathering:

@@ -39,11 +39,10 @@ class Punctuality:
         return Resources(node, step_s, overhead.seconds, codec, busy_s, off_s)
 
     def _usual(self, node: NodeId) -> Overhead:
-        """Of a node that was in no round yet: what the slowest of the others takes, as its work may come
-        later; at first, or while it fetches a model, what that takes over a link that nobody knows."""
+        """Of a node that was in no round yet: what the slowest of the others takes, as what it does while it
+        catches up may come later; at first what the model takes over a link that nobody knows."""
         known_s = [overhead.seconds for overhead in self._overhead.values()]
-        behind = self._context.presence.doing(node) == "receiving"
-        if len(known_s) > len(self._view.offers) / 2 and not behind:
+        if len(known_s) > len(self._view.offers) / 2:
             return Overhead(max(known_s))
         layout = self._models.layout
         size_bytes = layout.blob_bytes if layout and node != self._context.node else 0

@@ -38,6 +38,9 @@ USUALLY_WAITING = (60.0, 33.0, 19.0, 11.0, 5.0, 2.7, 0.25, 0.02)
 START = "stc:0.02"
 SHARE = 0.5
 FREE = 0.2
+FREE_ALL = (
+    0.4  # of a commit, of which every node has the use, and which crosses a link that many share but once
+)
 WAITING_HIGH = 32.0  # 1 % ran at 19 with two classes a node and did no worse for its bytes than 2 %
 WAITING_LOW = 1.5
 OTHER_MIN_S = 1.0  # no round is shorter: records, evaluation and waiting for one another take their time too
@@ -81,10 +84,11 @@ def choose(
     *,
     hurry: bool = True,
     at_least_bytes_s: float = 0.0,
+    free_share: float = FREE,
 ) -> Choice:
     """The codec for a message of `size` weights over a link of `goodput_bytes_s` (None: not measured, but
     `at_least_bytes_s`), in a round that takes `other_s` besides; `last` are this sender's messages of the
-    job, newest last; `hurry`: see `hurried`.
+    job, newest last; `hurry`: see `hurried`; `free_share` of that time a message may take for nothing lost.
 
     Raises CodecError for numbers that are none.
     """
@@ -94,7 +98,7 @@ def choose(
     recent = list(last)[-LAST:]
     rung, why = _by_error(recent)
     if goodput_bytes_s is None:  # what trips took may be latency or bytes: only the least time is a round's
-        free = _densest(costs, at_least_bytes_s * OTHER_MIN_S * FREE)
+        free = _densest(costs, at_least_bytes_s * OTHER_MIN_S * free_share)
         patient = None if hurry else _densest(costs, PATIENT_BYTES)
         if free is not None and free > max(rung, patient or 0):
             rung, why = free, f"{costs[free]} bytes are next to nothing"
@@ -106,7 +110,7 @@ def choose(
         return _choice(rung, costs, None, recent, f"{why}; the link is not measured yet")
     other_s = max(other_s, OTHER_MIN_S)
     patient_s = 0.0 if hurry else PATIENT_S
-    free = _densest(costs, goodput_bytes_s * max(other_s * FREE, patient_s))
+    free = _densest(costs, goodput_bytes_s * max(other_s * free_share, patient_s))
     fits = _densest(costs, goodput_bytes_s * max(other_s * SHARE, patient_s))
     if free is not None and free > rung:
         rung, why = free, f"{costs[free]} bytes are next to nothing in a round of {other_s:.2g} s"
@@ -161,7 +165,7 @@ def up_choice(
     at_least_bytes_s: float = 0.0,
 ) -> Choice:
     """For one node's next update."""
-    return _planned(job.recipe.codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s)
+    return _planned(job.recipe.codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s, FREE)
 
 
 def down_choice(
@@ -173,7 +177,9 @@ def down_choice(
     at_least_bytes_s: float = 0.0,
 ) -> Choice:
     """For a commit, which every node of the round pulls: the rates are the slowest one's."""
-    return _planned(job.recipe.down_codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s)
+    return _planned(
+        job.recipe.down_codec, job.stop, size, goodput_bytes_s, other_s, last, at_least_bytes_s, FREE_ALL
+    )
 
 
 def _planned(
@@ -184,10 +190,13 @@ def _planned(
     other_s: float,
     last: Sequence[Sample],
     at_least_bytes_s: float,
+    free_share: float,
 ) -> Choice:
     if codec == "auto":
-        hurry = hurried(stop)
-        return choose(size, goodput_bytes_s, other_s, last, hurry=hurry, at_least_bytes_s=at_least_bytes_s)
+        return choose(
+            size, goodput_bytes_s, other_s, last,
+            hurry=hurried(stop), at_least_bytes_s=at_least_bytes_s, free_share=free_share,
+        )  # fmt: skip
     return fixed(codec, size, goodput_bytes_s, last)
 
 
