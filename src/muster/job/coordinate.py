@@ -203,7 +203,7 @@ class Coordination:
         view, now = self._view, self._context.now()
         if head.round == 0 and (wait_s := self._gathering.wait_s()) > 0:
             return wait_s
-        present = self._present(head)
+        present = self._present()
         if not present:
             return None
         if len(present) < min_nodes(view, head):
@@ -214,12 +214,10 @@ class Coordination:
         self._publish(head, present, {}, 0)
         return 0.0
 
-    def _present(self, head: Point) -> list[NodeId]:
+    def _present(self) -> list[NodeId]:
         """Who can be given work now."""
         view = self._view
-        silent = self._punctuality.silent(self._fetching.uncounted(head))
-        willing = [n for n in view.offers if n not in view.refusals and n not in silent]
-        return [n for n in willing if self._context.presence.lively(n)]
+        return [n for n in view.offers if n not in view.refusals and self._context.presence.lively(n)]
 
     def _publish(
         self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
@@ -250,7 +248,8 @@ class Coordination:
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
         self._forecasts.resume(head)
         self._learn(head, plan, here, published_s)
-        missing = [self._missing(n, waiting) for n in sorted(set(assigned) - arrived)]
+        silent = self._punctuality.silent(waiting)
+        missing = [self._missing(n, waiting, n in silent) for n in sorted(set(assigned) - arrived)]
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
@@ -288,22 +287,22 @@ class Coordination:
             return False
         given = {a.node: a for a in plan.assignments}
         done = {u.key.node for u in waiting if u.record.base == plan.parent}
-        fresh = [n for n in self._present(head) if n not in given and n not in done]
+        fresh = [n for n in self._present() if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
         if len(nodes) < min_nodes(self._view, head):
             return False
         self._publish(head, nodes, given, plan.number + 1)
         return True
 
-    def _missing(self, node: NodeId, waiting: list[KnownUpdate]) -> Missing:
+    def _missing(self, node: NodeId, waiting: list[KnownUpdate], silent: bool) -> Missing:
         ages = [
             self._context.progress_age_s(u.record.payload.blob)
             for u in waiting
             if u.key.node == node and u.record.payload.blob is not None
         ]
         growing = min((a for a in ages if a is not None), default=None)
-        lively, late_at_s = self._context.presence.lively(node), self._punctuality.late_at_s(node)
-        return Missing(node, lively, growing, late_at_s)
+        here = self._context.presence.lively(node) and not silent
+        return Missing(node, here, growing, self._punctuality.late_at_s(node))
 
     def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
         """What a round costs each node besides its steps, from when its update was here."""

@@ -73,8 +73,8 @@ class Punctuality:
         return max(0.0, turnaround_s - steps * offer.step_s)
 
     def closed(self, parent: CommitId, published_s: float, missing: Sequence[Missing]) -> None:
-        """A round closed without these: who says nothing is in no plan until it does, who is there may take
-        longer the next time."""
+        """A round closed without these: who says nothing is not waited for until it does, who is there may
+        take longer the next time."""
         self._closed = (parent, published_s)
         for late in missing:
             self._silent_since_s[late.node] = published_s

@@ -16,9 +16,11 @@ from muster.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
-LATE_FACTOR = 0.5  # of what a node is expected to take, and LATE_S: so late it may be while nothing is known;
-LATE_S = 3.0  # a busy device is late by seconds however short the round; islands lost nodes to 1 s
-LATE_MIN_S, LATE_SHARE = 1.0, 0.1  # a device that was always on time may be so late, or this part of its time
+LATE_SHARE = 0.5  # of what a node is expected to take: who comes and goes is worth that much of a long round
+LATE_S = (
+    3.0  # more than that while nothing is known: a busy device is late by seconds however short the round
+)
+LATE_MIN_S = 1.0  # a device that was always on time may be so late
 DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
 DEVIATION_SMOOTHING = 0.25
 HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come,
@@ -47,7 +49,7 @@ class Resources:
     def late_at_s(self, steps: int) -> float:
         """The round's age at which it is not waited for any longer."""
         expected_s = self.expected_s(steps)
-        late_s = LATE_FACTOR * expected_s + LATE_S
+        late_s = LATE_SHARE * expected_s + LATE_S
         if self.off_s is not None:
             late_s = min(late_s, max(LATE_MIN_S, LATE_SHARE * expected_s, DEVIATIONS * self.off_s))
         return self.busy_s + expected_s + late_s
