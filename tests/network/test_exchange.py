@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from exchange_line import Node, with_line
 
+from muster.network.exchange_state import Peer
+from muster.network.exchange_wire import Announce
 from muster.network.presence import Beat, Presence
 from muster.network.pulse import Pulse
 from muster.records import NodeId
@@ -39,6 +41,19 @@ def test_everybody_gets_everything(params: PathParams) -> None:
             assert len(node.presence.table) == 2
 
     with_line(scene, params)
+
+
+def test_what_was_not_understood_is_not_covered_by_an_older_comparison() -> None:
+    """The answer to a question from before the announcement took the gap away, and a record was missed for
+    ever (seed 1164)."""
+    peer = Peer(b"n" * 32)
+    first, second = (Announce(count, 9, [], [b"short form"], b"") for count in (4, 5))
+    peer.check_count(first)
+    peer.check_count(second)
+    peer.not_taken(second)
+    peer.gap = peer.counted_up_to(4)
+    peer.check_count(Announce(5, 9, [], [], b""))  # the next word, which tells no record
+    assert peer.gap
 
 
 def test_what_comes_from_afar_is_passed_on_whole() -> None:

@@ -71,6 +71,7 @@ class Committing:
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, residual, commit_id)
+        models.look([commit_id])  # made anew after its parameters were lost, it may be known already
         self.held_since = (commit_id, context.now(), age_s)
         announce()
         names = [context.name_of(f.node) for f in outcome.folded]
@@ -101,6 +102,7 @@ class Committing:
             blob, layout.blob_bytes,
         )  # fmt: skip
         commit_id = context.ledger.publish(record)
+        self._models.look([commit_id])
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 

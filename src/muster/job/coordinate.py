@@ -95,10 +95,7 @@ class Coordination:
         heads = self._models.heads()
         if not heads:
             return None
-        acting = self._is_mine(heads)
-        if acting != self.acting:
-            self.acting = acting
-            self._context.pulse.beat()
+        self.acting = self._is_mine(heads)
         if not self.acting or self._models.layout is None:
             return None
         if len(heads) > 1:

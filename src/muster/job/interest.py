@@ -17,6 +17,7 @@ from muster.job.view import JobView
 from muster.network.exchange_holding import Hold
 from muster.records import (
     NOBODY,
+    CommitId,
     Contribution,
     Measurement,
     NodeId,
@@ -41,6 +42,8 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     """
     if isinstance(record, Update):
         base = record.base
+        if heads and all(head.id != base for head in heads):  # its round is over: whoever goes on needs it
+            base = _newest(heads)
     elif isinstance(record, Contribution):
         return None if any(view.finished(head) for head in heads) else Hold(NOBODY, HOLD_S_MAX)
     elif isinstance(record, Measurement):
@@ -51,7 +54,7 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
     elif isinstance(record, Offer | Refusal):
         if not heads:
             return None
-        base = max(heads, key=lambda head: (head.round, head.id)).id
+        base = _newest(heads)
     else:
         return None
     towards, point = view.sources.get(base), view.graph.points.get(base)
@@ -62,6 +65,10 @@ def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) 
         return None  # another one goes on from it than whoever made it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
     return Hold(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
+
+
+def _newest(heads: Sequence[Point]) -> CommitId:
+    return max(heads, key=lambda head: (head.round, head.id)).id
 
 
 def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:

@@ -32,6 +32,7 @@ from muster.storage.store import StorageError
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
+LOOK_S = 1.0  # between two looks whether this node is to find out what the head is like
 PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
 COLLECT_S = 10.0
 START_S = 60.0  # for the trainer to make the job's start from its seed; then it is fetched
@@ -340,7 +341,10 @@ class JobRunner:
             if reason is not None:
                 await self.valuing.finish()
                 return
-            await self.context.pulse.wait()
+            awaited = head is not None and self._awaits_figures(head)
+            await self.context.pulse.wait(
+                LOOK_S if awaited else None
+            )  # who coordinates changes by time alone
 
     async def _own_part_first(self, participation: Participation, head: Point) -> bool:
         """Others wait for this node's update, nobody for figures: false while its part in the round on

@@ -66,9 +66,9 @@ class Pulling:
         for short in message.inline[:RECORDS_MAX]:
             try:
                 if self._ledger.receive(self._shorthand.expand(short), node) is None:
-                    peer.gap = True  # it may be the expansion that was wrong
+                    peer.not_taken(message)  # it may be the expansion that was wrong
             except (UnknownAuthor, StorageError, Unknown, RecordError):
-                peer.gap = True
+                peer.not_taken(message)
         for number, prefix in message.ids[:CHANGES_MAX]:
             self._want(peer, number, prefix)
         if not peer.gap:

@@ -63,6 +63,13 @@ class Peer:
             self.gap = True
         self.counts.append(message.count)
 
+    def not_taken(self, message: Announce) -> None:
+        """An announcement that told something which was not understood is as good as lost, also for a
+        comparison that was asked for before it came."""
+        self.gap = True
+        with contextlib.suppress(ValueError):
+            self.counts.remove(message.count)
+
     def counted_up_to(self, count: int) -> bool:
         """A comparison covers all announcements up to this one; whether a later one is missing here."""
         later = [seen for seen in self.counts if 0 < seen - count <= _COUNTS_REMEMBERED]
