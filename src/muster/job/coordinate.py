@@ -200,7 +200,7 @@ class Coordination:
         view, now = self._view, self._context.now()
         if head.round == 0 and (wait_s := self._gathering.wait_s()) > 0:
             return wait_s
-        present = self._present()
+        present = self._present(head)
         if not present:
             return None
         if len(present) < min_nodes(view, head):
@@ -211,10 +211,17 @@ class Coordination:
         self._publish(head, present, {}, 0)
         return 0.0
 
-    def _present(self) -> list[NodeId]:
-        """Who can be given work now."""
-        view = self._view
-        return [n for n in view.offers if n not in view.refusals and self._context.presence.lively(n)]
+    def _present(self, head: Point) -> list[NodeId]:
+        """Who can be given work now: who is heard, or whose work is coming in and keeps its words waiting."""
+        view, presence = self._view, self._context.presence
+        sending = {u.key.node for u in self._fetching.uncounted(head) if self._grows(u)}
+        willing = [n for n in view.offers if n not in view.refusals]
+        return [n for n in willing if presence.lively(n) or n in sending]
+
+    def _grows(self, update: KnownUpdate) -> bool:
+        blob = update.record.payload.blob
+        age_s = self._context.progress_age_s(blob) if blob is not None else None
+        return age_s is not None and age_s < STALL_S
 
     def _publish(
         self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
@@ -222,7 +229,7 @@ class Coordination:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
         chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, anew=number > 0)
-        resources = [self._punctuality.resources(head, n, chosen[n].codec) for n in nodes]
+        resources = [self._punctuality.resources(head, n, chosen[n]) for n in nodes]
         round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         self._punctuality.planned(resources, {a.node: a.steps for a in assignments})
@@ -284,7 +291,7 @@ class Coordination:
             return False
         given = {a.node: a for a in plan.assignments}
         done = {u.key.node for u in waiting if u.record.base == plan.parent}
-        fresh = [n for n in self._present() if n not in given and n not in done]
+        fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
         if len(nodes) < min_nodes(self._view, head):
             return False

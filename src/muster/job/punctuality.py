@@ -12,6 +12,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
 from muster.job.view import JobView, KnownUpdate
+from muster.planning.codecs import Choice
 from muster.planning.rounds import Missing, Overhead, Resources, learn_overhead
 from muster.records import CommitId, NodeId
 
@@ -28,24 +29,26 @@ class Punctuality:
         self._silent_since_s: dict[NodeId, float] = {}  # who owed an update at a round's end: planned when
         self._closed: tuple[CommitId, float] = b"", 0.0  # what the last round was on, and when it was planned
 
-    def resources(self, head: Point, node: NodeId, codec: str) -> Resources:
+    def resources(self, head: Point, node: NodeId, choice: Choice) -> Resources:
         """What is known of a node when a round on `head` is planned."""
         step_s = max(1e-4, self._view.offers[node].step_s)
         # at a merge most are in the middle of their branch's next round, and finish that first
         amid = head.is_merge and self._context.presence.doing(node) == "training"
         busy_s = step_s * self._view.job.recipe.steps if amid else 0.0
-        overhead = self._overhead.get(node) or self._usual(node)
+        overhead = self._overhead.get(node) or self._usual(node, choice)
         off_s = None if head.is_merge else overhead.off_s  # at a merge nothing is as usual
-        return Resources(node, step_s, overhead.seconds, codec, busy_s, off_s)
+        return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, off_s)
 
-    def _usual(self, node: NodeId) -> Overhead:
+    def _usual(self, node: NodeId, choice: Choice) -> Overhead:
         """Of a node that was in no round yet: what the slowest of the others takes, as what it does while it
-        catches up may come later; at first what the model takes over a link that nobody knows."""
+        catches up may come later; at first what a model and its update take over a link that nobody knows."""
         known_s = [overhead.seconds for overhead in self._overhead.values()]
         if len(known_s) > len(self._view.offers) / 2:
             return Overhead(max(known_s))
+        if node == self._context.node:
+            return Overhead(0.5)
         layout = self._models.layout
-        size_bytes = layout.blob_bytes if layout and node != self._context.node else 0
+        size_bytes = (layout.blob_bytes if layout else 0) + choice.size_bytes
         return Overhead(0.5 + size_bytes / UNKNOWN_RATE_BYTES_S)
 
     def planned(self, nodes: Sequence[Resources], steps: Mapping[NodeId, int]) -> None:
