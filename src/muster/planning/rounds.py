@@ -15,6 +15,9 @@ from statistics import median
 from muster.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
+SLACK_MIN_S = (
+    1.0  # and so much at least: less is no gain, but what few steps teach is noise, and weighs as much
+)
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 LATE_SHARE = 0.5  # of what a node is expected to take: who comes and goes is worth that much of a long round
 LATE_S = (
@@ -79,7 +82,8 @@ def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     assert nodes
     assert steps > 0
     # What bytes take sets the round's length, whatever anybody computes; fewer steps would not shorten that.
-    compute_s = ROUND_SLACK * steps * median(n.step_s for n in nodes)
+    usual_s = steps * median(n.step_s for n in nodes)
+    compute_s = max(ROUND_SLACK * usual_s, usual_s + SLACK_MIN_S)
     length_s = max(n.overhead_s for n in nodes) + compute_s
     least = max(1, int(steps * STEPS_SHARE_MIN))
     assignments = []
