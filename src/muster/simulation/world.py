@@ -36,7 +36,7 @@ from muster.simulation.specs import (
     describe,
 )
 from muster.simulation.stand_in import StandIn
-from muster.storage.store import Store
+from muster.storage.store import StorageError, Store
 
 _NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
 BATCH = 10
@@ -251,7 +251,10 @@ class World:
         known = [a.id for a in self.jobs if core is not None and a.id in core.jobs.runners]
         for job in known:
             if core is not None:
-                core.ledger.publish(Stop(job, "by its user"))
+                try:
+                    core.ledger.publish(Stop(job, "by its user"))
+                except StorageError:  # the user is told that the disk is full
+                    return False
         return bool(known)
 
     def start_later(self, machine: Machine, after_s: float) -> None:
