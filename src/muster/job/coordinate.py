@@ -9,7 +9,7 @@ records.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from muster.history.graph import Point
 from muster.job.committing import Committing
@@ -214,14 +214,9 @@ class Coordination:
     def _present(self, head: Point) -> list[NodeId]:
         """Who can be given work now: who is heard, or whose work is coming in and keeps its words waiting."""
         view, presence = self._view, self._context.presence
-        sending = {u.key.node for u in self._fetching.uncounted(head) if self._grows(u)}
+        waiting = self._fetching.uncounted(head)
         willing = [n for n in view.offers if n not in view.refusals]
-        return [n for n in willing if presence.lively(n) or n in sending]
-
-    def _grows(self, update: KnownUpdate) -> bool:
-        blob = update.record.payload.blob
-        age_s = self._context.progress_age_s(blob) if blob is not None else None
-        return age_s is not None and age_s < STALL_S
+        return [n for n in willing if presence.lively(n) or self._missing(n, waiting).growing(STALL_S)]
 
     def _publish(
         self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
@@ -253,7 +248,7 @@ class Coordination:
         self._forecasts.resume(head)
         self._learn(head, plan, here, published_s)
         silent = self._punctuality.silent(waiting)
-        missing = [self._missing(n, waiting, n in silent) for n in sorted(set(assigned) - arrived)]
+        missing = [self._missing(n, waiting, silent) for n in sorted(set(assigned) - arrived)]
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
@@ -298,14 +293,14 @@ class Coordination:
         self._publish(head, nodes, given, plan.number + 1)
         return True
 
-    def _missing(self, node: NodeId, waiting: list[KnownUpdate], silent: bool) -> Missing:
+    def _missing(self, node: NodeId, waiting: list[KnownUpdate], silent: Collection[NodeId] = ()) -> Missing:
         ages = [
             self._context.progress_age_s(u.record.payload.blob)
             for u in waiting
             if u.key.node == node and u.record.payload.blob is not None
         ]
         growing = min((a for a in ages if a is not None), default=None)
-        here = self._context.presence.lively(node) and not silent
+        here = self._context.presence.lively(node) and node not in silent
         return Missing(node, here, growing, self._punctuality.late_at_s(node))
 
     def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:

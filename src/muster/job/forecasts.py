@@ -127,10 +127,9 @@ class Forecasts:
             return usual
         over = max(p.over - up_bytes for p, up_bytes in probes)
         most = min(p.most - up_bytes for p, up_bytes in probes)
-        for node in (n for n in others if wanted[n] is None):
-            most = min(
-                most, usual.size_bytes + extra_for_all_s(other_s) * (ways[node].floor_bytes_s() or 0.0)
-            )
+        extra_s = extra_for_all_s(other_s)
+        for way in (ways[n] for n in others if wanted[n] is None):
+            most = min(most, usual.size_bytes + extra_s * (way.floor_bytes_s() or 0.0))
         found = probing(size, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
         return found if found.size_bytes > usual.size_bytes else usual
 
@@ -188,10 +187,9 @@ class Forecasts:
                 ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
         known = [way.goodput_bytes_s for way in ways.values()]
         slowest = None if None in known else min((g for g in known if g is not None), default=None)
-        floors = [
-            way.floor_bytes_s() for node, way in ways.items() if way.floor_bytes_s() or node in self._planned
-        ]
-        at_least = min((floor or 0.0 for floor in floors), default=0.0)  # who is new may be like the others
+        floors = {node: way.floor_bytes_s() or 0.0 for node, way in ways.items()}
+        told = [floor for node, floor in floors.items() if floor or node in self._planned]
+        at_least = min(told, default=0.0)  # who is new may be like the others
         mine = Way(0.0, slowest, None if slowest is not None else at_least)
         return ways | {n: mine for n in nodes if n not in ways}, slowest, at_least
 

@@ -72,7 +72,7 @@ class JobRunner:
         # updates, heads and what was not valued yet, at the last time
         self._collected: tuple[int, list[CommitId], set[Key]] = (0, [], set())
         self._measured_fully: set[CommitId] = set()
-        self._measures = False  # whether somebody here evaluates heads
+        self._evaluates: Participation | None = None  # while somebody here looks at heads on the common set
         self._planned_for: CommitId = b""  # the head whose round had time to be planned
 
     async def run(self) -> None:
@@ -306,17 +306,17 @@ class JobRunner:
 
     async def _measure(self, participation: Participation) -> None:
         """The coordinator evaluates each head on the common set, the last one in full; ends with the job."""
-        self._measures = participation.facts.has_common
+        self._evaluates = participation if participation.facts.has_common else None
         try:
             await self._measure_heads(participation)
         finally:
-            self._measures = False
+            self._evaluates = None
 
     def _awaits_figures(self, head: Point) -> bool:
         """Whether a round would replace a head of which it is not known yet if it is the end."""
         return (
-            self._measures
-            and (self.participation is None or not self.participation.waits_for_room)
+            self._evaluates is not None
+            and not self._evaluates.waits_for_room
             and self.view.job.stop.target is not None
             and self.view.figures(head.id) is None
             and self.models.held(head.id)
@@ -341,10 +341,9 @@ class JobRunner:
             if reason is not None:
                 await self.valuing.finish()
                 return
+            # who coordinates changes by time alone, and who does has to find out whether the head is the end
             awaited = head is not None and self._awaits_figures(head)
-            await self.context.pulse.wait(
-                LOOK_S if awaited else None
-            )  # who coordinates changes by time alone
+            await self.context.pulse.wait(LOOK_S if awaited else None)
 
     async def _own_part_first(self, participation: Participation, head: Point) -> bool:
         """Others wait for this node's update, nobody for figures: false while its part in the round on

@@ -58,11 +58,10 @@ class Telling:
 
     def queue(self, peer: Peer, entry: Entry) -> None:
         """To be announced to a neighbour now, soon with others, or when it was held back long enough."""
-        now_s = loop_time_s()
-        narrow = self._shared.narrow(peer.node)
         if self._holding.hold_back(peer, entry):
             self._beat_now.beat()  # the ticker looks when the next one is due
             return
+        now_s, narrow = loop_time_s(), self._shared.narrow(peer.node)
         peer.outbox.append(entry)
         if len(peer.outbox) > CHANGES_MAX:  # far behind: it asks by its cursor instead
             peer.outbox.clear()

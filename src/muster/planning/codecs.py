@@ -38,9 +38,7 @@ USUALLY_WAITING = (60.0, 33.0, 19.0, 11.0, 5.0, 2.7, 0.25, 0.02)
 START = "stc:0.02"
 SHARE = 0.5
 FREE = 0.2
-FREE_ALL = (
-    0.4  # of a commit, of which every node has the use, and which crosses a link that many share but once
-)
+FREE_ALL = 0.4  # of a commit: every node has the use of it, and it crosses a link that many share but once
 WAITING_HIGH = 32.0  # 1 % ran at 19 with two classes a node and did no worse for its bytes than 2 %
 WAITING_LOW = 1.5
 OTHER_MIN_S = 1.0  # no round is shorter: records, evaluation and waiting for one another take their time too

@@ -15,14 +15,10 @@ from statistics import median
 from muster.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
-SLACK_MIN_S = (
-    1.0  # and so much at least: less is no gain, but what few steps teach is noise, and weighs as much
-)
+SLACK_MIN_S = 1.0  # and so much at least: less is no gain, and what few steps teach is noise with full weight
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 LATE_SHARE = 0.5  # of what a node is expected to take: who comes and goes is worth that much of a long round
-LATE_S = (
-    3.0  # more than that while nothing is known: a busy device is late by seconds however short the round
-)
+LATE_S = 3.0  # and more while nothing is known: a busy device is late by seconds however short the round
 LATE_MIN_S = 1.0  # a device that was always on time may be so late
 DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
 DEVIATION_SMOOTHING = 0.25
@@ -76,6 +72,10 @@ class Missing:
     progress_age_s: float | None  # since its payload last grew here; None when nothing of it has come
     late_at_s: float = math.inf  # the round's age from which on it is late by what is known of it
 
+    def growing(self, stall_s: float) -> bool:
+        """Whether its payload is coming in."""
+        return self.progress_age_s is not None and self.progress_age_s < stall_s
+
 
 def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     """Who does how many steps, when the round should be over and when it closes at the latest."""
@@ -120,8 +120,7 @@ def closing_in_s(
         return None
     waits = [0.0]
     for node in missing:
-        growing = node.progress_age_s is not None and node.progress_age_s < stall_s
-        if growing:
+        if node.growing(stall_s):
             patient_s = max(PATIENT_MIN_S, PATIENT_DEADLINES * deadline_s)
             waits.append(min(stall_s, max(0.0, patient_s - age_s)))
         elif node.reachable:
@@ -132,7 +131,7 @@ def closing_in_s(
 def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> bool:
     """Whether an update that is not here may still come: its payload grows, or its maker is in reach and has
     not let two deadlines pass."""
-    if node.progress_age_s is not None and node.progress_age_s < stall_s:
+    if node.growing(stall_s):
         return True
     return node.reachable and age_s <= max(HOPE_MIN_S, HOPE_DEADLINES * deadline_s)
 

@@ -248,13 +248,14 @@ class World:
 
     def _stop(self, machine: Machine) -> bool:
         core = machine.core
-        known = [a.id for a in self.jobs if core is not None and a.id in core.jobs.runners]
-        for job in known:
-            if core is not None:
-                try:
-                    core.ledger.publish(Stop(job, "by its user"))
-                except StorageError:  # the user is told that the disk is full
-                    return False
+        if core is None:
+            return False
+        known = [a.id for a in self.jobs if a.id in core.jobs.runners]
+        try:
+            for job in known:
+                core.ledger.publish(Stop(job, "by its user"))
+        except StorageError:  # the user is told that the disk is full
+            return False
         return bool(known)
 
     def start_later(self, machine: Machine, after_s: float) -> None:
