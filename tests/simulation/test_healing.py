@@ -124,6 +124,35 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
         assert weight > 0.6 * sum(u.weight for u in commit.folded)
 
 
+def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
+    """`c` lost its only neighbour and gives its round to whom it meets.  `a` is done with its own part, and
+    comes to hold the head of `c` before the two are merged.  What it trained there, on a model that knows
+    nothing of its data, pulled the next round away from the merge by up to 20 points on MNIST."""
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    names = "abcd"
+    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
+    nodes = tuple(NodeSpec(n, 100, 0.2 if n in "ac" else 1.5) for n in names)
+    events = (
+        Event(30.0, f.Partition((("a", "b"), ("c", "d")))), Event(85.0, f.Kill("d")), Event(102.3, f.Heal()),
+    )  # fmt: skip
+    run = play(Schedule(1, "due", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
+    assert not run.found
+    assert run.world is not None
+    records = run.world.archive.records
+    updates = {
+        Key(author, u.incarnation, u.sequence): u.base
+        for author, u in records.values() if isinstance(u, Update)
+    }  # fmt: skip
+    commits = {i: r for i, (_, r) in records.items() if isinstance(r, Commit)}
+    merges = {i for i, (_, r) in records.items() if isinstance(r, Merge)}
+    first = [c for c in commits.values() if merges.intersection(c.parents)]
+    assert first
+    for u in first[0].folded:
+        base = updates[Key(u.node, u.incarnation, u.sequence)]
+        assert base in merges or u.node in {known.node for known in commits[base].folded}
+
+
 def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

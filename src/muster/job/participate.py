@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from muster.compression.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import flatten, send
+from muster.history.graph import Point
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
 from muster.job.models import Models
@@ -30,6 +31,7 @@ from muster.records import BlobId, CommitId, Measurement, Offer, Payload, Update
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
+MERGE_LOOK_S = 1.0  # between two looks whether a merge is still to be waited for
 RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is told
 GOODPUT_MAX = (1 << 31) - 1
 WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
@@ -72,6 +74,7 @@ class Participation:
         self._turn = Turn()
         self.waits_for_room = False  # for something that is done here and has to be kept
         self._lately_s: deque[float] = deque(maxlen=TRAINED_LAST)  # seconds of a step, since the offer
+        self._apart_since_s: float | None = None  # since when this node holds several heads
 
     async def offer(self) -> None:
         """Answer the call for help with what was measured here."""
@@ -104,7 +107,7 @@ class Participation:
             plan = self._next()
             if plan is None:
                 self._say("idle", 0.0)
-                await self._context.pulse.wait()
+                await self._context.pulse.wait(MERGE_LOOK_S if self._apart_since_s is not None else None)
             elif not self._models.held(plan.record.parent):
                 self.work.round = plan.record.round
                 self._say("receiving", self._received(plan.record.parent))
@@ -123,13 +126,23 @@ class Participation:
 
     def _next(self) -> KnownPlan | None:
         held = self._models.heads()
-        if any(self._view.finished(h) for h in held):
+        if any(self._view.finished(h) for h in held) or self._merge_due(held):
             return None
         for heads in (held, self._models.known_heads()):  # what can be done now goes first
             plans = open_plans(self._view, self._context.node, self._worked_on, heads)
             if plans:
                 return plans[0]
         return None
+
+    def _merge_due(self, held: Sequence[Point]) -> bool:
+        """Whether this node holds branches that a coordinator is about to merge: what it would train on one
+        of them now would pull the merge towards that one, most of all on the branch of others."""
+        if len(held) < 2:
+            self._apart_since_s = None
+            return False
+        if self._apart_since_s is None:
+            self._apart_since_s = self._context.now()
+        return self._context.now() - self._apart_since_s < self._view.job.patience_s
 
     def _worked_on(self, base: CommitId) -> bool:
         me = self._context.node
