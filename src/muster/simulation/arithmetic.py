@@ -141,41 +141,48 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
     """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice.
 
     What a coordinator's commits had left out when another one took over comes in by its next update, divided
-    by the weight that its last one had.
+    by the weight that its last one had; before the first one, by any that plans for it come to.
     """
     size = world.layout.parameters
     for machine in world.standing():
-        trained, sent = np.zeros(size, np.float64), np.zeros(size, np.float64)
+        possible, sent = [np.zeros(size, np.float64)], np.zeros(size, np.float64)
         count = 0
         for record_id in world.archive.updates:
             key, update = world.archive.update(record_id)
             if (key.node, key.incarnation, update.job) != (machine.node, machine.disk.incarnation, asked.id):
                 continue
             sent += flatten(world.layout, decode_update(world.layout, _message(world, update.payload)))
-            trained += world.archive.trained[record_id]
+            for trained in possible:
+                trained += world.archive.trained[record_id]
             brought = world.archive.brought.get(record_id)
             if brought is not None:
-                trained += _lacks(graph, brought, update.base, size) / _weight(world, graph, key.node, update)
+                lacks = _lacks(graph, brought, update.base, size)
+                weights = _weights(world, graph, key.node, update)
+                possible = [trained + lacks / weight for trained in possible for weight in weights]
             count += 1
         kept = residuals.load(machine.disk, "up", asked.id)
         left = np.zeros(size, np.float64) if kept is None else kept.astype(np.float64)
-        off = float(np.abs(trained - sent - left).max())
-        if off > 1e-4 * count * (1.0 + float(np.abs(trained).max())):
-            yield f"residual: {count} updates of {machine.spec.name} leave {off:.2g} behind"
+        offs = [float(np.abs(trained - sent - left).max()) for trained in possible]
+        wide = [1e-4 * count * (1.0 + float(np.abs(trained).max())) for trained in possible]
+        if all(off > most for off, most in zip(offs, wide, strict=True)):
+            yield f"residual: {count} updates of {machine.spec.name} leave {min(offs):.2g} behind"
 
 
-def _weight(world: World, graph: Graph, node: NodeId, update: Update) -> float:
-    """Of a node's update in a round: what its last one had, else an equal part."""
+def _weights(world: World, graph: Graph, node: NodeId, update: Update) -> list[float]:
+    """Of a node's update in a round: what its last one had, else an equal part of one of the plans that it
+    may have followed."""
     for point in graph.ancestors(update.base):
         for x in point.folded:
             if x.node == node and x.weight > 0:
-                return min(1.0, max(0.01, x.weight))
-    for _, record in world.archive.records.values():
-        if isinstance(record, Plan) and record.parent == update.base:
-            nodes = [a.node for a in record.assignments]
-            if node in nodes:
-                return 1.0 / len(nodes)
-    raise AssertionError("an update without a plan")
+                return [min(1.0, max(0.01, x.weight))]
+    sizes = {
+        len(plan.assignments)
+        for author, plan in world.archive.records.values()
+        if isinstance(plan, Plan) and plan.parent == update.base and author != node
+        and any(a.node == node for a in plan.assignments)
+    }  # fmt: skip
+    assert sizes, "an update without a plan"
+    return [1.0 / nodes for nodes in sorted(sizes)]
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:
