@@ -8,8 +8,10 @@ import random
 import pytest
 from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
+from muster.network.transfer_state import Transfer
 from muster.records import BlobId
 from muster.simulation.network import PathParams
+from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 
 
@@ -256,3 +258,20 @@ def test_a_link_that_turned_a_hundred_times_slower_is_not_given_up() -> None:
         await b.transfers.fetch(small, len(rest))
 
     play("a-b", kbit(1000), scene)
+
+
+def test_what_comes_twice_in_part_counts_once() -> None:
+    """A late range is asked of another source too, and a piece of it may have come before: with more bytes
+    counted than there are, the blob was whole and the fetch of it never over (simulation, seed 1844)."""
+    blob, data = data_of(16_016)
+
+    async def scene() -> None:
+        store = MemoryStore(random.Random(1))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        transfer = Transfer(blob, len(data), 0, 0, store.partial(blob, len(data)), done)
+        for start, end in ((4096, 8192), (0, 12_288), (8192, 16_016), (0, 4096)):
+            transfer.keep(start, data[start:end], ident("a"))
+        assert transfer.held_bytes == len(data)
+        assert transfer.partial.finish()
+
+    asyncio.run(scene())

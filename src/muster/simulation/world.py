@@ -23,6 +23,7 @@ from muster.simulation import linear, tiny
 from muster.simulation.archive import Archive
 from muster.simulation.lives import LIFE, LivesLoop
 from muster.simulation.machine import Machine
+from muster.simulation.mortal import Killed
 from muster.simulation.network import SimNetwork
 from muster.simulation.specs import (
     Bury,
@@ -256,6 +257,8 @@ class World:
                 core.ledger.publish(Stop(job, "by its user"))
         except StorageError:  # the user is told that the disk is full
             return False
+        except Killed:  # at this very write
+            return True
         return bool(known)
 
     def start_later(self, machine: Machine, after_s: float) -> None:
