@@ -10,8 +10,8 @@ from muster.job.view import JobView
 from muster.records import NodeId
 
 LATELY_S = 180.0  # three idle beats
-OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most;
-LAST_OFFERS_S = 2.0  # for the few that are left
+OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most
+LAST_OFFERS_S = 0.5  # for the few that are left, and twice the longest gap between two offers
 
 
 class Gathering:
