@@ -83,7 +83,7 @@ class Participation:
     async def _offer(self, step_s: float) -> None:
         self.work.step_s = step_s
         self._lately_s.clear()
-        announce = await self._when_room(lambda: self._keep_offer(step_s))
+        announce = await self.when_room(lambda: self._keep_offer(step_s))
         announce()
         self._context.event(
             "offer", f"offers {self.facts.samples} samples, {1 / step_s:.0f} steps/s", job=self._view.id
@@ -174,7 +174,7 @@ class Participation:
                 progress=lambda done: self._say("training", done),
             )
         took_s = context.now() - began_s
-        announce = await self._when_room(lambda: self._keep_update(plan, assignment.codec, trained))
+        announce = await self.when_room(lambda: self._keep_update(plan, assignment.codec, trained))
         announce()
         self._say("sending", 0.0)
         context.event(
@@ -234,7 +234,7 @@ class Participation:
                     return min(1.0, max(SHARE_MIN, folded.weight * recipe.server_lr))
         return 1.0 / len(plan.record.assignments)
 
-    async def _when_room(self, write: Callable[[], T]) -> T:
+    async def when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""
         try:
             while True:
@@ -247,15 +247,6 @@ class Participation:
                     await asyncio.sleep(ROOM_RETRY_S)
         finally:
             self.waits_for_room = False
-
-    async def measure(self, commit: CommitId, limit: int | None = None) -> None:
-        """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
-        the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
-        blob = self._models.blob_of(commit)
-        if blob is None or not self._context.store.has_blob(blob):
-            return
-        m = await self.evaluate(blob, limit, self._view.job.stop.target)
-        await self._when_room(lambda: self.publish(commit, m))
 
     async def evaluate(self, blob: BlobId, limit: int | None = None, target: float | None = None) -> Measured:
         """A model on the task's common set, of which `limit` examples do while they are below `target`; it
@@ -295,18 +286,12 @@ class Participation:
         async with self._turn.taken():
             return await work()
 
-    def publish(self, commit: CommitId, m: Measured) -> None:
-        """Put figures of the common set on record."""
-        self._context.ledger.publish(
-            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
-        )
-
     async def _measure_own(self, commit: CommitId) -> None:
         blob = self._models.blob_of(commit)
         assert blob is not None
         m = await self._trainer.evaluate(blob, "own")
         record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
-        await self._when_room(lambda: self._context.ledger.publish(record))
+        await self.when_room(lambda: self._context.ledger.publish(record))
 
     def _say(self, state: str, progress: float) -> None:
         self._context.say(state, progress, self._view.id, self.work.round)

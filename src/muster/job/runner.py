@@ -17,11 +17,12 @@ import msgspec
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.context import Context, Measured, TrainerLike
+from muster.job.context import Context, TrainerLike
 from muster.job.contributions import Valuing
 from muster.job.coordinate import REST_S, Coordination
 from muster.job.fetching import STALL_S, Fetching
 from muster.job.keeping import delta_of, expendable, needed, spent_payloads
+from muster.job.measuring import Measuring
 from muster.job.models import Models
 from muster.job.participate import ROOM_RETRY_S, Participation
 from muster.job.tally import Tally
@@ -31,9 +32,6 @@ from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
-MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
-LOOK_S = 1.0  # between two looks whether this node is to find out what the head is like
-PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
 COLLECT_S = 10.0
 START_S = 60.0  # for the trainer to make the job's start from its seed; then it is fetched
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
@@ -57,8 +55,13 @@ class JobRunner:
         self.models = Models(context, view)
         self.fetching = Fetching(context, view, self.models)
         self.coordination = Coordination(
-            context, view, self.models, self.fetching, fresh=fresh, awaits_figures=self._awaits_figures
-        )
+            context, view, self.models, self.fetching,
+            fresh=fresh, awaits_figures=lambda head: self.measuring.awaits_figures(head),
+        )  # fmt: skip
+        self.measuring = Measuring(
+            context, view, self.models, self.coordination.committing,
+            head=self.head, acting=lambda: self.coordination.acting,
+        )  # fmt: skip
         self.participation: Participation | None = None
         self.valuing = Valuing(context, view, self.models)
         self.tally = Tally(view)
@@ -71,9 +74,6 @@ class JobRunner:
         self._collected_s = -COLLECT_S
         # updates, heads and what was not valued yet, at the last time
         self._collected: tuple[int, list[CommitId], set[Key]] = (0, [], set())
-        self._measured_fully: set[CommitId] = set()
-        self._evaluates: Participation | None = None  # while somebody here looks at heads on the common set
-        self._planned_for: CommitId = b""  # the head whose round had time to be planned
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -180,7 +180,7 @@ class JobRunner:
     def _make_room(self, bytes_: float) -> None:
         """Delete parameters far behind the heads."""
         store, models = self.context.store, self.models
-        kept = self._needed_by_others(self) | self._measuring()
+        kept = self._needed_by_others(self) | self._being_measured()
         gone = []
         for blob in expendable(self.view.graph, self._needed_commits(), models.blob_of):
             size_bytes = store.blob_size(blob)
@@ -205,9 +205,9 @@ class JobRunner:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
         points = (self.view.graph.points[c] for c in self._needed_commits())
         blobs = {b for p in points for b in (self.models.blob_of(p.id), delta_of(p)) if b is not None}
-        return blobs | self._payloads_in_use() | self._measuring()
+        return blobs | self._payloads_in_use() | self._being_measured()
 
-    def _measuring(self) -> set[BlobId]:
+    def _being_measured(self) -> set[BlobId]:
         """Models that wait for their figures: a head may be none any more when the trainer comes to it."""
         return set(self.participation.measuring) if self.participation is not None else set()
 
@@ -305,79 +305,9 @@ class JobRunner:
         return True
 
     async def _measure(self, participation: Participation) -> None:
-        """The coordinator evaluates each head on the common set, the last one in full; ends with the job."""
-        self._evaluates = participation if participation.facts.has_common else None
-        try:
-            await self._measure_heads(participation)
-        finally:
-            self._evaluates = None
-
-    def _awaits_figures(self, head: Point) -> bool:
-        """Whether a round would replace a head of which it is not known yet if it is the end."""
-        return (
-            self._evaluates is not None
-            and not self._evaluates.waits_for_room
-            and self.view.job.stop.target is not None
-            and self.view.figures(head.id) is None
-            and self.models.held(head.id)
-        )
-
-    async def _measure_heads(self, participation: Participation) -> None:
-        while True:
-            head = self.head()
-            reason = self.finished()
-            if head is not None and self.coordination.acting and participation.facts.has_common:
-                if reason is not None and self.view.closing_due(head):
-                    await self._choose_closing(participation, head)
-                    continue
-                if reason is None and self.view.figures(head.id) is None:
-                    if await self._own_part_first(participation, head):
-                        await participation.measure(head.id, MEASURE_EXAMPLES)
-                    continue
-                if reason is not None and head.id not in self._measured_fully:
-                    self._measured_fully.add(head.id)
-                    await participation.measure(head.id)
-                    continue
-            if reason is not None:
-                await self.valuing.finish()
-                return
-            # who coordinates changes by time alone, and who does has to find out whether the head is the end
-            awaited = head is not None and self._awaits_figures(head)
-            await self.context.pulse.wait(LOOK_S if awaited else None)
-
-    async def _own_part_first(self, participation: Participation, head: Point) -> bool:
-        """Others wait for this node's update, nobody for figures: false while its part in the round on
-        `head` is not done (wait and look again)."""
-        if head.id != self._planned_for:
-            self._planned_for = head.id
-            await asyncio.sleep(PLAN_SOON_S)
-            return False
-        if participation.owes(head.id):
-            await self.context.pulse.wait()
-            return False
-        return True
-
-    async def _choose_closing(self, participation: Participation, head: Point) -> None:
-        """The closing commit is the mean of the line's last models if the common set finds it better."""
-        await participation.measure(head.id)
-        own = self.view.figures(head.id)
-        blob, count = self.coordination.committing.mean_of_line(head)
-        mean = await participation.evaluate(blob)
-        better = own is None or mean.correct > own.correct
-        own_blob = self.models.blob_of(head.id)
-        if own_blob is None or not self.view.closing_due(head):
-            return
-        closing = self.coordination.committing.close(head, blob if better else own_blob)
-        if better or own is None:
-            participation.publish(closing, mean)
-            text = f"closed with the mean of the last {count} models as {short(closing)}"
-        else:
-            participation.publish(closing, Measured(own.examples, own.correct, own.loss_sum))
-            text = (
-                f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
-            )
-        self._measured_fully.add(closing)
-        self.context.event("commit", text, job=self.view.id)
+        """Ends with the job."""
+        await self.measuring.run(participation)
+        await self.valuing.finish()
 
     def _refuse(self, reason: str) -> None:
         self.error = reason
