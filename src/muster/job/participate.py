@@ -37,7 +37,8 @@ GOODPUT_MAX = (1 << 31) - 1
 WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
 SHARE_MIN = 0.01  # of a round: a residual is not blown up more than a hundredfold
 TRAINED_LAST = 3  # rounds whose steps tell how fast this node is
-OFFER_ANEW = 1.5  # times faster or slower than it offered
+OFFER_ANEW = 1.5  # times faster or slower than it offered,
+OFFER_ANEW_S = 0.5  # and by so much in a round: less changes no plan (`rounds.SLACK_MIN_S`)
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -190,8 +191,11 @@ class Participation:
         all nodes of a machine got ready at once: plans would give this node too few steps all the time."""
         self._lately_s.append(step_s)
         found_s, offered_s = median(self._lately_s), self.work.step_s
-        full = len(self._lately_s) == TRAINED_LAST
-        if full and offered_s and max(found_s / offered_s, offered_s / found_s) > OFFER_ANEW:
+        if len(self._lately_s) < TRAINED_LAST or not offered_s:
+            return
+        times = max(found_s / offered_s, offered_s / found_s)
+        off_s = abs(found_s - offered_s) * self._view.job.recipe.steps
+        if times > OFFER_ANEW and off_s > OFFER_ANEW_S:
             await self._offer(found_s)
 
     def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
