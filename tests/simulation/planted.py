@@ -231,7 +231,7 @@ def full_disk_loses() -> list[Patch]:
     async def when_room(self: Any, write: Callable[[], Any]) -> Any:
         return write()
 
-    return [(participate.Participation, "_when_room", when_room)]
+    return [(participate.Participation, "when_room", when_room)]
 
 
 @bug("updates that come after the end are left lying")
