@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Mapping
 
 import pytest
 
 from muster.history.counted import Key
-from muster.records import Commit, Merge, Update
+from muster.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
 from muster.simulation import faults as f
 from muster.simulation.check import Verdict, judge, play, story
 from muster.simulation.network import PathParams
@@ -32,6 +33,19 @@ def field(seed: int, *events: tuple[float, WorldFault], rounds: int, step_s: flo
     spec = Spec(seed, nodes, tuple(links), TaskSpec(weights=2700, common=True), (job,))
     schedule = tuple(Event(at_s, fault) for at_s, fault in sorted(events, key=lambda e: e[0]))
     return judge(Schedule(seed, "field", spec, schedule, 160.0))
+
+
+def mesh(names: str, link: PathParams) -> tuple[LinkSpec, ...]:
+    """Everybody with everybody."""
+    return tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+
+
+def trained_on(records: Mapping[RecordId, tuple[NodeId, Record]]) -> dict[Key, CommitId]:
+    """What each update was trained on."""
+    return {
+        Key(author, u.incarnation, u.sequence): u.base
+        for author, u in records.values() if isinstance(u, Update)
+    }  # fmt: skip
 
 
 STORY: tuple[tuple[float, WorldFault], ...] = (
@@ -82,7 +96,7 @@ def test_the_few_that_are_left_go_on_when_most_of_a_round_die() -> None:
     """A round of six waits for three; four die in it at once: two are as many as the job asks for."""
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     names = "abcdef"
-    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    links = mesh(names, link)
     job = JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(NodeSpec(n, 100, 0.25 if n in "ab" else 0.5) for n in names)
     events = tuple(Event(19.0, Bury(n)) for n in "cdef")
@@ -99,7 +113,7 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
     its own, or with one island's alone."""
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     names = "abcd"
-    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    links = mesh(names, link)
     job = JobSpec("a", 5.0, 16, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
     events = (Event(70.0, f.Partition((("a", "b"), ("c", "d")))), Event(250.0 + 7.0 * seed, f.Heal()))
@@ -109,10 +123,7 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
     assert not run.found
     assert run.world is not None
     records = run.world.archive.records
-    updates = {
-        Key(author, u.incarnation, u.sequence): u.base
-        for author, u in records.values() if isinstance(u, Update)
-    }  # fmt: skip
+    updates = trained_on(records)
     merges = {i for i, (_, r) in records.items() if isinstance(r, Merge)}
     first = [r for _, r in records.values() if isinstance(r, Commit) and merges.intersection(r.parents)]
     assert first
@@ -130,7 +141,7 @@ def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
     nothing of its data, pulled the next round away from the merge by up to 20 points on MNIST."""
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     names = "abcd"
-    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    links = mesh(names, link)
     job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(NodeSpec(n, 100, 0.2 if n in "ac" else 1.5) for n in names)
     events = (
@@ -140,10 +151,7 @@ def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
     assert not run.found
     assert run.world is not None
     records = run.world.archive.records
-    updates = {
-        Key(author, u.incarnation, u.sequence): u.base
-        for author, u in records.values() if isinstance(u, Update)
-    }  # fmt: skip
+    updates = trained_on(records)
     commits = {i: r for i, (_, r) in records.items() if isinstance(r, Commit)}
     merges = {i for i, (_, r) in records.items() if isinstance(r, Merge)}
     first = [c for c in commits.values() if merges.intersection(c.parents)]
@@ -170,7 +178,7 @@ def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_train
     monkeypatch.setattr(Pace, "measure", busy)
     names = "abcd"
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
-    links = tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    links = mesh(names, link)
     job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
     run = play(Schedule(1, "slow at first", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), (), 300.0))

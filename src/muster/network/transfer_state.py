@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -157,9 +157,12 @@ class Transfer:
     def refill(self) -> None:
         """What is missing and not under way."""
         self.todo = deque(self.partial.missing())
-        self.held_bytes = self.size_bytes - sum(length for _, length in self.todo)
+        self._count(self.todo)
         for flight in self.flights:
             self.drop(flight.offset, flight.length)
+
+    def _count(self, missing: Iterable[tuple[int, int]]) -> None:
+        self.held_bytes = self.size_bytes - sum(length for _, length in missing)
 
     def drop(self, offset: int, length: int) -> None:
         """Take a range out of `todo`."""
@@ -194,19 +197,19 @@ class Transfer:
 
     def held_from(self, offset: int, length: int) -> int:
         """How many of `length` bytes from `offset` on are held without a gap, up to a cell's end."""
-        held = 0
-        for start, size in _cells(offset, length):
-            if not self.partial.has(start, size):
+        end = offset
+        while end < offset + length:
+            step = min(GRID_BYTES - end % GRID_BYTES, offset + length - end)
+            if not self.partial.has(end, step):
                 break
-            held += size
-        return held
+            end += step
+        return end - offset
 
     def keep(self, offset: int, data: bytes, node: NodeId) -> None:
         """Write what a neighbour sent, and tell those that wait for it. Raises StorageError."""
-        new = [size for start, size in _cells(offset, len(data)) if not self.partial.has(start, size)]
         self.partial.write(offset, data)
         self.contributors[node] = None
-        self.held_bytes += sum(new)  # of a range asked for twice a part may have come before
+        self._count(self.partial.missing())  # of a range asked for twice a part may have come before
         self.last_progress_s = loop_time_s()
         for progress in self.progress:
             progress(self.held_bytes, self.size_bytes)
@@ -236,15 +239,6 @@ class KnownBlobs:
     def find(self, name: bytes) -> tuple[BlobId, int] | None:
         """The whole id and the size; `name` is the id's first 8 bytes."""
         return self._known.get(name)
-
-
-def _cells(offset: int, length: int) -> Iterator[tuple[int, int]]:
-    """A range cut where the cells end that a partial blob knows of whether it has them."""
-    end = offset + length
-    while offset < end:
-        size = min(GRID_BYTES - offset % GRID_BYTES, end - offset)
-        yield offset, size
-        offset += size
 
 
 def loop_time_s() -> float:
