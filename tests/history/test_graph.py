@@ -126,6 +126,16 @@ def test_weights_are_capped_at_the_lower_median() -> None:
     assert m.graph.only(alone, two) == {A: 1000}
 
 
+def test_rounds_apart_are_those_of_the_side_that_did_fewer() -> None:
+    m = Maker()
+    fork = m.commit(m.root(), A, B, C)
+    a, b = m.commit(m.commit(m.commit(fork, A), A), A), m.commit(m.commit(fork, B), B)
+    merge = m.graph.points[m.merge(a, b)]
+    assert m.graph.rounds_apart(merge) == 2
+    third = m.commit(fork, C)
+    assert m.graph.rounds_apart(m.graph.points[m.merge(merge.id, third)]) == 1
+
+
 def test_the_round_of_a_merge_is_the_mean_of_its_parents_by_their_shares() -> None:
     m = Maker()
     root = m.root()

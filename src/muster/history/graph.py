@@ -152,6 +152,11 @@ class Graph:
                 known[point.id] = parts[0] if parts else 0.0
         return known[new]
 
+    def rounds_apart(self, merge: Point) -> int:
+        """Rounds that each parent of a merge has and the other one has not; of the side with fewer."""
+        a, b = ({p.id for p in self.ancestors(parent) if p.folded} for parent in merge.parents)
+        return min(len(a - b), len(b - a))
+
     def share(self, a: CommitId, b: CommitId) -> float:
         """The weight of `a` in the merge of a and b: W(a) / (W(a) + W(b)).
 

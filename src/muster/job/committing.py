@@ -23,6 +23,9 @@ from muster.network.commit_form import TICKS_A_S
 from muster.planning.codecs import DENSE
 from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
 
+APART_MIN = 2  # rounds that both branches of a merge did alone: a mule's single updates are no branches
+MERGED_PACE = 0.7  # of a round's step, in the first one on such a merge
+
 
 class Committing:
     """One node's pen for the history of one job."""
@@ -51,7 +54,7 @@ class Committing:
         layout = models.layout
         assert layout is not None
         base = models.arrays(head.id)
-        onto = Head(head.round, partial(self._part, head))
+        onto = Head(head.round, partial(self._part, head), self._pace(head))
         outcome = fold(
             layout, base, self._previous(head), onto, updates, self._samples,
             lambda u: payload_bytes(store, u.record.payload), recipe,
@@ -139,6 +142,13 @@ class Committing:
         if base == head.id:
             return 1.0
         return min(1.0, self._view.graph.influence(base, head.id)) or 1.0
+
+    def _pace(self, head: Point) -> float:
+        """A full step from between two branches that grew apart is half noise: what the sides learn from
+        the other's part is large, and pulls against one another (two halves of MNIST's classes, eight rounds
+        apart: after it 1.5 to 5 points are missing, with 0.7 of it 1 to 3; docs/reliability.md)."""
+        grown = head.is_merge and self._view.graph.rounds_apart(head) >= APART_MIN
+        return MERGED_PACE if grown else 1.0
 
     def _samples(self, node: NodeId) -> int:
         offer = self._view.offers.get(node)

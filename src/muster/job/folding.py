@@ -32,10 +32,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Head:
-    """What a round is folded on: its round, and what part of an older commit is in it (0 < part <= 1)."""
+    """What a round is folded on: its round, what part of an older commit is in it (0 < part <= 1), and what
+    part of its step a round may make on it (0 < pace <= 1)."""
 
     round: int
     part: Callable[[CommitId], float]
+    pace: float = 1.0
 
 
 def fold(
@@ -83,6 +85,7 @@ def _attempt(
         for u, age in zip(updates, ages, strict=True)
     ]
     weighed = aggregate.weights(work)
+    scale = weighed.scale * head.pace
     state = aggregate.start(layout)
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
@@ -92,12 +95,12 @@ def _attempt(
     params = aggregate.finish(
         state,
         base,
-        recipe.server_lr * weighed.scale,
+        recipe.server_lr * scale,
         server_momentum=recipe.server_momentum,
         previous=previous,
     )
     folded = tuple(
-        Folded(*u.key, u.record.steps, u.record.examples, age, share * weighed.scale)
+        Folded(*u.key, u.record.steps, u.record.examples, age, share * scale)
         for u, age, share in zip(updates, ages, weighed.shares, strict=True)
     )
     return params, folded

@@ -71,7 +71,6 @@ class Trainer:
             self._source = source
             child = await self._alive(reopen=False)
             answer = await self._request(child, self._opening(source), None)
-            speed = await self._request(child, {"do": "measure_speed", "batch": 32}, None)
         return TaskFacts(
             name=answer["name"],
             version=answer["version"],
@@ -79,7 +78,6 @@ class Trainer:
             layout=Layout.from_plain(answer["layout"]),
             samples=answer["samples"],
             classes=tuple((label, count) for label, count in answer["classes"]),
-            step_s=speed["step_s"],
             common=answer["common"],
         )
 

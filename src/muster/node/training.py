@@ -24,7 +24,7 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """`classes` are (label, samples held); empty when the targets are no classes. `step_s`: batch of 32."""
+    """`classes` are (label, samples held); empty when the targets are no classes."""
 
     name: str
     version: str
@@ -32,7 +32,6 @@ class TaskFacts:
     layout: Layout
     samples: int
     classes: tuple[tuple[int, int], ...]
-    step_s: float
     common: int  # samples of the evaluation set that every node has; 0: each holds out its own
 
 
@@ -47,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """`step_s`: the median of its steps, as `TaskFacts` has it but of the batch that was asked for."""
+    """`step_s`: the median of its steps, of the batch that was asked for."""
 
     steps: int
     examples: int
