@@ -18,7 +18,11 @@ WEIGHTS = 6000
 
 
 def rounds(
-    link: PathParams, codec: str = "auto", names: str = "abc", seconds: float | None = None
+    link: PathParams,
+    codec: str = "auto",
+    names: str = "abc",
+    seconds: float | None = None,
+    weights: int = WEIGHTS,
 ) -> list[list[Forecast]]:
     """The forecasts of each round of a job that `a` asks for, its neighbours being behind `link`.
 
@@ -28,7 +32,7 @@ def rounds(
         1,
         tuple(NodeSpec(n, 100, 0.05) for n in names),
         tuple(LinkSpec("a", n, link) for n in names[1:]),
-        TaskSpec("linear", WEIGHTS),
+        TaskSpec("linear", weights),
         (JobSpec("a", 5.0, ROUNDS, seconds, 20, 0.05, 20.0, 2, codec, codec),),
     )
     run = play(Schedule(1, "scene", spec, (), 300.0))
@@ -65,7 +69,8 @@ def test_narrow_links_get_sparse_ternary() -> None:
 
 def test_a_commit_measures_all_ways_at_once() -> None:
     """One message to everybody, some rungs further up; what follows from it comes with the next trips."""
-    down = [rows[-1] for rows in rounds(PathParams(rate_bytes_s=2e4, delay_s=0.3), seconds=3600.0)]
+    link = PathParams(rate_bytes_s=2e5, delay_s=0.3)
+    down = [rows[-1] for rows in rounds(link, seconds=3600.0, weights=60_000)]
     assert {row.node for row in down} == {EVERYBODY}
     probes = [n for n, row in enumerate(down) if row.why.startswith("a probe")]
     assert probes

@@ -13,6 +13,7 @@ from muster.planning.codecs import LADDER, START, Sample, choose, down_choice, h
 from muster.records import Job, Recipe, StopRule
 
 SIZE = 28_938
+LARGE = 1_000_000
 
 
 def cost(name: str) -> int:
@@ -23,8 +24,9 @@ def samples(codec: str, waiting: float, count: int = 3) -> list[Sample]:
     return [Sample(codec, waiting)] * count
 
 
-def test_a_job_starts_sparse() -> None:
-    assert choose(SIZE, None, 1).codec == START
+def test_a_job_starts_sparse_or_with_two_packets() -> None:
+    assert choose(LARGE, None, 1).codec == START
+    assert choose(SIZE, None, 1).codec == "stc:0.1"
     assert choose(SIZE, cost(START) / 0.3, 1).codec == START
     assert "not measured" in choose(SIZE, None, 1).why
     assert choose(SIZE, None, 1).seconds is None
@@ -79,9 +81,9 @@ def test_what_waits_moves_one_rung_and_only_when_settled() -> None:
 
 
 def test_the_forecast_of_what_waits_follows_the_measurement() -> None:
-    same = choose(SIZE, None, 1, samples("stc:0.02", 7))
+    same = choose(LARGE, None, 1, samples("stc:0.02", 7))
     assert same.waiting == 7
-    denser = choose(SIZE, None, 1, samples("stc:0.02", 40))
+    denser = choose(LARGE, None, 1, samples("stc:0.02", 40))
     assert denser.codec == "stc:0.05"
     assert 0 < denser.waiting < 40
 

