@@ -26,7 +26,8 @@ def samples(codec: str, waiting: float, count: int = 3) -> list[Sample]:
 
 def test_a_job_starts_sparse_or_with_two_packets() -> None:
     assert choose(LARGE, None, 1).codec == START
-    assert choose(SIZE, None, 1).codec == "stc:0.1"
+    assert choose(SIZE, None, 1).codec == "stc:0.05"
+    assert choose(SIZE, None, 1, not_free=None).codec == "stc:0.1"
     assert choose(SIZE, cost(START) / 0.3, 1).codec == START
     assert "not measured" in choose(SIZE, None, 1).why
     assert choose(SIZE, None, 1).seconds is None
@@ -122,7 +123,13 @@ def test_what_the_recipe_names_is_taken() -> None:
     assert down_choice(job(recipe), SIZE, 100.0, 1.0, []).codec == "dense32"
     assert up_choice(job(recipe), SIZE, 100.0, 1.0, []).seconds == cost("stc:0.005") / 100
     auto = Recipe(0.1, 16, 20, 0)
-    assert up_choice(job(auto), SIZE, None, 1.0, []) == down_choice(job(auto), SIZE, None, 1.0, [])
+    assert up_choice(job(auto), LARGE, None, 1.0, []) == down_choice(job(auto), LARGE, None, 1.0, [])
+
+
+def test_a_commit_that_all_use_may_be_denser_than_an_update() -> None:
+    auto = job(Recipe(0.1, 16, 20, 0))
+    assert up_choice(auto, SIZE, 16_000, 1.5, []).codec == "stc:0.05"
+    assert down_choice(auto, SIZE, 16_000, 1.5, []).codec == "stc:0.1"
 
 
 def test_nonsense_is_refused() -> None:

