@@ -23,6 +23,7 @@ from muster.learning import task as tasks
 from muster.learning.rehearsal import fresh_model
 
 HOLDOUT_SHARE = 0.1
+TRIED_BATCH = 32
 MEASURE_STEPS = 8
 MEASURE_S_MAX = 3.0
 
@@ -78,7 +79,9 @@ class Work:
         torch.set_num_threads(max(1, threads))
         self.throttle = max(1.0, throttle)
         self.opened = None  # should this fail, the former task must not answer in its place
-        self.opened = open_task(reference, options)
+        opened = open_task(reference, options)
+        sgd.step(_idle_work(opened, TRIED_BATCH))  # a fault of the task shows now, not in the first round
+        self.opened = opened
         return describe(self.opened, lambda _: None)
 
 
@@ -127,9 +130,14 @@ def initial(opened: Opened, on_step: OnStep, seed: int, source: str | None, out:
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays)}
 
 
+def _idle_work(opened: Opened, batch: int) -> sgd.Work:
+    """Steps that teach nothing."""
+    return sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
+
+
 def measure_speed(opened: Opened, on_step: OnStep, batch: int) -> dict[str, Any]:
     """Median seconds of one step of `batch`, on parameters that are thrown away."""
-    work = sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
+    work = _idle_work(opened, batch)
     sgd.step(work)  # the first step builds kernels and caches
     on_step({"done": 0, "of": MEASURE_STEPS})
     times_s: list[float] = []
