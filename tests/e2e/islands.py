@@ -71,8 +71,8 @@ class Story:
 
 
 def judge(stories: Sequence[Story]) -> None:
-    """Issue 3, done-when 2 (c), over its seeds. What is missing is their median: a single model is now and then
-    2 to 4 points off those before and after it, of the job that is never split as well."""
+    """Issue 3, done-when 2 (c), over its seeds. What is missing is their median: a single model is now and
+    then 2 to 4 points off those before and after it, of the job that is never split as well."""
     for story in stories:
         assert story.gain >= 0.25, story
         assert max(story.behind) <= OFF_MAX, story
