@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping
 
+import planted
 import pytest
 
 from muster.history.counted import Key
@@ -68,6 +69,14 @@ def test_branches_are_merged_within_seconds_of_contact(seed: int) -> None:
     assert verdict.merges <= 4  # the other side's heads come one after another
     after = [at_s - HEAL_S for at_s, _, text in verdict.story if "committed as" in text]
     assert any(merged[-1] < at_s < merged[-1] + 25.0 for at_s in after)  # and training goes on
+
+
+def test_where_neither_coordinator_yields_merges_go_on_and_on() -> None:
+    """The planted bug that the rules alone find late, if at all: it ends well, after more merges than a heal
+    needs."""
+    with planted.planted("nobody_yields"):
+        verdict = field(1, *STORY, rounds=34)
+    assert verdict.merges > 4
 
 
 def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:
