@@ -146,7 +146,7 @@ class Committing:
     def _pace(self, head: Point) -> float:
         """A full step from between two branches that grew apart is half noise: what the sides learn from
         the other's part is large, and pulls against one another (two halves of MNIST's classes, eight rounds
-        apart: after it 1.5 to 5 points are missing, with 0.7 of it 1 to 3; docs/reliability.md)."""
+        apart: at worst 4.1 points are missing after it, after 0.7 of it 3.0; docs/reliability.md)."""
         grown = head.is_merge and self._view.graph.rounds_apart(head) >= APART_MIN
         return MERGED_PACE if grown else 1.0
 

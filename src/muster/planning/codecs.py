@@ -114,7 +114,9 @@ def choose(
             )
         if modest is not None and modest > rung:
             rung = modest
-            why = "two packets are next to nothing" if hurry else "rounds are what the job is short of"
+            why = (
+                f"{costs[rung]} bytes are next to nothing" if hurry else "rounds are what the job is short of"
+            )
         return _choice(rung, costs, None, recent, f"{why}; the link is not measured yet")
     other_s = max(other_s, OTHER_MIN_S)
     patient_s = 0.0 if hurry else PATIENT_S
