@@ -11,7 +11,7 @@ from muster.records import NodeId
 
 LATELY_S = 180.0  # three idle beats
 OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most
-# For the last few: so many of the longest gap between two offers, times the part of the nodes that is missing.
+# For the last few: so many of the longest gap between two offers, times the part that is missing.
 LAST_GAPS = 6.0
 GAP_MIN_S = 1.0
 
