@@ -14,7 +14,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job import residuals
 from muster.job.context import Context
-from muster.job.folding import Head, Outcome, fold, spent_after
+from muster.job.folding import Head, Outcome, fold, pace, spent_after
 from muster.job.models import Arrays, Models
 from muster.job.payloads import keep_payload, payload_bytes
 from muster.job.residuals import Vector
@@ -22,9 +22,6 @@ from muster.job.view import JobView, KnownUpdate
 from muster.network.commit_form import TICKS_A_S
 from muster.planning.codecs import DENSE
 from muster.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
-
-APART_MIN = 2  # rounds that both branches of a merge did alone: a mule's single updates are no branches
-MERGED_PACE = 0.7  # of a round's step, in the first one on such a merge
 
 
 class Committing:
@@ -54,7 +51,7 @@ class Committing:
         layout = models.layout
         assert layout is not None
         base = models.arrays(head.id)
-        onto = Head(head.round, partial(self._part, head), self._pace(head))
+        onto = Head(head.round, partial(self._part, head), pace(view.graph, head))
         outcome = fold(
             layout, base, self._previous(head), onto, updates, self._samples,
             lambda u: payload_bytes(store, u.record.payload), recipe,
@@ -142,13 +139,6 @@ class Committing:
         if base == head.id:
             return 1.0
         return min(1.0, self._view.graph.influence(base, head.id)) or 1.0
-
-    def _pace(self, head: Point) -> float:
-        """A full step from between two branches that grew apart is half noise: what the sides learn from
-        the other's part is large, and pulls against one another (two halves of MNIST's classes, eight rounds
-        apart: at worst 4.1 points are missing after it, after 0.7 of it 3.0; docs/reliability.md)."""
-        grown = head.is_merge and self._view.graph.rounds_apart(head) >= APART_MIN
-        return MERGED_PACE if grown else 1.0
 
     def _samples(self, node: NodeId) -> int:
         offer = self._view.offers.get(node)

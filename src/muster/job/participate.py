@@ -20,6 +20,7 @@ from muster.compression.model import flatten, send
 from muster.history.graph import Point
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
+from muster.job.folding import pace
 from muster.job.models import Models
 from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.residuals import Vector
@@ -230,13 +231,16 @@ class Participation:
         return residuals.left_out(self._context.store, self._view.id, self._view.graph, plan.record.parent)
 
     def _share(self, plan: KnownPlan) -> float:
-        """The weight of this node's update in a round, above 0 and at most 1: that of its last one."""
-        me, recipe = self._context.node, self._view.job.recipe
-        for point in self._view.graph.ancestors(plan.record.parent):
-            for folded in point.folded:
-                if folded.node == me and folded.weight > 0:
-                    return min(1.0, max(SHARE_MIN, folded.weight * recipe.server_lr))
-        return 1.0 / len(plan.record.assignments)
+        """The weight of this node's update in a round, above 0 and at most 1: that of its last one, both at
+        the pace of their rounds."""
+        me, recipe, graph = self._context.node, self._view.job.recipe, self._view.graph
+        share = 1.0 / len(plan.record.assignments)
+        for point in graph.ancestors(plan.record.parent):
+            weights = [f.weight for f in point.folded if f.node == me and f.weight > 0]
+            if weights:
+                share = weights[0] * recipe.server_lr / pace(graph, graph.points[point.parents[0]])
+                break
+        return min(1.0, max(SHARE_MIN, share * pace(graph, graph.points[plan.record.parent])))
 
     async def when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""
