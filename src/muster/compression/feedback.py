@@ -45,7 +45,7 @@ def add_weighted(vector: Vector, other: Vector, weight: float) -> Vector:
     with np.errstate(over="ignore", invalid="ignore"):
         total = vector + other if weight == 1.0 else vector + np.float32(weight) * other
     if not np.isfinite(total).all():
-        raise CodecError("the residual and the update overflow together: training has diverged")
+        raise CodecError("residual and update overflow together: training has diverged, lower the rate")
     return total
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from muster.compression.codec import CodecError
 from muster.compression.families import parse
 from muster.compression.feedback import norm
 from muster.compression.model import add, difference, flatten, send
@@ -122,8 +123,11 @@ class Committing:
         change = difference(layout, base, outcome.params)
         if codec == DENSE and left is None:
             return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
-        sent = send(parse(codec), layout, change, left, head.round)
-        blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
+        try:
+            sent = send(parse(codec), layout, change, left, head.round)
+            blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
+        except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
+            return store.put_blob(pack(layout, outcome.params)), None, left, 0.0
         waiting = norm(sent.residual) / (norm(flatten(layout, change)) or 1.0)
         return blob, keep_payload(store, codec, sent.message), sent.residual, waiting
 

@@ -141,7 +141,8 @@ class Valuing:
 
     def _publish(self, point: Point, valued: Valued, common: bool) -> None:
         drop = valued.before - valued.after
-        values = np.asarray(valued.values, "<f4")
+        with np.errstate(over="ignore"):
+            values = np.asarray(valued.values, "<f4")
         if len(values) != len(point.folded) or not math.isfinite(drop) or not np.isfinite(values).all():
             self._give_up(point, "the values are not finite")
             return

@@ -42,6 +42,14 @@ class Head:
     pace: float = 1.0
 
 
+class _Invalid(Exception):
+    """The update at place `at` cannot be counted."""
+
+    def __init__(self, at: int, reason: str) -> None:
+        super().__init__(reason)
+        self.at, self.reason = at, reason
+
+
 def pace(graph: Graph, head: Point) -> float:
     """What part of its step a round makes on `head`.
 
@@ -66,12 +74,11 @@ def fold(
     discarded: dict[int, str] = {}
     while True:
         kept = [u for i, u in enumerate(updates) if i not in discarded]
-        result = _attempt(layout, base, previous, head, kept, samples, read, recipe)
-        if not isinstance(result, int):
+        try:
+            params, folded = _attempt(layout, base, previous, head, kept, samples, read, recipe)
             break
-        at, reason = result, "the update does not fit the model or is not finite"
-        discarded[updates.index(kept[at])] = reason
-    params, folded = result
+        except _Invalid as invalid:
+            discarded[updates.index(kept[invalid.at])] = invalid.reason
     gone = tuple(Discarded(*updates[i].key, reason) for i, reason in sorted(discarded.items()))
     return Outcome(params, folded, gone)
 
@@ -85,8 +92,8 @@ def _attempt(
     samples: Callable[[NodeId], int],
     read: Callable[[KnownUpdate], bytes],
     recipe: Recipe,
-) -> tuple[Arrays, tuple[Folded, ...]] | int:
-    """The folded round, or the place of an update that is invalid."""
+) -> tuple[Arrays, tuple[Folded, ...]]:
+    """The folded round. Raises _Invalid."""
     if not updates:
         return base, ()
     ages = [max(0, head.round - u.record.base_round) for u in updates]
@@ -99,23 +106,35 @@ def _attempt(
     weighed = aggregate.weights(work)
     scale = weighed.scale * head.pace
     state = aggregate.start(layout)
+    peaks: list[float] = []
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
-            state = aggregate.add(state, _decoded(layout, read(update)), share)
-        except (TensorError, CodecError):
-            return i
-    params = aggregate.finish(
-        state,
-        base,
-        recipe.server_lr * scale,
-        server_momentum=recipe.server_momentum,
-        previous=previous,
-    )
+            arrays = _decoded(layout, read(update))
+            state = aggregate.add(state, arrays, share)
+        except (TensorError, CodecError) as error:
+            raise _Invalid(i, "the update does not fit the model or is not finite") from error
+        peaks.append(share * _peak(layout, arrays))
+    try:
+        params = aggregate.finish(
+            state,
+            base,
+            recipe.server_lr * scale,
+            server_momentum=recipe.server_momentum,
+            previous=previous,
+        )
+    except TensorError as error:  # each is finite, together they are not: the largest is to blame
+        raise _Invalid(peaks.index(max(peaks)), "the update makes the model infinite") from error
     folded = tuple(
         Folded(*u.key, u.record.steps, u.record.examples, age, share * scale)
         for u, age, share in zip(updates, ages, weighed.shares, strict=True)
     )
     return params, folded
+
+
+def _peak(layout: Layout, arrays: Arrays) -> float:
+    """The largest magnitude of all weights and statistics."""
+    floats = (arrays[s.name] for s in layout.tensors if s.floating and s.size)
+    return max((float(abs(a).max()) for a in floats), default=0.0)
 
 
 def _decoded(layout: Layout, message: bytes) -> Arrays:

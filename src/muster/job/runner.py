@@ -14,6 +14,7 @@ from itertools import islice
 
 import msgspec
 
+from muster.compression.codec import CodecError
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
@@ -256,8 +257,8 @@ class JobRunner:
                 self.context.say("preparing", 0.0, self.view.id, 0)
                 trainer = await self.context.open_trainer(self.view.job.task)
                 return await self._train_with(trainer)
-            except MusterError as error:
-                self._refuse(error.sentence)
+            except (MusterError, CodecError) as error:  # no codec carries what was trained: it has diverged
+                self._refuse(str(error))
                 return False
             except StorageError as error:
                 self.context.event("error", f"waits for room: {error}", job=self.view.id)
