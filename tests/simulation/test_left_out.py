@@ -46,7 +46,7 @@ def twice(uplink: object, downlink: Vector, share: float) -> Vector:
     [
         ("participate.hand_over", lambda uplink, downlink, share: uplink, "residual"),
         ("participate.hand_over", twice, "residual"),
-        ("participate.pace", lambda *given: 1.0, "residual"),
+        ("participate.weight_of", lambda *given: 1.0, "residual"),
         ("committing.residuals.left_out", lambda *given: None, "arithmetic"),
     ],
 )

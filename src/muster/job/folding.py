@@ -16,7 +16,7 @@ from muster.compression.tensors import Layout, TensorError
 from muster.history.graph import Graph, Point, join_spent
 from muster.job.view import KnownUpdate
 from muster.learning import aggregate
-from muster.records import CommitId, Discarded, Folded, NodeId, Recipe, Spent
+from muster.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
 
 Arrays = dict[str, Any]
 APART_MIN = 2  # rounds that both branches of a merge did alone: a mule's single updates are no branches
@@ -58,6 +58,16 @@ def pace(graph: Graph, head: Point) -> float:
     4.1 points are missing after it, after 0.7 of it 3.0; docs/reliability.md)."""
     grown = head.is_merge and graph.rounds_apart(head) >= APART_MIN
     return MERGED_PACE if grown else 1.0
+
+
+def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe: Recipe) -> float:
+    """What a node's update is multiplied by in a planned round, if all that is assigned comes in time."""
+    work = [
+        aggregate.Work(max(1, samples(a.node)), a.steps, momentum=recipe.momentum) for a in plan.assignments
+    ]
+    weighed = aggregate.weights(work)
+    at = [a.node for a in plan.assignments].index(node)
+    return recipe.server_lr * weighed.shares[at] * weighed.scale
 
 
 def fold(

@@ -20,7 +20,7 @@ from muster.compression.model import flatten, send
 from muster.history.graph import Point
 from muster.job import residuals
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
-from muster.job.folding import pace
+from muster.job.folding import weight_of
 from muster.job.models import Models
 from muster.job.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.residuals import Vector
@@ -28,7 +28,7 @@ from muster.job.roles import open_plans
 from muster.job.turn import Turn
 from muster.job.view import JobView, KnownPlan
 from muster.learning.rates import rate
-from muster.records import BlobId, CommitId, Measurement, Offer, Payload, Update
+from muster.records import BlobId, CommitId, Measurement, NodeId, Offer, Payload, Update
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
@@ -231,16 +231,15 @@ class Participation:
         return residuals.left_out(self._context.store, self._view.id, self._view.graph, plan.record.parent)
 
     def _share(self, plan: KnownPlan) -> float:
-        """The weight of this node's update in a round, above 0 and at most 1: that of its last one, both at
-        the pace of their rounds."""
-        me, recipe, graph = self._context.node, self._view.job.recipe, self._view.graph
-        share = 1.0 / len(plan.record.assignments)
-        for point in graph.ancestors(plan.record.parent):
-            weights = [f.weight for f in point.folded if f.node == me and f.weight > 0]
-            if weights:
-                share = weights[0] * recipe.server_lr / pace(graph, graph.points[point.parents[0]])
-                break
-        return min(1.0, max(SHARE_MIN, share * pace(graph, graph.points[plan.record.parent])))
+        """The weight that this node's updates have from the planned round on, above 0 and at most 1. What it
+        is for comes by several updates: that the first round on a merge may be slower does not matter."""
+        weight = weight_of(self._context.node, plan.record, self._samples, self._view.job.recipe)
+        return min(1.0, max(SHARE_MIN, weight))
+
+    def _samples(self, node: NodeId) -> int:
+        """Of a node whose offer has not come this far: as many as here."""
+        offer = self._view.offers.get(node)
+        return offer.samples if offer else self.facts.samples
 
     async def when_room(self, write: Callable[[], T]) -> T:
         """What was trained is not thrown away because the disk is full: say so, and wait for room."""

@@ -141,7 +141,7 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
     """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice.
 
     What a coordinator's commits had left out when another one took over comes in by its next update, divided
-    by the weight that its last one had; before the first one, by any that plans for it come to.
+    by the weight that this one has if the round goes as planned.
     """
     size = world.layout.parameters
     for machine in world.standing():
@@ -157,8 +157,8 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             brought = world.archive.brought.get(record_id)
             if brought is not None:
                 lacks = _lacks(graph, brought, update.base, size)
-                weights = _weights(world, graph, key.node, update)
-                possible = [trained + lacks / weight for trained in possible for weight in weights]
+                weights = _weights(world, key.node, update)
+                possible = [trained + lacks / weight for trained in possible for weight in set(weights)]
             count += 1
         kept = residuals.load(machine.disk, "up", asked.id)
         left = np.zeros(size, np.float64) if kept is None else kept.astype(np.float64)
@@ -168,31 +168,22 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             yield f"residual: {count} updates of {machine.spec.name} leave {min(offs):.2g} behind"
 
 
-def _weights(world: World, graph: Graph, node: NodeId, update: Update) -> list[float]:
-    """Of a node's update in a round: what its last one had, else an equal part of one of the plans that it
-    may have followed; in the first round on a merge of branches that grew apart, seven tenths of it."""
-    now = _pace(graph, update.base)
-    for point in graph.ancestors(update.base):
-        for x in point.folded:
-            if x.node == node and x.weight > 0:
-                return [min(1.0, max(0.01, x.weight / _pace(graph, point.parents[0]) * now))]
-    sizes = {
-        len(plan.assignments)
-        for author, plan in world.archive.records.values()
-        if isinstance(plan, Plan) and plan.parent == update.base and author != node
-        and any(a.node == node for a in plan.assignments)
-    }  # fmt: skip
-    assert sizes, "an update without a plan"
-    return [max(0.01, now / nodes) for nodes in sorted(sizes)]
-
-
-def _pace(graph: Graph, base: CommitId) -> float:
-    """Design 5.4, written again: 0.7 on a merge whose sides each did two rounds of their own."""
-    parents = graph.points[base].parents
-    if len(parents) < 2:
-        return 1.0
-    rounds = [{p.id for p in graph.ancestors(parent) if p.folded} for parent in parents]
-    return 0.7 if min(len(rounds[0] - rounds[1]), len(rounds[1] - rounds[0])) > 1 else 1.0
+def _weights(world: World, node: NodeId, update: Update) -> Iterator[float]:
+    """Of a node's update in a round: by samples, each step of whoever did fewer counting for more, in one of
+    the plans that it may have followed. A node that has not heard of others' samples takes them to be its
+    own."""
+    samples = {machine.node: machine.spec.samples for machine in world.machines.values()}
+    for author, plan in world.archive.records.values():
+        if not isinstance(plan, Plan) or plan.parent != update.base or author == node:
+            continue
+        steps = {a.node: a.steps for a in plan.assignments}
+        if node not in steps:
+            continue
+        for known in (samples, dict.fromkeys(samples, samples[node])):
+            total = sum(known[n] for n in steps)
+            mean = sum(known[n] * k for n, k in steps.items()) / total
+            weight = known[node] / total * min(4.0, mean / steps[node])
+            yield min(1.0, max(0.01, weight))
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:
