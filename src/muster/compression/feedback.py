@@ -51,8 +51,8 @@ def add_weighted(vector: Vector, other: Vector, weight: float) -> Vector:
 
 def hand_over(uplink: Vector | None, downlink: Vector, share: float) -> Vector:
     """The uplink residual of a coordinator that hands over: its downlink residual divided by its share (0, 1]
-    of a round's weight joins it, so that the next aggregates bring it back in full as long as its updates have
-    that weight there (design 5.5)."""
+    of a round's weight joins it, so that the next aggregates bring it back in full where its updates have
+    that weight (design 5.5)."""
     if not 0.0 < share <= 1.0:
         raise CodecError(f"a node's share of a round is above 0 and at most 1, not {share}")
     return add_weighted(np.zeros_like(downlink) if uplink is None else uplink, downlink, 1.0 / share)

@@ -1,0 +1,94 @@
+"""What a round makes of its updates (design 5.4): whom it discards, how far it moves, what each weighs."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from muster.compression.families import parse
+from muster.compression.model import encode_update
+from muster.compression.tensors import Layout, TensorSpec
+from muster.history.counted import Counted, Key
+from muster.history.graph import Graph, Point, merge_of
+from muster.job.folding import MERGED_PACE, Head, Outcome, fold, pace, weight_of
+from muster.job.view import KnownUpdate
+from muster.records import Assignment, Commit, CommitId, Folded, NodeId, Payload, Plan, Recipe, Update
+
+JOB, ROOT = b"j" * 32, b"r" * 32
+A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
+BASE = {"w": np.zeros(4, np.float32)}
+LAYOUT = Layout((TensorSpec("w", (4,), "float32"),))
+RECIPE = Recipe(lr=0.1, batch=10, steps=5, seed=0)
+SAMPLES = {A: 100, B: 100, C: 200}
+
+
+def line(graph: Graph, parent: CommitId, node: NodeId, rounds: int) -> CommitId:
+    """So many rounds after `parent`, with one update of `node` in each."""
+    for _ in range(rounds):
+        before = graph.points[parent]
+        folded = Folded(node, 1, before.round + 1, 5, 10, 0, 1.0)
+        counted = before.counted.plus([Key(node, 1, folded.sequence)])
+        record = Commit(
+            JOB, (parent,), before.round + 1, counted.ranges(), (folded,), (node,), (), 0.0, b"p" * 32, 16
+        )
+        commit = hashlib.sha256(parent + node).digest()
+        graph.add(commit, node, record)
+        parent = commit
+    return parent
+
+
+def merged(rounds_a: int, rounds_b: int) -> tuple[Graph, Point]:
+    graph = Graph()
+    graph.add(ROOT, A, Commit(JOB, (), 0, Counted().ranges(), (), (A,), (), 0.0, b"p" * 32, 16))
+    ends = line(graph, ROOT, A, rounds_a), line(graph, ROOT, B, rounds_b)
+    commit, record = merge_of(JOB, *ends)
+    graph.add(commit, A, record)
+    return graph, graph.points[commit]
+
+
+def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: float) -> Outcome:
+    """One update of each node, all its weights the same."""
+    known, payloads = [], {}
+    for name, value in updates.items():
+        node = name.encode() * 32
+        message = encode_update(parse("dense32"), LAYOUT, {"w": np.full(4, value, np.float32)})
+        record = Update(JOB, ROOT, 0, 1, 1, 5, 50, 0.1, Payload("dense32", len(message), message))
+        known.append(KnownUpdate(hashlib.sha256(node).digest(), Key(node, 1, 1), record, node))
+        payloads[known[-1].id] = message
+    head = Head(0, lambda commit: 1.0, pace)
+    return fold(LAYOUT, base, None, head, known, SAMPLES.__getitem__, lambda u: payloads[u.id], RECIPE)
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), [(2, 2, MERGED_PACE), (5, 1, 1.0), (3, 2, MERGED_PACE)])
+def test_the_first_round_on_branches_that_grew_apart_is_slower(a: int, b: int, expected: float) -> None:
+    assert MERGED_PACE < 1.0
+    graph, merge = merged(a, b)
+    assert pace(graph, merge) == expected
+    after = line(graph, merge.id, C, 1)
+    assert pace(graph, graph.points[after]) == 1.0
+
+
+def test_a_slower_round_moves_less_and_says_so() -> None:
+    outcome = folded_on(BASE, 0.7, A=1.0, B=3.0)
+    assert outcome.params["w"] == pytest.approx(0.7 * 2.0)
+    assert [f.weight for f in outcome.folded] == pytest.approx([0.35, 0.35])
+
+
+def test_of_updates_that_are_finite_each_but_not_together_the_largest_is_discarded() -> None:
+    base = {"w": np.full(4, 3e38, np.float32)}
+    outcome = folded_on(base, 1.0, A=1.0, B=3.3e38, C=3.0)
+    assert [(d.node, d.reason) for d in outcome.discarded] == [(B, "the update makes the model infinite")]
+    assert [f.node for f in outcome.folded] == [A, C]
+    assert outcome.params["w"] == pytest.approx(3e38)
+
+
+def test_an_updates_weight_is_foreseen_from_the_plan() -> None:
+    assignments = tuple(Assignment(n, 5, "dense32") for n in (A, B, C))
+    plan = Plan(JOB, ROOT, 1, assignments, 3, 10.0, "", 0)
+    foreseen = [weight_of(n, plan, SAMPLES.__getitem__, RECIPE) for n in (A, B, C)]
+    outcome = folded_on(BASE, 1.0, A=1.0, B=1.0, C=1.0)
+    assert foreseen == pytest.approx([f.weight for f in outcome.folded])
+    assert foreseen == pytest.approx([0.25, 0.25, 0.5])
