@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from muster.compression import Codec, feedback, parse
 from muster.learning.splits import split
-from muster.planning.codecs import Sample, choose
+from muster.planning.codecs import Message, Sample, choose
 
 HELD = 3  # evaluations in a row at or above the target
 DENSE_RATES = (0.02, 0.05, 0.1, 0.2)
@@ -210,7 +210,7 @@ def _prior(labels: torch.Tensor, strength: float) -> torch.Tensor:
 def _codec(name: str, size: int, how: Setting, last: list[Sample]) -> Codec:
     if name != "auto":
         return parse(name)
-    return parse(choose(size, how.goodput_bytes_s, how.other_s, last).codec)
+    return parse(choose(Message(size), how.goodput_bytes_s, how.other_s, last).codec)
 
 
 def _sample(codec: Codec, sent: feedback.Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:

@@ -8,9 +8,11 @@ import pytest
 
 from muster.job.forecasts import EVERYBODY, Forecast, load
 from muster.planning.codecs import START
+from muster.records import Plan
+from muster.simulation import faults as f
 from muster.simulation.check import play
 from muster.simulation.network import PathParams
-from muster.simulation.schedule import Schedule
+from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
 
 ROUNDS = 8
@@ -89,3 +91,27 @@ def test_a_codec_that_the_user_chose_has_its_forecast_too() -> None:
         assert {row.codec for row in rows} == {"topk:0.1"}
         assert {row.why for row in rows} == {"the recipe says so"}
         assert all(row.was_bytes == pytest.approx(row.size_bytes, rel=0.1) for row in rows)
+
+
+def test_a_plan_made_anew_forgets_nothing_of_who_was_in_the_first() -> None:
+    """The slow ones are gone when the quick ones' updates are here: what these took stays on record."""
+    link = PathParams(rate_bytes_s=1e5, delay_s=0.05)
+    steps_s = {"a": 0.1, "b": 0.1, "c": 0.8, "d": 0.8, "e": 0.8}
+    spec = Spec(
+        1,
+        tuple(NodeSpec(n, 100, s) for n, s in steps_s.items()),
+        tuple(LinkSpec("a", n, link) for n in "bcde"),
+        TaskSpec("linear", WEIGHTS),
+        (JobSpec("a", 5.0, 6, None, 20, 0.05, 10.0, 2, "auto", "auto"),),
+    )
+    gone = Event(26.0, f.Partition((("a", "b"), ("c",), ("d",), ("e",))))
+    run = play(Schedule(1, "scene", spec, (gone,), 300.0))
+    assert not run.found
+    assert run.world is not None
+    again = [r for _, r in run.world.archive.records.values() if isinstance(r, Plan) and r.number > 0]
+    assert again
+    machines = run.world.machines
+    for plan in again:
+        rows = {row.node: row for row in load(machines["a"].disk, run.world.jobs[0].id, plan.round)}
+        for name in "ab":
+            assert rows[machines[name].node].was_bytes is not None

@@ -6,15 +6,14 @@ import random
 
 import pytest
 
-from muster.compression import parse
-from muster.planning.codecs import LADDER, START, Choice, Sample, choose, probing
+from muster.planning.codecs import LADDER, START, Choice, Message, Sample, choose, probing
 from muster.planning.links import LAST, PROBE_S, Probe, Trip, Way, fit, probe
 
-SMALL, MEDIUM, LARGE = 5_994, 28_938, 1_000_000
+SMALL, MEDIUM, LARGE = Message(5_994), Message(28_938), Message(1_000_000)
 
 
 def rounds(
-    size: int, bytes_s: float, latency_s: float, count: int, noise_s: float = 0.0, seed: int = 0
+    message: Message, bytes_s: float, latency_s: float, count: int, noise_s: float = 0.0, seed: int = 0
 ) -> list[Choice]:
     """What one node is told to send, round by round, over a way of which only the trips are known."""
     rng = random.Random(seed)
@@ -26,8 +25,8 @@ def rounds(
         way = fit(trips, None)
         other_s = 0.3 + way.latency_s
         at_least = way.at_least_bytes_s or 0.0
-        usual = choose(size, way.goodput_bytes_s, other_s, sent, at_least_bytes_s=at_least)
-        choice = probing(size, usual, down_bytes, probe(trips, way, other_s))
+        usual = choose(message, way.goodput_bytes_s, other_s, sent, at_least_bytes_s=at_least)
+        choice = probing(message, usual, down_bytes, probe(trips, way, other_s))
         chosen.append(choice)
         trip = choice.size_bytes + down_bytes
         trips.append(Trip(trip, latency_s + trip / bytes_s + rng.random() * noise_s))
@@ -42,7 +41,7 @@ def rungs(chosen: list[Choice]) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [SMALL, MEDIUM])
-def test_on_a_lan_eight_bits_are_found_within_six_rounds(size: int) -> None:
+def test_on_a_lan_eight_bits_are_found_within_six_rounds(size: Message) -> None:
     chosen = rounds(size, 1e6, 0.02, 40)
     assert chosen[0].codec == "stc:0.05"
     assert "quant8" in [choice.codec for choice in chosen[:6]]
@@ -63,7 +62,7 @@ def test_a_lan_of_busy_machines_is_found_out_a_little_later() -> None:
 @pytest.mark.parametrize(("noise_s", "seeds"), [(0.0, 1), (0.5, 20)])
 @pytest.mark.parametrize("size", [SMALL, MEDIUM, LARGE])
 def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
-    size: int, noise_s: float, seeds: int
+    size: Message, noise_s: float, seeds: int
 ) -> None:
     """With noise of half a second one in six links sends a probe that takes longer than it may."""
     long = 0
@@ -72,7 +71,7 @@ def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
         assert max(rungs([c for c in chosen if not c.probe])) <= LADDER.index("stc:0.1")
         probes = [choice for choice in chosen if choice.probe]
         assert len(probes) <= 60 / LAST * 2
-        extra = [max(0, p.size_bytes - parse(START).estimate_bytes(size)) / 1_200 for p in probes]
+        extra = [max(0, p.size_bytes - size.size_bytes(START)) / 1_200 for p in probes]
         long += max(extra, default=0.0) > PROBE_S
         assert sum(extra) < 0.05 * sum(1.1 + choice.size_bytes / 1_200 for choice in chosen)
     assert long <= seeds // 6

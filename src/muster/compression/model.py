@@ -52,6 +52,17 @@ def weights(layout: Layout) -> int:
     return sum(spec.size for spec in layout.tensors if is_weight(spec))
 
 
+def beside_bytes(layout: Layout) -> int:
+    """Forecast of what a message has beside its weights; integers are taken to change by less than 128."""
+    buffers = [spec for spec in layout.tensors if not is_weight(spec)]
+    return sum(1 + spec.size * (2 if spec.floating else 1) for spec in buffers) + (1 if buffers else 0)
+
+
+def spares_rows(layout: Layout) -> bool:
+    """Whether the model has matrices of which untouched rows are left out."""
+    return bool(_matrices(layout))
+
+
 def difference(layout: Layout, base: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
     """The update that leads from `base` to `new`."""
     update: dict[str, Array] = {}

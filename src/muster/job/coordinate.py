@@ -223,7 +223,7 @@ class Coordination:
     ) -> None:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
-        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, anew=number > 0)
+        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, given if number > 0 else None)
         resources = [self._punctuality.resources(head, n, chosen[n]) for n in nodes]
         round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)

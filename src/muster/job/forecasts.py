@@ -6,18 +6,18 @@ forecast beside outcome, round by round, which survives restarts and is what `mu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
 import msgspec
 
-from muster.compression.model import weights
+from muster.compression.model import beside_bytes, spares_rows, weights
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
 from muster.job.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import LAST, Choice, Sample, down_choice, hurried, probing, up_choice
+from muster.planning.codecs import LAST, Choice, Message, Sample, down_choice, hurried, probing, up_choice
 from muster.planning.links import LAST as TRIPS_MAX
 from muster.planning.links import PROBE_S, Probe, Trip, Way, extra_for_all_s, fit, probe
 from muster.records import INLINE_BYTES_MAX, Commit, JobId, NodeId
@@ -57,23 +57,23 @@ class Forecasts:
         self._rows: dict[NodeId, Forecast] = {}
 
     def plan(
-        self, head: Point, nodes: Sequence[NodeId], steps: int, *, anew: bool = False
+        self, head: Point, nodes: Sequence[NodeId], steps: int, given: Collection[NodeId] | None = None
     ) -> Mapping[NodeId, Choice]:
-        """Each node's codec for the round on top of `head`; the round's forecasts begin. `anew`: the plan
-        takes the place of another one, and is no time for probes."""
-        view, layout = self._view, self._models.layout
-        assert layout is not None
-        size = weights(layout)
+        """Each node's codec for the round on top of `head`; the round's forecasts begin. `given`: the plan
+        takes the place of another one, is no time for probes, and leaves as it is what these nodes have."""
+        view = self._view
         ways, slowest, at_least = self._ways(nodes)
         compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
         other_s = compute_s + max(way.latency_s for way in ways.values())
         down_bytes = _down_bytes(head)
-        ups = {node: self._up(node, size, ways[node], other_s) for node in nodes}
-        down = down_choice(view.job, size, slowest, other_s, self._down, at_least)
-        if not (anew or self._all_probed):  # else what the last commit tells comes with this round's trips
-            down = self._down_probe(size, down, ups, ways, other_s)
+        ups = {node: self._up(node, ways[node], other_s) for node in nodes}
+        down = down_choice(view.job, self._message(self._down), slowest, other_s, self._down, at_least)
+        if (
+            given is None and not self._all_probed
+        ):  # else what the last commit tells comes with this round's trips
+            down = self._down_probe(down, ups, ways, other_s)
             if not down.probe:
-                ups = {n: self._up_probe(n, size, c, ways[n], other_s, down_bytes) for n, c in ups.items()}
+                ups = {n: self._up_probe(n, c, ways[n], other_s, down_bytes) for n, c in ups.items()}
         self._all_probed = down.probe
         self._planned |= set(nodes)
         rows: list[Forecast] = []
@@ -87,29 +87,39 @@ class Forecasts:
                 seconds = way.latency_s
             rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
         rows.append(Forecast(EVERYBODY, down.codec, down.size_bytes, None, down.waiting, down.why))
-        self._round, self._rows = head.round + 1, {row.node: row for row in rows}
+        kept = {
+            n: row for n, row in self._rows.items() if n in (given or ()) and self._round == head.round + 1
+        }
+        self._round, self._rows = head.round + 1, {row.node: row for row in rows} | kept
         self._keep()
         return ups
 
-    def _up(self, node: NodeId, size: int, way: Way, other_s: float) -> Choice:
-        """A node's next message."""
-        floor = way.at_least_bytes_s or 0.0
-        return up_choice(self._view.job, size, way.goodput_bytes_s, other_s, self._sent(node), floor)
+    def _message(self, last: Sequence[Sample]) -> Message:
+        """What an update of the model consists of, as far as its last messages tell."""
+        layout = self._models.layout
+        if layout is None:
+            return Message(0)
+        message = Message(weights(layout), beside_bytes(layout))
+        return message.after(last) if spares_rows(layout) else message
 
-    def _up_probe(
-        self, node: NodeId, size: int, usual: Choice, way: Way, other_s: float, down_bytes: int
-    ) -> Choice:
+    def _up(self, node: NodeId, way: Way, other_s: float) -> Choice:
+        """A node's next message."""
+        floor, last = way.at_least_bytes_s or 0.0, self._sent(node)
+        message = self._message(last)
+        return up_choice(self._view.job, message, way.goodput_bytes_s, other_s, last, floor)
+
+    def _up_probe(self, node: NodeId, usual: Choice, way: Way, other_s: float, down_bytes: int) -> Choice:
         """A node's next message; in a job that is in a hurry it may be a probe."""
         job = self._view.job
         if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
             return usual
-        found = probing(size, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        message = self._message(self._sent(node))
+        found = probing(message, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
         pulled = usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes  # a round trip more
         return usual if pulled and way.latency_s > PROBE_S else found
 
     def _down_probe(
         self,
-        size: int,
         usual: Choice,
         ups: Mapping[NodeId, Choice],
         ways: Mapping[NodeId, Way],
@@ -130,7 +140,8 @@ class Forecasts:
         extra_s = extra_for_all_s(other_s)
         for way in (ways[n] for n in others if wanted[n] is None):
             most = min(most, usual.size_bytes + extra_s * (way.floor_bytes_s() or 0.0))
-        found = probing(size, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
+        message = self._message(self._down)
+        found = probing(message, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
         return found if found.size_bytes > usual.size_bytes else usual
 
     def resume(self, head: Point) -> None:
@@ -144,8 +155,7 @@ class Forecasts:
         row = self._rows.get(EVERYBODY)
         if row is not None:
             return row.codec
-        layout = self._models.layout
-        return down_choice(self._view.job, weights(layout) if layout else 0, None, 0.0, self._down).codec
+        return down_choice(self._view.job, self._message(self._down), None, 0.0, self._down).codec
 
     def arrived(self, head: Point, update: KnownUpdate, seconds: float) -> None:
         """An update of the round is here: `seconds` after the plan, its steps not counted."""
@@ -161,7 +171,7 @@ class Forecasts:
     def committed(self, head: Point, codec: str, size_bytes: int, waiting: float) -> None:
         """The round on top of `head` is in the history: `size_bytes` of delta."""
         if not self._all_probed:
-            self._down = [*self._down, Sample(codec, waiting)][-LAST:]
+            self._down = [*self._down, Sample(codec, waiting, size_bytes)][-LAST:]
         row = self._rows.get(EVERYBODY)
         if row is not None and self._round == head.round + 1:
             row.was_bytes, row.was_waiting = size_bytes, waiting
@@ -198,9 +208,8 @@ class Forecasts:
         probes = self._probes.get(node, ())
         mine = sorted(key for key in self._view.updates if key.node == node)[-LAST - PROBES_MAX :]
         records = [self._view.updates[key].record for key in mine]
-        return [Sample(r.payload.codec, r.waiting / 10) for r in records if r.base_round not in probes][
-            -LAST:
-        ]
+        usual = [r for r in records if r.base_round not in probes][-LAST:]
+        return [Sample(r.payload.codec, r.waiting / 10, r.payload.size_bytes) for r in usual]
 
 
 def load(store: Store, job: JobId, round_: int) -> list[Forecast]:

@@ -207,7 +207,8 @@ class Participation:
         if left is not None:
             residual = hand_over(residual, left, self._share(plan))
         counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
-        sent = send(parse(codec), self.facts.layout, trained.update, residual, counters.sequence)
+        seed = _seed(view.job.recipe.seed, context.node, counters.sequence)  # so that errors average out
+        sent = send(parse(codec), self.facts.layout, trained.update, residual, seed)
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
             residuals.keep(context.store, "up", view.id, sent.residual)
@@ -309,7 +310,7 @@ def _waiting(residual: float, update: float) -> int:
     return min(WAITING_MAX, round(10 * residual / update)) if update > 0 else 0
 
 
-def _seed(seed: int, node: bytes, round_: int) -> int:
-    """A seed of its own for each node and round, the same in every run."""
-    digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + node + round_.to_bytes(4, "big")).digest()
+def _seed(seed: int, node: bytes, number: int) -> int:
+    """A seed of its own for each node and number, the same in every run."""
+    digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + node + number.to_bytes(4, "big")).digest()
     return int.from_bytes(digest[:4], "big")

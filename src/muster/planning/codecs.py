@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from muster.compression.codec import CodecError
@@ -39,6 +39,7 @@ LADDER = ("stc:0.0025", "stc:0.005", "stc:0.01", "stc:0.02", "stc:0.05", "stc:0.
 USUALLY_WAITING = (60.0, 33.0, 19.0, 11.0, 5.0, 2.7, 0.25, 0.02)
 START = "stc:0.02"
 SHARE = 0.5
+PART_MAX = 0.9  # of the estimate: a message that is not smaller than this has all its rows
 FREE = 0.2
 FREE_ALL = 0.4  # of a commit: every node has the use of it, and it crosses a link that many share but once
 # No update is that dense because it is free: with four of eight nodes at 5 % no more rounds were needed than
@@ -57,10 +58,36 @@ LAST = 3  # messages whose figures count
 
 @dataclass(frozen=True)
 class Sample:
-    """What one message was like: |residual| / |update| after it, the residual being what stayed behind."""
+    """What one message was like: |residual| / |update| after it, the residual being what stayed behind, and
+    its bytes (None: not told)."""
 
     codec: str
     waiting: float
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """What an update of a model consists of: `weights` for the codec, `beside_bytes` of statistics and
+    counters whatever the codec, and `part` of its bytes, where rows that nobody touched are not sent."""
+
+    weights: int
+    beside_bytes: int = 0
+    part: float = 1.0
+
+    def size_bytes(self, codec: str) -> int:
+        """The forecast. Raises CodecError."""
+        return self.beside_bytes + round(self.part * parse(codec).estimate_bytes(self.weights))
+
+    def after(self, last: Sequence[Sample]) -> Message:
+        """With the part that the last messages had; noise of the estimate aside."""
+        parts = [
+            (s.size_bytes - self.beside_bytes) / parse(s.codec).estimate_bytes(self.weights)
+            for s in last
+            if s.size_bytes is not None
+        ]
+        part = max(parts, default=1.0)
+        return replace(self, part=max(0.0, part)) if part < PART_MAX else self
 
 
 @dataclass(frozen=True)
@@ -81,7 +108,7 @@ def hurried(stop: StopRule) -> bool:
 
 
 def choose(
-    size: int,
+    message: Message,
     goodput_bytes_s: float | None,
     other_s: float,
     last: Sequence[Sample] = (),
@@ -91,16 +118,16 @@ def choose(
     free_share: float = FREE,
     not_free: str | None = NOT_FREE_UP,
 ) -> Choice:
-    """The codec for a message of `size` weights over a link of `goodput_bytes_s` (None: not measured, but
+    """The codec for a message over a link of `goodput_bytes_s` (None: not measured, but
     `at_least_bytes_s`), in a round that takes `other_s` besides; `last` are this sender's messages of the
     job, newest last; `hurry`: see `hurried`; `free_share` of that time a message may take for nothing lost,
     but not with the codec `not_free`.
 
     Raises CodecError for numbers that are none.
     """
-    if size < 0 or not other_s >= 0 or (goodput_bytes_s is not None and not goodput_bytes_s >= 0):
+    if message.weights < 0 or not other_s >= 0 or (goodput_bytes_s is not None and not goodput_bytes_s >= 0):
         raise CodecError("size, goodput and time must be numbers that are not negative")
-    costs = [parse(name).estimate_bytes(size) for name in LADDER]
+    costs = [message.size_bytes(name) for name in LADDER]
     recent = list(last)[-LAST:]
     rung, why = _by_error(recent)
     frees = [math.inf if name == not_free else cost for name, cost in zip(LADDER, costs, strict=True)]
@@ -134,16 +161,16 @@ def choose(
     return _choice(rung, costs, goodput_bytes_s, recent, why)
 
 
-def probing(size: int, usual: Choice, back_bytes: int, probe: Probe | None) -> Choice:
-    """The choice `usual` for a message of `size` weights, or a probe in its place; the trip that it is part
-    of has `back_bytes` besides.
+def probing(message: Message, usual: Choice, back_bytes: int, probe: Probe | None) -> Choice:
+    """The choice `usual` for a message, or a probe in its place; the trip that it is part of has
+    `back_bytes` besides.
 
     The sparsest rung that is dense enough to tell something is taken; if that takes too long, the densest
     that is sparse enough.
     """
     if probe is None or usual.codec not in LADDER:
         return usual
-    trips = [parse(name).estimate_bytes(size) + back_bytes for name in LADDER]
+    trips = [message.size_bytes(name) + back_bytes for name in LADDER]
     now = LADDER.index(usual.codec)
     denser = next((i for i, trip in enumerate(trips) if trip >= probe.over), now)
     if denser <= now:  # it is as good as one, or there is none
@@ -160,27 +187,27 @@ def probing(size: int, usual: Choice, back_bytes: int, probe: Probe | None) -> C
     return Choice(LADDER[rung], trips[rung] - back_bytes, None, waiting, why, probe=True)
 
 
-def fixed(name: str, size: int, goodput_bytes_s: float | None, last: Sequence[Sample] = ()) -> Choice:
+def fixed(name: str, message: Message, goodput_bytes_s: float | None, last: Sequence[Sample] = ()) -> Choice:
     """The forecast for a codec that the user chose. Raises CodecError."""
-    cost = parse(name).estimate_bytes(size)
+    cost = message.size_bytes(name)
     return Choice(name, cost, _seconds(cost, goodput_bytes_s), _waits(name, last), "the recipe says so")
 
 
 def up_choice(
     job: Job,
-    size: int,
+    message: Message,
     goodput_bytes_s: float | None,
     other_s: float,
     last: Sequence[Sample],
     at_least_bytes_s: float = 0.0,
 ) -> Choice:
     """For one node's next update."""
-    return _planned(job, job.recipe.codec, size, goodput_bytes_s, other_s, last, at_least_bytes_s)
+    return _planned(job, job.recipe.codec, message, goodput_bytes_s, other_s, last, at_least_bytes_s)
 
 
 def down_choice(
     job: Job,
-    size: int,
+    message: Message,
     goodput_bytes_s: float | None,
     other_s: float,
     last: Sequence[Sample],
@@ -188,14 +215,14 @@ def down_choice(
 ) -> Choice:
     """For a commit, which every node of the round pulls: the rates are the slowest one's."""
     return _planned(
-        job, job.recipe.down_codec, size, goodput_bytes_s, other_s, last, at_least_bytes_s, FREE_ALL, None
+        job, job.recipe.down_codec, message, goodput_bytes_s, other_s, last, at_least_bytes_s, FREE_ALL, None
     )
 
 
 def _planned(
     job: Job,
     codec: str,
-    size: int,
+    message: Message,
     goodput_bytes_s: float | None,
     other_s: float,
     last: Sequence[Sample],
@@ -205,10 +232,10 @@ def _planned(
 ) -> Choice:
     if codec == "auto":
         return choose(
-            size, goodput_bytes_s, other_s, last, hurry=hurried(job.stop),
+            message, goodput_bytes_s, other_s, last, hurry=hurried(job.stop),
             at_least_bytes_s=at_least_bytes_s, free_share=free_share, not_free=not_free,
         )  # fmt: skip
-    return fixed(codec, size, goodput_bytes_s, last)
+    return fixed(codec, message, goodput_bytes_s, last)
 
 
 def _by_error(recent: Sequence[Sample]) -> tuple[int, str]:

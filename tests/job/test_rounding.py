@@ -1,0 +1,31 @@
+"""Rounding at random is unbiased; that the errors of several nodes cancel, they must not be the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from muster.records import Update
+from muster.simulation.check import play
+from muster.simulation.linear import LinearTrainer
+from muster.simulation.network import PathParams
+from muster.simulation.schedule import Schedule
+from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.stand_in import Vector
+
+
+def test_nodes_that_train_the_same_round_differently(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn(self: LinearTrainer, before: Vector, *how: object) -> tuple[Vector, float]:
+        return before + np.linspace(-1, 1, before.size, dtype=np.float32), 1.0
+
+    monkeypatch.setattr(LinearTrainer, "learn", learn)
+    link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+    nodes = tuple(NodeSpec(n, 100, 0.25) for n in "abc")
+    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "bc", "ac"))
+    job = JobSpec("a", 5.0, 2, None, 20, 0.05, 10.0, 2, "quant4", "quant4")
+    run = play(Schedule(1, "scene", Spec(1, nodes, links, TaskSpec("linear", 300), (job,)), (), 300.0))
+    assert not run.found
+    assert run.world is not None
+    sent = [r.payload.inline for _, r in run.world.archive.records.values() if isinstance(r, Update)]
+    assert len(sent) == 6
+    assert len(set(sent)) == 6
