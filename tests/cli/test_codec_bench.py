@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from muster.cli.main import run as run_command
-from muster.compression.benchmark import NAMES
-from muster.compression.example import of_mnist
+from muster.compression.benchmark import NAMES, measure
+from muster.compression.example import of_file, of_mnist
+from muster.compression.tensors import TENSORS_MAX, Array
+from muster.errors import EXIT_CODES
 from muster.learning.mnist import Mnist
 from muster.learning.params import layout_of
 
@@ -33,12 +36,90 @@ def test_a_model_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "1,200 parameters" in capsys.readouterr().out
 
 
+def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
+    values = np.array([1.0, -2.5, 0.15625, 3e38], np.float32)  # 3e38 is cut to what bfloat16 has of it
+    path = raw_file(
+        tmp_path / "b.safetensors", "BF16", [4], (values.view("<u4") >> 16).astype("<u2").tobytes()
+    )
+    layout, update = of_file(path)
+    assert [(spec.name, spec.shape, spec.dtype) for spec in layout.tensors] == [("a", (4,), "float32")]
+    same = tmp_path / "f.safetensors"
+    save_file({"a": (values.view("<u4") & 0xFFFF0000).view(np.float32)}, same)
+    assert np.array_equal(update["a"], of_file(same)[1]["a"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_update_of_any_model_is_finite_and_makes_no_noise(tmp_path: Path) -> None:
+    """Empty tensors, numbers at the end of their type, whose changes are the largest too."""
+    path = tmp_path / "m.safetensors"
+    ends = {
+        "half": np.array([65504, -65504] * 40_000, np.float16),
+        "single": np.array([3e38, -3e38] * 40_000, np.float32),
+        "none": np.zeros((0, 4), np.float32),
+        "double": np.array([3e38, -3e38, 1e-300]),
+        "one": np.array(3.0, np.float32),
+        "flags": np.ones(3, bool),
+    }
+    save_file(ends, path)
+    layout, update = of_file(path)
+    assert all(np.isfinite(update[name]).all() and update[name].shape == ends[name].shape for name in ends)
+    assert measure("quant8", layout, update, 1).relative_error < 0.1
+
+
+NAN, INF = np.full(4, np.nan, np.float32), np.array([1, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"a": NAN}, "tensor 'a' holds NaN, infinity"),
+        ({"a": INF}, "tensor 'a' holds NaN, infinity"),
+        ({"a": np.full(4, 1e300)}, "what float32 cannot hold"),
+        ({"a": np.arange(4, dtype=np.uint32)}, "tensor 'a' has type U32; use one of F64,"),
+        ({"a": np.zeros((0, 4), np.float32)}, "it holds no weights"),
+        ({"a": np.arange(4)}, "it holds no weights"),
+        ({}, "it holds no weights"),
+        ({str(n): np.zeros(0, np.float32) for n in range(TENSORS_MAX + 1)}, "the limit is 65536"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_tried_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tensors: dict[str, Array], said: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file(tensors, path)
+    assert told(path, capsys).startswith(f"muster: {path} cannot be tried: ")
+    assert said in told(path, capsys)
+
+
 def test_what_is_no_model_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"no model at all")
-    for path in (junk, tmp_path / "missing"):
-        assert run_command(["codec", "bench", "--model", str(path)]) != 0
-        assert str(path) in capsys.readouterr().err
+    assert "is not a readable safetensors file" in told(junk, capsys)
+    empty = tmp_path / "empty.safetensors"
+    empty.touch()
+    assert "is not a readable safetensors file" in told(empty, capsys)
+    lie = raw_file(tmp_path / "lie.safetensors", "F32", [1 << 40], bytes(8))
+    assert "is not a readable safetensors file" in told(lie, capsys)
+    eighth = raw_file(tmp_path / "f8.safetensors", "F8_E4M3", [4], bytes(4))
+    assert "tensor 'a' has type F8_E4M3; use one of F64," in told(eighth, capsys)
+    assert f"there is no file {tmp_path / 'missing'}" in told(tmp_path / "missing", capsys)
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence about a file."""
+    assert run_command(["codec", "bench", "--model", str(path)]) == EXIT_CODES["bad_data"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert str(path) in captured.err
+    return captured.err
+
+
+def raw_file(path: Path, dtype: str, shape: list[int], data: bytes) -> Path:
+    """A safetensors file of one tensor "a" in a type that numpy has not."""
+    header = json.dumps({"a": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
 
 
 def test_the_default_is_the_layout_of_the_task() -> None:
