@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from muster.network.exchange import Exchange
 from muster.network.ledger import Ledger
+from muster.network.link import Link
 from muster.network.presence import Presence
 from muster.network.seals import PretendIdentity, PretendVerifier, Roll
 from muster.records import Refusal
@@ -22,10 +23,12 @@ JOB = b"j" * 32
 class Node:
     """The lower half of a node: records and beats, no jobs."""
 
-    def __init__(self, network: SimNetwork, name: str, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, network: SimNetwork, name: str, store: MemoryStore | None = None, link: Link | None = None
+    ) -> None:
         self.identity = PretendIdentity(name)
         self.store = store or MemoryStore(random.Random(name))
-        self.link = network.link(self.identity.node, name)
+        self.link = link or network.link(self.identity.node, name)
         self.ledger = Ledger(self.store, self.identity, Roll(PretendVerifier()))
         self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
         self.exchange = Exchange(

@@ -55,20 +55,22 @@ class Answering:
         return answer
 
     async def records(self, node: NodeId, payload: bytes) -> bytes:
-        return pack(self._records_for(node, unpack_list(payload), in_full=False))
+        return self._records_for(node, unpack_list(payload), in_full=False)
 
     async def records_in_full(self, node: NodeId, payload: bytes) -> bytes:
-        return pack(self._records_for(node, unpack_list(payload), in_full=True))
+        return self._records_for(node, unpack_list(payload), in_full=True)
 
-    def _records_for(self, node: NodeId, prefixes: list[bytes], *, in_full: bool) -> list[bytes]:
+    def _records_for(self, node: NodeId, prefixes: list[bytes], *, in_full: bool) -> bytes:
         found = [self._store.get(i) for prefix in prefixes[:RECORDS_MAX] for i in self._store.find(prefix)]
-        answer: list[bytes] = []
+        records: list[bytes] = []
         size = 0
         # in the order in which they came here: what a record in short form refers to goes before it
         for stored in sorted((s for s in found if s is not None), key=lambda s: s.sequence):
             data = stored.wire if in_full else self._shorthand.shorten(stored.id, stored.wire)
-            if not answer or size + len(data) <= REPLY_BYTES_MAX:
-                answer.append(data)
+            if not records or size + len(data) <= REPLY_BYTES_MAX:
+                records.append(data)
                 size += len(data)
                 self._shared.count_record(node, stored.id, entry_of(stored).record, data)
+        answer = pack(records)
+        self._tally.told(node, len(answer) - size)
         return answer

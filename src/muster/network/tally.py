@@ -19,7 +19,7 @@ class Sent:
 
     payload: int = 0  # of updates and deltas, inside records or in chunks; models in chunks
     records: int = 0  # records beside their payload: identifiers, signatures, fields
-    exchange: int = 0  # announcements, comparisons, requests
+    exchange: int = 0  # announcements, comparisons, requests, the heads of answers
     presence: int = 0  # words
     again: int = 0  # of payload and records: what this neighbour had been sent before
 

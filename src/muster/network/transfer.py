@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from muster.network import transfer_sources as sources
-from muster.network.chunk_wire import BLOB_BYTES_MAX, TOPIC, Answer, Ask, Status, prefix
+from muster.network.chunk_wire import BLOB_BYTES_MAX, PREFIX_BYTES, TOPIC, Answer, Ask, Status, prefix
 from muster.network.link import Link
 from muster.network.meter import GRID_BYTES, Meter
 from muster.network.tally import Tally
@@ -66,7 +66,7 @@ class Transfers:
         self._limits = limits or TransferLimits()
         self._table: dict[BlobId, Transfer] = {}
         self._known = KnownBlobs(self._limits.known_blobs_max)
-        tally = tally or Tally()
+        self._tally = tally = tally or Tally()
         self._asking = Asking(
             link, self._limits, tally, self._known, self._table,
             on_answer=self._on_answer, on_whole=self._choose,
@@ -326,6 +326,7 @@ class Transfers:
         """Nudge those that asked in vain."""
         nodes, transfer.told_not_yet = transfer.told_not_yet, {}
         for node in nodes:
+            self._tally.told(node, PREFIX_BYTES)
             self._link.nudge(node, TOPIC, prefix(transfer.blob))
 
     # for others

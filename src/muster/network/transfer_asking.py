@@ -80,6 +80,7 @@ class Asking:
     async def _ask_who_has(self, transfer: Transfer, node: NodeId) -> None:
         ask = encode_ask(Ask(transfer.blob, 0, 0, transfer.size_bytes))
         asked_s = loop_time_s()
+        self._tally.told(node, len(ask))
         try:
             answer = decode_answer(await self._link.ask(node, TOPIC, ask, timeout_s=30.0))
         except (Unreachable, Refused, ValueError):

@@ -18,7 +18,7 @@ NUDGE_BYTES_MAX = 64 * 1024
 
 
 class SimLink:
-    """See `network.link.Link`. `sent_bytes`/`received_bytes` count payloads a neighbour, as the real one."""
+    """See `network.link.Link`."""
 
     def __init__(self, network: SimNetwork, node: NodeId, name: str) -> None:
         self.node = node
