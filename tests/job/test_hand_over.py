@@ -37,8 +37,8 @@ def world_after(*events: Event) -> World:
 def test_the_coordinators_residual_is_kept_while_it_coordinates() -> None:
     world = world_after()
     job = world.jobs[0].id
-    assert residuals.load(world.machines["a"].disk, "down", job, None) is not None
-    assert residuals.load(world.machines["b"].disk, "down", job, None) is None
+    assert residuals.load(world.machines["a"].disk, "down", job) is not None
+    assert residuals.load(world.machines["b"].disk, "down", job) is None
 
 
 def test_it_joins_the_uplink_when_another_coordinates() -> None:
@@ -47,16 +47,19 @@ def test_it_joins_the_uplink_when_another_coordinates() -> None:
     job = world.jobs[0].id
     authors = {who for _, who, text in world.archive.story if "committed as" in text}
     assert len(authors) > 1
-    left = [n for n in "abc" if residuals.load(world.machines[n].disk, "down", job, None) is not None]
+    left = [n for n in "abc" if residuals.load(world.machines[n].disk, "down", job) is not None]
     assert len(left) <= 1  # whoever coordinates last has one; what the other left went into its updates
 
 
-def test_a_residual_is_found_by_its_head_or_by_any() -> None:
+def test_a_residual_is_kept_under_its_commit() -> None:
     store = MemoryStore(random.Random(0))
-    residual = np.ones(3, np.float32)
-    residuals.keep(store, "down", JOB, residual, b"head")
-    assert residuals.load(store, "down", JOB, b"other") is None
-    assert np.array_equal(residuals.load(store, "down", JOB, b"head"), residual)  # type: ignore[arg-type]
-    assert np.array_equal(residuals.load(store, "down", JOB, None), residual)  # type: ignore[arg-type]
+    assert residuals.tagged(store, "down", JOB) is None
+    assert residuals.load(store, "down", JOB) is None
+    residuals.keep(store, "down", JOB, np.ones(3, np.float32), b"head")
+    tag, kept = residuals.tagged(store, "down", JOB)  # type: ignore[misc]
+    assert tag == b"head"
+    assert np.array_equal(kept, np.ones(3, np.float32))
+    assert np.array_equal(residuals.load(store, "down", JOB), kept)  # type: ignore[arg-type]
+    assert residuals.load(store, "up", JOB) is None
     residuals.keep(store, "down", JOB, None)
-    assert residuals.load(store, "down", JOB, None) is None
+    assert residuals.load(store, "down", JOB) is None

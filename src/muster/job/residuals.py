@@ -38,10 +38,10 @@ def tagged(store: Store, direction: str, job: JobId) -> tuple[bytes, Vector] | N
     return tag, np.frombuffer(data, "<f4").astype(np.float32)
 
 
-def load(store: Store, direction: str, job: JobId, tag: bytes | None = b"") -> Vector | None:
-    """The residual kept under `tag` (the commit it belongs to; None: under whichever), or None."""
+def load(store: Store, direction: str, job: JobId) -> Vector | None:
+    """The residual, whatever it is kept under, or None."""
     found = tagged(store, direction, job)
-    return found[1] if found is not None and tag in (None, found[0]) else None
+    return found[1] if found is not None else None
 
 
 def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag: bytes = b"") -> None:
