@@ -13,6 +13,7 @@ from muster.errors import MusterError
 from muster.node import asking
 from muster.node.core import Core
 from muster.node.inspecting import diff, find_commit, is_prefix, layers, show, why
+from muster.node.viewing import job_view, neighbour_views, sent_view
 from muster.records import JobId
 from muster.simulation.linear import TASK, layout_of
 from muster.simulation.loop import run
@@ -98,6 +99,21 @@ def test_forecasts_stand_beside_outcomes_where_the_round_was_coordinated() -> No
         assert all(row.bytes is not None and abs(row.bytes - row.bytes_forecast) < 20 for row in sent)
         assert all(row.seconds is not None for row in sent)
         assert why(field.carol, field.runner(field.carol, job)) == []
+
+    on_field(main)
+
+
+def test_bytes_sent_are_shown_by_job_and_by_link() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        tally = field.alpha.exchange.tally
+        shown = job_view(field.alpha, field.runner(field.alpha, job), None).sent
+        assert shown == sent_view(tally.by_job[job])
+        assert min(shown.payload, shown.records) > 1000
+        links = neighbour_views(field.alpha, 0.0)
+        assert [link.sent for link in links] == [
+            sent_view(tally.by_neighbour[n]) for n in field.alpha.link.neighbours()
+        ]
+        assert sum(link.sent.payload for link in links) >= shown.payload
 
     on_field(main)
 

@@ -1,0 +1,49 @@
+"""How long records are on the wire beside their payload, in a job of ten simulated nodes (docs/bytes.md)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from muster.network.exchange_state import Shared
+from muster.network.shorthand import payload_bytes
+from muster.records import NodeId, Record
+from muster.simulation.check import play
+from muster.simulation.network import PathParams
+from muster.simulation.schedule import Schedule
+from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+
+NARROW = PathParams(rate_bytes_s=1_200, delay_s=0.3)
+LEAVES = tuple(f"leaf-{number}" for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("codec", "most"),
+    [
+        ("stc:0.05", {"update": 110, "measurement": 102, "plan": 125, "commit": 220}),
+        ("auto", {"update": 145, "measurement": 102, "plan": 150, "commit": 275}),
+    ],
+)
+def test_records_of_a_job_of_ten_nodes(
+    monkeypatch: pytest.MonkeyPatch, codec: str, most: dict[str, int]
+) -> None:
+    """From the third round on; some nodes are up to four times as slow as others."""
+    rng, seen = random.Random(4), dict.fromkeys(most, 0)
+
+    def count(self: Shared, node: NodeId, name: bytes, record: Record, short: bytes) -> None:
+        kind, number = record.KIND, getattr(record, "round", getattr(record, "base_round", 3))
+        if kind in most and number >= 3:
+            seen[kind] = max(seen[kind], len(short) - payload_bytes(record))
+        usual(self, node, name, record, short)
+
+    usual = Shared.count_record
+    monkeypatch.setattr(Shared, "count_record", count)
+    nodes = (NodeSpec(name, 100, 0.02 * (1 + 3 * rng.random())) for name in ("hub", *LEAVES))
+    links = (LinkSpec("hub", name, NARROW) for name in LEAVES)
+    job = JobSpec("hub", 60.0, 10, None, 50, 0.05, 20.0, 9, codec, codec)
+    run = play(
+        Schedule(1, "scene", Spec(1, tuple(nodes), tuple(links), TaskSpec("linear", 5994), (job,)), (), 400.0)
+    )
+    assert not run.found
+    assert all(0 < seen[kind] <= most[kind] for kind in most), seen
