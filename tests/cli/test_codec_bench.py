@@ -9,8 +9,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from muster.cli.main import run as run_command
+from muster.cli.output import size
 from muster.compression.benchmark import NAMES, measure
 from muster.compression.example import of_file, of_mnist
+from muster.compression.families import parse
 from muster.compression.tensors import TENSORS_MAX, Array
 from muster.errors import EXIT_CODES
 from muster.learning.mnist import Mnist
@@ -124,3 +126,20 @@ def raw_file(path: Path, dtype: str, shape: list[int], data: bytes) -> Path:
 
 def test_the_default_is_the_layout_of_the_task() -> None:
     assert of_mnist()[0] == layout_of(Mnist(model="cnn29k").model())
+
+
+def test_the_sizes_of_the_page_are_those_that_plans_count_on() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compression.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    sizes = {row[1]: [cell.rpartition(": ")[2] for cell in row[3:5]] for row in rows}
+    for names, codecs in {
+        "`dense32`, `dense16`": ("dense32", "dense16"),
+        "`quant8`, `quant4`": ("quant8", "quant4"),
+        "`topk:P`, `topk16:P`": ("topk:0.01", "topk16:0.01"),
+        "`stc:P`": ("stc:0.02",),
+    }.items():
+        told = [", ".join(size(parse(c).estimate_bytes(count)) for c in codecs) for count in (28_938, 5_994)]
+        assert sizes.pop(names) == told
+    assert not sizes
