@@ -234,6 +234,23 @@ def test_safetensors_of_something_else(tmp_path: Path) -> None:
         assert caught.value.code == "bad_data"
 
 
+def test_safetensors_of_bfloat16_and_of_eight_bits(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = Toy().model()
+    layout = params.layout_of(model)
+    for dtype in (torch.bfloat16, torch.float8_e4m3fn):
+        given = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
+        save_file(given, tmp_path / str(dtype))
+    found = export.load_safetensors(tmp_path / "torch.bfloat16", layout)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            assert np.array_equal(found[name], value.to(torch.bfloat16).float().numpy())
+    with pytest.raises(MusterError, match="has type F8_E4M3; use one of F64") as caught:
+        export.load_safetensors(tmp_path / "torch.float8_e4m3fn", layout)
+    assert caught.value.code == "bad_data"
+
+
 def test_onnx_gives_the_same_answers_for_any_batch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, _ = trained()
     path = tmp_path / "m.onnx"

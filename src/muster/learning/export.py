@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import nn
 
+from muster.compression import files
 from muster.compression.tensors import Layout, TensorError, check, expand
 from muster.errors import MusterError
 
@@ -37,18 +38,16 @@ def save_safetensors(
 
 
 def load_safetensors(path: Path, layout: Layout) -> dict[str, NDArray[Any]]:
-    """The parameters in a safetensors file, in `layout`. Raises MusterError("bad_data")."""
+    """The parameters in a safetensors file, in `layout`; bfloat16 is read as float32.
+
+    Raises MusterError("bad_data").
+    """
     wanted = set(layout.by_name) | {alias for alias, _ in layout.aliases}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            odd = sorted(set(file.keys()) - wanted)
-            arrays = {name: file.get_tensor(name) for name in layout.by_name if name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise MusterError("bad_data", f"there is no file {path}: check the path given to --from") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise MusterError("bad_data", f"{path} is not a readable safetensors file: {error}") from None
+    arrays = files.read(path)
+    odd = sorted(arrays.keys() - wanted)
     if odd:
         raise MusterError("bad_data", f"{path} is of another model: it holds the tensor {odd[0]!r}")
+    arrays = {name: arrays[name] for name in layout.by_name if name in arrays}
     try:
         check(layout, arrays)
     except TensorError as error:
