@@ -96,6 +96,28 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
     run(main(), until_s=36_000)
 
 
+def test_a_model_that_others_are_being_made_from_is_kept() -> None:
+    """A way by deltas may begin far behind the heads, and leads through merges that are far behind them."""
+
+    async def main() -> None:
+        core = node(disk_limit_bytes=40_000)
+        await core.start()
+        job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
+        await until_finished(core, job)
+        runner = core.jobs.runners[job]
+        held = [p for p in runner.view.graph.points.values() if runner.models.held(p.id) and p.round < 30 - 8]
+        used, other = held[:2]  # two that may go
+        core.context.installed = lambda task: False
+        with runner.models._kept({used.id}):
+            ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
+            await asyncio.sleep(60)
+            assert not runner.models.held(other.id)
+            assert runner.models.held(used.id)
+        await core.close()
+
+    run(main(), until_s=36_000)
+
+
 def test_equal_residuals_of_two_jobs_are_kept_apart() -> None:
     store, left = MemoryStore(random.Random(1)), np.ones(4, np.float32)
     for job in (b"1" * 32, b"2" * 32):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import planted
 import pytest
 
 from muster.history.counted import Key
+from muster.network.tally import Tally
 from muster.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
 from muster.simulation import faults as f
 from muster.simulation.check import Verdict, judge, play, story
@@ -170,6 +172,34 @@ def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
     for u in first[0].folded:
         base = updates[Key(u.node, u.incarnation, u.sequence)]
         assert base in merges or u.node in {known.node for known in commits[base].folded}
+
+
+def test_after_a_heal_no_whole_model_crosses_where_deltas_are_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The model has 120 kB and takes a minute, a delta 0.6 kB.  Behind the merge, which has no delta, every
+    later head was fetched whole, 84 of them, and half of the nodes came to no round any more."""
+    sent: dict[bytes, int] = defaultdict(int)
+    count = Tally.chunk
+
+    def chunk(self: Tally, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
+        if asyncio.get_running_loop().time() > 150.0:
+            sent[blob] += size_bytes
+        count(self, node, blob, offset, size_bytes)
+
+    monkeypatch.setattr(Tally, "chunk", chunk)
+    link = PathParams(rate_bytes_s=2000, delay_s=0.1)
+    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "bc", "ca", "de", "ef", "fd", "ad"))
+    nodes = tuple(NodeSpec(n, 100, 0.1) for n in "abcdef")
+    job = JobSpec("a", 5.0, 26, None, 20, 0.05, 10.0, 2, "stc:0.02", "stc:0.02")
+    events = (Event(100.0, f.Partition((tuple("abc"), tuple("def")))), Event(150.0, f.Heal()))
+    run = play(Schedule(3, "x", Spec(3, nodes, links, TaskSpec(weights=30_000), (job,)), events, 300.0))
+    assert not run.found
+    assert run.merges
+    assert run.world is not None
+    records = run.world.archive.records
+    models = {r.params[:8] for _, r in records.values() if isinstance(r, Commit)}
+    assert sum(size_bytes for blob, size_bytes in sent.items() if blob in models) == 0
 
 
 def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_trained(

@@ -8,7 +8,8 @@ from typing import Any
 
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.models import Models, WrongModel
+from muster.job.models import Models
+from muster.job.race import WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
 from muster.records import BlobId, CommitId

@@ -1,15 +1,18 @@
 """Which model a commit stands for, and how this node gets it (design sections 5.2, 5.5 and 5.7).
 
 A commit's parameters are a dense blob whose id the commit carries.  A node gets them as a snapshot or by
-the chain of deltas from a commit that it holds, whichever is smaller; either way the bytes must hash to the
-id.  A merge has no blob to fetch: each node computes it from the parents.
+the deltas from commits that it holds, through merges where there are any, whichever is smaller; either way
+the bytes must hash to the id.  A merge has no blob to fetch: each node computes it from the parents.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,18 +25,15 @@ from muster.job.context import Context
 from muster.job.folding import mean
 from muster.job.keeping import KEEP_LAST
 from muster.job.payloads import payload_bytes, payload_held
+from muster.job.race import Race, WrongModel
 from muster.job.view import JobView
+from muster.job.ways import Stretch, origins, way
 from muster.learning.aggregate import merge
 from muster.network.transfer_state import Progress
-from muster.records import BlobId, Commit, CommitId, JobId, Payload
+from muster.records import BlobId, Commit, CommitId, JobId, Payload, short
 
 Arrays = dict[str, Any]
 TELLING_BYTES = 4096  # a shorter transfer says more of the latency than of the goodput
-CHAIN_MAX = 1000  # deltas decoded one after another; from there on a snapshot is less trouble
-
-
-class WrongModel(Exception):
-    """The rebuilt parameters do not hash to what the commit says."""
 
 
 class Models:
@@ -47,6 +47,8 @@ class Models:
         self._version = 0  # grows when `_held` changes
         self._heads: tuple[int, int, list[Point]] = (-1, -1, [])
         self._known_heads: tuple[int, list[Point]] = (-1, [])
+        self._races: set[Race] = set()
+        self._building: Counter[CommitId] = Counter()  # what ways under way are made from, and lead through
         self.goodput_bytes_s = 0.0  # at which the last whole model came; 0: none did
 
     @property
@@ -84,6 +86,8 @@ class Models:
         if commit not in self._held and self.held(commit):
             self._held.add(commit)
             self._version += 1
+            for race in self._races:
+                race.look()
 
     def drop(self, blobs: Iterable[BlobId]) -> None:
         """Delete parameters; several commits may have the same."""
@@ -123,32 +127,43 @@ class Models:
     async def ensure(self, commit: CommitId, progress: Progress | None = None) -> None:
         """Hold a commit's parameters. Waits as long as it takes; cancel it when they are not wanted.
 
-        `progress(held, all)` is called as bytes come of any blob that they are made from.
+        `progress(held, all)` is called as bytes come of any blob that they are made from.  Raises WrongModel
+        for a merge that cannot be computed.
         """
         if not self.held(commit):
-            await self._get(commit, progress)
+            point = self._view.graph.points[commit]
+            await (self._get_merge if point.is_merge else self._get)(point, progress)
         self._look(commit)
 
-    async def _get(self, commit: CommitId, progress: Progress | None) -> None:
-        point = self._view.graph.points[commit]
-        if point.is_merge:
-            a, b = point.parents
-            await self.ensure(a, progress)
-            await self.ensure(b, progress)
-            self.keep_merge(point.id, a, b)
-            return
+    async def _get_merge(self, merge: Point, progress: Progress | None) -> None:
+        needed = origins(self._view.graph, merge, self.held)
+        with self._kept({c for p in needed for c in (p.id, *p.parents)}):
+            for point in needed:
+                if not point.is_merge:
+                    await self.ensure(point.id, progress)
+                elif not self.held(point.id):
+                    self.keep_merge(point.id, *point.parents)
+                    await asyncio.sleep(0)
+
+    async def _get(self, point: Point, progress: Progress | None) -> None:
         record = point.record
         assert isinstance(record, Commit)
-        chain = self._chain(point)
-        if chain is not None:
-            try:
-                await self._apply_chain(chain, progress)
-                return
-            except WrongModel:
-                self._context.event("error", "a chain of deltas did not fit; fetching the whole model")
         if self._is_mean_of_line(record):
             return
-        await self._fetch_whole(record.params, record.params_bytes, progress)
+        race = Race(
+            partial(self._way, point), self._follow,
+            partial(self._fetch_whole, record.params, record.params_bytes), partial(self._unfit, point),
+            progress,
+        )  # fmt: skip
+        self._races.add(race)
+        try:
+            await race.run()
+        finally:
+            self._races.remove(race)
+
+    def _unfit(self, point: Point, error: Exception) -> None:
+        text = f"the deltas to {short(point.id)} do not fit ({error}): its whole model is fetched instead"
+        self._context.event("error", text, job=self._view.id)
 
     def mean_of_line(self, head: Point) -> tuple[bytes, int]:
         """The mean of the line's last models, packed, and of how many: the rounds' jitter cancels in it.
@@ -175,55 +190,66 @@ class Models:
         self._context.store.put_blob(packed)
         return True
 
-    async def _fetch_whole(self, blob: BlobId, size_bytes: int, progress: Progress | None) -> None:
-        began_s, status = self._context.now(), self._context.transfers.status(blob)
-        left_bytes = size_bytes - (status.held_bytes if status else 0)
-        await self._context.transfers.fetch(blob, size_bytes, progress=progress, rank=0)
+    async def _fetch_whole(self, blob: BlobId, size_bytes: int, progress: Progress | None, rank: int) -> None:
+        began_s, left_bytes = self._context.now(), size_bytes - self._held_bytes(blob)
+        await self._context.transfers.fetch(blob, size_bytes, progress=progress, rank=rank)
         took_s = self._context.now() - began_s
         if left_bytes >= TELLING_BYTES and took_s > 0:
             self.goodput_bytes_s = left_bytes / took_s
 
-    def _chain(self, point: Point) -> list[Point] | None:
-        """Commits from the nearest held ancestor to `point`, if what is missing of their deltas is less than
-        a snapshot (small deltas came with the records)."""
-        if self.layout is None or not isinstance(point.record, Commit):
+    def _held_bytes(self, blob: BlobId) -> int:
+        """Of a blob that is on its way."""
+        status = self._context.transfers.status(blob)
+        return status.held_bytes if status else 0
+
+    def _way(self, point: Point) -> list[Stretch] | None:
+        """The deltas to a commit, if less of them is missing than of its snapshot (small ones came with the
+        records)."""
+        record = point.record
+        if self.layout is None or not isinstance(record, Commit):
             return None
-        limit = point.record.params_bytes
-        chain: list[Point] = []
-        total = 0
-        current = point
-        while not self.held(current.id):
-            record = current.record
-            if not isinstance(record, Commit) or record.delta is None or len(chain) >= CHAIN_MAX:
-                return None
-            if not payload_held(self._context.store, record.delta):
-                total += record.delta.size_bytes
-            if total >= limit:
-                return None
-            chain.append(current)
-            current = self._view.graph.points[record.parents[0]]
-        return chain[::-1]
+        limit_bytes = self.layout.blob_bytes - self._held_bytes(record.params)
+        return way(self._view.graph, point, self.held, self._missing_bytes, limit_bytes)
 
-    async def _apply_chain(self, chain: list[Point], progress: Progress | None) -> None:
-        """Rebuild the last of `chain`, which begins after a commit that is held. Raises WrongModel.
+    def _missing_bytes(self, payload: Payload) -> int:
+        return 0 if payload_held(self._context.store, payload) else payload.size_bytes
 
-        Only the last few are kept on the way: for momentum, for a mean, for a merge with one of them.
+    async def _follow(self, stretches: list[Stretch], progress: Progress) -> None:
+        """Make the last point of a way. Raises WrongModel, CodecError."""
+        ends = {c for s in stretches for c in (*s[0].parents, s[-1].id)}
+        with self._kept(ends):
+            for stretch in stretches:
+                last = stretch[-1]
+                if self.held(last.id):  # it came by other means meanwhile
+                    continue
+                if not all(self.held(c) for c in stretch[0].parents):
+                    raise WrongModel("what they begin from was deleted")
+                if last.is_merge:
+                    self.keep_merge(last.id, *last.parents)
+                else:
+                    await self._apply_chain(stretch, progress, KEEP_LAST if stretch is stretches[-1] else 1)
+                await asyncio.sleep(0)
+
+    async def _apply_chain(self, chain: Stretch, progress: Progress, keep: int) -> None:
+        """Rebuild the last of `chain`, which begins after a commit that is held.
+
+        Only the last `keep` are kept on the way: for momentum, for a mean, for a merge with one of them.
+        Raises WrongModel, CodecError.
         """
-        layout, store = self.layout, self._context.store
+        layout = self.layout
         assert layout is not None
-        base = chain[0].record.parents[0]
-        params = self.arrays(base)
+        params = self.arrays(chain[0].parents[0])
         for left, point in zip(range(len(chain) - 1, -1, -1), chain, strict=True):
             record = point.record
             assert isinstance(record, Commit)
             assert record.delta is not None
             message = await self.payload(record.delta, progress)
             params = add(layout, params, decode_update(layout, message))
-            if left < KEEP_LAST:
-                blob = store.put_blob(pack(layout, params))
-                if blob != record.params:
-                    store.delete_blob(blob)
-                    raise WrongModel
+            if left < keep:
+                packed = pack(layout, params)
+                if hashlib.sha256(packed).digest() != record.params:  # before it is kept: it may be another's
+                    raise WrongModel("they lead to other parameters")
+                self._context.store.put_blob(packed)
                 self._look(point.id)
             await asyncio.sleep(0)
 
@@ -233,6 +259,19 @@ class Models:
             fetch = self._context.transfers.fetch
             await fetch(payload.blob, payload.size_bytes, progress=progress, rank=0)
         return payload_bytes(self._context.store, payload)
+
+    @contextlib.contextmanager
+    def _kept(self, commits: set[CommitId]) -> Iterator[None]:
+        """What is made of these parameters would be lost with them: no room is made by deleting them."""
+        self._building.update(commits)
+        try:
+            yield
+        finally:
+            self._building -= Counter(commits)
+
+    def building(self) -> list[CommitId]:
+        """Commits whose parameters are needed for what is being rebuilt now."""
+        return list(self._building)
 
     def keep_merge(self, merge_id: CommitId, a: CommitId, b: CommitId) -> None:
         """Compute the merge of two commits that are held, and keep it. Raises WrongModel."""

@@ -193,7 +193,7 @@ class JobRunner:
     def _needed_commits(self) -> set[CommitId]:
         working = self.participation.working_on if self.participation else None
         heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
-        in_use = [*([working] if working else []), *self.valuing.bases()]
+        in_use = [*([working] if working else []), *self.valuing.bases(), *self.models.building()]
         return needed(self.view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.models import WrongModel
+from muster.job.race import WrongModel
 from muster.job.runner import JobRunner
 from muster.job.tally import values_of
 from muster.node.core import Core

@@ -1,0 +1,217 @@
+"""How a node comes to hold a commit's parameters: by deltas or as a snapshot (job/models.py, job/race.py)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from lineage import LAYOUT, Getter, Lineage
+from test_job_view import B
+
+from muster.compression import parse
+from muster.compression.model import encode_update
+from muster.job import ways
+from muster.job.race import QUIET_S
+from muster.records import CommitId, Payload
+from muster.simulation.loop import run
+
+ZEROS = np.zeros(1000, np.float32)
+
+
+def get(node: Getter, commit: CommitId, until_s: float = 100.0) -> None:
+    run(node.models.ensure(commit), until_s=until_s)
+    assert node.has_all_of(commit)
+    assert not node.models.building()
+
+
+def healed(made: Lineage, sides: int = 5, after: int = 2) -> tuple[list[CommitId], list[CommitId]]:
+    """Two branches, merged: our line from the fork on; the merge, and what came after it."""
+    fork = made.commit(made.root)
+    ours, theirs = made.line(fork, sides), made.line(fork, sides, B)
+    merged = made.merge(ours[-1], theirs[-1])
+    return [fork, *ours], [merged, *made.line(merged, after)]
+
+
+def test_the_smaller_of_deltas_and_snapshot_is_fetched() -> None:
+    made = Lineage()
+    line = made.line(made.root, 3)
+    big = made.commit(made.commit(line[-1], codec="dense32"), codec="dense32")
+    node = Getter(made, [made.root])
+    get(node, line[-1])
+    assert node.transfers.asked == [made.delta(c).blob for c in line]
+    get(node, big)
+    assert node.transfers.asked[3:] == [made.params(big)]
+
+
+def test_behind_a_merge_deltas_are_fetched_where_they_are_less() -> None:
+    """After each healed partition whole models were fetched, one for each later head."""
+    made = Lineage()
+    ours, after = healed(made)
+    node = Getter(made, ours)
+    get(node, after[-1])
+    assert len(node.transfers.asked) == 5 + 2
+    assert not any(node.fetched_whole(c) for c in made.view.graph.points)
+    stranger = Getter(made, [])
+    get(stranger, after[-1])
+    assert stranger.transfers.asked == [made.params(after[-1])]
+
+
+def test_of_a_snapshot_that_came_in_part_only_the_rest_counts() -> None:
+    made = Lineage()
+    ours, after = healed(made)
+    node = Getter(made, ours)
+    deltas_bytes = sum(made.delta(p.id).size_bytes for p in made.view.graph.points.values() if p.author == B)
+    deltas_bytes += sum(made.delta(c).size_bytes for c in after[1:])
+    node.transfers.part[made.params(after[-1])] = LAYOUT.blob_bytes - deltas_bytes
+    get(node, after[-1])
+    assert node.transfers.asked == [made.params(after[-1])]
+
+
+def test_a_way_that_is_too_long_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Lineage()
+    line = made.line(made.root, 4)
+    monkeypatch.setattr(ways, "CHAIN_MAX", 3)
+    node = Getter(made, [made.root])
+    get(node, line[-1])
+    assert node.transfers.asked == [made.params(line[-1])]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        Payload("stc:0.02", 3, inline=b"\xff\xff\xff"),
+        Payload("none such", 2, inline=b"\xdf\x00"),
+        Payload("dense32", 0, inline=encode_update(parse("dense32"), LAYOUT, {"w": ZEROS})),
+    ],
+    ids=["damaged", "of a family unknown here", "of another commit"],
+)
+def test_deltas_that_do_not_fit_give_way_to_the_snapshot(delta: Payload) -> None:
+    made = Lineage()
+    line = made.line(made.root, 2)
+    spoilt = made.spoil(line[1], delta)
+    node = Getter(made, [line[0]])
+    get(node, spoilt)
+    assert node.transfers.asked == [made.params(spoilt)]
+    assert len(node.said) == 1
+    assert "do not fit" in node.said[0]
+    assert node.has_all_of(line[0])  # a delta of nothing leads to what is held: that is not deleted
+
+
+def test_deltas_that_do_not_fit_on_the_other_side_of_a_merge_give_way_to_the_snapshot() -> None:
+    made = Lineage()
+    fork = made.commit(made.root)
+    ours, theirs = made.line(fork, 2), made.line(fork, 2, B)
+    spoilt = made.spoil(theirs[1], made.delta(ours[0]))
+    after = made.commit(made.merge(ours[-1], spoilt))
+    node = Getter(made, [*ours, fork])
+    get(node, after)
+    assert node.transfers.asked[-1] == made.params(after)
+    assert len(node.said) == 1
+
+
+def test_deltas_that_nobody_has_any_more_give_way_to_the_snapshot() -> None:
+    """Those of old commits are deleted over the disk limit; they were waited for for ever."""
+    made = Lineage()
+    line = made.line(made.root, 3)
+    node = Getter(made, [made.root])
+    gone = made.delta(line[1]).blob
+    assert gone is not None
+    node.transfers.withheld.add(gone)
+
+    async def main() -> None:
+        await node.models.ensure(line[-1])
+        assert QUIET_S < asyncio.get_running_loop().time() < QUIET_S + 5.0
+        assert node.transfers.coming == []
+
+    run(main(), until_s=100.0)
+    assert node.has_all_of(line[-1])
+    assert node.transfers.asked[-1] == made.params(line[-1])
+
+
+def test_a_snapshot_beside_silent_deltas_ends_when_they_come_again() -> None:
+    """Neither comes through a cut link; afterwards the deltas are less."""
+    made = Lineage()
+    line = made.line(made.root, 3)
+    node = Getter(made, [made.root])
+    blobs = [made.params(line[-1]), *[b for c in line if (b := made.delta(c).blob)]]
+    node.transfers.withheld.update(blobs)
+
+    async def main() -> None:
+        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        await asyncio.sleep(2 * QUIET_S + 0.5)
+        assert node.transfers.coming == [blobs[1], blobs[0]]
+        node.transfers.withheld -= set(blobs[1:])
+        await asyncio.sleep(1.5)
+        assert node.transfers.coming == [blobs[2]]
+        await getting
+
+    run(main(), until_s=100.0)
+    assert node.has_all_of(line[-1])
+
+
+def test_a_snapshot_on_its_way_ends_when_a_way_by_deltas_comes_up() -> None:
+    made = Lineage()
+    far = made.commit(made.root, codec=None)
+    line = made.line(far, 2)
+    node = Getter(made, [made.root])
+    node.transfers.withheld.add(made.params(line[-1]))
+
+    async def main() -> None:
+        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        await asyncio.sleep(3.0)
+        assert node.transfers.coming == [made.params(line[-1])]
+        node.take(far)
+        await asyncio.sleep(0.5)
+        assert node.transfers.coming == [made.delta(line[0]).blob]
+        await getting
+
+    run(main(), until_s=100.0)
+    assert node.has_all_of(line[-1])
+
+
+def test_what_a_way_leads_through_is_needed_until_it_is_gone() -> None:
+    made = Lineage()
+    ours, after = healed(made)
+    node = Getter(made, ours)
+
+    async def main() -> None:
+        getting = asyncio.create_task(node.models.ensure(after[-1]))
+        await asyncio.sleep(2.5)
+        merged = made.point(after[0])
+        assert {merged.id, *merged.parents} <= set(node.models.building())
+        getting.cancel()
+        await asyncio.gather(getting, return_exceptions=True)
+        assert node.models.building() == []
+        assert node.transfers.coming == []
+        again = [asyncio.create_task(node.models.ensure(c)) for c in (after[-1], after[-1], after[0])]
+        await asyncio.gather(*again)
+
+    run(main(), until_s=100.0)
+    assert node.has_all_of(after[-1])
+    assert node.models.building() == []
+
+
+def test_where_what_a_way_begins_from_was_deleted_the_snapshot_is_fetched() -> None:
+    made = Lineage()
+    line = made.line(made.root, 2)
+    node = Getter(made, [made.root])
+
+    async def main() -> None:
+        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        getting.get_loop().call_soon(node.models.drop, [made.params(made.root)])
+        await getting
+
+    run(main(), until_s=100.0)
+    assert node.has_all_of(line[-1])
+
+
+def test_merges_of_merges_are_made_without_a_deep_stack() -> None:
+    made = Lineage()
+    low, high = made.commit(made.root), made.commit(made.root, author=B)
+    top = made.merge(low, high)
+    for turn in range(500):
+        top = made.merge(top, (low, high)[turn % 2])
+    node = Getter(made, [low])
+    get(node, top)
+    assert node.transfers.asked == [made.params(high)]
