@@ -12,6 +12,7 @@ from test_job_view import B
 from muster.compression import parse
 from muster.compression.model import encode_update
 from muster.job import ways
+from muster.job.fetching import Fetching
 from muster.job.race import QUIET_S
 from muster.records import CommitId, Payload
 from muster.simulation.loop import run
@@ -215,3 +216,34 @@ def test_merges_of_merges_are_made_without_a_deep_stack() -> None:
     node = Getter(made, [low])
     get(node, top)
     assert node.transfers.asked == [made.params(high)]
+
+
+def test_a_fetch_that_leads_to_nothing_wanted_ends() -> None:
+    """It ended only when it stalled: a whole model of a head that others had replaced came to its end."""
+    made = Lineage()
+    ours, theirs = made.commit(made.root), made.commit(made.root, author=B, codec=None)
+    node = Getter(made, [made.root, ours])
+    fetching = Fetching(node.context, node.view, node.models)
+    node.transfers.withheld.add(made.params(theirs))
+
+    async def main() -> None:
+        fetching.follow()
+        await asyncio.sleep(3.0)
+        assert node.transfers.coming == [made.params(theirs)]
+        on_it = made.commit(theirs)
+        node.view.absorb(made.entries[-1])
+        fetching._grew_s[theirs] = asyncio.get_running_loop().time()  # it does not stall
+        fetching.follow()
+        await asyncio.sleep(0.5)
+        assert made.params(theirs) in node.transfers.coming  # what comes after it can be made from it
+        node.take(on_it)
+        before_bytes = node.store.used_bytes()
+        node.store.partial(made.params(theirs), LAYOUT.blob_bytes).write(0, bytes(LAYOUT.blob_bytes))
+        assert node.store.used_bytes() > before_bytes
+        fetching.follow()
+        await asyncio.sleep(0.5)
+        assert node.transfers.coming == []
+        assert node.store.used_bytes() == before_bytes  # what came of it would lie there for good
+        await fetching.close()
+
+    run(main(), until_s=100.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from lineage import Lineage
 from test_job_view import B
 
-from muster.job.ways import CHAIN_MAX, MERGES_MAX, Stretch, origins, way
+from muster.job.ways import CHAIN_MAX, MERGES_MAX, Stretch, lacking, origins, way
 from muster.records import CommitId
 
 
@@ -89,5 +89,6 @@ def test_merges_of_merges_are_looked_at_once_each() -> None:
     missing = origins(made.view.graph, made.point(top), held)
     assert len(missing) == 400
     assert missing[-1].id == top
+    assert lacking(made.view.graph, [top], held) == {p.id for p in missing}
     assert find(made, levels[MERGES_MAX // 2][1], [low, high]) is not None
     assert find(made, levels[MERGES_MAX // 2 + 1][1], [low, high]) is None

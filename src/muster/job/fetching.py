@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from muster.history.graph import Point
@@ -12,7 +14,9 @@ from muster.job.models import Models
 from muster.job.race import WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
+from muster.job.ways import lacking
 from muster.records import BlobId, CommitId
+from muster.storage.store import StorageError
 
 STALL_S = 5.0  # what has not grown for so long makes no progress
 PAYLOADS_MAX = 64  # of updates, fetched at once; heads do not wait for them
@@ -71,13 +75,27 @@ class Fetching:
             if not more:
                 break
             self._lost |= more
-        for commit, task in list(self._models_coming.items()):
-            if commit not in wanted and self._stalled(commit):
-                task.cancel()
+        self._end_superseded(wanted)
         for commit in sorted(wanted - own):
             if commit not in self._models_coming:
                 self._began_s.setdefault(commit, self._context.now())
                 self._begin(self._models_coming, commit, self._ensure(commit))
+
+    def _end_superseded(self, wanted: set[CommitId]) -> None:
+        """What is on its way to nothing that is wanted, or was and does not come."""
+        superseded = [c for c in self._models_coming if c not in wanted]
+        helps = lacking(self._view.graph, wanted, self._models.held) if superseded else set()
+        for commit in superseded:
+            task = self._models_coming[commit]
+            if commit not in helps:
+                task.add_done_callback(partial(self._forget, commit))
+                task.cancel()
+            elif self._stalled(commit):
+                task.cancel()
+
+    def _forget(self, commit: CommitId, _: asyncio.Task[None]) -> None:
+        with contextlib.suppress(StorageError):  # a full disk may refuse even that
+            self._models.drop_part(commit)
 
     def _heads_to_be(self) -> list[Point]:
         """What would be the heads if all that can be had were here."""

@@ -97,6 +97,12 @@ class Models:
         self._held = {c for c in self._held if self.blob_of(c) not in gone}
         self._version += 1
 
+    def drop_part(self, commit: CommitId) -> None:
+        """Delete what came of a snapshot that is not wanted any more, unless somebody else waits for it."""
+        blob = self.blob_of(commit)
+        if blob is not None and not self.held(commit) and self._context.transfers.status(blob) is None:
+            self._context.store.delete_blob(blob)
+
     def known_heads(self) -> list[Point]:
         """Heads of all that is known of, whether anybody in reach has the parameters or not."""
         graph = self._view.graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from muster.history.graph import Graph, Point
@@ -54,6 +54,18 @@ def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
             missing.add(point.id)
             stack += [graph.points[p] for p in point.parents if point.is_merge]
     return _in_order(graph, merge, missing)
+
+
+def lacking(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[CommitId]:
+    """The commits, and what is missing on the way to them: having it would help."""
+    missing: set[CommitId] = set()
+    stack = list(commits)
+    while stack:
+        commit = stack.pop()
+        if commit not in missing and not held(commit):
+            missing.add(commit)
+            stack += graph.points[commit].parents
+    return missing
 
 
 def _stretches(graph: Graph, target: Point, missing: set[CommitId]) -> list[Stretch]:
