@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from muster.compression.change import difference
 from muster.compression.families import parse
-from muster.compression.model import difference, send
+from muster.compression.model import send
 from muster.learning import aggregate, contribution, params, sgd, splits
 from muster.learning.digits import Digits
 from muster.learning.mnist import Mnist

@@ -13,6 +13,7 @@ from muster.compression import CodecError, decode, parse
 from muster.compression.codec import TINY
 from muster.compression.quantise import SCALE_BLOCK
 from muster.compression.sparse import kept_count, largest
+from muster.compression.ternary import Ternary
 
 
 def rng():
@@ -134,14 +135,20 @@ def test_estimates_are_close(name, size):
     assert codec.estimate_bytes(size) * 0.7 - 8 <= real <= codec.estimate_bytes(size) * 1.02 + 4
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "stc:0.0025", "topk:0.123456789", "topk16:1e-05"])
 def test_names_describe_the_codec(name):
     assert parse(name).name == name
     assert parse(parse(name).name) == parse(name)
 
 
+@given(st.floats(0, 0.2, exclude_min=True))
+def test_names_are_read_back_exactly(density):
+    assert parse(Ternary(density).name) == Ternary(density)
+
+
 @pytest.mark.parametrize(
-    "name", ["", "stc", "stc:0", "stc:0.3", "stc:nan", "topk:x", "dense", "quant2", "auto"]
+    "name",
+    ["", "stc", "stc:0", "stc:0.3", "stc:nan", "stc:0_0.1", "stc: 0.1", "topk:x", "dense", "quant2", "auto"],
 )
 def test_unknown_names_are_refused_with_a_sentence(name):
     with pytest.raises(CodecError, match="codec"):
@@ -200,9 +207,9 @@ def test_truncated_and_prolonged_messages_are_refused(name, kind):
     for cut in range(len(message)) if len(message) < 500 else range(0, len(message), 37):
         with pytest.raises(CodecError):
             decode(message[:cut], 777)
-    if not message[0] & 1 or message[0] >> 5 > 3:  # behind the end of a zstd frame nothing is read
+    for tail in (b"\0", b"rub", message[1:]):  # the last is a frame of its own where the body is squeezed
         with pytest.raises(CodecError):
-            decode(message + b"\0", 777)
+            decode(message + tail, 777)
 
 
 def test_a_small_message_cannot_ask_for_much_memory():
@@ -218,21 +225,5 @@ def test_a_small_message_cannot_ask_for_much_memory():
         with pytest.raises(CodecError):
             decode(bombs[-1], 1000)
         assert tracemalloc.get_traced_memory()[1] < 300_000
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("name", [*NAMES, "stc:0.01", "topk:0.01"])
-def test_no_more_than_two_extra_copies(name):
-    x = make("normal", 1_000_000, 0)
-    codec = parse(name)
-    tracemalloc.start()
-    try:
-        message = codec.encode(x, rng())
-        assert tracemalloc.get_traced_memory()[1] <= 2 * x.nbytes + 100_000
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        decode(message, x.size)
-        assert tracemalloc.get_traced_memory()[1] - before <= 2 * x.nbytes + 100_000
     finally:
         tracemalloc.stop()

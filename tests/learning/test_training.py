@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from muster.compression.change import difference
 from muster.compression.tensors import TensorError
 from muster.errors import MusterError
 from muster.learning import baselines, check, export, params, rehearsal, sgd, splits
@@ -144,7 +145,7 @@ def test_buffers_are_ordinary_entries() -> None:
     assert [s.name for s in layout.tensors if not s.learnt] == [f"1.{n}" for n in BUFFERS]
     before = params.arrays_of(rehearsal.fresh_model(Toy(), 0), layout)
     after = params.arrays_of(trained()[0], layout)
-    update = params.difference(layout, after, before)
+    update = difference(layout, before, after)
     assert update["1.num_batches_tracked"] == 30
     assert np.allclose(before["0.weight"] + update["0.weight"], after["0.weight"], atol=1e-6)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from muster.compression import parse
-from muster.compression.model import beside_bytes, encode_update, weights
+from muster.compression.buffers import beside_bytes, weights
+from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
 from muster.planning.codecs import LADDER, Message
 

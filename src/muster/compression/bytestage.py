@@ -6,9 +6,12 @@ length.  The stage is taken only where it saves at least one part in `GAIN`, by 
 
 from __future__ import annotations
 
-import zstandard
+from typing import Any
 
-from muster.compression.codec import CodecError
+import zstandard
+from numpy.typing import NDArray
+
+from muster.compression.codec import CodecError, raw_bytes
 
 LEVEL = 3
 GAIN = 50
@@ -30,18 +33,56 @@ def squeeze(body: memoryview) -> tuple[bool, bytes | memoryview]:
     return False, body
 
 
-def expand(data: memoryview, size_bytes: int) -> bytes:
-    """The `size_bytes` bytes that `data` stands for; never allocates more. Raises CodecError."""
-    unpacker = zstandard.ZstdDecompressor(format=_FORMAT, max_window_size=WINDOW_BYTES_MAX)
-    try:
-        with unpacker.stream_reader(data) as reader:
-            body = reader.read(size_bytes)
-            rest = reader.read(1)
-    except (zstandard.ZstdError, MemoryError) as error:
-        raise CodecError("the message's compressed bytes are damaged") from error
-    if len(body) != size_bytes or rest:
-        raise CodecError("the message's compressed bytes have another length than the model needs")
-    return body
+class Body:
+    """The bytes of a body, given out piece by piece, so that they are never in memory as a whole."""
+
+    def __init__(self, data: memoryview, size_bytes: int, squeezed: bool) -> None:
+        """`data` stands for `size_bytes` bytes. Raises CodecError where its length alone shows otherwise."""
+        self._data, self._at, self._reader = data, 0, None
+        if squeezed:
+            _check_frame(data)
+            unpacker = zstandard.ZstdDecompressor(format=_FORMAT, max_window_size=WINDOW_BYTES_MAX)
+            self._reader = unpacker.stream_reader(data)
+        elif len(data) != size_bytes:
+            raise CodecError(f"the message's body has {len(data)} bytes where the model needs {size_bytes}")
+
+    def fill(self, array: NDArray[Any]) -> None:
+        """The next bytes into a contiguous array. Raises CodecError."""
+        target = raw_bytes(array)
+        if not target:
+            return
+        if self._reader is None:
+            target[:] = self._data[self._at : self._at + len(target)]
+            self._at += len(target)
+        elif self._read(target) < len(target):
+            raise CodecError("the message's compressed bytes are fewer than the model needs")
+
+    def end(self) -> None:
+        """Raises CodecError where more bytes are left."""
+        if self._reader is not None and self._read(memoryview(bytearray(1))):
+            raise CodecError("the message's compressed bytes are more than the model needs")
+
+    def _read(self, target: memoryview) -> int:
+        assert self._reader is not None
+        done = 0
+        try:
+            while done < len(target) and (count := self._reader.readinto(target[done:])):
+                done += count
+        except (zstandard.ZstdError, MemoryError) as error:
+            raise CodecError("the message's compressed bytes are damaged") from error
+        return done
+
+
+def _check_frame(data: memoryview) -> None:
+    """Raises CodecError unless `data` is one frame as `_compress` writes it and nothing behind it, which zstd
+    itself would not notice (RFC 8878, 3.1.1: two bytes, then blocks of three bytes and their content)."""
+    at, last = 2, bool(len(data) and data[0])  # the first byte says what else is in the header: nothing
+    while not last and at + 3 <= len(data):
+        block = int.from_bytes(data[at : at + 3], "little")
+        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == 1 else size)  # 1: one byte, repeated
+    if not last or at != len(data):
+        raise CodecError("the message's compressed bytes are damaged, or more bytes follow them")
 
 
 def _pays(packed: int, plain: int) -> bool:

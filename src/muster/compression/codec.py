@@ -12,12 +12,14 @@ file with one class that fits `Codec` and name it in `families.py`.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.float32]  # one-dimensional
+Message: TypeAlias = bytes | memoryview
 
 SIZE_MAX = (1 << 31) - 1  # elements of one vector
 DENSITY_MAX = 0.2  # of the sparse codecs; beyond it quant4 is the better bargain
@@ -26,6 +28,8 @@ ESCAPE = 7  # the family number that is no codec: `model.py` marks its composed 
 # Magnitudes below this are sent as zero.  With it no decoder ever meets a denormal number, which 32-bit
 # Arm flushes to zero and others do not.
 TINY = 2.0**-100
+
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?")  # float() alone would also take " 0_0.1"
 
 
 class CodecError(ValueError):
@@ -39,7 +43,7 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """Full description that `parse` reads back, e.g. "stc:0.02"."""
+        """Full description that `parse` reads back exactly, e.g. "stc:0.02"."""
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
@@ -49,7 +53,7 @@ class Codec(Protocol):
         """The message for `vector` (finite float32, 1-D). Only stochastic codecs draw from `rng`."""
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         """The vector of `size` elements in `data`. Raises CodecError for anything else than a message."""
 
     def estimate_bytes(self, size: int) -> int:
@@ -92,7 +96,7 @@ def put_count(count: int) -> bytes:
     return bytes(out)
 
 
-def take_count(data: bytes, offset: int) -> tuple[int, int]:
+def take_count(data: Message, offset: int) -> tuple[int, int]:
     """(count, offset behind it). Raises CodecError; counts are below 2**35."""
     count = 0
     for i in range(5):
@@ -106,11 +110,8 @@ def take_count(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def parse_density(text: str, name: str) -> float:
-    """A density in (0, DENSITY_MAX]."""
-    try:
-        density = float(text)
-    except ValueError:
-        density = 0.0
+    """A density in (0, DENSITY_MAX], written as a plain number. Raises CodecError."""
+    density = float(text) if _NUMBER.fullmatch(text) else 0.0
     if not 0.0 < density <= DENSITY_MAX:
         raise CodecError(f"codec {name!r}: the density must be a number above 0 and at most {DENSITY_MAX}")
     return density

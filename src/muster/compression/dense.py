@@ -8,8 +8,17 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from muster.compression.bytestage import expand, squeeze
-from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte, raw_bytes
+from muster.compression.bytestage import Body, squeeze
+from muster.compression.codec import (
+    TINY,
+    CodecError,
+    Message,
+    Vector,
+    check_size,
+    check_vector,
+    first_byte,
+    raw_bytes,
+)
 from muster.compression.scale import from_half, half_exponent, to_half
 
 BLOCK = 1 << 16  # elements converted at a time, so that temporaries stay small
@@ -35,14 +44,17 @@ class Dense32:
         return b"".join((first_byte(self.FAMILY, packed), body))
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         check_size(size)
         body = fixed_body(data, 1, 4 * size)
-        vector = np.frombuffer(body, "<f4").astype(np.float32)
-        del body
-        if not np.isfinite(vector).all():
-            raise CodecError("the message holds a number that is not finite")
-        return vector
+        little = np.empty(size, "<f4")
+        for start in range(0, size, BLOCK):
+            block = little[start : start + BLOCK]
+            body.fill(block)
+            if not np.isfinite(block).all():
+                raise CodecError("the message holds a number that is not finite")
+        body.end()
+        return little.astype(np.float32, copy=False)
 
     def estimate_bytes(self, size: int) -> int:
         return 1 + 4 * size
@@ -79,28 +91,26 @@ class Dense16:
         return b"".join((first_byte(self.FAMILY, packed), struct.pack("b", exponent), body))
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         check_size(size)
         if len(data) < 2:
             raise CodecError("the message ends before its body")
-        halves = np.frombuffer(fixed_body(data, 2, 2 * size), "<u2")
+        body = fixed_body(data, 2, 2 * size)
         exponent = struct.unpack_from("b", data, 1)[0]
-        vector = np.empty(size, np.float32)
+        vector, halves = np.empty(size, np.float32), np.empty(min(BLOCK, size), "<u2")
         for start in range(0, size, BLOCK):
-            vector[start : start + BLOCK] = from_half(halves[start : start + BLOCK], exponent)
+            block = halves[: size - start]
+            body.fill(block)
+            vector[start : start + BLOCK] = from_half(block, exponent)
+        body.end()
         return vector
 
     def estimate_bytes(self, size: int) -> int:
         return 2 + 2 * size
 
 
-def fixed_body(data: bytes, offset: int, size_bytes: int) -> bytes | memoryview:
-    """The body behind `offset`, expanded when the first byte's lowest bit says so. Raises CodecError."""
+def fixed_body(data: Message, offset: int, size_bytes: int) -> Body:
+    """The body behind `offset`, squeezed if the first byte's lowest bit says so. Raises CodecError."""
     if not data or data[0] & 31 > 1:
         raise CodecError("the message has an unknown parameter")
-    body = memoryview(data)[offset:]
-    if data[0] & 1:
-        return expand(body, size_bytes)
-    if len(body) != size_bytes:
-        raise CodecError(f"the message's body has {len(body)} bytes where the model needs {size_bytes}")
-    return body
+    return Body(memoryview(data)[offset:], size_bytes, bool(data[0] & 1))

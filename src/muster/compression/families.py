@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.compression.codec import Codec, CodecError, Vector
+from muster.compression.codec import Codec, CodecError, Message, Vector
 from muster.compression.dense import Dense16, Dense32
 from muster.compression.quantise import Quant4, Quant8
 from muster.compression.ternary import Ternary
@@ -22,7 +22,7 @@ def parse(name: str) -> Codec:
     raise CodecError(f"there is no codec {name!r}; choose one of {NAMES}")
 
 
-def decode(data: bytes, size: int) -> Vector:
+def decode(data: Message, size: int) -> Vector:
     """The vector of `size` elements in the message `data`, of whatever codec. Raises CodecError."""
     if not data:
         raise CodecError("the message is empty")

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.bytestage import squeeze
-from muster.compression.codec import TINY, CodecError, Vector, check_size, check_vector, first_byte, raw_bytes
+from muster.compression.codec import (
+    TINY,
+    CodecError,
+    Message,
+    Vector,
+    check_size,
+    check_vector,
+    first_byte,
+    raw_bytes,
+)
 from muster.compression.dense import fixed_body
 
 SCALE_BLOCK = 1024  # elements that share one fp32 scale
@@ -49,37 +58,49 @@ def _encode(family: int, limit: int, vector: Vector, rng: np.random.Generator) -
     if not vector.size:
         return first_byte(family)
     scales = _block_maxima(vector)
-    codes = np.empty(vector.size, np.uint8)
+    plain = np.empty(scales.nbytes + _code_bytes(limit, vector.size), np.uint8)
+    plain[: scales.nbytes] = scales.view(np.uint8)
+    at = scales.nbytes
     for start in range(0, vector.size, _CHUNK):
         block = scales[start // SCALE_BLOCK : (start + _CHUNK) // SCALE_BLOCK]
-        codes[start : start + _CHUNK] = _quantise(vector[start : start + _CHUNK], block, limit, rng)
-    if limit == 7:
-        codes = _pack_nibbles(codes)
-    packed, body = squeeze(memoryview(b"".join((raw_bytes(scales), raw_bytes(codes)))))
+        codes = _quantise(vector[start : start + _CHUNK], block, limit, rng)
+        if limit == 7:
+            codes = _pack_nibbles(codes)
+        plain[at : at + codes.size] = codes
+        at += codes.size
+    packed, body = squeeze(raw_bytes(plain))
     return b"".join((first_byte(family, packed), body))
 
 
-def _decode(limit: int, data: bytes, size: int) -> Vector:
+def _decode(limit: int, data: Message, size: int) -> Vector:
     check_size(size)
     blocks = -(-size // SCALE_BLOCK)
-    code_bytes = size if limit == 127 else (size + 1) // 2
-    body = fixed_body(data, 1, 4 * blocks + code_bytes)
-    scales = np.frombuffer(body, "<f4", blocks).astype(np.float32)
+    body = fixed_body(data, 1, 4 * blocks + _code_bytes(limit, size))
+    scales = np.empty(blocks, "<f4")
+    body.fill(scales)
+    scales = scales.astype(np.float32, copy=False)
     if not (np.isfinite(scales) & ((scales == 0) | (scales >= TINY))).all():
         raise CodecError("the message holds a scale that is not a finite magnitude")
-    codes = np.frombuffer(body, np.uint8, code_bytes, offset=4 * blocks)
-    if limit == 7:
-        codes = _unpack_nibbles(codes, size)
-    if size and int(codes.max()) > 2 * limit:
-        raise CodecError("the message holds a level that does not exist")
     levels, vector = _levels(limit), np.empty(size, np.float32)
     with np.errstate(under="ignore"):
         for start in range(0, size, _CHUNK):
             block = scales[start // SCALE_BLOCK : (start + _CHUNK) // SCALE_BLOCK]
-            part = levels[codes[start : start + _CHUNK]]
-            part *= np.repeat(block, SCALE_BLOCK)[: part.size]
+            count = min(_CHUNK, size - start)
+            codes = np.empty(_code_bytes(limit, count), np.uint8)
+            body.fill(codes)
+            if limit == 7:
+                codes = _unpack_nibbles(codes, count)
+            if int(codes.max()) > 2 * limit:
+                raise CodecError("the message holds a level that does not exist")
+            part = levels[codes]
+            part *= np.repeat(block, SCALE_BLOCK)[:count]
             vector[start : start + _CHUNK] = part
+    body.end()
     return vector
+
+
+def _code_bytes(limit: int, size: int) -> int:
+    return size if limit == 127 else (size + 1) // 2
 
 
 def _pack_nibbles(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -115,7 +136,7 @@ class Quant8:
         return _encode(self.FAMILY, 127, vector, rng)
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         return _decode(127, data, size)
 
     def estimate_bytes(self, size: int) -> int:
@@ -140,7 +161,7 @@ class Quant4:
         return _encode(self.FAMILY, 7, vector, rng)
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         return _decode(7, data, size)
 
     def estimate_bytes(self, size: int) -> int:

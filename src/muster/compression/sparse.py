@@ -6,15 +6,27 @@ low bits of the positions, values, rest of the positions, zeros to the end of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain
+
 import numpy as np
-from numpy.typing import NDArray
 
 from muster.compression import positions as pos
-from muster.compression.codec import TINY, CodecError, Vector, check_size, first_byte, put_count, take_count
-from muster.compression.positions import Bits, Positions
+from muster.compression.codec import (
+    TINY,
+    CodecError,
+    Message,
+    Vector,
+    check_size,
+    first_byte,
+    put_count,
+    take_count,
+)
+from muster.compression.positions import Positions
 
 _SAMPLE = 1 << 16
 _BLOCK = 1 << 17
+_SCATTERED = 1 << 15
 
 
 def kept_count(density: float, size: int) -> int:
@@ -36,7 +48,8 @@ def largest(vector: Vector, count: int, floor: float = TINY) -> Positions:
         candidates = _at_least(vector, floor)
     if candidates.size <= count:
         return candidates
-    values = np.abs(vector[candidates])
+    values = vector[candidates]
+    np.abs(values, out=values)
     threshold = np.partition(values, values.size - count)[values.size - count]
     keep = values > threshold
     ties = np.flatnonzero(values == threshold)
@@ -66,19 +79,21 @@ def _at_least(vector: Vector, bound: float) -> Positions:
     return np.concatenate([np.empty(0, np.int32), *found])
 
 
-def frame(family: int, where: Positions, size: int, parameters: bytes, values: Bits) -> bytes:
-    """The message; without elements it is two bytes and has no parameters."""
+def frame(
+    family: int, where: Positions, size: int, parameters: bytes, values: pos.Numbers, width: int
+) -> bytes:
+    """The message, `width` bits a value; without elements it is two bytes and has no parameters."""
     if not where.size:
         return first_byte(family) + put_count(0)
     how = pos.choose(where, size)
     low, tail = pos.to_bits(where, size, how)
-    body = np.packbits(np.concatenate((low, values, tail))).tobytes()
-    return first_byte(family, how) + put_count(where.size) + parameters + body
+    body = pos.pack(chain(low, pos.number_bits(values, width), (tail,)))
+    return b"".join((first_byte(family, how), put_count(where.size), parameters, body))
 
 
 def unframe(
-    data: bytes, size: int, parameter_bytes: int, width: int
-) -> tuple[Positions, bytes, NDArray[np.int32]]:
+    data: Message, size: int, parameter_bytes: int, width: int
+) -> tuple[Positions, bytes, pos.Numbers]:
     """(positions, the parameters' bytes, one number of `width` bits for each position). Raises CodecError."""
     check_size(size)
     if not data:
@@ -90,25 +105,30 @@ def unframe(
     if not count:
         if offset != len(data) or how:
             raise CodecError("the message goes on behind its end")
-        return np.empty(0, np.int32), b"", np.empty(0, np.int32)
-    parameters = data[offset : offset + parameter_bytes]
-    body = data[offset + parameter_bytes :]
+        return np.empty(0, np.int32), b"", np.empty(0, np.uint8)
+    parameters = bytes(data[offset : offset + parameter_bytes])
+    body = memoryview(data)[offset + parameter_bytes :]
     split = pos.fixed_bits(count, how)
     if len(parameters) < parameter_bytes or 8 * len(body) < split + count * width:
         raise CodecError("the message ends before its last element")
     if 8 * len(body) > split + count * (width + 1) + size + 8:
         raise CodecError("the message goes on behind its end")
-    bits = np.unpackbits(np.frombuffer(body, np.uint8))
-    tail = bits[split + count * width :]
-    where, used = pos.from_bits(bits[:split], tail, count, size, how)
+    packed = np.frombuffer(body, np.uint8)
+    values_end = split + count * width
+    tail = pos.unpack(packed, values_end, 8 * len(body) - values_end)
+    where, used = pos.from_bits(packed, tail, count, size, how)
     if tail.size - used > 7 or tail[used:].any():
         raise CodecError("the message goes on behind its end")
-    return where, parameters, pos.numbers(bits[split : split + count * width], width)
+    return where, parameters, pos.numbers(packed, split, count, width)
 
 
-def scatter(where: Positions, values: Vector, size: int) -> Vector:
+def scatter(
+    where: Positions, codes: pos.Numbers, value_of: Callable[[pos.Numbers], Vector], size: int
+) -> Vector:
+    """Zeros, and at each position what its code means; block by block to spare memory."""
     vector = np.zeros(size, np.float32)
-    vector[where] = values
+    for s in range(0, where.size, _SCATTERED):
+        vector[where[s : s + _SCATTERED]] = value_of(codes[s : s + _SCATTERED])
     return vector
 
 

@@ -17,7 +17,7 @@ import math
 import os
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,6 +33,14 @@ TENSORS_MAX = 65_536
 SIZE_BYTES_MAX = 1 << 40
 FLOATS = ("float32", "float64", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
+_CHANGES = {  # of the other types it is their own
+    "float16": "float32",
+    "int32": "int64",
+    "int16": "int32",
+    "int8": "int16",
+    "uint8": "int16",
+    "bool": "int8",
+}
 
 _HEADER = struct.Struct("<4sHH8s")
 HEADER_BYTES = _HEADER.size
@@ -75,6 +83,11 @@ class TensorSpec:
         """True for weights and statistics, False for counters and masks."""
         return self.dtype in FLOATS
 
+    @property
+    def change_dtype(self) -> str:
+        """The type of a difference of two such tensors (`change.py`)."""
+        return _CHANGES.get(self.dtype, self.dtype)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -98,6 +111,11 @@ class Layout:
     @cached_property
     def by_name(self) -> dict[str, TensorSpec]:
         return {spec.name: spec for spec in self.tensors}
+
+    @cached_property
+    def changes(self) -> Layout:
+        """The layout of a difference of two such models."""
+        return Layout(tuple(replace(spec, dtype=spec.change_dtype) for spec in self.tensors), self.aliases)
 
     @property
     def parameters(self) -> int:

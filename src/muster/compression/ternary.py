@@ -14,8 +14,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from muster.compression.codec import Vector, check_vector, parse_density
-from muster.compression.positions import number_bits
+from muster.compression.codec import Message, Vector, check_vector, parse_density
 from muster.compression.scale import put_bfloat16, take_bfloat16
 from muster.compression.sparse import estimate, frame, kept_count, largest, scatter, unframe
 
@@ -28,7 +27,7 @@ class Ternary:
 
     @property
     def name(self) -> str:
-        return f"stc:{self.density:g}"
+        return f"stc:{float(self.density)!r}"
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
@@ -39,19 +38,20 @@ class Ternary:
         check_vector(vector)
         where = largest(vector, kept_count(self.density, vector.size))
         if not where.size:
-            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
+            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8), 1)
         values = vector[where]
-        mean = float(np.abs(values).mean(dtype=np.float64))
-        signs = number_bits((values < 0).astype(np.int32), 1)
-        return frame(self.FAMILY, where, vector.size, put_bfloat16(mean), signs)
+        signs = (values < 0).view(np.uint8)
+        mean = float(np.abs(values, out=values).mean(dtype=np.float64))
+        del values  # a large model's are large
+        return frame(self.FAMILY, where, vector.size, put_bfloat16(mean), signs, 1)
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         where, parameters, signs = unframe(data, size, 2, 1)
         if not where.size:
             return np.zeros(size, np.float32)
         magnitude = take_bfloat16(parameters, 0)
-        return scatter(where, np.where(signs == 1, -magnitude, magnitude), size)
+        return scatter(where, signs, np.array((magnitude, -magnitude)).take, size)
 
     def estimate_bytes(self, size: int) -> int:
         return estimate(kept_count(self.density, size), size, 2, 1) if size else 2

@@ -15,8 +15,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from muster.compression.codec import TINY, CodecError, Vector, check_vector, parse_density
-from muster.compression.positions import number_bits
+from muster.compression.codec import TINY, CodecError, Message, Vector, check_vector, parse_density
 from muster.compression.scale import from_half, half_exponent, to_half
 from muster.compression.sparse import estimate, frame, kept_count, largest, scatter, unframe
 
@@ -40,7 +39,7 @@ class TopK4:
 
     @property
     def name(self) -> str:
-        return f"topk:{self.density:g}"
+        return f"topk:{float(self.density)!r}"
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
@@ -51,24 +50,28 @@ class TopK4:
         check_vector(vector)
         peak = _peak(vector)
         where = largest(vector, kept_count(self.density, vector.size), max(TINY, peak * RANGE))
-        values = vector[where].astype(np.float64)
-        if not values.size:
-            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
-        octaves = np.log2(peak / np.abs(values))
+        if not where.size:
+            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8), 4)
+        values = vector[where]
+        negative = (values < 0).view(np.uint8)
+        octaves = np.abs(values, out=values).astype(np.float64)
+        np.log2(np.divide(peak, octaves, out=octaves), out=octaves)
         step = math.ceil(float(octaves.max()) * 16 / 7.5 - 1e-9)
-        codes = np.clip(np.rint(octaves * (16 / max(step, 1))), 0, 7).astype(np.int32)
-        codes |= (values < 0).astype(np.int32) << 3
-        return frame(self.FAMILY, where, vector.size, struct.pack("<fB", peak, step), number_bits(codes, 4))
+        octaves *= 16 / max(step, 1)
+        codes = np.clip(np.rint(octaves, out=octaves), 0, 7, out=octaves).astype(np.uint8)
+        codes |= negative << np.uint8(3)
+        del values, octaves  # a large model's are large
+        return frame(self.FAMILY, where, vector.size, struct.pack("<fB", peak, step), codes, 4)
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         where, parameters, codes = unframe(data, size, 5, 4)
         if not where.size:
             return np.zeros(size, np.float32)
         peak, step = struct.unpack("<fB", parameters)
         if not (math.isfinite(peak) and peak >= TINY):
             raise CodecError("the message's magnitude is not a positive finite number")
-        return scatter(where, _magnitudes(np.float32(peak), step)[codes], size)
+        return scatter(where, codes, _magnitudes(np.float32(peak), step).take, size)
 
     def estimate_bytes(self, size: int) -> int:
         return estimate(kept_count(self.density, size), size, 5, 4) if size else 2
@@ -84,7 +87,7 @@ class TopK16:
 
     @property
     def name(self) -> str:
-        return f"topk16:{self.density:g}"
+        return f"topk16:{float(self.density)!r}"
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
@@ -95,18 +98,18 @@ class TopK16:
         check_vector(vector)
         where = largest(vector, kept_count(self.density, vector.size))
         if not where.size:
-            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8))
+            return frame(self.FAMILY, where, vector.size, b"", np.empty(0, np.uint8), 16)
         exponent = half_exponent(_peak(vector))
-        codes = to_half(vector[where], exponent).astype(np.int32)
-        return frame(self.FAMILY, where, vector.size, struct.pack("b", exponent), number_bits(codes, 16))
+        codes = to_half(vector[where], exponent)
+        return frame(self.FAMILY, where, vector.size, struct.pack("b", exponent), codes, 16)
 
     @classmethod
-    def decode(cls, data: bytes, size: int) -> Vector:
+    def decode(cls, data: Message, size: int) -> Vector:
         where, parameters, codes = unframe(data, size, 1, 16)
         if not where.size:
             return np.zeros(size, np.float32)
-        values = from_half(codes.astype("<u2"), struct.unpack("b", parameters)[0])
-        return scatter(where, values, size)
+        exponent = struct.unpack("b", parameters)[0]
+        return scatter(where, codes, lambda block: from_half(block.astype("<u2"), exponent), size)
 
     def estimate_bytes(self, size: int) -> int:
         return estimate(kept_count(self.density, size), size, 1, 16) if size else 2

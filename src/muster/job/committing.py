@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from muster.compression.change import add, difference
 from muster.compression.codec import CodecError
 from muster.compression.families import parse
 from muster.compression.feedback import norm
-from muster.compression.model import add, difference, flatten, send
+from muster.compression.model import flatten, send
 from muster.compression.tensors import pack
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of

@@ -119,7 +119,7 @@ def _attempt(
     peaks: list[float] = []
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
-            arrays = _decoded(layout, read(update))
+            arrays = decode_update(layout, read(update))
             state = aggregate.add(state, arrays, share)
         except (TensorError, CodecError) as error:
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
@@ -145,11 +145,6 @@ def _peak(layout: Layout, arrays: Arrays) -> float:
     """The largest magnitude of all weights and statistics."""
     floats = (arrays[s.name] for s in layout.tensors if s.floating and s.size)
     return max((float(abs(a).max()) for a in floats), default=0.0)
-
-
-def _decoded(layout: Layout, message: bytes) -> Arrays:
-    arrays = decode_update(layout, message)
-    return {s.name: arrays[s.name].astype(s.dtype, copy=False) for s in layout.tensors}
 
 
 def mean(layout: Layout, commits: Sequence[CommitId], arrays_of: Callable[[CommitId], Arrays]) -> Arrays:

@@ -11,7 +11,8 @@ from statistics import median
 
 import msgspec
 
-from muster.compression.model import beside_bytes, spares_rows, weights
+from muster.compression.buffers import beside_bytes, weights
+from muster.compression.rows import matrices
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models import Models
@@ -100,7 +101,7 @@ class Forecasts:
         if layout is None:
             return Message(0)
         message = Message(weights(layout), beside_bytes(layout))
-        return message.after(last) if spares_rows(layout) else message
+        return message.after(last) if matrices(layout) else message
 
     def _up(self, node: NodeId, way: Way, other_s: float) -> Choice:
         """A node's next message."""

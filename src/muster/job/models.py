@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from muster.compression.model import add, decode_update
+from muster.compression.change import add
+from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, pack, unpack
 from muster.history.graph import Point
 from muster.job.context import Context

@@ -9,7 +9,8 @@ merged counts by the share that its branch has in the merge, as it would had it 
 steps, no age and no merge this is FedAvg weighted by samples.
 
 The fold adds one update at a time in fp64, in the order given; its memory is that of one model.  Its result
-is a pure function of updates, weights and order, bit for bit: only element-wise +, * and rounding are used.
+is a pure function of updates, weights and order, bit for bit: only element-wise +, * and rounding are used,
+and what is below TINY (compression/change.py) counts as zero, in what comes in and in what comes out.
 
     fold = start(layout)
     for arrays, share in zip(updates, weighed.shares):
@@ -27,7 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.compression.tensors import Layout, TensorError, TensorSpec, check
+from muster.compression.change import flush
+from muster.compression.tensors import Layout, TensorSpec, check
 
 BOOST_MAX = 4.0
 
@@ -100,25 +102,19 @@ def start(layout: Layout) -> Fold:
     return Fold(layout, {spec.name: np.zeros(spec.shape, np.float64) for spec in layout.tensors})
 
 
-def fault(layout: Layout, update: Mapping[str, NDArray[Any]]) -> str | None:
-    """Why an update cannot be counted (shape, dtype, not finite), or None. It is discarded as invalid."""
-    try:
-        check(layout, update)
-    except TensorError as error:
-        return str(error)
-    return None
-
-
 def add(fold: Fold, update: Mapping[str, NDArray[Any]], weight: float) -> Fold:
-    """The fold with `weight` * `update` added; the old fold's arrays are reused.
+    """The fold with `weight` * `update` added (a change, with the dtypes of `layout.changes`); the old fold's
+    arrays are reused.
 
     Raises TensorError, with the fold unchanged, when the update is invalid.
     """
-    check(fold.layout, update)
+    check(fold.layout.changes, update)
     if not math.isfinite(weight) or weight < 0:
         raise ValueError(f"a weight must be finite and not negative, not {weight}")
     for spec in fold.layout.tensors:
-        fold.sums[spec.name] += update[spec.name].astype(np.float64) * weight
+        value = _wide(update[spec.name])
+        value *= weight
+        fold.sums[spec.name] += value
     return Fold(fold.layout, fold.sums, fold.weight + weight, fold.counted + 1)
 
 
@@ -134,19 +130,27 @@ def finish(
 
     `previous` are the parameters of base's parent: heavy-ball momentum whose only state is the history
     itself; None (the root's child, a merge) leaves the momentum out.  Counters and statistics take the
-    weighted mean, without rate or momentum.  Raises TensorError when base or result is invalid.
+    weighted mean, without rate or momentum.  Integers and truth values move by the mean change, rounded to a
+    whole step, and stay in their range (int64 wraps around): one update alone arrives exactly
+    (int64: a change of at most 2**53, whatever the base is).
+
+    Raises TensorError when base or result is invalid.
     """
     check(fold.layout, base)
     out: dict[str, NDArray[Any]] = {}
     for spec in fold.layout.tensors:
-        value = base[spec.name].astype(np.float64)
-        if spec.floating and spec.learnt:
-            moved = value + server_lr * fold.sums[spec.name]
+        total = fold.sums[spec.name]
+        if not spec.floating:
+            out[spec.name] = _stepped(spec, base[spec.name], total / (fold.weight or 1.0))
+            continue
+        value = _wide(base[spec.name])
+        if spec.learnt:
+            moved = value + server_lr * total
             if previous is not None and server_momentum:
-                moved = moved + server_momentum * (value - previous[spec.name].astype(np.float64))
-            out[spec.name] = _rounded(spec, moved)
+                moved = moved + server_momentum * (value - _wide(previous[spec.name]))
         else:
-            out[spec.name] = _rounded(spec, value + fold.sums[spec.name] / (fold.weight or 1.0))
+            moved = value + total / (fold.weight or 1.0)
+        out[spec.name] = _rounded(spec, moved)
     check(fold.layout, out)
     return out
 
@@ -154,25 +158,38 @@ def finish(
 def merge(
     layout: Layout, a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]], alpha: float
 ) -> dict[str, NDArray[Any]]:
-    """alpha * a + (1 - alpha) * b in fp64, rounded to the layout's dtypes (design 5.7)."""
+    """alpha * a + (1 - alpha) * b in fp64, rounded to the layout's dtypes (design 5.7); integers and truth
+    values are a + (1 - alpha) * (b - a), the step rounded to a whole number."""
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha must be in [0, 1], not {alpha}")
     check(layout, a)
     check(layout, b)
-    return {
-        spec.name: _rounded(
-            spec,
-            alpha * a[spec.name].astype(np.float64) + (1.0 - alpha) * b[spec.name].astype(np.float64),
-        )
-        for spec in layout.tensors
-    }
+    merged: dict[str, NDArray[Any]] = {}
+    for spec in layout.tensors:
+        one, other = a[spec.name], b[spec.name]
+        if spec.floating:
+            merged[spec.name] = _rounded(spec, alpha * _wide(one) + (1.0 - alpha) * _wide(other))
+        else:
+            change = np.subtract(other, one, dtype=spec.change_dtype)
+            merged[spec.name] = _stepped(spec, one, (1.0 - alpha) * change.astype(np.float64))
+    return merged
+
+
+def _wide(array: NDArray[Any]) -> NDArray[np.float64]:
+    return flush(np.array(array, np.float64))
 
 
 def _rounded(spec: TensorSpec, value: NDArray[np.float64]) -> NDArray[Any]:
-    if spec.floating:
-        with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` then names
-            return np.asarray(value.astype(spec.dtype))
-    if spec.dtype == "bool":
-        return np.asarray(value >= 0.5)
-    info = np.iinfo(spec.dtype)
-    return np.asarray(np.clip(np.rint(value), info.min, info.max).astype(spec.dtype))
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` then names
+        return np.asarray(flush(np.asarray(value)).astype(spec.dtype))
+
+
+def _stepped(spec: TensorSpec, base: NDArray[Any], by: NDArray[np.float64]) -> NDArray[Any]:
+    """Integers or truth values: `base` + `by`, the step rounded to a whole number (half: to the even one)."""
+    reach = 2.0**63 if spec.dtype == "int64" else 2.0**32  # of a step
+    step = np.clip(np.rint(by), -reach, np.nextafter(reach, 0.0)).astype(np.int64)
+    moved = np.asarray(base.astype(np.int64) + step)
+    if spec.dtype != "int64":
+        low, high = (0, 1) if spec.dtype == "bool" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
+        np.clip(moved, low, high, out=moved)
+    return moved.astype(spec.dtype)

@@ -118,7 +118,7 @@ def _total(layout: Layout, parts: Sequence[Part]) -> Wide:
     sums = {spec.name: np.zeros(spec.shape, np.float64) for spec in layout.tensors if spec.floating}
     for part in parts:
         update = part.read()
-        check(layout, update)
+        check(layout.changes, update)
         for name, array in sums.items():
             array += update[name].astype(np.float64) * part.weight
     return sums

@@ -42,15 +42,3 @@ def load_into(model: nn.Module, layout: Layout, arrays: Mapping[str, NDArray[Any
     """Set the model's tensors, the tied ones too."""
     full = expand(layout, arrays)
     model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in full.items()})
-
-
-def difference(
-    layout: Layout, after: Mapping[str, NDArray[Any]], before: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """after - before, element by element in each tensor's own dtype; truth values carry `after` itself."""
-    return {
-        spec.name: after[spec.name].copy()
-        if spec.dtype == "bool"
-        else np.asarray(after[spec.name] - before[spec.name])
-        for spec in layout.tensors
-    }

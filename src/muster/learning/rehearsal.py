@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from muster.compression.change import difference
 from muster.compression.families import parse
-from muster.compression.model import difference, send
+from muster.compression.model import send
 from muster.compression.tensors import Layout
 from muster.learning import aggregate, params, sgd
 from muster.learning.rates import rate

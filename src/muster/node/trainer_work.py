@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from muster.compression import tensors
+from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
@@ -184,9 +185,9 @@ def train(
         on_step=stepped,
     )
     after = params.arrays_of(opened.model, opened.layout)
-    update = params.difference(opened.layout, after, before)
+    update = difference(opened.layout, before, after)
     try:
-        tensors.write(opened.layout, Path(out), update)
+        tensors.write(opened.layout.changes, Path(out), update)
     except tensors.TensorError as error:
         raise sgd.TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
     step_s = statistics.median(times_s)
@@ -218,8 +219,7 @@ def value(
     def part(weight: float, source: bytes | str) -> contribution.Part:
         def read() -> dict[str, Any]:
             message = source if isinstance(source, bytes) else Path(source).read_bytes()
-            arrays = decode_update(opened.layout, message)
-            return {s.name: arrays[s.name].astype(s.dtype, copy=False) for s in opened.layout.tensors}
+            return decode_update(opened.layout, message)
 
         return contribution.Part(weight, read)
 

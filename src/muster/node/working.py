@@ -102,7 +102,7 @@ class StoreTrainer:
                     )
                 )  # fmt: skip
                 return Trained(
-                    done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout, out)
+                    done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout.changes, out)
                 )
             except MusterError as error:
                 if error.code != "disk_full":
@@ -118,7 +118,7 @@ class StoreTrainer:
         while True:
             await asyncio.sleep(ROOM_RETRY_S)
             try:
-                out.write_bytes(bytes(self._facts.layout.blob_bytes))
+                out.write_bytes(bytes(self._facts.layout.changes.blob_bytes))
                 return
             except OSError:
                 continue
