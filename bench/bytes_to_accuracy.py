@@ -32,7 +32,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from muster.compression import Codec, feedback, parse
+from muster.compression import Codec, parse
+from muster.compression.feedback import norm
+from muster.compression.model import Sent, send
+from muster.compression.tensors import Layout, TensorSpec
 from muster.learning.splits import split
 from muster.planning.codecs import Message, Sample, choose
 
@@ -124,6 +127,7 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
     """Train and yield one point an evaluation. Everything follows from the arguments."""
     flat = Flat(kind, seed)
     size = flat.vector.numel()
+    layout = Layout((TensorSpec("w", (size,), "float32"),))
     model = flat.vector.numpy().copy()
     last: deque[np.ndarray[Any, np.dtype[np.float32]]] = deque(maxlen=how.closing)
     rngs = [np.random.default_rng([seed, node]) for node in range(len(data.parts))]
@@ -139,17 +143,17 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
         for node, part in enumerate(data.parts):
             delta = local(flat, model, data, part, priors[node], replace(how, lr=rate), rngs[node])
             up = _codec(_at(how.up, number), size, how, up_sent[node])
-            sent = feedback.apply(up, delta, up_left[node], seed=[seed, number, node])
+            sent = send(up, layout, {"w": delta}, up_left[node], [seed, number, node])
             up_left[node] = sent.residual
             up_sent[node].append(_sample(up, sent, delta))
             up_bytes += len(sent.message)
-            total += data.weights[node] * sent.decoded
+            total += data.weights[node] * sent.decoded["w"]
         change = (how.server_lr * total + how.server_momentum * (model - previous)).astype(np.float32)
         down = _codec(_at(how.down, number), size, how, down_sent)
-        back = feedback.apply(down, change, down_left, seed=[seed, number, 9999])
+        back = send(down, layout, {"w": change}, down_left, [seed, number, 9999])
         down_left = back.residual
         down_sent.append(_sample(down, back, change))
-        previous, model = model, model + back.decoded
+        previous, model = model, model + back.decoded["w"]
         last.append(model)
         spent += up_bytes / len(data.parts) + len(back.message)
         if (number + 1) % every == 0:
@@ -213,8 +217,8 @@ def _codec(name: str, size: int, how: Setting, last: list[Sample]) -> Codec:
     return parse(choose(Message(size), how.goodput_bytes_s, how.other_s, last).codec)
 
 
-def _sample(codec: Codec, sent: feedback.Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
-    return Sample(codec.name, feedback.norm(sent.residual) / (feedback.norm(delta) or 1.0))
+def _sample(codec: Codec, sent: Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
+    return Sample(codec.name, norm(sent.residual) / (norm(delta) or 1.0))
 
 
 def _at(schedule: str, number: int) -> str:

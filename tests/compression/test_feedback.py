@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,27 @@ from hypothesis import strategies as st
 from vectors import KINDS, NAMES, make
 
 from muster.compression import CodecError, decode, feedback, parse
+from muster.compression import model as m
+from muster.compression.tensors import Layout, TensorSpec
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the product's `send` makes of a model whose flat vector is `delta`."""
+
+    message: bytes
+    decoded: np.ndarray
+    residual: np.ndarray
+
+
+def step(name, delta, old, seed):
+    """Two tensors, so that the flat vector is put together and taken apart."""
+    cut = delta.size // 3
+    layout = Layout((TensorSpec("a", (cut,), "float32"), TensorSpec("b", (delta.size - cut,), "float32")))
+    kept = None if old is None else old.copy()
+    sent = m.send(parse(name), layout, {"a": delta[:cut], "b": delta[cut:]}, old, seed)
+    assert old is None or old.tobytes() == kept.tobytes()
+    return Step(sent.message, np.concatenate((sent.decoded["a"], sent.decoded["b"])), sent.residual)
 
 
 @settings(max_examples=80, deadline=None)
@@ -19,7 +42,7 @@ from muster.compression import CodecError, decode, feedback, parse
 def test_message_and_residual_are_delta_and_old_residual(name, kind, size, seed):
     delta, old = make(kind, size, seed), make("normal", size, seed + 1)
     wanted = delta + old
-    sent = feedback.apply(parse(name), delta, old, seed)
+    sent = step(name, delta, old, seed)
     assert sent.decoded.tobytes() == decode(sent.message, size).tobytes()
     assert sent.residual.dtype == np.float32
     got = sent.decoded.astype(np.float64) + sent.residual
@@ -29,11 +52,11 @@ def test_message_and_residual_are_delta_and_old_residual(name, kind, size, seed)
 
 
 def test_nothing_is_lost_over_many_rounds():
-    codec, left = parse("stc:0.02"), None
+    left = None
     total, received = np.zeros(2000), np.zeros(2000)
     for number in range(300):
         delta = make("normal", 2000, number)
-        sent = feedback.apply(codec, delta, left, number)
+        sent = step("stc:0.02", delta, left, number)
         left = sent.residual
         total += delta
         received += sent.decoded
@@ -52,10 +75,14 @@ def test_a_hand_over_brings_the_downlink_residual_back_in_full():
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(CodecError, match="does not fit"):
-        feedback.add_weighted(make("normal", 5, 0), make("normal", 6, 0), 1.0)
+        feedback.hand_over(make("normal", 5, 0), make("normal", 6, 0), 1.0)
+    with pytest.raises(CodecError, match="does not fit"):
+        step("stc:0.1", make("normal", 5, 0), make("normal", 6, 0), 0)
     big = np.full(3, 3e38, np.float32)
     with pytest.raises(CodecError, match="diverged"):
-        feedback.apply(parse("stc:0.1"), big, big, 0)
+        feedback.hand_over(big, big, 0.5)
+    with pytest.raises(CodecError, match="diverged"):
+        step("stc:0.1", big, big, 0)
 
 
 def test_norm():
