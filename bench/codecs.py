@@ -1,9 +1,13 @@
-"""Size, error, encode and decode speed of every codec, on one core.
+"""Size, error, encode and decode speed of every codec, on one core, and its working memory.
 
     python bench/codecs.py [--sizes 5994,28938,10000000] [--json FILE] [--markdown FILE]
 
 The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`, the
 error is |x - decode(encode(x))| / |x|, the bound for sparse ternary is log2 C(d, k) + k bits.
+
+Memory is the peak of what `encode_update`, `decode_update` and `send` (error feedback with a residual: what
+the product runs) take beside what is given and the message, their results included, as multiples of the
+largest tensor and of the model: one tensor, twenty equal ones, and an embedding half of whose rows changed.
 """
 
 from __future__ import annotations
@@ -14,18 +18,18 @@ import math
 import platform
 import sys
 import time
-import tracemalloc
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from muster.compression import decode, parse
+from muster.compression import benchmark, decode, parse
 from muster.compression.sparse import kept_count
+from muster.compression.tensors import Layout, TensorSpec
 
 NAMES = (
-    "dense32", "dense16", "quant8", "quant4", "topk16:0.01", "topk:0.01", "stc:0.05", "stc:0.02", "stc:0.01",
-    "stc:0.0025",
+    "dense32", "dense16", "quant8", "quant4", "topk16:0.01", "topk:0.01", "stc:0.2", "stc:0.1", "stc:0.05",
+    "stc:0.02", "stc:0.01", "stc:0.0025",
 )  # fmt: skip
 
 
@@ -40,7 +44,6 @@ class Row:
     relative_error: float
     encode_s: float
     decode_s: float
-    extra_copies: float  # peak working memory of encode or decode beside input and output, over the input
     over_entropy: float | None  # message / bound - 1, sparse ternary only
 
 
@@ -54,13 +57,6 @@ def measure(name: str, vector: np.ndarray, repeat: int) -> Row:
         start = time.perf_counter()
         decoded = decode(message, size)
         decode_s = min(decode_s, time.perf_counter() - start)
-    tracemalloc.start()
-    codec.encode(vector, np.random.default_rng(0))
-    encode_peak = tracemalloc.get_traced_memory()[1] - len(message)
-    tracemalloc.reset_peak()
-    decode(message, size)
-    decode_peak = tracemalloc.get_traced_memory()[1] - 4 * size
-    tracemalloc.stop()
     wide = vector.astype(np.float64)
     return Row(
         codec=name,
@@ -72,9 +68,63 @@ def measure(name: str, vector: np.ndarray, repeat: int) -> Row:
         relative_error=float(np.linalg.norm(wide - decoded) / np.linalg.norm(wide)),
         encode_s=encode_s,
         decode_s=decode_s,
-        extra_copies=max(0, encode_peak, decode_peak) / (4 * size),
         over_entropy=len(message) / entropy_bytes(size, name) - 1 if name.startswith("stc") else None,
     )
+
+
+@dataclass(frozen=True)
+class Used:
+    """Working memory over the model's bytes, which are `tensors` times those of its largest tensor."""
+
+    codec: str
+    model: str
+    tensors: float
+    encode: float
+    decode: float
+    send: float
+
+
+def models(weights: int) -> list[tuple[str, Layout, dict[str, np.ndarray]]]:
+    """(what it is, its layout, an update) of models with about so many weights."""
+    rng = np.random.default_rng(1)
+    side = max(1, weights // 20)
+    shapes = {
+        "one tensor": {"w": (weights,)},
+        "20 equal tensors": {f"w{i}": (side,) for i in range(20)},
+        "embedding, half its rows": {"table": (max(64, weights // 16), 16), "bias": (16,)},
+    }
+    found = []
+    for what, tensors in shapes.items():
+        layout = Layout(tuple(TensorSpec(name, shape, "float32") for name, shape in tensors.items()))
+        update = {name: rng.standard_normal(shape, np.float32) for name, shape in tensors.items()}
+        if "table" in update:
+            update["table"][::2] = 0
+        found.append((what, layout, update))
+    return found
+
+
+def memory(names: list[str], weights: int) -> list[Used]:
+    found = []
+    for what, layout, update in models(weights):
+        size_bytes = layout.size_bytes
+        tensors = size_bytes / max(spec.size_bytes for spec in layout.tensors)
+        for name in names:
+            used = benchmark.measure_memory(name, layout, update)
+            times = (n / size_bytes for n in (used.encode, used.decode, used.send))
+            found.append(Used(name, what, tensors, *times))
+    return found
+
+
+def memory_table(rows: list[Used]) -> str:
+    lines = [
+        "| model | codec | encode: x largest tensor | x model | decode: x largest | x model | "
+        "send: x largest | x model |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (f"{n * row.tensors:.2f} | {n:.2f}" for n in (row.encode, row.decode, row.send))
+        lines.append(f"| {row.model} | {row.codec} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def entropy_bytes(size: int, name: str) -> float:
@@ -86,15 +136,15 @@ def entropy_bytes(size: int, name: str) -> float:
 def table(rows: list[Row]) -> str:
     lines = [
         "| weights | codec | bytes | bits a weight | fewer than fp32 | relative error | encode | decode | "
-        "extra copies | over entropy |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "over entropy |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         over = "" if row.over_entropy is None else f"{row.over_entropy:.1%}"
         lines.append(
             f"| {row.weights:,} | {row.codec} | {row.size_bytes:,} | {row.bits_per_weight:.3f} | "
             f"x{row.times_fewer:.0f} | {row.relative_error:.4f} | {row.encode_s * 1e3:.2f} ms | "
-            f"{row.decode_s * 1e3:.2f} ms | {row.extra_copies:.2f} | {over} |"
+            f"{row.decode_s * 1e3:.2f} ms | {over} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -106,6 +156,7 @@ def main() -> int:
     parser.add_argument("--sizes", default="5994,28938,10000000")
     parser.add_argument("--codecs", default=",".join(NAMES))
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--memory", type=int, default=10_000_000, help="weights; 0: not measured")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
@@ -116,11 +167,15 @@ def main() -> int:
         rows += [measure(name, vector.astype(np.float32), args.repeat) for name in args.codecs.split(",")]
     machine = f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, one core"
     text = f"{table(rows)}\n{machine}; best of {args.repeat}.\n"
+    used = memory(args.codecs.split(","), args.memory) if args.memory else []
+    if used:
+        text += f"\n{memory_table(used)}\n{args.memory:,} weights.\n"
     sys.stdout.write(text)
     if args.markdown:
         args.markdown.write_text(text)
     if args.json:
         result = {"machine": machine, "repeat": args.repeat, "rows": [asdict(row) for row in rows]}
+        result["memory"] = {"weights": args.memory, "rows": [asdict(row) for row in used]}
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 

@@ -1,16 +1,17 @@
-"""One codec on one update: bytes, error, seconds."""
+"""One codec on one update: bytes, error, seconds, working memory."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
 
 from muster.compression.families import parse
-from muster.compression.model import decode_update, encode_update, flatten
+from muster.compression.model import decode_update, encode_update, flatten, send
 from muster.compression.tensors import Array, Layout
 
 NAMES = (
@@ -45,3 +46,35 @@ def measure(name: str, layout: Layout, update: Mapping[str, Array], repeat: int)
     left = float(np.linalg.norm(wanted - flatten(layout, decoded)))
     error = left / norm if norm else 0.0
     return Measured(name, len(message), layout.size_bytes / len(message), error, encode_s, decode_s)
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Peaks in bytes beside what is given and the message; what `decode_update` and `send` yield counts."""
+
+    encode: int
+    decode: int
+    send: int  # with a residual: what a node does with its update, and a coordinator with a commit's
+
+
+def measure_memory(name: str, layout: Layout, update: Mapping[str, Array]) -> Memory:
+    """What `name` needs for `update`, by tracemalloc. Raises CodecError."""
+    codec = parse(name)
+    residual = np.float32(0.1) * flatten(layout, update)  # zero where nothing changed, as after many rounds
+
+    def peak(work: Callable[[], object], message: int) -> int:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        work()
+        return tracemalloc.get_traced_memory()[1] - before - message
+
+    message = encode_update(codec, layout, update)
+    sent = len(send(codec, layout, update, residual, 0).message)
+    tracemalloc.start()
+    try:
+        return Memory(
+            peak(lambda: encode_update(codec, layout, update), len(message)),
+            peak(lambda: decode_update(layout, message), 0),
+            peak(lambda: send(codec, layout, update, residual, 0), sent),
+        )
+    finally:
+        tracemalloc.stop()
