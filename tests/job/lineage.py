@@ -13,7 +13,8 @@ import numpy as np
 from test_job_view import ID, JOB, A, entry
 
 from muster.compression import parse
-from muster.compression.model import add, decode_update, encode_update
+from muster.compression.change import add
+from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
 from muster.history.graph import Point, merge_of
