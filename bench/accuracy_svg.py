@@ -20,7 +20,7 @@ from bytes_to_accuracy import WEIGHTS
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 440, 60, 50, 20, 20
 X_MIN, X_MAX, Y_MIN, Y_MAX = 1e3, 1e8, 0.80, 1.0
-COLOURS = ("#0b6e99", "#c2571a", "#4d7c0f", "#7c3aed", "#b91c1c", "#475569")
+COLOURS = ("#0b6e99", "#c2571a", "#4d7c0f", "#7c3aed", "#b91c1c", "#475569", "#0f766e")
 PUBLISHED = (  # bytes, accuracy, words; CNN of 28,938 parameters, i.i.d. there
     (4.5e6, 0.97, "FedAvg, 10 steps, 97 %"),
     (9.2e6, 0.98, "FedAvg, 10 steps, 98 %"),

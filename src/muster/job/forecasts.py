@@ -207,8 +207,9 @@ class Forecasts:
     def _sent(self, node: NodeId) -> list[Sample]:
         """A node's last messages of the job, newest last, but for probes: what follows one is as before."""
         probes = self._probes.get(node, ())
-        mine = sorted(key for key in self._view.updates if key.node == node)[-LAST - PROBES_MAX :]
-        records = [self._view.updates[key].record for key in mine]
+        # by rounds: after a lost disk the incarnation is another, not a higher one
+        mine = sorted((u.record.base_round, key) for key, u in self._view.updates.items() if key.node == node)
+        records = [self._view.updates[key].record for _, key in mine[-LAST - PROBES_MAX :]]
         usual = [r for r in records if r.base_round not in probes][-LAST:]
         return [Sample(r.payload.codec, r.waiting / 10, r.payload.size_bytes) for r in usual]
 
