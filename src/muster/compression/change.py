@@ -6,8 +6,8 @@ how far up or down, whatever it is added to later.  int64 alone has no wider typ
 sums do, and `add` wraps it back.
 
 No parameter stays below TINY = 2**-100: a processor that flushes denormal numbers to zero (32-bit Arm's NEON)
-rebuilds the same bits then.  What it flushes is below 2**-126, too little to show
-in an fp32 sum of TINY or more.
+rebuilds the same bits then.  What it flushes is below 2**-126, too little to show in an fp32 sum of TINY or
+more.
 """
 
 from __future__ import annotations

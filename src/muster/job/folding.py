@@ -116,14 +116,11 @@ def _attempt(
     weighed = aggregate.weights(work)
     scale = weighed.scale * head.pace
     state = aggregate.start(layout)
-    peaks: list[float] = []
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
-            arrays = decode_update(layout, read(update))
-            state = aggregate.add(state, arrays, share)
+            state = aggregate.add(state, decode_update(layout, read(update)), share)
         except (TensorError, CodecError) as error:
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
-        peaks.append(share * _peak(layout, arrays))
     try:
         params = aggregate.finish(
             state,
@@ -133,6 +130,10 @@ def _attempt(
             previous=previous,
         )
     except TensorError as error:  # each is finite, together they are not: the largest is to blame
+        peaks = [
+            share * _peak(layout, decode_update(layout, read(update)))
+            for update, share in zip(updates, weighed.shares, strict=True)
+        ]
         raise _Invalid(peaks.index(max(peaks)), "the update makes the model infinite") from error
     folded = tuple(
         Folded(*u.key, u.record.steps, u.record.examples, age, share * scale)

@@ -67,14 +67,16 @@ class Forecasts:
         compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
         other_s = compute_s + max(way.latency_s for way in ways.values())
         down_bytes = _down_bytes(head)
-        ups = {node: self._up(node, ways[node], other_s) for node in nodes}
+        sent = {node: self._sent(node) for node in nodes}
+        messages = {node: self._message(last) for node, last in sent.items()}
+        ups = {n: self._up(messages[n], sent[n], ways[n], other_s) for n in nodes}
         down = down_choice(view.job, self._message(self._down), slowest, other_s, self._down, at_least)
-        if (
-            given is None and not self._all_probed
-        ):  # else what the last commit tells comes with this round's trips
+        if given is None and not self._all_probed:  # else what the last commit tells comes with these trips
             down = self._down_probe(down, ups, ways, other_s)
             if not down.probe:
-                ups = {n: self._up_probe(n, c, ways[n], other_s, down_bytes) for n, c in ups.items()}
+                ups = {
+                    n: self._up_probe(n, messages[n], c, ways[n], other_s, down_bytes) for n, c in ups.items()
+                }
         self._all_probed = down.probe
         self._planned |= set(nodes)
         rows: list[Forecast] = []
@@ -103,18 +105,24 @@ class Forecasts:
         message = Message(weights(layout), beside_bytes(layout))
         return message.after(last) if matrices(layout) else message
 
-    def _up(self, node: NodeId, way: Way, other_s: float) -> Choice:
+    def _up(self, message: Message, last: Sequence[Sample], way: Way, other_s: float) -> Choice:
         """A node's next message."""
-        floor, last = way.at_least_bytes_s or 0.0, self._sent(node)
-        message = self._message(last)
+        floor = way.at_least_bytes_s or 0.0
         return up_choice(self._view.job, message, way.goodput_bytes_s, other_s, last, floor)
 
-    def _up_probe(self, node: NodeId, usual: Choice, way: Way, other_s: float, down_bytes: int) -> Choice:
+    def _up_probe(
+        self,
+        node: NodeId,
+        message: Message,
+        usual: Choice,
+        way: Way,
+        other_s: float,
+        down_bytes: int,
+    ) -> Choice:
         """A node's next message; in a job that is in a hurry it may be a probe."""
         job = self._view.job
         if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
             return usual
-        message = self._message(self._sent(node))
         found = probing(message, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
         pulled = usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes  # a round trip more
         return usual if pulled and way.latency_s > PROBE_S else found
