@@ -6,16 +6,16 @@ import hashlib
 
 import numpy as np
 import pytest
+from lineage import Lineage
 from numpy.typing import NDArray
 
 from muster.compression.families import parse
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
-from muster.history.counted import Counted, Key
-from muster.history.graph import Graph, Point, merge_of
+from muster.history.counted import Key
 from muster.job.folding import MERGED_PACE, Head, Outcome, fold, pace, weight_of
 from muster.job.view import KnownUpdate
-from muster.records import Assignment, Commit, CommitId, Folded, NodeId, Payload, Plan, Recipe, Update
+from muster.records import Assignment, CommitId, Payload, Plan, Recipe, Update
 
 JOB, ROOT = b"j" * 32, b"r" * 32
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
@@ -25,28 +25,10 @@ RECIPE = Recipe(lr=0.1, batch=10, steps=5, seed=0)
 SAMPLES = {A: 100, B: 100, C: 200}
 
 
-def line(graph: Graph, parent: CommitId, node: NodeId, rounds: int) -> CommitId:
-    """So many rounds after `parent`, with one update of `node` in each."""
-    for _ in range(rounds):
-        before = graph.points[parent]
-        folded = Folded(node, 1, before.round + 1, 5, 10, 0, 1.0)
-        counted = before.counted.plus([Key(node, 1, folded.sequence)])
-        record = Commit(
-            JOB, (parent,), before.round + 1, counted.ranges(), (folded,), (node,), (), 0.0, b"p" * 32, 16
-        )
-        commit = hashlib.sha256(parent + node).digest()
-        graph.add(commit, node, record)
-        parent = commit
-    return parent
-
-
-def merged(rounds_a: int, rounds_b: int) -> tuple[Graph, Point]:
-    graph = Graph()
-    graph.add(ROOT, A, Commit(JOB, (), 0, Counted().ranges(), (), (A,), (), 0.0, b"p" * 32, 16))
-    ends = line(graph, ROOT, A, rounds_a), line(graph, ROOT, B, rounds_b)
-    commit, record = merge_of(JOB, *ends)
-    graph.add(commit, A, record)
-    return graph, graph.points[commit]
+def merged(rounds_a: int, rounds_b: int) -> tuple[Lineage, CommitId]:
+    lineage = Lineage()
+    ends = (lineage.line(lineage.root, n, author) for n, author in ((rounds_a, A), (rounds_b, B)))
+    return lineage, lineage.merge(*(end[-1] for end in ends))
 
 
 def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: float) -> Outcome:
@@ -65,9 +47,10 @@ def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: floa
 @pytest.mark.parametrize(("a", "b", "expected"), [(2, 2, MERGED_PACE), (5, 1, 1.0), (3, 2, MERGED_PACE)])
 def test_the_first_round_on_branches_that_grew_apart_is_slower(a: int, b: int, expected: float) -> None:
     assert MERGED_PACE < 1.0
-    graph, merge = merged(a, b)
-    assert pace(graph, merge) == expected
-    after = line(graph, merge.id, C, 1)
+    lineage, merge = merged(a, b)
+    after = lineage.commit(merge, author=C)
+    graph = lineage.view.graph
+    assert pace(graph, graph.points[merge]) == expected
     assert pace(graph, graph.points[after]) == 1.0
 
 

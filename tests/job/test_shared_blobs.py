@@ -7,8 +7,10 @@ import random
 
 import numpy as np
 
+from muster.history.graph import Point
 from muster.job import residuals
 from muster.job.context import Policy, TrainerLike
+from muster.job.runner import JobRunner
 from muster.network.seals import PretendIdentity, PretendVerifier, Roll
 from muster.node.asking import open_job
 from muster.node.core import Core
@@ -47,16 +49,22 @@ async def until_finished(core: Core, job: JobId) -> None:
         await asyncio.sleep(1.0)
 
 
+async def after_a_job() -> tuple[Core, JobRunner, list[Point]]:
+    """A node with little room that did thirty rounds; points whose parameters it has, and that may go."""
+    core = node(disk_limit_bytes=40_000)
+    await core.start()
+    job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
+    await until_finished(core, job)
+    runner = core.jobs.runners[job]
+    held = [p for p in runner.view.graph.points.values() if runner.models.held(p.id) and p.round < 30 - 8]
+    assert held
+    return core, runner, held
+
+
 def test_a_job_keeps_what_another_one_began_with() -> None:
     async def main() -> None:
-        core = node(disk_limit_bytes=40_000)
-        await core.start()
-        first = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
-        await until_finished(core, first)
-        points = core.jobs.runners[first].view.graph.points.values()
-        kept = [p.record for p in points if core.jobs.runners[first].models.held(p.id)]
-        early = min((r for r in kept if isinstance(r, Commit)), key=lambda r: r.round)
-        assert early.round < 30 - 8  # one that may go
+        core, _, held = await after_a_job()
+        early = min((p.record for p in held if isinstance(p.record, Commit)), key=lambda r: r.round)
         core.context.installed = lambda task: False  # the new job has to wait: its root is its only head
         second = ask(core, b"2", 5, early.params)
         ask(core, b"3", 5, core.store.put_blob(bytes(60_000)))  # room is needed
@@ -73,12 +81,7 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
     (seed 675)."""
 
     async def main() -> None:
-        core = node(disk_limit_bytes=40_000)
-        await core.start()
-        job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
-        await until_finished(core, job)
-        runner = core.jobs.runners[job]
-        held = [p for p in runner.view.graph.points.values() if runner.models.held(p.id) and p.round < 30 - 8]
+        core, runner, held = await after_a_job()
         blobs = [runner.models.blob_of(p.id) for p in held[:2]]  # two that may go
         assert len(set(blobs)) == 2
         waiting, other = blobs
@@ -100,12 +103,7 @@ def test_a_model_that_others_are_being_made_from_is_kept() -> None:
     """A way by deltas may begin far behind the heads, and leads through merges that are far behind them."""
 
     async def main() -> None:
-        core = node(disk_limit_bytes=40_000)
-        await core.start()
-        job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
-        await until_finished(core, job)
-        runner = core.jobs.runners[job]
-        held = [p for p in runner.view.graph.points.values() if runner.models.held(p.id) and p.round < 30 - 8]
+        core, runner, held = await after_a_job()
         used, other = held[:2]  # two that may go
         core.context.installed = lambda task: False
         with runner.models._kept({used.id}):
