@@ -31,11 +31,11 @@ from pathlib import Path
 import msgspec
 
 from muster.emulation.emulator import Emulation
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
-from muster.network.identity import load_bundle, machine_bundle
-from muster.network.transfer import Transfers
-from muster.network.zenoh_link import ZenohLink
+from muster.network.blobs.transfers import Transfers
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.trust.identity import load_bundle, machine_bundle
 from muster.storage.disk import DiskStore
 
 PORT = 7447

@@ -32,11 +32,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from muster.algorithms.splits import split
 from muster.compression import Codec, parse
 from muster.compression.feedback import norm
 from muster.compression.model import Sent, send
 from muster.compression.tensors import Layout, TensorSpec
-from muster.learning.splits import split
 from muster.planning.codecs import Message, Sample, choose
 
 HELD = 3  # evaluations in a row at or above the target

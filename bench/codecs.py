@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from muster.compression import benchmark, decode, parse
-from muster.compression.sparse import kept_count
+from muster.compression.codecs.sparse import kept_count
 from muster.compression.tensors import Layout, TensorSpec
 
 NAMES = (

@@ -28,16 +28,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from muster.algorithms import aggregation as aggregate
+from muster.algorithms import splits
 from muster.compression.change import difference
-from muster.compression.families import parse
+from muster.compression.codecs.families import parse
 from muster.compression.model import send
-from muster.learning import aggregate, contribution, params, sgd, splits
+from muster.learning import contribution, params
+from muster.learning import local_training as sgd
 from muster.learning.digits import Digits
+from muster.learning.local_simulation import fresh_model
 from muster.learning.mnist import Mnist
 from muster.learning.recipes import defaults
-from muster.learning.rehearsal import fresh_model
 from muster.learning.task import Task
-from muster.records import Recipe
+from muster.protocol.records import Recipe
 
 ROLES = ("honest", "honest", "honest", "honest", "twin", "twin", "flipped", "idle")
 PART = (0, 1, 2, 3, 4, 4, 5, 6)  # which part of the data each of them has

@@ -27,9 +27,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from muster.emulation.bursts import Burst
 from muster.emulation.emulator import Emulation
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.bursts import Burst
+from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import parse
 
 PORT = 5000

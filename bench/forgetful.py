@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 
 import muster.cli.main
-from muster.job import keeping
+from muster.job.models import retention as keeping
 from muster.job.runner import JobRunner
-from muster.network.exchange import Exchange
-from muster.network.ledger import Entry
-from muster.records import Plan, Update
+from muster.network.sync.exchange import Exchange
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import Plan, Update
 from muster.storage.disk import DiskStore
 
 

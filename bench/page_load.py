@@ -44,15 +44,15 @@ class Fleet:
 
     def __init__(self, nodes: int) -> None:
         from muster.job.context import Policy
-        from muster.network.seals import PretendIdentity, PretendVerifier, Roll, seal
+        from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore, seal
         from muster.node.core import Core
-        from muster.simulation.network import SimNetwork
+        from muster.simulation.virtual.network import SimNetwork
         from muster.storage.memory import MemoryStore
 
         self.rng = random.Random(1)
         self.people = [PretendIdentity(f"node-{number:03d}") for number in range(nodes)]
         me = self.people[0]
-        roll = Roll(PretendVerifier())
+        roll = TrustStore(PretendVerifier())
         for one in self.people:
             roll.admit(seal(one, one.member())[1])
         self.core = Core(
@@ -77,8 +77,8 @@ class Fleet:
 
     def take(self, record: Any, author: bytes) -> bytes:
         """A record as if it had come from a neighbour and been checked."""
-        from muster.network.ledger import Entry
-        from muster.records import encode, record_id
+        from muster.network.sync.ledger import Entry
+        from muster.protocol.records import encode, record_id
 
         body = encode(record)
         identifier = record_id(author, body)
@@ -86,7 +86,7 @@ class Fleet:
         return identifier
 
     def begin(self) -> None:
-        from muster.records import Commit, Job, Offer, Recipe, StopRule
+        from muster.protocol.records import Commit, Job, Offer, Recipe, StopRule
 
         author = self.people[1].node
         plan = Job("digits", b"f" * 32, Recipe(0.1, 32, STEPS, 0), StopRule(rounds=9999), 1, 20.0, b"n")
@@ -107,7 +107,7 @@ class Fleet:
 
     def commit(self) -> None:
         """The next round: some of the nodes gave an update each."""
-        from muster.records import Commit, Folded, Measurement, Payload, Plan, Range, Spent
+        from muster.protocol.records import Commit, Folded, Measurement, Payload, Plan, Range, Spent
 
         self.round += 1
         who = sorted(self.rng.sample([p.node for p in self.people[1:]], min(FOLDED, len(self.people) - 1)))
@@ -131,14 +131,14 @@ class Fleet:
         self.take(Plan(self.job, self.line, self.round + 1, self._parts(), 1, 60.0, "as always"), author)
 
     def _parts(self) -> Any:
-        from muster.records import Assignment
+        from muster.protocol.records import Assignment
 
         return tuple(Assignment(p.node, STEPS, "topk:0.05") for p in self.people[1:])
 
     def news(self, number: int) -> None:
         """One thing that happens."""
-        from muster.network.presence import Beat
-        from muster.records import Payload, Update
+        from muster.network.sync.presence import Heartbeat
+        from muster.protocol.records import Payload, Update
 
         one = self.rng.choice(self.people[1:])
         if number % 60 == 0:
@@ -153,13 +153,13 @@ class Fleet:
             count = self.beats[one.node] = self.beats.get(one.node, 0) + 1
             state, progress = self.rng.randint(2, 4), self.rng.randint(0, 100)
             self.core.presence.hear(
-                [Beat(one.node[:8], 1, count, state, progress, 80, self.job[:4], self.round + 1)]
+                [Heartbeat(one.node[:8], 1, count, state, progress, 80, self.job[:4], self.round + 1)]
             )
 
 
 async def fleet_child(given: argparse.Namespace, *, page: bool) -> dict[str, float]:
     """The core under its news, with or without the page; prints the page's address, then the figures."""
-    from muster.node.control import ControlServer
+    from muster.node.api.control import ControlServer
 
     fleet = Fleet(given.nodes)
     await fleet.core.start()
@@ -171,7 +171,7 @@ async def fleet_child(given: argparse.Namespace, *, page: bool) -> dict[str, flo
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder:
 
         async def watching(_: dict[str, Any]) -> Any:
-            from muster.node.watching import watch
+            from muster.node.api.state_stream import watch
 
             own = {"version": "bench", "home": folder, "pid": 0, "listen": [], "began_t": 0.0, "tasks": []}
             async for item in watch(fleet.core, lambda: own):
@@ -210,10 +210,10 @@ async def under_news(given: argparse.Namespace, news: Any) -> dict[str, float]:
 async def synthetic_child(given: argparse.Namespace) -> dict[str, float]:
     """A made-up fleet: every piece of news is an event of the stream."""
     from muster.dashboard.address import Address, listen, url
-    from muster.dashboard.app import Desk, build
     from muster.dashboard.feed import Feed
-    from muster.dashboard.guard import Access
-    from muster.dashboard.serve import serving
+    from muster.dashboard.http.app import AppDeps, build
+    from muster.dashboard.http.guard import Access
+    from muster.dashboard.http.serve import serving
     from muster.dashboard.synthetic import Door, Fleet, header
 
     feed = Feed(header("alpha"))
@@ -225,7 +225,7 @@ async def synthetic_child(given: argparse.Namespace) -> dict[str, float]:
         fleet.happen(number)
         feed.flush()
 
-    async with serving(build(Desk(feed, Access(), door, door)), sock, feed.close):
+    async with serving(build(AppDeps(feed, Access(), door, door)), sock, feed.close):
         print(url(sock, "127.0.0.1"), flush=True)
         return await under_news(given, news)
 

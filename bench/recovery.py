@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from muster.emulation.scenario import load
-from muster.node.snapshot import JobView
+from muster.node.api.snapshot import JobView
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, machine, small_fleet, write
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muster.cli.story import NARROW_MNIST, NARROW_OPTIONS
-from muster.emulation.radio import LinkCount
+from muster.cli.demo.story import NARROW_MNIST, NARROW_OPTIONS
+from muster.emulation.radio.model import LinkCount
 from muster.emulation.scenario import parse
-from muster.node.snapshot import SentView, Snapshot
+from muster.node.api.snapshot import SentView, Snapshot
 from small_fleet import SmallFleet, machine, small_fleet, write
 
 HEADERS_BYTES = 42  # Ethernet 14, IPv4 20, UDP 8

@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 
 from muster.emulation.scenario import load
-from muster.node.client import LogView
+from muster.node.api.client import LogView
 from small_fleet import SmallFleet, machine, small_fleet, write
 
 TRAINED = re.compile(r"for round (\d+) in ([0-9.]+) s")

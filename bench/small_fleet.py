@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muster.cli.fieldwork import DemoRequest, dials, node_config, toml
+from muster.cli.demo.preparation import DemoRequest, dials, node_config, toml
 from muster.emulation.emulator import Emulation
 from muster.emulation.processes import NodeProcess
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
-from muster.network.identity import init_fleet, issue
-from muster.node.client import Client
-from muster.node.snapshot import Snapshot
+from muster.network.trust.identity import init_fleet, issue
+from muster.node.api.client import Client
+from muster.node.api.snapshot import Snapshot
 
 PORT = 7447
 

@@ -40,15 +40,15 @@ from pathlib import Path
 
 import msgspec
 
-from muster.emulation.bursts import SLOT_S, Burst
 from muster.emulation.emulator import Emulation
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.bursts import SLOT_S, Burst
+from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
-from muster.network.identity import load_bundle, machine_bundle
-from muster.network.link import Refused, Unreachable, Urgency
-from muster.network.zenoh_config import PROFILES
-from muster.network.zenoh_link import ZenohLink
-from muster.records import NodeId
+from muster.network.transport.link import Refused, Unreachable, Urgency
+from muster.network.transport.zenoh_config import PROFILES
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.trust.identity import load_bundle, machine_bundle
+from muster.protocol.records import NodeId
 
 ASK_S = 5.0
 ANSWER_S = 5.0

@@ -16,7 +16,7 @@ import sys
 from multiprocessing import get_context
 from pathlib import Path
 
-from muster.simulation.check import play
+from muster.simulation.judging.check import play
 from muster.simulation.schedule import draw
 
 FILE = Path(__file__).parent / "traces.json"

@@ -1,4 +1,4 @@
-"""Folders import only downwards (design section 3); `api.py` stands beside the command line."""
+"""Rooms import only downwards (docs/architecture.md); `api.py` stands beside the command line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ LAYERS = (
     "network",
     "storage",
     "learning",
-    "compression",
+    "algorithms",
     "coresets",
+    "compression",
     "history",
-    "records",
+    "protocol",
     "errors",
 )
+ROOMS = {  # inside a folder: rooms, upper ones first; those of one set do not know each other
+    "network": ({"sync", "blobs"}, {"transport"}, {"trust"}),
+    "job": ({"coordinator"}, {"participant"}, {"models"}),
+}
 FORBIDDEN = {  # what a folder may not know at all
     "job": {"torch", "socket", "zenoh"},
     "planning": {"torch", "socket", "zenoh", "time"},
@@ -37,6 +42,7 @@ FORBIDDEN = {  # what a folder may not know at all
     "storage": {"torch", "zenoh"},
     "network": {"torch"},
     "learning": {"socket", "zenoh", "sqlite3"},
+    "algorithms": {"torch", "socket", "zenoh", "sqlite3", "time"},
     "compression": {"torch", "socket", "zenoh"},
     "history": {"torch", "socket", "zenoh", "numpy"},
 }
@@ -74,18 +80,69 @@ def test_imports_go_downwards_only(name: str) -> None:
             assert top not in FORBIDDEN.get(name, set()), f"{path}: {name}/ may not know {top}"
 
 
+def room(dotted: str, rooms: tuple[set[str], ...]) -> tuple[int, str] | None:
+    """The number of the level, from the top, and the name of the room that a dotted name is in."""
+    words = dotted.split(".")
+    found = [(i, words[2]) for i, level in enumerate(rooms) if len(words) > 2 and words[2] in level]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_rooms_import_downwards_only(name: str) -> None:
+    rooms = ROOMS[name]
+    for path in sorted((ROOT / name).rglob("*.py")):
+        here = room(".".join(("muster", *path.relative_to(ROOT).parts)), rooms)
+        for dotted in imported(path):
+            there = room(dotted, rooms) if layer(dotted) == name else None
+            if here is not None and there is not None and there != here:
+                assert there[0] > here[0], f"{path} imports {dotted}: {there[1]}/ is no lower than {here[1]}/"
+
+
+def circles(files: list[Path]) -> list[list[str]]:
+    """Import circles among modules, those for types only included."""
+    modules = {_module(path): path for path in files}
+    edges: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = {d if d in modules else d.rpartition(".")[0] for d in imported(path)}
+        edges[module] = (found & modules.keys()) - {module}
+    done: set[str] = set()
+    found_circles: list[list[str]] = []
+
+    def visit(module: str, line: list[str]) -> None:
+        if module in line:
+            found_circles.append([*line[line.index(module) :], module])
+        elif module not in done:
+            for used in sorted(edges[module]):
+                visit(used, [*line, module])
+            done.add(module)
+
+    for module in sorted(modules):
+        visit(module, [])
+    return found_circles
+
+
+def _module(path: Path) -> str:
+    return ".".join(("muster", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def test_no_circle_of_imports() -> None:
+    assert circles([p for p in ROOT.rglob("*.py") if "node_modules" not in p.parts]) == []
+
+
 def test_every_folder_has_its_layer() -> None:
     found = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert found - {"__init__", "__pycache__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("module", ["muster.node.daemon", "muster.cli.demo_run", "muster.api"])
+@pytest.mark.parametrize("module", ["muster.node.daemon", "muster.cli.demo.run", "muster.api"])
 def test_neither_the_daemon_nor_the_demo_imports_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["muster.node.daemon", "muster.cli.node", "muster.cli.demo"])
+@pytest.mark.parametrize(
+    "module", ["muster.node.daemon", "muster.cli.commands.node", "muster.cli.demo.command"]
+)
 def test_the_pages_server_is_imported_only_when_a_page_is_asked_for(module: str) -> None:
     code = f"import sys, {module}; sys.exit(bool({{'starlette', 'uvicorn', 'anyio'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from muster.cli.commands.train import beginning
 from muster.cli.follow import follow
-from muster.cli.train import beginning
-from muster.node.client import Client, choose
-from muster.node.snapshot import Event, JobView
+from muster.node.api.client import Client, choose
+from muster.node.api.snapshot import Event, JobView
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from muster.node.snapshot import (
+from muster.node.api.snapshot import (
     CommitView,
     ContributionView,
     Event,

@@ -12,16 +12,16 @@ import pytest
 from fakenode import JOB, FakeNode, job_view, snapshot
 from rich.console import Console
 
-from muster.cli.demo import _print_end
-from muster.cli.demo_run import Field, Outcome, report_of
-from muster.cli.fieldwork import DemoRequest
+from muster.cli.demo.command import _print_end
+from muster.cli.demo.preparation import DemoRequest
+from muster.cli.demo.report import SentReport
+from muster.cli.demo.run import Field, Outcome, report_of
 from muster.cli.main import run
-from muster.cli.report import SentReport
 from muster.emulation.scenario import load
-from muster.network.tally import Sent
-from muster.node.client import Exported, LogView
-from muster.node.snapshot import NeighbourView, SentView
-from muster.node.viewing import sent_view
+from muster.network.transport.traffic_counters import Sent
+from muster.node.api.client import Exported, LogView
+from muster.node.api.snapshot import NeighbourView, SentView
+from muster.node.api.snapshot_builder import sent_view
 
 # five figures of different sizes, so that none can stand in another's column
 JOB_SENT = SentView(payload=24_200, records=7_310, exchange=0, presence=0, again=512)

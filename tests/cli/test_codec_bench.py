@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from muster.cli.main import run as run_command
 from muster.cli.output import size
 from muster.compression.benchmark import NAMES, measure
+from muster.compression.codecs.families import parse
 from muster.compression.example import of_file, of_mnist
-from muster.compression.families import parse
 from muster.compression.tensors import TENSORS_MAX, Array
 from muster.errors import EXIT_CODES
 from muster.learning.mnist import Mnist

@@ -13,9 +13,9 @@ from fakenode import JOB, FakeNode, job_view, snapshot
 import muster
 from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
-from muster.node.client import Client, choose
-from muster.node.detail import WhyView
-from muster.node.snapshot import Event
+from muster.node.api.client import Client, choose
+from muster.node.api.commit_detail import WhyView
+from muster.node.api.snapshot import Event
 
 Capture = pytest.CaptureFixture[str]
 
@@ -64,7 +64,7 @@ def test_a_fault_of_ours_is_one_sentence_with_a_trace_file(
     alpha: FakeNode, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("muster.node.client.choose", lambda node: 1 / 0)
+    monkeypatch.setattr("muster.node.api.client.choose", lambda node: 1 / 0)
     assert run(["jobs"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1

@@ -11,8 +11,8 @@ from fakenode import JOB, FakeNode, job_view
 
 import muster
 from muster.cli.main import run
-from muster.node.detail import CommitDetail, CountedView, DiffView, DiscardedView, MovedView
-from muster.node.snapshot import CommitView
+from muster.node.api.commit_detail import CommitDetail, CountedView, DiffView, DiscardedView, MovedView
+from muster.node.api.snapshot import CommitView
 
 Capture = pytest.CaptureFixture[str]
 A, B, M = "0a" * 32, "0b" * 32, "0c" * 32

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from muster.cli.contributions import check, worth
 from muster.cli.main import run
-from muster.node.snapshot import ValuesView
+from muster.node.api.snapshot import ValuesView
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
 

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from muster.cli.report import Report
+from muster.cli.demo.report import Report
 from muster.errors import EXIT_CODES
 
 pytestmark = pytest.mark.e2e

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from muster.cli.emulate import fill, node_command
-from muster.cli.fieldwork import DemoRequest, dials, node_config, task_name, toml
-from muster.cli.report import NodeReport, Report, SentReport
+from muster.cli.commands.emulate import fill, node_command
+from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name, toml
+from muster.cli.demo.report import NodeReport, Report, SentReport
 from muster.emulation.scenario import load
 from muster.errors import EXIT_CODES
 from muster.node.config import load_config

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from muster.cli import graph
 from muster.cli.graph import draw, lanes, order
-from muster.node.snapshot import CommitView
+from muster.node.api.snapshot import CommitView
 
 
 def commit(number: int, *parents: int, age_s: float = 0.0, **more: object) -> CommitView:

@@ -12,17 +12,17 @@ from fakenode import JOB, job_view, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.cli import story as stories
-from muster.cli.demo import _request
-from muster.cli.fieldwork import node_config, task_options
+from muster.cli.demo import story as stories
+from muster.cli.demo.command import _request
+from muster.cli.demo.preparation import node_config, task_options
+from muster.cli.demo.stage import SETTLE_S, Stage, round_of
+from muster.cli.demo.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
 from muster.cli.main import run as run_command
-from muster.cli.stage import SETTLE_S, Stage, round_of
-from muster.cli.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
 from muster.emulation.scenario import load
 from muster.errors import MusterError
-from muster.node.snapshot import Snapshot
+from muster.node.api.snapshot import Snapshot
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
-from muster.simulation.loop import run
+from muster.simulation.virtual.loop import run
 
 FIELD = load("field-8")
 SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")

@@ -11,9 +11,9 @@ from vectors import KINDS, NAMES, make, vectors
 
 from muster.compression import CodecError, decode, parse
 from muster.compression.codec import TINY
-from muster.compression.quantise import SCALE_BLOCK
-from muster.compression.sparse import kept_count, largest
-from muster.compression.ternary import Ternary
+from muster.compression.codecs.quantise import SCALE_BLOCK
+from muster.compression.codecs.sparse import kept_count, largest
+from muster.compression.codecs.ternary import Ternary
 
 
 def rng():

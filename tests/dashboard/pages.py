@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from muster.dashboard.app import Desk, build
 from muster.dashboard.feed import Feed
-from muster.dashboard.guard import OPERATOR, VIEWER, Access
+from muster.dashboard.http.app import AppDeps, build
+from muster.dashboard.http.guard import OPERATOR, VIEWER, Access
 from muster.dashboard.page import header
 from muster.errors import MusterError
 
@@ -48,5 +48,5 @@ def make(*, tokens: bool = False, emulated: bool = True, clock: Any = None) -> M
     feed = Feed(header("a test", emulated=emulated), *([clock] if clock else []))
     doors = Doors()
     access = Access(TOKENS, "muster_7450") if tokens else Access()
-    app = build(Desk(feed, access, doors, doors if emulated else None))
+    app = build(AppDeps(feed, access, doors, doors if emulated else None))
     return Made(app, feed, doors)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pages import Doors, Made, make
 
 from muster.dashboard.address import Address, listen
-from muster.dashboard.serve import serving
+from muster.dashboard.http.serve import serving
 from muster.dashboard.synthetic import Fleet
 
 Result = TypeVar("Result")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from muster.dashboard.board import Board, shifted
 from muster.dashboard.feed import Feed
 from muster.dashboard.page import header
-from muster.emulation.radio import LinkCount, LinkParams
-from muster.node.snapshot import SelfView
+from muster.dashboard.state_merger import StateMerger, shifted
+from muster.emulation.radio.model import LinkCount, LinkParams
+from muster.node.api.snapshot import SelfView
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, *, emulated: bool = True) -> None:
         self.clock = Clock()
         self.feed = Feed(header("t", emulated=emulated), self.clock)
-        self.board = Board(self.feed, emulated=emulated)
+        self.board = StateMerger(self.feed, emulated=emulated)
 
     def see(self, *, first: bool = False, **tables: Any) -> None:
         head = {

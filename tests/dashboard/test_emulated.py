@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from muster.dashboard import emulated
-from muster.dashboard.board import Board
 from muster.dashboard.emulated import EmulatedNetwork
 from muster.dashboard.feed import Feed
+from muster.dashboard.http.requests import Direction, Drop, LinkRequest
 from muster.dashboard.page import header
 from muster.dashboard.presets import PRESETS
-from muster.dashboard.requests import Direction, Drop, LinkRequest
+from muster.dashboard.state_merger import StateMerger
 from muster.emulation.control import ControlServer
-from muster.emulation.radio import LinkParams, fault_in
+from muster.emulation.radio.model import LinkParams, fault_in
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Restart
 
@@ -62,7 +62,7 @@ def on_network(
         fake = FakeEmulator(tmp_path)
         await fake.server.start()
         feed = Feed(header("t", emulated=True))
-        network = EmulatedNetwork(Board(feed, emulated=True), tmp_path)
+        network = EmulatedNetwork(StateMerger(feed, emulated=True), tmp_path)
         task = asyncio.create_task(network.run())
         try:
             async with asyncio.timeout(10):

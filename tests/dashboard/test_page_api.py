@@ -12,9 +12,9 @@ import pytest
 from asgi import Reply, ask
 from pages import Made, make
 
-from muster.dashboard.answers import BODY_BYTES_MAX
-from muster.dashboard.openapi import document
-from muster.dashboard.requests import Direction
+from muster.dashboard.http.answers import BODY_BYTES_MAX
+from muster.dashboard.http.openapi import document
+from muster.dashboard.http.requests import Direction
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Partition
 

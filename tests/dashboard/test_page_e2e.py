@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from muster.errors import MusterError
-from muster.node.client import Client
+from muster.node.api.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 DESKTOP = {"width": 1280, "height": 860}

@@ -11,8 +11,8 @@ import pytest
 from pages import make
 
 from muster.dashboard.address import Address, address, listen, url
+from muster.dashboard.http.serve import serving
 from muster.dashboard.page import emulation_of
-from muster.dashboard.serve import serving
 from muster.errors import MusterError
 
 

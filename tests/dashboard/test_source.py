@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from muster.dashboard import source as sources
-from muster.dashboard.board import Board
 from muster.dashboard.feed import Feed
 from muster.dashboard.page import header
+from muster.dashboard.state_merger import StateMerger
 from muster.errors import MusterError
-from muster.node.client import SOCKET
-from muster.node.control import ControlServer
+from muster.node.api.client import SOCKET
+from muster.node.api.control import ControlServer
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ class Watching:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.feed = Feed(header("t", emulated=False))
-        self.source = sources.NodeSource(Board(self.feed, emulated=False), lambda: self.home)
+        self.source = sources.NodeSource(StateMerger(self.feed, emulated=False), lambda: self.home)
 
     async def __aenter__(self) -> Watching:
         self._task = asyncio.create_task(self.source.run())

@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent / "bench")]
 @pytest.fixture(scope="session", autouse=True)
 def namespaces() -> None:
     """These tests are of an emulated network; where the machine does not allow one, they say so."""
-    from muster.emulation.carrier import probe
+    from muster.emulation.radio.carrier import probe
 
     refusal = probe()
     if refusal is not None:

@@ -19,10 +19,11 @@ from kept import Kept, counted_once, kept, one_head
 from play import ask, end_all, field, mesh, until, until_one_end, until_round, view
 
 from muster.history.graph import Point
-from muster.learning import params, sgd
-from muster.learning.rehearsal import fresh_model
+from muster.learning import local_training as sgd
+from muster.learning import params
+from muster.learning.local_simulation import fresh_model
 from muster.learning.task import load
-from muster.records import CommitId, NodeId
+from muster.protocol.records import CommitId, NodeId
 from muster.simulation.faults import Heal, Partition
 from small_fleet import SmallFleet
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from muster.compression.tensors import Layout, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
-from muster.job.models import Arrays
-from muster.records import BlobId, Commit, CommitId, JobId, Update, decode
-from muster.records import unpack as opened
+from muster.job.models.store import Arrays
+from muster.protocol.records import BlobId, Commit, CommitId, JobId, Update, decode
+from muster.protocol.records import unpack as opened
 from muster.storage.disk import DiskStore
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 
 from muster.emulation.scenario import Scenario, parse
-from muster.node.client import LogView
-from muster.node.snapshot import JobView
+from muster.node.api.client import LogView
+from muster.node.api.snapshot import JobView
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, small_fleet
 
@@ -125,7 +125,7 @@ def trainer_of(fleet: SmallFleet, name: str) -> psutil.Process | None:
     """The process that trains on a node."""
     daemon = psutil.Process(fleet.net.processes(name)[-1].pid)
     for child in daemon.children():
-        if "muster.node.trainer_child" in child.cmdline():
+        if "muster.node.trainer.child" in child.cmdline():
             return child
     return None
 

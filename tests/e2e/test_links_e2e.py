@@ -12,9 +12,9 @@ from play import ask, end_all, field, until_one_end
 
 from muster.emulation.scenario import Scenario, parse
 from muster.history.graph import Point
-from muster.job.coordinate import AFTER_THE_END
+from muster.job.coordinator.loop import AFTER_THE_END
 from muster.learning.task import load
-from muster.records import Commit, unpack
+from muster.protocol.records import Commit, unpack
 from muster.simulation.faults import Cut, Heal
 from small_fleet import SmallFleet
 

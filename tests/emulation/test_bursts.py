@@ -8,8 +8,8 @@ from statistics import mean
 import msgspec
 import pytest
 
-from muster.emulation.bursts import SLOT_S, SPELLS_MAX, Burst, Chain
-from muster.emulation.radio import Channel, Direction, LinkParams
+from muster.emulation.radio.bursts import SLOT_S, SPELLS_MAX, Burst, Chain
+from muster.emulation.radio.model import Channel, Direction, LinkParams
 
 TENTH = Burst(p_good_to_bad=0.01, p_bad_to_good=0.09)  # bad a tenth of the steps, 11 steps a spell
 

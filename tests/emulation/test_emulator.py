@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from two_nodes import echo, free_port, ping, two
 
-from muster.emulation.bursts import Burst
-from muster.emulation.carrier import probe
 from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation, choose
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.bursts import Burst
+from muster.emulation.radio.carrier import probe
+from muster.emulation.radio.model import LinkParams
 from muster.errors import MusterError
 from muster.simulation import faults
 

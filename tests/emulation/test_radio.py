@@ -8,8 +8,8 @@ from statistics import mean
 import msgspec
 import pytest
 
-from muster.emulation.bursts import Burst
-from muster.emulation.radio import Channel, Direction, LinkParams, fault_in
+from muster.emulation.radio.bursts import Burst
+from muster.emulation.radio.model import Channel, Direction, LinkParams, fault_in
 
 FRAME = bytes(1000)
 

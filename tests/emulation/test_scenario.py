@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import Away, Scenario, load, packaged, parse
 from muster.errors import MusterError
 from muster.simulation.faults import Cut

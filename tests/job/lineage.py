@@ -18,13 +18,13 @@ from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
 from muster.history.graph import Point, merge_of
-from muster.job.models import Models
+from muster.job.models.store import ModelStore
 from muster.job.view import JobView
-from muster.network.ledger import Entry
-from muster.network.pulse import Pulse
-from muster.network.transfer_state import Progress
-from muster.records import NOBODY, BlobId, Commit, CommitId, Folded, NodeId, Payload
-from muster.simulation.linear import layout_of
+from muster.network.blobs.state import Progress
+from muster.network.change_signal import ChangeSignal
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import NOBODY, BlobId, Commit, CommitId, Folded, NodeId, Payload
+from muster.simulation.trainers.linear import layout_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(1000)  # a model of 4 kB; by stc:0.02 a delta has some 30 bytes
@@ -39,7 +39,7 @@ class Lineage:
         self.view = JobView(ID, JOB, A)
         self._rng = np.random.default_rng(1)
         context: Any = SimpleNamespace(store=self.store)
-        self.models = Models(context, self.view)
+        self.models = ModelStore(context, self.view)
         self.models.learn_layout(LAYOUT)
         first = self.store.put_blob(pack(LAYOUT, {"w": np.zeros(1000, np.float32)}))
         self.root = self._take(entry(A, Commit(ID, (), 0, (), (), (A,), (), 0.0, first, LAYOUT.blob_bytes)))
@@ -112,12 +112,12 @@ class Getter:
         self.said: list[str] = []
         self.context: Any = SimpleNamespace(
             store=self.store, transfers=self.transfers, now=lambda: asyncio.get_running_loop().time(),
-            event=lambda kind, text, job: self.said.append(text), pulse=Pulse(),
+            event=lambda kind, text, job: self.said.append(text), pulse=ChangeSignal(),
         )  # fmt: skip
         self.view = JobView(ID, JOB, A)
         for known in lineage.entries:
             self.view.absorb(known)
-        self.models = Models(self.context, self.view)
+        self.models = ModelStore(self.context, self.view)
         self.models.learn_layout(LAYOUT)
         for commit in held:
             self.take(commit)

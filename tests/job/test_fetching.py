@@ -9,11 +9,11 @@ from test_job_view import BRANCH, FIRST, ID, ROOT, entry, view_of
 from test_models import LAYOUT, with_params
 
 from muster.history.graph import merge_of
-from muster.job.fetching import STALL_S, Fetching
-from muster.job.models import Models
-from muster.network.pulse import Pulse
-from muster.records import NOBODY
-from muster.simulation.loop import run
+from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.store import ModelStore
+from muster.network.change_signal import ChangeSignal
+from muster.protocol.records import NOBODY
+from muster.simulation.virtual.loop import run
 from muster.storage.memory import MemoryStore
 
 
@@ -28,9 +28,9 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         transfers = SimpleNamespace(poke=lambda: None)
-        context: Any = SimpleNamespace(store=store, transfers=transfers, now=loop.time, pulse=Pulse())
-        models = Models(context, view)
-        fetching = Fetching(context, view, models)
+        context: Any = SimpleNamespace(store=store, transfers=transfers, now=loop.time, pulse=ChangeSignal())
+        models = ModelStore(context, view)
+        fetching = JobFetcher(context, view, models)
         tries = 0
         while loop.time() < 60.0:
             tries += 1

@@ -9,13 +9,13 @@ import pytest
 from lineage import Lineage
 from numpy.typing import NDArray
 
-from muster.compression.families import parse
+from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
 from muster.history.counted import Key
-from muster.job.folding import MERGED_PACE, Head, Outcome, fold, pace, weight_of
+from muster.job.models.folding import MERGED_PACE, Outcome, RoundContext, fold, pace, weight_of
 from muster.job.view import KnownUpdate
-from muster.records import Assignment, CommitId, Payload, Plan, Recipe, Update
+from muster.protocol.records import Assignment, CommitId, Payload, Plan, Recipe, Update
 
 JOB, ROOT = b"j" * 32, b"r" * 32
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
@@ -40,7 +40,7 @@ def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: floa
         record = Update(JOB, ROOT, 0, 1, 1, 5, 50, 0.1, Payload("dense32", len(message), message))
         known.append(KnownUpdate(hashlib.sha256(node).digest(), Key(node, 1, 1), record, node))
         payloads[known[-1].id] = message
-    head = Head(0, lambda commit: 1.0, pace)
+    head = RoundContext(0, lambda commit: 1.0, pace)
     return fold(LAYOUT, base, None, head, known, SAMPLES.__getitem__, lambda u: payloads[u.id], RECIPE)
 
 

@@ -8,15 +8,15 @@ from unittest.mock import Mock
 import pytest
 
 from muster.history.counted import Key
-from muster.job.forecasts import EVERYBODY, Forecast, Forecasts, load
+from muster.job.coordinator.codec_forecasts import EVERYBODY, CodecForecasts, Forecast, load
 from muster.job.view import KnownUpdate
 from muster.planning.codecs import START
-from muster.records import Payload, Plan, Update
+from muster.protocol.records import Payload, Plan, Update
 from muster.simulation import faults as f
-from muster.simulation.check import play
-from muster.simulation.network import PathParams
+from muster.simulation.judging.check import play
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.virtual.network import PathParams
 
 ROUNDS = 8
 WEIGHTS = 6000
@@ -134,5 +134,5 @@ def test_a_codec_follows_a_node_that_came_back_with_an_empty_disk() -> None:
         )
         key = Key(node, incarnation, sequence)
         updates[key] = KnownUpdate(bytes([round_]) * 32, key, record, node)
-    forecasts = Forecasts(Mock(), Mock(updates=updates), Mock())
+    forecasts = CodecForecasts(Mock(), Mock(updates=updates), Mock())
     assert [sample.codec for sample in forecasts._sent(node)] == ["stc:0.02", "stc:0.02", "quant4"]

@@ -11,11 +11,11 @@ from test_job_view import B
 
 from muster.compression import parse
 from muster.compression.model import encode_update
-from muster.job import ways
-from muster.job.fetching import Fetching
-from muster.job.race import QUIET_S
-from muster.records import CommitId, Payload
-from muster.simulation.loop import run
+from muster.job.models import delta_path as ways
+from muster.job.models.fetching import JobFetcher
+from muster.job.models.model_fetch import QUIET_S
+from muster.protocol.records import CommitId, Payload
+from muster.simulation.virtual.loop import run
 
 ZEROS = np.zeros(1000, np.float32)
 
@@ -223,7 +223,7 @@ def test_a_fetch_that_leads_to_nothing_wanted_ends() -> None:
     made = Lineage()
     ours, theirs = made.commit(made.root), made.commit(made.root, author=B, codec=None)
     node = Getter(made, [made.root, ours])
-    fetching = Fetching(node.context, node.view, node.models)
+    fetching = JobFetcher(node.context, node.view, node.models)
     node.transfers.withheld.add(made.params(theirs))
 
     async def main() -> None:

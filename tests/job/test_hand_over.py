@@ -6,12 +6,12 @@ import random
 
 import numpy as np
 
-from muster.job import residuals
+from muster.job.models import residuals
 from muster.simulation import faults as f
-from muster.simulation.check import play
-from muster.simulation.network import PathParams
+from muster.simulation.judging.check import play
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.virtual.network import PathParams
 from muster.simulation.world import World
 from muster.storage.memory import MemoryStore
 

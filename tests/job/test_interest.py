@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from muster.history.counted import Counted, Key
-from muster.job.interest import HOLD_S_MAX, hold, pending
+from muster.job.forwarding import HOLD_S_MAX, hold, pending
 from muster.job.view import JobView
-from muster.network.exchange_holding import Hold
-from muster.network.ledger import Entry
-from muster.records import (
+from muster.network.sync.deferred import Hold
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import (
     NOBODY,
     Commit,
     Contribution,

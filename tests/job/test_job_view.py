@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from muster.history.counted import Counted, Key
 from muster.history.graph import merge_of
 from muster.job import roles
-from muster.job.keeping import expendable, needed, spent_payloads
+from muster.job.models.retention import expendable, needed, spent_payloads
 from muster.job.view import JobView, finished_by
-from muster.network.ledger import Entry
-from muster.records import (
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import (
     NOBODY,
     Assignment,
     Commit,

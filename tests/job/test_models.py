@@ -9,10 +9,10 @@ from test_job_view import BRANCH, FIRST, ID, ROOT, commit, entry, view_of
 
 from muster.compression.tensors import pack
 from muster.history.graph import merge_of
-from muster.job.models import Models
-from muster.network.ledger import Entry
-from muster.records import NOBODY, Commit
-from muster.simulation.linear import layout_of
+from muster.job.models.store import ModelStore
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import NOBODY, Commit
+from muster.simulation.trainers.linear import layout_of
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(4)
@@ -33,7 +33,7 @@ def test_a_merge_whose_record_came_first_is_held_once_it_is_computed() -> None:
     merge_id, record = merge_of(ID, a.id, b.id)
     view = view_of([root, a, b, entry(NOBODY, record)])
     context: Any = SimpleNamespace(store=store)
-    models = Models(context, view)
+    models = ModelStore(context, view)
     models.learn_layout(LAYOUT)
     assert {h.id for h in models.heads()} == {a.id, b.id}
     models.keep_merge(merge_id, a.id, b.id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from muster.records import Update
-from muster.simulation.check import play
-from muster.simulation.linear import LinearTrainer
-from muster.simulation.network import PathParams
+from muster.protocol.records import Update
+from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
-from muster.simulation.stand_in import Vector
+from muster.simulation.trainers.linear import LinearTrainer
+from muster.simulation.trainers.stand_in import Vector
+from muster.simulation.virtual.network import PathParams
 
 
 def test_nodes_that_train_the_same_round_differently(monkeypatch: pytest.MonkeyPatch) -> None:

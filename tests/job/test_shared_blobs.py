@@ -8,16 +8,23 @@ import random
 import numpy as np
 
 from muster.history.graph import Point
-from muster.job import residuals
 from muster.job.context import Policy, TrainerLike
+from muster.job.models import residuals
 from muster.job.runner import JobRunner
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
-from muster.node.asking import open_job
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.records import BlobId, Commit, Job, JobId, Recipe, StopRule
-from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
-from muster.simulation.loop import run
-from muster.simulation.network import SimNetwork
+from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, StopRule
+from muster.simulation.trainers.linear import (
+    TASK,
+    LinearTrainer,
+    facts_of,
+    initial_blob,
+    layout_of,
+    target_of,
+)
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(400)
@@ -31,8 +38,8 @@ def node(disk_limit_bytes: int) -> Core:
         return LinearTrainer(facts, store, target_of(1, 400), 0.01, random.Random(1))
 
     return Core(
-        name="alone", signer=identity, member=identity.member(), roll=Roll(PretendVerifier()), store=store,
-        link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
+        name="alone", signer=identity, member=identity.member(), roll=TrustStore(PretendVerifier()),
+        store=store, link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
         policy=Policy(disk_limit_bytes=disk_limit_bytes), open_trainer=open_trainer,
         installed=lambda task: True, battery=lambda: None, wall_clock=lambda: 0.0,
     )  # fmt: skip

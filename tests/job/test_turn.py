@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from muster.job.turn import Turn
-from muster.simulation.loop import run
+from muster.job.participant.trainer_lock import TrainerLock
+from muster.simulation.virtual.loop import run
 
 
 def test_spare_work_gives_way_and_others_wait_in_line() -> None:
     async def main() -> None:
-        turn, done = Turn(), []
+        turn, done = TrainerLock(), []
 
         async def work(name: str, for_s: float) -> str:
             try:
@@ -42,7 +42,7 @@ def test_spare_work_gives_way_and_others_wait_in_line() -> None:
 
 def test_spare_work_waits_for_its_turn_and_its_faults_are_its_callers() -> None:
     async def main() -> None:
-        turn = Turn()
+        turn = TrainerLock()
 
         async def fail() -> None:
             raise ValueError("no such luck")
@@ -60,7 +60,7 @@ def test_spare_work_waits_for_its_turn_and_its_faults_are_its_callers() -> None:
 
 def test_a_cancelled_caller_leaves_the_turn_free() -> None:
     async def main() -> None:
-        turn = Turn()
+        turn = TrainerLock()
 
         async def work() -> None:
             try:

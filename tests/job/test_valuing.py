@@ -13,14 +13,21 @@ import pytest
 from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike, Valued
 from muster.job.runner import JobRunner
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
-from muster.node import asking
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.node.api import job_requests as asking
+from muster.node.api.contribution_rows import contributions, values
 from muster.node.core import Core
-from muster.node.giving import contributions, values
-from muster.records import Job, JobId, Recipe, StopRule
-from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
-from muster.simulation.loop import run
-from muster.simulation.network import SimNetwork
+from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.simulation.trainers.linear import (
+    TASK,
+    LinearTrainer,
+    facts_of,
+    initial_blob,
+    layout_of,
+    target_of,
+)
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(2000)  # over 1 kB, so that updates are blobs
@@ -72,7 +79,7 @@ class Field:
             return kind(facts, store, target, step_s, random.Random(number))
 
         return Core(
-            name=identity.name, signer=identity, member=identity.member(), roll=Roll(PretendVerifier()),
+            name=identity.name, signer=identity, member=identity.member(), roll=TrustStore(PretendVerifier()),
             store=store, link=self.network.link(identity.node, identity.name), policy=Policy(),
             open_trainer=open_trainer, installed=lambda task: True, battery=lambda: None,
             wall_clock=lambda: 0.0,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from lineage import Lineage
 from test_job_view import B
 
-from muster.job.ways import CHAIN_MAX, MERGES_MAX, Stretch, lacking, origins, way
-from muster.records import CommitId
+from muster.job.models.delta_path import CHAIN_MAX, MERGES_MAX, Stretch, lacking, origins, way
+from muster.protocol.records import CommitId
 
 
 def find(

@@ -7,12 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.algorithms.aggregation import (
+    BOOST_MAX,
+    UpdateMeta,
+    accumulation,
+    add,
+    finish,
+    merge,
+    start,
+    weights,
+)
 from muster.compression import change, parse
 from muster.compression.change import difference
 from muster.compression.codec import TINY
 from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import Layout, TensorError, TensorSpec
-from muster.learning.aggregate import BOOST_MAX, Work, accumulation, add, finish, merge, start, weights
 
 LAYOUT = Layout((TensorSpec("w", (4,), "float32"), TensorSpec("n", (), "int64")))
 
@@ -30,7 +39,7 @@ def fold(updates: list[dict[str, Any]], shares: tuple[float, ...]) -> dict[str, 
 
 
 def test_equal_work_is_fedavg_by_samples() -> None:
-    weighed = weights([Work(100, 20), Work(300, 20)])
+    weighed = weights([UpdateMeta(100, 20), UpdateMeta(300, 20)])
     assert weighed.shares == (0.25, 0.75)
     assert weighed.scale == pytest.approx(1.0)
     assert weighed.tau_eff == 20
@@ -38,17 +47,17 @@ def test_equal_work_is_fedavg_by_samples() -> None:
 
 def test_a_slow_node_is_normalised() -> None:
     """FedNova: tau_eff * p_i / tau_i, here tau_eff = 25."""
-    weighed = weights([Work(100, 40), Work(100, 10)])
+    weighed = weights([UpdateMeta(100, 40), UpdateMeta(100, 10)])
     assert [s * weighed.scale for s in weighed.shares] == pytest.approx([0.3125, 1.25])
 
 
 def test_normalisation_is_capped() -> None:
-    weighed = weights([Work(100, 1000), Work(100, 1)])
+    weighed = weights([UpdateMeta(100, 1000), UpdateMeta(100, 1)])
     assert weighed.shares[1] * weighed.scale == pytest.approx(0.5 * BOOST_MAX)
 
 
 def test_age_discounts() -> None:
-    young, old = weights([Work(100, 10), Work(100, 10, staleness=3)]).shares
+    young, old = weights([UpdateMeta(100, 10), UpdateMeta(100, 10, staleness=3)]).shares
     assert old / young == pytest.approx(0.5)
 
 
@@ -61,27 +70,31 @@ def test_momentum_amounts_to_more_steps() -> None:
 
 @given(
     st.lists(
-        st.builds(Work, st.integers(1, 10**6), st.integers(1, 10**4), st.integers(0, 99), st.floats(0, 0.99)),
+        st.builds(
+            UpdateMeta, st.integers(1, 10**6), st.integers(1, 10**4), st.integers(0, 99), st.floats(0, 0.99)
+        ),
         min_size=1,
         max_size=50,
     )
 )
-def test_shares_sum_to_one(work: list[Work]) -> None:
+def test_shares_sum_to_one(work: list[UpdateMeta]) -> None:
     weighed = weights(work)
     assert sum(weighed.shares) == pytest.approx(1.0)
     assert all(share > 0 for share in weighed.shares)
     assert 0 < weighed.scale <= BOOST_MAX + 1e-9
 
 
-@pytest.mark.parametrize("work", [[], [Work(0, 1)], [Work(1, 0)], [Work(1, 1, -1)], [Work(1, 1, 0, 1.0)]])
-def test_impossible_work(work: list[Work]) -> None:
+@pytest.mark.parametrize(
+    "work", [[], [UpdateMeta(0, 1)], [UpdateMeta(1, 0)], [UpdateMeta(1, 1, -1)], [UpdateMeta(1, 1, 0, 1.0)]]
+)
+def test_impossible_work(work: list[UpdateMeta]) -> None:
     with pytest.raises(ValueError):
         weights(work)
 
 
 def test_fold_is_the_weighted_sum_in_fp64() -> None:
     updates = [model(i, 1e-3) for i in range(1, 9)]
-    shares = weights([Work(10 * i, 5) for i in range(1, 9)]).shares
+    shares = weights([UpdateMeta(10 * i, 5) for i in range(1, 9)]).shares
     expected = model(0)["w"].astype(np.float64) + sum(
         s * u["w"].astype(np.float64) for s, u in zip(shares, updates, strict=True)
     )

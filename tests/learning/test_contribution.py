@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from muster.compression.tensors import TensorError
-from muster.learning import contribution, params, rehearsal, sgd
+from muster.learning import contribution, params
+from muster.learning import local_simulation as rehearsal
+from muster.learning import local_training as sgd
 from muster.learning.digits import Digits
 from muster.learning.recipes import defaults
 from muster.learning.task import Task

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.learning.rates import rate
-from muster.records import Recipe
+from muster.algorithms.learning_rate import rate
+from muster.protocol.records import Recipe
 
 
 def recipe(lr_end: float) -> Recipe:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muster.algorithms.splits import holdout, parse, split
 from muster.errors import MusterError
-from muster.learning.splits import holdout, parse, split
 
 LABELS = np.repeat(np.arange(10), 40)
 specs = st.one_of(

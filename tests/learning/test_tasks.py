@@ -31,7 +31,7 @@ def mnist_file(path: Path, **changes: object) -> Path:
 
 def test_the_daemon_side_does_not_import_torch() -> None:
     code = (
-        "import muster.learning.task, muster.learning.aggregate, muster.learning.splits,"
+        "import muster.learning.task, muster.algorithms.aggregation, muster.algorithms.splits,"
         " muster.learning.recipes, muster.compression.tensors, sys;"
         "sys.exit('torch' in sys.modules)"
     )

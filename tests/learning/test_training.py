@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch import nn
 
+from muster.algorithms import splits
 from muster.compression.change import difference
 from muster.compression.tensors import TensorError
 from muster.errors import MusterError
-from muster.learning import baselines, check, export, params, rehearsal, sgd, splits
+from muster.learning import baselines, export, params
+from muster.learning import local_simulation as rehearsal
+from muster.learning import local_training as sgd
+from muster.learning import task_check as check
 from muster.learning.task import Task
-from muster.records import Recipe
+from muster.protocol.records import Recipe
 
 torch.set_num_threads(1)  # the models are tiny; several threads would only wait for one another
 

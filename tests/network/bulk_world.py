@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from muster.network.transfer import Transfers
-from muster.network.transfer_state import TransferLimits
-from muster.records import BlobId, NodeId
-from muster.simulation.loop import run
-from muster.simulation.network import PathParams, SimLink, SimNetwork, Timing
+from muster.network.blobs.state import TransferLimits
+from muster.network.blobs.transfers import Transfers
+from muster.protocol.records import BlobId, NodeId
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import PathParams, SimLink, SimNetwork, Timing
 from muster.storage.memory import MemoryStore
 
 FAST = PathParams(rate_bytes_s=125_000, delay_s=0.05)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from zenoh_pair import SECONDS_MAX
 
-from muster.network.identity import Identity, init_fleet, issue, load_bundle
+from muster.network.trust.identity import Identity, init_fleet, issue, load_bundle
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
-from muster.network.exchange import Exchange
-from muster.network.ledger import Ledger
-from muster.network.link import Link
-from muster.network.presence import Presence
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
-from muster.records import Refusal
-from muster.simulation.loop import run
-from muster.simulation.network import PathParams, SimNetwork
+from muster.network.sync.exchange import Exchange
+from muster.network.sync.ledger import Ledger
+from muster.network.sync.presence import Presence
+from muster.network.transport.link import Link
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.protocol.records import Refusal
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import PathParams, SimNetwork
 from muster.storage.memory import MemoryStore
 
 JOB = b"j" * 32
@@ -29,7 +29,7 @@ class Node:
         self.identity = PretendIdentity(name)
         self.store = store or MemoryStore(random.Random(name))
         self.link = link or network.link(self.identity.node, name)
-        self.ledger = Ledger(self.store, self.identity, Roll(PretendVerifier()))
+        self.ledger = Ledger(self.store, self.identity, TrustStore(PretendVerifier()))
         self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
         self.exchange = Exchange(
             self.link, self.store, self.ledger, self.presence, beat_period_s=lambda _: 5.0

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from exchange_line import Node, with_line
 
-from muster.network.exchange_state import Peer
-from muster.network.exchange_wire import Announce
-from muster.network.presence import Beat, Presence
-from muster.network.pulse import Pulse
-from muster.records import NodeId
-from muster.simulation.loop import run
-from muster.simulation.network import PathParams, SimNetwork
+from muster.network.change_signal import ChangeSignal
+from muster.network.sync.messages import Announce
+from muster.network.sync.presence import Heartbeat, Presence
+from muster.network.sync.state import Peer
+from muster.protocol.records import NodeId
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import PathParams, SimNetwork
 from muster.storage.memory import MemoryStore
 
 
@@ -180,7 +180,7 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
 
 def test_a_beat_replaces_an_older_one_only() -> None:
     presence = Presence(b"m" * 32, 1, lambda: 0.0)
-    newer, older = Beat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Beat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)
+    newer, older = Heartbeat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Heartbeat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)
     assert presence.hear([newer, older]) == [newer]
     assert presence.hear([newer]) == []
 
@@ -189,7 +189,7 @@ def test_a_wait_that_is_cancelled_while_it_is_woken_ends() -> None:
     """`asyncio.wait_for` of Python 3.11 goes on in this case."""
 
     async def main() -> None:
-        pulse = Pulse()
+        pulse = ChangeSignal()
         turns = 0
 
         async def loop() -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from exchange_line import JOB, Node, with_line
 
-from muster.network.exchange_holding import Hold
-from muster.records import NodeId, Payload, Record, Refusal, Update
-from muster.simulation.network import PathParams, SimNetwork
+from muster.network.sync.deferred import Hold
+from muster.protocol.records import NodeId, Payload, Record, Refusal, Update
+from muster.simulation.virtual.network import PathParams, SimNetwork
 
 
 @dataclass

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.network.exchange_wire import (
+from muster.network.sync.messages import (
     WIRE,
     Announce,
     Changes,
@@ -19,13 +19,13 @@ from muster.network.exchange_wire import (
     unpack_changes,
     unpack_since,
 )
-from muster.network.pace import Pace
-from muster.network.presence import STATES, Beat
+from muster.network.sync.presence import STATES, Heartbeat
+from muster.network.transport.link_speed import LinkSpeed
 
 ME = b"m" * 8
 
 beats = st.builds(
-    Beat,
+    Heartbeat,
     node=st.sampled_from([ME, b"a" * 8, b"b" * 8]),
     start=st.integers(0, 2**40),
     count=st.integers(0, 2**40),
@@ -38,19 +38,19 @@ beats = st.builds(
 
 
 @given(st.lists(beats, max_size=12))
-def test_words_survive(words: list[Beat]) -> None:
+def test_words_survive(words: list[Heartbeat]) -> None:
     assert unpack_beats(pack_beats(words, ME), ME + b"rest") == words
 
 
 @given(st.lists(beats, max_size=3), st.binary(max_size=40))
-def test_damaged_words_do_no_harm(words: list[Beat], junk: bytes) -> None:
+def test_damaged_words_do_no_harm(words: list[Heartbeat], junk: bytes) -> None:
     for beat in unpack_beats(pack_beats(words, ME)[:-1] + junk, ME):
         assert len(beat.node) == 8
         assert 0 <= beat.state < len(STATES)
 
 
 def test_own_words_are_short() -> None:
-    assert len(pack_beats([Beat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
+    assert len(pack_beats([Heartbeat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
 
 
 def test_an_announcement_of_another_life_looks_damaged() -> None:
@@ -78,7 +78,7 @@ def test_an_older_format_is_named() -> None:
     ("rate_bytes_s", "narrow"), [(1200, True), (4000, True), (32_000, False), (1e7, False)]
 )
 def test_pace_tells_narrow_links_from_others(rate_bytes_s: float, narrow: bool) -> None:
-    pace = Pace()
+    pace = LinkSpeed()
     for size in (100, 1500, 60, 2500, 900):
         pace.took(size, 0.6 + size / rate_bytes_s)
     assert pace.narrow() is narrow
@@ -88,7 +88,7 @@ def test_pace_tells_narrow_links_from_others(rate_bytes_s: float, narrow: bool) 
 
 
 def test_pace_is_silent_while_it_knows_nothing() -> None:
-    pace = Pace()
+    pace = LinkSpeed()
     pace.took(100, 0.6)
     assert pace.rate_bytes_s() is None
     assert not pace.narrow()

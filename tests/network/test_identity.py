@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
-from muster.network import identity
-from muster.network.identity import (
+from muster.network.trust import identity
+from muster.network.trust.identity import (
     FleetVerifier,
     Identity,
     PretendIdentity,
     PretendVerifier,
-    Roll,
+    TrustStore,
     UnknownAuthor,
     common_name,
     init_fleet,
@@ -25,7 +25,7 @@ from muster.network.identity import (
     seal,
     verify_member,
 )
-from muster.records import (
+from muster.protocol.records import (
     NOBODY,
     Member,
     Merge,
@@ -49,8 +49,8 @@ def make(fleet_dir: Path, name: str) -> Identity:
     return load_bundle(issue(fleet_dir, name))
 
 
-def roll_of(*members: Identity) -> Roll:
-    roll = Roll(FleetVerifier(members[0].ca_certificate))
+def roll_of(*members: Identity) -> TrustStore:
+    roll = TrustStore(FleetVerifier(members[0].ca_certificate))
     for member in members:
         roll.open(seal(member, member.member())[1])
     return roll
@@ -243,8 +243,8 @@ def test_a_revocation_needs_the_authoritys_signature(fleet_dir: Path) -> None:
 
 
 def test_the_roll_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muster.network.seals.MEMBERS_MAX", 2)
-    roll = Roll(PretendVerifier())
+    monkeypatch.setattr("muster.network.trust.signing.MEMBERS_MAX", 2)
+    roll = TrustStore(PretendVerifier())
     for name in ("a", "b"):
         who = PretendIdentity(name)
         roll.admit(seal(who, who.member())[1])
@@ -255,7 +255,7 @@ def test_the_roll_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pretended_fleet_behaves_alike() -> None:
     alpha, bravo = PretendIdentity("alpha"), PretendIdentity("bravo")
-    roll = Roll(PretendVerifier())
+    roll = TrustStore(PretendVerifier())
     with pytest.raises(UnknownAuthor):
         roll.open(seal(alpha, STOP)[1])
     roll.open(seal(alpha, alpha.member())[1])

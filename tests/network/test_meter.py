@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster.network.meter import WINDOW_BYTES_MAX, Meter, Window, window
+from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, Window, window
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_limits_of_the_window() -> None:
     assert window(32_000, 2.0).size_bytes >= 2.5 * 32_000
 
 
-def feed(meter: Meter, rate_bytes_s: float, rtt_s: float, chunks: int, start_s: float = 0.0) -> float:
+def feed(meter: GoodputMeter, rate_bytes_s: float, rtt_s: float, chunks: int, start_s: float = 0.0) -> float:
     """Pull `chunks` through a link that serialises at the rate; returns when the last one came."""
     now_s = free_s = start_s
     flying: list[tuple[object, float, int]] = []
@@ -40,14 +40,14 @@ def feed(meter: Meter, rate_bytes_s: float, rtt_s: float, chunks: int, start_s: 
 @pytest.mark.parametrize("rate_bytes_s", [1_200.0, 8_000.0, 32_000.0, 125_000.0, 625_000.0, 2_500_000.0])
 @pytest.mark.parametrize("rtt_s", [0.002, 0.1, 0.6])
 def test_the_rate_is_found(rate_bytes_s: float, rtt_s: float) -> None:
-    meter = Meter()
+    meter = GoodputMeter()
     feed(meter, rate_bytes_s, rtt_s, 200)
     attainable = min(rate_bytes_s, WINDOW_BYTES_MAX / rtt_s)
     assert meter.rate_bytes_s == pytest.approx(attainable, rel=0.1)
 
 
 def test_a_slower_link_is_followed_down_and_up() -> None:
-    meter = Meter()
+    meter = GoodputMeter()
     now_s = feed(meter, 125_000, 0.05, 100)
     now_s = feed(meter, 16_000, 0.05, 40, now_s)
     assert meter.rate_bytes_s == pytest.approx(16_000, rel=0.1)
@@ -56,7 +56,7 @@ def test_a_slower_link_is_followed_down_and_up() -> None:
 
 
 def test_a_sample_that_shows_nothing_lowers_nothing() -> None:
-    meter = Meter()
+    meter = GoodputMeter()
     now_s = feed(meter, 125_000, 0.05, 100)
     before = meter.rate_bytes_s
     mark = meter.asked(now_s, limited=True)
@@ -69,7 +69,7 @@ def test_a_sample_that_shows_nothing_lowers_nothing() -> None:
 
 
 def test_pings() -> None:
-    meter = Meter()
+    meter = GoodputMeter()
     meter.pinged(0.1)
     meter.pinged(0.9)
     assert meter.rtt_s == pytest.approx(0.2)

@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from muster.network.exchange_state import Shared
-from muster.network.shorthand import payload_bytes
-from muster.records import NodeId, Record
-from muster.simulation.check import play
-from muster.simulation.network import PathParams
+from muster.network.sync.record_compression import payload_bytes
+from muster.network.sync.state import SyncContext
+from muster.protocol.records import NodeId, Record
+from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.virtual.network import PathParams
 
 NARROW = PathParams(rate_bytes_s=1_200, delay_s=0.3)
 LEAVES = tuple(f"leaf-{number}" for number in range(9))
@@ -31,14 +31,14 @@ def test_records_of_a_job_of_ten_nodes(
     """From the third round on; some nodes are up to four times as slow as others."""
     rng, seen = random.Random(4), dict.fromkeys(most, 0)
 
-    def count(self: Shared, node: NodeId, name: bytes, record: Record, short: bytes) -> None:
+    def count(self: SyncContext, node: NodeId, name: bytes, record: Record, short: bytes) -> None:
         kind, number = record.KIND, getattr(record, "round", getattr(record, "base_round", 3))
         if kind in most and number >= 3:
             seen[kind] = max(seen[kind], len(short) - payload_bytes(record))
         usual(self, node, name, record, short)
 
-    usual = Shared.count_record
-    monkeypatch.setattr(Shared, "count_record", count)
+    usual = SyncContext.count_record
+    monkeypatch.setattr(SyncContext, "count_record", count)
     nodes = (NodeSpec(name, 100, 0.02 * (1 + 3 * rng.random())) for name in ("hub", *LEAVES))
     links = (LinkSpec("hub", name, NARROW) for name in LEAVES)
     job = JobSpec("hub", 60.0, 10, None, 50, 0.05, 20.0, 9, codec, codec)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
-from muster.network import commit_form
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll, UnknownAuthor, seal
-from muster.network.shorthand import Shorthand, Unknown
-from muster.records import (
+from muster.network.sync import commit_delta as commit_form
+from muster.network.sync.record_compression import RecordCompressor, Unknown
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore, UnknownAuthor, seal
+from muster.protocol.records import (
     Assignment,
     Commit,
     Folded,
@@ -47,16 +47,16 @@ class Held:
     """What one node holds, and how it writes and reads."""
 
     store: MemoryStore
-    shorthand: Shorthand
+    shorthand: RecordCompressor
 
     @classmethod
     def nothing(cls, name: str) -> Held:
         store = MemoryStore(random.Random(name))
-        return cls(store, Shorthand(store, PretendIdentity(name).node))
+        return cls(store, RecordCompressor(store, PretendIdentity(name).node))
 
     def keep(self, wire: bytes) -> bytes:
         signed = unpack(wire)
-        roll = Roll(PretendVerifier())
+        roll = TrustStore(PretendVerifier())
         for node in range(10):
             roll.admit(seal(who(node), who(node).member())[1])
         record_id, _, record = roll.open(wire)
@@ -186,14 +186,14 @@ def test_a_damaged_short_form_never_passes_for_another_record(damage: list[tuple
     assert bytes(bad) == short or wire == shorthand.expand(short), record
 
 
-_story: list[tuple[bytes, Roll, Shorthand]] = []
+_story: list[tuple[bytes, TrustStore, RecordCompressor]] = []
 
 
-def _update_of_a_story() -> tuple[bytes, Roll, Shorthand]:
+def _update_of_a_story() -> tuple[bytes, TrustStore, RecordCompressor]:
     if not _story:
         story = Story()
         story.round(1)
-        roll = Roll(PretendVerifier())
+        roll = TrustStore(PretendVerifier())
         for number in range(10):
             roll.admit(seal(who(number), who(number).member())[1])
         payload = Payload(CODEC, 60, inline=bytes(range(60)))

@@ -12,13 +12,20 @@ import pytest
 from bulk_world import data_of
 from exchange_line import JOB, Node
 
-from muster.network.chunk_wire import HEAD_BYTES, TOPIC
-from muster.network.exchange_wire import unpack_announce, unpack_changes, unpack_list
-from muster.network.link import Handler, Listener, Urgency
-from muster.network.seals import PretendIdentity, seal
-from muster.network.tally import AGAIN_MAX, BLOBS_MAX, JOBS_MAX, NEIGHBOURS_MAX, Sent, Tally
-from muster.network.transfer import Transfers
-from muster.records import (
+from muster.network.blobs.chunk_messages import HEAD_BYTES, TOPIC
+from muster.network.blobs.transfers import Transfers
+from muster.network.sync.messages import unpack_announce, unpack_changes, unpack_list
+from muster.network.transport.link import Handler, Listener, Urgency
+from muster.network.transport.traffic_counters import (
+    AGAIN_MAX,
+    BLOBS_MAX,
+    JOBS_MAX,
+    NEIGHBOURS_MAX,
+    Sent,
+    TrafficCounters,
+)
+from muster.network.trust.signing import PretendIdentity, seal
+from muster.protocol.records import (
     Commit,
     Measurement,
     NodeId,
@@ -29,9 +36,9 @@ from muster.records import (
     record_id,
     unpack,
 )
-from muster.simulation.link import SimLink
-from muster.simulation.loop import run
-from muster.simulation.network import PathParams, SimNetwork
+from muster.simulation.virtual.link import SimLink
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import PathParams, SimNetwork
 from muster.storage.memory import MemoryStore
 
 A, B, C = (name * 32 for name in (b"a", b"b", b"c"))
@@ -39,7 +46,7 @@ BLOB = b"blob-one" + bytes(24)
 
 
 def test_a_record_is_payload_and_what_is_beside_it() -> None:
-    tally = Tally()
+    tally = TrafficCounters()
     tally.record(A, b"record-1", JOB, 230, 124)
     assert tally.by_neighbour == {A: Sent(payload=124, records=106)}
     assert tally.by_job == {JOB: Sent(payload=124, records=106)}
@@ -47,7 +54,7 @@ def test_a_record_is_payload_and_what_is_beside_it() -> None:
 
 
 def test_a_chunk_is_payload_of_the_job_whose_record_names_the_blob() -> None:
-    tally = Tally()
+    tally = TrafficCounters()
     tally.chunk(A, BLOB[:8], 0, 4096)
     assert tally.by_neighbour == {A: Sent(payload=4096)}
     assert tally.by_job == {}
@@ -58,7 +65,7 @@ def test_a_chunk_is_payload_of_the_job_whose_record_names_the_blob() -> None:
 
 
 def test_again_is_what_the_same_neighbour_had_before() -> None:
-    tally = Tally()
+    tally = TrafficCounters()
     tally.belongs(BLOB, JOB)
     for node in (A, B):
         tally.record(node, b"record-1", JOB, 230, 124)
@@ -74,7 +81,7 @@ def test_again_is_what_the_same_neighbour_had_before() -> None:
 
 
 def test_what_is_told_is_of_no_job() -> None:
-    tally = Tally()
+    tally = TrafficCounters()
     tally.told(A, 40, 10)
     tally.told(B, 3)
     assert tally.by_neighbour == {A: Sent(exchange=40, presence=10), B: Sent(exchange=3)}
@@ -83,7 +90,7 @@ def test_what_is_told_is_of_no_job() -> None:
 
 
 def test_every_table_has_its_limit() -> None:
-    tally = Tally()
+    tally = TrafficCounters()
     for number in range(max(NEIGHBOURS_MAX, JOBS_MAX) + 1):
         tally.record(number.to_bytes(32, "big"), b"record-1", number.to_bytes(32, "big"), 10, 0)
     assert len(tally.by_neighbour) == NEIGHBOURS_MAX

@@ -8,9 +8,9 @@ import random
 import pytest
 from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
-from muster.network.transfer_state import Transfer
-from muster.records import BlobId
-from muster.simulation.network import PathParams
+from muster.network.blobs.state import Transfer
+from muster.protocol.records import BlobId
+from muster.simulation.virtual.network import PathParams
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 
@@ -168,8 +168,8 @@ def test_it_gets_there_through_lost_asks_and_flapping_links(seed: int) -> None:
 
 
 def test_malformed_questions_are_refused() -> None:
-    from muster.network.chunk_wire import Ask, encode_ask
-    from muster.network.link import Refused
+    from muster.network.blobs.chunk_messages import Ask, encode_ask
+    from muster.network.transport.link import Refused
 
     async def scene(world: World) -> None:
         a, b = world.nodes["a"], world.nodes["b"]

@@ -6,8 +6,8 @@ import asyncio
 
 from bulk_world import FAST, World, data_of, ident, kbit, now, play
 
-from muster.network.transfer_state import TransferLimits
-from muster.simulation.network import PathParams
+from muster.network.blobs.state import TransferLimits
+from muster.simulation.virtual.network import PathParams
 
 
 def test_it_goes_on_from_another_peer() -> None:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from itertools import pairwise
 
-from muster.network.link import Neighbour, Unreachable
-from muster.network.watchdog import (
+from muster.network.transport.link import Neighbour, Unreachable
+from muster.network.transport.watchdog import (
     BACKOFF_FIRST_S,
     BACKOFF_MAX_S,
     RENEW_MAX_S,
@@ -17,10 +17,10 @@ from muster.network.watchdog import (
     step,
     watch,
 )
-from muster.network.zenoh_config import LAN
+from muster.network.transport.zenoh_config import LAN
 from muster.node.core import BEAT_IDLE_S
-from muster.records import NodeId
-from muster.simulation.loop import run
+from muster.protocol.records import NodeId
+from muster.simulation.virtual.loop import run
 
 A, B = b"a" * 32, b"b" * 32
 TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)

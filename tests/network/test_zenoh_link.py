@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, pair, until
 
-from muster.network import zenoh_link
-from muster.network.identity import Identity
-from muster.network.link import Refused, Unreachable, Urgency
-from muster.network.zenoh_link import ZenohLink
-from muster.network.zenoh_threads import LANE_ITEMS_MAX
-from muster.records import NodeId
+from muster.network.transport import zenoh_link
+from muster.network.transport.link import Refused, Unreachable, Urgency
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh_threads import LANE_ITEMS_MAX
+from muster.network.trust.identity import Identity
+from muster.protocol.records import NodeId
 
 
 @e2e

@@ -15,13 +15,13 @@ import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, opened, pair, quiet, until
 
 from muster.errors import MusterError
-from muster.network import zenoh_link, zenoh_session
-from muster.network.identity import Identity, init_fleet, issue, load_bundle
-from muster.network.link import Unreachable
-from muster.network.zenoh_config import Endpoint
-from muster.network.zenoh_link import ZenohLink
-from muster.network.zenoh_threads import call_limited
-from muster.records import NodeId
+from muster.network.transport import zenoh_link, zenoh_session
+from muster.network.transport.link import Unreachable
+from muster.network.transport.zenoh_config import Endpoint
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh_threads import call_limited
+from muster.network.trust.identity import Identity, init_fleet, issue, load_bundle
+from muster.protocol.records import NodeId
 
 
 @e2e

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from muster.network.zenoh_threads import LANE_ITEMS_MAX, Lane, call_limited
+from muster.network.transport.zenoh_threads import LANE_ITEMS_MAX, SenderThread, call_limited
 
 
 def test_a_lane_keeps_order_and_is_bounded() -> None:
-    lane, gate, ran = Lane("test"), threading.Event(), []
+    lane, gate, ran = SenderThread("test"), threading.Event(), []
     done = threading.Event()
     assert lane.put(lambda: bool(gate.wait(10)) or None)  # type: ignore[arg-type, return-value]
     taken = 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from muster.network.identity import Identity
-from muster.network.zenoh_link import ZenohLink
-from muster.records import NodeId
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.trust.identity import Identity
+from muster.protocol.records import NodeId
 
 SECONDS_MAX = 15.0  # for anything that happens on loopback; usually some milliseconds
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from muster.node import working
-from muster.node.training import TaskSource
-from muster.node.working import StoreTrainer
+from muster.node.trainer import adapter as working
+from muster.node.trainer.adapter import StoreTrainer
+from muster.node.trainer.messages import TaskSource
 from muster.storage.disk import DiskStore
 
 pytestmark = pytest.mark.e2e

@@ -10,13 +10,13 @@ import pytest
 from two_branches import LAYOUT, Catalogue, Field
 
 from muster.errors import MusterError
-from muster.node import asking
+from muster.node.api import job_requests as asking
+from muster.node.api.inspection import diff, find_commit, is_prefix, layers, show, why
+from muster.node.api.snapshot_builder import job_view, neighbour_views, sent_view
 from muster.node.core import Core
-from muster.node.inspecting import diff, find_commit, is_prefix, layers, show, why
-from muster.node.viewing import job_view, neighbour_views, sent_view
-from muster.records import JobId
-from muster.simulation.linear import TASK, layout_of
-from muster.simulation.loop import run
+from muster.protocol.records import JobId
+from muster.simulation.trainers.linear import TASK, layout_of
+from muster.simulation.virtual.loop import run
 
 
 def on_field(main: Any) -> None:

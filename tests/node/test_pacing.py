@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from muster.network.zenoh_config import LAN, NARROW
-from muster.node.pacing import ALONE_S, at_start, choose
+from muster.network.transport.zenoh_config import LAN, NARROW
+from muster.node.link_profile import ALONE_S, at_start, choose
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from muster.job.context import Policy, TrainerLike
-from muster.network.identity import FleetVerifier, Identity, Roll, init_fleet, issue, load_bundle
-from muster.network.link import Unreachable
+from muster.network.transport.link import Unreachable
+from muster.network.trust.identity import FleetVerifier, Identity, TrustStore, init_fleet, issue, load_bundle
 from muster.node.core import Core
-from muster.simulation.loop import run
-from muster.simulation.network import SimNetwork
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 
 
@@ -26,7 +26,7 @@ def node(identity: Identity, network: SimNetwork, store: MemoryStore) -> Core:
         name=identity.name,
         signer=identity,
         member=identity.member(),
-        roll=Roll(FleetVerifier(identity.ca_certificate)),
+        roll=TrustStore(FleetVerifier(identity.ca_certificate)),
         store=store,
         link=network.link(identity.node, identity.name),
         policy=Policy(),

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from muster.compression import tensors
-from muster.compression.families import parse
+from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.errors import MusterError
-from muster.node.trainer import Trainer, TrainerDied
-from muster.node.training import Progress, TaskSource
+from muster.node.trainer.messages import Progress, TaskSource
+from muster.node.trainer.process import Trainer, TrainerDied
 
 TASK = """
 import os, sys, time
@@ -80,7 +80,7 @@ def run(work: Callable[[Trainer], Awaitable[None]]) -> None:
 
 
 def test_the_daemon_does_not_import_torch() -> None:
-    code = "import muster.node.trainer, muster.learning.aggregate, muster.learning.task, sys;"
+    code = "import muster.node.trainer.process, muster.algorithms.aggregation, muster.learning.task, sys;"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -250,8 +250,8 @@ def test_training_tells_how_long_a_step_took(source: Callable[..., TaskSource], 
 def test_the_child_does_not_outlive_its_parent(source: Callable[..., TaskSource]) -> None:
     code = (
         "import asyncio, os, sys\n"
-        "from muster.node.trainer import Trainer\n"
-        "from muster.node.training import TaskSource\n"
+        "from muster.node.trainer.process import Trainer\n"
+        "from muster.node.trainer.messages import TaskSource\n"
         "async def main():\n"
         "    trainer = Trainer()\n"
         "    await trainer.open(TaskSource(sys.argv[1]))\n"

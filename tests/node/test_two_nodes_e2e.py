@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from muster.errors import MusterError
-from muster.network.identity import init_fleet, issue
-from muster.node.client import Client
-from muster.node.snapshot import JobView
+from muster.network.trust.identity import init_fleet, issue
+from muster.node.api.client import Client
+from muster.node.api.snapshot import JobView
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PORTS = {"ann": 17451, "ben": 17452}

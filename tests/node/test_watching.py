@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from two_branches import Field
 
+from muster.node.api.state_stream import Watcher, watch
 from muster.node.core import Core
-from muster.node.watching import Watcher, watch
-from muster.simulation.loop import run
+from muster.simulation.virtual.loop import run
 
 TABLES = ("nodes", "links", "jobs", "rounds", "contributions", "commits", "marks")
 

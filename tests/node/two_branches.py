@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from muster.job.context import Policy, TrainerLike
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
-from muster.node import asking
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.node.api import job_requests as asking
 from muster.node.core import Core
-from muster.records import Job, JobId, Recipe, StopRule
-from muster.simulation.linear import TASK, LinearTrainer, facts_of, initial_blob, layout_of, target_of
-from muster.simulation.network import SimNetwork
+from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.simulation.trainers.linear import (
+    TASK,
+    LinearTrainer,
+    facts_of,
+    initial_blob,
+    layout_of,
+    target_of,
+)
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 
 LAYOUT = layout_of(40)
@@ -55,7 +62,7 @@ def node(number: int, network: SimNetwork) -> Core:
         name=identity.name,
         signer=identity,
         member=identity.member(),
-        roll=Roll(PretendVerifier()),
+        roll=TrustStore(PretendVerifier()),
         store=store,
         link=network.link(identity.node, identity.name),
         policy=Policy(accept=number < 2),

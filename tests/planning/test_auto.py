@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from muster.compression import CodecError, parse
 from muster.planning import codecs
 from muster.planning.codecs import LADDER, START, Message, Sample, choose, down_choice, hurried, up_choice
-from muster.records import Job, Recipe, StopRule
+from muster.protocol.records import Job, Recipe, StopRule
 
 SIZE = Message(28_938)
 LARGE = Message(1_000_000)

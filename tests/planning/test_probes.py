@@ -7,7 +7,7 @@ import random
 import pytest
 
 from muster.planning.codecs import LADDER, START, Choice, Message, Sample, choose, probing
-from muster.planning.links import LAST, PROBE_S, Probe, Trip, Way, fit, probe
+from muster.planning.links import LAST, PROBE_S, LinkEstimate, Probe, TransferSample, fit, probe
 
 SMALL, MEDIUM, LARGE = Message(5_994), Message(28_938), Message(1_000_000)
 
@@ -17,7 +17,7 @@ def rounds(
 ) -> list[Choice]:
     """What one node is told to send, round by round, over a way of which only the trips are known."""
     rng = random.Random(seed)
-    trips: list[Trip] = []
+    trips: list[TransferSample] = []
     sent: list[Sample] = []
     chosen: list[Choice] = []
     down_bytes = 0
@@ -29,7 +29,7 @@ def rounds(
         choice = probing(message, usual, down_bytes, probe(trips, way, other_s))
         chosen.append(choice)
         trip = choice.size_bytes + down_bytes
-        trips.append(Trip(trip, latency_s + trip / bytes_s + rng.random() * noise_s))
+        trips.append(TransferSample(trip, latency_s + trip / bytes_s + rng.random() * noise_s))
         down_bytes = usual.size_bytes
         if not choice.probe:
             sent.append(Sample(choice.codec, 10.0))
@@ -85,15 +85,15 @@ def test_a_model_too_large_for_a_link_is_sent_in_smaller_messages() -> None:
 
 
 def test_nothing_is_probed_where_the_goodput_is_known_or_nothing_was_sent() -> None:
-    two = [Trip(1000, 0.1)] * 2
-    assert probe([], Way(0.0, None), 1.0) is None
+    two = [TransferSample(1000, 0.1)] * 2
+    assert probe([], LinkEstimate(0.0, None), 1.0) is None
     assert probe(two[:1], fit(two[:1], None), 1.0) is None
     assert probe(two, fit(two, 5_000.0), 1.0) is None
     assert probe(two, fit(two, None), 1.0) is not None
 
 
 def test_a_commit_that_is_a_probe_costs_less_than_a_message_may() -> None:
-    trips = [Trip(1000, 0.8)] * 2
+    trips = [TransferSample(1000, 0.8)] * 2
     way = fit(trips, None)
     one, everybody = probe(trips, way, 1.0), probe(trips, way, 1.0, for_all=True)
     assert one is not None
@@ -119,5 +119,5 @@ def test_a_probe_says_that_it_is_one() -> None:
 def test_what_a_way_carries_at_least_is_never_more_than_what_it_carries() -> None:
     for bytes_s in (500.0, 5_000.0, 500_000.0):
         for sizes in ((1_000, 1_000), (1_000, 5_000), (500, 20_000, 500)):
-            way = fit([Trip(n, 0.2 + n / bytes_s) for n in sizes], None)
+            way = fit([TransferSample(n, 0.2 + n / bytes_s) for n in sizes], None)
             assert (way.floor_bytes_s() or 0) <= bytes_s * 1.001

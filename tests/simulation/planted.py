@@ -14,15 +14,19 @@ from typing import Any
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
-from muster.job import committing, coordinate, fetching, participate, residuals, roles, runner
-from muster.job.coordinate import Coordination
-from muster.job.models import Models
+from muster.job import roles, runner
+from muster.job.coordinator import commit_writer as committing
+from muster.job.coordinator import loop as coordinate
+from muster.job.coordinator.loop import Coordinator
+from muster.job.models import fetching, residuals
+from muster.job.models.store import ModelStore
+from muster.job.participant import loop as participate
 from muster.job.view import JobView
-from muster.network.exchange_pulling import Pulling
-from muster.network.exchange_state import Peer
-from muster.network.presence import Presence
-from muster.records import Merge, record_id
-from muster.simulation.check import Verdict, check
+from muster.network.sync.presence import Presence
+from muster.network.sync.record_sync import RecordSync
+from muster.network.sync.state import Peer
+from muster.protocol.records import Merge, record_id
+from muster.simulation.judging.check import Verdict, check
 from muster.storage.memory import MemoryStore
 
 Patch = tuple[Any, str, Any]
@@ -112,10 +116,10 @@ def forget_second_history() -> list[Patch]:
 
 @bug("of two coordinators in contact neither yields")
 def nobody_yields() -> list[Patch]:
-    def mine(self: Coordination, heads: Any) -> bool:
+    def mine(self: Coordinator, heads: Any) -> bool:
         return not self.blocked and bool(heads)
 
-    return [(Coordination, "_is_mine", mine)]
+    return [(Coordinator, "_is_mine", mine)]
 
 
 @bug("the weights of a merge are not capped, so a node that ran ahead takes over")
@@ -129,9 +133,9 @@ def uncapped() -> list[Patch]:
 
 @bug("an island judges the merge by its own data: each node prefers the side that it was on")
 def own_data() -> list[Patch]:
-    real = Models.keep_merge
+    real = ModelStore.keep_merge
 
-    def keep_merge(self: Models, merge_id: bytes, a: bytes, b: bytes) -> None:
+    def keep_merge(self: ModelStore, merge_id: bytes, a: bytes, b: bytes) -> None:
         view, me = self._view, self._context.node
         mine = [c for c in (a, b) if any(f.node == me for p in view.graph.ancestors(c) for f in p.folded)]
         share = view.graph.share
@@ -142,14 +146,14 @@ def own_data() -> list[Patch]:
         finally:
             view.graph.share = share  # type: ignore[method-assign]
 
-    return [(Models, "keep_merge", keep_merge)]
+    return [(ModelStore, "keep_merge", keep_merge)]
 
 
 @bug("a merge names its parents in the order in which they were met")
 def parents_as_met() -> list[Patch]:
     def merge_of(job: bytes, a: bytes, b: bytes) -> Any:
         record = Merge(job, (max(a, b), min(a, b)))
-        from muster.records import NOBODY, encode
+        from muster.protocol.records import NOBODY, encode
 
         return record_id(NOBODY, encode(record)), record
 
@@ -214,16 +218,16 @@ def no_incarnation() -> list[Patch]:
 
 @bug("only the coordinator pulls payloads: a node that meets others one at a time carries nothing")
 def nobody_carries() -> list[Patch]:
-    return [(fetching.Fetching, "_carries", lambda self, head: False)]
+    return [(fetching.JobFetcher, "_carries", lambda self, head: False)]
 
 
 @bug("a lost announcement is not noticed")
 def no_gap() -> list[Patch]:
-    async def compare(self: Pulling, peer: Any) -> None:
+    async def compare(self: RecordSync, peer: Any) -> None:
         peer.gap = False
         peer.covered = max(peer.covered, 0)
 
-    return [(Pulling, "_compare", compare)]
+    return [(RecordSync, "_compare", compare)]
 
 
 @bug("a node that finds its disk full throws away what it trained")
@@ -231,12 +235,12 @@ def full_disk_loses() -> list[Patch]:
     async def when_room(self: Any, write: Callable[[], Any]) -> Any:
         return write()
 
-    return [(participate.Participation, "when_room", when_room)]
+    return [(participate.Participant, "when_room", when_room)]
 
 
 @bug("updates that come after the end are left lying")
 def never_closes() -> list[Patch]:
-    return [(Coordination, "_close", lambda self, head: None)]
+    return [(Coordinator, "_close", lambda self, head: None)]
 
 
 @bug("a merge takes the mean instead of the parents' work")

@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from muster.simulation.check import Verdict
-from muster.simulation.report import load, summary
+from muster.simulation.judging.check import Verdict
+from muster.simulation.judging.report import load, summary
 
 BEGIN, END = "<!-- seeds: written by tests/simulation/seeds.py -->", "<!-- end of seeds -->"
 

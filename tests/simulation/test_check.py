@@ -12,10 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from muster.simulation import faults as f
-from muster.simulation.check import Verdict, check, judge, story
 from muster.simulation.episodes import Event
-from muster.simulation.network import PathParams
-from muster.simulation.report import append, load, sentence, summary
+from muster.simulation.judging.check import Verdict, check, judge, story
+from muster.simulation.judging.report import append, load, sentence, summary
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import (
     Bury,
@@ -28,6 +27,7 @@ from muster.simulation.specs import (
     TaskSpec,
     WorldFault,
 )
+from muster.simulation.virtual.network import PathParams
 
 # small or with two jobs, a real trainer, branches, lossy codecs; a paused node killed, its disk lost (930)
 FIXED = (5, 9, 15, 25, 930)

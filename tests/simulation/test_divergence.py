@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from muster.simulation.check import Run, play
-from muster.simulation.linear import LinearTrainer
-from muster.simulation.network import PathParams
+from muster.simulation.judging.check import Run, play
 from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
-from muster.simulation.stand_in import Vector
+from muster.simulation.trainers.linear import LinearTrainer
+from muster.simulation.trainers.stand_in import Vector
+from muster.simulation.virtual.network import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
 ROUNDS = 8

@@ -11,14 +11,14 @@ import planted
 import pytest
 
 from muster.history.counted import Key
-from muster.network.tally import Tally
-from muster.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
+from muster.network.transport.traffic_counters import TrafficCounters
+from muster.protocol.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
 from muster.simulation import faults as f
-from muster.simulation.check import Verdict, judge, play, story
-from muster.simulation.network import PathParams
-from muster.simulation.pace import Pace
+from muster.simulation.judging.check import Verdict, judge, play, story
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
+from muster.simulation.trainers.pace import Pace
+from muster.simulation.virtual.network import PathParams
 
 SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")
 INSIDE = PathParams(rate_bytes_s=125_000.0, delay_s=0.05, nudge_loss=0.01)
@@ -180,14 +180,14 @@ def test_after_a_heal_no_whole_model_crosses_where_deltas_are_smaller(
     """The model has 120 kB and takes a minute, a delta 0.6 kB.  Behind the merge, which has no delta, every
     later head was fetched whole, 84 of them, and half of the nodes came to no round any more."""
     sent: dict[bytes, int] = defaultdict(int)
-    count = Tally.chunk
+    count = TrafficCounters.chunk
 
-    def chunk(self: Tally, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
+    def chunk(self: TrafficCounters, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
         if asyncio.get_running_loop().time() > 150.0:
             sent[blob] += size_bytes
         count(self, node, blob, offset, size_bytes)
 
-    monkeypatch.setattr(Tally, "chunk", chunk)
+    monkeypatch.setattr(TrafficCounters, "chunk", chunk)
     link = PathParams(rate_bytes_s=2000, delay_s=0.1)
     links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "bc", "ca", "de", "ef", "fd", "ad"))
     nodes = tuple(NodeSpec(n, 100, 0.1) for n in "abcdef")

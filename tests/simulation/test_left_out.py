@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from muster.job.residuals import Vector
+from muster.job.models.residuals import Vector
 from muster.simulation import faults as f
-from muster.simulation.check import Verdict, judge, story
-from muster.simulation.network import PathParams
+from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.virtual.network import PathParams
 
 APART = f.Partition((("a", "b"), ("c", "d")))
 BROUGHT = "brings in what its commits left out"

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from muster.network.link import Refused, Unreachable, Urgency
-from muster.records import NodeId
-from muster.simulation.loop import run
-from muster.simulation.network import PathParams, SimLink, SimNetwork, Timing
+from muster.network.transport.link import Refused, Unreachable, Urgency
+from muster.protocol.records import NodeId
+from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.network import PathParams, SimLink, SimNetwork, Timing
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 TIMING = Timing(lease_s=10.0, connect_s=0.5)

@@ -7,13 +7,13 @@ import itertools
 
 import pytest
 
-from muster.job.gathering import OFFER_GRACE_S
+from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.simulation import faults as f
-from muster.simulation.check import Verdict, judge, story
-from muster.simulation.network import PathParams
+from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Event, Schedule
 from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
-from muster.simulation.stand_in import Measured, StandIn
+from muster.simulation.trainers.stand_in import Measured, StandIn
+from muster.simulation.virtual.network import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.05)
 STEPS, STEP_S = 20, 0.05  # rounds of about a second and a half

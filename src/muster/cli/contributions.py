@@ -9,7 +9,7 @@ import click
 from muster.cli.output import percent, size, table
 
 if TYPE_CHECKING:
-    from muster.node.snapshot import JobView
+    from muster.node.api.snapshot import JobView
 
 
 class Checked(Protocol):

@@ -9,8 +9,8 @@ import click
 
 from muster.cli.output import percent, size, span
 from muster.errors import MusterError
-from muster.node.client import Client
-from muster.node.snapshot import Event, JobView
+from muster.node.api.client import Client
+from muster.node.api.snapshot import Event, JobView
 
 POLL_S = 0.5
 PAUSE_S = 0.1  # so long without an event: all that there are have come

@@ -10,7 +10,7 @@ import click
 from muster.cli.output import size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.detail import WhyView
+    from muster.node.api.commit_detail import WhyView
 
 HEADINGS = ("ROUND", "NODE", "CODEC", "BYTES", "WERE", "TIME", "WAS", "WAITING", "WAS", "WHY")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import numpy as np
 
-from muster.compression.families import parse
+from muster.compression.codecs.families import parse
 from muster.compression.model import decode_update, encode_update, flatten, send
 from muster.compression.tensors import Array, Layout
 

@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 from muster.compression.codec import TINY, CodecError, Message
-from muster.compression.scale import from_half, half_exponent, to_half
+from muster.compression.codecs.scale import from_half, half_exponent, to_half
 from muster.compression.tensors import Array, Layout, TensorSpec
 
 STATISTICS = ("running_mean", "running_var")  # last part of a batch-norm buffer's name

@@ -25,8 +25,8 @@ import numpy as np
 from muster.compression import rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
 from muster.compression.codec import ESCAPE, SIZE_MAX, Codec, CodecError, Vector
-from muster.compression.families import decode
-from muster.compression.positions import Positions
+from muster.compression.codecs.families import decode
+from muster.compression.codecs.positions import Positions
 from muster.compression.tensors import Array, Layout
 
 _REST, _ROWS = 1, 2

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from muster.compression import positions as pos
 from muster.compression.buffers import is_weight, weights
 from muster.compression.codec import CodecError, Message, Vector, put_count, take_count
+from muster.compression.codecs import positions as pos
 from muster.compression.tensors import Layout, TensorSpec
 
 ROWS_MIN = 64  # matrices with fewer rows are never thinned

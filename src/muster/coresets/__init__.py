@@ -1,1 +1,1 @@
-
+"""Small summaries of a node's data that stand in for it (to come). Knows no network."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from muster.dashboard.board import Board, Pair
 from muster.dashboard.feed import Row
+from muster.dashboard.http.requests import Direction, Drop, LinkRequest
 from muster.dashboard.presets import PRESETS, SCENARIO
-from muster.dashboard.requests import Direction, Drop, LinkRequest
+from muster.dashboard.state_merger import Pair, StateMerger
 from muster.emulation.control import Control
 from muster.errors import MusterError
-from muster.node import client
+from muster.node.api import client
 from muster.simulation import faults
 from muster.simulation.faults import Fault
 
@@ -28,7 +28,7 @@ SELVES_A_LOOK = 8  # nodes asked about themselves at each look, in turn
 class EmulatedNetwork:
     """`rundir` is the emulation's: its control socket, and the nodes' homes by their names."""
 
-    def __init__(self, board: Board, rundir: Path) -> None:
+    def __init__(self, board: StateMerger, rundir: Path) -> None:
         self._board, self._rundir = board, rundir
         self._path = rundir / "control.sock"
         self._first: dict[Pair, Row] = {}  # parameters by the scenario

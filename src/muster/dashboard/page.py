@@ -12,14 +12,14 @@ import msgspec
 
 from muster import __version__
 from muster.dashboard.address import Address, listen, url
-from muster.dashboard.app import Desk, build
-from muster.dashboard.board import Board
 from muster.dashboard.emulated import EmulatedNetwork
 from muster.dashboard.feed import Feed, Row
-from muster.dashboard.guard import Access
+from muster.dashboard.http.app import AppDeps, build
+from muster.dashboard.http.guard import Access
+from muster.dashboard.http.serve import serving
 from muster.dashboard.presets import PRESETS
-from muster.dashboard.serve import serving
 from muster.dashboard.source import NodeSource
+from muster.dashboard.state_merger import StateMerger
 
 API = 1
 EMULATION_SOCKET = "control.sock"
@@ -57,12 +57,12 @@ async def open_page(
     """Serve the page on the node in `home`; `rundir`: that of the emulation around it. Raises MusterError."""
     sock = listen(where)
     feed = Feed(header(title, emulated=rundir is not None))
-    board = Board(feed, emulated=rundir is not None)
+    board = StateMerger(feed, emulated=rundir is not None)
     found = home if callable(home) else lambda: home
     source = NodeSource(board, found)
     network = EmulatedNetwork(board, rundir) if rundir is not None else None
     access = Access.for_host(where.host, sock.getsockname()[1])
-    app = build(Desk(feed, access, source, network))
+    app = build(AppDeps(feed, access, source, network))
     tasks = [asyncio.create_task(source.run())]
     if network is not None:
         tasks.append(asyncio.create_task(network.run()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from muster.dashboard.requests import Direction, Drop
+from muster.dashboard.http.requests import Direction, Drop
 
 SCENARIO = "scenario"  # not in the list: the link as the scenario has it
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from muster.dashboard.board import Board
+from muster.dashboard.state_merger import StateMerger
 from muster.errors import MusterError
-from muster.node import client
+from muster.node.api import client
 
 SILENT_S = 3.0
 RETRY_S = 0.7
@@ -19,7 +19,7 @@ LOOK_S = 0.5
 class NodeSource:
     """Follows the node whose home is `home()`, and the next one when that changes."""
 
-    def __init__(self, board: Board, home: Callable[[], Path]) -> None:
+    def __init__(self, board: StateMerger, home: Callable[[], Path]) -> None:
         self._board, self._home = board, home
         self._state, self._since_t = "", 0.0
         self._was_live = False  # at the start nobody is told that a node is not up yet

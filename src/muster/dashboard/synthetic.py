@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 
 from muster.dashboard.address import Address, listen, url
-from muster.dashboard.app import Desk, build
 from muster.dashboard.feed import Feed, Row
-from muster.dashboard.guard import Access
+from muster.dashboard.http.app import AppDeps, build
+from muster.dashboard.http.guard import Access
+from muster.dashboard.http.requests import Direction, LinkRequest
+from muster.dashboard.http.serve import serving
 from muster.dashboard.madeup import FIRST, Fleet
 from muster.dashboard.presets import PRESETS
-from muster.dashboard.requests import Direction, LinkRequest
-from muster.dashboard.serve import serving
 from muster.errors import MusterError
 from muster.simulation import faults
 from muster.simulation.faults import Fault
@@ -99,7 +99,7 @@ async def run(nodes: int, commits: int, rate: float, port: int | None, host: str
     door = Door(fleet)
     sock = listen(Address(host, port))
     access = Access.for_host(host, sock.getsockname()[1])
-    async with serving(build(Desk(feed, access, door, door)), sock, feed.close):
+    async with serving(build(AppDeps(feed, access, door, door)), sock, feed.close):
         place = url(sock, host)
         for token, role in access.tokens.items():
             print(f"{role}: {place}#token={token}", flush=True)

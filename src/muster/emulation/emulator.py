@@ -23,13 +23,14 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from muster.emulation import enter, hardship, processes, requests
-from muster.emulation.bursts import BadSpells
-from muster.emulation.carrier import SETUP_S, Carrier
+from muster.emulation import enter, processes, requests
+from muster.emulation import node_faults as hardship
 from muster.emulation.control import ControlServer
-from muster.emulation.namespaces import address_of
 from muster.emulation.processes import NodeProcess, Output
-from muster.emulation.radio import LinkCount, LinkParams
+from muster.emulation.radio.bursts import BadSpells
+from muster.emulation.radio.carrier import SETUP_S, Carrier
+from muster.emulation.radio.model import LinkCount, LinkParams
+from muster.emulation.radio.namespaces import address_of
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.node.clock import CLOCK_FILE
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 class Emulation:
     """A scenario, running. `rundir` gets the control socket (`control.sock`); it must exist."""
 
-    _CARRIER: ClassVar[str] = "muster.emulation.forwarder"
+    _CARRIER: ClassVar[str] = "muster.emulation.radio.forwarder"
     _SETUP_ERROR: ClassVar[str] = "no_namespaces"
 
     def __init__(self, scenario: Scenario, rundir: Path, *, grace_s: float = GRACE_S) -> None:

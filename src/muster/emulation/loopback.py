@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from muster.emulation import relay
-from muster.emulation.carrier import probe
 from muster.emulation.emulator import GRACE_S, Emulation
+from muster.emulation.radio import relay
+from muster.emulation.radio.carrier import probe
 from muster.emulation.scenario import Scenario
 
 PORT = 7447
@@ -21,7 +21,7 @@ PORT = 7447
 class LoopbackEmulation(Emulation):
     """As Emulation; node n must listen on `address(n)`:`port` and connect to `neighbours(n)`, same port."""
 
-    _CARRIER = "muster.emulation.relay"
+    _CARRIER = "muster.emulation.radio.relay"
     _SETUP_ERROR = "port_in_use"
 
     def __init__(

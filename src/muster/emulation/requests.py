@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from muster.emulation.radio import LinkParams
+from muster.emulation.radio.model import LinkParams
 from muster.errors import MusterError
 from muster.simulation import faults
 

@@ -36,7 +36,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from muster.emulation.radio import LinkParams, fault_in
+from muster.emulation.radio.model import LinkParams, fault_in
 from muster.errors import MusterError
 from muster.simulation import faults
 from muster.simulation.faults import Fault, Pair

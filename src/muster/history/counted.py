@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from muster.records import NodeId, Range
+from muster.protocol.records import NodeId, Range
 
 
 class Key(NamedTuple):

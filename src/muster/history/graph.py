@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
-from muster.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent, encode, record_id
+from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent, encode, record_id
 
 
 @dataclass(frozen=True)

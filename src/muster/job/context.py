@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from muster.network.ledger import Ledger
-from muster.network.presence import Presence
-from muster.network.pulse import Pulse
-from muster.network.transfer import Transfers
-from muster.records import BlobId, NodeId, Payload
+from muster.network.blobs.transfers import Transfers
+from muster.network.change_signal import ChangeSignal
+from muster.network.sync.ledger import Ledger
+from muster.network.sync.presence import Presence
+from muster.protocol.records import BlobId, NodeId, Payload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
@@ -131,7 +131,7 @@ class Context:
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     say: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     hurry: Callable[[], None]  # let the neighbours hear this node's word now
-    pulse: Pulse = field(default_factory=Pulse)
+    pulse: ChangeSignal = field(default_factory=ChangeSignal)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

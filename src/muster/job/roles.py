@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from muster.history.graph import Point
 from muster.job.view import JobView, KnownPlan
-from muster.records import NodeId
+from muster.protocol.records import NodeId
 
 ALONE_PATIENCES = 10  # a node that lost all others goes on alone after this many times `patience`
 

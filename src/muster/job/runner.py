@@ -19,16 +19,16 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context, TrainerLike
-from muster.job.contributions import Valuing
-from muster.job.coordinate import REST_S, Coordination
-from muster.job.fetching import STALL_S, Fetching
-from muster.job.keeping import delta_of, expendable, needed, spent_payloads
-from muster.job.measuring import Measuring
-from muster.job.models import Models
-from muster.job.participate import ROOM_RETRY_S, Participation
-from muster.job.tally import Tally
+from muster.job.contribution_totals import ContributionTotals
+from muster.job.coordinator.contribution_estimator import ContributionEstimator
+from muster.job.coordinator.loop import REST_S, Coordinator
+from muster.job.coordinator.measuring import HeadEvaluator
+from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.retention import delta_of, expendable, needed, spent_payloads
+from muster.job.models.store import ModelStore
+from muster.job.participant.loop import ROOM_RETRY_S, Participant
 from muster.job.view import JobView
-from muster.records import BlobId, CommitId, Offer, Refusal, short
+from muster.protocol.records import BlobId, CommitId, Offer, Refusal, short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
@@ -53,19 +53,19 @@ class JobRunner:
         """`needed_by_others(self)`: blobs that this node's other jobs cannot do without."""
         self.context, self.view, self._slot = context, view, slot
         self._needed_by_others = needed_by_others
-        self.models = Models(context, view)
-        self.fetching = Fetching(context, view, self.models)
-        self.coordination = Coordination(
+        self.models = ModelStore(context, view)
+        self.fetching = JobFetcher(context, view, self.models)
+        self.coordination = Coordinator(
             context, view, self.models, self.fetching,
             fresh=fresh, awaits_figures=lambda head: self.measuring.awaits_figures(head),
         )  # fmt: skip
-        self.measuring = Measuring(
+        self.measuring = HeadEvaluator(
             context, view, self.models, self.coordination.committing,
             head=self.head, acting=lambda: self.coordination.acting,
         )  # fmt: skip
-        self.participation: Participation | None = None
-        self.valuing = Valuing(context, view, self.models)
-        self.tally = Tally(view)
+        self.participation: Participant | None = None
+        self.valuing = ContributionEstimator(context, view, self.models)
+        self.tally = ContributionTotals(view)
         self.waiting_for_slot = False
         self._opened_s = context.now()
         self._start_tried = False
@@ -288,7 +288,7 @@ class JobRunner:
         self.context.pulse.beat()
         if self.finished() is not None:
             return True
-        participation = Participation(self.context, self.view, self.models, trainer, facts)
+        participation = Participant(self.context, self.view, self.models, trainer, facts)
         self.participation = participation
         await participation.offer()
         self._said = self.view.last_word(self.context.node)
@@ -305,7 +305,7 @@ class JobRunner:
             await asyncio.gather(*tasks, return_exceptions=True)
         return True
 
-    async def _measure(self, participation: Participation) -> None:
+    async def _measure(self, participation: Participant) -> None:
         """Ends with the job."""
         await self.measuring.run(participation)
         await self.valuing.finish()

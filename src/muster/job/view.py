@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
-from muster.network.ledger import Entry
-from muster.records import (
+from muster.network.sync.ledger import Entry
+from muster.protocol.records import (
     Commit,
     CommitId,
     Contribution,

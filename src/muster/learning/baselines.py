@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from muster.learning import sgd
-from muster.learning.rehearsal import fresh_model
+from muster.learning import local_training as sgd
+from muster.learning.local_simulation import fresh_model
 from muster.learning.task import Task
-from muster.records import Recipe
+from muster.protocol.records import Recipe
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from muster.compression.tensors import Layout, check
-from muster.learning import params, sgd
+from muster.learning import local_training as sgd
+from muster.learning import params
 from muster.learning.task import Task
 
 BATCH = 250  # samples between two looks at whether to go on

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from muster.algorithms import splits
 from muster.errors import MusterError
-from muster.learning import splits
 from muster.learning.task import Task
 
 EVALUATION_SHARE = 0.2

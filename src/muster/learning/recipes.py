@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from muster.records import Recipe, StopRule
+from muster.protocol.records import Recipe, StopRule
 
 
 @dataclass(frozen=True)

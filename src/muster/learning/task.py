@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from muster.algorithms import splits
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import splits
 
 if TYPE_CHECKING:
     import torch

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
+from muster.node.api.snapshot import TaskView
 from muster.node.config import NodeConfig
-from muster.node.snapshot import TaskView
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy comes with the first trainer
-    from muster.node.training import TaskSource
-    from muster.node.working import StoreTrainer
+    from muster.node.trainer.adapter import StoreTrainer
+    from muster.node.trainer.messages import TaskSource
 
 
 class Catalogue:
@@ -65,7 +65,7 @@ class Catalogue:
         if not self.has(name):
             known = ", ".join(self.names()) or "none"
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
-        from muster.node.working import StoreTrainer
+        from muster.node.trainer.adapter import StoreTrainer
 
         trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch, self._tell)
         facts = trainer.task
@@ -87,7 +87,7 @@ class Catalogue:
             self._spare = None
 
     def _source(self, name: str) -> TaskSource:
-        from muster.node.training import TaskSource
+        from muster.node.trainer.messages import TaskSource
 
         options: dict[str, Any] = dict(self._config.tasks.get(name, {}))
         reference = str(options.pop("file", name))

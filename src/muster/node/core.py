@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 import msgspec
 
 from muster.job.context import Context, Policy, TrainerLike
-from muster.job.jobs import Jobs
-from muster.network.exchange import Exchange
-from muster.network.identity import Roll, Signer
-from muster.network.ledger import Entry, Ledger
-from muster.network.link import Link
-from muster.network.pace import NARROW_BYTES_S
-from muster.network.presence import BEAT_USUAL_S, Presence
-from muster.network.transfer import Transfers
-from muster.node.snapshot import Event
-from muster.records import Member, NodeId, Revocation, short
+from muster.job.registry import JobRegistry
+from muster.network.blobs.transfers import Transfers
+from muster.network.sync.exchange import Exchange
+from muster.network.sync.ledger import Entry, Ledger
+from muster.network.sync.presence import BEAT_USUAL_S, Presence
+from muster.network.transport.link import Link
+from muster.network.transport.link_speed import NARROW_BYTES_S
+from muster.network.trust.identity import Signer, TrustStore
+from muster.node.api.snapshot import Event
+from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
 
 EVENTS_MAX = 2000
@@ -62,7 +62,7 @@ class Core:
         name: str,
         signer: Signer,
         member: Member,
-        roll: Roll,
+        roll: TrustStore,
         store: Store,
         link: Link,
         policy: Policy,
@@ -113,7 +113,7 @@ class Core:
             say=self._say,
             hurry=self.exchange.hurry_beat,
         )
-        self.jobs = Jobs(self.context)
+        self.jobs = JobRegistry(self.context)
         self.exchange.holding.interest = self.jobs
 
     async def start(self) -> None:

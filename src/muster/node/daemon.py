@@ -18,16 +18,16 @@ import msgspec
 from muster import __version__
 from muster.errors import MusterError
 from muster.job.context import Policy
-from muster.network.identity import FleetVerifier, Identity, Roll, load_bundle, machine_bundle
-from muster.network.zenoh_link import ZenohLink
-from muster.node import pacing
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.trust.identity import FleetVerifier, Identity, TrustStore, load_bundle, machine_bundle
+from muster.node import link_profile as pacing
+from muster.node.api.control import ControlServer
+from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
 from muster.node.config import NodeConfig, fleet_dir
-from muster.node.control import ControlServer
 from muster.node.core import Core
 from muster.node.energy import EnergyModel, gauge
-from muster.node.viewing import job_view, neighbour_views, snapshot
 from muster.storage.disk import DiskStore
 from muster.storage.store import StorageError
 
@@ -66,7 +66,7 @@ class Daemon:
             name=identity.name,
             signer=identity,
             member=identity.member(),
-            roll=Roll(FleetVerifier(identity.ca_certificate)),
+            roll=TrustStore(FleetVerifier(identity.ca_certificate)),
             store=store,
             link=self._link,
             policy=Policy(
@@ -160,13 +160,13 @@ class Daemon:
         )
 
     async def _train(self, arguments: dict[str, Any]) -> Any:
-        from muster.node import asking
+        from muster.node.api import job_requests as asking
 
         job = await asking.ask(self.core, self._catalogue, arguments, secrets.token_bytes(8))
         return {"job": job.hex()}
 
     async def _stop(self, arguments: dict[str, Any]) -> Any:
-        from muster.node import asking
+        from muster.node.api import job_requests as asking
 
         job = asking.stop(self.core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
         return {"job": job.hex()}
@@ -175,7 +175,7 @@ class Daemon:
         to = arguments.get("to")
         if not isinstance(to, str) or not to:
             raise MusterError("usage", "say where the model shall go: --to FILE")
-        from muster.node import asking
+        from muster.node.api import job_requests as asking
 
         job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
         return await asking.export(self.core, self._catalogue, job, Path(to), commit)
@@ -184,13 +184,13 @@ class Daemon:
         return await self._catalogue.examine()
 
     async def _log(self, arguments: dict[str, Any]) -> Any:
-        from muster.node import asking
+        from muster.node.api import job_requests as asking
 
         runner = asking.find(self.core, str(arguments.get("job", "")))
         view = job_view(self.core, runner, None)
         answer = {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
         if arguments.get("why"):
-            from muster.node import inspecting
+            from muster.node.api import inspection as inspecting
 
             answer["why"] = inspecting.why(self.core, runner)
         if arguments.get("links"):
@@ -198,12 +198,12 @@ class Daemon:
         return answer
 
     async def _show(self, arguments: dict[str, Any]) -> Any:
-        from muster.node import inspecting
+        from muster.node.api import inspection as inspecting
 
         return inspecting.show(self.core, str(arguments.get("commit", "")))
 
     async def _diff(self, arguments: dict[str, Any]) -> Any:
-        from muster.node import inspecting
+        from muster.node.api import inspection as inspecting
 
         return await inspecting.diff(self.core, str(arguments.get("a", "")), str(arguments.get("b", "")))
 
@@ -224,18 +224,18 @@ class Daemon:
 
     async def _watch(self, _: dict[str, Any]) -> AsyncIterator[Any]:
         """The node's view in pieces, for the page; imported only when somebody looks."""
-        from muster.node import watching
+        from muster.node.api import state_stream as watching
 
         async for item in watching.watch(self.core, self._own):
             yield item
 
     async def _self(self, _: dict[str, Any]) -> Any:
-        from muster.node import watching
+        from muster.node.api import state_stream as watching
 
         return watching.word(self.core, self._own())
 
     def _own(self) -> dict[str, Any]:
-        from muster.node import watching
+        from muster.node.api import state_stream as watching
 
         return {
             "version": __version__,

@@ -26,13 +26,13 @@ PROBE_ROUNDS, PROBE_ALL_ROUNDS, PROBE_S = 2.0, 0.5, 1.0
 
 
 @dataclass(frozen=True)
-class Trip:
+class TransferSample:
     size_bytes: int  # to the node and back
     seconds: float
 
 
 @dataclass(frozen=True)
-class Way:
+class LinkEstimate:
     latency_s: float
     goodput_bytes_s: float | None  # None: not known
     at_least_bytes_s: float | None = None  # where it is not known: what trips have shown
@@ -52,24 +52,26 @@ class Probe:
     under: float
 
 
-def fit(trips: Sequence[Trip], reported_bytes_s: float | None) -> Way:
+def fit(trips: Sequence[TransferSample], reported_bytes_s: float | None) -> LinkEstimate:
     """The way to a node after `trips`, newest last; `reported_bytes_s` is what the node itself measured."""
     recent = list(trips)[-LAST:]
     if not recent:
-        return Way(0.0, reported_bytes_s)
+        return LinkEstimate(0.0, reported_bytes_s)
     goodput = _slope(recent) or reported_bytes_s
     latency_s = median(_rest_s(trip, goodput) for trip in recent)
     if goodput is None:
-        return Way(latency_s, None, _at_least(recent))
+        return LinkEstimate(latency_s, None, _at_least(recent))
     # A way that got worse shows in the newest trips first: what they took beyond the latency, bytes took.
     shortest_s = min(_rest_s(trip, goodput) for trip in recent)
     newest = [_goodput(trip, shortest_s) for trip in recent[-3:]]
     if len(newest) == 3 and latency_s > 3 * shortest_s + 1.0:
         goodput, latency_s = min(goodput, median(newest)), shortest_s
-    return Way(latency_s, goodput)
+    return LinkEstimate(latency_s, goodput)
 
 
-def probe(trips: Sequence[Trip], way: Way, other_s: float, *, for_all: bool = False) -> Probe | None:
+def probe(
+    trips: Sequence[TransferSample], way: LinkEstimate, other_s: float, *, for_all: bool = False
+) -> Probe | None:
     """Whether the next message over a way shall be of another size than it would be, to measure it; `other_s`
     is what the round takes besides; `for_all`: the message is a commit.
 
@@ -97,7 +99,7 @@ def extra_for_all_s(other_s: float) -> float:
     return min(PROBE_S, PROBE_ALL_ROUNDS * other_s)
 
 
-def _at_least(trips: Sequence[Trip]) -> float:
+def _at_least(trips: Sequence[TransferSample]) -> float:
     """Bytes a second that a way carried for sure: whole trips, latency and all; or what the larger ones took
     beyond the smaller ones, of which one may have been delayed by something else (the first model)."""
     most = max(trip.size_bytes / max(NOISE_S, trip.seconds) for trip in trips)
@@ -111,7 +113,7 @@ def _at_least(trips: Sequence[Trip]) -> float:
     return max(most, (large.size_bytes - quick.size_bytes) / (NOISE_S + beyond_s))
 
 
-def _slope(trips: Sequence[Trip]) -> float | None:
+def _slope(trips: Sequence[TransferSample]) -> float | None:
     """Bytes a second; None when the sizes are too much alike, or larger trips took no longer."""
     sizes = [trip.size_bytes for trip in trips]
     if max(sizes) < SPREAD * max(1, min(sizes)):
@@ -127,7 +129,7 @@ def _slope(trips: Sequence[Trip]) -> float | None:
     return 1.0 / seconds_a_byte if told_s > max(SECONDS_MIN, _noise_s(trips)) else None
 
 
-def _noise_s(trips: Sequence[Trip]) -> float:
+def _noise_s(trips: Sequence[TransferSample]) -> float:
     """By how much trips of like sizes differ: the median distance from the median of their size."""
     off: list[float] = []
     for trip in trips:
@@ -139,9 +141,9 @@ def _noise_s(trips: Sequence[Trip]) -> float:
     return median(off) if off else 0.0
 
 
-def _rest_s(trip: Trip, goodput_bytes_s: float | None) -> float:
+def _rest_s(trip: TransferSample, goodput_bytes_s: float | None) -> float:
     return max(0.0, trip.seconds - (trip.size_bytes / goodput_bytes_s if goodput_bytes_s else 0.0))
 
 
-def _goodput(trip: Trip, latency_s: float) -> float:
+def _goodput(trip: TransferSample, latency_s: float) -> float:
     return trip.size_bytes / max(SECONDS_MIN, trip.seconds - latency_s)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from muster.records import Assignment, NodeId
+from muster.protocol.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 SLACK_MIN_S = 1.0  # and so much at least: less is no gain, and what few steps teach is noise with full weight

@@ -7,17 +7,17 @@ import contextvars
 import random
 from typing import TYPE_CHECKING
 
-from muster.job import residuals
 from muster.job.context import Policy, TrainerLike
-from muster.network.seals import PretendIdentity, PretendVerifier, Roll
+from muster.job.models import residuals
+from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
 from muster.node.core import Core
-from muster.records import Commit, JobId, NodeId, RecordId, Update
-from muster.simulation.archive import Left
-from muster.simulation.link import SimLink
-from muster.simulation.lives import LIFE, Life, LivesLoop
+from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
+from muster.simulation.judging.archive import Left
 from muster.simulation.mortal import MortalStore
 from muster.simulation.specs import NodeSpec
-from muster.simulation.stand_in import StandIn
+from muster.simulation.trainers.stand_in import StandIn
+from muster.simulation.virtual.link import SimLink
+from muster.simulation.virtual.lives import LIFE, Life, LivesLoop
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 
@@ -101,7 +101,7 @@ class Machine:
             name=spec.name,
             signer=self.identity,
             member=self.identity.member(),
-            roll=Roll(PretendVerifier()),
+            roll=TrustStore(PretendVerifier()),
             store=store,
             link=world.network.link(self.node, spec.name),
             policy=Policy(

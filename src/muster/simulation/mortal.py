@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.memory import MemoryPartial, MemoryStore
 
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 import msgspec
 
 from muster.simulation.episodes import Event, episodes, life_s, mule
-from muster.simulation.network import PathParams, Timing
 from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, Unwilling
+from muster.simulation.virtual.network import PathParams, Timing
 
 HOUR_S = 3600.0
 HEAL_SHARE = 0.75  # of the time; the rest is for healing

@@ -8,7 +8,7 @@ import msgspec
 
 from muster.simulation import faults as f
 from muster.simulation.faults import _Fault
-from muster.simulation.network import PathParams, Timing
+from muster.simulation.virtual.network import PathParams, Timing
 
 Unwilling: TypeAlias = Literal["", "policy", "battery", "not_installed", "other_version"]
 

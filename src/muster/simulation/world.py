@@ -14,17 +14,14 @@ from dataclasses import dataclass
 
 from muster.errors import MusterError
 from muster.history.graph import Point
-from muster.node.asking import open_job
+from muster.node.api.inspection import bring
+from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.node.inspecting import bring
-from muster.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
+from muster.protocol.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
 from muster.simulation import faults as f
-from muster.simulation import linear, tiny
-from muster.simulation.archive import Archive
-from muster.simulation.lives import LIFE, LivesLoop
+from muster.simulation.judging.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.mortal import Killed
-from muster.simulation.network import SimNetwork
 from muster.simulation.specs import (
     Bury,
     CrashTrainer,
@@ -36,7 +33,10 @@ from muster.simulation.specs import (
     WorldFault,
     describe,
 )
-from muster.simulation.stand_in import StandIn
+from muster.simulation.trainers import linear, tiny
+from muster.simulation.trainers.stand_in import StandIn
+from muster.simulation.virtual.lives import LIFE, LivesLoop
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.store import StorageError, Store
 
 _NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.errors import MusterError
-from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, guarded
 from muster.storage.store import StorageError, StoredRecord
 

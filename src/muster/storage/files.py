@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from muster.records import BlobId
+from muster.protocol.records import BlobId
 from muster.storage.partial import DiskPartial, fsync_dir, hash_file
 from muster.storage.store import StorageError
 

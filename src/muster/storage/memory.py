@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.cells import Cells
 from muster.storage.store import StorageError, StoredRecord
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from muster.records import BlobId
+from muster.protocol.records import BlobId
 from muster.storage.cells import Cells
 
 SYNC_BYTES = 256 * 1024  # at most this much is fetched again after a power cut

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from muster.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 
 
 class StorageError(Exception):

@@ -1,0 +1,248 @@
+"""Commands about what a running node knows: stop, nodes, jobs, log, export, tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from muster.cli.output import emit, json_option, node_option, percent, size, span, table
+
+if TYPE_CHECKING:
+    from muster.node.api.snapshot import JobView, NeighbourView, SentView, TaskView
+
+
+@click.command()
+@click.argument("job")
+@click.option("--reason", default="stopped by hand", help="One line, for people.")
+@node_option
+@json_option
+def stop(job: str, reason: str, node: str | None, as_json: bool) -> None:
+    """End JOB (the beginning of its id is enough); its model so far can be exported."""
+    from muster.node.api.client import choose
+
+    client = choose(node)
+    client.stop(job, reason)
+    if as_json:
+        emit({"job": job, "stopped": True})
+    else:
+        click.echo(f"job {job} is stopped; its model: muster export {job} --to model.safetensors")
+
+
+@click.command()
+@node_option
+@json_option
+def nodes(node: str | None, as_json: bool) -> None:
+    """Show this node and every other that it knows."""
+    from muster.node.api.client import choose
+
+    seen = choose(node).snapshot()
+    if as_json:
+        emit({"node": seen.node, "neighbours": seen.neighbours, "peers": seen.peers})
+        return
+    direct = {n.id: n for n in seen.neighbours}
+    rows = [[seen.node.name, "this node", seen.node.state, percent(seen.node.battery, 0), "-", "-", "-"]]
+    for peer in seen.peers:
+        if peer.id == seen.node.id:
+            continue
+        near = direct.get(peer.id)
+        how = "neighbour" if near else "in reach" if peer.reachable else "away"
+        rtt = f"{near.rtt_s * 1000:.0f} ms" if near and near.rtt_s is not None else "-"
+        speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
+        rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
+    table(("NODE", "REACH", "STATE", "BATTERY", "HEARD", "RTT", "LINK"), rows)
+
+
+@click.command()
+@node_option
+@json_option
+def jobs(node: str | None, as_json: bool) -> None:
+    """Show the jobs that a node knows."""
+    from muster.node.api.client import choose
+
+    found = choose(node).snapshot().jobs
+    if as_json:
+        emit(found)
+    elif not found:
+        click.echo("no jobs yet; start one with: muster train TASK")
+    else:
+        table(
+            ("JOB", "TASK", "STATE", "ROUND", "ACCURACY", "AGE", "BYTES", "WHY"),
+            [
+                [
+                    j.id[:8],
+                    j.task,
+                    j.state,
+                    _round(j),
+                    percent(j.accuracy),
+                    span(j.age_s),
+                    size(j.spent_bytes),
+                    j.why,
+                ]
+                for j in found
+            ],
+        )
+
+
+def _round(job: JobView) -> str:
+    limit = job.stop.get("rounds")
+    return f"{job.round}/{limit:.0f}" if limit else str(job.round)
+
+
+def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
+    """What this node sent, in the job and on each link (all jobs), before the engine's own framing."""
+    rows = [("this job", job), *((f"to {n.name}", n.sent) for n in links)]
+    table(
+        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "WORDS", "ALL", "SENT AGAIN"),
+        [
+            [
+                what,
+                size(s.payload),
+                size(s.records),
+                size(s.exchange),
+                size(s.presence),
+                size(s.payload + s.records + s.exchange + s.presence),
+                size(s.again),
+            ]
+            for what, s in rows
+        ],
+    )
+
+
+@click.command()
+@click.argument("job")
+@click.option("--graph", is_flag=True, help="Draw branches and merges.")
+@click.option("--bytes", "bytes_", is_flag=True, help="What this node sent: payload, overhead, sent again.")
+@click.option("--why", is_flag=True, help="Which codec each message took and why: forecast beside outcome.")
+@click.option("--contributions", is_flag=True, help="What each node gave, and what it was worth.")
+@node_option
+@json_option
+def log(
+    job: str,
+    graph: bool,
+    bytes_: bool,
+    why: bool,
+    contributions: bool,
+    node: str | None,
+    as_json: bool,
+) -> None:
+    """Show JOB's history, newest commit first, and what each node gave."""
+    from muster.node.api.client import choose
+
+    found = choose(node).log(job, why=why, links=bytes_)
+    if as_json:
+        emit(found)
+        return
+    view = found.job
+    click.echo(f"job {view.id[:8]}: {view.task}, {view.state}: {view.why}")
+    if graph:
+        from muster.cli.graph import draw
+
+        click.echo("\n".join(draw(found.commits, view.head)))
+        return
+    if bytes_:
+        _show_bytes(view.sent, found.links)
+        return
+    if why:
+        from muster.cli.why import show
+
+        show(found.why)
+        return
+    if contributions:
+        from muster.cli import contributions as giving
+
+        giving.show(view)
+        return
+    table(
+        ("COMMIT", "ROUND", "AT", "ACCURACY", "UPDATES", "BY", "FROM"),
+        [
+            [
+                c.id[:8],
+                str(c.round),
+                span(c.age_s),
+                percent(c.accuracy),
+                str(c.counted),
+                c.coordinator or "merge of " + " ".join(p[:8] for p in c.parents),
+                " ".join(c.nodes),
+            ]
+            for c in reversed(found.commits)
+        ],
+    )
+    click.echo("")
+    table(
+        ("NODE", "SAMPLES", "STEPS", "COUNTED", "LATE", "SHARE", "SENT"),
+        [
+            [
+                c.node,
+                str(c.samples),
+                str(c.steps),
+                str(c.updates_counted),
+                str(c.updates_late),
+                percent(c.share, 0),
+                size(c.sent_bytes),
+            ]
+            for c in view.contributions
+        ],
+    )
+
+
+@click.command()
+@click.argument("job")
+@click.option(
+    "--to",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="FILE.safetensors, FILE.onnx, or FILE for both.",
+)
+@node_option
+@json_option
+def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
+    """Write JOB's model, as it is now, to files."""
+    from muster.errors import MusterError
+    from muster.node.api.client import choose
+
+    target = to.expanduser().absolute()
+    if not target.parent.is_dir():
+        raise MusterError("usage", f"there is no directory {target.parent}: make it first")
+    done = choose(node).export(job, target)
+    if as_json:
+        emit(done)
+    else:
+        for path in done.paths:
+            click.echo(path)
+        click.echo(f"accuracy {percent(done.accuracy)}, commit {done.commit[:8]}")
+
+
+@click.command()
+@node_option
+@json_option
+def tasks(node: str | None, as_json: bool) -> None:
+    """Show what the node can train; without a node, what is installed here."""
+    from muster.errors import MusterError
+    from muster.learning.task import installed
+    from muster.node.api.client import choose
+
+    try:
+        client = choose(node)
+    except MusterError as error:
+        if node is not None:
+            raise
+        names = sorted(installed())
+        if as_json:
+            emit([{"name": name} for name in names])
+        else:
+            click.echo("\n".join(names))
+            click.echo(f"({error.sentence})", err=True)
+        return
+    found: list[TaskView] = client.tasks()
+    if as_json:
+        emit(found)
+    else:
+        table(
+            ("TASK", "VERSION", "FINGERPRINT", "PARAMETERS", "SAMPLES", ""),
+            [
+                [t.name, t.version, t.fingerprint[:8], str(t.parameters), str(t.samples), t.error or ""]
+                for t in found
+            ],
+        )

@@ -1,0 +1,107 @@
+"""`muster train`: ask a node for a job and follow it to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from muster.cli.options import job_request, recipe_options, stop_options
+from muster.cli.output import emit, json_option, node_option, percent, size, span
+
+if TYPE_CHECKING:
+    from muster.node.api.snapshot import JobView
+
+HEX = "0123456789abcdef"
+
+
+@click.command()
+@click.argument("task")
+@click.option(
+    "--from",
+    "start",
+    metavar="FILE|COMMIT",
+    help="Begin with these parameters: a safetensors file, or a commit of `muster log`.",
+)
+@stop_options
+@recipe_options
+@node_option
+@click.option("--detach", is_flag=True, help="Print the job's id and end; the job goes on.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.1), help="Follow for at most so many seconds."
+)
+@json_option
+def train(
+    task: str,
+    start: str | None,
+    node: str | None,
+    detach: bool,
+    timeout_s: float | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Ask every node in reach to help with training TASK, and follow the job to its end.
+
+    Ctrl-C ends the following only; the job goes on.
+    """
+    from muster.cli.follow import follow
+    from muster.node.api.client import choose
+
+    request = job_request(given)
+    if start is not None:
+        request["from"] = beginning(start)
+    client = choose(node)
+    since = client.snapshot().event
+    job = client.train(task, **request)
+    if detach:
+        emit({"job": job}) if as_json else click.echo(
+            f"job {job[:8]} runs; follow it with: muster log {job[:8]}"
+        )
+        return
+    if not as_json:
+        click.echo(f"job {job[:8]}: {task}")
+    try:
+        view = follow(client, job, since, quiet=as_json, timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        click.echo(f"\njob {job[:8]} goes on without you; end it with: muster stop {job[:8]}", err=True)
+        raise
+    if as_json:
+        emit(view)
+    else:
+        click.echo(summary(view))
+
+
+def beginning(start: str) -> str:
+    """What the node is told to start from: an existing file's absolute path wins, else a commit's digits."""
+    digits = start.lower()
+    if not Path(start).expanduser().is_file() and 4 <= len(digits) <= 64 and not set(digits) - set(HEX):
+        return digits
+    return str(readable(Path(start)))
+
+
+def readable(path: Path) -> Path:
+    """The absolute path of a file with starting parameters. Raises MusterError("bad_data")."""
+    from muster.errors import MusterError
+
+    absolute = path.expanduser().absolute()
+    if not absolute.is_file():
+        raise MusterError(
+            "bad_data",
+            f"there is no file {path} to start from: check the path (a commit is 4 or more hex digits)",
+        )
+    return absolute
+
+
+def summary(view: JobView) -> str:
+    """The result of a finished job in a few lines."""
+    lines = [
+        f"{view.state}: {view.why}",
+        f"accuracy {percent(view.accuracy)} on held-out data ({view.measured_examples} samples), "
+        f"round {view.round}, {span(view.age_s)}, {size(view.spent_bytes)} sent",
+    ]
+    shares = [f"{c.node} {percent(c.share, 0)}" for c in view.contributions if c.updates_counted]
+    if shares:
+        lines.append("shares: " + ", ".join(shares))
+    lines.append(f"model: muster export {view.id[:8]} --to model.safetensors")
+    return "\n".join(lines)

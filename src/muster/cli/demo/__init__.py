@@ -1,0 +1,1 @@
+"""`muster demo`: an emulated fleet, one job on it, a view and a report."""

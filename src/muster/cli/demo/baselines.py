@@ -1,0 +1,88 @@
+"""The yardsticks of a demo, worked out in a process of their own: JSON in, JSON out.
+
+torch is imported there, so that the demo's own process stays small, and Ctrl-C ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from muster.cli.demo.preparation import DemoRequest, task_options
+from muster.node.api.snapshot import JobView
+
+LIMIT_S = 900.0
+
+
+async def baselines(request: DemoRequest, job: JobView) -> dict[str, Any]:
+    """{"best_single", "best_name", "pooled"} (accuracies, 0..1), or {"why": one sentence} without them."""
+    names = request.scenario.names()
+    done = {c.node: c.steps for c in job.contributions}
+    steps = [done.get(name, 0) for name in names]
+    if not any(steps):
+        return {"why": "no node did a step"}
+    is_file = ".py" in request.task
+    question = {
+        "task": str(Path(request.task).absolute()) if is_file else request.task,
+        "options": {k: v for k, v in task_options(request, 0).items() if k not in ("part", "parts")},
+        "recipe": {key: job.recipe[key] for key in ("lr", "batch", "steps", "seed", "momentum")},
+        "steps": steps,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "muster.cli.demo.baselines",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            out, error = await process.communicate(json.dumps(question).encode())
+    except TimeoutError:
+        return {"why": f"the comparison took over {LIMIT_S:g} s"}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        lines = error.decode("utf-8", "replace").strip().splitlines()
+        return {"why": lines[-1] if lines else f"it ended with {process.returncode}"}
+    found: dict[str, Any] = json.loads(out)
+    found["best_name"] = names[found["best"]]
+    return found
+
+
+def main(question: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from muster.learning.baselines import for_task
+    from muster.protocol.records import Recipe
+
+    # Batches of a demo's size are too small to share: on a busy machine threads only wait for one another.
+    torch.set_num_threads(1)
+    steps: Sequence[int] = question["steps"]
+    plain = question["recipe"]
+    recipe = Recipe(
+        plain["lr"], int(plain["batch"]), int(plain["steps"]), int(plain["seed"]), plain["momentum"]
+    )
+    found = for_task(question["task"], question["options"], len(steps), recipe, steps)
+    best = max(range(len(steps)), key=lambda number: found.alone[number])
+    return {
+        "best_single": found.best_single,
+        "best": best,
+        "pooled": found.pooled,
+        "steps": found.pooled_steps,
+    }
+
+
+if __name__ == "__main__":
+    answer = json.dumps(main(json.load(sys.stdin)))
+    sys.stdout.write(answer + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # torch's threads need no farewell

@@ -1,0 +1,329 @@
+"""`muster demo`: one whole job on an emulated network, with a view of it and a report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from muster.cli.options import job_request, recipe_options, stop_options
+from muster.cli.output import json_option, percent, size, span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from muster.cli.demo.preparation import DemoRequest
+    from muster.cli.demo.report import Report
+    from muster.cli.demo.run import Outcome
+    from muster.node.api.client import LogView
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--scenario", help="A name or a TOML file; default field-8.")
+@click.option("--task", help="digits, mnist, or a task's .py file; default digits.")
+@click.option("--data", type=FILE, help="The task's data, such as an .npz file of MNIST.")
+@click.option("--split", help="iid, classes:N or dirichlet:A; default classes:2.", default="classes:2")
+@stop_options
+@recipe_options
+@click.option("--from", "start", type=FILE, metavar="FILE", help="Begin with these parameters (safetensors).")
+@click.option("--plain", is_flag=True, help="Lines instead of the view; so it is without a terminal.")
+@click.option("--report", "report_path", type=FILE, metavar="FILE", help="Write all figures as JSON.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep homes, logs and model here."
+)
+@click.option(
+    "--story",
+    type=click.Choice(["partition", "narrow"]),
+    help="partition: a link is cut and the coordinator killed in mid-job, then all meet again. "
+    "narrow: nine nodes around one on 9.6 kbit/s; with --data FILE, MNIST and a net of 6,000 parameters.",
+)
+@click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
+@click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
+@click.option("--no-page", is_flag=True, help="No page; else it opens in a browser where there is one.")
+@click.option(
+    "--stay/--no-stay",
+    default=None,
+    help="Keep all nodes and the page until Ctrl-C. Default: if a browser was opened.",
+)
+@json_option
+def demo(
+    scenario: str | None,
+    task: str | None,
+    data: Path | None,
+    split: str,
+    start: Path | None,
+    plain: bool,
+    report_path: Path | None,
+    keep: Path | None,
+    story: str | None,
+    no_compare: bool,
+    page: str | None,
+    no_page: bool,
+    stay: bool | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Start a node process for each node of SCENARIO on an emulated network; they train one model together.
+
+    Ends with the model's accuracy, beside the best single node alone and training on all data in one place.
+    """
+    from rich.console import Console
+
+    from muster.cli.demo import report as reports
+    from muster.cli.demo.baselines import baselines
+    from muster.cli.demo.page import Watched, demo_page, until_ctrl_c
+    from muster.cli.demo.run import report_of, run_demo
+    from muster.cli.demo.view import LiveView, PlainView
+    from muster.cli.interrupt import run_until_interrupted
+    from muster.dashboard.address import address
+
+    request = _request(scenario, task, data, split, start, story, given)
+    where = None if no_page else address(page or "")
+    if report_path is not None:
+        reports.check_writable(report_path)
+    console = Console(stderr=as_json)
+    view: LiveView | PlainView = PlainView(console)
+    if not (plain or as_json) and console.is_terminal:
+        view = LiveView(console)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False)
+
+    with _rundir(keep) as rundir:
+        to = _model_path(keep, request.task)
+
+        async def main() -> Report:
+            watched = Watched(rundir / request.scenario.names()[0])
+            title = f"{request.task} on {request.scenario.name}"
+            async with demo_page(watched, where, rundir, title, browser=not as_json) as shown:
+                for line in shown.lines:
+                    say(line)
+                staying = shown.in_browser if stay is None else stay
+                with view:
+                    run = run_demo(request, rundir, to, view.show, say, watched)
+                    async with run as outcome:
+                        if staying:
+                            view.stop()
+                            made = await finish(outcome)
+                            say("all nodes and the page stay until Ctrl-C")
+                            await until_ctrl_c()
+                            return made
+            return await finish(outcome)
+
+        async def finish(outcome: Outcome) -> Report:
+            compared: dict[str, Any] = {}
+            if not no_compare:
+                say("comparing with each node alone and with all data in one place ...")
+                compared = await baselines(request, outcome.job)
+                if "why" in compared:
+                    say(f"no comparison: {compared['why']}")
+            made = report_of(request, outcome, compared)
+            if not as_json:
+                _print_end(console, made)
+                if request.story is not None:
+                    _print_history(console, outcome.log)
+            return made
+
+        def leave_at_once() -> None:
+            if keep is None:
+                shutil.rmtree(rundir, ignore_errors=True)
+
+        made = run_until_interrupted(main, on_first=view.stop, on_second=leave_at_once)
+    if report_path is not None:
+        reports.write(made, report_path)
+        say(f"report: {report_path}")
+    if as_json:
+        from muster.cli.output import emit
+
+        emit(made)
+
+
+def _request(
+    scenario: str | None,
+    task: str | None,
+    data: Path | None,
+    split: str,
+    start: Path | None,
+    story: str | None,
+    given: dict[str, Any],
+) -> DemoRequest:
+    """Everything that can be wrong with the options is found here, before anything is started."""
+    from muster.algorithms import splits
+    from muster.cli.commands.train import readable
+    from muster.cli.demo import story as stories
+    from muster.cli.demo.preparation import DemoRequest
+    from muster.emulation.scenario import load
+    from muster.errors import MusterError
+    from muster.learning.task import installed, is_file
+
+    narrow = story == "narrow"
+    task = task or ("mnist" if narrow and data is not None else "digits")
+    scenario = scenario or (stories.NARROW_SCENARIO if narrow else "field-8")
+    if is_file(task):
+        if not Path(task.partition(".py")[0] + ".py").is_file():
+            raise MusterError("unknown_task", f"there is no task file {task}: check the path")
+    elif task not in installed():
+        raise MusterError(
+            "unknown_task",
+            f"there is no task {task!r}; there are {', '.join(sorted(installed()))}, or a .py file",
+        )
+    if data is not None and not data.is_file():
+        raise MusterError("bad_data", f"there is no data file {data}: check the path")
+    if task == "mnist" and data is None:
+        raise MusterError("bad_data", "the task mnist needs its data: give the .npz file with --data FILE")
+    splits.parse(split)
+    options = job_request(given)
+    if start is not None:
+        options["from"] = str(readable(start))
+    loaded = load(scenario)
+    seed = given.get("seed") or 0
+    play = None
+    task_options: dict[str, Any] = {}
+    if story == "partition":
+        options = {"rounds": stories.ROUNDS, "patience_s": stories.PATIENCE_S} | options
+        play = stories.partition(loaded, int(options["rounds"]))
+    elif narrow:
+        chosen = stories.NARROW_MNIST if task == "mnist" else {}
+        options = stories.NARROW_OPTIONS | chosen | options
+        task_options = stories.NARROW_TASK if task == "mnist" else {}
+    where = data.absolute() if data else None
+    return DemoRequest(loaded, task, split, seed, where, options, play, task_options)
+
+
+@contextlib.contextmanager
+def _rundir(keep: Path | None) -> Iterator[Path]:
+    """A directory for homes and sockets: `keep`, or one that is removed at the end."""
+    from muster.errors import MusterError
+
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="muster-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+        return
+    absolute = keep.expanduser().absolute()
+    try:
+        absolute.mkdir(parents=True, exist_ok=True)
+        busy = any(absolute.iterdir())
+    except OSError as error:
+        raise MusterError("home", f"the directory {keep} cannot be used: {error.strerror}") from error
+    if busy:
+        raise MusterError("home", f"the directory {keep} is not empty: choose a new one for --keep")
+    yield absolute
+
+
+def _model_path(keep: Path | None, task: str) -> Path:
+    """Where the model goes, without suffix: it must outlive the throw-away directory."""
+    from muster.cli.demo.preparation import task_name
+    from muster.errors import MusterError
+    from muster.node.config import data_root
+
+    folder = keep.expanduser().absolute() if keep is not None else data_root() / "_demo"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MusterError("home", f"{folder} cannot be made for the model: {error.strerror}") from error
+    return folder / task_name(task)
+
+
+def _print_end(console: Console, report: Report) -> None:
+    """What came out, for people."""
+    from rich.table import Table
+
+    from muster.cli.demo.story import NARROW_SCENARIO
+
+    def line(text: str = "") -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    line()
+    line(f"{report.state}: {report.why}")
+    line()
+    figures = Table(box=None, show_header=False, pad_edge=False)
+    figures.add_column()
+    figures.add_column(justify="right", style="bold")
+    figures.add_row("accuracy of the model that all made together", percent(report.accuracy))
+    if report.accuracy_best_single is not None:
+        figures.add_row(
+            f"best single node alone ({report.best_single})", percent(report.accuracy_best_single)
+        )
+        figures.add_row("all data in one place, same number of steps", percent(report.accuracy_pooled))
+    figures.add_row("time", span(report.wall_s))
+    figures.add_row("rounds", str(report.rounds))
+    sent = report.bytes_sent
+    figures.add_row("bytes on all links (headers included)", size(report.bytes_total))
+    figures.add_row("  of these updates, deltas and models", size(sent.payload))
+    figures.add_row("  records beside them", size(sent.records))
+    figures.add_row("  exchange and presence", size(sent.exchange + sent.presence))
+    lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
+    figures.add_row("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower)))
+    figures.add_row("before the job: handshakes and first words", size(report.bytes_setup))
+    if report.scenario == NARROW_SCENARIO and sent.payload:  # there every byte counts
+        links = max(1, len(report.bytes_by_link) // 2)
+        wire, ratio = report.bytes_total / links, report.bytes_total / sent.payload
+        figures.add_row("  how long that took", span(report.setup_s))
+        figures.add_row("a link, both ways: updates, deltas and models", size(sent.payload / links))
+        figures.add_row("  all on the air", f"{size(wire)}, {ratio:.2f} times")
+    console.print(figures)
+    line()
+    console.print(_links_table(report))
+    line()
+    console.print(_nodes_table(report))
+    if report.values is not None:
+        from muster.cli.contributions import check
+
+        line(check(report.values))
+    line()
+    for path in report.model_paths:
+        line(f"model: {path}")
+
+
+def _print_history(console: Console, log: LogView) -> None:
+    from muster.cli.graph import draw
+
+    console.print()
+    for line in draw(log.commits, log.job.head):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _links_table(report: Report) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("link", "there", "back"):
+        table.add_column(head, justify="left" if head == "link" else "right")
+    for name, count in report.bytes_by_link.items():
+        a, _, b = name.partition("->")
+        if a < b:
+            table.add_row(f"{a} - {b}", size(count), size(report.bytes_by_link.get(f"{b}->{a}", 0)))
+    return table
+
+
+def _nodes_table(report: Report) -> Table:
+    from rich.table import Table
+
+    from muster.cli.contributions import worth
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("node")
+    for head in ("samples", "of all", "steps", "of all", "updates counted", "value", "of all"):
+        table.add_column(head, justify="right")
+    steps = sum(node.steps for node in report.nodes.values()) or 1
+    samples = sum(node.samples for node in report.nodes.values()) or 1
+    for name, node in report.nodes.items():
+        table.add_row(
+            name,
+            str(node.samples),
+            percent(node.samples / samples, 0),
+            str(node.steps),
+            percent(node.steps / steps, 0),
+            str(node.updates_counted),
+            worth(node.value),
+            percent(node.value_share, 0),
+        )
+    return table

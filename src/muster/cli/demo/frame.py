@@ -1,0 +1,153 @@
+"""What the views of a demo show at one moment: a value, so that drawing is a pure function of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from muster.node.api.snapshot import ContributionView, JobView, Snapshot
+
+EVENTS_MAX = 200
+RATE_WINDOW_S = 3.0
+CURVE_MAX = 1000
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node. `state` is one word: starting, away, gone, idle, receiving, training, sending, ..."""
+
+    name: str
+    state: str
+    progress: float = 0.0
+    step_s: float | None = None
+    battery: float | None = None
+    samples: int = 0
+    steps: int = 0
+    updates_counted: int = 0
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class LinkRow:
+    """One link, both directions: bytes since the job began, bytes a second lately."""
+
+    a: str
+    b: str
+    up: bool
+    there_bytes: int
+    back_bytes: int
+    there_bytes_s: float
+    back_bytes_s: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    title: str
+    phase: str  # one sentence while there is no job
+    elapsed_s: float  # since the job was asked for; before: since the start
+    job: JobView | None
+    curve: tuple[tuple[float, float], ...]  # (job's age in s, accuracy)
+    nodes: tuple[NodeRow, ...]
+    links: tuple[LinkRow, ...]
+    events: tuple[tuple[float, str], ...]  # the newest ones
+    told: int = 0  # how many there were in all
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(link.there_bytes + link.back_bytes for link in self.links)
+
+
+def state_of(snapshot: Snapshot | None, *, away: bool, ended: bool) -> str:
+    """The word for a node's state; the emulator knows who is away, the node itself may not."""
+    if ended:
+        return "gone"
+    if snapshot is None:
+        return "starting"
+    return "away" if away else snapshot.node.state
+
+
+def node_rows(
+    names: tuple[str, ...],
+    snapshots: Mapping[str, Snapshot],
+    away: frozenset[str],
+    ended: frozenset[str],
+    job: JobView | None,
+) -> tuple[NodeRow, ...]:
+    """A row a node, in the scenario's order; contributions by the node that was asked."""
+    shares: dict[str, ContributionView] = {c.node: c for c in job.contributions} if job else {}
+    speeds: dict[str, float] = {}
+    for snapshot in snapshots.values():
+        speeds.update({p.name: p.step_s for p in snapshot.peers if p.step_s is not None})
+    rows = []
+    for name in names:
+        seen, given = snapshots.get(name), shares.get(name)
+        rows.append(
+            NodeRow(
+                name,
+                state_of(seen, away=name in away, ended=name in ended),
+                seen.node.progress if seen else 0.0,
+                speeds.get(name),
+                seen.node.battery if seen else None,
+                given.samples if given else 0,
+                given.steps if given else 0,
+                given.updates_counted if given else 0,
+                given.share if given else 0.0,
+            )
+        )
+    return tuple(rows)
+
+
+class Meter:
+    """Bytes a second of every direction over the last seconds, and bytes since `reset`."""
+
+    def __init__(self) -> None:
+        self._past: deque[tuple[float, dict[Pair, int]]] = deque(maxlen=64)
+        self._zero: dict[Pair, int] = {}
+
+    def add(self, now_s: float, counts: dict[Pair, int]) -> None:
+        self._past.append((now_s, counts))
+        while len(self._past) > 2 and now_s - self._past[0][0] > RATE_WINDOW_S:
+            self._past.popleft()
+
+    def reset(self) -> None:
+        if self._past:
+            self._zero = self._past[-1][1]
+
+    def total(self, pair: Pair) -> int:
+        return self._past[-1][1].get(pair, 0) - self._zero.get(pair, 0) if self._past else 0
+
+    def totals(self) -> dict[Pair, int]:
+        return {pair: self.total(pair) for pair in (self._past[-1][1] if self._past else {})}
+
+    def before_reset(self) -> int:
+        """Bytes of all directions before the reset."""
+        return sum(self._zero.values())
+
+    def rate(self, pair: Pair) -> float:
+        if len(self._past) < 2:
+            return 0.0
+        (from_s, old), (to_s, new) = self._past[0], self._past[-1]
+        return max(0.0, (new.get(pair, 0) - old.get(pair, 0)) / max(to_s - from_s, 1e-6))
+
+    def rows(self, links: tuple[Pair, ...], down: frozenset[Pair]) -> tuple[LinkRow, ...]:
+        return tuple(
+            LinkRow(
+                a,
+                b,
+                (a, b) not in down,
+                self.total((a, b)),
+                self.total((b, a)),
+                self.rate((a, b)),
+                self.rate((b, a)),
+            )
+            for a, b in links
+        )
+
+
+def curve_of(job: JobView | None) -> tuple[tuple[float, float], ...]:
+    """(age, accuracy) of the commits that were measured, oldest first."""
+    commits = job.commits[-CURVE_MAX:] if job else []
+    return tuple((c.age_s, c.accuracy) for c in commits if c.accuracy is not None)

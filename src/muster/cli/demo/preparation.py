@@ -1,0 +1,126 @@
+"""What a demo prepares for its nodes: a throw-away fleet, a home and a node.toml each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muster.cli.demo.story import Story
+from muster.emulation.scenario import NodeSpec, Scenario
+from muster.network.transport.zenoh_config import NARROW, profile_for
+
+PORT = 7447
+BOTH_CONNECT_KBIT_S = 64.0  # both ends dial only where their keep-alives do not matter (design section 6)
+
+
+@dataclass(frozen=True)
+class DemoRequest:
+    """What the user asked of the demo. `options` are the arguments of the control op `train`."""
+
+    scenario: Scenario
+    task: str
+    split: str
+    seed: int
+    data: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    story: Story | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)  # for every node
+
+    def narrow(self) -> bool:
+        """Whether some link is so narrow that shaking hands takes a quarter of a minute."""
+        kbit_s = (min(link.there.rate_kbit_s, link.back.rate_kbit_s) for link in self.scenario.links)
+        return min(kbit_s, default=1e9) < BOTH_CONNECT_KBIT_S
+
+
+def task_options(request: DemoRequest, number: int) -> dict[str, Any]:
+    """The options of the task on the scenario's node `number`: its part of the data."""
+    node = request.scenario.nodes[number]
+    options: dict[str, Any] = {
+        "split": request.split,
+        "part": number,
+        "parts": len(request.scenario.nodes),
+        "seed": request.seed,
+    }
+    if request.data is not None:
+        options["data"] = str(request.data)
+    return options | dict(request.task_options) | dict(node.data)
+
+
+def dials(scenario: Scenario, name: str) -> tuple[str, ...]:
+    """The neighbours that node `name` connects to: all, but on a narrow link only the later end dials."""
+    names = scenario.names()
+    found = []
+    for other in scenario.neighbours(name):
+        link = next(entry for entry in scenario.links if {entry.a, entry.b} == {name, other})
+        slowest = min(link.there.rate_kbit_s, link.back.rate_kbit_s)
+        if slowest >= BOTH_CONNECT_KBIT_S or names.index(other) < names.index(name):
+            found.append(other)
+    return tuple(found)
+
+
+def _slowest_kbit_s(scenario: Scenario, name: str) -> float | None:
+    links = [link for link in scenario.links if name in (link.a, link.b)]
+    return min((min(link.there.rate_kbit_s, link.back.rate_kbit_s) for link in links), default=None)
+
+
+def node_config(
+    request: DemoRequest, number: int, home: Path, bundle: Path, listen: str, connect: tuple[str, ...]
+) -> dict[str, Any]:
+    """The content of a node's node.toml."""
+    node: NodeSpec = request.scenario.nodes[number]
+    config: dict[str, Any] = {
+        "name": node.name,
+        "home": str(home),
+        "bundle": str(bundle),
+        "listen": [listen],
+        "connect": list(connect),
+        "discovery": False,
+        "trainer": {"threads": 1, "slowdown": float(node.slowdown)},
+        "tasks": {task_name(request.task): task_options(request, number)},
+    }
+    slowest = _slowest_kbit_s(request.scenario, node.name)
+    if slowest is not None and (profile := profile_for(1000 * slowest)) is NARROW:
+        config["profile"] = profile.name
+    if request.task != task_name(request.task):
+        config["tasks"][task_name(request.task)]["file"] = str(Path(request.task).absolute())
+    if node.battery is not None:
+        config["energy"] = {"capacity_j": node.battery.capacity_j, "train_w": node.battery.watts}
+    return config
+
+
+def task_name(task: str) -> str:
+    """The key of a task in node.toml: its name, or the stem of its file."""
+    return Path(task.rpartition(".py")[0] or task).stem if ".py" in task else task
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """Plain values and tables as TOML text."""
+    return "".join(_lines(table, ()))
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    lines = [f"[{'.'.join(_key(word) for word in path)}]\n"] if path else []
+    lines += [f"{_key(k)} = {_value(v)}\n" for k, v in table.items() if not isinstance(v, Mapping)]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines += _lines(value, (*path, key))
+    return lines
+
+
+def _key(word: str) -> str:
+    plain = word.replace("-", "").replace("_", "")
+    return word if plain.isascii() and plain.isalnum() else _value(word)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text)
+    return f'"{escaped}"'

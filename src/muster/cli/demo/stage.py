@@ -1,0 +1,70 @@
+"""A story on a running demo: watches both sides' rounds, makes the faults happen, tells what is seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from muster.cli.demo.story import Story
+from muster.cli.output import percent
+from muster.node.api.snapshot import JobView, Snapshot
+from muster.simulation.faults import Fault, Kill
+
+SETTLE_S = 60.0  # after the end, for every node to come to the same head
+ENDED = ("finished", "stopped", "failed")
+
+
+class Stage:
+    """Plays `story`: `apply` makes a fault happen, `say` tells one line."""
+
+    def __init__(
+        self, story: Story, apply: Callable[[Fault], Awaitable[None]], say: Callable[[str], None]
+    ) -> None:
+        self._story, self._apply, self._say = story, apply, say
+        self._begun = 0
+        self._told = 0  # the far side's round
+        self._ended_s: float | None = None
+        self.killed: set[str] = set()  # nodes whose end is no news
+
+    async def play(self, job: str, snapshots: Mapping[str, Snapshot]) -> None:
+        """Begin every scene whose time has come."""
+        sides = self._story.sides
+        near = round_of(job, snapshots, sides.near)
+        far = round_of(job, snapshots, sides.far)
+        for scene in self._story.scenes[self._begun : self._story.begun(near, far)]:
+            self._begun += 1
+            self._say(scene.words)
+            for fault in scene.faults:
+                if isinstance(fault, Kill):
+                    self.killed.add(fault.node)
+                await self._apply(fault)
+        if self._story.divided <= self._begun < self._story.whole and far > self._told:
+            self._told = far
+            seen = max(views(job, snapshots, sides.far), key=lambda view: view.round)
+            self._say(
+                f"beyond the cut: round {far}, coordinated by {seen.coordinator}, "
+                f"accuracy {percent(seen.accuracy)}"
+            )
+
+    def over(self, job: str, snapshots: Mapping[str, Snapshot], absent: Collection[str]) -> bool:
+        """Whether the play has ended and all who are there hold one finished head, or `SETTLE_S` passed."""
+        now_s = asyncio.get_running_loop().time()
+        self._ended_s = now_s if self._ended_s is None else self._ended_s
+        if now_s - self._ended_s > SETTLE_S:
+            return True
+        there = [name for name in snapshots if name not in absent]
+        found = views(job, snapshots, there)
+        return (
+            self._begun == len(self._story.scenes)
+            and len({view.head for view in found}) == 1
+            and all(view.state in ENDED for view in found)
+        )
+
+
+def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobView]:
+    """The job as each of these nodes sees it."""
+    return [view for name in names if name in snapshots for view in snapshots[name].jobs if view.id == job]
+
+
+def round_of(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> int:
+    return max((view.round for view in views(job, snapshots, names)), default=0)

@@ -1,0 +1,1 @@
+"""The update codecs: dense, quantised, sparse, ternary. Know numpy and nothing else."""

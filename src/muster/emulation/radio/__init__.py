@@ -1,0 +1,4 @@
+"""How emulated frames travel: the model of a link and the processes that carry frames.
+
+Knows no tensors.
+"""

@@ -1,0 +1,129 @@
+"""What heads are like on the task's common set, found out by the coordinator: figures of each, in full of the
+last one, and the closing commit (design section 5.9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from muster.history.graph import Point
+from muster.job.context import Context, Measured
+from muster.job.coordinator.commit_writer import CommitWriter
+from muster.job.models.store import ModelStore
+from muster.job.participant.loop import Participant
+from muster.job.view import JobView
+from muster.protocol.records import CommitId, Measurement, short
+
+MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
+LOOK_S = 1.0  # between two looks whether this node is to find out what the head is like
+PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
+
+
+class HeadEvaluator:
+    """One node's looking at the heads of one job, while its trainer lives."""
+
+    def __init__(
+        self,
+        context: Context,
+        view: JobView,
+        models: ModelStore,
+        committing: CommitWriter,
+        *,
+        head: Callable[[], Point | None],
+        acting: Callable[[], bool],
+    ) -> None:
+        """`head`: the one that this node would train on; `acting`: whether it coordinates."""
+        self._context, self._view, self._models, self._committing = context, view, models, committing
+        self._head, self._acting = head, acting
+        self._measured_fully: set[CommitId] = set()
+        self._evaluates: Participant | None = None  # while somebody here looks at heads on the common set
+        self._planned_for: CommitId = b""  # the head whose round had time to be planned
+
+    async def run(self, participation: Participant) -> None:
+        """Until the job has ended and its last head was measured."""
+        self._evaluates = participation if participation.facts.has_common else None
+        try:
+            await self._measure_heads(participation)
+        finally:
+            self._evaluates = None
+
+    def awaits_figures(self, head: Point) -> bool:
+        """Whether a round would replace a head of which it is not known yet if it is the end."""
+        return (
+            self._evaluates is not None
+            and not self._evaluates.waits_for_room
+            and self._view.job.stop.target is not None
+            and self._view.figures(head.id) is None
+            and self._models.held(head.id)
+        )
+
+    async def _measure_heads(self, participation: Participant) -> None:
+        while True:
+            head = self._head()
+            reason = self._view.finished(head) if head is not None else self._view.stopped
+            if head is not None and self._acting() and participation.facts.has_common:
+                if reason is not None and self._view.closing_due(head):
+                    await self._choose_closing(participation, head)
+                    continue
+                if reason is None and self._view.figures(head.id) is None:
+                    if await self._own_part_first(participation, head):
+                        await self._measure(participation, head.id, MEASURE_EXAMPLES)
+                    continue
+                if reason is not None and head.id not in self._measured_fully:
+                    self._measured_fully.add(head.id)
+                    await self._measure(participation, head.id)
+                    continue
+            if reason is not None:
+                return
+            # who coordinates changes by time alone, and who does has to find out whether the head is the end
+            awaited = head is not None and self.awaits_figures(head)
+            await self._context.pulse.wait(LOOK_S if awaited else None)
+
+    async def _own_part_first(self, participation: Participant, head: Point) -> bool:
+        """Others wait for this node's update, nobody for figures: false while its part in the round on
+        `head` is not done (wait and look again)."""
+        if head.id != self._planned_for:
+            self._planned_for = head.id
+            await asyncio.sleep(PLAN_SOON_S)
+            return False
+        if participation.owes(head.id):
+            await self._context.pulse.wait()
+            return False
+        return True
+
+    async def _measure(self, participation: Participant, commit: CommitId, limit: int | None = None) -> None:
+        """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
+        the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
+        blob = self._models.blob_of(commit)
+        if blob is None or not self._context.store.has_blob(blob):
+            return
+        m = await participation.evaluate(blob, limit, self._view.job.stop.target)
+        await participation.when_room(lambda: self._publish(commit, m))
+
+    async def _choose_closing(self, participation: Participant, head: Point) -> None:
+        """The closing commit is the mean of the line's last models if the common set finds it better."""
+        await self._measure(participation, head.id)
+        own = self._view.figures(head.id)
+        blob, count = self._committing.mean_of_line(head)
+        mean = await participation.evaluate(blob)
+        better = own is None or mean.correct > own.correct
+        own_blob = self._models.blob_of(head.id)
+        if own_blob is None or not self._view.closing_due(head):
+            return
+        closing = self._committing.close(head, blob if better else own_blob)
+        if better or own is None:
+            self._publish(closing, mean)
+            text = f"closed with the mean of the last {count} models as {short(closing)}"
+        else:
+            self._publish(closing, Measured(own.examples, own.correct, own.loss_sum))
+            text = (
+                f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
+            )
+        self._measured_fully.add(closing)
+        self._context.event("commit", text, job=self._view.id)
+
+    def _publish(self, commit: CommitId, m: Measured) -> None:
+        """Put figures of the common set on record."""
+        self._context.ledger.publish(
+            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
+        )

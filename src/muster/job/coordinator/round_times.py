@@ -1,0 +1,96 @@
+"""How long nodes take for a round, and who is late by what is known of them (design sections 2.5 and 5.2).
+
+Of one coordinator, in memory: the next one learns it anew from the first rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.models.store import ModelStore
+from muster.job.view import JobView, KnownUpdate
+from muster.planning.codecs import Choice
+from muster.planning.rounds import Missing, Overhead, Resources, learn_overhead
+from muster.protocol.records import CommitId, NodeId
+
+UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
+
+
+class RoundTimeModel:
+    """Of the nodes of one job."""
+
+    def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
+        self._context, self._view, self._models = context, view, models
+        self._overhead: dict[NodeId, Overhead] = {}
+        self._late_at_s: dict[NodeId, float] = {}  # the running round's age at which a node is late
+        self._silent_since_s: dict[NodeId, float] = {}  # who owed an update at a round's end: planned when
+        self._closed: tuple[CommitId, float] = b"", 0.0  # what the last round was on, and when it was planned
+
+    def resources(self, head: Point, node: NodeId, choice: Choice) -> Resources:
+        """What is known of a node when a round on `head` is planned."""
+        step_s = max(1e-4, self._view.offers[node].step_s)
+        # at a merge most are in the middle of their branch's next round, and finish that first
+        amid = head.is_merge and self._context.presence.doing(node) == "training"
+        busy_s = step_s * self._view.job.recipe.steps if amid else 0.0
+        overhead = self._overhead.get(node) or self._usual(node, choice)
+        off_s = None if head.is_merge else overhead.off_s  # at a merge nothing is as usual
+        return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, off_s)
+
+    def _usual(self, node: NodeId, choice: Choice) -> Overhead:
+        """Of a node that was in no round yet: what the slowest of the others takes, as what it does while it
+        catches up may come later; at first what a model and its update take over a link that nobody knows."""
+        known_s = [overhead.seconds for overhead in self._overhead.values()]
+        if len(known_s) > len(self._view.offers) / 2:
+            return Overhead(max(known_s))
+        if node == self._context.node:
+            return Overhead(0.5)
+        layout = self._models.layout
+        size_bytes = (layout.blob_bytes if layout else 0) + choice.size_bytes
+        return Overhead(0.5 + size_bytes / UNKNOWN_RATE_BYTES_S)
+
+    def planned(self, nodes: Sequence[Resources], steps: Mapping[NodeId, int]) -> None:
+        """A round begins."""
+        self._late_at_s = {n.node: n.late_at_s(steps[n.node]) for n in nodes if n.off_s is not None}
+
+    def late_at_s(self, node: NodeId) -> float:
+        """The running round's age at which the node is late; infinite where nothing is known."""
+        return self._late_at_s.get(node, math.inf)
+
+    def arrived(self, update: KnownUpdate, parent: CommitId, published_s: float) -> float | None:
+        """An update is here for the first time, while the round on `parent` runs, planned at `published_s`.
+        Seconds that the round took its node beside its steps; None for one of another round."""
+        offer = self._view.offers.get(update.key.node)
+        planned_s = {self._closed[0]: self._closed[1], parent: published_s}  # who was late tells, too
+        base = self._view.graph.points.get(update.record.base)
+        since_s = planned_s.get(update.record.base)
+        if offer is None or since_s is None or base is None or base.is_merge:
+            return None
+        turnaround_s, steps = self._context.now() - since_s, update.record.steps
+        known = self._overhead.get(update.key.node)
+        self._overhead[update.key.node] = learn_overhead(known, turnaround_s, steps, offer.step_s)
+        if update.record.base != parent:
+            return None
+        return max(0.0, turnaround_s - steps * offer.step_s)
+
+    def closed(self, parent: CommitId, published_s: float, missing: Sequence[Missing]) -> None:
+        """A round closed without these: who says nothing is not waited for until it does, who is there may
+        take longer the next time."""
+        self._closed = (parent, published_s)
+        for late in missing:
+            self._silent_since_s[late.node] = published_s
+            if late.node in self._overhead:
+                self._overhead[late.node] = self._overhead[late.node].late()
+
+    def silent(self, waiting: Sequence[KnownUpdate]) -> set[NodeId]:
+        """Who let a round pass without a word, and was not heard since, nor any update of it."""
+        now = self._context.now()
+        for node in {u.key.node for u in waiting}:
+            self._silent_since_s.pop(node, None)
+        for node, since_s in list(self._silent_since_s.items()):
+            age_s = self._context.presence.age_s(node)
+            if age_s is not None and now - age_s > since_s:
+                del self._silent_since_s[node]
+        return set(self._silent_since_s)

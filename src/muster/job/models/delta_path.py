@@ -1,0 +1,106 @@
+"""The way by deltas from what a node holds to a commit's parameters: pure decisions (design section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from muster.history.graph import Graph, Point
+from muster.protocol.records import Commit, CommitId, Payload
+
+# Commits one after another, each by its delta to the one before, or a merge alone; what the first of them is
+# made from is held, or is the last of an earlier stretch.
+Stretch: TypeAlias = list[Point]
+Held: TypeAlias = Callable[[CommitId], bool]
+
+CHAIN_MAX = 1000  # commits of a way, decoded one after another; from there on a snapshot is less trouble
+MERGES_MAX = 16  # of a way: what each is made from, and what it yields, is a model on the disk
+
+
+def way(
+    graph: Graph, target: Point, held: Held, cost: Callable[[Payload], int], limit_bytes: int
+) -> list[Stretch] | None:
+    """How to make `target` from deltas, in order; None when that takes `limit_bytes` or more, or cannot be.
+
+    `cost`: the bytes of a delta that are still to come.  What both sides of a merge need counts once.
+    """
+    missing: set[CommitId] = set()
+    merges, total_bytes = 0, 0
+    stack = [target]
+    while stack:
+        point = stack.pop()
+        if point.id in missing or held(point.id):
+            continue
+        missing.add(point.id)
+        if isinstance(point.record, Commit):
+            if point.record.delta is None or len(point.parents) != 1:
+                return None
+            total_bytes += cost(point.record.delta)
+        else:
+            merges += 1
+        if total_bytes >= limit_bytes or len(missing) > CHAIN_MAX or merges > MERGES_MAX:
+            return None
+        stack += [graph.points[p] for p in point.parents]
+    return _stretches(graph, target, missing)
+
+
+def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
+    """What is missing of what a merge is made from, down to commits, and the merge itself; parents first."""
+    missing: set[CommitId] = set()
+    stack = [merge]
+    while stack:
+        point = stack.pop()
+        if point.id not in missing and not held(point.id):
+            missing.add(point.id)
+            stack += [graph.points[p] for p in point.parents if point.is_merge]
+    return _in_order(graph, merge, missing)
+
+
+def lacking(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[CommitId]:
+    """The commits, and what is missing on the way to them: having it would help."""
+    missing: set[CommitId] = set()
+    stack = list(commits)
+    while stack:
+        commit = stack.pop()
+        if commit not in missing and not held(commit):
+            missing.add(commit)
+            stack += graph.points[commit].parents
+    return missing
+
+
+def _stretches(graph: Graph, target: Point, missing: set[CommitId]) -> list[Stretch]:
+    """The missing points in order, parted where one is needed more than once, or by a merge."""
+    ends: set[CommitId] = set()
+    once: set[CommitId] = set()
+    for commit in missing:
+        point = graph.points[commit]
+        if point.is_merge:
+            ends |= {commit, *point.parents}
+        ends |= once.intersection(point.parents)
+        once.update(point.parents)
+    stretches: list[Stretch] = []
+    for point in _in_order(graph, target, missing):
+        goes_on = stretches and point.parents == (stretches[-1][-1].id,) and point.parents[0] not in ends
+        if goes_on:
+            stretches[-1].append(point)
+        else:
+            stretches.append([point])
+    return stretches
+
+
+def _in_order(graph: Graph, target: Point, missing: set[CommitId]) -> list[Point]:
+    """The missing points behind `target`, and itself: parents first, a line without a break."""
+    done: set[CommitId] = set()
+    order: list[Point] = []
+    stack = [target]
+    while stack:
+        point = stack[-1]
+        before = [graph.points[p] for p in point.parents if p in missing and p not in done]
+        if before:
+            stack += before
+            continue
+        stack.pop()
+        if point.id not in done:
+            done.add(point.id)
+            order.append(point)
+    return order

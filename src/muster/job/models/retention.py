@@ -1,0 +1,91 @@
+"""What a node may forget of a job: pure decisions (design sections 5.4 to 5.6).
+
+Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*:
+as long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the
+disk limit, oldest first and forks last, and never those that the way to a head needs: heads, what a head that
+is a merge is computed from, the last few of each line, and what a plan in hand builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from muster.history.counted import Key
+from muster.history.graph import Graph, Point
+from muster.job.view import JobView
+from muster.protocol.records import BlobId, Commit, CommitId
+
+KEEP_LAST = 8  # commits of each head's line,
+KEEP_MAX = 16  # of all its branches together: where merges are many, eight of each line would be forty
+
+
+def spent_payloads(
+    view: JobView, heads: Iterable[Point], done: set[Key], in_use: Collection[Key] = ()
+) -> list[BlobId]:
+    """Payloads of updates that a held head counts; their keys are added to `done` and not looked at again.
+
+    Those `in_use` stay for now.
+    """
+    counts = [h.counted for h in heads]
+    found = []
+    for key, update in view.updates.items():
+        if key not in done and key not in in_use and any(key in c for c in counts):
+            done.add(key)
+            if update.record.payload.blob is not None:
+                found.append(update.record.payload.blob)
+    return found
+
+
+def needed(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
+    """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known of."""
+    keep = set(in_use)
+    for head in heads:
+        keep |= _line(graph, head)
+    return keep
+
+
+def _line(graph: Graph, head: Point) -> set[CommitId]:
+    """A head, the last few before it on every side of its merges, and what it is itself computed from."""
+    keep: set[CommitId] = set()
+    front = {head.id: head}
+    for _ in range(KEEP_LAST):
+        keep |= front.keys()
+        front = {c: graph.points[c] for p in front.values() for c in p.parents if c not in keep}
+        if len(keep) + len(front) > KEEP_MAX:
+            break
+    return keep | _origins(graph, head)
+
+
+def _origins(graph: Graph, head: Point) -> set[CommitId]:
+    """What a head that is a merge is made from, down to commits: whoever lacks it has to compute it. Behind a
+    commit nobody has to, since a commit's own parameters can be fetched."""
+    found: set[CommitId] = set()
+    front = [head]
+    while front:
+        front = [graph.points[c] for p in front if p.is_merge for c in p.parents if c not in found]
+        found |= {p.id for p in front}
+    return found
+
+
+def expendable(
+    graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]
+) -> list[BlobId]:
+    """Blobs of parameters and deltas that may go, oldest first, those of forks last."""
+    kept = {blob_of(c) for c in keep}
+    kept |= {d for c in keep if (d := delta_of(graph.points.get(c))) is not None}
+    found: dict[BlobId, None] = {}
+    forks = {c for c, children in graph.children.items() if len(children) > 1}
+    for point in sorted(graph.points.values(), key=lambda p: (p.id in forks, p.round, p.id)):
+        if point.id in keep:
+            continue
+        for blob in (blob_of(point.id), delta_of(point)):
+            if blob is not None and blob not in kept:
+                found[blob] = None
+    return list(found)
+
+
+def delta_of(point: Point | None) -> BlobId | None:
+    """The blob of a commit's difference to its parent, where it is one."""
+    if point is None or not isinstance(point.record, Commit) or point.record.delta is None:
+        return None
+    return point.record.delta.blob

@@ -1,0 +1,169 @@
+"""A job without a network: the same training, codec, weights and fold in one process.
+
+For tuning recipes and for the yardsticks of a report.  Nodes may be slow (a share of the planned steps) and
+may be away for some rounds at a time: the update that a node had begun when it went comes when it is back,
+as old as its absence was long, and is discounted like any late update.  The seed decides everything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from muster.algorithms import aggregation
+from muster.algorithms.aggregation import UpdateMeta
+from muster.algorithms.learning_rate import rate
+from muster.compression.change import difference
+from muster.compression.codecs.families import parse
+from muster.compression.model import send
+from muster.compression.tensors import Layout
+from muster.learning import local_training as sgd
+from muster.learning import params
+from muster.learning.task import Task
+from muster.protocol.records import Recipe
+
+AUTO_CODEC = "quant8"  # what a recipe's codec "auto" is here
+
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Node i misses the share `absence[i]` of the rounds, `away[0]` to `away[1]` rounds at a time, and does
+    `speed[i]` of the planned steps."""
+
+    absence: tuple[float, ...]
+    speed: tuple[float, ...]
+    away: tuple[int, int] = (1, 3)
+
+    def leaving(self, node: int) -> float:
+        """The probability that a node that is here goes while it works."""
+        share, length = self.absence[node], sum(self.away) / 2
+        return share / (length * (1.0 - share) + share)
+
+
+# The scenario of that name: two of eight nodes are away 40 % of the time, two others are four times slower.
+FIELD_8 = Conditions(
+    absence=(0.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.4, 0.0),
+    speed=(1.0, 0.25, 1.0, 1.0, 1.0, 1.0, 1.0, 0.25),
+)
+
+
+@dataclass(frozen=True)
+class SimulatedJob:
+    """What the model reaches after each round, and what the closing one does (`Recipe.average`)."""
+
+    curve: tuple[sgd.Measured, ...]
+    closing: sgd.Measured
+
+
+def fresh_model(task: Task, seed: int) -> nn.Module:
+    """The model that a job without starting parameters begins with."""
+    torch.manual_seed(seed)
+    return task.model()
+
+
+def rehearse(
+    task: Task,
+    parts: Sequence[sgd.Data],
+    held_out: sgd.Data,
+    recipe: Recipe,
+    rounds: int,
+    conditions: Conditions,
+    on_round: Callable[[int, sgd.Measured], None] | None = None,
+) -> SimulatedJob:
+    """Federated training over `parts`, measured on `held_out`."""
+    model = fresh_model(task, recipe.seed)
+    layout = params.layout_of(model)
+    last: deque[Arrays] = deque(maxlen=recipe.average)
+    curve: list[sgd.Measured] = []
+    for arrays in models(task, parts, recipe, rounds, conditions):
+        last.append(arrays)
+        params.load_into(model, layout, arrays)
+        curve.append(sgd.evaluate(task, model, held_out))
+        if on_round is not None:
+            on_round(len(curve), curve[-1])
+    params.load_into(model, layout, mean(layout, list(last)))
+    return SimulatedJob(tuple(curve), sgd.evaluate(task, model, held_out))
+
+
+def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
+    """The mean of several models, in fp64: the closing model of a job."""
+    fold = aggregation.start(layout)
+    for arrays in last:
+        fold = aggregation.add(fold, difference(layout, last[-1], arrays), 1.0 / len(last))
+    return aggregation.finish(fold, last[-1])
+
+
+def models(
+    task: Task, parts: Sequence[sgd.Data], recipe: Recipe, rounds: int, conditions: Conditions
+) -> Iterator[Arrays]:
+    """The model after each round."""
+    model = fresh_model(task, recipe.seed)
+    layout = params.layout_of(model)
+    codec = parse(AUTO_CODEC if recipe.codec == "auto" else recipe.codec)
+    rng = np.random.default_rng([recipe.seed, 0xAB5E])
+    base: Arrays = params.arrays_of(model, layout)
+    previous: Arrays | None = None
+    residuals: list[Any] = [None] * len(parts)
+    back = [0] * len(parts)  # the round in which a node that is away is here again
+    due: dict[int, list[tuple[int, int, Arrays]]] = {}  # by the round it is here: base's round, node, update
+    for number in range(1, rounds + 1):
+        for i, data in enumerate(parts):
+            if number < back[i]:
+                continue
+            params.load_into(model, layout, base)
+            seed = recipe.seed * 1_000_003 + number * 1_009 + i
+            sgd.train(
+                task, model, data, steps=_steps(recipe, conditions, i), lr=rate(recipe, number, rounds),
+                batch=recipe.batch, momentum=recipe.momentum, seed=seed,
+            )  # fmt: skip
+            update = difference(layout, base, params.arrays_of(model, layout))
+            sent = send(codec, layout, update, residuals[i], seed)
+            residuals[i] = sent.residual
+            if rng.random() < conditions.leaving(i):
+                back[i] = number + int(rng.integers(conditions.away[0], conditions.away[1] + 1))
+            due.setdefault(max(number, back[i]), []).append((number, i, sent.decoded))
+        arrived = due.pop(number, [])
+        if arrived:
+            after = _fold(layout, base, previous, number, arrived, parts, recipe, conditions)
+            base, previous = after, base
+        yield base
+
+
+def _fold(
+    layout: Layout,
+    base: Arrays,
+    previous: Arrays | None,
+    number: int,
+    updates: Sequence[tuple[int, int, Arrays]],
+    parts: Sequence[sgd.Data],
+    recipe: Recipe,
+    conditions: Conditions,
+) -> Arrays:
+    weighed = aggregation.weights(
+        [
+            UpdateMeta(len(parts[i]), _steps(recipe, conditions, i), number - since, recipe.momentum)
+            for since, i, _ in updates
+        ]
+    )
+    fold = aggregation.start(layout)
+    for (_, _, update), share in zip(updates, weighed.shares, strict=True):
+        fold = aggregation.add(fold, update, share)
+    return aggregation.finish(
+        fold,
+        base,
+        recipe.server_lr * weighed.scale,
+        server_momentum=recipe.server_momentum,
+        previous=previous,
+    )
+
+
+def _steps(recipe: Recipe, conditions: Conditions, node: int) -> int:
+    return max(1, round(recipe.steps * conditions.speed[node]))

@@ -1,0 +1,1 @@
+"""Bulk between neighbours: blobs pulled in chunks. Does not know records, jobs or models."""

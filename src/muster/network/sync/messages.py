@@ -1,0 +1,187 @@
+"""What neighbours tell and ask each other about records and beats, as bytes.
+
+Topics: nudge "n" (Announce), ask "c" (Since -> Changes), ask "r" (list of prefixes -> list of records in
+short form), ask "R" (the same, in full).  An announcement is checked by a CRC that is seeded with the
+sender's incarnation, which therefore need not travel: to a receiver that knows another one it looks damaged,
+and a comparison, which is due then, tells.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import msgspec
+
+from muster.network.sync.presence import STATES, Heartbeat
+from muster.protocol.records import UNREADABLE
+
+WIRE = 2  # of all messages here; a neighbour that speaks another one is named, never misread
+PREFIX_BYTES = 8
+CRC_BYTES = 4
+_NO_BATTERY = 255
+_HAS_BATTERY, _HAS_JOB, _OWN = 0x10, 0x20, 0x40  # beside the state
+
+
+class WrongWire(ValueError):
+    """A message of another version; the text is one sentence for people."""
+
+
+class Announce(msgspec.Struct, array_like=True):
+    """What is new here. Numbers are the sender's own."""
+
+    count: int  # announcements with records so far, this one included: one that was lost shows
+    last: int  # every record up to here was announced by now, or is held back
+    ids: list[tuple[int, bytes]]  # (number, prefix) of records to pull
+    inline: list[bytes]  # records in short form
+    beats: bytes
+
+    @property
+    def tells(self) -> bool:
+        return bool(self.ids or self.inline)
+
+
+class Since(msgspec.Struct, array_like=True):
+    wire: int
+    incarnation: int  # of the answering store, as the asker knows it; 0 = unknown
+    cursor: int
+    digest: bytes  # of all that the asker has
+    anew: bool  # the asker begins from nothing: it wants even what was learnt from its own former life
+
+
+class Changes(msgspec.Struct, array_like=True):
+    wire: int
+    incarnation: int
+    last: int  # the entries cover everything up to here
+    count: int  # ... and all announcements to the asker up to this one
+    entries: list[tuple[int, bytes]]
+    beats: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_announce = msgspec.msgpack.Decoder(Announce)
+_since = msgspec.msgpack.Decoder(Since)
+_changes = msgspec.msgpack.Decoder(Changes)
+_any = msgspec.msgpack.Decoder(list[Any])
+_list = msgspec.msgpack.Decoder(list[bytes])
+
+
+def pack_announce(message: Announce, incarnation: int) -> bytes:
+    body = _encode(message)
+    return zlib.crc32(body, incarnation & 0xFFFFFFFF).to_bytes(CRC_BYTES, "big") + body
+
+
+def unpack_announce(data: bytes, incarnation: int) -> Announce | None:
+    """None when it is damaged, or by a sender of another incarnation or version."""
+    body = data[CRC_BYTES:]
+    if zlib.crc32(body, incarnation & 0xFFFFFFFF).to_bytes(CRC_BYTES, "big") != data[:CRC_BYTES]:
+        return None  # one flipped bit in `last`, and records would be missed for ever
+    try:
+        return _announce.decode(body)
+    except UNREADABLE:
+        return None
+
+
+def pack(message: Since | Changes | list[bytes]) -> bytes:
+    return _encode(message)
+
+
+def unpack_since(data: bytes) -> Since:
+    """Raises WrongWire."""
+    _check(data)
+    try:
+        return _since.decode(data)
+    except UNREADABLE as error:
+        raise WrongWire(_sentence(None)) from error
+
+
+def unpack_changes(data: bytes) -> Changes:
+    """Raises WrongWire."""
+    _check(data)
+    try:
+        return _changes.decode(data)
+    except UNREADABLE as error:
+        raise WrongWire(_sentence(None)) from error
+
+
+def unpack_list(data: bytes) -> list[bytes]:
+    return _list.decode(data)
+
+
+def _check(data: bytes) -> None:
+    try:
+        version = next(iter(_any.decode(data)), None)
+    except UNREADABLE:
+        version = None
+    if version != WIRE:
+        raise WrongWire(_sentence(version if isinstance(version, int) and 0 < version < 256 else 1))
+
+
+def _sentence(version: int | None) -> str:
+    other = "no format that is known here" if version is None else f"format {version}"
+    return f"it exchanges records in {other}, this node in format {WIRE}: update muster on the older one"
+
+
+# ---- beats -----------------------------------------------------------------------------------------------
+
+
+def pack_beats(beats: list[Heartbeat], mine: bytes) -> bytes:
+    """10 bytes for the sender's own word (`mine`: the first 8 bytes of its id), 18 for another's."""
+    out = bytearray()
+    for beat in beats:
+        flags = beat.state | (_HAS_BATTERY if beat.battery != _NO_BATTERY else 0)
+        flags |= (_HAS_JOB if len(beat.job) == 4 else 0) | (_OWN if beat.node == mine else 0)
+        out.append(flags)
+        out += b"" if flags & _OWN else beat.node
+        for number in (beat.start, beat.count, beat.round):
+            out += _varint(number)
+        out.append(beat.progress)
+        out += bytes((beat.battery,)) if flags & _HAS_BATTERY else b""
+        out += beat.job if flags & _HAS_JOB else b""
+    return bytes(out)
+
+
+def unpack_beats(data: bytes, sender: bytes) -> list[Heartbeat]:
+    """The words in `data`, by a sender whose id begins with these 8 bytes; a damaged end is left out."""
+    beats, at = [], 0
+    try:
+        while at < len(data):
+            flags = data[at]
+            at += 1
+            node = sender[:PREFIX_BYTES]
+            if not flags & _OWN:
+                node, at = data[at : at + PREFIX_BYTES], at + PREFIX_BYTES
+            start, at = _read_varint(data, at)
+            count, at = _read_varint(data, at)
+            round_, at = _read_varint(data, at)
+            progress, at = data[at], at + 1
+            battery, job = _NO_BATTERY, b""
+            if flags & _HAS_BATTERY:
+                battery, at = data[at], at + 1
+            if flags & _HAS_JOB:
+                job, at = data[at : at + 4], at + 4
+            if at > len(data) or len(node) != PREFIX_BYTES or flags & 15 >= len(STATES):
+                break
+            beats.append(Heartbeat(node, start, count, flags & 15, progress, battery, job, round_))
+    except IndexError:
+        pass
+    return beats
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(0x80 | number & 0x7F)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80 or shift > 63:
+            return number, at

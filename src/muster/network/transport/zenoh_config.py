@@ -1,0 +1,172 @@
+"""Settings of the network engine: endpoints, timings by link speed, and Zenoh's configuration.
+
+Every value here was measured on emulated links (design section 6); the comments say what each prevents.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import zenoh
+
+from muster.errors import MusterError
+from muster.network.transport.watchdog import Timings
+from muster.network.trust.identity import Identity
+
+DEFAULT_PORT = 7447
+MESSAGE_BYTES_MAX = 128 * 1024  # the engine drops anything larger before it costs memory
+SESSIONS_MAX = 256  # links at once
+
+
+@dataclass(frozen=True)
+class LinkProfile:
+    """Timings of a link. A dead link is noticed after `lease_s`; keep-alives go `keep_alive` times a lease.
+
+    Idle cost each way on the wire, measured: lease 15 s / 3: 1.5 kB/min; 0.2 kB for each ping.
+    """
+
+    name: str
+    lease_s: float
+    keep_alive: int
+    open_timeout_s: float  # for the whole handshake, which takes 15 s at 9.6 kbit/s
+    watch: Timings  # of the watchdog
+
+
+_LAN_WATCH = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
+_NARROW_WATCH = Timings(ping_s=300, again_s=30, silent_s=90, renew_s=90)
+LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, watch=_LAN_WATCH)
+NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, watch=_NARROW_WATCH)
+NARROW_BITS_S = 64_000
+PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
+
+
+def profile_for(rate_bits_s: float | None) -> LinkProfile:
+    """The profile for a node whose slowest link has this rate; unknown is taken for a LAN."""
+    return NARROW if rate_bits_s is not None and rate_bits_s < NARROW_BITS_S else LAN
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    host: str  # a name, an IPv4 address, or an IPv6 address without brackets
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def locator(self) -> str:
+        return f"quic/{self}"
+
+
+_ENDPOINT = re.compile(
+    r"(?:quic/)?(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>\d{1,5}))?"
+)
+
+
+def endpoint(text: str) -> Endpoint:
+    """Read "10.0.0.2", "10.0.0.2:7447", "[::]:7447" or "quic/host:7447". Raises MusterError("config")."""
+    match = _ENDPOINT.fullmatch(text.strip())
+    port = int(match["port"] or DEFAULT_PORT) if match else -1
+    if match is None or not 0 <= port <= 65535:
+        raise MusterError(
+            "config",
+            f"{text!r} is no endpoint: write HOST:PORT, like 10.0.0.2:{DEFAULT_PORT} or [fe80::1]:7447",
+        )
+    return Endpoint(match["v6"] or match["host"], port)
+
+
+def free_endpoint(host: str | None = None) -> Endpoint:
+    """Where to listen when no port is asked for: any free one; without a host, the default one first."""
+    ports = (0,) if host is not None else (DEFAULT_PORT, 0)
+    if host is None:
+        host = "::" if _can_bind("::", 0) else "0.0.0.0"
+    for port in ports:
+        bound = _can_bind(host, port)
+        if bound:
+            return Endpoint(host, bound)
+    raise MusterError(
+        "port_in_use", f"there is no free UDP port on {host}: listen on an address of this machine"
+    )
+
+
+def _can_bind(host: str, port: int) -> int:
+    """The UDP port that could be bound just now; 0 when it could not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError:
+        return 0
+
+
+def session_config(
+    identity: Identity,
+    listen: list[Endpoint],
+    connect: list[Endpoint],
+    *,
+    session_id: str,
+    discovery: bool,
+    profile: LinkProfile,
+) -> zenoh.Config:
+    """Zenoh's configuration for one session. `session_id`: hex, fresh for each session."""
+    settings: dict[str, Any] = {
+        "mode": "peer",  # plain peers forward nothing: every hop beyond the first is Muster's own
+        "id": session_id,  # a fixed one would have to wait for the old lease after a crash
+        "listen/endpoints": [point.locator for point in listen],
+        "connect/endpoints": [point.locator for point in connect],
+        "connect/timeout_ms": -1,  # try for ever, in the background
+        "connect/exit_on_failure": False,
+        "connect/retry": {"period_init_ms": 500, "period_max_ms": 2000, "period_increase_factor": 1.5},
+        "scouting/gossip/enabled": False,  # would make links that nobody configured
+        "scouting/multicast/enabled": discovery,
+        "scouting/delay": 0,  # open at once; who is found later connects later
+        "open/return_conditions": {"connect_scouted": False, "declares": False},
+        "transport/shared_memory/enabled": False,
+        "transport/unicast/open_timeout": round(profile.open_timeout_s * 1000),
+        "transport/unicast/accept_timeout": round(profile.open_timeout_s * 1000),
+        "transport/unicast/max_sessions": SESSIONS_MAX,
+        "transport/link/tx/lease": round(profile.lease_s * 1000),
+        "transport/link/tx/keep_alive": profile.keep_alive,
+        "transport/link/tx/batch_size": 2048,  # the grain at which control passes bulk
+        "transport/link/tx/queue/size": dict.fromkeys(_QUEUES, 16),
+        "transport/link/tx/queue/congestion_control/block/wait_before_close": 5_000_000,  # longer: wedges
+        "transport/link/rx/max_message_size": MESSAGE_BYTES_MAX,
+        "transport/link/protocols": ["quic"],
+        # Mutual TLS by the fleet's own authority.  Names are not compared: a node does not know its future
+        # addresses when its certificate is made, and the name would add nothing, since no public authority
+        # is trusted here.  Only members hold a certificate of this authority, and who a member is comes
+        # from the certificate itself (the link's common name) and from record signatures.
+        "transport/link/tls/enable_mtls": True,
+        "transport/link/tls/verify_name_on_connect": False,
+        "transport/link/tls/close_link_on_expiration": True,
+        "transport/link/tls/root_ca_certificate_base64": _base64(identity.ca_pem()),
+    }
+    for side in ("listen", "connect"):  # inline, so that the key is in no second file
+        settings[f"transport/link/tls/{side}_private_key_base64"] = _base64(identity.key_pem())
+        settings[f"transport/link/tls/{side}_certificate_base64"] = _base64(identity.certificate_pem())
+    config = zenoh.Config()
+    for key, value in settings.items():
+        config.insert_json5(key, json.dumps(value))
+    return config
+
+
+_QUEUES = (
+    "control",
+    "real_time",
+    "interactive_high",
+    "interactive_low",
+    "data_high",
+    "data",
+    "data_low",
+    "background",
+)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

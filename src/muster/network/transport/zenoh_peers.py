@@ -1,0 +1,195 @@
+"""Who is a neighbour: from liveliness tokens, believed when the link's certificate says the same.
+
+A token is ``m/<node id, base64url>/<tag>/<name>``; the tag (8 characters) is that of the neighbour's session.
+A token can be here before its link is listed, and a first question before its sender's token: both are given
+a little time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from muster.network.transport.link import Neighbour, Unreachable, Urgency
+from muster.network.transport.zenoh_config import SESSIONS_MAX
+from muster.network.transport.zenoh_threads import SenderThread
+from muster.network.trust.identity import common_name
+from muster.protocol.records import NodeId
+
+STRANGERS_MAX = 64  # asks whose sender's token has not arrived yet
+_STRANGER_S = 3.0
+_CHECKS_MAX = 400  # looks for the link of a token, every 0.05 s (opening takes 15 s at most)
+
+
+@dataclass
+class Peer:
+    """One session of a neighbour, from its token's appearance to its end."""
+
+    node: NodeId
+    name: str
+    tag: str
+    since_s: float
+    waiting: set[asyncio.Future[bytes]] = field(default_factory=set)
+    serving: int = 0
+
+    def __post_init__(self) -> None:
+        self.lanes = {
+            urgency: SenderThread(f"muster-{self.name}-{urgency.name.lower()}") for urgency in Urgency
+        }
+
+    def end(self) -> None:
+        for lane in self.lanes.values():
+            lane.close()
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(Unreachable(f"the link to {self.name} was lost"))
+                future.exception()  # an asker that gave up at this very moment does not look
+        self.waiting.clear()
+
+
+class Peers:
+    """The neighbours of one node, across its sessions. Everything here runs on the loop.
+
+    `links()` lists the session's links (with `zid` and `auth_identifier`), `changed(peer, up)` hears of every
+    neighbour that comes or goes.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        links: Callable[[], Iterable[Any]],
+        changed: Callable[[Peer, bool], None],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self._node = node
+        self._links = links
+        self._changed = changed
+        self._on_problem = on_problem
+        self._by_tag: dict[str, Peer] = {}
+        self._current: dict[NodeId, Peer] = {}
+        self._unchecked: set[str] = set()  # tokens whose link's certificate is not seen yet
+        self._forbidden: set[NodeId] = set()
+        self._strangers: dict[str, list[asyncio.Future[None]]] = {}
+        self._rejected: set[str] = set()  # tags of sessions that are no neighbours, and are not to be
+        self.met = False  # whether there ever was a neighbour
+
+    def neighbours(self) -> dict[NodeId, Neighbour]:
+        return {node: Neighbour(node, peer.name, peer.since_s) for node, peer in self._current.items()}
+
+    def get(self, node: NodeId) -> Peer | None:
+        """The present session of a neighbour."""
+        return self._current.get(node)
+
+    def by_tag(self, tag: str) -> Peer | None:
+        return self._by_tag.get(tag)
+
+    def forbid(self, node: NodeId) -> None:
+        """From now on this node is no neighbour."""
+        self._forbidden.add(node)
+        peer = self._current.get(node)
+        if peer is not None:
+            self._reject(peer.tag)
+            self._drop(peer)
+
+    def _reject(self, tag: str) -> None:
+        if len(self._rejected) < SESSIONS_MAX:
+            self._rejected.add(tag)
+
+    def rejected(self, tag: str) -> bool:
+        """Whether this session may talk to us and is no neighbour all the same."""
+        return tag in self._rejected or len(self._rejected) >= SESSIONS_MAX
+
+    def checking(self, tag: str) -> bool:
+        """Whether it is being looked for what this session's certificate says."""
+        return tag in self._unchecked
+
+    def clear(self) -> None:
+        """This node's session ends: so do all others' towards it."""
+        self._unchecked.clear()
+        for peer in list(self._by_tag.values()):
+            self._drop(peer)
+
+    def token(self, key: str, gone: bool, own_tag: str) -> None:
+        """A liveliness token appeared or went."""
+        parts = key.split("/")
+        if len(parts) != 4:
+            return
+        _, identifier, tag, name = parts
+        if gone:
+            self._unchecked.discard(tag)
+            peer = self._by_tag.get(tag)
+            if peer is not None:
+                self._drop(peer)
+            return
+        try:
+            node = base64.urlsafe_b64decode(identifier + "=")
+        except ValueError:
+            return
+        if tag in self._by_tag or tag == own_tag or len(node) != 32:
+            return
+        if node == self._node:
+            self._reject(tag)
+            self._on_problem(
+                "another process uses this node's bundle: give every node a bundle of its own "
+                "('muster fleet issue NAME')"
+            )
+            return
+        if tag not in self._unchecked and len(self._unchecked) < SESSIONS_MAX:
+            self._unchecked.add(tag)
+            self._check(node, tag, name, _CHECKS_MAX)
+
+    def _check(self, node: NodeId, tag: str, name: str, checks: int) -> None:
+        """Take the neighbour when its link's certificate is the one of the node that it says it is."""
+        if tag not in self._unchecked:
+            return
+        loop = asyncio.get_running_loop()
+        for link in self._links():
+            if str(link.zid).startswith(tag):
+                self._unchecked.discard(tag)
+                if link.auth_identifier != common_name(name, node):
+                    self._on_problem(f"a neighbour calls itself {name!r} but is {link.auth_identifier!r}")
+                    self._reject(tag)
+                elif node in self._forbidden:
+                    self._reject(tag)
+                else:
+                    self._add(Peer(node, name, tag, loop.time()))
+                return
+        if checks:
+            loop.call_later(0.05, self._check, node, tag, name, checks - 1)
+        else:
+            self._unchecked.discard(tag)
+
+    def _add(self, peer: Peer) -> None:
+        old = self._current.get(peer.node)
+        if old is not None:
+            self._drop(old)
+        self._by_tag[peer.tag] = peer
+        self._current[peer.node] = peer
+        self.met = True
+        for future in self._strangers.pop(peer.tag, ()):
+            if not future.done():
+                future.set_result(None)
+        self._changed(peer, True)
+
+    def _drop(self, peer: Peer) -> None:
+        self._by_tag.pop(peer.tag, None)
+        peer.end()
+        if self._current.get(peer.node) is peer:
+            del self._current[peer.node]
+            self._changed(peer, False)
+
+    async def stranger(self, tag: str) -> Peer | None:
+        """Wait a little for the token of a sender whose first question overtook it."""
+        if sum(map(len, self._strangers.values())) >= STRANGERS_MAX:
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._strangers.setdefault(tag, []).append(future)
+        try:
+            async with asyncio.timeout(_STRANGER_S):
+                await future
+        except TimeoutError:
+            self._strangers.pop(tag, None)
+        return self._by_tag.get(tag)

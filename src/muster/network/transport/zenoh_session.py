@@ -1,0 +1,242 @@
+"""One node's Zenoh session: opening it, closing it, a new one in its place, all within limits of time.
+
+Zenoh calls back in its own threads; everything passes into the loop through one `Inbox`, and what a former
+session still sends is forgotten there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import zenoh
+
+from muster.errors import MusterError
+from muster.network.transport.udp_ports import take_back
+from muster.network.transport.zenoh_config import (
+    DEFAULT_PORT,
+    Endpoint,
+    LinkProfile,
+    endpoint,
+    free_endpoint,
+    session_config,
+)
+from muster.network.transport.zenoh_threads import Inbox, call_limited
+from muster.network.trust.identity import Identity
+
+OPEN_S_MAX = 15.0
+CLOSE_S_MAX = 2.0
+AGAIN_S_MAX = 0.5  # before the next session; closing waits for attempts to connect, which nobody needs
+PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time is 30 s
+PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
+REOPEN_S_MAX = 60.0  # ... and at most later
+_UNLINKED_S = 20.0  # an endpoint without a link for so long is worth a sentence
+
+Callback: TypeAlias = Callable[[Any], None]
+
+
+class Engine:
+    """The session and its successors. `on_query`, `on_sample` and `on_token` are called on the loop.
+
+    The session's key is its tag; its liveliness token is ``m/<node id, base64url>/<tag>/<name>``.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        listen: list[Endpoint],
+        connect: list[Endpoint],
+        *,
+        discovery: bool,
+        profile: LinkProfile,
+        on_problem: Callable[[str], None],
+        on_query: Callback,
+        on_sample: Callback,
+        on_token: Callback,
+    ) -> None:
+        self._identity = identity
+        self.profile = profile
+        self._wanted = listen
+        self.connect = connect
+        self._discovery = discovery
+        self._on_problem = on_problem
+        self._on_query, self._on_sample, self._on_token = on_query, on_sample, on_token
+        self.session: Any = None
+        self.tag = ""
+        self.listening: list[Endpoint] = []
+        self._token: Any = None
+        self._generation = 0
+        self._inbox = Inbox()
+        self._old_port_held = False
+
+    def token_key(self, tag: str) -> str:
+        identifier = base64.urlsafe_b64encode(self._identity.node).decode().rstrip("=")
+        return f"m/{identifier}/{tag}/{self._identity.name}"
+
+    async def open(self) -> None:
+        """Raises MusterError("port_in_use", "config", or "internal" after `OPEN_S_MAX`)."""
+        # A session that is opened again keeps its port: others know it.
+        listening = self.listening or [_with_port(point) for point in self._wanted] or [free_endpoint()]
+        if self._old_port_held:  # the old session did not let go of its port: better another than none
+            listening = [free_endpoint()]
+        connect = list(self.connect)
+        if self._discovery and not self._wanted and listening[0].port != DEFAULT_PORT:
+            # Multicast does not reach loopback on a machine without a network: its other node is here.
+            connect.append(Endpoint("127.0.0.1", DEFAULT_PORT))
+        session_id = f"{secrets.randbits(63) | 1 << 63:016x}"
+        config = session_config(
+            self._identity,
+            listening,
+            connect,
+            session_id=session_id,
+            discovery=self._discovery,
+            profile=self.profile,
+        )
+        self._generation += 1
+        self.tag = tag = session_id[:8]
+        arrives = self.arrives()
+
+        def opened() -> tuple[Any, Any]:
+            session: Any = zenoh.open(config)
+            try:
+                ask, tell, live = (
+                    zenoh.handlers.Callback(callback, indirect=False)
+                    for callback in (
+                        lambda query: arrives(self._on_query, query, _reply_busy),
+                        lambda sample: arrives(self._on_sample, sample, _forget),
+                        # Bounded by the neighbours, so that it always gets in.
+                        lambda sample: arrives(self._on_token, sample, None),
+                    )
+                )
+                session.declare_queryable(tag, ask, allowed_origin=zenoh.Locality.REMOTE)
+                session.declare_subscriber(tag, tell, allowed_origin=zenoh.Locality.REMOTE)
+                session.liveliness().declare_subscriber("m/*/*/*", live, history=True)
+                # Last: whoever sees the token can ask at once.
+                token = session.liveliness().declare_token(self.token_key(tag))
+            except BaseException:
+                session.close()
+                raise
+            return session, token
+
+        try:
+            self.session, self._token = await call_limited(
+                opened, OPEN_S_MAX, late=lambda both: both[0].close()
+            )
+        except zenoh.ZError as error:
+            raise _open_error(str(error), listening) from error
+        except TimeoutError as error:
+            raise MusterError(
+                "internal", f"the network engine did not open within {OPEN_S_MAX:.0f} s: start the node again"
+            ) from error
+        self.listening = listening
+
+    async def shut(self, limit_s: float) -> None:
+        """Close the session; returns after `limit_s` whatever happens."""
+        session, token, self.session, self._token = self.session, self._token, None, None
+        self._generation += 1
+        if session is None:
+            return
+
+        def shut() -> None:
+            with contextlib.suppress(zenoh.ZError):
+                token.undeclare()  # the neighbours know at once, however long the rest takes
+            session.close()
+
+        try:
+            await call_limited(shut, limit_s)
+            self._old_port_held = False
+        except TimeoutError:
+            # It waits for connection attempts to unreachable endpoints to time out; no harm at the end.
+            self._old_port_held = True
+        except zenoh.ZError as error:
+            self._on_problem(f"the network engine closed with a fault: {error}")
+
+    async def again(self) -> None:
+        """A new session on the same port; one that cannot be opened is tried again, for ever."""
+        await self.shut(AGAIN_S_MAX)
+        if sum([take_back(point.host, point.port) for point in self.listening]):
+            self._old_port_held = False
+        began_s = asyncio.get_running_loop().time()
+        pause_s = PORT_PAUSE_S
+        while True:
+            try:
+                await self.open()
+                return
+            except MusterError as error:
+                waited_s = asyncio.get_running_loop().time() - began_s
+                if waited_s > PORT_S_MAX:
+                    self._on_problem(f"the network engine does not open again: {error.sentence}")
+                    pause_s = min(2 * pause_s, REOPEN_S_MAX)
+            await asyncio.sleep(pause_s)
+
+    def arrives(self) -> Callable[[Callback, Any, Callback | None], None]:
+        """A way into the loop, as `Inbox.post`, that is closed when the present session is over."""
+        loop, generation = asyncio.get_running_loop(), self._generation
+
+        def post(function: Callback, item: Any, full: Callback | None) -> None:
+            def arrive(item: Any) -> None:
+                if generation == self._generation:
+                    function(item)
+
+            self._inbox.post(loop, arrive, item, full)
+
+        return post
+
+    def links(self) -> Iterable[Any]:
+        """The session's links; none while it opens."""
+        return self.session.info.links() if self.session is not None else ()
+
+    async def silent_endpoints(self) -> list[str]:
+        """Configured endpoints to which there is no link now (compared by address, so for literals only)."""
+        links = await call_limited(self.links, CLOSE_S_MAX)
+        hosts = {endpoint(str(link.dst).partition("?")[0]).host.removeprefix("::ffff:") for link in links}
+        return [str(point) for point in self.connect if point.host not in hosts]
+
+    async def mind_endpoints(self) -> None:
+        """Say of each configured endpoint that got no link at first; the engine itself is mute."""
+        missing = {str(point) for point in self.connect}  # never linked, not yet spoken of
+        while missing:
+            await asyncio.sleep(_UNLINKED_S)
+            with contextlib.suppress(TimeoutError, zenoh.ZError):
+                for point in sorted(missing & set(await self.silent_endpoints())):
+                    self._on_problem(
+                        f"no link to {point} yet: the node there is off or out of reach, or belongs to "
+                        "another fleet; it is tried again all the time"
+                    )
+                missing.clear()  # whoever was linked once is a neighbour, and its going is an event
+
+
+def _reply_busy(query: Any) -> None:
+    """In Zenoh's thread, when the loop does not keep up; a short answer at the query's own priority."""
+    with contextlib.suppress(zenoh.ZError):
+        query.reply(query.key_expr, b"\x01this node is busy: ask again")
+    query.drop()
+
+
+def _forget(item: Any) -> None:
+    """A nudge that finds the inbox full is lost."""
+
+
+def _with_port(point: Endpoint) -> Endpoint:
+    """Port 0 is any free port; one that was asked for stays."""
+    if point.port:
+        return point
+    return Endpoint(point.host, free_endpoint(point.host).port)
+
+
+def _open_error(reason: str, listening: list[Endpoint]) -> MusterError:
+    where = ", ".join(map(str, listening))
+    if "in use" in reason:
+        return MusterError(
+            "port_in_use",
+            f"another program listens on {where} already: stop it, or give this node another port",
+        )
+    if "assign requested" in reason:
+        return MusterError(
+            "config", f"this machine has no address {where}: listen on one of its own, or on [::]"
+        )
+    return MusterError("config", f"cannot listen on {where}: {reason.partition(' at /')[0]}")

@@ -1,0 +1,225 @@
+"""Signed records: who made a record, and is that a member of the fleet (design section 9).
+
+Nothing here knows certificates or curves: a `Signer` signs, a `Verifier` says what the fleet's authority
+vouches for.  `identity` brings the real ones; the pretended ones below make a simulation cheap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from muster.errors import MusterError
+from muster.protocol.records import (
+    FORMAT,
+    NOBODY,
+    RECORD_BYTES_MAX,
+    Member,
+    Merge,
+    NodeId,
+    Record,
+    RecordError,
+    RecordId,
+    Revocation,
+    Signed,
+    decode,
+    encode,
+    pack,
+    record_id,
+    short,
+    unpack,
+)
+
+MEMBERS_MAX = 4096  # known to one node
+REVOKED_MAX = 4096
+
+
+class UnknownAuthor(Exception):
+    """A record by a node whose certificate has not arrived yet: ask for its Member record."""
+
+    def __init__(self, author: NodeId) -> None:
+        super().__init__(f"the certificate of node {short(author)} is not known here yet")
+        self.author = author
+
+
+class Signer(Protocol):
+    """Who can make records: a node (`Identity`), a fleet's authority (`Fleet`), or a pretended node."""
+
+    @property
+    def node(self) -> NodeId: ...
+
+    def sign(self, data: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """A member whose certificate was checked; `verify(signature, data)` is True for its own signatures."""
+
+    node: NodeId
+    name: str
+    certificate: bytes
+    verify: Callable[[bytes, bytes], bool] = field(compare=False, repr=False)
+
+
+class Verifier(Protocol):
+    """What a `Roll` trusts: the authority's id, its signatures, and the certificates that it issued."""
+
+    @property
+    def authority(self) -> NodeId: ...
+
+    def member(self, certificate: bytes) -> Known:
+        """Raises MusterError("fleet", ...) for the wrong fleet or garbage."""
+
+    def by_authority(self, signature: bytes, data: bytes) -> bool: ...
+
+
+def seal(signer: Signer, record: Record) -> tuple[RecordId, bytes]:
+    """Encode, name and sign a record: (id, wire bytes). A Merge has no author and no signature."""
+    body = encode(record)
+    author = NOBODY if isinstance(record, Merge) else signer.node
+    identifier = record_id(author, body)
+    signature = b"" if isinstance(record, Merge) else signer.sign(identifier)
+    wire = pack(Signed(FORMAT, author, body, signature))
+    if len(wire) > RECORD_BYTES_MAX:
+        raise RecordError(
+            f"a {record.KIND} record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}"
+        )
+    return identifier, wire
+
+
+class TrustStore:
+    """The members that this node knows, and the records it therefore can check.
+
+    At most `MEMBERS_MAX` members and `REVOKED_MAX` revocations; beyond that the fleet must be made anew.
+    """
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._members: dict[NodeId, Known] = {}
+        self._revoked: dict[NodeId, str] = {}
+
+    def members(self) -> dict[NodeId, Known]:
+        return dict(self._members)
+
+    def name(self, node: NodeId) -> str:
+        """The member's name, or the beginning of its id while its certificate is unknown."""
+        known = self._members.get(node)
+        return known.name if known is not None else short(node)
+
+    def knows(self, node: NodeId) -> bool:
+        return node in self._members
+
+    def revoked(self, node: NodeId) -> bool:
+        return node in self._revoked
+
+    def admit(self, wire: bytes) -> Known:
+        """Take in a signed Member record. Raises MusterError("fleet") or RecordError."""
+        signed, identifier, record = _opened(wire)
+        if not isinstance(record, Member):
+            raise RecordError(f"a {record.KIND} record introduces nobody")
+        return self._admit(signed, identifier, record)
+
+    def open(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
+        """Check a record: (id, author, record). Member and Revocation records take effect on the way.
+
+        Raises UnknownAuthor, MusterError("fleet") for a revoked author or a wrong certificate, RecordError
+        for anything malformed or with a signature that is not its author's.
+        """
+        signed, identifier, record = _opened(wire)
+        if isinstance(record, Member):
+            self._admit(signed, identifier, record)
+        elif isinstance(record, Revocation):
+            self._revoke(signed, identifier, record)
+        elif isinstance(record, Merge) or signed.author == NOBODY:
+            if not isinstance(record, Merge) or signed.author != NOBODY or signed.signature:
+                raise RecordError(
+                    f"a {record.KIND} record must have {'no' if signed.author else 'an'} author"
+                )
+        else:
+            self._check_author(signed, identifier)
+        return identifier, signed.author, record
+
+    def _check_author(self, signed: Signed, identifier: RecordId) -> None:
+        self._refuse_revoked(signed.author)
+        known = self._members.get(signed.author)
+        if known is None:
+            raise UnknownAuthor(signed.author)
+        if not known.verify(signed.signature, identifier):
+            raise RecordError(f"a record in the name of {known.name!r} is not signed by it")
+
+    def _refuse_revoked(self, node: NodeId) -> None:
+        if node in self._revoked:
+            raise MusterError(
+                "fleet", f"node {self.name(node)!r} is out of the fleet: {self._revoked[node] or 'revoked'}"
+            )
+
+    def _admit(self, signed: Signed, identifier: RecordId, record: Member) -> Known:
+        known = self._verifier.member(record.certificate)
+        self._refuse_revoked(known.node)
+        if signed.author != known.node or record.name != known.name:
+            raise RecordError(f"a member record in the name of {record.name!r} is not by that node")
+        if not known.verify(signed.signature, identifier):
+            raise RecordError(f"the member record of {known.name!r} is not signed by it")
+        if known.node not in self._members and len(self._members) >= MEMBERS_MAX:
+            raise MusterError("fleet", f"this fleet has over {MEMBERS_MAX} members: make a new one")
+        return self._members.setdefault(known.node, known)
+
+    def _revoke(self, signed: Signed, identifier: RecordId, record: Revocation) -> None:
+        if signed.author != self._verifier.authority:
+            raise RecordError("only the fleet's authority can revoke a member")
+        if not self._verifier.by_authority(signed.signature, identifier):
+            raise RecordError("a revocation is not signed by the fleet's authority")
+        if record.node not in self._revoked and len(self._revoked) >= REVOKED_MAX:
+            raise MusterError("fleet", f"over {REVOKED_MAX} members were revoked: make a new fleet")
+        self._revoked.setdefault(record.node, record.reason)
+
+
+def _opened(wire: bytes) -> tuple[Signed, RecordId, Record]:
+    signed = unpack(wire)
+    return signed, record_id(signed.author, signed.body), decode(signed.body)
+
+
+# ---- a cheap fleet for simulations -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PretendIdentity:
+    """A node of a simulated fleet: right shape and sizes, deterministic, no security whatsoever."""
+
+    name: str
+
+    @property
+    def node(self) -> NodeId:
+        return hashlib.sha256(b"pretend" + self.name.encode()).digest()
+
+    @property
+    def certificate(self) -> bytes:
+        return b"pretend" + self.name.encode()
+
+    def sign(self, data: bytes) -> bytes:
+        return _pretend_signature(self.node, data)
+
+    def member(self) -> Member:
+        return Member(self.name, self.certificate)
+
+
+class PretendVerifier:
+    """Trusts every pretended node; the authority is the pretended node "authority"."""
+
+    authority: NodeId = PretendIdentity("authority").node
+
+    def member(self, certificate: bytes) -> Known:
+        if not certificate.startswith(b"pretend"):
+            raise MusterError("fleet", "these bytes are no pretended certificate")
+        who = PretendIdentity(certificate[len(b"pretend") :].decode())
+        return Known(who.node, who.name, certificate, lambda signature, data: who.sign(data) == signature)
+
+    def by_authority(self, signature: bytes, data: bytes) -> bool:
+        return _pretend_signature(self.authority, data) == signature
+
+
+def _pretend_signature(node: NodeId, data: bytes) -> bytes:
+    return hmac.digest(node, data, "sha512")

@@ -1,0 +1,85 @@
+"""What `muster show` and `muster diff` tell: values, sent as JSON; ids are hex."""
+
+from __future__ import annotations
+
+import msgspec
+
+from muster.node.api.snapshot import CommitView
+
+
+class CountedView(msgspec.Struct, frozen=True):
+    """An update that a commit counted, and its weight in the aggregate."""
+
+    node: str  # name
+    incarnation: int
+    sequence: int
+    steps: int
+    examples: int
+    staleness: int
+    weight: float
+    value: float | None = None  # of the held-out loss that it took away (only of the commit that is shown)
+
+
+class DiscardedView(msgspec.Struct, frozen=True):
+    """An update that a commit discarded."""
+
+    node: str
+    incarnation: int
+    sequence: int
+    reason: str
+
+
+class CommitDetail(msgspec.Struct, frozen=True):
+    """Everything that a commit says."""
+
+    job: str
+    task: str
+    commit: CommitView
+    children: list[str]
+    head: bool  # nothing that this node holds replaces it
+    counted: list[CountedView]  # by this commit itself
+    counted_in_all: int  # updates, by the whole history up to here
+    discarded: list[DiscardedView]
+    roster: list[str]  # names, in rank order
+    examples: int  # that the figures were measured on
+    params: str | None  # id of the blob; of a merge only once it was computed here
+    params_bytes: int
+    delta_bytes: int | None
+    delta_codec: str | None
+    residual_norm: float
+
+
+class WhyView(msgspec.Struct, frozen=True):
+    """One message of a round: what its coordinator foresaw, and what came of it."""
+
+    round: int
+    node: str  # name; "" for the commit, which all nodes pull
+    codec: str
+    why: str
+    bytes_forecast: int
+    bytes: int | None
+    seconds_forecast: float | None  # beside the node's steps, both ways; None: the way was not measured
+    seconds: float | None  # None: it did not come in its round
+    waiting_forecast: float  # updates' worth of change that stays behind
+    waiting: float | None
+
+
+class MovedView(msgspec.Struct, frozen=True):
+    """How far one tensor of b is from that of a."""
+
+    name: str
+    shape: list[int]
+    norm_a: float  # Euclidean
+    moved: float  # norm of b - a
+    moved_max: float  # of the absolute difference
+
+
+class DiffView(msgspec.Struct, frozen=True):
+    """Two commits side by side. `only_a`: updates that the history of a counts, that of b does not."""
+
+    a: CommitView
+    b: CommitView
+    same_job: bool
+    only_a: list[CountedView]
+    only_b: list[CountedView]
+    layers: list[MovedView]

@@ -1,0 +1,69 @@
+"""What each node gave to a job, as the snapshot shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muster.history.counted import Key
+from muster.history.graph import Point
+from muster.job.contribution_totals import Given, values_of
+from muster.node.api.snapshot import ContributionView, ValuesView
+from muster.node.core import Core
+from muster.protocol.records import NodeId
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
+
+
+def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[ContributionView]:
+    """A row a node: those that offered in the order of their offers, then others whose updates came."""
+    if head is None:
+        return []
+    view = runner.view
+    given, _ = runner.tally.at(head)
+    spent = {s.node: s.bytes for s in head.spent}
+    waiting: dict[NodeId, list[int]] = {}  # the bytes of each
+    for key, update in view.updates.items():
+        if Key(*key) not in head.counted:
+            waiting.setdefault(key.node, []).append(update.record.payload.size_bytes)
+    examples = sum(g.examples for g in given.values()) or 1
+    size = sum(abs(g.value or 0.0) for g in given.values()) or 1.0
+    rows = []
+    for node in {**dict.fromkeys(view.offers), **dict.fromkeys(given)}:
+        g, left = given.get(node, Given()), waiting.get(node, [])
+        rows.append(
+            ContributionView(
+                node=core.roll.name(node),
+                id=node.hex(),
+                samples=view.offers[node].samples if node in view.offers else 0,
+                steps=g.steps,
+                examples=g.examples,
+                updates_counted=g.counted,
+                updates_waiting=len(left),
+                updates_late=g.late,
+                updates_refused=sum(g.refused.values()),
+                share=g.examples / examples,
+                sent_bytes=max(0, spent.get(node, 0) - g.received_bytes) + sum(left),
+                received_bytes=g.received_bytes,
+                refused_why=dict(g.refused),
+                value=g.value,
+                value_share=None if g.value is None else g.value / size,
+            )
+        )
+    return rows
+
+
+def values(runner: JobRunner, head: Point | None) -> ValuesView | None:
+    """The check of the values of the head's history; None before its first round."""
+    if head is None:
+        return None
+    _, total = runner.tally.at(head)
+    if not total.rounds:
+        return None
+    return ValuesView(total.rounds, total.valued, total.predicted, total.drop, total.examples, total.common)
+
+
+def checked(runner: JobRunner, point: Point) -> tuple[float | None, float | None]:
+    """Of one commit: what its updates' values add up to, and the true drop of the loss; None: not valued."""
+    worth, record = values_of(runner.view, point), runner.view.values(point.id)
+    return (None, None) if worth is None or record is None else (sum(worth), record.drop)

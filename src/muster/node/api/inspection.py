@@ -1,0 +1,215 @@
+"""Looking at single commits: find one by the beginning of its id, show it, compare two."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from muster.errors import MusterError
+from muster.history.counted import Key
+from muster.history.graph import Point
+from muster.job.contribution_totals import values_of
+from muster.job.models.model_fetch import WrongModel
+from muster.job.runner import JobRunner
+from muster.node.api.commit_detail import (
+    CommitDetail,
+    CountedView,
+    DiffView,
+    DiscardedView,
+    MovedView,
+    WhyView,
+)
+from muster.node.api.snapshot_builder import commit_view
+from muster.node.core import Core
+from muster.protocol.records import Commit, Discarded, Folded, Payload, short
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PREFIX_MIN = 4  # hex digits
+FETCH_LOOK_S = 1.0
+
+
+def is_prefix(text: str) -> bool:
+    """Whether a text can be the beginning of a commit's id."""
+    return PREFIX_MIN <= len(text) <= 64 and all(c in "0123456789abcdef" for c in text.lower())
+
+
+def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
+    """The one commit, of any job, whose id begins with `prefix`. Raises MusterError."""
+    if not is_prefix(prefix):
+        raise MusterError(
+            "usage",
+            f"{prefix!r} is no commit: give {PREFIX_MIN} or more of the hex digits that `muster log` shows",
+        )
+    found = [
+        (runner, point)
+        for runner in core.jobs.runners.values()
+        for point in runner.view.graph.points.values()
+        if point.id.hex().startswith(prefix.lower())
+    ]
+    if not found:
+        raise MusterError(
+            "unknown_commit", f"no commit here begins with {prefix!r}: `muster log JOB` lists them"
+        )
+    if len(found) > 1:
+        names = ", ".join(point.id.hex()[:12] for _, point in found[:8])
+        raise MusterError("unknown_commit", f"{prefix!r} fits several commits ({names}): give more digits")
+    return found[0]
+
+
+def show(core: Core, prefix: str) -> CommitDetail:
+    """Everything that a commit says. Raises MusterError."""
+    runner, point = find_commit(core, prefix)
+    view, record = runner.view, point.record
+    figures = view.figures(point.id)
+    blob = runner.models.blob_of(point.id)
+    layout = runner.models.layout
+    worths = values_of(view, point) or (None,) * len(point.folded)
+    discarded: tuple[Discarded, ...] = ()
+    delta: Payload | None = None
+    residual_norm = 0.0
+    params_bytes = layout.blob_bytes if layout else 0
+    if isinstance(record, Commit):
+        discarded, delta, residual_norm = record.discarded, record.delta, record.residual_norm
+        params_bytes = record.params_bytes
+    name = core.roll.name
+    return CommitDetail(
+        job=view.id.hex(),
+        task=view.job.task,
+        commit=commit_view(core, runner, point),
+        children=sorted(child.hex() for child in view.graph.children.get(point.id, ())),
+        head=any(head.id == point.id for head in runner.models.heads()),
+        counted=[_counted(core, f, worth) for f, worth in zip(point.folded, worths, strict=True)],
+        counted_in_all=len(point.counted),
+        discarded=[DiscardedView(name(d.node), d.incarnation, d.sequence, d.reason) for d in discarded],
+        roster=[name(node) for node in point.roster],
+        examples=figures.examples if figures else 0,
+        params=blob.hex() if blob else None,
+        params_bytes=params_bytes,
+        delta_bytes=delta.size_bytes if delta else None,
+        delta_codec=delta.codec if delta else None,
+        residual_norm=residual_norm,
+    )
+
+
+def why(core: Core, runner: JobRunner) -> list[WhyView]:
+    """Forecasts beside outcomes of the rounds that this node coordinated, oldest first."""
+    from muster.job.coordinator.codec_forecasts import EVERYBODY, ROUNDS_KEPT, load
+
+    head = runner.head()
+    last = head.round + 1 if head else 0
+    return [
+        WhyView(
+            round_,
+            "" if row.node == EVERYBODY else core.roll.name(row.node),
+            row.codec,
+            row.why,
+            row.size_bytes,
+            row.was_bytes,
+            row.seconds,
+            row.was_s,
+            row.waiting,
+            row.was_waiting,
+        )
+        for round_ in range(max(1, last - ROUNDS_KEPT), last + 1)
+        for row in load(core.store, runner.view.id, round_)
+    ]
+
+
+async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
+    """Two commits of one model, beside each other. Raises MusterError; both must be held here."""
+    (runner_a, a), (runner_b, b) = find_commit(core, prefix_a), find_commit(core, prefix_b)
+    same = runner_a is runner_b
+    for runner, point in ((runner_a, a), (runner_b, b)):
+        if not runner.models.held(point.id) or runner.models.layout is None:
+            raise MusterError(
+                "no_result",
+                f"this node does not hold the parameters of {short(point.id)}: ask a node that does "
+                "(`muster show` says whether)",
+            )
+    if runner_a.models.layout != runner_b.models.layout:
+        raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} are not of one model")
+    moved = await asyncio.to_thread(layers, runner_a.models.arrays(a.id), runner_b.models.arrays(b.id))
+    return DiffView(
+        a=commit_view(core, runner_a, a),
+        b=commit_view(core, runner_b, b),
+        same_job=same,
+        only_a=only(core, runner_a, a, b if same else None),
+        only_b=only(core, runner_b, b, a if same else None),
+        layers=moved,
+    )
+
+
+def only(core: Core, runner: JobRunner, point: Point, other: Point | None) -> list[CountedView]:
+    """Updates that the history of `point` counts and that of `other` does not, in key order."""
+    found: dict[Key, Folded] = {}
+    for before in runner.view.graph.ancestors(point.id):
+        for f in before.folded:
+            key = Key(f.node, f.incarnation, f.sequence)
+            if other is None or key not in other.counted:
+                found[key] = f
+    return [_counted(core, found[key]) for key in sorted(found)]
+
+
+def layers(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> list[MovedView]:
+    """Tensor by tensor, in the model's order; computed in fp64."""
+    import numpy as np
+
+    found = []
+    for name, old in a.items():
+        before = old.astype(np.float64)
+        change = b[name].astype(np.float64) - before
+        largest = float(np.abs(change).max()) if change.size else 0.0
+        found.append(
+            MovedView(
+                name,
+                list(old.shape),
+                float(np.linalg.norm(before)),
+                float(np.linalg.norm(change)),
+                largest,
+            )
+        )
+    return found
+
+
+async def bring(core: Core, runner: JobRunner, point: Point, patience_s: float) -> None:
+    """Hold a commit's parameters, fetched from a neighbour when they are not here.
+
+    Gives up when nothing came for `patience_s`. Raises MusterError.
+    """
+    getting = asyncio.ensure_future(runner.models.ensure(point.id))
+    try:
+        quiet_s, before = 0.0, _bytes_coming(core)
+        while not (await asyncio.wait({getting}, timeout=FETCH_LOOK_S))[0]:
+            now = _bytes_coming(core)
+            quiet_s = 0.0 if now != before else quiet_s + FETCH_LOOK_S
+            before = now
+            if quiet_s >= patience_s:
+                raise MusterError(
+                    "no_result",
+                    f"the parameters of {short(point.id)} are neither here nor with anybody in reach: "
+                    "try again when a node is near that holds them, or choose another commit",
+                )
+        try:
+            getting.result()
+        except (WrongModel, KeyError) as error:
+            raise MusterError(
+                "no_result", f"the parameters of {short(point.id)} cannot be rebuilt here: {error}"
+            ) from error
+    finally:
+        getting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await getting
+
+
+def _bytes_coming(core: Core) -> list[tuple[bytes, int]]:
+    return [(s.blob, s.held_bytes) for s in core.transfers.statuses()]
+
+
+def _counted(core: Core, f: Folded, worth: float | None = None) -> CountedView:
+    return CountedView(
+        core.roll.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth
+    )

@@ -1,0 +1,237 @@
+"""Asking for help and taking the result home: a new job, the end of one, the export of its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from muster import __version__
+from muster.compression.codec import CodecError
+from muster.compression.codecs.families import parse
+from muster.errors import MusterError
+from muster.history.graph import Point
+from muster.job.runner import JobRunner
+from muster.job.view import ROUNDS_MAX
+from muster.learning.recipes import defaults
+from muster.node.api.inspection import bring, find_commit, is_prefix
+from muster.node.catalogue import Catalogue
+from muster.node.core import Core
+from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
+
+if TYPE_CHECKING:
+    from muster.node.trainer.messages import TaskFacts
+
+DEFAULT_PATIENCE_S = 20.0
+AVERAGE_MAX = 64
+RECIPE_FIELDS = (
+    "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
+    "average",
+)  # fmt: skip
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """What `train` may say; None takes the task's default."""
+
+    task: str
+    rounds: int | None = None
+    target: float | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    momentum: float | None = None
+    codec: str | None = None
+    down_codec: str | None = None
+    lr_end: float | None = None
+    server_momentum: float | None = None
+    average: int | None = None
+    min_nodes: int = 1
+    patience_s: float = DEFAULT_PATIENCE_S
+    start: str | None = None
+
+
+async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
+    """Publish a job and the root of its history: fresh, from a file's or a commit's parameters.
+
+    Raises MusterError.
+    """
+    try:
+        request = msgspec.convert(arguments, Request)
+    except msgspec.ValidationError as error:
+        raise MusterError("usage", f"the job is not well described: {error}") from error
+    recipe, stop = _recipe(request), _stop(request)
+    _check(request, recipe, stop)
+    begin = _commit(core, request) if request.start and _names_commit(request.start) else None
+    try:
+        trainer = await catalogue.open(request.task)
+        try:
+            if begin is not None:
+                blob = await _from_commit(core, request, trainer.task, *begin)
+            else:
+                blob = await trainer.initial(recipe.seed, Path(request.start) if request.start else None)
+        except BaseException:
+            await trainer.close()
+            raise
+    except ChildProcessError as error:
+        raise MusterError(
+            "task_fault", f"the task {request.task!r} cannot be trained here: {error}"
+        ) from error
+    facts = trainer.task
+    await catalogue.keep(request.task, trainer)
+    job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
+    return open_job(core, job, blob)
+
+
+def _names_commit(start: str) -> bool:
+    return is_prefix(start) and not Path(start).exists()
+
+
+def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
+    assert request.start is not None
+    runner, point = find_commit(core, request.start)
+    if runner.view.job.task != request.task:
+        task = runner.view.job.task
+        raise MusterError(
+            "usage", f"the commit {request.start} is of the task {task!r}: muster train {task} --from ..."
+        )
+    return runner, point
+
+
+async def _from_commit(
+    core: Core, request: Request, facts: TaskFacts, runner: JobRunner, point: Point
+) -> BlobId:
+    """The parameters of a commit of the same version of the task, held here from now on."""
+    if runner.view.job.fingerprint != facts.fingerprint:
+        raise MusterError(
+            "fingerprint",
+            f"the commit {request.start} was made with another version of the task {request.task!r}: "
+            "install that one, or start from another commit",
+        )
+    runner.models.learn_layout(facts.layout)  # this node may never have trained it
+    await bring(core, runner, point, request.patience_s)
+    blob = runner.models.blob_of(point.id)
+    assert blob is not None
+    return blob
+
+
+def open_job(core: Core, job: Job, start: BlobId) -> JobId:
+    """Publish a job and the root of its history, together: a job without a root could never begin."""
+    size = core.store.blob_size(start)
+    assert size is not None
+    with core.store.transaction():
+        job_id, announce_job = core.ledger.keep_unannounced(job)
+        root = Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, start, size)
+        _, announce_root = core.ledger.keep_unannounced(root)
+    announce_job()
+    announce_root()
+    return job_id
+
+
+def _recipe(request: Request) -> Recipe:
+    known = defaults(request.task).recipe
+    given = {name: value for name in RECIPE_FIELDS if (value := getattr(request, name)) is not None}
+    if request.codec is not None:
+        given.setdefault("down_codec", request.codec)
+    return msgspec.structs.replace(known, **given)
+
+
+def _stop(request: Request) -> StopRule:
+    given = StopRule(request.rounds, request.target, request.seconds, request.bytes)
+    return defaults(request.task).stop if given == StopRule() else given
+
+
+def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
+    limits: list[tuple[bool, str]] = [
+        (recipe.lr > 0, "the learning rate (--lr) must be above 0"),
+        (1 <= recipe.batch <= 65536, "the batch (--batch) must be 1 to 65536"),
+        (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
+        (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
+        (0 <= recipe.server_momentum < 1, "the round momentum (--server-momentum) must be in [0, 1)"),
+        (
+            1 <= recipe.average <= AVERAGE_MAX,
+            f"--average must be 1 to {AVERAGE_MAX} models",
+        ),
+        (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
+        (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
+        (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
+        (stop.seconds is None or stop.seconds > 0, "--seconds must be above 0"),
+        (stop.bytes is None or stop.bytes > 0, "--bytes must be above 0"),
+        (request.min_nodes >= 1, "--min-nodes must be 1 or more"),
+        (request.patience_s >= 1, "--patience must be 1 s or more"),
+    ]
+    for holds, sentence in limits:
+        if not holds:
+            raise MusterError("usage", sentence)
+    for codec in {recipe.codec, recipe.down_codec} - {"auto"}:
+        try:
+            parse(codec)
+        except CodecError as error:
+            raise MusterError("usage", str(error)) from error
+
+
+def find(core: Core, prefix: str) -> JobRunner:
+    """The one job whose id begins with `prefix`; without a prefix the newest."""
+    found = core.jobs.find(prefix)
+    if not found:
+        raise MusterError("unknown_job", f"no job here begins with {prefix!r}: `muster jobs` lists them")
+    if len(found) > 1 and prefix:
+        names = ", ".join(short(r.view.id) for r in found)
+        raise MusterError("unknown_job", f"{prefix!r} fits several jobs ({names}): give more digits")
+    return found[-1]
+
+
+def stop(core: Core, prefix: str, reason: str) -> JobId:
+    runner = find(core, prefix)
+    if runner.view.stopped is None:
+        core.ledger.publish(Stop(runner.view.id, reason or "by its user"))
+    return runner.view.id
+
+
+async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit: str = "") -> dict[str, Any]:
+    """Write the head's model, or that of `commit` (of any job), as safetensors, ONNX or (without a suffix)
+    both. Raises MusterError."""
+    head: Point | None
+    if commit:
+        runner, head = find_commit(core, commit)
+        await bring(core, runner, head, runner.view.job.patience_s)
+    else:
+        runner = find(core, prefix)
+        head = runner.head()
+    blob = runner.models.blob_of(head.id) if head else None
+    if head is None or blob is None:
+        raise MusterError("no_result", "this node holds no model of that job yet: wait for its first commit")
+    kinds = {".safetensors": "safetensors", ".onnx": "onnx"}
+    if to.suffix in kinds:
+        wanted = {kinds[to.suffix]: to}
+    else:
+        wanted = {kind: to.with_name(to.name + suffix) for suffix, kind in kinds.items()}
+    if not to.parent.is_dir():
+        raise MusterError("usage", f"there is no folder {to.parent}: make it first")
+    figures = runner.view.figures(head.id)
+    metadata = {
+        "muster": __version__,
+        "task": runner.view.job.task,
+        "fingerprint": runner.view.job.fingerprint.hex(),
+        "job": runner.view.id.hex(),
+        "commit": head.id.hex(),
+        "round": str(head.round),
+        "accuracy": f"{figures.accuracy:.6f}" if figures else "",
+    }
+    try:
+        trainer = await catalogue.open(runner.view.job.task)
+        try:
+            for kind, path in wanted.items():
+                await trainer.export(blob, path, kind, metadata)
+        finally:
+            await trainer.close()
+    except ChildProcessError as error:
+        raise MusterError("failed", f"the export failed: {error}") from error
+    return {
+        "paths": [str(p) for p in wanted.values()],
+        "accuracy": figures.accuracy if figures else None,
+        "commit": head.id.hex(),
+    }

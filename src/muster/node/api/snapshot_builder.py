@@ -1,0 +1,246 @@
+"""A node's state as the snapshot that people and programs read: pure reading, nothing changes here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from muster.history.graph import Point
+from muster.network.sync.presence import STATES
+from muster.network.transport.link import Neighbour
+from muster.network.transport.traffic_counters import Sent
+from muster.node.api.contribution_rows import checked, contributions, values
+from muster.node.api.snapshot import (
+    CommitView,
+    JobView,
+    NeighbourView,
+    PeerView,
+    PlanView,
+    SelfView,
+    SentView,
+    Snapshot,
+    TaskView,
+)
+from muster.node.core import Core
+from muster.protocol.records import Commit, NodeId, short
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
+
+COMMITS_MAX = 200
+
+
+def snapshot(
+    core: Core,
+    *,
+    version: str,
+    uptime_s: float,
+    home: str,
+    listen: list[str],
+    tasks: list[TaskView],
+    now_s: float,
+) -> Snapshot:
+    myself = SelfView(
+        id=core.node.hex(),
+        name=core.name,
+        version=version,
+        state=own_state(core),
+        progress=core.progress,
+        battery=core.battery(),
+        uptime_s=uptime_s,
+        home=home,
+        pid=os.getpid(),
+        listen=listen,
+        tasks=tasks,
+        disk_bytes=core.store.used_bytes(),
+        memory_bytes=memory_bytes(),
+        sent=sent_view(core.exchange.tally.total()),
+    )
+    neighbours = neighbour_views(core, now_s)
+    jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
+    return Snapshot(core.log.last, myself, neighbours, peers(core), jobs)
+
+
+def neighbour_views(core: Core, now_s: float) -> list[NeighbourView]:
+    return [_neighbour(core, n, now_s - n.since_s) for n in core.link.neighbours().values()]
+
+
+def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
+    sent, received = traffic_of(core, n.node)
+    rtt_s, rate_bytes_s = rtt_of(core, n.node), rate_of(core, n.node)
+    told = sent_view(core.exchange.tally.by_neighbour.get(n.node))
+    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received, told)
+
+
+def sent_view(sent: Sent | None) -> SentView:
+    if sent is None:
+        return SentView()
+    return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again)
+
+
+def peers(core: Core) -> list[PeerView]:
+    """Every known member of the fleet by its last word."""
+    step_s = {node: offer.step_s for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
+    views = []
+    for node, known in sorted(core.roll.members().items(), key=lambda item: item[1].name):
+        if node == core.node:
+            continue
+        heard = core.presence.table.get(node[:8])
+        age_s = core.presence.age_s(node)
+        near = node in core.link.neighbours()
+        views.append(
+            PeerView(
+                id=node.hex(),
+                name=known.name,
+                state=STATES[heard.beat.state] if heard else "unknown",
+                progress=heard.beat.progress / 100 if heard else 0.0,
+                heard_s=age_s,
+                battery=heard.beat.battery / 100 if heard and heard.beat.battery <= 100 else None,
+                step_s=step_s.get(node),
+                reachable=near or (age_s is not None and age_s < 3 * core.beat_period_s(node)),
+            )
+        )
+    return views
+
+
+def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
+    view, head = runner.view, runner.head()
+    figures = view.figures(head.id) if head else None
+    if head is not None and figures is None:  # the newest one that was measured
+        measured = [p for p in view.graph.ancestors(head.id) if view.figures(p.id) is not None]
+        figures = view.figures(measured[0].id) if measured else None
+    recipe, stop = view.job.recipe, view.job.stop
+    leader = coordinator_of(core, runner, head)
+    points = sorted(view.graph.points.values(), key=lambda p: (p.age_s, p.round, p.id))
+    return JobView(
+        id=view.id.hex(),
+        task=view.job.task,
+        asker=core.roll.name(view.asker),
+        state="failed" if runner.error and view.asker == core.node else runner.state(),
+        why=why_of(core, runner, head),
+        round=head.round if head else 0,
+        head=head.id.hex() if head else "",
+        coordinator=core.roll.name(leader) if leader else short(head.id) if head else "",
+        accuracy=figures.accuracy if figures else None,
+        loss=figures.loss if figures else None,
+        measured_examples=figures.examples if figures else 0,
+        age_s=runner.coordination.committing.age_s(head) if head else 0.0,
+        spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+        model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
+        stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
+        recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+        plan=plan_of(core, runner, head),
+        contributions=contributions(core, runner, head),
+        commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
+        error=runner.error,
+        sent=sent_view(core.exchange.tally.by_job.get(view.id)),
+        values=values(runner, head),
+    )
+
+
+def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
+    figures = runner.view.figures(point.id)
+    predicted, drop = checked(runner, point)
+    return CommitView(
+        id=point.id.hex(),
+        parents=[p.hex() for p in point.parents],
+        round=point.round,
+        coordinator=core.roll.name(point.author) if point.author else "",
+        counted=len(point.folded),
+        nodes=[core.roll.name(f.node) for f in point.folded],
+        age_s=point.age_s,
+        accuracy=figures.accuracy if figures else None,
+        loss=figures.loss if figures else None,
+        held=runner.models.held(point.id),
+        bytes=size_bytes(point),
+        predicted=predicted,
+        drop=drop,
+    )
+
+
+def size_bytes(point: Point) -> int:
+    """What a node at the parent downloads for a commit; a merge is computed, not downloaded."""
+    if not isinstance(point.record, Commit):
+        return 0
+    return point.record.delta.size_bytes if point.record.delta else point.record.params_bytes
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process (0 where /proc is missing)."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def own_state(core: Core) -> str:
+    acting = any(r.coordination.acting and r.finished() is None for r in core.jobs.runners.values())
+    return "coordinating" if core.state == "idle" and acting else core.state
+
+
+def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
+    view = runner.view
+    if runner.error:
+        return runner.error
+    if runner.waiting_for_slot:
+        return "waits until this node is done with another job"
+    if head is None:
+        return "waits for the starting parameters"
+    done = view.finished(head)
+    if done is not None:
+        return done
+    if head.round == 0 and not view.plans:
+        return f"asks for help: {len(view.offers)} offers so far"
+    plan = plan_of(core, runner, head)
+    if plan is None:
+        return f"round {head.round} is done, the next one is being planned"
+    if not runner.coordination.acting:  # not every update comes by here
+        return f"round {plan.round} is under way: {len(plan.assigned)} nodes"
+    missing = [n for n in plan.assigned if n not in plan.arrived]
+    return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
+        f", waits for {', '.join(missing)}" if missing else ""
+    )
+
+
+def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
+    if head is None:
+        return None
+    plans = list(runner.view.plans.get(head.id, {}).values())
+    if not plans:
+        return None
+    plan = plans[0]
+    arrived = [k.node for k, u in runner.view.updates.items() if u.record.base == head.id]
+    return PlanView(
+        round=plan.record.round,
+        assigned=[core.roll.name(a.node) for a in plan.record.assignments],
+        arrived=[core.roll.name(n) for n in arrived],
+        age_s=max(0.0, runner.coordination.committing.age_s(head) - head.age_s),
+        deadline_s=plan.record.deadline_s,
+        why=plan.record.why,
+    )
+
+
+def coordinator_of(core: Core, runner: JobRunner, head: Point | None) -> NodeId | None:
+    """Who coordinates as far as this node can tell; None after a merge that nobody has planned on."""
+    if runner.coordination.acting:
+        return core.node
+    if head is None:
+        return runner.view.asker
+    plans = list(runner.view.plans.get(head.id, {}).values())
+    return (plans[0].author if plans else head.author) or None
+
+
+def rate_of(core: Core, node: NodeId) -> float | None:
+    meter = core.transfers.meter(node)
+    return meter.rate_bytes_s if meter else None
+
+
+def rtt_of(core: Core, node: NodeId) -> float | None:
+    meter = core.transfers.meter(node)
+    return (meter.rtt_s or meter.rtt_min_s) if meter else None
+
+
+def traffic_of(core: Core, node: NodeId) -> tuple[int, int]:
+    traffic = getattr(core.link, "traffic", None)
+    return traffic(node) if traffic else (0, 0)

@@ -1,0 +1,46 @@
+"""`profile = "auto"`: which timings of the engine suit a node's links.
+
+The engine's timings hold for a whole session, and a session cannot be opened anew without shaking hands with
+everybody again (13 kB a link).  So what was measured takes effect with the next session: it is kept for the
+next start, and for when the watchdog opens one.  A node that has reached nobody at all after a while has
+nothing to lose: it opens its session again with the patient timings, as a handshake takes 15 s at 9.6 kbit/s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from muster.network.transport.zenoh_config import LAN, NARROW, PROFILES, LinkProfile, profile_for
+
+LOOK_S = 5.0
+ALONE_S = 60.0  # without ever having met anybody
+KEY = "profile"  # of the store's state
+
+
+@dataclass(frozen=True)
+class Choice:
+    profile: LinkProfile
+    renew: bool = False  # open the session again now
+
+
+def at_start(configured: str, remembered: bytes | None) -> LinkProfile:
+    """The profile of the first session: as configured; for "auto" what was measured in an earlier life."""
+    if configured in PROFILES:
+        return PROFILES[configured]
+    return PROFILES.get((remembered or b"").decode(errors="replace"), LAN)
+
+
+def choose(current: LinkProfile, rates_bytes_s: Sequence[float], alone_s: float | None) -> Choice:
+    """What to go on with. `alone_s`: since the start, when nobody was ever met; None: somebody was.
+
+    >>> choose(LAN, [1200.0, 1e6], None).profile.name
+    'narrow'
+    >>> choose(LAN, [], 61.0).renew
+    True
+    """
+    if alone_s is not None and alone_s >= ALONE_S and current is LAN:
+        return Choice(NARROW, renew=True)
+    if rates_bytes_s:
+        return Choice(profile_for(8 * min(rates_bytes_s)))
+    return Choice(current)

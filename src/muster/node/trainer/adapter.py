@@ -1,0 +1,166 @@
+"""The trainer as jobs see it: blobs of the store in, arrays out; files and the child stay behind this."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from muster.compression.tensors import Layout, read
+from muster.errors import MusterError
+from muster.job.context import Measured, Trained, Valued
+from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
+from muster.node.trainer.process import Trainer, TrainerDied
+from muster.protocol.records import BlobId, Payload
+from muster.storage.store import Store
+
+T = TypeVar("T")
+ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a job wants to know of a task."""
+
+    name: str
+    version: str
+    fingerprint: bytes
+    layout: Layout
+    samples: int
+    has_common: bool
+
+
+def job_facts(facts: TaskFacts) -> JobFacts:
+    return JobFacts(
+        facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0
+    )
+
+
+class StoreTrainer:
+    """`job.context.TrainerLike` over the child process. One request at a time."""
+
+    def __init__(
+        self, trainer: Trainer, facts: TaskFacts, store: Store, scratch: Path, tell: Callable[[str], None]
+    ) -> None:
+        self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
+        self._tell = tell
+
+    @classmethod
+    async def open(
+        cls, source: TaskSource, store: Store, scratch: Path, tell: Callable[[str], None]
+    ) -> StoreTrainer:
+        """Start the child and load the task; `tell` gets a sentence when work is held up.
+
+        Raises MusterError, ChildProcessError.
+        """
+        trainer = Trainer()
+        try:
+            facts = await _mapped(trainer.open(source))
+        except BaseException:
+            await trainer.close()
+            raise
+        return cls(trainer, facts, store, scratch, tell)
+
+    @property
+    def task(self) -> TaskFacts:
+        return self._facts
+
+    async def describe(self) -> JobFacts:
+        return job_facts(self._facts)
+
+    async def fresh(self, seed: int) -> BlobId | None:
+        return await self.initial(seed, None)
+
+    async def measure_speed(self, batch: int) -> float:
+        return await _mapped(self._trainer.measure_speed(batch))
+
+    async def train(
+        self,
+        params: BlobId,
+        *,
+        steps: int,
+        lr: float,
+        batch: int,
+        momentum: float,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> Trained:
+        out = self._scratch / "update.bin"
+
+        def heard(p: Progress) -> None:
+            progress(p.done / max(1, p.of))
+
+        while True:
+            try:
+                done = await _mapped(
+                    self._trainer.train(
+                        self._store.blob_path(params), out, steps=steps, lr=lr, batch=batch,
+                        momentum=momentum, seed=seed, progress=heard,
+                    )
+                )  # fmt: skip
+                return Trained(
+                    done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout.changes, out)
+                )
+            except MusterError as error:
+                if error.code != "disk_full":
+                    raise
+                self._tell(f"waits for room: {error.sentence}")
+            finally:
+                with contextlib.suppress(OSError):
+                    out.unlink()
+            await self._room_for(out)  # a full disk is no fault of the task: the same work again
+
+    async def _room_for(self, out: Path) -> None:
+        """Wait until a file as large as an update can be written."""
+        while True:
+            await asyncio.sleep(ROOM_RETRY_S)
+            try:
+                out.write_bytes(bytes(self._facts.layout.changes.blob_bytes))
+                return
+            except OSError:
+                continue
+            finally:
+                with contextlib.suppress(OSError):
+                    out.unlink()
+
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+        path = self._store.blob_path(params)
+        m = await _mapped(self._trainer.evaluate(path, which, limit=limit))
+        return Measured(m.examples, m.correct, m.loss_sum)
+
+    async def value(
+        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+    ) -> Valued:
+        path, given = self._store.blob_path, []
+        for weight, payload in updates:
+            assert payload.inline is not None or payload.blob is not None
+            given.append((weight, path(payload.blob) if payload.blob is not None else payload.inline or b""))
+        v = await _mapped(self._trainer.value(path(params), given, which, limit))
+        return Valued(v.values, v.before, v.after, v.examples)
+
+    async def initial(self, seed: int, start: Path | None) -> BlobId:
+        """Starting parameters, fresh or from a safetensors file, as a blob of the store."""
+        out = self._scratch / "initial.bin"
+        await _mapped(self._trainer.initial(out, seed, start))
+        return self._store.adopt_blob(out)
+
+    async def export(self, params: BlobId, out: Path, format_: str, metadata: dict[str, str]) -> None:
+        await _mapped(self._trainer.export(self._store.blob_path(params), out, format_, metadata))
+
+    async def close(self) -> None:
+        await self._trainer.close()
+
+
+async def _mapped(work: Awaitable[T]) -> T:
+    """The trainer's errors as jobs know them."""
+    try:
+        return await work
+    except TrainerDied as error:
+        raise ChildProcessError(str(error)) from error
+    except MusterError as error:
+        if error.code == "interrupted":
+            raise ChildProcessError(error.sentence) from error
+        raise

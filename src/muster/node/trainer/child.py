@@ -1,0 +1,195 @@
+"""The process that imports torch, one for each job: `Trainer` starts `python -m muster.node.trainer.child`.
+
+It reads requests from stdin and writes replies to stdout, each a MessagePack map behind its length (u32,
+big-endian, at most `MESSAGE_BYTES_MAX`); tensors go through files.  What the task prints lands on stderr.
+Requests are worked on one at a time; `cancel` and the end of stdin are noticed meanwhile.  With the end of
+stdin, or the parent's death, the process is gone at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+import muster
+from muster.compression.tensors import TensorError
+from muster.errors import MusterError
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # the layout of a model of 65,536 tensors fits
+PROGRESS_S = 0.2
+REQUESTS_MAX = 16
+
+_LENGTH = struct.Struct(">I")
+_PR_SET_PDEATHSIG = 1
+
+
+class Cancelled(Exception):
+    """The daemon asked to stop what is under way."""
+
+
+def read_message(file: BinaryIO) -> dict[str, Any] | None:
+    """The next message, or None at the end of the stream."""
+    head = file.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > MESSAGE_BYTES_MAX:
+        raise ValueError(f"a message of {length} bytes is over the limit of {MESSAGE_BYTES_MAX}")
+    body = file.read(length)
+    return None if len(body) < length else msgspec.msgpack.decode(body, type=dict[str, Any])
+
+
+def pack_message(message: dict[str, Any]) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise ValueError(f"a message of {len(body)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Pace:
+    """Sleeps so that work takes `factor` times as long, and tells of progress now and then."""
+
+    def __init__(
+        self, factor: float, tell: Callable[[dict[str, Any]], None], cancelled: threading.Event
+    ) -> None:
+        self._factor, self._tell, self._cancelled = factor, tell, cancelled
+        self._last_s = self._told_s = time.perf_counter()
+        self._debt_s = 0.0
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        """Call after each piece of work. Raises Cancelled."""
+        now_s = time.perf_counter()
+        self._debt_s += (now_s - self._last_s) * (self._factor - 1.0)
+        if now_s - self._told_s >= PROGRESS_S:
+            self._tell(message)
+            self._told_s = now_s
+        if self._debt_s > 0.005:  # shorter sleeps are not kept exactly
+            before_s = time.perf_counter()
+            self._cancelled.wait(self._debt_s)
+            self._debt_s -= time.perf_counter() - before_s
+        if self._cancelled.is_set():
+            raise Cancelled
+        self._last_s = time.perf_counter()
+
+
+def fault_of(error: BaseException) -> dict[str, Any]:
+    """An exception as the map {error, code, sentence}; a task's own fault names file and line."""
+    from muster.learning.local_training import TaskFault
+
+    if isinstance(error, Cancelled):
+        return {"error": "cancelled", "code": "interrupted", "sentence": "the training was cancelled"}
+    if isinstance(error, MusterError):
+        return {"error": "muster", "code": error.code, "sentence": error.sentence}
+    if isinstance(error, TensorError):
+        return {"error": "muster", "code": "bad_data", "sentence": str(error)}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return {"error": "muster", "code": "disk_full", "sentence": "the disk is full: free some space"}
+    if isinstance(error, TaskFault):
+        return {"error": "muster", "code": "task_fault", "sentence": str(error)}
+    where = _users_line(error)
+    words = " ".join(str(error).split())[:300]
+    return {
+        "error": "muster",
+        "code": "task_fault",
+        "sentence": f"the task failed{where}: {type(error).__name__}: {words}",
+    }
+
+
+def _users_line(error: BaseException) -> str:
+    """ " in FILE, line N": the innermost frame outside of muster, torch and the standard library."""
+    if isinstance(error, SyntaxError):
+        return f" in {error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(muster.__file__).parent)
+    inside = tuple(os.path.join(ours, room) for room in ("node", "learning", "algorithms", "compression"))
+    for frame in reversed(frames):
+        foreign = "site-packages" in frame.filename or frame.filename.startswith((sys.base_prefix, "<"))
+        if not foreign and not frame.filename.startswith(inside):
+            return f" in {frame.filename}, line {frame.lineno}"
+    return f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Work on requests until the stream ends."""
+    cancelled = threading.Event()
+    waiting: queue.Queue[dict[str, Any]] = queue.Queue(REQUESTS_MAX)
+    current = {"id": 0}
+    writing = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        with writing:
+            replies.write(pack_message(message))
+            replies.flush()
+
+    def listen() -> None:
+        while True:
+            try:
+                message = read_message(requests)
+            except (ValueError, msgspec.MsgspecError):
+                message = None
+            if message is None or message.get("do") == "close":
+                os._exit(0)
+            if message.get("do") == "cancel":
+                if message.get("of") == current["id"]:
+                    cancelled.set()
+            else:
+                waiting.put(message)
+
+    threading.Thread(target=listen, daemon=True).start()
+    from muster.node.trainer.child_work import Work  # imports torch
+
+    work = Work()
+    send({"ready": os.getpid()})
+    while True:
+        request = waiting.get()
+        current["id"] = number = int(request["id"])
+        cancelled.clear()
+
+        def tell(progress: dict[str, Any], number: int = number) -> None:
+            send({"id": number, "progress": progress})
+
+        try:
+            result = work.do(request, Pace(work.throttle, tell, cancelled))
+            send({"id": number, "result": result})
+        except BaseException as error:
+            if not isinstance(error, (Cancelled, MusterError)):
+                traceback.print_exc()
+            send({"id": number, **fault_of(error)})
+            if isinstance(error, (KeyboardInterrupt, MemoryError)):
+                os._exit(1)
+
+
+def main() -> None:
+    """Bind the process to its parent, keep stdout for replies, and serve."""
+    parent = int(os.environ.get("MUSTER_TRAINER_PARENT", "0"))
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:  # it died before the line above
+        os._exit(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which closes us
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    try:
+        serve(requests, replies)
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

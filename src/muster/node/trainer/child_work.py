@@ -1,0 +1,256 @@
+"""What the trainer child does: requests in, plain values out, tensors by way of files. Imports torch."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from muster.algorithms import splits
+from muster.compression import tensors
+from muster.compression.change import difference
+from muster.compression.model import decode_update
+from muster.compression.tensors import Layout
+from muster.errors import MusterError
+from muster.learning import contribution, export, params
+from muster.learning import local_training as sgd
+from muster.learning import task as tasks
+from muster.learning.local_simulation import fresh_model
+
+HOLDOUT_SHARE = 0.1
+TRIED_BATCH = 32
+MEASURE_STEPS = 8
+MEASURE_S_MAX = 3.0
+
+OnStep = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A task, ready to train: its model (overwritten by each request), data and facts."""
+
+    task: tasks.Task
+    model: nn.Module
+    layout: Layout
+    own: sgd.Data
+    held_out: sgd.Data
+    common: sgd.Data | None
+
+
+class Work:
+    """Holds the open task between requests; `do` dispatches."""
+
+    def __init__(self) -> None:
+        self.opened: Opened | None = None
+        self.throttle = 1.0
+
+    def do(self, request: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
+        arguments = {k: v for k, v in request.items() if k not in ("id", "do")}
+        if request["do"] == "open":
+            return self._open(**arguments)
+        if self.opened is None:
+            raise MusterError("internal", "the trainer was asked to work before it was told the task")
+        commands: dict[str, Callable[..., dict[str, Any]]] = {
+            "describe": describe,
+            "initial": initial,
+            "measure_speed": measure_speed,
+            "train": train,
+            "evaluate": evaluate,
+            "value": value,
+            "export": export_model,
+        }
+        command = commands.get(request["do"])
+        if command is None:
+            raise MusterError("internal", f"the trainer does not know the request {request['do']!r}")
+        result = command(self.opened, on_step, **arguments)
+        if "step_s" in result:  # measured without the rests between steps
+            result["step_s"] *= self.throttle
+        return result
+
+    def _open(
+        self, reference: str, options: dict[str, Any], threads: int, niceness: int, throttle: float
+    ) -> dict[str, Any]:
+        os.nice(max(0, niceness - os.nice(0)))
+        torch.set_num_threads(max(1, threads))
+        self.throttle = max(1.0, throttle)
+        self.opened = None  # should this fail, the former task must not answer in its place
+        opened = open_task(reference, options)
+        sgd.step(_idle_work(opened, TRIED_BATCH))  # a fault of the task shows now, not in the first round
+        self.opened = opened
+        return describe(self.opened, lambda _: None)
+
+
+def open_task(reference: str, options: dict[str, Any]) -> Opened:
+    """Load the task and its data. Without a common evaluation set, 10 % of the own data is held out."""
+    task = tasks.load(reference, options)
+    model = fresh_model(task, 0)
+    if not isinstance(model, nn.Module):
+        raise sgd.TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
+    data = sgd.as_data(task.training_data(), "training_data")
+    if len(data) == 0:
+        raise sgd.TaskFault("training_data() returned no samples")
+    pair = task.evaluation_data()
+    common = None if pair is None else sgd.as_data(pair, "evaluation_data")
+    own, held_out = data, data.at([])
+    if common is None:
+        whole = not data.y.dtype.is_floating_point and data.y.ndim == 1
+        labels = data.y.numpy() if whole else np.zeros(len(data))
+        kept, out = splits.holdout(labels, HOLDOUT_SHARE, task.seed)
+        own, held_out = data.at(kept), data.at(out)
+    return Opened(task, model, params.layout_of(model), own, held_out, common)
+
+
+def describe(opened: Opened, on_step: OnStep) -> dict[str, Any]:
+    labels = opened.own.y
+    whole = not labels.dtype.is_floating_point and labels.ndim == 1
+    values, counts = torch.unique(labels, return_counts=True) if whole else (labels[:0], labels[:0])
+    many = len(values) > 1000  # then these are no classes
+    return {
+        "name": opened.task.name,
+        "version": opened.task.version,
+        "fingerprint": tasks.fingerprint(opened.task.name, opened.task.version, opened.layout),
+        "layout": opened.layout.to_plain(),
+        "samples": len(opened.own),
+        "classes": [] if many else [[int(v), int(c)] for v, c in zip(values, counts, strict=True)],
+        "common": 0 if opened.common is None else len(opened.common),
+    }
+
+
+def initial(opened: Opened, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
+    """Starting parameters, fresh from the seed or from a safetensors file."""
+    if source is None:
+        arrays = params.arrays_of(fresh_model(opened.task, seed), opened.layout)
+    else:
+        arrays = export.load_safetensors(Path(source), opened.layout)
+    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays)}
+
+
+def _idle_work(opened: Opened, batch: int) -> sgd.Work:
+    """Steps that teach nothing."""
+    return sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
+
+
+def measure_speed(opened: Opened, on_step: OnStep, batch: int) -> dict[str, Any]:
+    """Median seconds of one step of `batch`, on parameters that are thrown away."""
+    work = _idle_work(opened, batch)
+    sgd.step(work)  # the first step builds kernels and caches
+    on_step({"done": 0, "of": MEASURE_STEPS})
+    times_s: list[float] = []
+    while len(times_s) < MEASURE_STEPS and sum(times_s) < MEASURE_S_MAX:
+        before_s = time.perf_counter()
+        sgd.step(work)
+        times_s.append(time.perf_counter() - before_s)
+        on_step({"done": len(times_s), "of": MEASURE_STEPS})
+    return {"step_s": statistics.median(times_s)}
+
+
+def train(
+    opened: Opened,
+    on_step: OnStep,
+    base: str,
+    out: str,
+    steps: int,
+    lr: float,
+    batch: int,
+    momentum: float,
+    seed: int,
+) -> dict[str, Any]:
+    """At least one step from `base`; the difference to it goes to `out`."""
+    before = tensors.read(opened.layout, Path(base))
+    params.load_into(opened.model, opened.layout, before)
+    times_s: list[float] = []
+    began_s = time.perf_counter()
+
+    def stepped(n: int, loss: float) -> None:
+        nonlocal began_s
+        times_s.append(time.perf_counter() - began_s)
+        on_step({"done": n, "of": steps, "loss": loss})
+        began_s = time.perf_counter()  # telling, and resting for the throttle, are no part of a step
+
+    done = sgd.train(
+        opened.task,
+        opened.model,
+        opened.own,
+        steps=steps,
+        lr=lr,
+        batch=batch,
+        momentum=momentum,
+        seed=seed,
+        on_step=stepped,
+    )
+    after = params.arrays_of(opened.model, opened.layout)
+    update = difference(opened.layout, before, after)
+    try:
+        tensors.write(opened.layout.changes, Path(out), update)
+    except tensors.TensorError as error:
+        raise sgd.TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
+    step_s = statistics.median(times_s)
+    return {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
+
+
+def evaluate(
+    opened: Opened, on_step: OnStep, base: str, which: str, limit: int | None = None
+) -> dict[str, Any]:
+    """`base` on the common evaluation set, or (own) on what this node holds out; the first `limit` of it."""
+    data = opened.common if which == "common" else opened.held_out
+    if data is None or len(data) == 0:
+        return {"examples": 0, "correct": 0, "loss_sum": 0.0}
+    params.load_into(opened.model, opened.layout, tensors.read(opened.layout, Path(base)))
+    data = data if limit is None else sgd.Data(data.x[:limit], data.y[:limit])
+    of = len(data)
+    found = sgd.evaluate(opened.task, opened.model, data, lambda n: on_step({"done": n, "of": of}))
+    return {"examples": found.examples, "correct": found.correct, "loss_sum": found.loss_sum}
+
+
+def value(
+    opened: Opened, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
+) -> dict[str, Any]:
+    """What a round's updates, each [weight, message or the path of one], were worth on held-out data."""
+    data = opened.common if which == "common" else opened.held_out
+    if data is None or len(data) == 0:
+        return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
+
+    def part(weight: float, source: bytes | str) -> contribution.Part:
+        def read() -> dict[str, Any]:
+            message = source if isinstance(source, bytes) else Path(source).read_bytes()
+            return decode_update(opened.layout, message)
+
+        return contribution.Part(weight, read)
+
+    found = contribution.value(
+        opened.task,
+        opened.model,
+        opened.layout,
+        tensors.read(opened.layout, Path(before)),
+        [part(weight, source) for weight, source in updates],
+        contribution.sample(data, limit),
+        lambda: on_step({"done": 0, "of": 1}),
+    )
+    return {
+        "values": list(found.values),
+        "before": found.before,
+        "after": found.after,
+        "examples": found.examples,
+    }
+
+
+def export_model(
+    opened: Opened, on_step: OnStep, base: str, out: str, format: str, metadata: dict[str, str]
+) -> dict[str, Any]:
+    arrays = tensors.read(opened.layout, Path(base))
+    if format == "safetensors":
+        export.save_safetensors(Path(out), opened.layout, arrays, metadata)
+    elif format == "onnx":
+        params.load_into(opened.model, opened.layout, arrays)
+        export.save_onnx(Path(out), opened.model, opened.own.x[:2], metadata)
+    else:
+        raise MusterError("usage", f"muster cannot export to {format!r}: use safetensors or onnx")
+    return {"size_bytes": Path(out).stat().st_size}

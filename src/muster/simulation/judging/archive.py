@@ -1,0 +1,54 @@
+"""Everything that any simulated node ever wrote, from which the invariants are judged afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.history.counted import Key
+from muster.protocol.records import BlobId, CommitId, NodeId, Record, RecordId, Update, decode, unpack
+
+Left: TypeAlias = tuple[CommitId, NDArray[np.float32]]  # what commits up to this one left out
+
+
+@dataclass
+class Archive:
+    """Records and blobs by their ids; `story` is for people, `trace` tells whether two runs are equal."""
+
+    records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
+    updates: list[RecordId] = field(default_factory=list)
+    trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
+    brought: dict[RecordId, Left] = field(default_factory=dict)  # into an update, by a coordinator of before
+    left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
+    when: dict[RecordId, float] = field(default_factory=dict)  # first written
+    blobs: dict[BlobId, bytes] = field(default_factory=dict)
+    story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
+    _trace: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def wrote(self, now_s: float, name: str, record_id: RecordId, wire: bytes) -> None:
+        self._trace.update(b"%.6f %s " % (now_s, name.encode()) + record_id)
+        if record_id not in self.records:
+            signed = unpack(wire)
+            record = decode(signed.body)
+            self.records[record_id] = (signed.author, record)
+            if isinstance(record, Update):
+                self.updates.append(record_id)
+            self.when[record_id] = now_s
+
+    def tell(self, now_s: float, name: str, text: str) -> None:
+        self._trace.update(f"{now_s:.6f} {name} {text}".encode())
+        self.story.append((now_s, name, text))
+
+    def trace(self) -> str:
+        """Equal runs have equal traces."""
+        return self._trace.hexdigest()[:16]
+
+    def update(self, record_id: RecordId) -> tuple[Key, Update]:
+        """A known update and its key, which is unique within its job."""
+        author, record = self.records[record_id]
+        assert isinstance(record, Update)
+        return Key(author, record.incarnation, record.sequence), record

@@ -1,0 +1,232 @@
+"""What must hold, whatever happened: judged from the disks and from the archive of all that was written.
+
+Each rule is a function that returns sentences about what is broken; nothing here is used by the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from muster.history.counted import Key
+from muster.history.graph import Graph
+from muster.job.runner import JobRunner
+from muster.network.sync.presence import BEATS_MAX
+from muster.node.core import BEAT_IDLE_S
+from muster.protocol.records import BlobId, Commit, CommitId, short
+from muster.simulation.judging.arithmetic import arithmetic, residue
+from muster.simulation.judging.watch import Watch, whole_graph
+from muster.simulation.machine import Machine
+from muster.simulation.world import Asked, World
+
+ALONE_PATIENCES = 10  # design 5.8; written here again on purpose
+
+# What a node may hold at the end of an hour, whatever happened (numbers from runs, with room to spare).
+OUTBOX_MAX = 1000
+RECORDS_MAX = 300  # and for each commit:
+RECORDS_A_COMMIT_MAX = 3  # a node, and
+RECORDS_A_COMMIT_MORE = 6
+PLANS_PER_COMMIT_MAX = 9
+MERGES_MAX = 60  # or, where links come and go all the time (a mule has some 70 contacts an hour),
+MERGES_A_CONTACT = 2  # on average, over all contacts
+TASKS_MAX = 400  # a node
+
+
+def runner_of(machine: Machine, asked: Asked) -> JobRunner | None:
+    return machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+
+
+def settled(world: World) -> str | None:
+    """None when all nodes hold one head of each job that ends it; else what is still missing, in words."""
+    for asked in world.jobs:
+        missing = _settled(world, asked)
+        if missing is not None:
+            return missing
+    return None
+
+
+def _settled(world: World, asked: Asked) -> str | None:
+    heads: set[tuple[CommitId, BlobId]] = set()
+    for machine in world.standing():
+        if not machine.up:
+            return f"{machine.spec.name} is not up"
+        runner = runner_of(machine, asked)
+        if runner is None:
+            return f"{machine.spec.name} does not know the job"
+        if not machine.willing:
+            continue
+        held = runner.models.heads()
+        if len(held) != 1:
+            return f"{machine.spec.name} holds {len(held)} heads"
+        if runner.view.finished(held[0]) is None:
+            return f"{machine.spec.name}: round {held[0].round} is not the end"
+        blob = runner.models.blob_of(held[0].id)
+        assert blob is not None
+        heads.add((held[0].id, blob))
+    if len(heads) > 1:
+        return f"{len(heads)} different heads: {', '.join(sorted(short(h) for h, _ in heads))}"
+    return None
+
+
+def running(world: World) -> bool:
+    """Whether a job is under way: somebody who is up knows one that has not ended."""
+    for asked in world.jobs:
+        for machine in world.up():
+            runner = runner_of(machine, asked)
+            if runner is not None and machine.willing and runner.finished() is None:
+                return True
+    return False
+
+
+def broken(world: World, watch: Watch) -> list[str]:
+    """All rules, after the quiet time."""
+    waiting = settled(world)
+    if waiting is not None:
+        return [f"not settled: {waiting}"]
+    found: list[str] = []
+    for asked in world.jobs:
+        head = _final(world, asked)
+        graph = whole_graph(world, asked.id)
+        found += _counted(world, watch, asked, graph, head)
+        found += _lines(world, graph)
+        found += arithmetic(world, asked, graph, head)
+        found += residue(world, asked, graph)
+        found += _alone(world, asked, graph)
+        found += _job_bounds(world, asked, graph)
+    found += _work(world)
+    found += _heard(world)
+    found += _bounds(world)
+    if watch.tasks_max > TASKS_MAX * len(world.machines):
+        found.append(f"{watch.tasks_max} tasks at once")
+    return found
+
+
+def _final(world: World, asked: Asked) -> CommitId:
+    for machine in world.standing():
+        runner = runner_of(machine, asked)
+        if runner is not None and machine.willing:
+            return runner.models.heads()[0].id
+    raise AssertionError("nobody takes part")
+
+
+def _counted(world: World, watch: Watch, asked: Asked, graph: Graph, head: CommitId) -> Iterator[str]:
+    """Every acknowledged update is counted, or discarded with a reason, in the final history; so is every
+    update of a node whose disk is still the one that it was written to."""
+    folded: set[Key] = set()
+    discarded: dict[Key, str] = {}
+    for point in graph.ancestors(head):
+        folded |= {Key(x.node, x.incarnation, x.sequence) for x in point.folded}
+        if isinstance(point.record, Commit):
+            for d in point.record.discarded:
+                discarded[Key(d.node, d.incarnation, d.sequence)] = d.reason
+    for work in sorted(watch.acknowledged):
+        if work.job == asked.id and work.key not in folded and not discarded.get(work.key):
+            yield f"lost: update {_named(world, work.key)} was durable on two nodes, nobody counts it"
+    for work, how in sorted(watch.stranded.items()):
+        if work.job == asked.id:
+            yield f"not carried: update {_named(world, work.key)} stayed on one disk, {how}"
+    for work, how in sorted(watch.left.items()):
+        if work.job == asked.id:
+            yield f"not taken along: update {_named(world, work.key)}: {how}"
+    for machine in world.standing():
+        for stored in machine.disk.select("update", asked.id):
+            key, _ = world.archive.update(stored.id)
+            own = key.node == machine.node and key.incarnation == machine.disk.incarnation
+            if own and key not in folded and not discarded.get(key):
+                yield f"lost: update {_named(world, key)} is on its author's disk, nobody counts it"
+    known = graph.points[head].counted
+    if set(known) != folded | set(discarded):
+        odd = sorted(set(known) ^ (folded | set(discarded)))
+        yield f"the head's counted set differs from its history by {[_named(world, k) for k in odd]}"
+
+
+def _lines(world: World, graph: Graph) -> Iterator[str]:
+    """No commit counts what its history counts already; counted = parent's + folded + discarded."""
+    for point in graph.points.values():
+        record = point.record
+        if not isinstance(record, Commit) or not record.parents:
+            continue
+        parent = graph.points[record.parents[0]]
+        keys = [Key(x.node, x.incarnation, x.sequence) for x in record.folded]
+        keys += [Key(x.node, x.incarnation, x.sequence) for x in record.discarded]
+        twice = [k for k in keys if k in parent.counted] + [k for k in set(keys) if keys.count(k) > 1]
+        if twice:
+            yield f"counted twice: {short(point.id)} counts {[_named(world, k) for k in twice]} again"
+        if parent.counted.plus(keys) != point.counted:
+            yield f"the counted set of {short(point.id)} is not its parent's and its own"
+        if any(not d.reason for d in record.discarded):
+            yield f"{short(point.id)} discards without a reason"
+
+
+def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
+    """Once a second node has taken part, one alone commits only after ten patiences."""
+    for point in graph.points.values():
+        record = point.record
+        if not isinstance(record, Commit) or not record.folded:
+            continue
+        parent = graph.points[record.parents[0]]
+        before = {s.node for s in parent.spent if s.steps}
+        need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
+        if len({x.node for x in record.folded}) >= need:
+            continue
+        since_s = world.archive.when[point.id] - world.archive.when[parent.id]
+        out_of_time = asked.spec.seconds is not None and point.age_s >= asked.spec.seconds
+        if since_s < ALONE_PATIENCES * asked.spec.patience_s - 1e-6 and not out_of_time:
+            yield f"alone too early: {short(point.id)} after {since_s:.0f} s"
+
+
+def _work(world: World) -> Iterator[str]:
+    """What was trained is on record, unless the process ended or the job did before it could be written."""
+    for machine in world.machines.values():
+        if machine.thrown_away:
+            yield f"work: {machine.spec.name} threw away what it trained, {machine.thrown_away} times"
+
+
+def _heard(world: World) -> Iterator[str]:
+    """In quiet times every node hears of every other one."""
+    limit_s = BEAT_IDLE_S * (len(world.machines) + 2)
+    for machine in world.standing():
+        for other in world.standing():
+            age_s = machine.core.presence.age_s(other.node) if machine.core is not None else None
+            if age_s is None or age_s > limit_s:
+                yield f"presence: {machine.spec.name} does not hear of {other.spec.name}"
+
+
+def _job_bounds(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
+    merges = sum(p.is_merge for p in graph.points.values())
+    if merges > max(MERGES_MAX, MERGES_A_CONTACT * world.contacts):
+        yield f"{merges} merges"
+    records_max = RECORDS_MAX + len(graph.points) * (
+        RECORDS_A_COMMIT_MAX * len(world.machines) + RECORDS_A_COMMIT_MORE
+    )
+    for machine in world.standing():
+        kinds = ("commit", "merge", "offer", "refusal", "plan", "update", "measurement", "stop")
+        count = sum(len(machine.disk.select(kind, asked.id)) for kind in kinds)
+        if count > records_max:
+            yield f"{machine.spec.name} keeps {count} records of one job"
+        runner = runner_of(machine, asked)
+        for parent, plans in runner.view.plans.items() if runner is not None else ():
+            if len(plans) > PLANS_PER_COMMIT_MAX:
+                yield f"{machine.spec.name}: {len(plans)} plans on {short(parent)}"
+
+
+def _bounds(world: World) -> Iterator[str]:
+    for machine in world.standing():
+        core = machine.core
+        if core is None:
+            continue
+        for peer in core.exchange.shared.peers.values():
+            if len(peer.outbox) > OUTBOX_MAX or len(peer.wanted) > OUTBOX_MAX:
+                yield f"{machine.spec.name}: an outbox of {len(peer.outbox)}"
+        if len(core.presence.table) > min(BEATS_MAX, len(world.machines)):
+            yield f"{machine.spec.name} remembers {len(core.presence.table)} nodes"
+        records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))
+        blobs = machine.disk.used_bytes() - records
+        least = 24 * world.layout.blob_bytes * len(world.jobs)  # heads, forks, the last few are always kept
+        if machine.willing and blobs > max(machine.spec.disk_limit_bytes, least):
+            yield f"{machine.spec.name} keeps {blobs} bytes of blobs"
+
+
+def _named(world: World, key: Key) -> str:
+    machine = world.by_node.get(key.node)
+    name = machine.spec.name if machine else short(key.node)
+    return f"{name}/{key.incarnation % 1000}/{key.sequence}"

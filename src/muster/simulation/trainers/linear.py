@@ -1,0 +1,83 @@
+"""An exact linear stand-in for the trainer child: gradient descent on |w - t|^2 / 2, t being the node's own.
+
+After `steps` steps at rate lr: w' = t + (w - t) (1 - lr)^steps, in virtual time `steps * step_s`.  The model
+is one small float32 tensor, so that whole jobs cost milliseconds.  The loss is quadratic, so that the values
+of a round's updates add up to its drop to the last digit.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression.tensors import Layout, TensorSpec, pack
+from muster.job.context import Measured
+from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
+from muster.storage.store import Store
+
+TASK = "linear"
+COMMON_EXAMPLES = 1000
+OWN_EXAMPLES = 100
+
+
+def facts_of(layout: Layout, samples: int, has_common: bool) -> StandInFacts:
+    return StandInFacts(TASK, layout, samples, has_common)
+
+
+def layout_of(size: int) -> Layout:
+    """The layout of a stand-in model of `size` weights."""
+    return Layout((TensorSpec("w", (size,), "float32"),))
+
+
+def target_of(seed: int, size: int) -> Vector:
+    """A node's own optimum."""
+    return np.random.default_rng(seed).standard_normal(size).astype(np.float32)
+
+
+def initial_blob(layout: Layout) -> bytes:
+    """The parameters that every job begins with: zeros."""
+    return pack(layout, {"w": np.zeros(layout.tensors[0].shape, np.float32)})
+
+
+def trained(before: Vector, target: Vector, lr: float, steps: int) -> Vector:
+    """The weights after `steps` steps, in fp64, rounded once."""
+    kept = (1.0 - lr) ** steps
+    wide = target + (before.astype(np.float64) - target) * kept
+    return np.asarray(wide.astype(np.float32))
+
+
+class LinearTrainer(StandIn):
+    """Pulls towards `target`; the common set's optimum is zero."""
+
+    def __init__(
+        self, facts: StandInFacts, store: Store, target: Vector, step_s: float, rng: random.Random
+    ) -> None:
+        super().__init__(facts, store, step_s, rng)
+        self._target = target
+
+    def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
+        after = trained(before, self._target, lr, steps)
+        return after, self._loss(after.astype(np.float64), "own")
+
+    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured:
+        loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)
+        return Measured(examples, round(examples / (1.0 + loss)), loss * examples)
+
+    def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
+        return self._loss(weights, which), _examples(which, limit)
+
+    def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
+        return 2.0 * (weights - self._optimum(which)) / weights.size
+
+    def _loss(self, weights: Wide, which: str) -> float:
+        return float(np.square(weights - self._optimum(which)).mean())
+
+    def _optimum(self, which: str) -> Vector:
+        return np.zeros_like(self._target) if which == "common" else self._target
+
+
+def _examples(which: str, limit: int | None) -> int:
+    held_out = COMMON_EXAMPLES if which == "common" else OWN_EXAMPLES
+    return held_out if limit is None else min(held_out, limit)

@@ -1,0 +1,144 @@
+"""What stands in for the trainer child in a simulation: virtual time, real arithmetic on a flat vector.
+
+A kind of stand-in says how it learns and what its loss is (`linear`: in closed form; `tiny`: from data); the
+trainer's contract (progress, evaluating, valuing, dying half-way) is kept here, once.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression.model import decode_update, flatten
+from muster.compression.tensors import Layout, unpack
+from muster.job.context import Measured, Trained, Valued
+from muster.job.models.payloads import payload_bytes
+from muster.protocol.records import BlobId, Payload
+from muster.simulation.trainers.pace import SLICES, Pace
+from muster.storage.store import Store
+
+Vector: TypeAlias = NDArray[np.float32]
+Wide: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StandInFacts:
+    """`job.context.Facts`."""
+
+    name: str
+    layout: Layout
+    samples: int
+    has_common: bool
+    version: str = "1"
+
+    @property
+    def fingerprint(self) -> bytes:
+        return self.layout.fingerprint()
+
+
+class StandIn(ABC):
+    """`job.context.TrainerLike`; `crash` is that of `Pace`.
+
+    `which` is "common" or "own" held-out data, of which at most `limit` examples are looked at.
+    """
+
+    def __init__(self, facts: StandInFacts, store: Store, step_s: float, rng: random.Random) -> None:
+        self.facts = facts
+        self.closed = False
+        self.last: Vector = np.zeros(0, np.float32)  # its last update
+        self.on_trained: Callable[[], None] = lambda: None
+        self._store = store
+        self._pace = Pace(step_s, rng)
+        self.crash = self._pace.crash
+
+    # ---- what a kind of stand-in says ----------------------------------------------------------------
+
+    @abstractmethod
+    def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
+        """The weights after `steps` steps, and the loss that a trainer would report of them."""
+
+    @abstractmethod
+    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured: ...
+
+    @abstractmethod
+    def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
+        """The held-out loss, and of how many examples it is the mean."""
+
+    @abstractmethod
+    def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
+        """The gradient of `mean_loss`."""
+
+    # ---- the trainer's contract ----------------------------------------------------------------------
+
+    async def describe(self) -> StandInFacts:
+        return self.facts
+
+    async def fresh(self, seed: int) -> BlobId | None:
+        return None  # the first model is fetched like any other
+
+    async def measure_speed(self, batch: int) -> float:
+        return await self._pace.measure()
+
+    async def train(
+        self,
+        params: BlobId,
+        *,
+        steps: int,
+        lr: float,
+        batch: int,
+        momentum: float,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> Trained:
+        before = self._read(params)
+        for piece in range(SLICES):
+            await self._pace.slice(steps)
+            progress((piece + 1) / SLICES)
+        after, loss = self.learn(before, steps, lr, batch, seed)
+        self.last = after - before
+        self.on_trained()
+        return Trained(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
+
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+        await self._pace.work(0.1)
+        return self.measure(self._read(params), which, limit)
+
+    async def value(
+        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+    ) -> Valued:
+        """As `learning.contribution` has it: the gradient at the round's midpoint along each update."""
+        await self._pace.work(0.1)
+        before = self._read(params).astype(np.float64)
+        moves = [weight * self._decoded(payload) for weight, payload in updates]
+        total = np.sum(moves, axis=0)
+        slope = self.slope(before + total / 2, which, limit)
+        values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)
+        begin, _ = self.mean_loss(before, which, limit)
+        end, examples = self.mean_loss(before + total, which, limit)
+        return Valued(values, begin, end, examples)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    # ---- tensors and vectors -------------------------------------------------------------------------
+
+    def _read(self, params: BlobId) -> Vector:
+        return flatten(self.facts.layout, unpack(self.facts.layout, self._store.read_blob(params)))
+
+    def _decoded(self, payload: Payload) -> Wide:
+        layout = self.facts.layout
+        return flatten(layout, decode_update(layout, payload_bytes(self._store, payload))).astype(np.float64)
+
+    def _tensors(self, vector: Vector) -> dict[str, Vector]:
+        """Copies: whoever gets an update may change it."""
+        tensors, offset = {}, 0
+        for spec in self.facts.layout.tensors:
+            tensors[spec.name] = vector[offset : offset + spec.size].reshape(spec.shape).copy()
+            offset += spec.size
+        return tensors

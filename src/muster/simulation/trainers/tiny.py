@@ -1,0 +1,126 @@
+"""A real trainer that is tiny: softmax regression by mini-batch gradient descent, in numpy.
+
+Ten features, four classes, drawn around four centres that all nodes share; each node has mostly two of the
+classes.  44 parameters in two tensors, so that a step costs some microseconds; what is learnt is real:
+losses and updates come from data, and no closed form says what a commit must be.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.compression.model import flatten
+from muster.compression.tensors import Layout, TensorSpec, pack
+from muster.job.context import Measured
+from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
+from muster.storage.store import Store
+
+TASK = "tiny"
+FEATURES, CLASSES = 10, 4
+COMMON_EXAMPLES = 200
+OWN_SHARE = 0.9  # of a node's samples that may be of its own two classes
+LAYOUT = Layout(
+    (TensorSpec("w", (FEATURES, CLASSES), "float32"), TensorSpec("b", (CLASSES,), "float32")),
+)
+
+Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # features (n, FEATURES), classes (n,)
+Weights = dict[str, NDArray[np.float32]]
+
+
+def facts_of(layout: Layout, samples: int, has_common: bool) -> StandInFacts:
+    return StandInFacts(TASK, layout, samples, has_common)
+
+
+def examples(seed: int, number: int, samples: int) -> Examples:
+    """Data of node `number` of a world; node -1 holds all classes alike (the common set)."""
+    centres = np.random.default_rng(seed).normal(0.0, 1.5, (CLASSES, FEATURES))
+    rng = np.random.default_rng((seed, number + 1))
+    classes = rng.integers(0, CLASSES, samples)
+    if number >= 0:
+        own = np.array([number % CLASSES, (number + 1) % CLASSES])
+        classes = np.where(rng.random(samples) < OWN_SHARE, own[classes % 2], classes)
+    features = centres[classes] + rng.normal(0.0, 1.0, (samples, FEATURES))
+    return features.astype(np.float32), classes
+
+
+def initial_blob() -> bytes:
+    """The parameters that every job begins with: zeros."""
+    return pack(LAYOUT, {s.name: np.zeros(s.shape, np.float32) for s in LAYOUT.tensors})
+
+
+def probabilities(weights: Weights, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits = features @ weights["w"] + weights["b"]
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def descend(weights: Weights, data: Examples, steps: int, lr: float, batch: int, seed: int) -> float:
+    """`steps` of plain gradient descent on the cross-entropy, in place; the mean loss over them."""
+    rng = np.random.default_rng(seed)
+    total = 0.0
+    for _ in range(steps):
+        chosen = rng.integers(0, len(data[1]), batch)
+        features, classes = data[0][chosen], data[1][chosen]
+        p = probabilities(weights, features)
+        rows = np.arange(batch)
+        total -= float(np.log(np.maximum(p[rows, classes], 1e-12)).mean())
+        p[rows, classes] -= 1.0
+        weights["w"] -= lr / batch * (features.T @ p)
+        weights["b"] -= lr / batch * p.sum(axis=0)
+    return total / max(1, steps)
+
+
+def _loss_sum(weights: Weights, data: Examples) -> float:
+    hit = probabilities(weights, data[0])[np.arange(len(data[1])), data[1]]
+    return -float(np.log(np.maximum(hit, 1e-12)).sum())
+
+
+def _weights(flat: Vector | Wide) -> Weights:
+    """Copies."""
+    w, b = np.split(flat.astype(np.float32), [FEATURES * CLASSES])
+    return {"w": w.reshape(FEATURES, CLASSES), "b": b}
+
+
+class TinyTrainer(StandIn):
+    """Learns from `own`, of which the last tenth is held out."""
+
+    def __init__(
+        self,
+        facts: StandInFacts,
+        store: Store,
+        own: Examples,
+        common: Examples,
+        step_s: float,
+        rng: random.Random,
+    ) -> None:
+        super().__init__(facts, store, step_s, rng)
+        until = max(1, len(own[1]) * 9 // 10)
+        self._mine = own[0][:until], own[1][:until]
+        self._held_out = {"own": (own[0][until:], own[1][until:]), "common": common}
+
+    def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
+        weights = _weights(before)
+        loss = descend(weights, self._mine, steps, lr, batch, seed)
+        return flatten(LAYOUT, weights), loss
+
+    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured:
+        features, classes = self._data(which, limit)
+        correct = int((probabilities(_weights(weights), features).argmax(axis=1) == classes).sum())
+        return Measured(len(classes), correct, _loss_sum(_weights(weights), (features, classes)))
+
+    def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
+        data = self._data(which, limit)
+        return _loss_sum(_weights(weights), data) / max(1, len(data[1])), len(data[1])
+
+    def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
+        features, classes = self._data(which, limit)
+        p = probabilities(_weights(weights), features)
+        p[np.arange(len(classes)), classes] -= 1.0
+        return np.concatenate([(features.T @ p).ravel(), p.sum(axis=0)]) / max(1, len(classes))
+
+    def _data(self, which: str, limit: int | None) -> Examples:
+        features, classes = self._held_out["common" if which == "common" else "own"]
+        return features[:limit], classes[:limit]
