@@ -93,7 +93,7 @@ def play(
             residuals[i] = sent.residual
             updates.append(sent.decoded)
         run.training_s += time.process_time() - began_s
-        weighed = aggregate.weights([aggregate.Work(len(d), recipe.steps) for d in nodes])
+        weighed = aggregate.weights([aggregate.UpdateMeta(len(d), recipe.steps) for d in nodes])
         weights = [recipe.server_lr * weighed.scale * share for share in weighed.shares]
         began_s = time.process_time()
         given = [contribution.Part(w, partial(_same, u)) for w, u in zip(weights, updates, strict=True)]
