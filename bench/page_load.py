@@ -44,22 +44,23 @@ class Fleet:
 
     def __init__(self, nodes: int) -> None:
         from muster.job.context import Policy
-        from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore, seal
+        from muster.network.trust.signing import TrustStore, seal
         from muster.node.core import Core
+        from muster.simulation.identities import PretendIdentity, PretendVerifier
         from muster.simulation.virtual.network import SimNetwork
         from muster.storage.memory import MemoryStore
 
         self.rng = random.Random(1)
         self.people = [PretendIdentity(f"node-{number:03d}") for number in range(nodes)]
         me = self.people[0]
-        roll = TrustStore(PretendVerifier())
+        trust = TrustStore(PretendVerifier())
         for one in self.people:
-            roll.admit(seal(one, one.member())[1])
+            trust.verify_member(seal(one, one.member())[1])
         self.core = Core(
             name=me.name,
             signer=me,
             member=me.member(),
-            roll=roll,
+            trust=trust,
             store=MemoryStore(self.rng),
             link=SimNetwork(self.rng).link(me.node, me.name),
             policy=Policy(accept=False),

@@ -11,10 +11,11 @@ from muster.history.graph import Point
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
 from muster.job.runner import JobRunner
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, StopRule
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
     LinearTrainer,
@@ -38,7 +39,7 @@ def node(disk_limit_bytes: int) -> Core:
         return LinearTrainer(facts, store, target_of(1, 400), 0.01, random.Random(1))
 
     return Core(
-        name="alone", signer=identity, member=identity.member(), roll=TrustStore(PretendVerifier()),
+        name="alone", signer=identity, member=identity.member(), trust=TrustStore(PretendVerifier()),
         store=store, link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
         policy=Policy(disk_limit_bytes=disk_limit_bytes), open_trainer=open_trainer,
         installed=lambda task: True, battery=lambda: None, wall_clock=lambda: 0.0,

@@ -13,11 +13,12 @@ import pytest
 from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike, Valued
 from muster.job.runner import JobRunner
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.api.contribution_rows import contributions, values
 from muster.node.core import Core
 from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
     LinearTrainer,
@@ -79,7 +80,8 @@ class Field:
             return kind(facts, store, target, step_s, random.Random(number))
 
         return Core(
-            name=identity.name, signer=identity, member=identity.member(), roll=TrustStore(PretendVerifier()),
+            name=identity.name, signer=identity, member=identity.member(),
+            trust=TrustStore(PretendVerifier()),
             store=store, link=self.network.link(identity.node, identity.name), policy=Policy(),
             open_trainer=open_trainer, installed=lambda task: True, battery=lambda: None,
             wall_clock=lambda: 0.0,

@@ -11,8 +11,9 @@ from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.network.transport.link import Link
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.network.trust.signing import TrustStore
 from muster.protocol.records import Refusal
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import PathParams, SimNetwork
 from muster.storage.memory import MemoryStore

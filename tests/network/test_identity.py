@@ -8,23 +8,18 @@ import pytest
 
 from muster.errors import MusterError
 from muster.network.trust import identity
+from muster.network.trust.certificates import common_name, verify_member
 from muster.network.trust.identity import (
     FleetVerifier,
     Identity,
-    PretendIdentity,
-    PretendVerifier,
-    TrustStore,
-    UnknownAuthor,
-    common_name,
     init_fleet,
     issue,
     load_bundle,
     load_fleet,
     machine_bundle,
     machine_fleet,
-    seal,
-    verify_member,
 )
+from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.records import (
     NOBODY,
     Member,
@@ -36,6 +31,7 @@ from muster.protocol.records import (
     pack,
     unpack,
 )
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 
 STOP = Stop(job=bytes(32), reason="enough")
 
@@ -49,11 +45,11 @@ def make(fleet_dir: Path, name: str) -> Identity:
     return load_bundle(issue(fleet_dir, name))
 
 
-def roll_of(*members: Identity) -> TrustStore:
-    roll = TrustStore(FleetVerifier(members[0].ca_certificate))
+def trusting(*members: Identity) -> TrustStore:
+    trust = TrustStore(FleetVerifier(members[0].ca_certificate))
     for member in members:
-        roll.open(seal(member, member.member())[1])
-    return roll
+        trust.verify(seal(member, member.member())[1])
+    return trust
 
 
 def test_a_bundle_is_one_private_file_with_everything(fleet_dir: Path) -> None:
@@ -170,20 +166,20 @@ def test_two_daemons_that_start_together_share_one_fleet(tmp_path: Path) -> None
 def test_a_record_comes_back_with_its_author(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
     identifier, wire = seal(alpha, STOP)
-    assert roll_of(bravo, alpha).open(wire) == (identifier, alpha.node, STOP)
+    assert trusting(bravo, alpha).verify(wire) == (identifier, alpha.node, STOP)
     assert len(wire) - len(STOP.reason) - 32 <= 120  # design section 10: the envelope
 
 
 def test_an_unknown_author_is_named(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
     with pytest.raises(UnknownAuthor) as caught:
-        roll_of(bravo).open(seal(alpha, STOP)[1])
+        trusting(bravo).verify(seal(alpha, STOP)[1])
     assert caught.value.author == alpha.node
 
 
 def test_forgeries_are_refused(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
-    roll = roll_of(alpha, bravo)
+    trust = trusting(alpha, bravo)
     honest = unpack(seal(bravo, STOP)[1])
     for forged in (
         Signed(honest.format, alpha.node, honest.body, honest.signature),
@@ -192,45 +188,45 @@ def test_forgeries_are_refused(fleet_dir: Path) -> None:
         Signed(honest.format, NOBODY, honest.body, b""),
     ):
         with pytest.raises(RecordError):
-            roll.open(pack(forged))
+            trust.verify(pack(forged))
 
 
 def test_nobody_can_introduce_somebody_else(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
-    roll = roll_of(alpha)
+    trust = trusting(alpha)
     for record in (bravo.member(), Member("alpha", bravo.certificate), Member("bravo", alpha.certificate)):
         with pytest.raises(RecordError):
-            roll.admit(seal(alpha, record)[1])
+            trust.verify_member(seal(alpha, record)[1])
     with pytest.raises(RecordError, match="introduces nobody"):
-        roll.admit(seal(alpha, STOP)[1])
-    assert not roll.knows(bravo.node)
+        trust.verify_member(seal(alpha, STOP)[1])
+    assert not trust.knows(bravo.node)
 
 
 def test_a_merge_has_no_author_and_no_signature(fleet_dir: Path) -> None:
     alpha = make(fleet_dir, "alpha")
     merge = Merge(bytes(32), (bytes(32), b"\x01" * 32))
     identifier, wire = seal(alpha, merge)
-    assert roll_of(alpha).open(wire) == (identifier, NOBODY, merge)
+    assert trusting(alpha).verify(wire) == (identifier, NOBODY, merge)
     signed = unpack(wire)
     with pytest.raises(RecordError):
-        roll_of(alpha).open(pack(Signed(signed.format, alpha.node, signed.body, b"")))
+        trusting(alpha).verify(pack(Signed(signed.format, alpha.node, signed.body, b"")))
     with pytest.raises(RecordError):
-        roll_of(alpha).open(pack(Signed(signed.format, NOBODY, signed.body, b"x")))
+        trusting(alpha).verify(pack(Signed(signed.format, NOBODY, signed.body, b"x")))
 
 
 def test_a_revoked_member_is_out(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
-    roll = roll_of(alpha, bravo)
+    trust = trusting(alpha, bravo)
     with pytest.raises(RecordError, match="only the fleet's authority"):
-        roll.open(seal(alpha, Revocation(bravo.node, "a grudge"))[1])
-    assert not roll.revoked(bravo.node)
-    roll.open(load_fleet(fleet_dir).revoke(bravo.node, "stolen")[1])
-    assert roll.revoked(bravo.node)
+        trust.verify(seal(alpha, Revocation(bravo.node, "a grudge"))[1])
+    assert not trust.revoked(bravo.node)
+    trust.verify(load_fleet(fleet_dir).revoke(bravo.node, "stolen")[1])
+    assert trust.revoked(bravo.node)
     with pytest.raises(MusterError, match="stolen"):
-        roll.open(seal(bravo, STOP)[1])
+        trust.verify(seal(bravo, STOP)[1])
     with pytest.raises(MusterError, match="stolen"):
-        roll.admit(seal(bravo, bravo.member())[1])
-    assert roll.open(seal(alpha, STOP)[1])[1] == alpha.node
+        trust.verify_member(seal(bravo, bravo.member())[1])
+    assert trust.verify(seal(alpha, STOP)[1])[1] == alpha.node
 
 
 def test_a_revocation_needs_the_authoritys_signature(fleet_dir: Path) -> None:
@@ -239,33 +235,33 @@ def test_a_revocation_needs_the_authoritys_signature(fleet_dir: Path) -> None:
     honest = unpack(fleet.revoke(alpha.node, "x")[1])
     forged = pack(Signed(honest.format, fleet.node, honest.body, alpha.sign(b"anything")))
     with pytest.raises(RecordError, match="authority"):
-        roll_of(alpha).open(forged)
+        trusting(alpha).verify(forged)
 
 
 def test_the_roll_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muster.network.trust.signing.MEMBERS_MAX", 2)
-    roll = TrustStore(PretendVerifier())
+    trust = TrustStore(PretendVerifier())
     for name in ("a", "b"):
         who = PretendIdentity(name)
-        roll.admit(seal(who, who.member())[1])
+        trust.verify_member(seal(who, who.member())[1])
     third = PretendIdentity("c")
     with pytest.raises(MusterError, match="members"):
-        roll.admit(seal(third, third.member())[1])
+        trust.verify_member(seal(third, third.member())[1])
 
 
 def test_a_pretended_fleet_behaves_alike() -> None:
     alpha, bravo = PretendIdentity("alpha"), PretendIdentity("bravo")
-    roll = TrustStore(PretendVerifier())
+    trust = TrustStore(PretendVerifier())
     with pytest.raises(UnknownAuthor):
-        roll.open(seal(alpha, STOP)[1])
-    roll.open(seal(alpha, alpha.member())[1])
-    assert roll.open(seal(alpha, STOP)[1])[1] == alpha.node
-    assert roll.name(alpha.node) == "alpha"
+        trust.verify(seal(alpha, STOP)[1])
+    trust.verify(seal(alpha, alpha.member())[1])
+    assert trust.verify(seal(alpha, STOP)[1])[1] == alpha.node
+    assert trust.name(alpha.node) == "alpha"
     signed = unpack(seal(bravo, STOP)[1])
     with pytest.raises(RecordError):
-        roll.open(pack(Signed(signed.format, alpha.node, signed.body, signed.signature)))
-    roll.open(seal(PretendIdentity("authority"), Revocation(alpha.node, "test"))[1])
-    assert roll.revoked(alpha.node)
+        trust.verify(pack(Signed(signed.format, alpha.node, signed.body, signed.signature)))
+    trust.verify(seal(PretendIdentity("authority"), Revocation(alpha.node, "test"))[1])
+    assert trust.revoked(alpha.node)
 
 
 def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from muster.errors import MusterError
 from muster.history.counted import Counted, Key
 from muster.network.sync import commit_delta as commit_form
 from muster.network.sync.record_compression import RecordCompressor, Unknown
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore, UnknownAuthor, seal
+from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.records import (
     Assignment,
     Commit,
@@ -36,6 +36,7 @@ from muster.protocol.records import (
     pack,
     unpack,
 )
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.storage.memory import MemoryStore
 
 OVERHEAD_BYTES_MAX = 120  # design section 10
@@ -56,10 +57,10 @@ class Held:
 
     def keep(self, wire: bytes) -> bytes:
         signed = unpack(wire)
-        roll = TrustStore(PretendVerifier())
+        trust = TrustStore(PretendVerifier())
         for node in range(10):
-            roll.admit(seal(who(node), who(node).member())[1])
-        record_id, _, record = roll.open(wire)
+            trust.verify_member(seal(who(node), who(node).member())[1])
+        record_id, _, record = trust.verify(wire)
         self.store.add(record_id, record.KIND, b"", wire, b"")
         self.shorthand.note(record_id, signed.author, record)
         return record_id
@@ -174,13 +175,13 @@ def test_another_form_is_named() -> None:
 @settings(deadline=None, max_examples=200)
 @example(damage=[(0, 133)])  # text that is not UTF-8
 def test_a_damaged_short_form_never_passes_for_another_record(damage: list[tuple[int, int]]) -> None:
-    short, roll, shorthand = _update_of_a_story()
+    short, trust, shorthand = _update_of_a_story()
     bad = bytearray(short)
     for at, flip in damage:
         bad[at % len(bad)] ^= flip
     try:
         wire = shorthand.expand(bytes(bad))
-        _, _, record = roll.open(wire)
+        _, _, record = trust.verify(wire)
     except (Unknown, RecordError, UnknownAuthor, MusterError):
         return
     assert bytes(bad) == short or wire == shorthand.expand(short), record
@@ -193,12 +194,12 @@ def _update_of_a_story() -> tuple[bytes, TrustStore, RecordCompressor]:
     if not _story:
         story = Story()
         story.round(1)
-        roll = TrustStore(PretendVerifier())
+        trust = TrustStore(PretendVerifier())
         for number in range(10):
-            roll.admit(seal(who(number), who(number).member())[1])
+            trust.verify_member(seal(who(number), who(number).member())[1])
         payload = Payload(CODEC, 60, inline=bytes(range(60)))
         record_id, wire = seal(who(3), Update(story.job, story.head, 1, 5, 2, 20, 640, 0.5, payload))
-        _story.append((story.here.shorthand.shorten(record_id, wire), roll, story.there.shorthand))
+        _story.append((story.here.shorthand.shorten(record_id, wire), trust, story.there.shorthand))
     return _story[0]
 
 

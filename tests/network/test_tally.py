@@ -24,7 +24,7 @@ from muster.network.transport.traffic_counters import (
     Sent,
     TrafficCounters,
 )
-from muster.network.trust.signing import PretendIdentity, seal
+from muster.network.trust.signing import seal
 from muster.protocol.records import (
     Commit,
     Measurement,
@@ -36,6 +36,7 @@ from muster.protocol.records import (
     record_id,
     unpack,
 )
+from muster.simulation.identities import PretendIdentity
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import PathParams, SimNetwork

@@ -47,7 +47,7 @@ def test_commits_are_shown_and_compared() -> None:
             ["alpha", "bravo"],
         )
         assert [(c.node, c.sequence, c.steps, c.staleness) for c in shown.counted] == [
-            (field.alpha.roll.name(f.node), f.sequence, f.steps, 0) for f in first.folded
+            (field.alpha.trust.name(f.node), f.sequence, f.steps, 0) for f in first.folded
         ]
         assert sum(c.weight for c in shown.counted) == pytest.approx(1.0)
         assert (shown.job, shown.task, shown.counted_in_all) == (job.hex(), TASK, 2)

@@ -10,7 +10,8 @@ import pytest
 
 from muster.job.context import Policy, TrainerLike
 from muster.network.transport.link import Unreachable
-from muster.network.trust.identity import FleetVerifier, Identity, TrustStore, init_fleet, issue, load_bundle
+from muster.network.trust.identity import FleetVerifier, Identity, init_fleet, issue, load_bundle
+from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork
@@ -26,7 +27,7 @@ def node(identity: Identity, network: SimNetwork, store: MemoryStore) -> Core:
         name=identity.name,
         signer=identity,
         member=identity.member(),
-        roll=TrustStore(FleetVerifier(identity.ca_certificate)),
+        trust=TrustStore(FleetVerifier(identity.ca_certificate)),
         store=store,
         link=network.link(identity.node, identity.name),
         policy=Policy(),

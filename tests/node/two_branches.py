@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from muster.job.context import Policy, TrainerLike
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.core import Core
 from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
     LinearTrainer,
@@ -62,7 +63,7 @@ def node(number: int, network: SimNetwork) -> Core:
         name=identity.name,
         signer=identity,
         member=identity.member(),
-        roll=TrustStore(PretendVerifier()),
+        trust=TrustStore(PretendVerifier()),
         store=store,
         link=network.link(identity.node, identity.name),
         policy=Policy(accept=number < 2),

@@ -23,9 +23,17 @@ from muster.errors import EXIT_CODES, MusterError
 
 # name -> (module under muster.cli, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "demo": ("demo.command", "demo", "Run a whole job of several nodes on an emulated network on this machine."),
+    "demo": (
+        "demo.command",
+        "demo",
+        "Run a whole job of several nodes on an emulated network on this machine.",
+    ),
     "node": ("commands.node", "node", "Run a node: the daemon that trains with others."),
-    "dashboard": ("commands.dashboard", "dashboard", "Serve the page of a running node: network, training, history."),
+    "dashboard": (
+        "commands.dashboard",
+        "dashboard",
+        "Serve the page of a running node: network, training, history.",
+    ),
     "train": ("commands.train", "train", "Ask for help with training a task, and follow it to the end."),
     "stop": ("commands.jobs", "stop", "End a job."),
     "nodes": ("commands.jobs", "nodes", "Show who is in reach and what they do."),
@@ -39,7 +47,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "codec": ("commands.codec", "codec", "Compare the codecs that updates are sent with."),
     "fleet": ("commands.fleet", "fleet", "Make a fleet, let nodes in, put nodes out."),
     "emulate": ("commands.emulate", "emulate", "Run a command on every node of an emulated network."),
-    "check": ("commands.check", "check", "Break simulated networks at random and check that nothing is lost."),
+    "check": (
+        "commands.check",
+        "check",
+        "Break simulated networks at random and check that nothing is lost.",
+    ),
 }
 
 

@@ -20,7 +20,7 @@ from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import BEAT_USUAL_S, Presence
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
-from muster.network.trust.identity import Signer, TrustStore
+from muster.network.trust.signing import Signer, TrustStore
 from muster.node.api.snapshot import Event
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
@@ -62,7 +62,7 @@ class Core:
         name: str,
         signer: Signer,
         member: Member,
-        roll: TrustStore,
+        trust: TrustStore,
         store: Store,
         link: Link,
         policy: Policy,
@@ -73,12 +73,12 @@ class Core:
         narrow: bool | None = None,
     ) -> None:
         """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself."""
-        self.name, self.node, self.store, self.link, self.roll = name, signer.node, store, link, roll
+        self.name, self.node, self.store, self.link, self.trust = name, signer.node, store, link, trust
         self._member = member
         self.log = Log(wall_clock)
         self.battery = battery
         self.state, self.progress = "idle", 0.0
-        self.ledger = Ledger(store, signer, roll)
+        self.ledger = Ledger(store, signer, trust)
         self.presence = Presence(
             signer.node,
             self._next_start(),
@@ -107,7 +107,7 @@ class Core:
             policy=policy,
             open_trainer=open_trainer,
             installed=installed,
-            name_of=self.roll.name,
+            name_of=self.trust.name,
             battery=battery,
             event=self.log.add,
             say=self._say,
@@ -119,7 +119,7 @@ class Core:
     async def start(self) -> None:
         """Load what is kept, introduce this node, open for neighbours."""
         self.ledger.replay()
-        if not self.roll.knows(self.node) or not self._introduced():
+        if not self.trust.knows(self.node) or not self._introduced():
             self.ledger.publish(self._member)
         self.presence.say("idle", 0.0, self.battery(), b"", 0)
         self.presence.changes.append(self.context.pulse.beat)
@@ -190,7 +190,7 @@ class Core:
             self.exchange.hurry_beat()
 
     def _on_neighbour(self, node: NodeId, up: bool) -> None:
-        name = self.roll.name(node) if self.roll.knows(node) else self._link_name(node)
+        name = self.trust.name(node) if self.trust.knows(node) else self._link_name(node)
         self.log.add("link", f"{name} is {'in reach' if up else 'out of reach'}", node=name)
         self.context.pulse.beat()
 

@@ -19,7 +19,8 @@ from muster import __version__
 from muster.errors import MusterError
 from muster.job.context import Policy
 from muster.network.transport.zenoh_link import ZenohLink
-from muster.network.trust.identity import FleetVerifier, Identity, TrustStore, load_bundle, machine_bundle
+from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
+from muster.network.trust.signing import TrustStore
 from muster.node import link_profile as pacing
 from muster.node.api.control import ControlServer
 from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
@@ -66,7 +67,7 @@ class Daemon:
             name=identity.name,
             signer=identity,
             member=identity.member(),
-            roll=TrustStore(FleetVerifier(identity.ca_certificate)),
+            trust=TrustStore(FleetVerifier(identity.ca_certificate)),
             store=store,
             link=self._link,
             policy=Policy(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
-from muster.network.trust.signing import PretendIdentity, PretendVerifier, TrustStore
+from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
+from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.judging.archive import Left
 from muster.simulation.mortal import MortalStore
 from muster.simulation.specs import NodeSpec
@@ -101,7 +102,7 @@ class Machine:
             name=spec.name,
             signer=self.identity,
             member=self.identity.member(),
-            roll=TrustStore(PretendVerifier()),
+            trust=TrustStore(PretendVerifier()),
             store=store,
             link=world.network.link(self.node, spec.name),
             policy=Policy(

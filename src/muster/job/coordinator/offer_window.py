@@ -46,5 +46,5 @@ class OfferWindow:
 
     def _lately_heard(self) -> list[NodeId]:
         """Members that may answer a call for help: idle nodes speak rarely, so this looks further back."""
-        ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.roll.members()}
+        ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.trust.members()}
         return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]

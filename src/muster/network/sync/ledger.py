@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from muster.errors import MusterError
-from muster.network.trust.identity import Signer, TrustStore, UnknownAuthor, seal
+from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.records import (
     NOBODY,
     JobId,
@@ -56,7 +56,7 @@ class Ledger:
 
     store: Store
     signer: Signer
-    roll: TrustStore
+    trust: TrustStore
     listeners: list[Listener] = field(default_factory=list)
     refusals: Refusals = field(default_factory=Refusals)
 
@@ -64,7 +64,7 @@ class Ledger:
         """Sign and keep a record made here, then announce it. Durable when this returns."""
         record_id, wire = seal(self.signer, record)
         if isinstance(record, Member):
-            self.roll.open(wire)
+            self.trust.verify(wire)
         self._keep(record_id, self.signer.node, record, wire, b"")
         return record_id
 
@@ -82,7 +82,7 @@ class Ledger:
     def receive(self, wire: bytes, source: NodeId) -> RecordId | None:
         """Take in a record from a neighbour; None when it was refused. Raises UnknownAuthor."""
         try:
-            record_id, author, record = self.roll.open(wire)
+            record_id, author, record = self.trust.verify(wire)
         except UnknownAuthor:
             self.refusals.unknown_author += 1
             raise
@@ -97,7 +97,7 @@ class Ledger:
         """After a start: learn members and revocations from what is kept (listeners load the rest)."""
         for kind in (Member.KIND, Revocation.KIND):
             for stored in self.store.select(kind):
-                self.roll.open(stored.wire)
+                self.trust.verify(stored.wire)
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified on the way in."""

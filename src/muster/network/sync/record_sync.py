@@ -23,7 +23,7 @@ from muster.network.sync.messages import (
 from muster.network.sync.record_compression import Unknown
 from muster.network.sync.state import CHANGES_MAX, RECORDS_MAX, Peer, SyncContext
 from muster.network.transport.link import Refused, Unreachable
-from muster.network.trust.identity import UnknownAuthor
+from muster.network.trust.signing import UnknownAuthor
 from muster.protocol.records import UNREADABLE, NodeId, RecordError, record_id, unpack
 from muster.storage.store import StorageError
 

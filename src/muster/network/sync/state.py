@@ -130,7 +130,7 @@ class SyncContext:
         """Once for each neighbour."""
         if node not in self._problems and len(self._problems) < CHANGES_MAX:
             self._problems.add(node)
-            self.on_problem(f"nothing is exchanged with {self.ledger.roll.name(node)}: {sentence}")
+            self.on_problem(f"nothing is exchanged with {self.ledger.trust.name(node)}: {sentence}")
 
     def mix(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""

@@ -16,7 +16,7 @@ from typing import Any
 from muster.network.transport.link import Neighbour, Unreachable, Urgency
 from muster.network.transport.zenoh_config import SESSIONS_MAX
 from muster.network.transport.zenoh_threads import SenderThread
-from muster.network.trust.identity import common_name
+from muster.network.trust.certificates import common_name
 from muster.protocol.records import NodeId
 
 STRANGERS_MAX = 64  # asks whose sender's token has not arrived yet

@@ -25,7 +25,6 @@ from muster.errors import MusterError
 from muster.network.trust.certificates import (
     authority_certificate,
     check_name,
-    common_name,
     key_of,
     load_key,
     node_certificate,
@@ -37,40 +36,8 @@ from muster.network.trust.certificates import (
     verifies,
     verify_member,
 )
-from muster.network.trust.signing import (
-    Known,
-    PretendIdentity,
-    PretendVerifier,
-    Signer,
-    TrustStore,
-    UnknownAuthor,
-    Verifier,
-    seal,
-)
+from muster.network.trust.signing import Known, seal
 from muster.protocol.records import Member, NodeId, RecordId, Revocation
-
-__all__ = [
-    "Fleet",
-    "FleetVerifier",
-    "Identity",
-    "Known",
-    "PretendIdentity",
-    "PretendVerifier",
-    "Signer",
-    "TrustStore",
-    "UnknownAuthor",
-    "Verifier",
-    "check_name",
-    "common_name",
-    "init_fleet",
-    "issue",
-    "load_bundle",
-    "load_fleet",
-    "machine_bundle",
-    "machine_fleet",
-    "seal",
-    "verify_member",
-]
 
 BUNDLE_BYTES_MAX = 64 * 1024
 

@@ -1,13 +1,11 @@
-"""Signed records: who made a record, and is that a member of the fleet (design section 9).
+"""Signed records: who made a record, and is that a member of the fleet?
 
 Nothing here knows certificates or curves: a `Signer` signs, a `Verifier` says what the fleet's authority
-vouches for.  `identity` brings the real ones; the pretended ones below make a simulation cheap.
+vouches for.  `trust.identity` has the real ones, `simulation.identities` has cheap ones.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -46,7 +44,7 @@ class UnknownAuthor(Exception):
 
 
 class Signer(Protocol):
-    """Who can make records: a node (`Identity`), a fleet's authority (`Fleet`), or a pretended node."""
+    """Who can make records: a node (`Identity`), a fleet's authority (`Fleet`), or a node of a simulation."""
 
     @property
     def node(self) -> NodeId: ...
@@ -65,7 +63,7 @@ class Known:
 
 
 class Verifier(Protocol):
-    """What a `Roll` trusts: the authority's id, its signatures, and the certificates that it issued."""
+    """Relied on by a `TrustStore`: the authority's id, its signatures, and the certificates it issued."""
 
     @property
     def authority(self) -> NodeId: ...
@@ -91,9 +89,9 @@ def seal(signer: Signer, record: Record) -> tuple[RecordId, bytes]:
 
 
 class TrustStore:
-    """The members that this node knows, and the records it therefore can check.
+    """Keeps the members that this node knows and checks records by them.
 
-    At most `MEMBERS_MAX` members and `REVOKED_MAX` revocations; beyond that the fleet must be made anew.
+    At most `MEMBERS_MAX` members and `REVOKED_MAX` revocations; beyond that a new fleet must be made.
     """
 
     def __init__(self, verifier: Verifier) -> None:
@@ -115,22 +113,22 @@ class TrustStore:
     def revoked(self, node: NodeId) -> bool:
         return node in self._revoked
 
-    def admit(self, wire: bytes) -> Known:
-        """Take in a signed Member record. Raises MusterError("fleet") or RecordError."""
-        signed, identifier, record = _opened(wire)
+    def verify_member(self, wire: bytes) -> Known:
+        """Check a signed Member record and keep the member. Raises MusterError("fleet") or RecordError."""
+        signed, identifier, record = _decoded(wire)
         if not isinstance(record, Member):
             raise RecordError(f"a {record.KIND} record introduces nobody")
-        return self._admit(signed, identifier, record)
+        return self._add_member(signed, identifier, record)
 
-    def open(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
+    def verify(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
         """Check a record: (id, author, record). Member and Revocation records take effect on the way.
 
         Raises UnknownAuthor, MusterError("fleet") for a revoked author or a wrong certificate, RecordError
         for anything malformed or with a signature that is not its author's.
         """
-        signed, identifier, record = _opened(wire)
+        signed, identifier, record = _decoded(wire)
         if isinstance(record, Member):
-            self._admit(signed, identifier, record)
+            self._add_member(signed, identifier, record)
         elif isinstance(record, Revocation):
             self._revoke(signed, identifier, record)
         elif isinstance(record, Merge) or signed.author == NOBODY:
@@ -156,7 +154,7 @@ class TrustStore:
                 "fleet", f"node {self.name(node)!r} is out of the fleet: {self._revoked[node] or 'revoked'}"
             )
 
-    def _admit(self, signed: Signed, identifier: RecordId, record: Member) -> Known:
+    def _add_member(self, signed: Signed, identifier: RecordId, record: Member) -> Known:
         known = self._verifier.member(record.certificate)
         self._refuse_revoked(known.node)
         if signed.author != known.node or record.name != known.name:
@@ -177,49 +175,6 @@ class TrustStore:
         self._revoked.setdefault(record.node, record.reason)
 
 
-def _opened(wire: bytes) -> tuple[Signed, RecordId, Record]:
+def _decoded(wire: bytes) -> tuple[Signed, RecordId, Record]:
     signed = unpack(wire)
     return signed, record_id(signed.author, signed.body), decode(signed.body)
-
-
-# ---- a cheap fleet for simulations -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PretendIdentity:
-    """A node of a simulated fleet: right shape and sizes, deterministic, no security whatsoever."""
-
-    name: str
-
-    @property
-    def node(self) -> NodeId:
-        return hashlib.sha256(b"pretend" + self.name.encode()).digest()
-
-    @property
-    def certificate(self) -> bytes:
-        return b"pretend" + self.name.encode()
-
-    def sign(self, data: bytes) -> bytes:
-        return _pretend_signature(self.node, data)
-
-    def member(self) -> Member:
-        return Member(self.name, self.certificate)
-
-
-class PretendVerifier:
-    """Trusts every pretended node; the authority is the pretended node "authority"."""
-
-    authority: NodeId = PretendIdentity("authority").node
-
-    def member(self, certificate: bytes) -> Known:
-        if not certificate.startswith(b"pretend"):
-            raise MusterError("fleet", "these bytes are no pretended certificate")
-        who = PretendIdentity(certificate[len(b"pretend") :].decode())
-        return Known(who.node, who.name, certificate, lambda signature, data: who.sign(data) == signature)
-
-    def by_authority(self, signature: bytes, data: bytes) -> bool:
-        return _pretend_signature(self.authority, data) == signature
-
-
-def _pretend_signature(node: NodeId, data: bytes) -> bytes:
-    return hmac.digest(node, data, "sha512")

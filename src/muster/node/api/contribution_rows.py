@@ -33,7 +33,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
         g, left = given.get(node, Given()), waiting.get(node, [])
         rows.append(
             ContributionView(
-                node=core.roll.name(node),
+                node=core.trust.name(node),
                 id=node.hex(),
                 samples=view.offers[node].samples if node in view.offers else 0,
                 steps=g.steps,

@@ -75,7 +75,7 @@ def show(core: Core, prefix: str) -> CommitDetail:
     if isinstance(record, Commit):
         discarded, delta, residual_norm = record.discarded, record.delta, record.residual_norm
         params_bytes = record.params_bytes
-    name = core.roll.name
+    name = core.trust.name
     return CommitDetail(
         job=view.id.hex(),
         task=view.job.task,
@@ -104,7 +104,7 @@ def why(core: Core, runner: JobRunner) -> list[WhyView]:
     return [
         WhyView(
             round_,
-            "" if row.node == EVERYBODY else core.roll.name(row.node),
+            "" if row.node == EVERYBODY else core.trust.name(row.node),
             row.codec,
             row.why,
             row.size_bytes,
@@ -211,5 +211,5 @@ def _bytes_coming(core: Core) -> list[tuple[bytes, int]]:
 
 def _counted(core: Core, f: Folded, worth: float | None = None) -> CountedView:
     return CountedView(
-        core.roll.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth
+        core.trust.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth
     )

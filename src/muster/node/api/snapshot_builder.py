@@ -82,7 +82,7 @@ def peers(core: Core) -> list[PeerView]:
     """Every known member of the fleet by its last word."""
     step_s = {node: offer.step_s for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
     views = []
-    for node, known in sorted(core.roll.members().items(), key=lambda item: item[1].name):
+    for node, known in sorted(core.trust.members().items(), key=lambda item: item[1].name):
         if node == core.node:
             continue
         heard = core.presence.table.get(node[:8])
@@ -115,12 +115,12 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
     return JobView(
         id=view.id.hex(),
         task=view.job.task,
-        asker=core.roll.name(view.asker),
+        asker=core.trust.name(view.asker),
         state="failed" if runner.error and view.asker == core.node else runner.state(),
         why=why_of(core, runner, head),
         round=head.round if head else 0,
         head=head.id.hex() if head else "",
-        coordinator=core.roll.name(leader) if leader else short(head.id) if head else "",
+        coordinator=core.trust.name(leader) if leader else short(head.id) if head else "",
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
         measured_examples=figures.examples if figures else 0,
@@ -145,9 +145,9 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         id=point.id.hex(),
         parents=[p.hex() for p in point.parents],
         round=point.round,
-        coordinator=core.roll.name(point.author) if point.author else "",
+        coordinator=core.trust.name(point.author) if point.author else "",
         counted=len(point.folded),
-        nodes=[core.roll.name(f.node) for f in point.folded],
+        nodes=[core.trust.name(f.node) for f in point.folded],
         age_s=point.age_s,
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
@@ -213,8 +213,8 @@ def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | Non
     arrived = [k.node for k, u in runner.view.updates.items() if u.record.base == head.id]
     return PlanView(
         round=plan.record.round,
-        assigned=[core.roll.name(a.node) for a in plan.record.assignments],
-        arrived=[core.roll.name(n) for n in arrived],
+        assigned=[core.trust.name(a.node) for a in plan.record.assignments],
+        arrived=[core.trust.name(n) for n in arrived],
         age_s=max(0.0, runner.coordination.committing.age_s(head) - head.age_s),
         deadline_s=plan.record.deadline_s,
         why=plan.record.why,

@@ -41,8 +41,8 @@ class Names:
     def __call__(self, node: NodeId) -> str:
         found = self._ids.get(node)
         if found is None:
-            name = self._core.roll.name(node)
-            if not self._core.roll.knows(node):
+            name = self._core.trust.name(node)
+            if not self._core.trust.knows(node):
                 return name  # it may get a name yet
             found = name if name not in self._taken else f"{name}~{short(node)}"
             self._ids[node] = found
@@ -135,7 +135,7 @@ class Watcher:
         near = core.link.neighbours()
         parts = focus.parts() if focus else {}
         rows: dict[str, Row | None] = {}
-        for node, known in core.roll.members().items():
+        for node, known in core.trust.members().items():
             me = node == core.node
             heard = None if me else core.presence.table.get(node[:8])
             beat = heard.beat if heard else None
