@@ -13,7 +13,14 @@ from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
 from muster.history.counted import Key
-from muster.job.models.folding import MERGED_PACE, Outcome, RoundContext, fold, pace, weight_of
+from muster.job.models.folding import (
+    POST_MERGE_STEP_SCALE,
+    Outcome,
+    RoundContext,
+    fold,
+    post_merge_step_scale,
+    weight_of,
+)
 from muster.job.view import KnownUpdate
 from muster.protocol.records import Assignment, CommitId, Payload, Plan, Recipe, Update
 
@@ -31,7 +38,7 @@ def merged(rounds_a: int, rounds_b: int) -> tuple[Lineage, CommitId]:
     return lineage, lineage.merge(*(end[-1] for end in ends))
 
 
-def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: float) -> Outcome:
+def folded_on(base: dict[str, NDArray[np.float32]], scale: float, **updates: float) -> Outcome:
     """One update of each node, all its weights the same."""
     known, payloads = [], {}
     for name, value in updates.items():
@@ -40,18 +47,20 @@ def folded_on(base: dict[str, NDArray[np.float32]], pace: float, **updates: floa
         record = Update(JOB, ROOT, 0, 1, 1, 5, 50, 0.1, Payload("dense32", len(message), message))
         known.append(KnownUpdate(hashlib.sha256(node).digest(), Key(node, 1, 1), record, node))
         payloads[known[-1].id] = message
-    head = RoundContext(0, lambda commit: 1.0, pace)
+    head = RoundContext(0, lambda commit: 1.0, scale)
     return fold(LAYOUT, base, None, head, known, SAMPLES.__getitem__, lambda u: payloads[u.id], RECIPE)
 
 
-@pytest.mark.parametrize(("a", "b", "expected"), [(2, 2, MERGED_PACE), (5, 1, 1.0), (3, 2, MERGED_PACE)])
+@pytest.mark.parametrize(
+    ("a", "b", "expected"), [(2, 2, POST_MERGE_STEP_SCALE), (5, 1, 1.0), (3, 2, POST_MERGE_STEP_SCALE)]
+)
 def test_the_first_round_on_branches_that_grew_apart_is_slower(a: int, b: int, expected: float) -> None:
-    assert MERGED_PACE < 1.0
+    assert POST_MERGE_STEP_SCALE < 1.0
     lineage, merge = merged(a, b)
     after = lineage.commit(merge, author=C)
     graph = lineage.view.graph
-    assert pace(graph, graph.points[merge]) == expected
-    assert pace(graph, graph.points[after]) == 1.0
+    assert post_merge_step_scale(graph, graph.points[merge]) == expected
+    assert post_merge_step_scale(graph, graph.points[after]) == 1.0
 
 
 def test_a_slower_round_moves_less_and_says_so() -> None:

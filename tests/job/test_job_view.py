@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from muster.history.counted import Counted, Key
 from muster.history.graph import merge_of
 from muster.job import roles
-from muster.job.models.retention import expendable, needed, spent_payloads
+from muster.job.models.retention import collectable, pinned, spent_payloads
 from muster.job.view import JobView, finished_by
 from muster.network.sync.ledger import Entry
 from muster.protocol.records import (
@@ -209,8 +209,8 @@ def test_what_the_way_to_a_head_needs_is_kept() -> None:
         view.absorb(last)
         line.append(last)
     graph = view.graph
-    keep = needed(graph, [graph.points[last.id]], [line[2].id])
-    gone = expendable(graph, keep, lambda c: graph.points[c].record.params)  # type: ignore[union-attr]
+    keep = pinned(graph, [graph.points[last.id]], [line[2].id])
+    gone = collectable(graph, keep, lambda c: graph.points[c].record.params)  # type: ignore[union-attr]
     assert gone[0] == ROOT.record.params  # type: ignore[union-attr]
     assert last.id in keep
     assert line[2].id in keep
@@ -231,7 +231,7 @@ def test_where_merges_are_many_a_head_keeps_sixteen_and_what_it_is_made_from() -
         for each in (sides[side], merged, home):
             view.absorb(each)
         head = view.graph.points[home.id]
-        keep = needed(view.graph, [head], [])
+        keep = pinned(view.graph, [head], [])
         assert {head.id, *head.parents} <= keep
         assert len(keep) <= 16 + 2
         if head.is_merge:  # can be computed from commits that are kept
@@ -247,6 +247,6 @@ def test_commits_with_the_same_parameters_keep_them_for_each_other() -> None:
         last = commit(last, folded(A, number), params=b"same" * 8)
         view.absorb(last)
     graph = view.graph
-    keep = needed(graph, [graph.points[last.id]], [])
-    gone = expendable(graph, keep, lambda c: graph.points[c].record.params)  # type: ignore[union-attr]
+    keep = pinned(graph, [graph.points[last.id]], [])
+    gone = collectable(graph, keep, lambda c: graph.points[c].record.params)  # type: ignore[union-attr]
     assert gone == [ROOT.record.params]  # type: ignore[union-attr]

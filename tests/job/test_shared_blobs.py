@@ -96,7 +96,7 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
         assert runner.participation is not None
         assert waiting is not None
         assert other is not None
-        async with runner.participation._turn.taken():
+        async with runner.participation._turn.exclusive():
             measuring = asyncio.create_task(runner.participation.evaluate(waiting))
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)

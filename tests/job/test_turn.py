@@ -8,7 +8,7 @@ from muster.job.participant.trainer_lock import TrainerLock
 from muster.simulation.virtual.loop import run
 
 
-def test_spare_work_gives_way_and_others_wait_in_line() -> None:
+def test_background_work_gives_way_and_others_wait_in_line() -> None:
     async def main() -> None:
         turn, done = TrainerLock(), []
 
@@ -23,32 +23,32 @@ def test_spare_work_gives_way_and_others_wait_in_line() -> None:
             return name
 
         async def due(name: str) -> None:
-            async with turn.taken():
+            async with turn.exclusive():
                 await work(name, 1.0)
 
         assert turn.free
-        spare = asyncio.create_task(turn.spare(lambda: work("spare", 10.0)))
+        background = asyncio.create_task(turn.background(lambda: work("background", 10.0)))
         await asyncio.sleep(1.0)
         assert not turn.free
         await asyncio.gather(due("a"), due("b"))
-        assert await spare is None
-        assert done == ["spare ends", "a", "b"]
+        assert await background is None
+        assert done == ["background ends", "a", "b"]
         assert asyncio.get_running_loop().time() == pytest.approx(1.0 + 0.5 + 2.0)
-        assert await turn.spare(lambda: work("again", 1.0)) == "again"
+        assert await turn.background(lambda: work("again", 1.0)) == "again"
         assert turn.free
 
     run(main())
 
 
-def test_spare_work_waits_for_its_turn_and_its_faults_are_its_callers() -> None:
+def test_background_work_waits_for_its_turn_and_its_faults_are_its_callers() -> None:
     async def main() -> None:
         turn = TrainerLock()
 
         async def fail() -> None:
             raise ValueError("no such luck")
 
-        async with turn.taken():
-            waiting = asyncio.create_task(turn.spare(fail))
+        async with turn.exclusive():
+            waiting = asyncio.create_task(turn.background(fail))
             await asyncio.sleep(1.0)
             assert not waiting.done()
         with pytest.raises(ValueError, match="luck"):
@@ -68,7 +68,7 @@ def test_a_cancelled_caller_leaves_the_turn_free() -> None:
             finally:
                 await asyncio.sleep(0.5)
 
-        task = asyncio.create_task(turn.spare(work))
+        task = asyncio.create_task(turn.background(work))
         await asyncio.sleep(1.0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

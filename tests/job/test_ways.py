@@ -6,19 +6,26 @@ from collections.abc import Iterable
 from lineage import Lineage
 from test_job_view import B
 
-from muster.job.models.delta_path import CHAIN_MAX, MERGES_MAX, Stretch, lacking, origins, way
+from muster.job.models.delta_path import (
+    CHAIN_MAX,
+    MERGES_MAX,
+    Segment,
+    delta_path,
+    missing_ancestors,
+    origins,
+)
 from muster.protocol.records import CommitId
 
 
 def find(
     made: Lineage, target: CommitId, held: Iterable[CommitId], limit_bytes: int = 10**6
-) -> list[Stretch] | None:
+) -> list[Segment] | None:
     """Where every delta has ten bytes."""
-    return way(made.view.graph, made.point(target), set(held).__contains__, lambda _: 10, limit_bytes)
+    return delta_path(made.view.graph, made.point(target), set(held).__contains__, lambda _: 10, limit_bytes)
 
 
-def ids(stretches: list[Stretch] | None) -> list[list[CommitId]] | None:
-    return stretches and [[p.id for p in s] for s in stretches]
+def ids(segments: list[Segment] | None) -> list[list[CommitId]] | None:
+    return segments and [[p.id for p in s] for s in segments]
 
 
 def test_a_line_is_a_way_while_its_deltas_are_less_than_the_limit() -> None:
@@ -52,16 +59,16 @@ def test_each_stretch_begins_after_what_is_held_or_the_last_of_an_earlier_one() 
         side = made.commit(side, author=B)
         home = made.merge(home, side) if turn % 2 else made.commit(home)
     home = made.commit(home)
-    stretches = find(made, home, [made.root])
-    assert stretches is not None
+    segments = find(made, home, [made.root])
+    assert segments is not None
     known = {made.root}
-    for stretch in stretches:
-        assert known.issuperset(stretch[0].parents)
-        for before, point in itertools.pairwise(stretch):
+    for segment in segments:
+        assert known.issuperset(segment[0].parents)
+        for before, point in itertools.pairwise(segment):
             assert point.parents == (before.id,)
-        known.add(stretch[-1].id)
-    assert stretches[-1][-1].id == home
-    made_once = [p.id for s in stretches for p in s]
+        known.add(segment[-1].id)
+    assert segments[-1][-1].id == home
+    made_once = [p.id for s in segments for p in s]
     assert len(made_once) == len(set(made_once))
 
 
@@ -89,6 +96,6 @@ def test_merges_of_merges_are_looked_at_once_each() -> None:
     missing = origins(made.view.graph, made.point(top), held)
     assert len(missing) == 400
     assert missing[-1].id == top
-    assert lacking(made.view.graph, [top], held) == {p.id for p in missing}
+    assert missing_ancestors(made.view.graph, [top], held) == {p.id for p in missing}
     assert find(made, levels[MERGES_MAX // 2][1], [low, high]) is not None
     assert find(made, levels[MERGES_MAX // 2 + 1][1], [low, high]) is None

@@ -202,7 +202,7 @@ def collect_too_early() -> list[Patch]:
 
 @bug("collecting deletes the parameters of heads, too")
 def collect_heads() -> list[Patch]:
-    return [(runner, "needed", lambda graph, heads, in_use: set(in_use))]
+    return [(runner, "pinned", lambda graph, heads, in_use: set(in_use))]
 
 
 @bug("the counted set leaves out the incarnation: a new disk's first updates look counted")

@@ -24,7 +24,7 @@ from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.coordinator.loop import REST_S, Coordinator
 from muster.job.coordinator.measuring import HeadEvaluator
 from muster.job.models.fetching import STALL_S, JobFetcher
-from muster.job.models.retention import delta_of, expendable, needed, spent_payloads
+from muster.job.models.retention import collectable, delta_of, pinned, spent_payloads
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import ROOM_RETRY_S, Participant
 from muster.job.view import JobView
@@ -183,7 +183,7 @@ class JobRunner:
         store, models = self.context.store, self.models
         kept = self._needed_by_others(self) | self._being_measured()
         gone = []
-        for blob in expendable(self.view.graph, self._needed_commits(), models.blob_of):
+        for blob in collectable(self.view.graph, self._needed_commits(), models.blob_of):
             size_bytes = store.blob_size(blob)
             if size_bytes is not None and blob not in kept and bytes_ > 0:
                 gone.append(blob)
@@ -194,7 +194,7 @@ class JobRunner:
         working = self.participation.working_on if self.participation else None
         heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
         in_use = [*([working] if working else []), *self.valuing.bases(), *self.models.building()]
-        return needed(self.view.graph, heads.values(), in_use)
+        return pinned(self.view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:
         """Of updates that no head counts yet, or to be valued yet; two updates may have the same bytes."""

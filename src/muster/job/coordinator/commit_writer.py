@@ -16,7 +16,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job.context import Context
 from muster.job.models import residuals
-from muster.job.models.folding import Outcome, RoundContext, fold, pace, spent_after
+from muster.job.models.folding import Outcome, RoundContext, fold, post_merge_step_scale, spent_after
 from muster.job.models.payloads import keep_payload, payload_bytes
 from muster.job.models.residuals import Vector
 from muster.job.models.store import Arrays, ModelStore
@@ -53,7 +53,7 @@ class CommitWriter:
         layout = models.layout
         assert layout is not None
         base = models.arrays(head.id)
-        onto = RoundContext(head.round, partial(self._part, head), pace(view.graph, head))
+        onto = RoundContext(head.round, partial(self._part, head), post_merge_step_scale(view.graph, head))
         outcome = fold(
             layout, base, self._previous(head), onto, updates, self._samples,
             lambda u: payload_bytes(store, u.record.payload), recipe,

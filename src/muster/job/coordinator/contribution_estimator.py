@@ -58,12 +58,12 @@ class ContributionEstimator:
                 if waiting and participation.idle():
                     await asyncio.sleep(CALM_S)
                     if participation.idle() and not self._finishing:
-                        await self._value(waiting[0], spare=True)
+                        await self._value(waiting[0], background=True)
                 elif (
                     len(waiting) >= BEHIND_MAX
                     and self._spent_s < (self._context.now() - began_s) * BUSY_SHARE
                 ):
-                    await self._value(waiting[0], spare=False)
+                    await self._value(waiting[0], background=False)
                 else:
                     await self._context.pulse.wait()
         finally:
@@ -73,7 +73,7 @@ class ContributionEstimator:
         """The job is over: value what still waits."""
         self._finishing = True
         for point in self.waiting():
-            await self._value(point, spare=False)
+            await self._value(point, background=False)
 
     def waiting(self) -> list[Point]:
         """This node's own commits that are still to be valued, the oldest first."""
@@ -96,7 +96,7 @@ class ContributionEstimator:
         """Commits whose parameters are in use for it."""
         return [parent for point in self._in_hand for parent in point.parents]
 
-    async def _value(self, point: Point, *, spare: bool) -> None:
+    async def _value(self, point: Point, *, background: bool) -> None:
         participation, work = self._participation, self._work(point)
         if participation is None or work is None:
             self._given_up.add(point.id)
@@ -104,7 +104,7 @@ class ContributionEstimator:
         which = "common" if participation.facts.has_common else "own"
         self._in_hand.append(point)
         try:
-            found = await participation.value(*work, which, EXAMPLES, spare=spare)
+            found = await participation.value(*work, which, EXAMPLES, background=background)
         except (MusterError, ChildProcessError) as error:
             self._give_up(point, getattr(error, "sentence", str(error)))
             if isinstance(error, ChildProcessError):

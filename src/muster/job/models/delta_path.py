@@ -10,16 +10,16 @@ from muster.protocol.records import Commit, CommitId, Payload
 
 # Commits one after another, each by its delta to the one before, or a merge alone; what the first of them is
 # made from is held, or is the last of an earlier stretch.
-Stretch: TypeAlias = list[Point]
+Segment: TypeAlias = list[Point]
 Held: TypeAlias = Callable[[CommitId], bool]
 
 CHAIN_MAX = 1000  # commits of a way, decoded one after another; from there on a snapshot is less trouble
 MERGES_MAX = 16  # of a way: what each is made from, and what it yields, is a model on the disk
 
 
-def way(
+def delta_path(
     graph: Graph, target: Point, held: Held, cost: Callable[[Payload], int], limit_bytes: int
-) -> list[Stretch] | None:
+) -> list[Segment] | None:
     """How to make `target` from deltas, in order; None when that takes `limit_bytes` or more, or cannot be.
 
     `cost`: the bytes of a delta that are still to come.  What both sides of a merge need counts once.
@@ -41,7 +41,7 @@ def way(
         if total_bytes >= limit_bytes or len(missing) > CHAIN_MAX or merges > MERGES_MAX:
             return None
         stack += [graph.points[p] for p in point.parents]
-    return _stretches(graph, target, missing)
+    return _segments(graph, target, missing)
 
 
 def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
@@ -56,7 +56,7 @@ def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
     return _in_order(graph, merge, missing)
 
 
-def lacking(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[CommitId]:
+def missing_ancestors(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[CommitId]:
     """The commits, and what is missing on the way to them: having it would help."""
     missing: set[CommitId] = set()
     stack = list(commits)
@@ -68,7 +68,7 @@ def lacking(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[Commit
     return missing
 
 
-def _stretches(graph: Graph, target: Point, missing: set[CommitId]) -> list[Stretch]:
+def _segments(graph: Graph, target: Point, missing: set[CommitId]) -> list[Segment]:
     """The missing points in order, parted where one is needed more than once, or by a merge."""
     ends: set[CommitId] = set()
     once: set[CommitId] = set()
@@ -78,14 +78,14 @@ def _stretches(graph: Graph, target: Point, missing: set[CommitId]) -> list[Stre
             ends |= {commit, *point.parents}
         ends |= once.intersection(point.parents)
         once.update(point.parents)
-    stretches: list[Stretch] = []
+    segments: list[Segment] = []
     for point in _in_order(graph, target, missing):
-        goes_on = stretches and point.parents == (stretches[-1][-1].id,) and point.parents[0] not in ends
+        goes_on = segments and point.parents == (segments[-1][-1].id,) and point.parents[0] not in ends
         if goes_on:
-            stretches[-1].append(point)
+            segments[-1].append(point)
         else:
-            stretches.append([point])
-    return stretches
+            segments.append([point])
+    return segments
 
 
 def _in_order(graph: Graph, target: Point, missing: set[CommitId]) -> list[Point]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.models.delta_path import lacking
+from muster.job.models.delta_path import missing_ancestors
 from muster.job.models.model_fetch import WrongModel
 from muster.job.models.store import ModelStore
 from muster.job.roles import coordinator
@@ -84,7 +84,7 @@ class JobFetcher:
     def _end_superseded(self, wanted: set[CommitId]) -> None:
         """What is on its way to nothing that is wanted, or was and does not come."""
         superseded = [c for c in self._models_coming if c not in wanted]
-        helps = lacking(self._view.graph, wanted, self._models.held) if superseded else set()
+        helps = missing_ancestors(self._view.graph, wanted, self._models.held) if superseded else set()
         for commit in superseded:
             task = self._models_coming[commit]
             if commit not in helps:

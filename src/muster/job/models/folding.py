@@ -20,8 +20,8 @@ from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
 
 Arrays = dict[str, Any]
-APART_MIN = 2  # rounds that both branches of a merge did alone: a mule's single updates are no branches
-MERGED_PACE = 0.7  # of a round's step, in the first one on such a merge
+ROUNDS_APART_MIN = 2  # that each branch of a merge did alone: single updates carried over are no branch
+POST_MERGE_STEP_SCALE = 0.7  # of a round's step, in the first one on such a merge
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """What a round is folded on: its round, what part of an older commit is in it (0 < part <= 1), and what
-    part of its step a round may make on it (0 < pace <= 1)."""
+    """The head that a round is aggregated on.
+
+    `round` is the head's.  `ancestor_share` says how much of an older commit is in the head's parameters, and
+    `post_merge_step_scale` how much of its step a round makes on the head; both above 0 and at most 1.
+    """
 
     round: int
-    part: Callable[[CommitId], float]
-    pace: float = 1.0
+    ancestor_share: Callable[[CommitId], float]
+    post_merge_step_scale: float = 1.0
 
 
 class _Invalid(Exception):
@@ -51,14 +54,14 @@ class _Invalid(Exception):
         self.at, self.reason = at, reason
 
 
-def pace(graph: Graph, head: Point) -> float:
+def post_merge_step_scale(graph: Graph, head: Point) -> float:
     """What part of its step a round makes on `head`.
 
     A full step from between two branches that grew apart is half noise: what the sides learn from the other's
     part is large, and pulls against one another (two halves of MNIST's classes, eight rounds apart: at worst
     4.1 points are missing after it, after 0.7 of it 3.0; docs/reliability.md)."""
-    grown = head.is_merge and graph.rounds_apart(head) >= APART_MIN
-    return MERGED_PACE if grown else 1.0
+    grown = head.is_merge and graph.rounds_apart(head) >= ROUNDS_APART_MIN
+    return POST_MERGE_STEP_SCALE if grown else 1.0
 
 
 def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe: Recipe) -> float:
@@ -108,12 +111,16 @@ def _attempt(
     ages = [max(0, head.round - u.record.base_round) for u in updates]
     work = [
         UpdateMeta(
-            max(1, samples(u.key.node)), u.record.steps, age, recipe.momentum, head.part(u.record.base)
+            max(1, samples(u.key.node)),
+            u.record.steps,
+            age,
+            recipe.momentum,
+            head.ancestor_share(u.record.base),
         )
         for u, age in zip(updates, ages, strict=True)
     ]
     weighed = aggregation.weights(work)
-    scale = weighed.scale * head.pace
+    scale = weighed.scale * head.post_merge_step_scale
     state = aggregation.start(layout)
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from muster.job.models.delta_path import Stretch
+from muster.job.models.delta_path import Segment
 from muster.network.blobs.state import Progress
 
 QUIET_S = 15.0  # deltas that brought nothing for so long may be gone everywhere, or not be what was said
@@ -17,7 +17,7 @@ class WrongModel(Exception):
 
 
 class ModelFetch:
-    """Gets a commit's parameters by deltas while there is such a way, else as a snapshot.
+    """Gets a commit's parameters by deltas while there is a path of them, else as a snapshot.
 
     While the deltas bring nothing the snapshot is fetched beside them, behind them.  A snapshot that is on
     its way ends when a way by deltas comes up that takes less than what is left of it.
@@ -25,8 +25,8 @@ class ModelFetch:
 
     def __init__(
         self,
-        find: Callable[[], list[Stretch] | None],
-        deltas: Callable[[list[Stretch], Progress], Coroutine[Any, Any, None]],
+        find: Callable[[], list[Segment] | None],
+        deltas: Callable[[list[Segment], Progress], Coroutine[Any, Any, None]],
         whole: Callable[[Progress, int], Coroutine[Any, Any, None]],
         unfit: Callable[[Exception], None],
         progress: Progress | None,
@@ -66,10 +66,10 @@ class ModelFetch:
     def _begin(self) -> None:
         """What should be under way now."""
         if self._deltas is None and self._fits:
-            way = self._find()
-            if way is not None:
+            path = self._find()
+            if path is not None:
                 self._grew_s, self._quiet = asyncio.get_running_loop().time(), False
-                self._deltas = self._task(self._by_deltas(way, self._grew))
+                self._deltas = self._task(self._by_deltas(path, self._grew))
         if self._deltas is not None and not self._quiet:
             self._end_whole()
         elif self._whole is None:

@@ -36,7 +36,7 @@ def spent_payloads(
     return found
 
 
-def needed(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
+def pinned(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
     """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known of."""
     keep = set(in_use)
     for head in heads:
@@ -67,7 +67,7 @@ def _origins(graph: Graph, head: Point) -> set[CommitId]:
     return found
 
 
-def expendable(
+def collectable(
     graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]
 ) -> list[BlobId]:
     """Blobs of parameters and deltas that may go, oldest first, those of forks last."""

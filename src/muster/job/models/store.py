@@ -24,7 +24,7 @@ from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, pack, unpack
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.models.delta_path import Stretch, origins, way
+from muster.job.models.delta_path import Segment, delta_path, origins
 from muster.job.models.folding import mean
 from muster.job.models.model_fetch import ModelFetch, WrongModel
 from muster.job.models.payloads import payload_bytes, payload_held
@@ -48,7 +48,7 @@ class ModelStore:
         self._version = 0  # grows when `_held` changes
         self._heads: tuple[int, int, list[Point]] = (-1, -1, [])
         self._known_heads: tuple[int, list[Point]] = (-1, [])
-        self._races: set[ModelFetch] = set()
+        self._fetches: set[ModelFetch] = set()
         self._building: Counter[CommitId] = Counter()  # what ways under way are made from, and lead through
         self.goodput_bytes_s = 0.0  # at which the last whole model came; 0: none did
 
@@ -87,8 +87,8 @@ class ModelStore:
         if commit not in self._held and self.held(commit):
             self._held.add(commit)
             self._version += 1
-            for race in self._races:
-                race.look()
+            for fetch in self._fetches:
+                fetch.look()
 
     def drop(self, blobs: Iterable[BlobId]) -> None:
         """Delete parameters; several commits may have the same."""
@@ -143,9 +143,9 @@ class ModelStore:
         self._look(commit)
 
     async def _get_merge(self, merge: Point, progress: Progress | None) -> None:
-        needed = origins(self._view.graph, merge, self.held)
-        with self._kept({c for p in needed for c in (p.id, *p.parents)}):
-            for point in needed:
+        missing = origins(self._view.graph, merge, self.held)
+        with self._kept({c for p in missing for c in (p.id, *p.parents)}):
+            for point in missing:
                 if not point.is_merge:
                     await self.ensure(point.id, progress)
                 elif not self.held(point.id):
@@ -157,16 +157,16 @@ class ModelStore:
         assert isinstance(record, Commit)
         if self._is_mean_of_line(record):
             return
-        race = ModelFetch(
+        fetch = ModelFetch(
             partial(self._way, point), self._follow,
             partial(self._fetch_whole, record.params, record.params_bytes), partial(self._unfit, point),
             progress,
         )  # fmt: skip
-        self._races.add(race)
+        self._fetches.add(fetch)
         try:
-            await race.run()
+            await fetch.run()
         finally:
-            self._races.remove(race)
+            self._fetches.remove(fetch)
 
     def _unfit(self, point: Point, error: Exception) -> None:
         text = f"the deltas to {short(point.id)} do not fit ({error}): its whole model is fetched instead"
@@ -209,35 +209,35 @@ class ModelStore:
         status = self._context.transfers.status(blob)
         return status.held_bytes if status else 0
 
-    def _way(self, point: Point) -> list[Stretch] | None:
+    def _way(self, point: Point) -> list[Segment] | None:
         """The deltas to a commit, if less of them is missing than of its snapshot (small ones came with the
         records)."""
         record = point.record
         if self.layout is None or not isinstance(record, Commit):
             return None
         limit_bytes = self.layout.blob_bytes - self._held_bytes(record.params)
-        return way(self._view.graph, point, self.held, self._missing_bytes, limit_bytes)
+        return delta_path(self._view.graph, point, self.held, self._missing_bytes, limit_bytes)
 
     def _missing_bytes(self, payload: Payload) -> int:
         return 0 if payload_held(self._context.store, payload) else payload.size_bytes
 
-    async def _follow(self, stretches: list[Stretch], progress: Progress) -> None:
+    async def _follow(self, segments: list[Segment], progress: Progress) -> None:
         """Make the last point of a way. Raises WrongModel, CodecError."""
-        ends = {c for s in stretches for c in (*s[0].parents, s[-1].id)}
+        ends = {c for s in segments for c in (*s[0].parents, s[-1].id)}
         with self._kept(ends):
-            for stretch in stretches:
-                last = stretch[-1]
+            for segment in segments:
+                last = segment[-1]
                 if self.held(last.id):  # it came by other means meanwhile
                     continue
-                if not all(self.held(c) for c in stretch[0].parents):
+                if not all(self.held(c) for c in segment[0].parents):
                     raise WrongModel("what they begin from was deleted")
                 if last.is_merge:
                     self.keep_merge(last.id, *last.parents)
                 else:
-                    await self._apply_chain(stretch, progress, KEEP_LAST if stretch is stretches[-1] else 1)
+                    await self._apply_chain(segment, progress, KEEP_LAST if segment is segments[-1] else 1)
                 await asyncio.sleep(0)
 
-    async def _apply_chain(self, chain: Stretch, progress: Progress, keep: int) -> None:
+    async def _apply_chain(self, chain: Segment, progress: Progress, keep: int) -> None:
         """Rebuild the last of `chain`, which begins after a commit that is held.
 
         Only the last `keep` are kept on the way: for momentum, for a mean, for a merge with one of them.

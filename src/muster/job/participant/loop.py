@@ -35,7 +35,7 @@ T = TypeVar("T")
 MERGE_LOOK_S = 1.0  # between two looks whether a merge is still to be waited for
 RECEIVING_LOOK_S = 0.25  # how often the progress of a model on its way here is told
 GOODPUT_MAX = (1 << 31) - 1
-WAITING_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
+RESIDUAL_RATIO_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
 SHARE_MIN = 0.01  # of a round: a residual is not blown up more than a hundredfold
 TRAINED_LAST = 3  # rounds whose steps tell how fast this node is
 OFFER_ANEW = 1.5  # times faster or slower than it offered,
@@ -163,7 +163,7 @@ class Participant:
         self.work.round = plan.record.round
         self._say("training", 0.0)
         began_s = context.now()
-        async with self._turn.taken():
+        async with self._turn.exclusive():
             if not self.facts.has_common:
                 await self._measure_own(parent)
             trained = await self._trainer.train(
@@ -218,7 +218,7 @@ class Participant:
                 view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss,
                 keep_payload(context.store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
-                _waiting(norm(sent.residual), norm(flatten(self.facts.layout, trained.update))),
+                _residual_ratio(norm(sent.residual), norm(flatten(self.facts.layout, trained.update))),
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
@@ -261,7 +261,7 @@ class Participant:
         may have to wait for a whole round to be trained."""
         self.measuring.append(blob)
         try:
-            async with self._turn.taken():
+            async with self._turn.exclusive():
                 m = await self._trainer.evaluate(blob, "common", limit)
                 if limit is not None and target is not None and m.correct >= target * m.examples:
                     m = await self._trainer.evaluate(blob, "common")
@@ -279,19 +279,25 @@ class Participant:
         return self._turn.free and self._next() is None
 
     async def value(
-        self, base: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int, *, spare: bool
+        self,
+        base: BlobId,
+        updates: Sequence[tuple[float, Payload]],
+        which: str,
+        limit: int,
+        *,
+        background: bool,
     ) -> tuple[float, Valued] | None:
-        """What updates were worth on top of `base`, and the seconds that it took; `spare`: None when it
-        gave way to something else."""
+        """What updates were worth on top of `base`, and the seconds that it took; `background`: None when
+        it gave way to something else."""
 
         async def work() -> tuple[float, Valued]:
             began_s = self._context.now()
             valued = await self._trainer.value(base, updates, which, limit)
             return self._context.now() - began_s, valued
 
-        if spare:
-            return await self._turn.spare(work)
-        async with self._turn.taken():
+        if background:
+            return await self._turn.background(work)
+        async with self._turn.exclusive():
             return await work()
 
     async def _measure_own(self, commit: CommitId) -> None:
@@ -305,9 +311,9 @@ class Participant:
         self._context.say(state, progress, self._view.id, self.work.round)
 
 
-def _waiting(residual: float, update: float) -> int:
+def _residual_ratio(residual: float, update: float) -> int:
     """Updates' worth of change that stayed behind, in tenths."""
-    return min(WAITING_MAX, round(10 * residual / update)) if update > 0 else 0
+    return min(RESIDUAL_RATIO_MAX, round(10 * residual / update)) if update > 0 else 0
 
 
 def _seed(seed: int, node: bytes, number: int) -> int:

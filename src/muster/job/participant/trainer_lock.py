@@ -22,14 +22,14 @@ class TrainerLock:
         return not self._lock.locked()
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """Wait for the turn; spare work under way is cancelled and not waited for longer than that takes."""
         if self._spare is not None:
             self._spare.cancel()
         async with self._lock:
             yield
 
-    async def spare(self, work: Callable[[], Awaitable[T]]) -> T | None:
+    async def background(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Do `work` when it is nobody's turn; None when it was cancelled for somebody else's."""
         async with self._lock:
             doing: asyncio.Future[T] = asyncio.ensure_future(work())
