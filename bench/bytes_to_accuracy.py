@@ -35,7 +35,7 @@ from torch.nn import functional
 from muster.algorithms.splits import split
 from muster.compression import Codec, parse
 from muster.compression.feedback import norm
-from muster.compression.model import Sent, send
+from muster.compression.model import EncodedUpdate, encode_with_feedback
 from muster.compression.tensors import Layout, TensorSpec
 from muster.planning.codecs import Message, Sample, choose
 
@@ -143,14 +143,14 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
         for node, part in enumerate(data.parts):
             delta = local(flat, model, data, part, priors[node], replace(how, lr=rate), rngs[node])
             up = _codec(_at(how.up, number), size, how, up_sent[node])
-            sent = send(up, layout, {"w": delta}, up_left[node], [seed, number, node])
+            sent = encode_with_feedback(up, layout, {"w": delta}, up_left[node], [seed, number, node])
             up_left[node] = sent.residual
             up_sent[node].append(_sample(up, sent, delta))
             up_bytes += len(sent.message)
             total += data.weights[node] * sent.decoded["w"]
         change = (how.server_lr * total + how.server_momentum * (model - previous)).astype(np.float32)
         down = _codec(_at(how.down, number), size, how, down_sent)
-        back = send(down, layout, {"w": change}, down_left, [seed, number, 9999])
+        back = encode_with_feedback(down, layout, {"w": change}, down_left, [seed, number, 9999])
         down_left = back.residual
         down_sent.append(_sample(down, back, change))
         previous, model = model, model + back.decoded["w"]
@@ -217,7 +217,7 @@ def _codec(name: str, size: int, how: Setting, last: list[Sample]) -> Codec:
     return parse(choose(Message(size), how.goodput_bytes_s, how.other_s, last).codec)
 
 
-def _sample(codec: Codec, sent: Sent, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
+def _sample(codec: Codec, sent: EncodedUpdate, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
     return Sample(codec.name, norm(sent.residual) / (norm(delta) or 1.0))
 
 

@@ -5,9 +5,10 @@
 The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`, the
 error is |x - decode(encode(x))| / |x|, the bound for sparse ternary is log2 C(d, k) + k bits.
 
-Memory is the peak of what `encode_update`, `decode_update` and `send` (error feedback with a residual: what
-the product runs) take beside what is given and the message, their results included, as multiples of the
-largest tensor and of the model: one tensor, twenty equal ones, and an embedding half of whose rows changed.
+Memory is the peak of what `encode_update`, `decode_update` and `encode_with_feedback` (error feedback
+with a residual: what the product runs) take beside their arguments and the message, results included, as
+multiples of the largest tensor and of the model: one tensor, twenty equal ones, and an embedding of which
+half the rows changed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Used:
     tensors: float
     encode: float
     decode: float
-    send: float
+    with_feedback: float
 
 
 def models(weights: int) -> list[tuple[str, Layout, dict[str, np.ndarray]]]:
@@ -110,7 +111,7 @@ def memory(names: list[str], weights: int) -> list[Used]:
         tensors = size_bytes / max(spec.size_bytes for spec in layout.tensors)
         for name in names:
             used = benchmark.measure_memory(name, layout, update)
-            times = (n / size_bytes for n in (used.encode, used.decode, used.send))
+            times = (n / size_bytes for n in (used.encode, used.decode, used.with_feedback))
             found.append(Used(name, what, tensors, *times))
     return found
 
@@ -122,7 +123,7 @@ def memory_table(rows: list[Used]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = (f"{n * row.tensors:.2f} | {n:.2f}" for n in (row.encode, row.decode, row.send))
+        cells = (f"{n * row.tensors:.2f} | {n:.2f}" for n in (row.encode, row.decode, row.with_feedback))
         lines.append(f"| {row.model} | {row.codec} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

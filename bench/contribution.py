@@ -32,7 +32,7 @@ from muster.algorithms import aggregation as aggregate
 from muster.algorithms import splits
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
-from muster.compression.model import send
+from muster.compression.model import encode_with_feedback
 from muster.learning import contribution, params
 from muster.learning import local_training as sgd
 from muster.learning.digits import Digits
@@ -89,7 +89,7 @@ def play(
                     momentum=recipe.momentum, seed=draw,
                 )  # fmt: skip
             after = base if ROLES[i] == "idle" else params.arrays_of(model, layout)
-            sent = send(codec, layout, difference(layout, base, after), residuals[i], draw)
+            sent = encode_with_feedback(codec, layout, difference(layout, base, after), residuals[i], draw)
             residuals[i] = sent.residual
             updates.append(sent.decoded)
         run.training_s += time.process_time() - began_s

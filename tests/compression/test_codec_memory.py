@@ -24,30 +24,30 @@ def update_for(layout):
 def copies(name, layout, update):
     """(encode, decode, send)"""
     used = measure_memory(name, layout, update)
-    return tuple(n / layout.size_bytes for n in (used.encode, used.decode, used.send))
+    return tuple(n / layout.size_bytes for n in (used.encode, used.decode, used.with_feedback))
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_send_needs_the_two_copies_that_it_yields_and_little_more(name):
-    encode, decode, send = copies(name, ONE, update_for(ONE))
+    encode, decode, with_feedback = copies(name, ONE, update_for(ONE))
     assert encode <= 1 + SLACK
     assert decode <= 1.3 + SLACK
-    assert send <= 2.3 + SLACK
+    assert with_feedback <= 2.3 + SLACK
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_many_tensors_need_one_copy_more_to_encode_and_none_to_send(name):
-    encode, decode, send = copies(name, MANY, update_for(MANY))
+    encode, decode, with_feedback = copies(name, MANY, update_for(MANY))
     assert encode <= 2 + SLACK
     assert decode <= 1.3 + SLACK
-    assert send <= 2.3 + SLACK
+    assert with_feedback <= 2.3 + SLACK
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_left_out_rows_need_a_copy_of_the_others_more(name):
     update = update_for(TABLE)
     update["table"][::2] = 0
-    encode, decode, send = copies(name, TABLE, update)
+    encode, decode, with_feedback = copies(name, TABLE, update)
     assert encode <= 2 + SLACK
     assert decode <= 1.5 + SLACK
-    assert send <= 2.5 + SLACK
+    assert with_feedback <= 2.5 + SLACK

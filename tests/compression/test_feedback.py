@@ -15,7 +15,7 @@ from muster.compression.tensors import Layout, TensorSpec
 
 @dataclass(frozen=True)
 class Step:
-    """What the product's `send` makes of a model whose flat vector is `delta`."""
+    """What the product's `encode_with_feedback` makes of a model whose flat vector is `delta`."""
 
     message: bytes
     decoded: np.ndarray
@@ -27,7 +27,7 @@ def step(name, delta, old, seed):
     cut = delta.size // 3
     layout = Layout((TensorSpec("a", (cut,), "float32"), TensorSpec("b", (delta.size - cut,), "float32")))
     kept = None if old is None else old.copy()
-    sent = m.send(parse(name), layout, {"a": delta[:cut], "b": delta[cut:]}, old, seed)
+    sent = m.encode_with_feedback(parse(name), layout, {"a": delta[:cut], "b": delta[cut:]}, old, seed)
     assert old is None or old.tobytes() == kept.tobytes()
     return Step(sent.message, np.concatenate((sent.decoded["a"], sent.decoded["b"])), sent.residual)
 

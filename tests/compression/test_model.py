@@ -95,7 +95,7 @@ def test_untouched_rows_cost_nothing(name):
 
 def test_error_feedback_covers_the_weights_alone():
     update = arrays(FULL, 1)
-    first = m.send(parse("stc:0.05"), FULL, update, None, 0)
+    first = m.encode_with_feedback(parse("stc:0.05"), FULL, update, None, 0)
     assert first.residual.size == weights(FULL)
     wanted = m.flatten(FULL, update)
     assert np.array_equal(m.flatten(FULL, first.decoded) + first.residual, wanted) or np.allclose(
@@ -103,7 +103,7 @@ def test_error_feedback_covers_the_weights_alone():
     )
     again = m.decode_update(FULL, first.message)
     assert all(again[k].tobytes() == first.decoded[k].tobytes() for k in again)
-    second = m.send(parse("stc:0.05"), FULL, update, first.residual, 1)
+    second = m.encode_with_feedback(parse("stc:0.05"), FULL, update, first.residual, 1)
     assert np.allclose(m.flatten(FULL, second.decoded) + second.residual, wanted + first.residual, atol=1e-6)
 
 

@@ -14,8 +14,8 @@ from muster.planning.codecs import START
 from muster.protocol.records import Payload, Plan, Update
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play
-from muster.simulation.schedule import Event, Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.schedule import Schedule, TimedFault
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.virtual.network import PathParams
 
 ROUNDS = 8
@@ -35,8 +35,8 @@ def rounds(
     """
     spec = Spec(
         1,
-        tuple(NodeSpec(n, 100, 0.05) for n in names),
-        tuple(LinkSpec("a", n, link) for n in names[1:]),
+        tuple(MachineSpec(n, 100, 0.05) for n in names),
+        tuple(WireSpec("a", n, link) for n in names[1:]),
         TaskSpec("linear", weights),
         (JobSpec("a", 5.0, ROUNDS, seconds, 20, 0.05, 20.0, 2, codec, codec),),
     )
@@ -102,12 +102,12 @@ def test_a_plan_made_anew_forgets_nothing_of_who_was_in_the_first() -> None:
     steps_s = {"a": 0.1, "b": 0.1, "c": 0.8, "d": 0.8, "e": 0.8}
     spec = Spec(
         1,
-        tuple(NodeSpec(n, 100, s) for n, s in steps_s.items()),
-        tuple(LinkSpec("a", n, link) for n in "bcde"),
+        tuple(MachineSpec(n, 100, s) for n, s in steps_s.items()),
+        tuple(WireSpec("a", n, link) for n in "bcde"),
         TaskSpec("linear", WEIGHTS),
         (JobSpec("a", 5.0, 6, None, 20, 0.05, 10.0, 2, "auto", "auto"),),
     )
-    gone = Event(26.0, f.Partition((("a", "b"), ("c",), ("d",), ("e",))))
+    gone = TimedFault(26.0, f.Partition((("a", "b"), ("c",), ("d",), ("e",))))
     run = play(Schedule(1, "scene", spec, (gone,), 300.0))
     assert not run.found
     assert run.world is not None

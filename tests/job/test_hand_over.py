@@ -9,8 +9,8 @@ import numpy as np
 from muster.job.models import residuals
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play
-from muster.simulation.schedule import Event, Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.schedule import Schedule, TimedFault
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.virtual.network import PathParams
 from muster.simulation.world import World
 from muster.storage.memory import MemoryStore
@@ -19,12 +19,12 @@ JOB = b"J" * 32
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
 
 
-def world_after(*events: Event) -> World:
+def world_after(*events: TimedFault) -> World:
     """A job of three nodes with 5 % sparse ternary both ways, run to its end."""
     spec = Spec(
         1,
-        tuple(NodeSpec(n, 100, 0.25) for n in "abc"),
-        tuple(LinkSpec(p[0], p[1], LINK) for p in ("ab", "bc", "ac")),
+        tuple(MachineSpec(n, 100, 0.25) for n in "abc"),
+        tuple(WireSpec(p[0], p[1], LINK) for p in ("ab", "bc", "ac")),
         TaskSpec("linear", 1500),
         (JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "stc:0.05", "stc:0.05"),),
     )
@@ -42,8 +42,8 @@ def test_the_coordinators_residual_is_kept_while_it_coordinates() -> None:
 
 
 def test_it_joins_the_uplink_when_another_coordinates() -> None:
-    apart = Event(25.0, f.Partition((("a",), ("b", "c"))))
-    world = world_after(apart, Event(60.0, f.Heal()))
+    apart = TimedFault(25.0, f.Partition((("a",), ("b", "c"))))
+    world = world_after(apart, TimedFault(60.0, f.Heal()))
     job = world.jobs[0].id
     authors = {who for _, who, text in world.archive.story if "committed as" in text}
     assert len(authors) > 1

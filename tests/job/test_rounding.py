@@ -8,7 +8,7 @@ import pytest
 from muster.protocol.records import Update
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.trainers.stand_in import Vector
 from muster.simulation.virtual.network import PathParams
@@ -20,8 +20,8 @@ def test_nodes_that_train_the_same_round_differently(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LinearTrainer, "learn", learn)
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
-    nodes = tuple(NodeSpec(n, 100, 0.25) for n in "abc")
-    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "bc", "ac"))
+    nodes = tuple(MachineSpec(n, 100, 0.25) for n in "abc")
+    links = tuple(WireSpec(a, b, link) for a, b in ("ab", "bc", "ac"))
     job = JobSpec("a", 5.0, 2, None, 20, 0.05, 10.0, 2, "quant4", "quant4")
     run = play(Schedule(1, "scene", Spec(1, nodes, links, TaskSpec("linear", 300), (job,)), (), 300.0))
     assert not run.found

@@ -62,7 +62,7 @@ def data(count: int = 60) -> sgd.Data:
     return sgd.as_data((x, (x @ [1.0, -2.0, 0.5]).astype(np.float32)), "data")
 
 
-def valued(task: Task, updates: list[dict[str, Any]], weights: list[float]) -> contribution.Valued:
+def valued(task: Task, updates: list[dict[str, Any]], weights: list[float]) -> contribution.Contributions:
     model = rehearsal.fresh_model(task, 0)
     layout = params.layout_of(model)
     before = params.arrays_of(model, layout)

@@ -70,7 +70,7 @@ def data() -> sgd.Data:
     return sgd.as_data(Toy().training_data(), "training_data")
 
 
-def trained(**changes: Any) -> tuple[nn.Module, sgd.Trained]:
+def trained(**changes: Any) -> tuple[nn.Module, sgd.TrainingSummary]:
     model = rehearsal.fresh_model(Toy(), 0)
     return model, sgd.train(Toy(), model, data(), **(RECIPE | changes))
 

@@ -11,7 +11,7 @@ from muster.network.sync.state import SyncContext
 from muster.protocol.records import NodeId, Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.virtual.network import PathParams
 
 NARROW = PathParams(rate_bytes_s=1_200, delay_s=0.3)
@@ -39,8 +39,8 @@ def test_records_of_a_job_of_ten_nodes(
 
     usual = SyncContext.count_record
     monkeypatch.setattr(SyncContext, "count_record", count)
-    nodes = (NodeSpec(name, 100, 0.02 * (1 + 3 * rng.random())) for name in ("hub", *LEAVES))
-    links = (LinkSpec("hub", name, NARROW) for name in LEAVES)
+    nodes = (MachineSpec(name, 100, 0.02 * (1 + 3 * rng.random())) for name in ("hub", *LEAVES))
+    links = (WireSpec("hub", name, NARROW) for name in LEAVES)
     job = JobSpec("hub", 60.0, 10, None, 50, 0.05, 20.0, 9, codec, codec)
     run = play(
         Schedule(1, "scene", Spec(1, tuple(nodes), tuple(links), TaskSpec("linear", 5994), (job,)), (), 400.0)

@@ -18,7 +18,7 @@ from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.errors import MusterError
 from muster.node.trainer.messages import Progress, TaskSource
-from muster.node.trainer.process import Trainer, TrainerDied
+from muster.node.trainer.process import TrainerDied, TrainerProcess
 
 TASK = """
 import os, sys, time
@@ -65,11 +65,11 @@ def source(tmp_path: Path) -> Callable[..., TaskSource]:
     return make
 
 
-def run(work: Callable[[Trainer], Awaitable[None]]) -> None:
+def run(work: Callable[[TrainerProcess], Awaitable[None]]) -> None:
     """`work` with a trainer that is closed afterwards, whatever happens; nothing may hang."""
 
     async def main() -> None:
-        trainer = Trainer()
+        trainer = TrainerProcess()
         try:
             async with asyncio.timeout(60):
                 await work(trainer)
@@ -86,15 +86,15 @@ def test_the_daemon_does_not_import_torch() -> None:
 
 
 def test_trainer_has_the_whole_interface() -> None:
-    trainer = Trainer()
-    assert isinstance(trainer, Trainer)
+    trainer = TrainerProcess()
+    assert isinstance(trainer, TrainerProcess)
 
 
 @pytest.mark.e2e
 def test_a_job_in_the_child(source: Callable[..., TaskSource], tmp_path: Path) -> None:
     base, one, two = tmp_path / "base", tmp_path / "one", tmp_path / "two"
 
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         facts = await trainer.open(source())
         assert (facts.name, facts.samples, facts.common) == ("toy", 180, 0)
         assert [label for label, _ in facts.classes] == [0, 1]
@@ -137,7 +137,7 @@ def test_faults_of_a_task_are_told_with_file_and_line(
 ) -> None:
     line = next(i for i, text in enumerate(TASK.splitlines(), 1) if "no such luck" in text)
 
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         with pytest.raises(MusterError, match=rf"toy\.py, line {line}: RuntimeError: no such luck") as caught:
             await trainer.open(source(mode="raise"))
         assert caught.value.code == "task_fault"
@@ -159,7 +159,7 @@ def test_a_child_that_dies_is_an_event_and_the_next_request_starts_another(
 ) -> None:
     base, out = tmp_path / "base", tmp_path / "out"
 
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         await trainer.open(source(mode="die"))
         await trainer.initial(base, 0)
         with pytest.raises(TrainerDied, match=r"status 3: .*about to die"):
@@ -178,7 +178,7 @@ def test_a_child_that_dies_is_an_event_and_the_next_request_starts_another(
 def test_progress_and_cancellation(source: Callable[..., TaskSource], tmp_path: Path) -> None:
     base, out = tmp_path / "base", tmp_path / "out"
 
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         await trainer.open(source(mode="slow"))
         await trainer.initial(base, 0)
         for end in ("cancel", "task", "twice"):
@@ -212,7 +212,7 @@ def test_progress_and_cancellation(source: Callable[..., TaskSource], tmp_path: 
 
 @pytest.mark.e2e
 def test_a_flood_on_stderr_does_not_block(source: Callable[..., TaskSource], tmp_path: Path) -> None:
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         await trainer.open(source(mode="noise"))
         await trainer.initial(tmp_path / "base", 0)
         assert (await trainer.train(tmp_path / "base", tmp_path / "out", **RECIPE)).steps == 5
@@ -222,7 +222,7 @@ def test_a_flood_on_stderr_does_not_block(source: Callable[..., TaskSource], tmp
 
 @pytest.mark.e2e
 def test_throttle_stretches_a_step(source: Callable[..., TaskSource]) -> None:
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         await trainer.open(source(mode="slow"))
         plain_s = await trainer.measure_speed(32)
         slow = TaskSource(source().reference, {"mode": "slow"}, niceness=0, throttle=8.0)
@@ -234,7 +234,7 @@ def test_throttle_stretches_a_step(source: Callable[..., TaskSource]) -> None:
 
 @pytest.mark.e2e
 def test_training_tells_how_long_a_step_took(source: Callable[..., TaskSource], tmp_path: Path) -> None:
-    async def work(trainer: Trainer) -> None:
+    async def work(trainer: TrainerProcess) -> None:
         base, out = tmp_path / "base", tmp_path / "out"
         await trainer.open(source(mode="slow"))
         await trainer.initial(base, 0)

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from muster.simulation import faults as f
-from muster.simulation.episodes import Event
+from muster.simulation.episodes import TimedFault
 from muster.simulation.judging.check import Verdict, check, judge, story
 from muster.simulation.judging.report import append, load, sentence, summary
 from muster.simulation.schedule import Schedule, draw
@@ -20,11 +20,11 @@ from muster.simulation.specs import (
     Bury,
     CrashTrainer,
     JobSpec,
-    LinkSpec,
     LoseDisk,
-    NodeSpec,
+    MachineSpec,
     Spec,
     TaskSpec,
+    WireSpec,
     WorldFault,
 )
 from muster.simulation.virtual.network import PathParams
@@ -75,12 +75,12 @@ def scene(
     names = sorted(set(pairs.replace(" ", "")))
     spec = Spec(
         1,
-        tuple(NodeSpec(n, 100, 0.25) for n in names),
-        tuple(LinkSpec(p[0], p[1], LINK) for p in pairs.split()),
+        tuple(MachineSpec(n, 100, 0.25) for n in names),
+        tuple(WireSpec(p[0], p[1], LINK) for p in pairs.split()),
         task,
         jobs or (replace(JOB, **changes),),
     )
-    return judge(Schedule(1, "scene", spec, tuple(Event(at_s, fault) for at_s, fault in events), heal_s))
+    return judge(Schedule(1, "scene", spec, tuple(TimedFault(at_s, fault) for at_s, fault in events), heal_s))
 
 
 def test_a_healthy_job() -> None:

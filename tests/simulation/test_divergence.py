@@ -7,7 +7,7 @@ import pytest
 
 from muster.simulation.judging.check import Run, play
 from muster.simulation.schedule import Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.trainers.stand_in import Vector
 from muster.simulation.virtual.network import PathParams
@@ -25,8 +25,8 @@ def run(codec: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         return before + np.float32(0.01), 1.0
 
     monkeypatch.setattr(LinearTrainer, "learn", learn)
-    nodes = tuple(NodeSpec(n, DIVERGES if n == "d" else 100, 0.25) for n in "abcd")
-    links = tuple(LinkSpec(a, b, LINK) for a, b in ("ab", "bc", "ac", "ad", "bd", "cd"))
+    nodes = tuple(MachineSpec(n, DIVERGES if n == "d" else 100, 0.25) for n in "abcd")
+    links = tuple(WireSpec(a, b, LINK) for a, b in ("ab", "bc", "ac", "ad", "bd", "cd"))
     job = JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 10.0, 2, codec, codec, server_momentum=0.9)
     spec = Spec(1, nodes, links, TaskSpec("linear", 300), (job,))
     return play(Schedule(1, "diverged", spec, (), 300.0))

@@ -15,8 +15,8 @@ from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, play, story
-from muster.simulation.schedule import Event, Schedule
-from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
+from muster.simulation.schedule import Schedule, TimedFault
+from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
 from muster.simulation.trainers.pace import Pace
 from muster.simulation.virtual.network import PathParams
 
@@ -29,18 +29,18 @@ CUT_S, HEAL_S = 40.0, 100.0
 def field(seed: int, *events: tuple[float, WorldFault], rounds: int, step_s: float = 0.15) -> Verdict:
     """`alpha` asks at 5 s; the encoded updates and deltas have 2.5 kB, the model 11 kB."""
     slow = {"bravo", "hotel"}
-    nodes = tuple(NodeSpec(n, 140, step_s * (4 if n in slow else 1)) for n in SOUTH + NORTH)
+    nodes = tuple(MachineSpec(n, 140, step_s * (4 if n in slow else 1)) for n in SOUTH + NORTH)
     pairs = [(a, b) for group in (SOUTH, NORTH) for i, a in enumerate(group) for b in group[:i]]
-    links = [*(LinkSpec(a, b, INSIDE) for a, b in pairs), LinkSpec("delta", "echo", BRIDGE)]
+    links = [*(WireSpec(a, b, INSIDE) for a, b in pairs), WireSpec("delta", "echo", BRIDGE)]
     job = JobSpec("alpha", 5.0, rounds, None, 20, 0.1, 6.0, 2, "quant8", "quant8")
     spec = Spec(seed, nodes, tuple(links), TaskSpec(weights=2700, common=True), (job,))
-    schedule = tuple(Event(at_s, fault) for at_s, fault in sorted(events, key=lambda e: e[0]))
+    schedule = tuple(TimedFault(at_s, fault) for at_s, fault in sorted(events, key=lambda e: e[0]))
     return judge(Schedule(seed, "field", spec, schedule, 160.0))
 
 
-def mesh(names: str, link: PathParams) -> tuple[LinkSpec, ...]:
+def mesh(names: str, link: PathParams) -> tuple[WireSpec, ...]:
     """Everybody with everybody."""
-    return tuple(LinkSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
+    return tuple(WireSpec(a, b, link) for i, a in enumerate(names) for b in names[:i])
 
 
 def trained_on(records: Mapping[RecordId, tuple[NodeId, Record]]) -> dict[Key, CommitId]:
@@ -85,14 +85,14 @@ def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:
     """c and d come when the round of a and b waits for b, which is dead: ten patiences are not waited for."""
     names = "abcd"
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
-    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "ac", "ad", "bc", "cd"))
+    links = tuple(WireSpec(a, b, link) for a, b in ("ab", "ac", "ad", "bc", "cd"))
     spec = Spec(
-        1, tuple(NodeSpec(n, 100, 0.25) for n in names), links, TaskSpec(weights=1500, common=True),
+        1, tuple(MachineSpec(n, 100, 0.25) for n in names), links, TaskSpec(weights=1500, common=True),
         (JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32"),),
     )  # fmt: skip
     events = (
-        Event(12.0, f.Leave("c")), Event(12.0, f.Leave("d")), Event(16.0, Bury("b")),
-        Event(40.0, f.Return("c")), Event(40.0, f.Return("d")),
+        TimedFault(12.0, f.Leave("c")), TimedFault(12.0, f.Leave("d")), TimedFault(16.0, Bury("b")),
+        TimedFault(40.0, f.Return("c")), TimedFault(40.0, f.Return("d")),
     )  # fmt: skip
     verdict = judge(Schedule(1, "gone", spec, events, 300.0))
     assert verdict.good, story(verdict)
@@ -109,8 +109,8 @@ def test_the_few_that_are_left_go_on_when_most_of_a_round_die() -> None:
     names = "abcdef"
     links = mesh(names, link)
     job = JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
-    nodes = tuple(NodeSpec(n, 100, 0.25 if n in "ab" else 0.5) for n in names)
-    events = tuple(Event(19.0, Bury(n)) for n in "cdef")
+    nodes = tuple(MachineSpec(n, 100, 0.25 if n in "ab" else 0.5) for n in names)
+    events = tuple(TimedFault(19.0, Bury(n)) for n in "cdef")
     verdict = judge(Schedule(1, "few", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
     assert verdict.good, story(verdict)
     commits = [at_s for at_s, _, text in verdict.story if "committed as" in text]
@@ -126,8 +126,11 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
     names = "abcd"
     links = mesh(names, link)
     job = JobSpec("a", 5.0, 16, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
-    nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
-    events = (Event(70.0, f.Partition((("a", "b"), ("c", "d")))), Event(250.0 + 7.0 * seed, f.Heal()))
+    nodes = tuple(MachineSpec(n, 100, 1.0) for n in names)
+    events = (
+        TimedFault(70.0, f.Partition((("a", "b"), ("c", "d")))),
+        TimedFault(250.0 + 7.0 * seed, f.Heal()),
+    )
     run = play(
         Schedule(seed, "islands", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0)
     )
@@ -156,9 +159,10 @@ def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
     names = "abcd"
     links = mesh(names, link)
     job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
-    nodes = tuple(NodeSpec(n, 100, 0.2 if n in "ac" else 1.5) for n in names)
+    nodes = tuple(MachineSpec(n, 100, 0.2 if n in "ac" else 1.5) for n in names)
     events = (
-        Event(30.0, f.Partition((("a", "b"), ("c", "d")))), Event(85.0, f.Kill("d")), Event(102.3, f.Heal()),
+        TimedFault(30.0, f.Partition((("a", "b"), ("c", "d")))), TimedFault(85.0, f.Kill("d")),
+        TimedFault(102.3, f.Heal()),
     )  # fmt: skip
     run = play(Schedule(1, "due", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
     assert not run.found
@@ -189,10 +193,10 @@ def test_after_a_heal_no_whole_model_crosses_where_deltas_are_smaller(
 
     monkeypatch.setattr(TrafficCounters, "chunk", chunk)
     link = PathParams(rate_bytes_s=2000, delay_s=0.1)
-    links = tuple(LinkSpec(a, b, link) for a, b in ("ab", "bc", "ca", "de", "ef", "fd", "ad"))
-    nodes = tuple(NodeSpec(n, 100, 0.1) for n in "abcdef")
+    links = tuple(WireSpec(a, b, link) for a, b in ("ab", "bc", "ca", "de", "ef", "fd", "ad"))
+    nodes = tuple(MachineSpec(n, 100, 0.1) for n in "abcdef")
     job = JobSpec("a", 5.0, 26, None, 20, 0.05, 10.0, 2, "stc:0.02", "stc:0.02")
-    events = (Event(100.0, f.Partition((tuple("abc"), tuple("def")))), Event(150.0, f.Heal()))
+    events = (TimedFault(100.0, f.Partition((tuple("abc"), tuple("def")))), TimedFault(150.0, f.Heal()))
     run = play(Schedule(3, "x", Spec(3, nodes, links, TaskSpec(weights=30_000), (job,)), events, 300.0))
     assert not run.found
     assert run.merges
@@ -221,7 +225,7 @@ def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_train
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     links = mesh(names, link)
     job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
-    nodes = tuple(NodeSpec(n, 100, 1.0) for n in names)
+    nodes = tuple(MachineSpec(n, 100, 1.0) for n in names)
     run = play(Schedule(1, "slow at first", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), (), 300.0))
     assert not run.found
     assert run.world is not None

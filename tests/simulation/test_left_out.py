@@ -10,8 +10,8 @@ import pytest
 from muster.job.models.residuals import Vector
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
-from muster.simulation.schedule import Event, Schedule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec
+from muster.simulation.schedule import Schedule, TimedFault
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.virtual.network import PathParams
 
 APART = f.Partition((("a", "b"), ("c", "d")))
@@ -23,10 +23,10 @@ def two_coordinators() -> Verdict:
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     pairs = ("ab", "cd", "ac", "bd")
     spec = Spec(
-        3, tuple(NodeSpec(n, 100, 0.25) for n in "abcd"), tuple(LinkSpec(a, b, link) for a, b in pairs),
+        3, tuple(MachineSpec(n, 100, 0.25) for n in "abcd"), tuple(WireSpec(a, b, link) for a, b in pairs),
         TaskSpec(weights=300), (JobSpec("a", 5.0, 14, None, 20, 0.05, 10.0, 2, "topk:0.2", "topk:0.05"),),
     )  # fmt: skip
-    events = (Event(25.0, APART), Event(70.0, f.Heal()))
+    events = (TimedFault(25.0, APART), TimedFault(70.0, f.Heal()))
     return judge(Schedule(3, "hand over", spec, events, 300.0))
 
 

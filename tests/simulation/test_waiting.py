@@ -10,8 +10,8 @@ import pytest
 from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
-from muster.simulation.schedule import Event, Schedule
-from muster.simulation.specs import Bury, JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, WorldFault
+from muster.simulation.schedule import Schedule, TimedFault
+from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
 from muster.simulation.trainers.stand_in import Measured, StandIn
 from muster.simulation.virtual.network import PathParams
 
@@ -24,10 +24,10 @@ def field(
     names: str, *events: tuple[float, WorldFault], rounds: int = 20, target: float | None = None
 ) -> Verdict:
     """A mesh in which `a` asks at ASKED_S, when all have been heard of."""
-    links = tuple(LinkSpec(x, y, LINK) for x, y in itertools.combinations(names, 2))
+    links = tuple(WireSpec(x, y, LINK) for x, y in itertools.combinations(names, 2))
     job = JobSpec("a", ASKED_S, rounds, None, STEPS, 0.05, 10.0, 2, "dense32", "dense32", target=target)
-    nodes = tuple(NodeSpec(n, 100, STEP_S) for n in names)
-    schedule = tuple(Event(at_s, fault) for at_s, fault in events)
+    nodes = tuple(MachineSpec(n, 100, STEP_S) for n in names)
+    schedule = tuple(TimedFault(at_s, fault) for at_s, fault in events)
     return judge(
         Schedule(1, "waiting", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), schedule, 300.0)
     )

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from muster.compression.codecs.families import parse
-from muster.compression.model import decode_update, encode_update, flatten, send
+from muster.compression.model import decode_update, encode_update, encode_with_feedback, flatten
 from muster.compression.tensors import Array, Layout
 
 NAMES = (
@@ -20,7 +20,7 @@ NAMES = (
 )  # fmt: skip
 
 
-class Measured(msgspec.Struct, frozen=True):
+class CodecMeasurement(msgspec.Struct, frozen=True):
     codec: str
     message_bytes: int
     times_fewer: float  # than the tensors themselves
@@ -29,7 +29,7 @@ class Measured(msgspec.Struct, frozen=True):
     decode_s: float
 
 
-def measure(name: str, layout: Layout, update: Mapping[str, Array], repeat: int) -> Measured:
+def measure(name: str, layout: Layout, update: Mapping[str, Array], repeat: int) -> CodecMeasurement:
     """`name` on `update`. Raises CodecError for tensors that no codec takes."""
     codec = parse(name)
     encode_s = decode_s = math.inf
@@ -45,15 +45,15 @@ def measure(name: str, layout: Layout, update: Mapping[str, Array], repeat: int)
     norm = float(np.linalg.norm(wanted))
     left = float(np.linalg.norm(wanted - flatten(layout, decoded)))
     error = left / norm if norm else 0.0
-    return Measured(name, len(message), layout.size_bytes / len(message), error, encode_s, decode_s)
+    return CodecMeasurement(name, len(message), layout.size_bytes / len(message), error, encode_s, decode_s)
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Peaks in bytes beside what is given and the message; what `decode_update` and `send` yield counts."""
+    """Peaks in bytes beside the arguments and the message. What a call returns counts."""
 
     encode: int
     decode: int
-    send: int  # with a residual: what a node does with its update, and a coordinator with a commit's
+    with_feedback: int  # with a residual: what a node does with its update, and a coordinator with a commit's
 
 
 def measure_memory(name: str, layout: Layout, update: Mapping[str, Array]) -> Memory:
@@ -68,13 +68,13 @@ def measure_memory(name: str, layout: Layout, update: Mapping[str, Array]) -> Me
         return tracemalloc.get_traced_memory()[1] - before - message
 
     message = encode_update(codec, layout, update)
-    sent = len(send(codec, layout, update, residual, 0).message)
+    sent = len(encode_with_feedback(codec, layout, update, residual, 0).message)
     tracemalloc.start()
     try:
         return Memory(
             peak(lambda: encode_update(codec, layout, update), len(message)),
             peak(lambda: decode_update(layout, message), 0),
-            peak(lambda: send(codec, layout, update, residual, 0), sent),
+            peak(lambda: encode_with_feedback(codec, layout, update, residual, 0), sent),
         )
     finally:
         tracemalloc.stop()

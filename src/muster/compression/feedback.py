@@ -4,7 +4,7 @@
 With c = fl32(delta + residual), m the message of c and r = fl32(c - decode(m)):  decode(m) + r equals c to
 within half a unit in the last place of each element, and exactly where the element was not sent, was sent
 exactly, or came within a factor of two.  What becomes of the message does not matter: nothing is put back
-(design 5.3).  The step itself is `model.send`.
+(design 5.3).  The step itself is `model.encode_with_feedback`.
 """
 
 from __future__ import annotations

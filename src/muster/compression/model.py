@@ -9,10 +9,11 @@ A model with nothing but weights costs no extra byte: its message is the codec's
     0xE0 | flags, [per big matrix: rows], [per buffer in layout order: its bytes], [the codec's message]
 
 Memory beside what is given and the message, with 4 bytes a weight as one copy of the model (measured,
-`bench/codecs.py`): `decode_update` needs the copy that it yields and at most 0.3 more, `send` the two that it
-yields and at most 0.3 more.  `encode_update` needs at most one, and one more where the weights are not one
-fp32 tensor: a threshold is one for the whole model, so they are put together.  Where rows are left out, each
-needs a copy of those that are sent more.  Of a model of many equal tensors these are many times the largest.
+`bench/codecs.py`): `decode_update` needs the copy that it yields and at most 0.3 more,
+`encode_with_feedback` the two that it yields and at most 0.3 more.  `encode_update` needs at
+most one, and one more where the weights are not one fp32 tensor: a threshold is one for the whole model, so
+they are put together.  Where rows are left out, each needs one more copy of those that are sent.  A model of
+many equal tensors has copies that are many times its largest tensor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _REST, _ROWS = 1, 2
 
 
 @dataclass(frozen=True)
-class Sent:
+class EncodedUpdate:
     """A model's update that was encoded with error feedback."""
 
     message: bytes
@@ -48,18 +49,18 @@ def encode_update(
     return _encode(codec, layout, flatten(layout, arrays), arrays, seed)
 
 
-def send(
+def encode_with_feedback(
     codec: Codec,
     layout: Layout,
     arrays: Mapping[str, Array],
     residual: Vector | None,
     seed: int | Sequence[int],
-) -> Sent:
+) -> EncodedUpdate:
     """`encode_update` with error feedback on the weights (see feedback.py). Raises CodecError."""
     wanted = _filled(layout, arrays, residual)
     message = _encode(codec, layout, wanted, arrays, seed)
     vector, decoded = _decode(layout, message)
-    return Sent(message, decoded, np.subtract(wanted, vector, out=wanted))
+    return EncodedUpdate(message, decoded, np.subtract(wanted, vector, out=wanted))
 
 
 def decode_update(layout: Layout, data: bytes) -> dict[str, Array]:

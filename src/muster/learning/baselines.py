@@ -31,7 +31,7 @@ class Baselines:
         return max(self.alone)
 
 
-def alone(task: Task, data: sgd.Data, held_out: sgd.Data, recipe: Recipe, steps: int) -> sgd.Measured:
+def alone(task: Task, data: sgd.Data, held_out: sgd.Data, recipe: Recipe, steps: int) -> sgd.Evaluation:
     """One model trained `steps` steps on `data` from the job's starting parameters."""
     model = fresh_model(task, recipe.seed)
     sgd.train(

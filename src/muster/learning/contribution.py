@@ -48,7 +48,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Valued:
+class Contributions:
     """`values` in the order of the parts, in units of the mean loss; `before` - `after` is the true drop."""
 
     values: tuple[float, ...]
@@ -71,7 +71,7 @@ def value(
     parts: Sequence[Part],
     data: sgd.Data,
     on_batch: Callable[[], None] = lambda: None,
-) -> Valued:
+) -> Contributions:
     """The values of one round's updates on `data`; `model` is overwritten. `on_batch` may raise.
 
     Raises TaskFault when a loss or the gradient is not finite, TensorError for an update that does not fit.
@@ -90,7 +90,7 @@ def value(
     values = tuple(_worth(part, slope) for part in parts)
     if not all(map(math.isfinite, (begin, end, *values))):
         raise sgd.TaskFault("the held-out loss or its gradient is not finite: no contributions this round")
-    return Valued(values, begin, end, len(data))
+    return Contributions(values, begin, end, len(data))
 
 
 def gradient(

@@ -21,7 +21,7 @@ from muster.algorithms.aggregation import UpdateMeta
 from muster.algorithms.learning_rate import rate
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
-from muster.compression.model import send
+from muster.compression.model import encode_with_feedback
 from muster.compression.tensors import Layout
 from muster.learning import local_training as sgd
 from muster.learning import params
@@ -59,8 +59,8 @@ FIELD_8 = Conditions(
 class SimulatedJob:
     """What the model reaches after each round, and what the closing one does (`Recipe.average`)."""
 
-    curve: tuple[sgd.Measured, ...]
-    closing: sgd.Measured
+    curve: tuple[sgd.Evaluation, ...]
+    closing: sgd.Evaluation
 
 
 def fresh_model(task: Task, seed: int) -> nn.Module:
@@ -76,13 +76,13 @@ def rehearse(
     recipe: Recipe,
     rounds: int,
     conditions: Conditions,
-    on_round: Callable[[int, sgd.Measured], None] | None = None,
+    on_round: Callable[[int, sgd.Evaluation], None] | None = None,
 ) -> SimulatedJob:
     """Federated training over `parts`, measured on `held_out`."""
     model = fresh_model(task, recipe.seed)
     layout = params.layout_of(model)
     last: deque[Arrays] = deque(maxlen=recipe.average)
-    curve: list[sgd.Measured] = []
+    curve: list[sgd.Evaluation] = []
     for arrays in models(task, parts, recipe, rounds, conditions):
         last.append(arrays)
         params.load_into(model, layout, arrays)
@@ -125,7 +125,7 @@ def models(
                 batch=recipe.batch, momentum=recipe.momentum, seed=seed,
             )  # fmt: skip
             update = difference(layout, base, params.arrays_of(model, layout))
-            sent = send(codec, layout, update, residuals[i], seed)
+            sent = encode_with_feedback(codec, layout, update, residuals[i], seed)
             residuals[i] = sent.residual
             if rng.random() < conditions.leaving(i):
                 back[i] = number + int(rng.integers(conditions.away[0], conditions.away[1] + 1))

@@ -86,7 +86,7 @@ class Sgd:
 
 
 @dataclass
-class Work:
+class LocalTraining:
     """Local training under way."""
 
     task: Task
@@ -103,7 +103,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSummary:
     """`loss` is the mean over the steps done."""
 
     steps: int
@@ -113,7 +113,7 @@ class Trained:
 
 def init(
     task: Task, model: nn.Module, data: Data, *, lr: float, batch: int, momentum: float, seed: int
-) -> Work:
+) -> LocalTraining:
     """Ready for the first step; seeds torch's global generator too, for dropout and the like."""
     if len(data) == 0:
         raise TaskFault("training_data() returned no samples")
@@ -125,10 +125,10 @@ def init(
         raise TaskFault("model() has no parameter that can be trained")
     descent = Sgd(parameters, lr, momentum, [None] * len(parameters))
     order = torch.randperm(len(data), generator=generator)
-    return Work(task, model, data, descent, min(batch, len(data)), generator, order)
+    return LocalTraining(task, model, data, descent, min(batch, len(data)), generator, order)
 
 
-def step(work: Work) -> float:
+def step(work: LocalTraining) -> float:
     """One batch forth and back; its loss. Raises TaskFault when that is not finite."""
     if work.position + work.batch > len(work.order):  # the few samples left over wait for the next epoch
         work.order = torch.randperm(len(work.data), generator=work.generator)
@@ -150,8 +150,8 @@ def step(work: Work) -> float:
     return value
 
 
-def final(work: Work) -> Trained:
-    return Trained(work.steps, work.examples, work.loss_sum / max(work.steps, 1))
+def final(work: LocalTraining) -> TrainingSummary:
+    return TrainingSummary(work.steps, work.examples, work.loss_sum / max(work.steps, 1))
 
 
 def train(
@@ -165,7 +165,7 @@ def train(
     momentum: float = 0.0,
     seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
-) -> Trained:
+) -> TrainingSummary:
     """`steps` steps on `model`, in place. `on_step(steps done, loss)` may raise, which ends the training."""
     work = init(task, model, data, lr=lr, batch=batch, momentum=momentum, seed=seed)
     for _ in range(steps):
@@ -176,7 +176,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluation:
     """Sums over the examples, so that figures of several nodes can be pooled."""
 
     examples: int
@@ -190,7 +190,7 @@ class Measured:
 
 def evaluate(
     task: Task, model: nn.Module, data: Data, on_batch: Callable[[int], None] | None = None
-) -> Measured:
+) -> Evaluation:
     """`model` on `data`, in batches; a loss that is not finite is reported, not raised."""
     model.eval()
     correct, loss_sum = 0, 0.0
@@ -202,4 +202,4 @@ def evaluate(
             correct += int(task.correct(output, y))
             if on_batch is not None:
                 on_batch(begin + len(x))
-    return Measured(len(data), correct, loss_sum)
+    return Evaluation(len(data), correct, loss_sum)

@@ -24,7 +24,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Report:
+class TaskReport:
     """`step_s`: seconds a step of 32; bytes are those of the dense model and of the process's peak."""
 
     name: str
@@ -45,7 +45,7 @@ class Report:
         return not self.faults
 
 
-def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr: float = 0.01) -> Report:
+def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr: float = 0.01) -> TaskReport:
     """Try `task` for a few steps. What the task's own code raises passes through, with its line."""
     faults: list[str] = []
     model = fresh_model(task, 0)
@@ -66,7 +66,7 @@ def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr:
     faults += _data_faults(data, "training_data")
     faults += [] if held_out is None else _data_faults(held_out, "evaluation_data")
     faults += _model_faults(task, model, layout, data)
-    loss, step_s, measured = math.nan, math.nan, sgd.Measured(0, 0, 0.0)
+    loss, step_s, measured = math.nan, math.nan, sgd.Evaluation(0, 0, 0.0)
     if not faults:
         loss, step_s, more = _steps(task, layout, data, clock, lr)
         faults += more
@@ -74,7 +74,7 @@ def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr:
         some = (held_out or data).at(range(min(500, len(held_out or data))))
         measured, more = _evaluation(task, model, some)
         faults += more
-    return Report(
+    return TaskReport(
         name=task.name,
         version=task.version,
         fingerprint=fingerprint(task.name, task.version, layout).hex(),
@@ -164,7 +164,7 @@ def _steps(
     return loss, step_s, faults
 
 
-def _evaluation(task: Task, model: nn.Module, data: sgd.Data) -> tuple[sgd.Measured, list[str]]:
+def _evaluation(task: Task, model: nn.Module, data: sgd.Data) -> tuple[sgd.Evaluation, list[str]]:
     measured = sgd.evaluate(task, model, data)
     faults: list[str] = []
     if not 0 <= measured.correct <= measured.examples:

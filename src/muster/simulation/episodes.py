@@ -14,7 +14,7 @@ from muster.simulation.specs import (
     JobSpec,
     KillAtWrite,
     LoseDisk,
-    NodeSpec,
+    MachineSpec,
     Spec,
     StopJob,
     WorldFault,
@@ -24,26 +24,26 @@ EPISODES_MIN, EPISODES_MAX = 4, 16  # an hour
 IN_JOB_SHARE = 0.67
 
 
-class Event(msgspec.Struct, frozen=True):
+class TimedFault(msgspec.Struct, frozen=True):
     at_s: float
     fault: WorldFault
     routine: bool = False  # belongs to the topology (a mule's meetings): not counted as a fault
 
 
-def life_s(job: JobSpec, nodes: tuple[NodeSpec, ...]) -> float:
+def life_s(job: JobSpec, nodes: tuple[MachineSpec, ...]) -> float:
     """About how long a job takes when nothing goes wrong."""
     steps_s = sorted(n.step_s for n in nodes if not n.unwilling)
     return job.seconds or (job.rounds or 0) * (job.steps * steps_s[len(steps_s) // 2] + 3.0)
 
 
-def mule(rng: random.Random, pairs: list[tuple[str, str]], heal_s: float) -> list[Event]:
+def mule(rng: random.Random, pairs: list[tuple[str, str]], heal_s: float) -> list[TimedFault]:
     """The hub meets one of the others at a time."""
-    events: list[Event] = []
+    events: list[TimedFault] = []
     at_s, turn = 5.0, 0
     period_s = rng.uniform(30.0, 120.0)
     while at_s < heal_s:
         a, b = pairs[turn % len(pairs)]
-        events += [Event(at_s, f.Cut(a, "*"), True), Event(at_s, f.Heal(a, b), True)]
+        events += [TimedFault(at_s, f.Cut(a, "*"), True), TimedFault(at_s, f.Heal(a, b), True)]
         at_s, turn = at_s + period_s, turn + 1
     return events
 
@@ -55,9 +55,9 @@ def episodes(
     spec: Spec,
     heal_s: float,
     hours: float,
-) -> list[Event]:
+) -> list[TimedFault]:
     """Faults, most of which end again after a while; most begin while a job should be running."""
-    events: list[Event] = []
+    events: list[TimedFault] = []
     buried: set[str] = set()
     count = round(rng.randint(EPISODES_MIN, EPISODES_MAX) * max(1.0, hours))
     kinds = rng.choices(list(_KINDS), [weight for weight, _ in _KINDS.values()], k=count)
@@ -71,11 +71,11 @@ def episodes(
             who = spec.jobs[0].asker if rng.random() < 0.5 else rng.choice(names)
             if who not in buried and _may_bury(spec, pairs, buried | {who}):
                 buried.add(who)
-                events.append(Event(at_s, Bury(who)))
+                events.append(TimedFault(at_s, Bury(who)))
             continue
         end_s = min(at_s + rng.choice((5.0, 20.0, 60.0, 200.0, 800.0)) * (0.5 + rng.random()), heal_s - 1.0)
         for when_s, fault in _KINDS[kind][1](rng, names, pairs):
-            events.append(Event(at_s if when_s == 0 else end_s, fault))
+            events.append(TimedFault(at_s if when_s == 0 else end_s, fault))
     return events
 
 

@@ -15,7 +15,7 @@ from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.judging.archive import Left
 from muster.simulation.mortal import MortalStore
-from muster.simulation.specs import NodeSpec
+from muster.simulation.specs import MachineSpec
 from muster.simulation.trainers.stand_in import StandIn
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.lives import LIFE, Life, LivesLoop
@@ -31,7 +31,7 @@ BATTERY_MIN, BATTERY_LOW = 0.3, 0.1
 class Machine:
     """One device: its disk outlives its processes."""
 
-    def __init__(self, world: World, spec: NodeSpec, number: int) -> None:
+    def __init__(self, world: World, spec: MachineSpec, number: int) -> None:
         self.world, self.spec, self.number = world, spec, number
         self.identity = PretendIdentity(spec.name)
         self.node: NodeId = self.identity.node

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import msgspec
 
-from muster.simulation.episodes import Event, episodes, life_s, mule
-from muster.simulation.specs import JobSpec, LinkSpec, NodeSpec, Spec, TaskSpec, Unwilling
+from muster.simulation.episodes import TimedFault, episodes, life_s, mule
+from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, Unwilling, WireSpec
 from muster.simulation.virtual.network import PathParams, Timing
 
 HOUR_S = 3600.0
@@ -24,7 +24,7 @@ class Schedule(msgspec.Struct, frozen=True):
     seed: int
     shape: str
     spec: Spec
-    events: tuple[Event, ...]
+    events: tuple[TimedFault, ...]
     heal_s: float
     hours: float = 1.0
 
@@ -37,7 +37,7 @@ def draw(seed: int, hours: float = 1.0) -> Schedule:
     heal_s = hours * HOUR_S * HEAL_SHARE
     askers = rng.sample(names, 2)
     nodes = _nodes(rng, names, askers, heal_s)
-    links = tuple(LinkSpec(a, b, _link(rng)) for a, b in pairs)
+    links = tuple(WireSpec(a, b, _link(rng)) for a, b in pairs)
     tiny = rng.random() < 0.25
     task = TaskSpec("tiny" if tiny else "linear", rng.choice((8, 300, 1500, 4000)), rng.random() < 0.6)
     jobs = [_job(rng, askers[0], rng.uniform(4.0, 60.0), _willing(nodes), tiny)]
@@ -82,10 +82,10 @@ def _link(rng: random.Random) -> PathParams:
     )
 
 
-def _nodes(rng: random.Random, names: list[str], askers: list[str], heal_s: float) -> tuple[NodeSpec, ...]:
+def _nodes(rng: random.Random, names: list[str], askers: list[str], heal_s: float) -> tuple[MachineSpec, ...]:
     """At most a third of them, and no asker, takes no part."""
     reasons: tuple[Unwilling, ...] = ("policy", "battery", "not_installed", "other_version")
-    nodes: list[NodeSpec] = []
+    nodes: list[MachineSpec] = []
     for name in names:
         asks = name in askers
         joins = not asks and rng.random() < 0.2
@@ -94,7 +94,7 @@ def _nodes(rng: random.Random, names: list[str], askers: list[str], heal_s: floa
         if asks or sum(bool(n.unwilling) for n in nodes) >= (len(names) - 1) // 3:
             unwilling = ""
         nodes.append(
-            NodeSpec(
+            MachineSpec(
                 name,
                 samples=rng.randint(20, 500),
                 step_s=rng.choice((0.05, 0.2, 0.5, 1.0)) * (0.5 + rng.random()),
@@ -106,7 +106,7 @@ def _nodes(rng: random.Random, names: list[str], askers: list[str], heal_s: floa
     return tuple(nodes)
 
 
-def _willing(nodes: tuple[NodeSpec, ...]) -> int:
+def _willing(nodes: tuple[MachineSpec, ...]) -> int:
     return sum(not n.unwilling for n in nodes)
 
 
@@ -134,7 +134,7 @@ def _job(rng: random.Random, asker: str, at_s: float, willing: int, tiny: bool) 
 
 
 def _second(
-    rng: random.Random, asker: str, first: JobSpec, nodes: tuple[NodeSpec, ...], heal_s: float
+    rng: random.Random, asker: str, first: JobSpec, nodes: tuple[MachineSpec, ...], heal_s: float
 ) -> JobSpec:
     """A short job while the first one runs or after it, half of the times from one of its commits."""
     at_s = min(first.at_s + 20.0 + 1.2 * rng.random() * life_s(first, nodes), 0.8 * heal_s)

@@ -50,7 +50,7 @@ WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | StopJo
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over
 
 
-class NodeSpec(msgspec.Struct, frozen=True):
+class MachineSpec(msgspec.Struct, frozen=True):
     """One simulated device."""
 
     name: str
@@ -61,7 +61,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     disk_limit_bytes: int = 2_000_000_000
 
 
-class LinkSpec(msgspec.Struct, frozen=True):
+class WireSpec(msgspec.Struct, frozen=True):
     a: str
     b: str
     params: PathParams
@@ -96,8 +96,8 @@ class Spec(msgspec.Struct, frozen=True):
     """What a world is made of."""
 
     seed: int
-    nodes: tuple[NodeSpec, ...]
-    links: tuple[LinkSpec, ...]
+    nodes: tuple[MachineSpec, ...]
+    links: tuple[WireSpec, ...]
     task: TaskSpec
     jobs: tuple[JobSpec, ...]
     timing: Timing = Timing()

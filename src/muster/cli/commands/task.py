@@ -16,7 +16,7 @@ from muster.cli.output import emit, json_option, percent, size, table
 from muster.errors import MusterError
 
 if TYPE_CHECKING:
-    from muster.learning.task_check import Report
+    from muster.learning.task_check import TaskReport
 
 
 @click.group()
@@ -91,7 +91,7 @@ def _options(pairs: Iterable[str]) -> dict[str, Any]:
     return options
 
 
-def _checked(reference: str, options: dict[str, Any]) -> Report:
+def _checked(reference: str, options: dict[str, Any]) -> TaskReport:
     """The check's report; what the task's own code raises becomes one sentence with its line."""
     from muster.learning import task_check as checks
     from muster.learning.local_training import TaskFault

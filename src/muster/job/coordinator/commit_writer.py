@@ -10,7 +10,7 @@ from muster.compression.change import add, difference
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import norm
-from muster.compression.model import flatten, send
+from muster.compression.model import encode_with_feedback, flatten
 from muster.compression.tensors import pack
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
@@ -125,7 +125,7 @@ class CommitWriter:
         if codec == DENSE and left is None:
             return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
         try:
-            sent = send(parse(codec), layout, change, left, head.round)
+            sent = encode_with_feedback(parse(codec), layout, change, left, head.round)
             blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
         except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
             return store.put_blob(pack(layout, outcome.params)), None, left, 0.0

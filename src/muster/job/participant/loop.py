@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from muster.algorithms.learning_rate import rate
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
-from muster.compression.model import flatten, send
+from muster.compression.model import encode_with_feedback, flatten
 from muster.history.graph import Point
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
 from muster.job.models import residuals
@@ -208,7 +208,7 @@ class Participant:
             residual = hand_over(residual, left, self._share(plan))
         counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
         seed = _seed(view.job.recipe.seed, context.node, counters.sequence)  # so that errors average out
-        sent = send(parse(codec), self.facts.layout, trained.update, residual, seed)
+        sent = encode_with_feedback(parse(codec), self.facts.layout, trained.update, residual, seed)
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
             residuals.keep(context.store, "up", view.id, sent.residual)

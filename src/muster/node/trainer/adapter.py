@@ -13,7 +13,7 @@ from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
 from muster.job.context import Measured, Trained, Valued
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
-from muster.node.trainer.process import Trainer, TrainerDied
+from muster.node.trainer.process import TrainerDied, TrainerProcess
 from muster.protocol.records import BlobId, Payload
 from muster.storage.store import Store
 
@@ -43,7 +43,12 @@ class StoreTrainer:
     """`job.context.TrainerLike` over the child process. One request at a time."""
 
     def __init__(
-        self, trainer: Trainer, facts: TaskFacts, store: Store, scratch: Path, tell: Callable[[str], None]
+        self,
+        trainer: TrainerProcess,
+        facts: TaskFacts,
+        store: Store,
+        scratch: Path,
+        tell: Callable[[str], None],
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
         self._tell = tell
@@ -56,7 +61,7 @@ class StoreTrainer:
 
         Raises MusterError, ChildProcessError.
         """
-        trainer = Trainer()
+        trainer = TrainerProcess()
         try:
             facts = await _mapped(trainer.open(source))
         except BaseException:

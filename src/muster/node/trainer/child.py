@@ -1,4 +1,4 @@
-"""The process that imports torch, one for each job: `Trainer` starts `python -m muster.node.trainer.child`.
+"""The process that imports torch, one for each job (`process.TrainerProcess` starts it).
 
 It reads requests from stdin and writes replies to stdout, each a MessagePack map behind its length (u32,
 big-endian, at most `MESSAGE_BYTES_MAX`); tensors go through files.  What the task prints lands on stderr.
@@ -59,7 +59,7 @@ def pack_message(message: dict[str, Any]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-class Pace:
+class Throttle:
     """Sleeps so that work takes `factor` times as long, and tells of progress now and then."""
 
     def __init__(
@@ -149,9 +149,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 waiting.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    from muster.node.trainer.child_work import Work  # imports torch
+    from muster.node.trainer.child_work import TrainerSession  # imports torch
 
-    work = Work()
+    work = TrainerSession()
     send({"ready": os.getpid()})
     while True:
         request = waiting.get()
@@ -162,7 +162,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             send({"id": number, "progress": progress})
 
         try:
-            result = work.do(request, Pace(work.throttle, tell, cancelled))
+            result = work.do(request, Throttle(work.throttle, tell, cancelled))
             send({"id": number, "result": result})
         except BaseException as error:
             if not isinstance(error, (Cancelled, MusterError)):

@@ -34,7 +34,7 @@ OnStep = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenTask:
     """A task, ready to train: its model (overwritten by each request), data and facts."""
 
     task: tasks.Task
@@ -45,11 +45,11 @@ class Opened:
     common: sgd.Data | None
 
 
-class Work:
+class TrainerSession:
     """Holds the open task between requests; `do` dispatches."""
 
     def __init__(self) -> None:
-        self.opened: Opened | None = None
+        self.opened: OpenTask | None = None
         self.throttle = 1.0
 
     def do(self, request: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Work:
         return describe(self.opened, lambda _: None)
 
 
-def open_task(reference: str, options: dict[str, Any]) -> Opened:
+def open_task(reference: str, options: dict[str, Any]) -> OpenTask:
     """Load the task and its data. Without a common evaluation set, 10 % of the own data is held out."""
     task = tasks.load(reference, options)
     model = fresh_model(task, 0)
@@ -105,10 +105,10 @@ def open_task(reference: str, options: dict[str, Any]) -> Opened:
         labels = data.y.numpy() if whole else np.zeros(len(data))
         kept, out = splits.holdout(labels, HOLDOUT_SHARE, task.seed)
         own, held_out = data.at(kept), data.at(out)
-    return Opened(task, model, params.layout_of(model), own, held_out, common)
+    return OpenTask(task, model, params.layout_of(model), own, held_out, common)
 
 
-def describe(opened: Opened, on_step: OnStep) -> dict[str, Any]:
+def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     labels = opened.own.y
     whole = not labels.dtype.is_floating_point and labels.ndim == 1
     values, counts = torch.unique(labels, return_counts=True) if whole else (labels[:0], labels[:0])
@@ -124,7 +124,7 @@ def describe(opened: Opened, on_step: OnStep) -> dict[str, Any]:
     }
 
 
-def initial(opened: Opened, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
+def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
     """Starting parameters, fresh from the seed or from a safetensors file."""
     if source is None:
         arrays = params.arrays_of(fresh_model(opened.task, seed), opened.layout)
@@ -133,12 +133,12 @@ def initial(opened: Opened, on_step: OnStep, seed: int, source: str | None, out:
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays)}
 
 
-def _idle_work(opened: Opened, batch: int) -> sgd.Work:
+def _idle_work(opened: OpenTask, batch: int) -> sgd.LocalTraining:
     """Steps that teach nothing."""
     return sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
 
 
-def measure_speed(opened: Opened, on_step: OnStep, batch: int) -> dict[str, Any]:
+def measure_speed(opened: OpenTask, on_step: OnStep, batch: int) -> dict[str, Any]:
     """Median seconds of one step of `batch`, on parameters that are thrown away."""
     work = _idle_work(opened, batch)
     sgd.step(work)  # the first step builds kernels and caches
@@ -153,7 +153,7 @@ def measure_speed(opened: Opened, on_step: OnStep, batch: int) -> dict[str, Any]
 
 
 def train(
-    opened: Opened,
+    opened: OpenTask,
     on_step: OnStep,
     base: str,
     out: str,
@@ -197,7 +197,7 @@ def train(
 
 
 def evaluate(
-    opened: Opened, on_step: OnStep, base: str, which: str, limit: int | None = None
+    opened: OpenTask, on_step: OnStep, base: str, which: str, limit: int | None = None
 ) -> dict[str, Any]:
     """`base` on the common evaluation set, or (own) on what this node holds out; the first `limit` of it."""
     data = opened.common if which == "common" else opened.held_out
@@ -211,7 +211,7 @@ def evaluate(
 
 
 def value(
-    opened: Opened, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
+    opened: OpenTask, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
 ) -> dict[str, Any]:
     """What a round's updates, each [weight, message or the path of one], were worth on held-out data."""
     data = opened.common if which == "common" else opened.held_out
@@ -243,7 +243,7 @@ def value(
 
 
 def export_model(
-    opened: Opened, on_step: OnStep, base: str, out: str, format: str, metadata: dict[str, str]
+    opened: OpenTask, on_step: OnStep, base: str, out: str, format: str, metadata: dict[str, str]
 ) -> dict[str, Any]:
     arrays = tensors.read(opened.layout, Path(base))
     if format == "safetensors":

@@ -45,7 +45,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedMessage:
     """`step_s`: the median of its steps, of the batch that was asked for."""
 
     steps: int
@@ -55,14 +55,14 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluatedMessage:
     examples: int
     correct: int
     loss_sum: float
 
 
 @dataclass(frozen=True)
-class Valued:
+class ContributionMessage:
     """In the order of the updates; `before` and `after` are mean losses on `examples` (0: no such data)."""
 
     values: tuple[float, ...]

@@ -1,6 +1,6 @@
 """The daemon's side of training: a child process that imports torch, behind a small interface.
 
-`Trainer` starts the child at the first request, keeps it for the job and lets go of it with `close`.  A
+`TrainerProcess` starts the child at the first request, keeps it for the job and ends it with `close`.  A
 child that dies is an event (`TrainerDied`, with its last words); the next request starts another.  One
 request at a time; others wait in line.  This module never imports torch.
 """
@@ -23,7 +23,14 @@ import msgspec
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.node.trainer.child import MESSAGE_BYTES_MAX, pack_message
-from muster.node.trainer.messages import Measured, Progress, TaskFacts, TaskSource, Trained, Valued
+from muster.node.trainer.messages import (
+    ContributionMessage,
+    EvaluatedMessage,
+    Progress,
+    TaskFacts,
+    TaskSource,
+    TrainedMessage,
+)
 from muster.protocol.records import UNREADABLE
 
 START_TIMEOUT_S = 120.0  # importing torch from a slow card
@@ -49,8 +56,8 @@ class _Child:
     request: int = 0
 
 
-class Trainer:
-    """Training in a child process. Paths go in, paths come out; `working.StoreTrainer` fits it to a job.
+class TrainerProcess:
+    """Training in a child process. Paths go in, paths come out; `adapter.StoreTrainer` fits it to a job.
 
     All raise MusterError for what a person can mend, else TrainerDied. Cancelling the awaiting asyncio task
     cancels the work.
@@ -101,11 +108,11 @@ class Trainer:
         momentum: float,
         seed: int,
         progress: OnProgress | None = None,
-    ) -> Trained:
+    ) -> TrainedMessage:
         """Train from the dense blob `base`; the difference to it becomes the dense blob `out`."""
         request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
         request |= {"batch": batch, "momentum": momentum, "seed": seed}
-        return Trained(**await self._do(request, progress))
+        return TrainedMessage(**await self._do(request, progress))
 
     async def evaluate(
         self,
@@ -113,19 +120,19 @@ class Trainer:
         which: str = "common",
         progress: OnProgress | None = None,
         limit: int | None = None,
-    ) -> Measured:
+    ) -> EvaluatedMessage:
         """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
         request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
-        return Measured(**await self._do(request, progress))
+        return EvaluatedMessage(**await self._do(request, progress))
 
     async def value(
         self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int
-    ) -> Valued:
+    ) -> ContributionMessage:
         """What each update, (weight, message or its file), was worth on top of `before` (see learning)."""
         plain = [[weight, str(u) if isinstance(u, Path) else u] for weight, u in updates]
         request = {"do": "value", "before": str(before), "updates": plain, "which": which, "limit": limit}
         found = await self._do(request)
-        return Valued(tuple(found["values"]), found["before"], found["after"], found["examples"])
+        return ContributionMessage(tuple(found["values"]), found["before"], found["after"], found["examples"])
 
     async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
         """As "safetensors" or "onnx"."""

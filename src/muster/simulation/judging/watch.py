@@ -17,7 +17,7 @@ from muster.simulation.world import World
 CARRIED_S = 60.0  # patience, and time to pull a few kilobytes over a good link
 
 
-class Work(NamedTuple):
+class JobUpdate(NamedTuple):
     """One update of one job."""
 
     job: JobId
@@ -28,14 +28,16 @@ class Work(NamedTuple):
 class Watch:
     """Kept by looking at the disks now and then, and before each loss of one."""
 
-    acknowledged: dict[Work, float] = field(default_factory=dict)  # since when durable on two nodes
-    stranded: dict[Work, str] = field(default_factory=dict)  # who could have carried it
-    left: dict[Work, str] = field(default_factory=dict)  # who could have taken it along
+    acknowledged: dict[JobUpdate, float] = field(default_factory=dict)  # since when durable on two nodes
+    stranded: dict[JobUpdate, str] = field(default_factory=dict)  # who could have carried it
+    left: dict[JobUpdate, str] = field(default_factory=dict)  # who could have taken it along
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
-    _pending: dict[Work, tuple[RecordId, Payload]] = field(default_factory=dict)
+    _pending: dict[JobUpdate, tuple[RecordId, Payload]] = field(default_factory=dict)
     _looked: int = 0
-    _together: dict[Work, tuple[frozenset[str], float]] = field(default_factory=dict)  # with whom, since when
+    _together: dict[JobUpdate, tuple[frozenset[str], float]] = field(
+        default_factory=dict
+    )  # with whom, since when
     _chances: dict[Chance, float] = field(default_factory=dict)  # since when
 
     def look(self, world: World) -> None:
@@ -45,7 +47,7 @@ class Watch:
         archive = world.archive
         for record_id in islice(archive.updates, self._looked, None):
             key, update = archive.update(record_id)
-            self._pending[Work(update.job, key)] = (record_id, update.payload)
+            self._pending[JobUpdate(update.job, key)] = (record_id, update.payload)
         self._looked = len(archive.updates)
         disks = [m.disk for m in world.standing()]
         for work, (record_id, payload) in list(self._pending.items()):
@@ -70,9 +72,9 @@ class Watch:
             if now_s - since_s >= BEGUN_S:
                 carrier, holder = (world.by_node[n].spec.name for n in (chance.carrier, chance.holder))
                 how = f"{carrier} met {holder}, which has it, for {BEGUN_S:.0f} s"
-                self.left.setdefault(Work(chance.job, chance.key), how)
+                self.left.setdefault(JobUpdate(chance.job, chance.key), how)
 
-    def _lies(self, world: World, work: Work, record_id: RecordId) -> None:
+    def _lies(self, world: World, work: JobUpdate, record_id: RecordId) -> None:
         """An update is on one disk only: for how long has its author been with others who know of it?"""
         company = _company(world, work, record_id)
         since = self._together.get(work)
@@ -105,7 +107,7 @@ class Watch:
         return all(key in safe or any(key in c for c in counted) for key in mine)
 
 
-def _company(world: World, work: Work, record_id: RecordId) -> frozenset[str] | None:
+def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[str] | None:
     """The nodes that an update's author is connected with, if all is well among them and another one that
     takes part knows of the update: then it must not stay where it is.  None while nobody can do better."""
     author = world.by_node.get(work.key.node)
@@ -144,7 +146,7 @@ def _listens(machine: Machine, job: JobId) -> bool:
     return runner.context.now() - runner._opened_s < runner.view.job.patience_s
 
 
-def _open(machine: Machine, work: Work) -> bool:
+def _open(machine: Machine, work: JobUpdate) -> bool:
     """Whether, as a node sees it, the job goes on and the update is not counted yet."""
     if machine.node == work.key.node and machine.disk.incarnation != work.key.incarnation:
         return False  # that disk is lost
