@@ -70,7 +70,7 @@ class Fleet:
             wall_clock=time.time,
         )
         self.heads: list[Any] = []
-        self.beats: dict[bytes, int] = {}
+        self.heartbeats: dict[bytes, int] = {}
         self.numbers: dict[bytes, int] = dict.fromkeys((p.node for p in self.people), 0)
 
     async def _no_trainer(self, task: str) -> Any:
@@ -151,9 +151,9 @@ class Fleet:
                 Update(self.job, self.line, self.round, 1, sequence, STEPS, EXAMPLES, 0.5, payload), one.node
             )
         else:
-            count = self.beats[one.node] = self.beats.get(one.node, 0) + 1
+            count = self.heartbeats[one.node] = self.heartbeats.get(one.node, 0) + 1
             state, progress = self.rng.randint(2, 4), self.rng.randint(0, 100)
-            self.core.presence.hear(
+            self.core.presence.merge(
                 [Heartbeat(one.node[:8], 1, count, state, progress, 80, self.job[:4], self.round + 1)]
             )
 

@@ -112,7 +112,7 @@ class Getter:
         self.said: list[str] = []
         self.context: Any = SimpleNamespace(
             store=self.store, transfers=self.transfers, now=lambda: asyncio.get_running_loop().time(),
-            event=lambda kind, text, job: self.said.append(text), pulse=ChangeSignal(),
+            event=lambda kind, text, job: self.said.append(text), changes=ChangeSignal(),
         )  # fmt: skip
         self.view = JobView(ID, JOB, A)
         for known in lineage.entries:

@@ -28,7 +28,9 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         transfers = SimpleNamespace(poke=lambda: None)
-        context: Any = SimpleNamespace(store=store, transfers=transfers, now=loop.time, pulse=ChangeSignal())
+        context: Any = SimpleNamespace(
+            store=store, transfers=transfers, now=loop.time, changes=ChangeSignal()
+        )
         models = ModelStore(context, view)
         fetching = JobFetcher(context, view, models)
         tries = 0
@@ -36,11 +38,11 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
             tries += 1
             assert tries < 20
             fetching.follow()
-            await context.pulse.wait(STALL_S)
+            await context.changes.wait(STALL_S)
         assert not models.held(merge_id)
         models.learn_layout(LAYOUT)
         fetching.follow()
-        await context.pulse.wait(STALL_S)
+        await context.changes.wait(STALL_S)
         assert [h.id for h in models.heads()] == [merge_id]
         assert loop.time() < 70.0
         await fetching.close()

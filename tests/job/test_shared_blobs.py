@@ -76,7 +76,7 @@ def test_a_job_keeps_what_another_one_began_with() -> None:
         core.context.installed = lambda task: False  # the new job has to wait: its root is its only head
         second = ask(core, b"2", 5, early.params)
         ask(core, b"3", 5, core.store.put_blob(bytes(60_000)))  # room is needed
-        core.context.pulse.beat()
+        core.context.changes.notify()
         await asyncio.sleep(60)
         assert core.jobs.runners[second].models.held(core.jobs.runners[second].models.known_heads()[0].id)
         await core.close()

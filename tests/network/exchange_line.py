@@ -33,7 +33,7 @@ class Node:
         self.ledger = Ledger(self.store, self.identity, TrustStore(PretendVerifier()))
         self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
         self.exchange = Exchange(
-            self.link, self.store, self.ledger, self.presence, beat_period_s=lambda _: 5.0
+            self.link, self.store, self.ledger, self.presence, heartbeat_period_s=lambda _: 5.0
         )
 
     async def start(self) -> None:

@@ -141,7 +141,7 @@ def test_a_full_disk_takes_what_it_missed_when_there_is_room() -> None:
 def test_the_words_of_a_node_that_lost_its_disk_are_heard_again() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         nodes[0].presence.start = 7
-        nodes[0].presence.say("idle", 0.0, None, b"", 0)
+        nodes[0].presence.set_status("idle", 0.0, None, b"", 0)
         await asyncio.sleep(30)
         await nodes[0].close()
         await asyncio.sleep(30)
@@ -160,7 +160,7 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
 
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         nodes[0].presence.start = 7
-        nodes[0].presence.say("idle", 0.0, None, b"", 0)
+        nodes[0].presence.set_status("idle", 0.0, None, b"", 0)
         await asyncio.sleep(30)
         network.cut(nodes[1].identity.node, nodes[2].identity.node)
         for index, name in enumerate("ab"):
@@ -181,26 +181,26 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
 def test_a_beat_replaces_an_older_one_only() -> None:
     presence = Presence(b"m" * 32, 1, lambda: 0.0)
     newer, older = Heartbeat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Heartbeat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)
-    assert presence.hear([newer, older]) == [newer]
-    assert presence.hear([newer]) == []
+    assert presence.merge([newer, older]) == [newer]
+    assert presence.merge([newer]) == []
 
 
 def test_a_wait_that_is_cancelled_while_it_is_woken_ends() -> None:
     """`asyncio.wait_for` of Python 3.11 goes on in this case."""
 
     async def main() -> None:
-        pulse = ChangeSignal()
+        changes = ChangeSignal()
         turns = 0
 
         async def loop() -> None:
             nonlocal turns
             while True:
-                await pulse.wait(10.0)
+                await changes.wait(10.0)
                 turns += 1
 
         task = asyncio.create_task(loop())
         await asyncio.sleep(1)
-        pulse.beat()
+        changes.notify()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()

@@ -158,7 +158,7 @@ def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
                 node.exchange.shared.known_narrow = lambda _: narrow
             for number in range(60):
                 nodes[number % 3].say(f"word {number}")
-                nodes[number % 3].exchange.hurry_beat()
+                nodes[number % 3].exchange.publish_heartbeat()
                 await asyncio.sleep(1.0)
             await asyncio.sleep(120)
             assert all(len(node.heard()) == 60 for node in nodes)

@@ -13,10 +13,10 @@ from muster.network.sync.messages import (
     WrongWire,
     pack,
     pack_announce,
-    pack_beats,
+    pack_heartbeats,
     unpack_announce,
-    unpack_beats,
     unpack_changes,
+    unpack_heartbeats,
     unpack_since,
 )
 from muster.network.sync.presence import STATES, Heartbeat
@@ -24,7 +24,7 @@ from muster.network.transport.link_speed import LinkSpeed
 
 ME = b"m" * 8
 
-beats = st.builds(
+heartbeats = st.builds(
     Heartbeat,
     node=st.sampled_from([ME, b"a" * 8, b"b" * 8]),
     start=st.integers(0, 2**40),
@@ -37,20 +37,20 @@ beats = st.builds(
 )
 
 
-@given(st.lists(beats, max_size=12))
+@given(st.lists(heartbeats, max_size=12))
 def test_words_survive(words: list[Heartbeat]) -> None:
-    assert unpack_beats(pack_beats(words, ME), ME + b"rest") == words
+    assert unpack_heartbeats(pack_heartbeats(words, ME), ME + b"rest") == words
 
 
-@given(st.lists(beats, max_size=3), st.binary(max_size=40))
+@given(st.lists(heartbeats, max_size=3), st.binary(max_size=40))
 def test_damaged_words_do_no_harm(words: list[Heartbeat], junk: bytes) -> None:
-    for beat in unpack_beats(pack_beats(words, ME)[:-1] + junk, ME):
-        assert len(beat.node) == 8
-        assert 0 <= beat.state < len(STATES)
+    for heartbeat in unpack_heartbeats(pack_heartbeats(words, ME)[:-1] + junk, ME):
+        assert len(heartbeat.node) == 8
+        assert 0 <= heartbeat.state < len(STATES)
 
 
 def test_own_words_are_short() -> None:
-    assert len(pack_beats([Heartbeat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
+    assert len(pack_heartbeats([Heartbeat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
 
 
 def test_an_announcement_of_another_life_looks_damaged() -> None:

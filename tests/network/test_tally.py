@@ -137,7 +137,7 @@ class Metered:
         if topic == TOPIC:
             self.chunks += len(answer) - HEAD_BYTES
         elif topic == "c":
-            self.words += len(unpack_changes(answer).beats)
+            self.words += len(unpack_changes(answer).heartbeats)
         else:
             self.shorts += unpack_list(answer)
         return answer
@@ -156,7 +156,7 @@ class Metered:
                 told = unpack_announce(payload, self.incarnations[node])
                 assert told is not None
                 self.shorts += told.inline
-                self.words += len(told.beats)
+                self.words += len(told.heartbeats)
             listener(node, payload)
 
         self._link.listen(topic, metered)

@@ -18,7 +18,7 @@ from muster.network.transport.watchdog import (
     watch,
 )
 from muster.network.transport.zenoh_config import LAN
-from muster.node.core import BEAT_IDLE_S
+from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.loop import run
 
@@ -154,7 +154,7 @@ def test_words_of_idle_neighbours_come_often_enough_to_spare_the_pings() -> None
     state, heard = State(0.0), 0.0
     for tick in range(1, 2000):
         now = tick * TICK_S
-        if now - heard >= BEAT_IDLE_S:
+        if now - heard >= HEARTBEAT_IDLE_S:
             heard = now  # a beat
         state, decision = step(state, now, {A: Sign(heard)}, LAN.watch)
         assert decision == Decision()

@@ -171,7 +171,10 @@ def parents_as_met() -> list[Patch]:
 
 @bug("a node that lost its disk begins its words anew, and nobody listens: they know newer ones")
 def old_words() -> list[Patch]:
-    return [(Presence, "_outbid", lambda self, beat: None), (Presence, "lively", lambda self, node: False)]
+    return [
+        (Presence, "supersede_old_incarnation", lambda self, heartbeat: None),
+        (Presence, "lively", lambda self, node: False),
+    ]
 
 
 @bug("a neighbour's cursor is kept although the neighbour's disk is another one")

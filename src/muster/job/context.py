@@ -131,7 +131,7 @@ class Context:
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     say: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     hurry: Callable[[], None]  # let the neighbours hear this node's word now
-    pulse: ChangeSignal = field(default_factory=ChangeSignal)
+    changes: ChangeSignal = field(default_factory=ChangeSignal)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -135,7 +135,7 @@ class JobRegistry:
                 self._hints[blob] = entry.source
         runner.view.absorb(entry)
         self._context.transfers.poke()
-        self._context.pulse.beat()
+        self._context.changes.notify()
 
 
 def _blobs(record: object) -> list[BlobId]:

@@ -114,7 +114,7 @@ class JobRunner:
             self.fetching.gather(self.head(), self.coordination.acting)
             self._say_again()
             self._collect()
-            await self.context.pulse.wait(REST_S if self.coordination.rests() else STALL_S)
+            await self.context.changes.wait(REST_S if self.coordination.rests() else STALL_S)
 
     def _say_again(self) -> None:
         """What this node said before its disk was lost came back from others: what it says now is newer."""
@@ -148,7 +148,7 @@ class JobRunner:
                 self.models.look(wanted)
         finally:
             self._start_tried = True
-            self.context.pulse.beat()
+            self.context.changes.notify()
 
     def _collect(self) -> None:
         """Forget what is not needed any more."""
@@ -228,7 +228,7 @@ class JobRunner:
                     self.waiting_for_slot = False
                     if not await self._session():
                         return
-            await context.pulse.wait()
+            await context.changes.wait()
 
     def _lacks_layout(self) -> bool:
         """A node that comes when the job is over has to ask its trainer, or it cannot compute a merge."""
@@ -285,14 +285,14 @@ class JobRunner:
             return False
         self.models.learn_layout(facts.layout)
         await self._make_start(trainer)
-        self.context.pulse.beat()
+        self.context.changes.notify()
         if self.finished() is not None:
             return True
         participation = Participant(self.context, self.view, self.models, trainer, facts)
         self.participation = participation
         await participation.offer()
         self._said = self.view.last_word(self.context.node)
-        self.context.pulse.beat()
+        self.context.changes.notify()
         loops = participation.run(), self._measure(participation), self.valuing.run(participation)
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:

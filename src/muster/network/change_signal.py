@@ -15,7 +15,7 @@ class ChangeSignal:
     def __init__(self) -> None:
         self._waiters: dict[asyncio.Future[None], None] = {}
 
-    def beat(self) -> None:
+    def notify(self) -> None:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             _wake(waiter)

@@ -17,7 +17,7 @@ from muster.job.registry import JobRegistry
 from muster.network.blobs.transfers import Transfers
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
-from muster.network.sync.presence import BEAT_USUAL_S, Presence
+from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.trust.signing import Signer, TrustStore
@@ -26,11 +26,11 @@ from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
 
 EVENTS_MAX = 2000
-BEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
-BEAT_SHARE = 0.02  # of the link's measured rate that words may take
-BEAT_MAX_S = 30.0
-BEAT_COST_BYTES = 340  # on the wire: a nudge with eight words, and its acknowledgement
-BEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a word rides with every record besides
+HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
+HEARTBEAT_SHARE = 0.02  # of the link's measured rate that words may take
+HEARTBEAT_MAX_S = 30.0
+HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight words, and its acknowledgement
+HEARTBEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a word rides with every record besides
 METER_SAMPLES = 4  # of a bulk transfer, before it is believed that a link is narrow
 
 
@@ -91,7 +91,7 @@ class Core:
             store,
             self.ledger,
             self.presence,
-            beat_period_s=self.beat_period_s,
+            heartbeat_period_s=self.heartbeat_period_s,
             narrow=self._narrow,
             on_problem=lambda sentence: self.log.add("error", sentence),
         )
@@ -111,7 +111,7 @@ class Core:
             battery=battery,
             event=self.log.add,
             say=self._say,
-            hurry=self.exchange.hurry_beat,
+            hurry=self.exchange.publish_heartbeat,
         )
         self.jobs = JobRegistry(self.context)
         self.exchange.holding.interest = self.jobs
@@ -121,8 +121,8 @@ class Core:
         self.ledger.replay()
         if not self.trust.knows(self.node) or not self._introduced():
             self.ledger.publish(self._member)
-        self.presence.say("idle", 0.0, self.battery(), b"", 0)
-        self.presence.changes.append(self.context.pulse.beat)
+        self.presence.set_status("idle", 0.0, self.battery(), b"", 0)
+        self.presence.changes.append(self.context.changes.notify)
         self.link.watch(self._on_neighbour)
         for entry in self.ledger.load(Revocation.KIND):
             self._on_record(entry)
@@ -139,17 +139,18 @@ class Core:
         await self.link.close()
         self.store.close()
 
-    def beat_period_s(self, neighbour: NodeId) -> float:
+    def heartbeat_period_s(self, neighbour: NodeId) -> float:
         """How often to speak to a neighbour: often while a job runs, never more than the link bears."""
         if not self.busy():
-            return BEAT_IDLE_S
+            return HEARTBEAT_IDLE_S
         rate_bytes_s = self.rate_bytes_s(neighbour)
+        least_s = HEARTBEAT_USUAL_S
         if self.exchange.narrow(neighbour):
             rate_bytes_s = min(rate_bytes_s or NARROW_BYTES_S, NARROW_BYTES_S)
-            return min(BEAT_MAX_S, max(BEAT_NARROW_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
+            least_s = HEARTBEAT_NARROW_S
         if rate_bytes_s is None:
-            return BEAT_USUAL_S
-        return min(BEAT_MAX_S, max(BEAT_USUAL_S, BEAT_COST_BYTES / (BEAT_SHARE * rate_bytes_s)))
+            return least_s
+        return min(HEARTBEAT_MAX_S, max(least_s, HEARTBEAT_COST_BYTES / (HEARTBEAT_SHARE * rate_bytes_s)))
 
     def rate_bytes_s(self, neighbour: NodeId) -> float | None:
         """What a link was measured to carry: by bulk transfers, else roughly by small questions."""
@@ -168,7 +169,7 @@ class Core:
     def _usual_s(self) -> float:
         """Between two words of a node that may be behind a narrow link."""
         narrow = any(self.exchange.narrow(node) for node in self.link.neighbours())
-        return BEAT_NARROW_S if narrow else BEAT_USUAL_S
+        return HEARTBEAT_NARROW_S if narrow else HEARTBEAT_USUAL_S
 
     def busy(self) -> bool:
         return any(r.finished() is None for r in self.jobs.runners.values())
@@ -185,14 +186,14 @@ class Core:
     def _say(self, state: str, progress: float, job: bytes, round_: int) -> None:
         changed = state != self.state
         self.state, self.progress = state, progress
-        self.presence.say(state, progress, self.battery(), job, round_)
+        self.presence.set_status(state, progress, self.battery(), job, round_)
         if changed and self.busy():
-            self.exchange.hurry_beat()
+            self.exchange.publish_heartbeat()
 
     def _on_neighbour(self, node: NodeId, up: bool) -> None:
         name = self.trust.name(node) if self.trust.knows(node) else self._link_name(node)
         self.log.add("link", f"{name} is {'in reach' if up else 'out of reach'}", node=name)
-        self.context.pulse.beat()
+        self.context.changes.notify()
 
     def _on_record(self, entry: Entry) -> None:
         if isinstance(entry.record, Revocation):

@@ -198,7 +198,7 @@ class Update(_Record, frozen=True, array_like=True, tag=6):
     examples: int
     loss: float
     payload: Payload
-    waiting: int = 0  # what its message left for later ones: tenths of |residual| / |update|
+    residual_ratio: int = 0  # what its message left for later ones: tenths of |residual| / |update|
 
 
 class Commit(_Record, frozen=True, array_like=True, tag=7):

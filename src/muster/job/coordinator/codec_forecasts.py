@@ -175,7 +175,7 @@ class CodecForecasts:
             del trips[:-TRIPS_MAX]
         row = self._rows.get(node)
         if row is not None:
-            row.was_bytes, row.was_s, row.was_waiting = size_bytes, seconds, update.record.waiting / 10
+            row.was_bytes, row.was_s, row.was_waiting = size_bytes, seconds, update.record.residual_ratio / 10
 
     def committed(self, head: Point, codec: str, size_bytes: int, waiting: float) -> None:
         """The round on top of `head` is in the history: `size_bytes` of delta."""
@@ -219,7 +219,7 @@ class CodecForecasts:
         mine = sorted((u.record.base_round, key) for key, u in self._view.updates.items() if key.node == node)
         records = [self._view.updates[key].record for _, key in mine[-LAST - PROBES_MAX :]]
         usual = [r for r in records if r.base_round not in probes][-LAST:]
-        return [Sample(r.payload.codec, r.waiting / 10, r.payload.size_bytes) for r in usual]
+        return [Sample(r.payload.codec, r.residual_ratio / 10, r.payload.size_bytes) for r in usual]
 
 
 def load(store: Store, job: JobId, round_: int) -> list[Forecast]:

@@ -65,7 +65,7 @@ class ContributionEstimator:
                 ):
                     await self._value(waiting[0], background=False)
                 else:
-                    await self._context.pulse.wait()
+                    await self._context.changes.wait()
         finally:
             self._participation = None
 

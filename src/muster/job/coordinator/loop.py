@@ -68,7 +68,7 @@ class Coordinator:
     # ---- the loop -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        pulse = self._context.pulse
+        changes = self._context.changes
         while True:
             try:
                 due_s = self._step()
@@ -81,9 +81,9 @@ class Coordinator:
             if due_s == 0.0:
                 await asyncio.sleep(0)
             elif due_s is None:
-                await pulse.wait(REST_S if self.rests() else WAIT_MAX_S)
+                await changes.wait(REST_S if self.rests() else WAIT_MAX_S)
             else:
-                await pulse.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
+                await changes.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
 
     def rests(self) -> bool:
         """Whether nothing is left to do here, as far as this node knows."""

@@ -77,7 +77,7 @@ class HeadEvaluator:
                 return
             # who coordinates changes by time alone, and who does has to find out whether the head is the end
             awaited = head is not None and self.awaits_figures(head)
-            await self._context.pulse.wait(LOOK_S if awaited else None)
+            await self._context.changes.wait(LOOK_S if awaited else None)
 
     async def _own_part_first(self, participation: Participant, head: Point) -> bool:
         """Others wait for this node's update, nobody for figures: false while its part in the round on
@@ -87,7 +87,7 @@ class HeadEvaluator:
             await asyncio.sleep(PLAN_SOON_S)
             return False
         if participation.owes(head.id):
-            await self._context.pulse.wait()
+            await self._context.changes.wait()
             return False
         return True
 

@@ -118,7 +118,7 @@ class JobFetcher:
         self._began_s.pop(commit, None)
         self._grew_s.pop(commit, None)
         self._context.transfers.poke()  # rebuilt here, not fetched: neighbours may be waiting for it
-        self._context.pulse.beat()
+        self._context.changes.notify()
 
     def _unobtainable(self, commit: CommitId) -> bool:
         began_s = self._began_s.get(commit)
@@ -149,7 +149,7 @@ class JobFetcher:
 
     async def _fetch(self, blob: BlobId, size_bytes: int) -> None:
         await self._context.transfers.fetch(blob, size_bytes, rank=1)
-        self._context.pulse.beat()
+        self._context.changes.notify()
 
     def _carries(self, head: Point) -> bool:
         best = coordinator(self._view, head, lambda _: True)

@@ -109,11 +109,11 @@ class Participant:
             plan = self._next()
             if plan is None:
                 self._say("idle", 0.0)
-                await self._context.pulse.wait(MERGE_LOOK_S if self._apart_since_s is not None else None)
+                await self._context.changes.wait(MERGE_LOOK_S if self._apart_since_s is not None else None)
             elif not self._models.held(plan.record.parent):
                 self.work.round = plan.record.round
                 self._say("receiving", self._received(plan.record.parent))
-                await self._context.pulse.wait(RECEIVING_LOOK_S)
+                await self._context.changes.wait(RECEIVING_LOOK_S)
             else:
                 try:
                     await self._train(plan)

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from muster.network.change_signal import ChangeSignal
 from muster.network.sync.deferred import DeferredRecords
 from muster.network.sync.ledger import Entry
-from muster.network.sync.messages import PREFIX_BYTES, Announce, pack_announce, pack_beats
+from muster.network.sync.messages import PREFIX_BYTES, Announce, pack_announce, pack_heartbeats
 from muster.network.sync.presence import Heartbeat
 from muster.network.sync.state import CHANGES_MAX, Peer, SyncContext, loop_time_s
 from muster.protocol.records import NodeId
 
 NUDGE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
-BEAT_BYTES = 20
-BEATS_A_NUDGE_MAX = 12
+HEARTBEAT_BYTES = 20
+HEARTBEATS_A_NUDGE_MAX = 12
 FLUSH_S = 0.01  # records made together are announced together
 FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
 LINGER_S = {"measurement": 10.0, "contribution": 30.0, "refusal": 10.0}  # there these wait for company
@@ -32,9 +32,9 @@ class Announcer:
     """`tick` runs for ever."""
 
     def __init__(
-        self, shared: SyncContext, holding: DeferredRecords, beat_period_s: Callable[[NodeId], float]
+        self, shared: SyncContext, holding: DeferredRecords, heartbeat_period_s: Callable[[NodeId], float]
     ) -> None:
-        self._shared, self._holding, self._beat_period_s = shared, holding, beat_period_s
+        self._shared, self._holding, self._beat_period_s = shared, holding, heartbeat_period_s
         self._link, self._store, self._presence = shared.link, shared.store, shared.presence
         self._shorthand, self._tally = shared.shorthand, shared.tally
         self._flush: asyncio.TimerHandle | None = None
@@ -45,15 +45,16 @@ class Announcer:
         if self._flush:
             self._flush.cancel()
 
-    def hurry_beat(self) -> None:
+    def publish_heartbeat(self) -> None:
         """Send this node's word to the neighbours now (its state changed in a way that others wait for)."""
         self._hurry = True
-        self._beat_now.beat()
+        self._beat_now.notify()
 
     def greet(self, peer: Peer) -> None:
         """A neighbour that came: what it is to be told first."""
         node, now_s = peer.node, loop_time_s()
-        peer.fresh_beats = {b.node: b for b in self._presence.beats() if b.node != node[:PREFIX_BYTES]}
+        others = [h for h in self._presence.heartbeats() if h.node != node[:PREFIX_BYTES]]
+        peer.fresh_heartbeats = {h.node: h for h in others}
         peer.last = self._store.last_sequence()
         peer.count = int(now_s * 1000) & 0x7FFF  # another than in the last session, most likely
         peer.relay_due_s = now_s + RELAY_S
@@ -61,7 +62,7 @@ class Announcer:
     def queue(self, peer: Peer, entry: Entry) -> None:
         """To be announced to a neighbour now, soon with others, or when it was held back long enough."""
         if self._holding.hold_back(peer, entry):
-            self._beat_now.beat()  # the ticker looks when the next one is due
+            self._beat_now.notify()  # the ticker looks when the next one is due
             return
         now_s, narrow = loop_time_s(), self._shared.narrow(peer.node)
         peer.outbox.append(entry)
@@ -72,10 +73,10 @@ class Announcer:
         peer.due_s = min(peer.due_s or now_s + delay_s, now_s + delay_s)
         self._flush_soon()
 
-    def on_beat(self, beat: Heartbeat) -> None:
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         for peer in self._shared.peers.values():
-            if beat.node != peer.node[:PREFIX_BYTES]:
-                peer.fresh_beats[beat.node] = beat
+            if heartbeat.node != peer.node[:PREFIX_BYTES]:
+                peer.fresh_heartbeats[heartbeat.node] = heartbeat
 
     def _flush_soon(self) -> None:
         due_s = min((p.due_s for p in self._shared.peers.values() if p.due_s is not None), default=None)
@@ -96,12 +97,12 @@ class Announcer:
     def _announce(self, peer: Peer) -> None:
         """Tell a neighbour all that is new for it, in nudges small enough to pass in one piece."""
         peer.due_s = None
-        beats = self._beats_for(peer)
+        heartbeats = self._heartbeats_for(peer)
         while True:
-            some, beats = beats[:BEATS_A_NUDGE_MAX], beats[BEATS_A_NUDGE_MAX:]
-            words = pack_beats(some, self._presence.node[:PREFIX_BYTES])
+            some, heartbeats = heartbeats[:HEARTBEATS_A_NUDGE_MAX], heartbeats[HEARTBEATS_A_NUDGE_MAX:]
+            words = pack_heartbeats(some, self._presence.node[:PREFIX_BYTES])
             message = Announce(peer.count, peer.last, [], [], words)
-            room = NUDGE_BYTES_MAX - 40 - BEAT_BYTES * len(some)
+            room = NUDGE_BYTES_MAX - 40 - HEARTBEAT_BYTES * len(some)
             taken = records_bytes = 0
             for entry in peer.outbox:
                 short = self._small(entry, room, peer)
@@ -123,26 +124,26 @@ class Announcer:
             data = pack_announce(message, self._store.incarnation)
             self._link.nudge(peer.node, "n", data)
             self._tally.told(peer.node, len(data) - records_bytes - len(words), len(words))
-            if not peer.outbox and not beats:
+            if not peer.outbox and not heartbeats:
                 return
 
-    def _beats_for(self, peer: Peer) -> list[Heartbeat]:
+    def _heartbeats_for(self, peer: Peer) -> list[Heartbeat]:
         """The words that go with an announcement: all that is fresh, on a narrow link one's own."""
         now_s = loop_time_s()
         if not self._shared.narrow(peer.node):
-            beats = list(peer.fresh_beats.values())
-            peer.fresh_beats.clear()
-            return beats
-        mine = peer.fresh_beats.pop(self._presence.node[:PREFIX_BYTES], None)
+            heartbeats = list(peer.fresh_heartbeats.values())
+            peer.fresh_heartbeats.clear()
+            return heartbeats
+        mine = peer.fresh_heartbeats.pop(self._presence.node[:PREFIX_BYTES], None)
         if mine is None and peer.outbox:
-            mine = self._presence.tick()  # it rides along, and the next one of its own can wait
-            peer.beat_due_s = now_s + self._beat_period_s(peer.node)
-        beats = [mine] if mine else []
-        if now_s >= peer.relay_due_s and peer.fresh_beats:
+            mine = self._presence.next()  # it rides along, and the next one of its own can wait
+            peer.heartbeat_due_s = now_s + self._beat_period_s(peer.node)
+        heartbeats = [mine] if mine else []
+        if now_s >= peer.relay_due_s and peer.fresh_heartbeats:
             peer.relay_due_s = now_s + RELAY_S
-            beats += peer.fresh_beats.values()
-            peer.fresh_beats.clear()
-        return beats
+            heartbeats += peer.fresh_heartbeats.values()
+            peer.fresh_heartbeats.clear()
+        return heartbeats
 
     def _small(self, entry: Entry, room: int, peer: Peer) -> bytes | None:
         """The whole record, if it fits and the neighbour can hardly have it: it was made here or came from
@@ -166,19 +167,19 @@ class Announcer:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            due = [p for p in self._shared.peers.values() if p.beat_due_s <= now or self._hurries(p)]
+            due = [p for p in self._shared.peers.values() if p.heartbeat_due_s <= now or self._hurries(p)]
             self._hurry = False
             for peer in self._shared.peers.values():
                 if peer.withheld and self._holding.release(peer, now):
                     self._flush_soon()
             if due:
-                mine = self._presence.tick()
+                mine = self._presence.next()
                 for peer in due:
                     peer.told_job = mine.job
-                    peer.fresh_beats[mine.node] = mine
-                    peer.beat_due_s = now + self._beat_period_s(peer.node)
+                    peer.fresh_heartbeats[mine.node] = mine
+                    peer.heartbeat_due_s = now + self._beat_period_s(peer.node)
                     self._announce(peer)
-            next_s = min((p.beat_due_s for p in self._shared.peers.values()), default=now + 60.0)
+            next_s = min((p.heartbeat_due_s for p in self._shared.peers.values()), default=now + 60.0)
             held_s = (until_s for p in self._shared.peers.values() for until_s, _ in p.withheld.values())
             next_s = min(next_s, min(held_s, default=next_s))
             if not self._hurry:
@@ -188,4 +189,4 @@ class Announcer:
         """A narrow link is spared every change of state but that to another job."""
         if not self._hurry or not self._shared.narrow(peer.node):
             return self._hurry
-        return peer.beat_due_s == 0.0 or self._presence.job() != peer.told_job
+        return peer.heartbeat_due_s == 0.0 or self._presence.job() != peer.told_job

@@ -9,7 +9,7 @@ from muster.network.sync.messages import (
     Changes,
     WrongWire,
     pack,
-    pack_beats,
+    pack_heartbeats,
     unpack_list,
     unpack_since,
 )
@@ -48,7 +48,7 @@ class RecordResponder:
             elif (peer := self._shared.peers.get(node)) is not None:
                 late = self._holding.late(peer, cursor)
                 entries = [(e.sequence, e.id[:PREFIX_BYTES]) for e in late] + entries
-        words = pack_beats(self._presence.beats(), self._presence.node[:PREFIX_BYTES])
+        words = pack_heartbeats(self._presence.heartbeats(), self._presence.node[:PREFIX_BYTES])
         count = self._shared.peers[node].count if node in self._shared.peers else 0
         answer = pack(Changes(WIRE, self._store.incarnation, last, count, entries, words))
         self._tally.told(node, len(answer) - len(words), len(words))

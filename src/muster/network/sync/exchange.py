@@ -35,7 +35,7 @@ class Exchange:
         ledger: Ledger,
         presence: Presence,
         *,
-        beat_period_s: Callable[[NodeId], float],
+        heartbeat_period_s: Callable[[NodeId], float],
         narrow: Callable[[NodeId], bool | None] = lambda node: None,
         on_problem: Callable[[str], None] = lambda sentence: None,
     ) -> None:
@@ -43,7 +43,7 @@ class Exchange:
         self.shared = SyncContext(link, store, ledger, presence, narrow, on_problem)
         self.holding = DeferredRecords(self.shared)
         self.tally = self.shared.tally
-        self._telling = Announcer(self.shared, self.holding, beat_period_s)
+        self._telling = Announcer(self.shared, self.holding, heartbeat_period_s)
         self._pulling = RecordSync(self.shared)
         self._answering = RecordResponder(self.shared, self.holding)
         self._ticker: asyncio.Task[None] | None = None
@@ -59,7 +59,7 @@ class Exchange:
             for entry in shared.ledger.load(kind):
                 shared.shorthand.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
-        shared.presence.watchers.append(self._telling.on_beat)
+        shared.presence.watchers.append(self._telling.on_heartbeat)
         shared.link.listen("n", self._pulling.on_announce)
         shared.link.serve("c", self._answering.changes)
         shared.link.serve("r", self._answering.records)
@@ -79,9 +79,9 @@ class Exchange:
         for peer in peers:
             peer.save_cursor(self.shared.store)
 
-    def hurry_beat(self) -> None:
+    def publish_heartbeat(self) -> None:
         """Send this node's word to the neighbours now (its state changed in a way that others wait for)."""
-        self._telling.hurry_beat()
+        self._telling.publish_heartbeat()
 
     def narrow(self, node: NodeId) -> bool:
         """Whether the link to a neighbour is to be spared words."""
@@ -112,7 +112,7 @@ class Exchange:
             shared.peers[node] = peer
             self.holding.hold_back_again(peer)
             peer.task = asyncio.get_running_loop().create_task(self._pulling.converse(peer))
-            self.hurry_beat()
+            self.publish_heartbeat()
         elif not up and peer is not None:
             del shared.peers[node]
             if peer.task:

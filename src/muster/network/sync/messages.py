@@ -34,7 +34,7 @@ class Announce(msgspec.Struct, array_like=True):
     last: int  # every record up to here was announced by now, or is held back
     ids: list[tuple[int, bytes]]  # (number, prefix) of records to pull
     inline: list[bytes]  # records in short form
-    beats: bytes
+    heartbeats: bytes
 
     @property
     def tells(self) -> bool:
@@ -55,7 +55,7 @@ class Changes(msgspec.Struct, array_like=True):
     last: int  # the entries cover everything up to here
     count: int  # ... and all announcements to the asker up to this one
     entries: list[tuple[int, bytes]]
-    beats: bytes
+    heartbeats: bytes
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -125,25 +125,25 @@ def _sentence(version: int | None) -> str:
 # ---- beats -----------------------------------------------------------------------------------------------
 
 
-def pack_beats(beats: list[Heartbeat], mine: bytes) -> bytes:
+def pack_heartbeats(heartbeats: list[Heartbeat], mine: bytes) -> bytes:
     """10 bytes for the sender's own word (`mine`: the first 8 bytes of its id), 18 for another's."""
     out = bytearray()
-    for beat in beats:
-        flags = beat.state | (_HAS_BATTERY if beat.battery != _NO_BATTERY else 0)
-        flags |= (_HAS_JOB if len(beat.job) == 4 else 0) | (_OWN if beat.node == mine else 0)
+    for heartbeat in heartbeats:
+        flags = heartbeat.state | (_HAS_BATTERY if heartbeat.battery != _NO_BATTERY else 0)
+        flags |= (_HAS_JOB if len(heartbeat.job) == 4 else 0) | (_OWN if heartbeat.node == mine else 0)
         out.append(flags)
-        out += b"" if flags & _OWN else beat.node
-        for number in (beat.start, beat.count, beat.round):
+        out += b"" if flags & _OWN else heartbeat.node
+        for number in (heartbeat.start, heartbeat.count, heartbeat.round):
             out += _varint(number)
-        out.append(beat.progress)
-        out += bytes((beat.battery,)) if flags & _HAS_BATTERY else b""
-        out += beat.job if flags & _HAS_JOB else b""
+        out.append(heartbeat.progress)
+        out += bytes((heartbeat.battery,)) if flags & _HAS_BATTERY else b""
+        out += heartbeat.job if flags & _HAS_JOB else b""
     return bytes(out)
 
 
-def unpack_beats(data: bytes, sender: bytes) -> list[Heartbeat]:
+def unpack_heartbeats(data: bytes, sender: bytes) -> list[Heartbeat]:
     """The words in `data`, by a sender whose id begins with these 8 bytes; a damaged end is left out."""
-    beats, at = [], 0
+    heartbeats, at = [], 0
     try:
         while at < len(data):
             flags = data[at]
@@ -162,10 +162,10 @@ def unpack_beats(data: bytes, sender: bytes) -> list[Heartbeat]:
                 job, at = data[at : at + 4], at + 4
             if at > len(data) or len(node) != PREFIX_BYTES or flags & 15 >= len(STATES):
                 break
-            beats.append(Heartbeat(node, start, count, flags & 15, progress, battery, job, round_))
+            heartbeats.append(Heartbeat(node, start, count, flags & 15, progress, battery, job, round_))
     except IndexError:
         pass
-    return beats
+    return heartbeats
 
 
 def _varint(number: int) -> bytes:

@@ -16,10 +16,10 @@ from muster.protocol.records import NodeId
 
 STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
 SILENCE_S = 5.0  # a word after so long is news
-BEAT_USUAL_S = 2.0  # between two words while a job runs; on narrow links it is more
-BEATS_MISSED_MAX = 3
+HEARTBEAT_USUAL_S = 2.0  # between two words while a job runs; on narrow links it is more
+HEARTBEATS_MISSED_MAX = 3
 GAP_MAX_S = 30.0  # between two words of a node that is there, on the slowest link
-BEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
+HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
@@ -41,14 +41,15 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass
 class Heard:
-    beat: Heartbeat
+    heartbeat: Heartbeat
     at_s: float  # loop time of the last new word
     interval_s: float = 0.0  # between its words, as they come here: an exponential average
 
-    def tells_less(self, beat: Heartbeat) -> bool:
-        """Whether a newer word says something else than being alive and how far the work is."""
-        old = self.beat
-        return (old.state, old.job, old.round, old.start) != (beat.state, beat.job, beat.round, beat.start)
+    def differs_from(self, newer: Heartbeat) -> bool:
+        """Whether a newer heartbeat says something else than being alive and how far the work is."""
+        old = self.heartbeat
+        before = (old.state, old.job, old.round, old.start)
+        return before != (newer.state, newer.job, newer.round, newer.start)
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Presence:
     start: int
     now: Callable[[], float]
     usual_s: Callable[[], float] = lambda: (
-        BEAT_USUAL_S
+        HEARTBEAT_USUAL_S
     )  # between two words of a node heard for the first time
     table: dict[bytes, Heard] = field(default_factory=dict)
     watchers: list[Callable[[Heartbeat], None]] = field(default_factory=list)
@@ -67,7 +68,9 @@ class Presence:
     blocked: bool = False  # this node's disk takes nothing: it says so instead of what it does
     _mine: Heartbeat | None = None
 
-    def say(self, state: str, progress: float, battery: float | None, job: bytes, round_: int) -> Heartbeat:
+    def set_status(
+        self, state: str, progress: float, battery: float | None, job: bytes, round_: int
+    ) -> Heartbeat:
         """Set this node's own word; its counter grows only when `tick` makes it news."""
         count = self._mine.count if self._mine else 0
         said = STATES.index("blocked" if self.blocked else state)
@@ -81,49 +84,49 @@ class Presence:
         """The beginning of the id of the job that this node says it works for."""
         return self._mine.job if self._mine else b""
 
-    def tick(self) -> Heartbeat:
+    def next(self) -> Heartbeat:
         """This node's word as of now, with a new counter."""
-        mine = self._mine or self.say("idle", 0.0, None, b"", 0)
+        mine = self._mine or self.set_status("idle", 0.0, None, b"", 0)
         self._mine = msgspec.structs.replace(mine, count=mine.count + 1)
         return self._mine
 
-    def hear(self, beats: Iterable[Heartbeat]) -> list[Heartbeat]:
+    def merge(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
         """Take in what a neighbour knows; the beats that were news."""
         news = []
         changed = False
-        for beat in beats:
-            if not 0 <= beat.state < len(STATES):
+        for heartbeat in heartbeats:
+            if not 0 <= heartbeat.state < len(STATES):
                 continue
-            if beat.node == self.node[:8]:
-                self._outbid(beat)
+            if heartbeat.node == self.node[:8]:
+                self.supersede_old_incarnation(heartbeat)
                 continue
-            known = self.table.get(beat.node)
-            if known is not None and known.beat.age_key >= beat.age_key:
+            known = self.table.get(heartbeat.node)
+            if known is not None and known.heartbeat.age_key >= heartbeat.age_key:
                 continue
-            if known is None and len(self.table) >= BEATS_MAX:
+            if known is None and len(self.table) >= HEARTBEATS_MAX:
                 continue
             now_s = self.now()
-            self.table[beat.node] = Heard(beat, now_s, _interval_s(known, now_s))
-            if known is None or known.tells_less(beat) or now_s - known.at_s > SILENCE_S:
+            self.table[heartbeat.node] = Heard(heartbeat, now_s, _interval_s(known, now_s))
+            if known is None or known.differs_from(heartbeat) or now_s - known.at_s > SILENCE_S:
                 changed = True
-            news.append(beat)
+            news.append(heartbeat)
             for watcher in self.watchers:
-                watcher(beat)
+                watcher(heartbeat)
         if changed:
             for change in self.changes:
                 change()
         return news
 
-    def outdated(self, beats: Iterable[Heartbeat]) -> list[Heartbeat]:
+    def outdated(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
         """What is known of nodes of which these words tell an older life: whoever said them, perhaps the
         node itself after it lost its disk, is to be told, or nobody listens to it any more."""
-        known = ((self.table.get(beat.node), beat) for beat in beats)
-        return [heard.beat for heard, beat in known if heard is not None and heard.beat.start > beat.start]
+        known = ((self.table.get(heartbeat.node), heartbeat) for heartbeat in heartbeats)
+        return [heard.heartbeat for heard, old in known if heard and heard.heartbeat.start > old.start]
 
-    def _outbid(self, beat: Heartbeat) -> None:
+    def supersede_old_incarnation(self, heartbeat: Heartbeat) -> None:
         """A word of one's own life before the disk was lost: begin above it, or nobody listens."""
-        if beat.start >= self.start and (self._mine is None or beat.age_key > self._mine.age_key):
-            self.start = beat.start + 1
+        if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
+            self.start = heartbeat.start + 1
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)
 
@@ -141,19 +144,19 @@ class Presence:
         heard = self.table.get(node[:8])
         if heard is None:
             return False
-        late_s = self.now() - heard.at_s - BEAT_USUAL_S
-        if late_s <= BEATS_MISSED_MAX * max(BEAT_USUAL_S, heard.interval_s):
+        late_s = self.now() - heard.at_s - HEARTBEAT_USUAL_S
+        if late_s <= HEARTBEATS_MISSED_MAX * max(HEARTBEAT_USUAL_S, heard.interval_s):
             return True
-        return late_s <= BEATS_MISSED_MAX * self.usual_s()
+        return late_s <= HEARTBEATS_MISSED_MAX * self.usual_s()
 
     def doing(self, node: NodeId) -> str:
         """What a node said it does, last."""
         heard = self.table.get(node[:8])
-        return STATES[heard.beat.state] if heard else "unknown"
+        return STATES[heard.heartbeat.state] if heard else "unknown"
 
-    def beats(self) -> list[Heartbeat]:
+    def heartbeats(self) -> list[Heartbeat]:
         mine = [self._mine] if self._mine else []
-        return mine + [h.beat for h in self.table.values()]
+        return mine + [h.heartbeat for h in self.table.values()]
 
 
 def _interval_s(known: Heard | None, now_s: float) -> float:

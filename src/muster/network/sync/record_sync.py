@@ -16,8 +16,8 @@ from muster.network.sync.messages import (
     WrongWire,
     pack,
     unpack_announce,
-    unpack_beats,
     unpack_changes,
+    unpack_heartbeats,
     unpack_list,
 )
 from muster.network.sync.record_compression import Unknown
@@ -59,9 +59,9 @@ class RecordSync:
             peer.gap = True
             peer.wake.set()
             return
-        beats = unpack_beats(message.beats, node)
-        self._presence.hear(beats)
-        peer.fresh_beats |= {beat.node: beat for beat in self._presence.outdated(beats)}
+        heartbeats = unpack_heartbeats(message.heartbeats, node)
+        self._presence.merge(heartbeats)
+        peer.fresh_heartbeats |= {h.node: h for h in self._presence.outdated(heartbeats)}
         peer.check_count(message)
         for short in message.inline[:RECORDS_MAX]:
             try:
@@ -134,7 +134,7 @@ class RecordSync:
     async def _compare(self, peer: Peer) -> None:
         since = Since(WIRE, peer.incarnation, peer.cursor, self._shared.digest_bytes(), peer.anew)
         changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
-        self._presence.hear(unpack_beats(changes.beats, peer.node))
+        self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
         if changes.incarnation != peer.incarnation:
             peer.new_life(changes.incarnation)
         for number, prefix in changes.entries:

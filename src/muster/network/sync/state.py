@@ -45,11 +45,11 @@ class Peer:
     due_s: float | None = None  # when the outbox is to be announced
     withheld: dict[bytes, tuple[float, Entry]] = field(default_factory=dict)  # id -> until when, what
     released: dict[bytes, tuple[float, Entry]] = field(default_factory=dict)  # withheld, then announced when
-    fresh_beats: dict[bytes, Heartbeat] = field(default_factory=dict)
+    fresh_heartbeats: dict[bytes, Heartbeat] = field(default_factory=dict)
     spared: bool = False  # something was held back from it, in this session or another one
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
-    beat_due_s: float = 0.0
+    heartbeat_due_s: float = 0.0
     relay_due_s: float = 0.0
     told_job: bytes = b""
     pace: LinkSpeed = field(default_factory=LinkSpeed)

@@ -173,9 +173,9 @@ class JobWatch:
         if node == core.node:
             return PHASES.get(core.state, "wait"), round(core.progress, 2)
         heard = core.presence.table.get(node[:8])
-        if heard is None or heard.beat.round != round_ or heard.beat.job != self.runner.view.id[:4]:
+        if heard is None or heard.heartbeat.round != round_ or heard.heartbeat.job != self.runner.view.id[:4]:
             return "wait", 0.0
-        return PHASES.get(STATES[heard.beat.state], "wait"), heard.beat.progress / 100
+        return PHASES.get(STATES[heard.heartbeat.state], "wait"), heard.heartbeat.progress / 100
 
     def _expect(self, now_s: float, node: NodeId, steps: int, phase: str, progress: float) -> float | None:
         """When its steps will be done, by the speed that it offered; made anew when its word changes."""

@@ -92,12 +92,12 @@ def peers(core: Core) -> list[PeerView]:
             PeerView(
                 id=node.hex(),
                 name=known.name,
-                state=STATES[heard.beat.state] if heard else "unknown",
-                progress=heard.beat.progress / 100 if heard else 0.0,
+                state=STATES[heard.heartbeat.state] if heard else "unknown",
+                progress=heard.heartbeat.progress / 100 if heard else 0.0,
                 heard_s=age_s,
-                battery=heard.beat.battery / 100 if heard and heard.beat.battery <= 100 else None,
+                battery=heard.heartbeat.battery / 100 if heard and heard.heartbeat.battery <= 100 else None,
                 step_s=step_s.get(node),
-                reachable=near or (age_s is not None and age_s < 3 * core.beat_period_s(node)),
+                reachable=near or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node)),
             )
         )
     return views

@@ -138,16 +138,16 @@ class Watcher:
         for node, known in core.trust.members().items():
             me = node == core.node
             heard = None if me else core.presence.table.get(node[:8])
-            beat = heard.beat if heard else None
+            heartbeat = heard.heartbeat if heard else None
             age_s = core.presence.age_s(node)
-            state = own_state(core) if me else STATES[beat.state] if beat else "unknown"
+            state = own_state(core) if me else STATES[heartbeat.state] if heartbeat else "unknown"
             if state == "idle" and node == leader and focus and not focus.over():
                 state = "coordinating"
             battery = core.battery() if me else None
-            if beat is not None and beat.battery <= 100:
-                battery = beat.battery / 100
+            if heartbeat is not None and heartbeat.battery <= 100:
+                battery = heartbeat.battery / 100
             offer = view.offers.get(node) if view else None
-            lively = age_s is not None and age_s < 3 * core.beat_period_s(node)
+            lively = age_s is not None and age_s < 3 * core.heartbeat_period_s(node)
             key = self.names(node)
             rows[key] = {
                 "id": key,
@@ -155,14 +155,14 @@ class Watcher:
                 "key": node.hex(),
                 "me": me,
                 "state": state,
-                "progress": round(core.progress if me else beat.progress / 100 if beat else 0.0, 2),
+                "progress": round(core.progress if me else heartbeat.progress / 100 if heartbeat else 0.0, 2),
                 "heard_t": round(heard.at_s, 1) if heard else None,
                 "reachable": me or node in near or lively,
                 "battery": None if battery is None else round(battery, 2),
                 "step_s": offer.step_s if offer else None,
                 "samples": offer.samples if offer else None,
-                "job": self._job_of(node, beat.job if beat else b"", me),
-                "round": beat.round if beat else None,
+                "job": self._job_of(node, heartbeat.job if heartbeat else b"", me),
+                "round": heartbeat.round if heartbeat else None,
                 "offer": _offer(offer),
                 "refusal": view.refusals.get(node) if view else None,
                 "plan": parts.get(node),

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from muster.history.counted import Key
 from muster.history.graph import Graph
 from muster.job.runner import JobRunner
-from muster.network.sync.presence import BEATS_MAX
-from muster.node.core import BEAT_IDLE_S
+from muster.network.sync.presence import HEARTBEATS_MAX
+from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import BlobId, Commit, CommitId, short
 from muster.simulation.judging.arithmetic import arithmetic, residue
 from muster.simulation.judging.watch import Watch, whole_graph
@@ -183,7 +183,7 @@ def _work(world: World) -> Iterator[str]:
 
 def _heard(world: World) -> Iterator[str]:
     """In quiet times every node hears of every other one."""
-    limit_s = BEAT_IDLE_S * (len(world.machines) + 2)
+    limit_s = HEARTBEAT_IDLE_S * (len(world.machines) + 2)
     for machine in world.standing():
         for other in world.standing():
             age_s = machine.core.presence.age_s(other.node) if machine.core is not None else None
@@ -217,7 +217,7 @@ def _bounds(world: World) -> Iterator[str]:
         for peer in core.exchange.shared.peers.values():
             if len(peer.outbox) > OUTBOX_MAX or len(peer.wanted) > OUTBOX_MAX:
                 yield f"{machine.spec.name}: an outbox of {len(peer.outbox)}"
-        if len(core.presence.table) > min(BEATS_MAX, len(world.machines)):
+        if len(core.presence.table) > min(HEARTBEATS_MAX, len(world.machines)):
             yield f"{machine.spec.name} remembers {len(core.presence.table)} nodes"
         records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))
         blobs = machine.disk.used_bytes() - records

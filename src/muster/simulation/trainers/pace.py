@@ -21,7 +21,7 @@ class Pace:
 
     def crash(self) -> None:
         self._doomed = True
-        self._doom.beat()
+        self._doom.notify()
 
     async def measure(self) -> float:
         """Seconds of one step, within 10 %; or far off: the machine was busy."""
