@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from muster.emulation.scenario import load
-from muster.node.api.snapshot import JobView
+from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, machine, small_fleet, write
 
@@ -43,7 +43,7 @@ class Loss:
         return self.patience_s + 2 * self.round_s
 
 
-async def at_round(fleet: SmallFleet, name: str, job: str, number: int) -> JobView:
+async def at_round(fleet: SmallFleet, name: str, job: str, number: int) -> JobSnapshot:
     async with asyncio.timeout(LIMIT_S):
         while True:
             seen = await fleet.snapshot(name)

@@ -20,7 +20,7 @@ from typing import Any
 from muster.cli.commands.train import beginning
 from muster.cli.follow import follow
 from muster.node.api.client import Client, choose
-from muster.node.api.snapshot import Event, JobView
+from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Result:
     job: str
     accuracy: float | None
     rounds: int
-    view: JobView
+    view: JobSnapshot
     client: Client
 
     def export(self, to: str | os.PathLike[str]) -> list[Path]:
@@ -44,7 +44,7 @@ def train(
     start: str | os.PathLike[str] | None = None,
     node: str | None = None,
     timeout_s: float | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Callable[[NodeEvent], None] | None = None,
     **options: Any,
 ) -> Result:
     """Train `task` with every node in reach of `node` (a name or home) and wait for the end.

@@ -14,9 +14,9 @@ import msgspec
 from muster.node.api.snapshot import (
     CommitView,
     ContributionView,
-    Event,
-    JobView,
+    JobSnapshot,
     NeighbourView,
+    NodeEvent,
     PeerView,
     SelfView,
     Snapshot,
@@ -36,7 +36,7 @@ def contribution(name: str = "alpha", share: float = 0.25) -> ContributionView:
 
 def job_view(
     state: str = "finished", round_: int = 3, accuracy: float | None = 0.934, **more: Any
-) -> JobView:
+) -> JobSnapshot:
     plain: dict[str, Any] = {
         "id": JOB,
         "task": "digits",
@@ -60,11 +60,11 @@ def job_view(
             CommitView("ef" * 32, [], round_, "alpha", 2, ["alpha", "bravo"], 12.0, accuracy, 0.2, True)
         ],
     }
-    return JobView(**{**plain, **more})
+    return JobSnapshot(**{**plain, **more})
 
 
 def snapshot(
-    name: str = "alpha", home: str = "/h", jobs: list[JobView] | None = None, **own: Any
+    name: str = "alpha", home: str = "/h", jobs: list[JobSnapshot] | None = None, **own: Any
 ) -> Snapshot:
     plain: dict[str, Any] = {
         "id": name.encode().hex(),
@@ -99,7 +99,7 @@ class FakeNode:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.requests: list[dict[str, Any]] = []
-        self.events: list[Event] = []
+        self.events: list[NodeEvent] = []
         self.answers: dict[str, Any | Callable[[dict[str, Any]], Any]] = {
             "snapshot": lambda request: snapshot(home=str(home), jobs=[job_view()]),
             "train": {"job": JOB},

@@ -15,7 +15,7 @@ from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
 from muster.node.api.commit_detail import WhyView
-from muster.node.api.snapshot import Event
+from muster.node.api.snapshot import NodeEvent
 
 Capture = pytest.CaptureFixture[str]
 
@@ -78,9 +78,9 @@ def test_a_fault_of_ours_is_one_sentence_with_a_trace_file(
 
 def test_train_follows_to_the_end(alpha: FakeNode, capsys: Capture) -> None:
     alpha.events = [
-        Event(8, 0.0, "job", "alpha asks for help", JOB, "alpha"),
-        Event(9, 0.0, "job", "another job", "00" * 32, "alpha"),
-        Event(10, 0.0, "end", "3 rounds done", JOB, "alpha"),
+        NodeEvent(8, 0.0, "job", "alpha asks for help", JOB, "alpha"),
+        NodeEvent(9, 0.0, "job", "another job", "00" * 32, "alpha"),
+        NodeEvent(10, 0.0, "end", "3 rounds done", JOB, "alpha"),
     ]
     assert run(["train", "digits", "--rounds", "3", "--lr", "0.1", "--bytes", "20MB", "--patience", "5"]) == 0
     out = capsys.readouterr().out
@@ -220,8 +220,8 @@ def test_a_node_that_dies_or_lies_or_is_silent(alpha: FakeNode) -> None:
 
 
 def test_from_python(alpha: FakeNode, tmp_path: Path) -> None:
-    seen: list[Event] = []
-    alpha.events = [Event(8, 0.0, "end", "done", JOB)]
+    seen: list[NodeEvent] = []
+    alpha.events = [NodeEvent(8, 0.0, "end", "done", JOB)]
     result = muster.train("digits", rounds=3, on_event=seen.append)
     assert (result.accuracy, result.rounds, seen) == (0.934, 3, alpha.events)
     assert result.export(tmp_path / "m.onnx") == [tmp_path / "m.onnx"]

@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, *, emulated: bool = True) -> None:
         self.clock = Clock()
         self.feed = Feed(header("t", emulated=emulated), self.clock)
-        self.board = StateMerger(self.feed, emulated=emulated)
+        self.merger = StateMerger(self.feed, emulated=emulated)
 
     def see(self, *, first: bool = False, **tables: Any) -> None:
         head = {
@@ -38,7 +38,7 @@ class Bench:
             "tasks": ["digits"],
             "job": "j" if "jobs" in tables else None,
         }
-        self.board.see({"now_s": self.clock.now_s + 5000, "head": head, **tables}, first=first)
+        self.merger.see({"now_s": self.clock.now_s + 5000, "head": head, **tables}, first=first)
 
     def links(self, up: bool = True, count: int = 0, loss: float = 0.0) -> None:
         params = {
@@ -54,11 +54,11 @@ class Bench:
             {"a": a, "b": b, "params": params, "count": counts}
             for a, b in (("alpha", "bravo"), ("bravo", "alpha"))
         ]
-        self.board.links(ways, lambda pair: {"preset": None, "drop": None})
+        self.merger.links(ways, lambda pair: {"preset": None, "drop": None})
 
     def nodes(self, **bravo: Any) -> None:
         plain = {"address": "10.77.0.1", "away": False, "running": True, "paused": False, "slowdown": 1.0}
-        self.board.conditions([{"name": "alpha", **plain}, {"name": "bravo", **plain, **bravo}])
+        self.merger.conditions([{"name": "alpha", **plain}, {"name": "bravo", **plain, **bravo}])
 
     def row(self, table: str, key: str) -> dict[str, Any]:
         return self.feed.tables[table][key]
@@ -191,7 +191,7 @@ def test_many_links_at_once_are_a_partition() -> None:
             counts = {"bytes": 0, "dropped_loss": 0, "dropped_queue": 0, "dropped_down": 0}
             pairs = [("a", "c"), ("c", "a"), ("b", "c"), ("c", "b")]
             ways = [{"a": a, "b": b, "params": params, "count": counts} for a, b in pairs]
-            bench.board.links(ways, lambda pair: {})
+            bench.merger.links(ways, lambda pair: {})
 
     bench = played(steps)
     assert bench.marks() == [("partition", ["a", "b", "c"])]
@@ -240,7 +240,7 @@ def test_the_viewing_nodes_measurements_join_the_emulators_links(emulator_first:
 def test_marks_are_bounded() -> None:
     def steps(bench: Bench) -> None:
         for number in range(520):
-            bench.board.mark("link", str(number), [])
+            bench.merger.mark("link", str(number), [])
 
     marks = played(steps).feed.tables["marks"]
     assert len(marks) == 500

@@ -12,7 +12,7 @@ import pytest
 from muster.dashboard import emulated
 from muster.dashboard.emulated import EmulatedNetwork
 from muster.dashboard.feed import Feed
-from muster.dashboard.http.requests import Direction, Drop, LinkRequest
+from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.page import header
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.state_merger import StateMerger
@@ -97,7 +97,7 @@ def test_presets_are_links_that_can_be(preset: Any) -> None:
 
 def test_parameters_go_to_their_direction_only(tmp_path: Path) -> None:
     async def steps(network: EmulatedNetwork, fake: FakeEmulator, feed: Feed) -> None:
-        await network.set_link(LinkRequest("bravo", "alpha", there=Direction(loss=0.2)))
+        await network.set_link(LinkRequest("bravo", "alpha", there=LinkParameters(loss=0.2)))
         wanted = {"do": "set", "a": "bravo", "b": "alpha", "params": {"loss": 0.2}, "both": False}
         assert fake.told == [wanted]
         row = feed.tables["links"]["alpha|bravo"]
@@ -115,7 +115,7 @@ def test_a_preset_is_named_until_a_hand_changes_it_and_the_scenarios_comes_back(
         await until(lambda: row["preset"] == "2g")
         assert (row["there"]["rate_kbit_s"], row["back"]["rate_kbit_s"]) == (80.0, 40.0)
         assert fake.told[0]["params"]["burst"] is None
-        await network.set_link(LinkRequest("alpha", "bravo", back=Direction(loss=0.5)))
+        await network.set_link(LinkRequest("alpha", "bravo", back=LinkParameters(loss=0.5)))
         await until(lambda: row["preset"] is None)
         await network.set_link(LinkRequest("alpha", "bravo", preset="scenario"))
         await until(lambda: row["preset"] == "scenario")

@@ -14,7 +14,7 @@ from pages import Made, make
 
 from muster.dashboard.http.answers import BODY_BYTES_MAX
 from muster.dashboard.http.openapi import document
-from muster.dashboard.http.requests import Direction
+from muster.dashboard.http.requests import LinkParameters
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Partition
 
@@ -49,7 +49,7 @@ def test_links_and_faults_reach_the_emulator() -> None:
             {"fault": "partition", "groups": [["alpha"], ["bravo"]]},
         ):
             assert (await ask(made.app, "POST", "/api/faults", fault)).status == 200
-        assert made.doors.links[0].there == Direction(rate_kbit_s=64, loss=0.02)
+        assert made.doors.links[0].there == LinkParameters(rate_kbit_s=64, loss=0.02)
         assert made.doors.links[1].preset == "lora"
         assert made.doors.faults == [Cut("delta", "echo"), Partition((("alpha",), ("bravo",)))]
 

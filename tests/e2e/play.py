@@ -12,7 +12,7 @@ import psutil
 
 from muster.emulation.scenario import Scenario, parse
 from muster.node.api.client import LogView
-from muster.node.api.snapshot import JobView
+from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, small_fleet
 
@@ -63,7 +63,7 @@ async def ask(fleet: SmallFleet, name: str, **options: Any) -> str:
     return await asyncio.to_thread(lambda: fleet.client(name).train(task, **options))
 
 
-async def view(fleet: SmallFleet, name: str, job: str) -> JobView | None:
+async def view(fleet: SmallFleet, name: str, job: str) -> JobSnapshot | None:
     """The job as a node sees it; None while it does not answer or does not know it."""
     seen = await fleet.snapshot(name)
     return next((j for j in seen.jobs if j.id == job), None) if seen is not None else None
@@ -79,9 +79,11 @@ async def until(what: str, holds: Callable[[], Any], limit_s: float) -> None:
         raise AssertionError(f"not within {limit_s:g} s: {what}") from None
 
 
-async def until_round(fleet: SmallFleet, name: str, job: str, number: int, limit_s: float = 90.0) -> JobView:
+async def until_round(
+    fleet: SmallFleet, name: str, job: str, number: int, limit_s: float = 90.0
+) -> JobSnapshot:
     """The node holds a head of at least this round."""
-    found: list[JobView] = []
+    found: list[JobSnapshot] = []
 
     async def there() -> bool:
         seen = await view(fleet, name, job)

@@ -15,7 +15,7 @@ import pytest
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client
-from muster.node.api.snapshot import JobView
+from muster.node.api.snapshot import JobSnapshot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PORTS = {"ann": 17451, "ben": 17452}
@@ -87,7 +87,7 @@ def until(holds: object, limit_s: float) -> None:
         time.sleep(0.1)  # two processes are waited for: there is nothing to be told by
 
 
-def finished(client: Client, job: str) -> JobView:
+def finished(client: Client, job: str) -> JobSnapshot:
     until(lambda: client.log(job).job.state != "running", 120.0)
     view = client.log(job).job
     assert view.state == "finished", view.why

@@ -9,7 +9,7 @@ import click
 from muster.cli.output import percent, size, table
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobView
+    from muster.node.api.snapshot import JobSnapshot
 
 
 class Checked(Protocol):
@@ -29,7 +29,7 @@ class Checked(Protocol):
     def common(self) -> bool: ...
 
 
-def show(view: JobView) -> None:
+def show(view: JobSnapshot) -> None:
     """The table on standard output."""
     table(
         ("NODE", "SAMPLES", "STEPS", "COUNTED", "LATE", "REFUSED", "SENT", "RECEIVED", "VALUE", "OF ALL"),

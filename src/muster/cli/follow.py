@@ -10,7 +10,7 @@ import click
 from muster.cli.output import percent, size, span
 from muster.errors import MusterError
 from muster.node.api.client import Client
-from muster.node.api.snapshot import Event, JobView
+from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
 POLL_S = 0.5
 PAUSE_S = 0.1  # so long without an event: all that there are have come
@@ -24,15 +24,15 @@ def follow(
     *,
     quiet: bool = False,
     timeout_s: float | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> JobView:
+    on_event: Callable[[NodeEvent], None] | None = None,
+) -> JobSnapshot:
     """The job's last state, once it has ended; prints events and rounds on the way unless `quiet`.
 
     Raises MusterError timeout (the job goes on), failed, no_node.
     """
     started_s = time.monotonic()  # the shell's own patience, no logic of a job
     looked_s, told = -POLL_S, 0
-    ended: JobView | None = None
+    ended: JobSnapshot | None = None
     for event in client.events(since, pause_s=PAUSE_S):
         now_s = time.monotonic() - started_s
         if event is not None and event.job in ("", job):
@@ -68,7 +68,7 @@ def follow(
     raise MusterError("no_node", f"the node in {client.home} ended: start it again, the job continues")
 
 
-def find(client: Client, job: str) -> JobView:
+def find(client: Client, job: str) -> JobSnapshot:
     """The job's view in a fresh snapshot."""
     for view in client.snapshot().jobs:
         if view.id.startswith(job):
@@ -76,7 +76,7 @@ def find(client: Client, job: str) -> JobView:
     raise MusterError("unknown_job", f"the node in {client.home} does not know job {job[:8]} any more")
 
 
-def round_line(view: JobView) -> str:
+def round_line(view: JobSnapshot) -> str:
     limit = view.stop.get("rounds")
     of = f"/{limit:.0f}" if limit else ""
     return (

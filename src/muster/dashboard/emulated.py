@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from muster.dashboard.feed import Row
-from muster.dashboard.http.requests import Direction, Drop, LinkRequest
+from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.presets import PRESETS, SCENARIO
 from muster.dashboard.state_merger import Pair, StateMerger
 from muster.emulation.control import Control
@@ -28,8 +28,8 @@ SELVES_A_LOOK = 8  # nodes asked about themselves at each look, in turn
 class EmulatedNetwork:
     """`rundir` is the emulation's: its control socket, and the nodes' homes by their names."""
 
-    def __init__(self, board: StateMerger, rundir: Path) -> None:
-        self._board, self._rundir = board, rundir
+    def __init__(self, merger: StateMerger, rundir: Path) -> None:
+        self._merger, self._rundir = merger, rundir
         self._path = rundir / "control.sock"
         self._first: dict[Pair, Row] = {}  # parameters by the scenario
         self._preset: dict[Pair, str] = {}
@@ -57,22 +57,22 @@ class EmulatedNetwork:
 
     async def _look(self, control: Control) -> None:
         conditions = (await control.ask(do="nodes"))["nodes"]
-        self._board.conditions(conditions)
-        self._board.links((await control.ask(do="links"))["links"], self._extra)
+        self._merger.conditions(conditions)
+        self._merger.links((await control.ask(do="links"))["links"], self._extra)
         alive = [c["name"] for c in conditions if c["running"] and not c["paused"]]
         turn = [alive[(self._turn + i) % len(alive)] for i in range(min(SELVES_A_LOOK, len(alive)))]
         self._turn += SELVES_A_LOOK
         await asyncio.gather(*(self._ask_self(name) for name in turn))
         for condition in conditions:
             if not condition["running"]:
-                self._board.said(condition["name"], None)
+                self._merger.said(condition["name"], None)
 
     async def _ask_self(self, name: str) -> None:
         try:
             word = await client.ask(self._rundir / name, "self", SELF_TIMEOUT_S)
         except MusterError:
             word = None
-        self._board.said(name, word)
+        self._merger.said(name, word)
 
     def _extra(self, pair: Pair) -> Row:
         drop = self._drops.get(pair)
@@ -147,13 +147,13 @@ class EmulatedNetwork:
         try:
             await request
         except MusterError as error:
-            self._board.feed.say("error", error.sentence)
+            self._merger.feed.say("error", error.sentence)
 
 
-def _given(way: Direction) -> Row:
+def _given(way: LinkParameters) -> Row:
     return {key: value for key, value in msgspec.to_builtins(way).items() if value is not None}
 
 
-def _whole(way: Direction) -> Row:
+def _whole(way: LinkParameters) -> Row:
     """A preset is a link of its own: no bursts, queue as usual."""
     return {**_given(way), "burst": None, "queue_ms": None, "queue_bytes": None}

@@ -26,7 +26,7 @@ EMULATION_SOCKET = "control.sock"
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenPage:
     """Where the page is. `addresses`: role and address with its token; one without a token on loopback."""
 
     addresses: tuple[tuple[str, str], ...]
@@ -53,14 +53,14 @@ def emulation_of(home: Path) -> Path | None:
 @contextlib.asynccontextmanager
 async def open_page(
     home: Path | Callable[[], Path], where: Address, *, title: str = "", rundir: Path | None = None
-) -> AsyncIterator[Opened]:
+) -> AsyncIterator[OpenPage]:
     """Serve the page on the node in `home`; `rundir`: that of the emulation around it. Raises MusterError."""
     sock = listen(where)
     feed = Feed(header(title, emulated=rundir is not None))
-    board = StateMerger(feed, emulated=rundir is not None)
+    merger = StateMerger(feed, emulated=rundir is not None)
     found = home if callable(home) else lambda: home
-    source = NodeSource(board, found)
-    network = EmulatedNetwork(board, rundir) if rundir is not None else None
+    source = NodeSource(merger, found)
+    network = EmulatedNetwork(merger, rundir) if rundir is not None else None
     access = Access.for_host(where.host, sock.getsockname()[1])
     app = build(AppDeps(feed, access, source, network))
     tasks = [asyncio.create_task(source.run())]
@@ -70,7 +70,7 @@ async def open_page(
     addresses = [(role, f"{place}#token={token}") for token, role in access.tokens.items()]
     try:
         async with serving(app, sock, feed.close):
-            yield Opened(tuple(addresses or [("operator", place)]), feed)
+            yield OpenPage(tuple(addresses or [("operator", place)]), feed)
     finally:
         for task in tasks:
             task.cancel()

@@ -19,8 +19,8 @@ LOOK_S = 0.5
 class NodeSource:
     """Follows the node whose home is `home()`, and the next one when that changes."""
 
-    def __init__(self, board: StateMerger, home: Callable[[], Path]) -> None:
-        self._board, self._home = board, home
+    def __init__(self, merger: StateMerger, home: Callable[[], Path]) -> None:
+        self._merger, self._home = merger, home
         self._state, self._since_t = "", 0.0
         self._was_live = False  # at the start nobody is told that a node is not up yet
         self._heard = False  # since the last time that it was lost
@@ -58,14 +58,14 @@ class NodeSource:
     async def _follow(self, home: Path) -> None:
         first = True
         async for piece in client.watch(home):
-            self._board.see(piece, first=first)
+            self._merger.see(piece, first=first)
             first, self._heard = False, True
             self._judge()
 
     def _judge(self) -> None:
         if not self._heard:
             return
-        feed = self._board.feed
+        feed = self._merger.feed
         quiet_s = feed.t() - feed.fresh_t
         if quiet_s < SILENT_S:
             self._say("live", "")
@@ -75,7 +75,7 @@ class NodeSource:
     def _say(self, state: str, words: str) -> None:
         if state == self._state:
             return
-        feed = self._board.feed
+        feed = self._merger.feed
         self._since_t = feed.t() if state == "live" else feed.fresh_t
         if state != "live" and self._was_live:
             feed.say("page", words)

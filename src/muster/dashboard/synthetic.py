@@ -18,7 +18,7 @@ from muster.dashboard.address import Address, listen, url
 from muster.dashboard.feed import Feed, Row
 from muster.dashboard.http.app import AppDeps, build
 from muster.dashboard.http.guard import Access
-from muster.dashboard.http.requests import Direction, LinkRequest
+from muster.dashboard.http.requests import LinkParameters, LinkRequest
 from muster.dashboard.http.serve import serving
 from muster.dashboard.madeup import FIRST, Fleet
 from muster.dashboard.presets import PRESETS
@@ -73,7 +73,7 @@ class Door:
         feed.say("fault", mark["text"])
 
 
-def _given(way: Direction) -> Row:
+def _given(way: LinkParameters) -> Row:
     return {key: value for key, value in msgspec.to_builtins(way).items() if value is not None}
 
 

@@ -21,7 +21,7 @@ from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.trust.signing import Signer, TrustStore
-from muster.node.api.snapshot import Event
+from muster.node.api.snapshot import NodeEvent
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
 
@@ -39,17 +39,17 @@ class Log:
     """The node's events, numbered; the newest `EVENTS_MAX` are kept."""
 
     wall_clock: Callable[[], float]
-    events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    events: deque[NodeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
     last: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
         self.last += 1
-        self.events.append(Event(self.last, self.wall_clock(), kind, text, job.hex(), node))
+        self.events.append(NodeEvent(self.last, self.wall_clock(), kind, text, job.hex(), node))
         news, self.news = self.news, asyncio.Event()
         news.set()
 
-    def since(self, number: int) -> list[Event]:
+    def since(self, number: int) -> list[NodeEvent]:
         return [e for e in self.events if e.number > number]
 
 

@@ -10,7 +10,7 @@ import click
 from muster.cli.output import emit, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobView, NeighbourView, SentView, TaskView
+    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, TaskView
 
 
 @click.command()
@@ -85,7 +85,7 @@ def jobs(node: str | None, as_json: bool) -> None:
         )
 
 
-def _round(job: JobView) -> str:
+def _round(job: JobSnapshot) -> str:
     limit = job.stop.get("rounds")
     return f"{job.round}/{limit:.0f}" if limit else str(job.round)
 

@@ -11,7 +11,7 @@ from muster.cli.options import job_request, recipe_options, stop_options
 from muster.cli.output import emit, json_option, node_option, percent, size, span
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobView
+    from muster.node.api.snapshot import JobSnapshot
 
 HEX = "0123456789abcdef"
 
@@ -93,7 +93,7 @@ def readable(path: Path) -> Path:
     return absolute
 
 
-def summary(view: JobView) -> str:
+def summary(view: JobSnapshot) -> str:
     """The result of a finished job in a few lines."""
     lines = [
         f"{view.state}: {view.why}",

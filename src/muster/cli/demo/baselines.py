@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from muster.cli.demo.preparation import DemoRequest, task_options
-from muster.node.api.snapshot import JobView
+from muster.node.api.snapshot import JobSnapshot
 
 LIMIT_S = 900.0
 
 
-async def baselines(request: DemoRequest, job: JobView) -> dict[str, Any]:
+async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
     """{"best_single", "best_name", "pooled"} (accuracies, 0..1), or {"why": one sentence} without them."""
     names = request.scenario.names()
     done = {c.node: c.steps for c in job.contributions}

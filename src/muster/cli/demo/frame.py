@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from muster.node.api.snapshot import ContributionView, JobView, Snapshot
+from muster.node.api.snapshot import ContributionView, JobSnapshot, Snapshot
 
 EVENTS_MAX = 200
 RATE_WINDOW_S = 3.0
@@ -48,7 +48,7 @@ class Frame:
     title: str
     phase: str  # one sentence while there is no job
     elapsed_s: float  # since the job was asked for; before: since the start
-    job: JobView | None
+    job: JobSnapshot | None
     curve: tuple[tuple[float, float], ...]  # (job's age in s, accuracy)
     nodes: tuple[NodeRow, ...]
     links: tuple[LinkRow, ...]
@@ -74,7 +74,7 @@ def node_rows(
     snapshots: Mapping[str, Snapshot],
     away: frozenset[str],
     ended: frozenset[str],
-    job: JobView | None,
+    job: JobSnapshot | None,
 ) -> tuple[NodeRow, ...]:
     """A row a node, in the scenario's order; contributions by the node that was asked."""
     shares: dict[str, ContributionView] = {c.node: c for c in job.contributions} if job else {}
@@ -147,7 +147,7 @@ class Meter:
         )
 
 
-def curve_of(job: JobView | None) -> tuple[tuple[float, float], ...]:
+def curve_of(job: JobSnapshot | None) -> tuple[tuple[float, float], ...]:
     """(age, accuracy) of the commits that were measured, oldest first."""
     commits = job.commits[-CURVE_MAX:] if job else []
     return tuple((c.age_s, c.accuracy) for c in commits if c.accuracy is not None)

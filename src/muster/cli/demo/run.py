@@ -24,7 +24,7 @@ from muster.cli.demo.stage import Stage
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client, Exported, LogView, follow_events, look
-from muster.node.api.snapshot import Event, JobView, SentView, Snapshot
+from muster.node.api.snapshot import JobSnapshot, NodeEvent, SentView, Snapshot
 
 START_S = 40.0  # for all daemons to answer
 GATHER_S = 12.0  # for the asker to hear of everybody who is there
@@ -42,7 +42,7 @@ ENDED = ("finished", "stopped", "failed")
 class Outcome:
     """What a demo brought, before the comparison with training alone and together."""
 
-    job: JobView
+    job: JobSnapshot
     log: LogView
     exported: Exported
     frame: Frame
@@ -69,7 +69,7 @@ class Field:
         self.told = 0
         self.phase = "starting"
         self.job_id: str | None = None
-        self.job: JobView | None = None
+        self.job: JobSnapshot | None = None
         self.sent_before: dict[str, SentView] = {}
         self.asked_s = self.start_s = asyncio.get_running_loop().time()
         self.watched = self.names[0]  # whose word counts: the asker's, another's once that one is gone
@@ -259,13 +259,13 @@ class Field:
             if self.watched != name:
                 name, since = self.watched, self.snapshots[self.watched].event
 
-    def _tell(self, teller: str, event: Event) -> None:
+    def _tell(self, teller: str, event: NodeEvent) -> None:
         """An event with its subject: a node leaves out its own name."""
         name = event.node or teller
         own = event.kind in ("offer", "training", "update") and not event.text.startswith(name)
         self.say(f"{name} {event.text}" if own else event.text)
 
-    async def until_done(self, show: Callable[[], None]) -> JobView:
+    async def until_done(self, show: Callable[[], None]) -> JobSnapshot:
         while True:
             await self.observe()
             show()
@@ -296,7 +296,7 @@ class Field:
                 f"this machine was too slow to emulate all traffic of {', '.join(missed)}: figures are off"
             )
 
-    def _over(self, job: JobView) -> bool:
+    def _over(self, job: JobSnapshot) -> bool:
         if self.stage is None or job.state == "failed":
             return True
         return self.stage.over(job.id, self.snapshots, self._away | self._gone)

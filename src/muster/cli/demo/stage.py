@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from muster.cli.demo.story import Story
 from muster.cli.output import percent
-from muster.node.api.snapshot import JobView, Snapshot
+from muster.node.api.snapshot import JobSnapshot, Snapshot
 from muster.simulation.faults import Fault, Kill
 
 SETTLE_S = 60.0  # after the end, for every node to come to the same head
@@ -61,7 +61,7 @@ class Stage:
         )
 
 
-def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobView]:
+def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobSnapshot]:
     """The job as each of these nodes sees it."""
     return [view for name in names if name in snapshots for view in snapshots[name].jobs if view.id == job]
 

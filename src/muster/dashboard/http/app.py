@@ -31,13 +31,13 @@ from muster.errors import MusterError
 from muster.simulation.faults import Fault
 
 
-class NodeDoor(Protocol):
+class NodeClient(Protocol):
     """Asks of a node's daemon; raises MusterError."""
 
     async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any: ...
 
 
-class EmulatorDoor(Protocol):
+class EmulatorClient(Protocol):
     """Changes the emulated network; raises MusterError."""
 
     async def set_link(self, request: LinkRequest) -> None: ...
@@ -51,13 +51,13 @@ class AppDeps:
 
     feed: Feed
     access: Access
-    node: NodeDoor
-    emulator: EmulatorDoor | None = None
+    node: NodeClient
+    emulator: EmulatorClient | None = None
 
 
-def build(desk: AppDeps, pages: Pages | None = None) -> Starlette:
+def build(deps: AppDeps, pages: Pages | None = None) -> Starlette:
     """The application, guarded."""
-    routes = _Routes(desk)
+    routes = _Routes(deps)
     api: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("GET", "/api/state", routes.state),
         ("GET", "/api/events", routes.events),
@@ -78,7 +78,7 @@ def build(desk: AppDeps, pages: Pages | None = None) -> Starlette:
             *(Route(path, endpoint, methods=[method]) for method, path, endpoint in api),
             Route("/{path:path}", shown.get, methods=["GET"]),
         ],
-        middleware=[Middleware(Guard, access=desk.access)],
+        middleware=[Middleware(Guard, access=deps.access)],
         exception_handlers={
             Wrong: _wrong,
             MusterError: _wrong,
@@ -103,8 +103,8 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 
 class _Routes:
-    def __init__(self, desk: AppDeps) -> None:
-        self._desk, self._feed = desk, desk.feed
+    def __init__(self, deps: AppDeps) -> None:
+        self._deps, self._feed = deps, deps.feed
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -127,21 +127,21 @@ class _Routes:
             self._feed.readers -= 1
 
     async def commit(self, request: Request) -> Response:
-        return answer(await self._desk.node.ask("show", 30.0, commit=request.path_params["id"]))
+        return answer(await self._deps.node.ask("show", 30.0, commit=request.path_params["id"]))
 
     async def diff(self, request: Request) -> Response:
         a, b = request.query_params.get("a", ""), request.query_params.get("b", "")
-        return answer(await self._desk.node.ask("diff", 120.0, a=a, b=b))
+        return answer(await self._deps.node.ask("diff", 120.0, a=a, b=b))
 
     async def openapi(self, request: Request) -> Response:
         return answer(document())
 
     # ---- touching -----------------------------------------------------------------------------------
 
-    def _emulator(self) -> EmulatorDoor:
-        if self._desk.emulator is None:
+    def _emulator(self) -> EmulatorClient:
+        if self._deps.emulator is None:
             raise Wrong(409, "refused", "these are real links: only an emulated network can be changed here")
-        return self._desk.emulator
+        return self._deps.emulator
 
     async def links(self, request: Request) -> Response:
         wanted = await body(request, LinkRequest)
@@ -159,14 +159,14 @@ class _Routes:
         if "task" not in given:
             if "from" not in given:
                 raise Wrong(400, "usage", "say which task, or from which commit")
-            shown = await self._desk.node.ask("show", 30.0, commit=given["from"])
+            shown = await self._deps.node.ask("show", 30.0, commit=given["from"])
             given["task"] = shown["task"]
-        made = await self._desk.node.ask("train", 600.0, **given)
+        made = await self._deps.node.ask("train", 600.0, **given)
         return answer({"job": made["job"]}, 202)
 
     async def stop(self, request: Request) -> Response:
         wanted = await body(request, StopRequest)
-        await self._desk.node.ask("stop", 30.0, job=wanted.job, reason=wanted.reason)
+        await self._deps.node.ask("stop", 30.0, job=wanted.job, reason=wanted.reason)
         return answer({"ok": True})
 
     async def export(self, request: Request) -> Response:
@@ -174,7 +174,7 @@ class _Routes:
         folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="muster-export-")
         try:
             to = Path(folder.name) / f"model.{wanted.kind}"
-            made = await self._desk.node.ask(
+            made = await self._deps.node.ask(
                 "export", 300.0, job=wanted.job, to=str(to), commit=wanted.commit or ""
             )
             name = f"{wanted.job[:8]}-{str(made['commit'])[:8]}.{wanted.kind}"
@@ -191,12 +191,12 @@ class _Routes:
     # ---- sessions -----------------------------------------------------------------------------------
 
     async def session(self, request: Request) -> Response:
-        wanted = bool(self._desk.access.tokens)
+        wanted = bool(self._deps.access.tokens)
         return answer({"token_wanted": wanted, "role": request.scope["role"]})
 
     async def open_session(self, request: Request) -> Response:
         given = await body(request, SessionRequest)
-        access = self._desk.access
+        access = self._deps.access
         role = access.role_of(given.token) if access.tokens else request.scope["role"]
         if role is None:
             raise Wrong(401, "refused", "this is not the page's token: take the address from the terminal")

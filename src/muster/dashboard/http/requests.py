@@ -16,7 +16,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Direction(_Body, frozen=True):
+class LinkParameters(_Body, frozen=True):
     """Parameters of one direction of a link; what is None stays."""
 
     rate_kbit_s: Annotated[float, Meta(gt=0, le=10_000_000)] | None = None
@@ -38,8 +38,8 @@ class LinkRequest(_Body, frozen=True):
 
     a: NodeName
     b: NodeName
-    there: Direction = Direction()
-    back: Direction = Direction()
+    there: LinkParameters = LinkParameters()
+    back: LinkParameters = LinkParameters()
     preset: Annotated[str, Meta(max_length=40)] | None = None
     drop: Drop | msgspec.UnsetType | None = msgspec.UNSET
 

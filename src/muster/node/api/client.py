@@ -17,7 +17,7 @@ import msgspec
 
 from muster.errors import EXIT_CODES, MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
-from muster.node.api.snapshot import CommitView, Event, JobView, NeighbourView, Snapshot, TaskView
+from muster.node.api.snapshot import CommitView, JobSnapshot, NeighbourView, NodeEvent, Snapshot, TaskView
 from muster.node.config import data_root
 from muster.protocol.records import UNREADABLE
 
@@ -33,7 +33,7 @@ HOMES_MAX = 256
 class LogView(msgspec.Struct, frozen=True):
     """The answer to `log`."""
 
-    job: JobView
+    job: JobSnapshot
     commits: list[CommitView]
     why: list[WhyView] = []  # when it was asked for
     links: list[NeighbourView] = []  # when they were asked for
@@ -102,7 +102,7 @@ class Client:
             raise self._gone()
         return _opened(line)
 
-    def events(self, since: int, *, pause_s: float) -> Iterator[Event | None]:
+    def events(self, since: int, *, pause_s: float) -> Iterator[NodeEvent | None]:
         """Events after number `since` as they come; None whenever `pause_s` passed without one."""
         with self._connect(self.timeout_s) as connection:
             connection.sendall(json.dumps({"op": "events", "since": since}).encode() + b"\n")
@@ -120,7 +120,7 @@ class Client:
                     raise self._gone()
                 *whole, rest = (rest + data).split(b"\n")
                 for line in whole:
-                    yield _typed(_opened(line, "event"), Event)
+                    yield _typed(_opened(line, "event"), NodeEvent)
 
     def _connect(self, timeout_s: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -242,7 +242,7 @@ class _Looked(msgspec.Struct):
 _looked = msgspec.json.Decoder(_Looked)
 
 
-async def follow_events(home: Path, since: int) -> AsyncIterator[Event]:
+async def follow_events(home: Path, since: int) -> AsyncIterator[NodeEvent]:
     """Events after number `since` without blocking the loop, until the node ends."""
     import asyncio
 
@@ -250,7 +250,7 @@ async def follow_events(home: Path, since: int) -> AsyncIterator[Event]:
     try:
         writer.write(json.dumps({"op": "events", "since": since}).encode() + b"\n")
         while (line := await reader.readline()).endswith(b"\n"):
-            yield _typed(_opened(line, "event"), Event)
+            yield _typed(_opened(line, "event"), NodeEvent)
     finally:
         writer.close()
 

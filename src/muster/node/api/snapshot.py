@@ -122,7 +122,7 @@ class CommitView(msgspec.Struct, frozen=True):
     drop: float | None = None  # of the held-out loss by its updates, as evaluated
 
 
-class JobView(msgspec.Struct, frozen=True):
+class JobSnapshot(msgspec.Struct, frozen=True):
     id: str
     task: str
     asker: str
@@ -152,10 +152,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     node: SelfView
     neighbours: list[NeighbourView]
     peers: list[PeerView]
-    jobs: list[JobView]
+    jobs: list[JobSnapshot]
 
 
-class Event(msgspec.Struct, frozen=True):
+class NodeEvent(msgspec.Struct, frozen=True):
     """Something happened, in plain words. Numbers grow by one; a gap means that events were missed."""
 
     number: int

@@ -12,7 +12,7 @@ from muster.network.transport.traffic_counters import Sent
 from muster.node.api.contribution_rows import checked, contributions, values
 from muster.node.api.snapshot import (
     CommitView,
-    JobView,
+    JobSnapshot,
     NeighbourView,
     PeerView,
     PlanView,
@@ -103,7 +103,7 @@ def peers(core: Core) -> list[PeerView]:
     return views
 
 
-def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
+def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnapshot:
     view, head = runner.view, runner.head()
     figures = view.figures(head.id) if head else None
     if head is not None and figures is None:  # the newest one that was measured
@@ -112,7 +112,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobView:
     recipe, stop = view.job.recipe, view.job.stop
     leader = coordinator_of(core, runner, head)
     points = sorted(view.graph.points.values(), key=lambda p: (p.age_s, p.round, p.id))
-    return JobView(
+    return JobSnapshot(
         id=view.id.hex(),
         task=view.job.task,
         asker=core.trust.name(view.asker),

@@ -220,7 +220,7 @@ async def watch(core: Core, own: Callable[[], Row]) -> Any:
                     await news.wait()
 
 
-def word(core: Core, own: Row) -> Row:
+def self_report(core: Core, own: Row) -> Row:
     """What a node says of itself alone, for whoever looks after the whole emulation."""
     return {
         "state": own_state(core),
