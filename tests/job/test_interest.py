@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muster.history.counted import Counted, Key
-from muster.job.forwarding import HOLD_S_MAX, hold, pending
+from muster.job.forwarding import HOLD_S_MAX, defer, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Hold
 from muster.network.sync.ledger import Entry
@@ -62,12 +62,12 @@ def view_of(*entries: Entry) -> JobView:
 def test_what_updates_were_worth_waits_while_the_job_goes_on() -> None:
     view = view_of(ROOT, FIRST)
     head, last = view.graph.points[FIRST.id], view_of(ROOT, FIRST, LAST).graph.points[LAST.id]
-    assert hold(view, [head], A, VALUES.record) == Hold(NOBODY, HOLD_S_MAX)
-    assert hold(view, [last], A, VALUES.record) is None
+    assert defer(view, [head], A, VALUES.record) == Hold(NOBODY, HOLD_S_MAX)
+    assert defer(view, [last], A, VALUES.record) is None
 
 
 def test_a_neighbour_that_was_spared_hears_in_a_new_session_of_what_it_was_spared() -> None:
     view = view_of(ROOT, FIRST, VALUES, FIGURES)
     heads = [view.graph.points[FIRST.id]]
-    assert set(pending(view, heads, spared=True)) == {VALUES.id, FIGURES.id}
-    assert pending(view, heads, spared=False) == []
+    assert set(unacknowledged(view, heads, had_deferred=True)) == {VALUES.id, FIGURES.id}
+    assert unacknowledged(view, heads, had_deferred=False) == []

@@ -93,11 +93,11 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
         blobs = [runner.models.blob_of(p.id) for p in held[:2]]  # two that may go
         assert len(set(blobs)) == 2
         waiting, other = blobs
-        assert runner.participation is not None
+        assert runner.participant is not None
         assert waiting is not None
         assert other is not None
-        async with runner.participation._turn.exclusive():
-            measuring = asyncio.create_task(runner.participation.evaluate(waiting))
+        async with runner.participant._turn.exclusive():
+            measuring = asyncio.create_task(runner.participant.evaluate(waiting))
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)
             assert not core.store.has_blob(other)

@@ -22,17 +22,17 @@ class OnlyTowards:
     done: set[str] = field(default_factory=set)
     spared: list[bool] = field(default_factory=list)  # as asked at each new session
 
-    def hold(self, author: NodeId, record: Record) -> Hold | None:
+    def defer(self, author: NodeId, record: Record) -> Hold | None:
         held = isinstance(record, Refusal) and record.reason.startswith("held")
         return Hold(self.towards, 60.0) if held else None
 
-    def settled(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Record) -> bool:
         return isinstance(record, Refusal) and record.reason in self.done
 
-    def pending(self, *, spared: bool) -> list[bytes]:
-        self.spared.append(spared)
+    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
+        self.spared.append(had_deferred)
         entries = self.node.ledger.load("refusal")
-        return [e.id for e in entries if not self.settled(e.author, e.record)]
+        return [e.id for e in entries if not self.obsolete(e.author, e.record)]
 
 
 def narrow_star(nodes: list[Node]) -> OnlyTowards:
@@ -139,13 +139,13 @@ def test_a_large_update_is_held_back_on_every_link() -> None:
 class Updates(OnlyTowards):
     """The same for updates."""
 
-    def hold(self, author: NodeId, record: Record) -> Hold | None:
+    def defer(self, author: NodeId, record: Record) -> Hold | None:
         return Hold(self.towards, 60.0) if isinstance(record, Update) else None
 
-    def settled(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Record) -> bool:
         return False
 
-    def pending(self, *, spared: bool) -> list[bytes]:
+    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
         return [e.id for e in self.node.ledger.load("update")]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
 from muster.job import roles, runner
-from muster.job.coordinator import commit_writer as committing
+from muster.job.coordinator import commit_writer
 from muster.job.coordinator import loop as coordinate
 from muster.job.coordinator.loop import Coordinator
 from muster.job.models import fetching, residuals
@@ -157,7 +157,7 @@ def parents_as_met() -> list[Patch]:
 
         return record_id(NOBODY, encode(record)), record
 
-    real = committing.merge_of
+    real = commit_writer.merge_of
 
     def either(job: bytes, a: bytes, b: bytes) -> Any:
         odd = (a[0] + b[0]) % 2
@@ -166,7 +166,7 @@ def parents_as_met() -> list[Patch]:
     def share(self: Graph, a: bytes, b: bytes) -> float:
         return 0.75
 
-    return [(committing, "merge_of", either), (Graph, "share", share)]
+    return [(commit_writer, "merge_of", either), (Graph, "share", share)]
 
 
 @bug("a node that lost its disk begins its words anew, and nobody listens: they know newer ones")

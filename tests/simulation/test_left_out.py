@@ -44,10 +44,10 @@ def twice(uplink: object, downlink: Vector, share: float) -> Vector:
 @pytest.mark.parametrize(
     ("where", "bug", "rule"),
     [
-        ("participate.hand_over", lambda uplink, downlink, share: uplink, "residual"),
-        ("participate.hand_over", twice, "residual"),
-        ("participate.weight_of", lambda *given: 1.0, "residual"),
-        ("committing.residuals.left_out", lambda *given: None, "arithmetic"),
+        ("participant.loop.hand_over", lambda uplink, downlink, share: uplink, "residual"),
+        ("participant.loop.hand_over", twice, "residual"),
+        ("participant.loop.weight_of", lambda *given: 1.0, "residual"),
+        ("coordinator.commit_writer.residuals.left_out", lambda *given: None, "arithmetic"),
     ],
 )
 def test_the_rules_notice_what_is_lost_or_put_in_twice(

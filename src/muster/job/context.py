@@ -129,8 +129,8 @@ class Context:
     name_of: Callable[[NodeId], str]
     battery: Callable[[], float | None]
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
-    say: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
-    hurry: Callable[[], None]  # let the neighbours hear this node's word now
+    set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
+    publish_status_now: Callable[[], None]  # let the neighbours hear this node's word now
     changes: ChangeSignal = field(default_factory=ChangeSignal)
 
     def now(self) -> float:

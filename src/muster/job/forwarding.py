@@ -35,7 +35,7 @@ HOLD_S_MAX = 600.0
 VALUED_MAX = 256  # rounds whose values are told again in a new session
 
 
-def hold(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
+def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
     """To which neighbour a record goes now, and how long the others wait; None: at once to all.
 
     `heads`: of all that is known, held or not.
@@ -71,7 +71,7 @@ def _newest(heads: Sequence[Point]) -> CommitId:
     return max(heads, key=lambda head: (head.round, head.id)).id
 
 
-def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
+def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
     """Whether every head counts this update, so that its record can only repeat what a commit says; or
     whether these are the figures of a commit that is no head any more."""
     if isinstance(record, Measurement):
@@ -82,11 +82,11 @@ def settled(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
     return bool(heads) and all(key in head.counted for head in heads)
 
 
-def pending(view: JobView, heads: Sequence[Point], *, spared: bool) -> list[RecordId]:
+def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:
     """Updates that some head does not count; for a neighbour that was spared records before, also figures of
     heads and what the updates of the latest rounds were worth."""
-    found = [u.id for k, u in view.updates.items() if not settled(heads, k.node, u.record)]
-    if spared:
+    found = [u.id for k, u in view.updates.items() if not obsolete(heads, k.node, u.record)]
+    if had_deferred:
         for head in heads:
             found += [record_id(node, encode(m)) for node, m in view.measured.get(head.id, {}).items()]
         for by_node in list(view.valued.values())[-VALUED_MAX:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from muster.job import forwarding as interest
+from muster.job import forwarding
 from muster.job.context import Context
 from muster.job.view import JobView
 from muster.network.sync.deferred import Hold
@@ -61,21 +61,25 @@ class JobRegistry:
         """Jobs whose id begins with the hex digits `prefix`."""
         return [r for j, r in self.runners.items() if j.hex().startswith(prefix.lower())]
 
-    # ---- which neighbour needs which record (network.exchange_holding.Interest) ---------------------
+    # ---- which neighbour needs which record (network.sync.deferred.Forwarding) ---------------------
 
-    def hold(self, author: NodeId, record: Record) -> Hold | None:
+    def defer(self, author: NodeId, record: Record) -> Hold | None:
         runner = self._runner_of(record)
         if runner is None:
             return None
-        return interest.hold(runner.view, runner.models.known_heads(), author, record)
+        return forwarding.defer(runner.view, runner.models.known_heads(), author, record)
 
-    def settled(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Record) -> bool:
         runner = self._runner_of(record)
-        return runner is not None and interest.settled(runner.models.known_heads(), author, record)
+        return runner is not None and forwarding.obsolete(runner.models.known_heads(), author, record)
 
-    def pending(self, *, spared: bool) -> list[bytes]:
+    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
         runners = self.runners.values()
-        return [i for r in runners for i in interest.pending(r.view, r.models.known_heads(), spared=spared)]
+        return [
+            i
+            for r in runners
+            for i in forwarding.unacknowledged(r.view, r.models.known_heads(), had_deferred=had_deferred)
+        ]
 
     def _runner_of(self, record: Record) -> JobRunner | None:
         return self.runners.get(getattr(record, "job", b""))
@@ -113,7 +117,7 @@ class JobRegistry:
         self._context.event(
             "job", f"{self._context.name_of(entry.author)} asks for help with {record.task}", job=entry.id
         )
-        self._context.hurry()
+        self._context.publish_status_now()
         self._tasks[entry.id] = asyncio.get_running_loop().create_task(runner.run())
         self._tasks[entry.id].add_done_callback(lambda task: self._ended(entry.id, task))
 

@@ -21,8 +21,8 @@ from muster.history.graph import Point
 from muster.job.context import Context, TrainerLike
 from muster.job.contribution_totals import ContributionTotals
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
+from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.loop import REST_S, Coordinator
-from muster.job.coordinator.measuring import HeadEvaluator
 from muster.job.models.fetching import STALL_S, JobFetcher
 from muster.job.models.retention import collectable, delta_of, pinned, spent_payloads
 from muster.job.models.store import ModelStore
@@ -54,18 +54,18 @@ class JobRunner:
         self.context, self.view, self._slot = context, view, slot
         self._needed_by_others = needed_by_others
         self.models = ModelStore(context, view)
-        self.fetching = JobFetcher(context, view, self.models)
-        self.coordination = Coordinator(
-            context, view, self.models, self.fetching,
-            fresh=fresh, awaits_figures=lambda head: self.measuring.awaits_figures(head),
+        self.fetcher = JobFetcher(context, view, self.models)
+        self.coordinator = Coordinator(
+            context, view, self.models, self.fetcher,
+            fresh=fresh, awaits_figures=lambda head: self.evaluation.awaits_figures(head),
         )  # fmt: skip
-        self.measuring = HeadEvaluator(
-            context, view, self.models, self.coordination.committing,
-            head=self.head, acting=lambda: self.coordination.acting,
+        self.evaluation = HeadEvaluator(
+            context, view, self.models, self.coordinator.commits,
+            head=self.head, acting=lambda: self.coordinator.acting,
         )  # fmt: skip
-        self.participation: Participant | None = None
-        self.valuing = ContributionEstimator(context, view, self.models)
-        self.tally = ContributionTotals(view)
+        self.participant: Participant | None = None
+        self.contributions = ContributionEstimator(context, view, self.models)
+        self.contribution_totals = ContributionTotals(view)
         self.waiting_for_slot = False
         self._opened_s = context.now()
         self._start_tried = False
@@ -81,10 +81,10 @@ class JobRunner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow())
-                group.create_task(self.coordination.run())
+                group.create_task(self.coordinator.run())
                 group.create_task(self._work())
         finally:
-            await self.fetching.close()
+            await self.fetcher.close()
 
     def head(self) -> Point | None:
         """The head this node would train on: of several, the one with the most rounds."""
@@ -110,11 +110,11 @@ class JobRunner:
         """Hold the parameters of every head that is known, and the payloads that are this node's to get."""
         while True:
             if self._unwilling() is None or self.view.asker == self.context.node:
-                self.fetching.follow(self._start_of_own())
-            self.fetching.gather(self.head(), self.coordination.acting)
+                self.fetcher.follow(self._start_of_own())
+            self.fetcher.gather(self.head(), self.coordinator.acting)
             self._say_again()
             self._collect()
-            await self.context.changes.wait(REST_S if self.coordination.rests() else STALL_S)
+            await self.context.changes.wait(REST_S if self.coordinator.rests() else STALL_S)
 
     def _say_again(self) -> None:
         """What this node said before its disk was lost came back from others: what it says now is newer."""
@@ -165,7 +165,7 @@ class JobRunner:
     def _forget_payloads(self) -> None:
         """Of updates that the heads count; and the updates themselves, far behind the heads."""
         heads = self.models.heads()
-        unvalued = self.valuing.keys()
+        unvalued = self.contributions.keys()
         state = len(self.view.updates), [h.id for h in heads], unvalued
         if state == self._collected:
             return
@@ -191,9 +191,9 @@ class JobRunner:
         models.drop(gone)
 
     def _needed_commits(self) -> set[CommitId]:
-        working = self.participation.working_on if self.participation else None
+        working = self.participant.working_on if self.participant else None
         heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
-        in_use = [*([working] if working else []), *self.valuing.bases(), *self.models.building()]
+        in_use = [*([working] if working else []), *self.contributions.bases(), *self.models.building()]
         return pinned(self.view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:
@@ -210,7 +210,7 @@ class JobRunner:
 
     def _being_measured(self) -> set[BlobId]:
         """Models that wait for their figures: a head may be none any more when the trainer comes to it."""
-        return set(self.participation.measuring) if self.participation is not None else set()
+        return set(self.participant.measuring) if self.participant is not None else set()
 
     # ---- working ------------------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class JobRunner:
             trainer: TrainerLike | None = None
             before = len(self.view.updates)
             try:
-                self.context.say("preparing", 0.0, self.view.id, 0)
+                self.context.set_status("preparing", 0.0, self.view.id, 0)
                 trainer = await self.context.open_trainer(self.view.job.task)
                 return await self._train_with(trainer)
             except (MusterError, CodecError) as error:  # no codec carries what was trained: it has diverged
@@ -273,7 +273,7 @@ class JobRunner:
             finally:
                 if trainer is not None:
                     await trainer.close()
-                self.context.say("idle", 0.0, b"", 0)
+                self.context.set_status("idle", 0.0, b"", 0)
 
     async def _train_with(self, trainer: TrainerLike) -> bool:
         facts = await trainer.describe()
@@ -288,12 +288,12 @@ class JobRunner:
         self.context.changes.notify()
         if self.finished() is not None:
             return True
-        participation = Participant(self.context, self.view, self.models, trainer, facts)
-        self.participation = participation
-        await participation.offer()
+        participant = Participant(self.context, self.view, self.models, trainer, facts)
+        self.participant = participant
+        await participant.offer()
         self._said = self.view.last_word(self.context.node)
         self.context.changes.notify()
-        loops = participation.run(), self._measure(participation), self.valuing.run(participation)
+        loops = participant.run(), self._measure(participant), self.contributions.run(participant)
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -305,10 +305,10 @@ class JobRunner:
             await asyncio.gather(*tasks, return_exceptions=True)
         return True
 
-    async def _measure(self, participation: Participant) -> None:
+    async def _measure(self, participant: Participant) -> None:
         """Ends with the job."""
-        await self.measuring.run(participation)
-        await self.valuing.finish()
+        await self.evaluation.run(participant)
+        await self.contributions.finish()
 
     def _refuse(self, reason: str) -> None:
         self.error = reason

@@ -1,7 +1,7 @@
 """Something changed: whoever waits looks again.
 
 Not `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes in the same turn as what it waits
-for, so that a loop which is told to end goes on (found by the simulation: a node killed during a beat).
+for, so that a loop which is told to end goes on (found by the simulation: a node killed during a heartbeat).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 
 
 class ChangeSignal:
-    """No queue, nothing to lose: a beat wakes all that wait now."""
+    """No queue, nothing to lose: `notify` wakes all that wait now."""
 
     def __init__(self) -> None:
         self._waiters: dict[asyncio.Future[None], None] = {}
@@ -21,7 +21,7 @@ class ChangeSignal:
             _wake(waiter)
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Until the next beat, at most `timeout_s`."""
+        """Until the next `notify`, at most `timeout_s`."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters[waiter] = None

@@ -110,8 +110,8 @@ class Core:
             name_of=self.trust.name,
             battery=battery,
             event=self.log.add,
-            say=self._say,
-            hurry=self.exchange.publish_heartbeat,
+            set_status=self._set_status,
+            publish_status_now=self.exchange.publish_heartbeat,
         )
         self.jobs = JobRegistry(self.context)
         self.exchange.holding.interest = self.jobs
@@ -183,7 +183,7 @@ class Core:
         self.store.set_state("starts", msgspec.msgpack.encode(start))
         return start
 
-    def _say(self, state: str, progress: float, job: bytes, round_: int) -> None:
+    def _set_status(self, state: str, progress: float, job: bytes, round_: int) -> None:
         changed = state != self.state
         self.state, self.progress = state, progress
         self.presence.set_status(state, progress, self.battery(), job, round_)

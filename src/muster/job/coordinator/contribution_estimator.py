@@ -40,7 +40,7 @@ class ContributionEstimator:
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
-        self._participation: Participant | None = None
+        self._participant: Participant | None = None
         self._given_up: set[CommitId] = set()
         self._in_hand: list[Point] = []  # being valued, or waiting for the trainer (the end may join a round)
         self._trouble = ""  # the last fault, so that it is told once
@@ -48,16 +48,16 @@ class ContributionEstimator:
         self._spent_s = 0.0
         self._off = False  # there are no samples to value with
 
-    async def run(self, participation: Participant) -> None:
+    async def run(self, participant: Participant) -> None:
         """Value rounds as they come, until cancelled. Raises ChildProcessError."""
-        self._participation, self._finishing = participation, False
+        self._participant, self._finishing = participant, False
         began_s, self._spent_s = self._context.now(), 0.0
         try:
             while True:
                 waiting = [] if self._finishing else self.waiting()
-                if waiting and participation.idle():
+                if waiting and participant.idle():
                     await asyncio.sleep(CALM_S)
-                    if participation.idle() and not self._finishing:
+                    if participant.idle() and not self._finishing:
                         await self._value(waiting[0], background=True)
                 elif (
                     len(waiting) >= BEHIND_MAX
@@ -67,7 +67,7 @@ class ContributionEstimator:
                 else:
                     await self._context.changes.wait()
         finally:
-            self._participation = None
+            self._participant = None
 
     async def finish(self) -> None:
         """The job is over: value what still waits."""
@@ -77,7 +77,7 @@ class ContributionEstimator:
 
     def waiting(self) -> list[Point]:
         """This node's own commits that are still to be valued, the oldest first."""
-        if self._participation is None or self._off:
+        if self._participant is None or self._off:
             return []
         me, valued = self._context.node, self._view.valued
         found = [
@@ -97,14 +97,14 @@ class ContributionEstimator:
         return [parent for point in self._in_hand for parent in point.parents]
 
     async def _value(self, point: Point, *, background: bool) -> None:
-        participation, work = self._participation, self._work(point)
-        if participation is None or work is None:
+        participant, work = self._participant, self._work(point)
+        if participant is None or work is None:
             self._given_up.add(point.id)
             return
-        which = "common" if participation.facts.has_common else "own"
+        which = "common" if participant.facts.has_common else "own"
         self._in_hand.append(point)
         try:
-            found = await participation.value(*work, which, EXAMPLES, background=background)
+            found = await participant.value(*work, which, EXAMPLES, background=background)
         except (MusterError, ChildProcessError) as error:
             self._give_up(point, getattr(error, "sentence", str(error)))
             if isinstance(error, ChildProcessError):

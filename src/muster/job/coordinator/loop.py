@@ -1,5 +1,5 @@
 """The coordinator's side of a job: plan a round, wait by progress, say when it closes (design sections 5.2
-to 5.8); what is then written is in `committing`.
+to 5.8); what is then written is in `commit_writer`.
 
 Any participant can run this loop; it looks at the view, does the next thing that is due, and waits for a
 change.  Nothing it remembers is needed to go on: a restarted or another coordinator derives the same from the
@@ -49,7 +49,7 @@ class Coordinator:
     ) -> None:
         """`fresh`: the job was made here in this life of the process, so that nobody can have gone on.
         `awaits_figures`: whether figures of a head that may end the job are on their way."""
-        self._context, self._view, self._models, self._fetching = context, view, models, fetching
+        self._context, self._view, self._models, self._fetcher = context, view, models, fetching
         self._fresh, self._awaits_figures = fresh, awaits_figures
         self._published_s: dict[bytes, float] = {}  # plan id -> when; only of the running round
         self._started_s = context.now()
@@ -58,9 +58,9 @@ class Coordinator:
         self._apart_since_s: float | None = None  # since when there is more than one head
         self._apart: tuple[list[CommitId], float] = ([], 0.0)  # which, and since when these
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
-        self.committing = CommitWriter(context, view, models)
-        self._gathering = OfferWindow(context, view, self.reachable)
-        self._punctuality = RoundTimeModel(context, view, models)
+        self.commits = CommitWriter(context, view, models)
+        self._offer_window = OfferWindow(context, view, self.reachable)
+        self._round_times = RoundTimeModel(context, view, models)
         self._forecasts = CodecForecasts(context, view, models)
         self.acting = False
         self.blocked = False  # the disk takes nothing: somebody else has to coordinate
@@ -102,7 +102,7 @@ class Coordinator:
             wait_s = self._until_calm(heads)
             if wait_s > 0:
                 return wait_s
-            self.committing.merge(heads[0], heads[1])
+            self.commits.merge(heads[0], heads[1])
             return 0.0
         self._apart_since_s = None
         head = heads[0]
@@ -132,11 +132,11 @@ class Coordinator:
     def _arrived(self, head: Point) -> list[KnownUpdate]:
         """Updates that nothing counts yet, and whose payload is here."""
         store = self._context.store
-        return [u for u in self._fetching.uncounted(head) if payload_held(store, u.record.payload)]
+        return [u for u in self._fetcher.uncounted(head) if payload_held(store, u.record.payload)]
 
     def _out_of_time(self, head: Point) -> bool:
         seconds = self._view.job.stop.seconds
-        return seconds is not None and self.committing.age_s(head) >= seconds
+        return seconds is not None and self.commits.age_s(head) >= seconds
 
     def _close_late(self, head: Point) -> float:
         """Who can measure chooses the closing commit (`runner`); where nobody does, the head is as good."""
@@ -145,12 +145,12 @@ class Coordinator:
             return wait_s
         blob = self._models.blob_of(head.id)
         assert blob is not None
-        self.committing.close(head, blob)
+        self.commits.close(head, blob)
         return 0.0
 
     def _close(self, head: Point) -> float | None:
         """Updates that come after the end are discarded with that reason, once no more seem to come."""
-        late = self._fetching.uncounted(head)
+        late = self._fetcher.uncounted(head)
         if not late:
             return None
         now = self._context.now()
@@ -198,7 +198,7 @@ class Coordinator:
 
     def _plan(self, head: Point) -> float | None:
         view, now = self._view, self._context.now()
-        if head.round == 0 and (wait_s := self._gathering.wait_s()) > 0:
+        if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
             return wait_s
         present = self._present(head)
         if not present:
@@ -214,7 +214,7 @@ class Coordinator:
     def _present(self, head: Point) -> list[NodeId]:
         """Who can be given work now: who is heard, or whose work is coming in and keeps its words waiting."""
         view, presence = self._view, self._context.presence
-        waiting = self._fetching.uncounted(head)
+        waiting = self._fetcher.uncounted(head)
         willing = [n for n in view.offers if n not in view.refusals]
         return [n for n in willing if presence.lively(n) or self._missing(n, waiting).growing(STALL_S)]
 
@@ -224,10 +224,10 @@ class Coordinator:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
         chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, given if number > 0 else None)
-        resources = [self._punctuality.resources(head, n, chosen[n]) for n in nodes]
+        resources = [self._round_times.resources(head, n, chosen[n]) for n in nodes]
         round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
-        self._punctuality.planned(resources, {a.node: a.steps for a in assignments})
+        self._round_times.planned(resources, {a.node: a.steps for a in assignments})
         why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
         record = Plan(
             view.id, head.id, head.round + 1, assignments, round_.enough, round_.deadline_s, why, number
@@ -241,13 +241,13 @@ class Coordinator:
     def _round(self, head: Point, plan: KnownPlan) -> float | None:
         view, now = self._view, self._context.now()
         published_s = self._published_s.setdefault(plan.id, now)
-        waiting = self._fetching.uncounted(head)
+        waiting = self._fetcher.uncounted(head)
         here = self._arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
         self._forecasts.resume(head)
         self._learn(head, plan, here, published_s)
-        silent = self._punctuality.silent(waiting)
+        silent = self._round_times.silent(waiting)
         missing = [self._missing(n, waiting, silent) for n in sorted(set(assigned) - arrived)]
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
@@ -262,7 +262,7 @@ class Coordinator:
         if wait_s == 0.0:
             if age_s < max(FIGURES_S, plan.record.deadline_s) and self._awaits_figures(head):
                 return None
-            self._punctuality.closed(plan.record.parent, published_s, missing)
+            self._round_times.closed(plan.record.parent, published_s, missing)
             self._commit(head, here)
             return 0.0
         if wait_s is None and self._replace(head, plan.record, arrived, waiting, missing, age_s):
@@ -301,7 +301,7 @@ class Coordinator:
         ]
         growing = min((a for a in ages if a is not None), default=None)
         here = self._context.presence.lively(node) and node not in silent
-        return Missing(node, here, growing, self._punctuality.late_at_s(node))
+        return Missing(node, here, growing, self._round_times.late_at_s(node))
 
     def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
         """What a round costs each node besides its steps, from when its update was here."""
@@ -310,13 +310,13 @@ class Coordinator:
             if tag in self._published_s:
                 continue
             self._published_s[tag] = self._context.now()
-            beside_s = self._punctuality.arrived(u, plan.record.parent, published_s)
+            beside_s = self._round_times.arrived(u, plan.record.parent, published_s)
             if beside_s is not None:
                 self._forecasts.arrived(head, u, beside_s)
 
     def _commit(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
         codec = self._forecasts.down_codec()
-        size_bytes, waiting = self.committing.commit(head, updates, discarded, codec)
+        size_bytes, waiting = self.commits.commit(head, updates, discarded, codec)
         if updates:
             self._forecasts.committed(head, codec, size_bytes, waiting)
         self._published_s = {}

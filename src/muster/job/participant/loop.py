@@ -308,7 +308,7 @@ class Participant:
         await self.when_room(lambda: self._context.ledger.publish(record))
 
     def _say(self, state: str, progress: float) -> None:
-        self._context.say(state, progress, self._view.id, self.work.round)
+        self._context.set_status(state, progress, self._view.id, self.work.round)
 
 
 def _residual_ratio(residual: float, update: float) -> int:

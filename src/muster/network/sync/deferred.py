@@ -32,15 +32,15 @@ class Hold:
 class Forwarding(Protocol):
     """What is known, above, of who needs which record."""
 
-    def hold(self, author: NodeId, record: Record) -> Hold | None:
+    def defer(self, author: NodeId, record: Record) -> Hold | None:
         """None: whoever lacks it is told at once."""
 
-    def settled(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Record) -> bool:
         """Whether nobody will ever need it, since something else stands for it."""
 
-    def pending(self, *, spared: bool) -> list[bytes]:
+    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
         """Ids of records that are still to be dealt with and may have been held back from somebody;
-        `spared`: from a neighbour of whom it is known that something was."""
+        `had_deferred`: from a neighbour of whom it is known that something was."""
 
 
 class DeferredRecords:
@@ -68,7 +68,7 @@ class DeferredRecords:
         if self.interest is None:
             return
         now_s = loop_time_s()
-        for entry_id in self.interest.pending(spared=peer.spared)[:CHANGES_MAX]:
+        for entry_id in self.interest.unacknowledged(had_deferred=peer.spared)[:CHANGES_MAX]:
             stored = self._store.get(entry_id)
             if stored is not None and stored.source != peer.node:
                 entry = entry_of(stored)
@@ -111,13 +111,13 @@ class DeferredRecords:
         return self.settled(entry.author, entry.record)
 
     def settled(self, author: NodeId, record: Record) -> bool:
-        return self.interest is not None and self.interest.settled(author, record)
+        return self.interest is not None and self.interest.obsolete(author, record)
 
     def _costly(self, node: NodeId, kind: str, size_bytes: int) -> bool:
         return self._shared.narrow(node) or (kind == Update.KIND and size_bytes > LARGE_BYTES)
 
     def _held_until_s(self, peer: Peer, entry: Entry, now_s: float) -> float | None:
-        hold = self.interest.hold(entry.author, entry.record) if self.interest else None
+        hold = self.interest.defer(entry.author, entry.record) if self.interest else None
         if hold is None or hold.towards == peer.node:
             return None
         if hold.towards != b"" and hold.towards not in self._shared.peers:

@@ -20,7 +20,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
     if head is None:
         return []
     view = runner.view
-    given, _ = runner.tally.at(head)
+    given, _ = runner.contribution_totals.at(head)
     spent = {s.node: s.bytes for s in head.spent}
     waiting: dict[NodeId, list[int]] = {}  # the bytes of each
     for key, update in view.updates.items():
@@ -57,7 +57,7 @@ def values(runner: JobRunner, head: Point | None) -> ValuesView | None:
     """The check of the values of the head's history; None before its first round."""
     if head is None:
         return None
-    _, total = runner.tally.at(head)
+    _, total = runner.contribution_totals.at(head)
     if not total.rounds:
         return None
     return ValuesView(total.rounds, total.valued, total.predicted, total.drop, total.examples, total.common)

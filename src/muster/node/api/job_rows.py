@@ -108,7 +108,7 @@ class JobWatch:
         """By the job's age; a merge may make it jump, a second more or less is no news."""
         if head is None:
             return None
-        began_t = round(now_s - self.runner.coordination.committing.age_s(head), 1)
+        began_t = round(now_s - self.runner.coordinator.commits.age_s(head), 1)
         if self._began_t is None or abs(began_t - self._began_t) > 1.0:
             self._began_t = began_t
         return self._began_t
@@ -137,7 +137,7 @@ class JobWatch:
         if plan is None or head is None:
             return None
         if self._begun[0] != plan.id:
-            age_s = max(0.0, self.runner.coordination.committing.age_s(head) - head.age_s)
+            age_s = max(0.0, self.runner.coordinator.commits.age_s(head) - head.age_s)
             self._begun = (plan.id, round(now_s - age_s, 1))
             self._expected = {}
         record = plan.record

@@ -174,7 +174,7 @@ class Watcher:
 
     def _job_of(self, node: NodeId, prefix: bytes, me: bool) -> str | None:
         if me:
-            working = [w.id for w in self._jobs.values() if w.runner.participation and not w.over()]
+            working = [w.id for w in self._jobs.values() if w.runner.participant and not w.over()]
             return working[-1] if working else None
         return next((w.id for job, w in self._jobs.items() if prefix and job.startswith(prefix)), None)
 

@@ -135,7 +135,7 @@ def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[st
 
 def _coordinates(machine: Machine, job: JobId) -> bool:
     runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
-    return runner is not None and runner.coordination.acting
+    return runner is not None and runner.coordinator.acting
 
 
 def _listens(machine: Machine, job: JobId) -> bool:

@@ -27,23 +27,23 @@ class HeadEvaluator:
         context: Context,
         view: JobView,
         models: ModelStore,
-        committing: CommitWriter,
+        commits: CommitWriter,
         *,
         head: Callable[[], Point | None],
         acting: Callable[[], bool],
     ) -> None:
         """`head`: the one that this node would train on; `acting`: whether it coordinates."""
-        self._context, self._view, self._models, self._committing = context, view, models, committing
+        self._context, self._view, self._models, self._commits = context, view, models, commits
         self._head, self._acting = head, acting
         self._measured_fully: set[CommitId] = set()
         self._evaluates: Participant | None = None  # while somebody here looks at heads on the common set
         self._planned_for: CommitId = b""  # the head whose round had time to be planned
 
-    async def run(self, participation: Participant) -> None:
+    async def run(self, participant: Participant) -> None:
         """Until the job has ended and its last head was measured."""
-        self._evaluates = participation if participation.facts.has_common else None
+        self._evaluates = participant if participant.facts.has_common else None
         try:
-            await self._measure_heads(participation)
+            await self._measure_heads(participant)
         finally:
             self._evaluates = None
 
@@ -57,21 +57,21 @@ class HeadEvaluator:
             and self._models.held(head.id)
         )
 
-    async def _measure_heads(self, participation: Participant) -> None:
+    async def _measure_heads(self, participant: Participant) -> None:
         while True:
             head = self._head()
             reason = self._view.finished(head) if head is not None else self._view.stopped
-            if head is not None and self._acting() and participation.facts.has_common:
+            if head is not None and self._acting() and participant.facts.has_common:
                 if reason is not None and self._view.closing_due(head):
-                    await self._choose_closing(participation, head)
+                    await self._choose_closing(participant, head)
                     continue
                 if reason is None and self._view.figures(head.id) is None:
-                    if await self._own_part_first(participation, head):
-                        await self._measure(participation, head.id, MEASURE_EXAMPLES)
+                    if await self._own_part_first(participant, head):
+                        await self._measure(participant, head.id, MEASURE_EXAMPLES)
                     continue
                 if reason is not None and head.id not in self._measured_fully:
                     self._measured_fully.add(head.id)
-                    await self._measure(participation, head.id)
+                    await self._measure(participant, head.id)
                     continue
             if reason is not None:
                 return
@@ -79,38 +79,38 @@ class HeadEvaluator:
             awaited = head is not None and self.awaits_figures(head)
             await self._context.changes.wait(LOOK_S if awaited else None)
 
-    async def _own_part_first(self, participation: Participant, head: Point) -> bool:
+    async def _own_part_first(self, participant: Participant, head: Point) -> bool:
         """Others wait for this node's update, nobody for figures: false while its part in the round on
         `head` is not done (wait and look again)."""
         if head.id != self._planned_for:
             self._planned_for = head.id
             await asyncio.sleep(PLAN_SOON_S)
             return False
-        if participation.owes(head.id):
+        if participant.owes(head.id):
             await self._context.changes.wait()
             return False
         return True
 
-    async def _measure(self, participation: Participant, commit: CommitId, limit: int | None = None) -> None:
+    async def _measure(self, participant: Participant, commit: CommitId, limit: int | None = None) -> None:
         """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
         the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
         blob = self._models.blob_of(commit)
         if blob is None or not self._context.store.has_blob(blob):
             return
-        m = await participation.evaluate(blob, limit, self._view.job.stop.target)
-        await participation.when_room(lambda: self._publish(commit, m))
+        m = await participant.evaluate(blob, limit, self._view.job.stop.target)
+        await participant.when_room(lambda: self._publish(commit, m))
 
-    async def _choose_closing(self, participation: Participant, head: Point) -> None:
+    async def _choose_closing(self, participant: Participant, head: Point) -> None:
         """The closing commit is the mean of the line's last models if the common set finds it better."""
-        await self._measure(participation, head.id)
+        await self._measure(participant, head.id)
         own = self._view.figures(head.id)
-        blob, count = self._committing.mean_of_line(head)
-        mean = await participation.evaluate(blob)
+        blob, count = self._commits.mean_of_line(head)
+        mean = await participant.evaluate(blob)
         better = own is None or mean.correct > own.correct
         own_blob = self._models.blob_of(head.id)
         if own_blob is None or not self._view.closing_due(head):
             return
-        closing = self._committing.close(head, blob if better else own_blob)
+        closing = self._commits.close(head, blob if better else own_blob)
         if better or own is None:
             self._publish(closing, mean)
             text = f"closed with the mean of the last {count} models as {short(closing)}"
