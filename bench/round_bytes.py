@@ -5,7 +5,7 @@
 
 A star of real daemons, all links 9.6 kbit/s, 300 ms, 1 % loss; the hub asks for a job.  Frames and bytes are
 counted at the emulator (Ethernet, IP and UDP take 42 bytes of a frame), payload, records, exchange and words
-by the senders (`network.tally`); what is between them is QUIC, TLS and Zenoh: packet headers, authentication
+by the senders (`traffic_counters`); between them is QUIC, TLS and Zenoh: packet headers, authentication
 tags, acknowledgements, keep-alives, what QUIC sent again.  Figures are means over the links and rounds.
 """
 

@@ -1,4 +1,4 @@
-"""What `muster log --bytes` and a demo's end say of the bytes that nodes count (network.tally)."""
+"""What `muster log --bytes` and the end of a demo say of the bytes that nodes count (`traffic_counters`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from muster.cli.demo.report import SentReport
 from muster.cli.demo.run import Field, Outcome, report_of
 from muster.cli.main import run
 from muster.emulation.scenario import load
-from muster.network.transport.traffic_counters import Sent
+from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.client import Exported, LogView
 from muster.node.api.snapshot import NeighbourView, SentView
 from muster.node.api.snapshot_builder import sent_view
@@ -49,7 +49,7 @@ def test_log_bytes(alpha: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_figure_is_shown_under_its_own_name() -> None:
-    assert sent_view(Sent(payload=1, records=2, exchange=3, presence=4, again=5)) == SentView(
+    assert sent_view(BytesSent(payload=1, records=2, exchange=3, presence=4, again=5)) == SentView(
         payload=1, records=2, exchange=3, presence=4, again=5
     )
 

@@ -78,17 +78,17 @@ def test_an_older_format_is_named() -> None:
     ("rate_bytes_s", "narrow"), [(1200, True), (4000, True), (32_000, False), (1e7, False)]
 )
 def test_pace_tells_narrow_links_from_others(rate_bytes_s: float, narrow: bool) -> None:
-    pace = LinkSpeed()
+    speed = LinkSpeed()
     for size in (100, 1500, 60, 2500, 900):
-        pace.took(size, 0.6 + size / rate_bytes_s)
-    assert pace.narrow() is narrow
-    rate = pace.rate_bytes_s()
+        speed.add_sample(size, 0.6 + size / rate_bytes_s)
+    assert speed.narrow() is narrow
+    rate = speed.rate_bytes_s()
     assert rate is not None
     assert rate == pytest.approx(rate_bytes_s, rel=0.3) or not narrow
 
 
 def test_pace_is_silent_while_it_knows_nothing() -> None:
-    pace = LinkSpeed()
-    pace.took(100, 0.6)
-    assert pace.rate_bytes_s() is None
-    assert not pace.narrow()
+    speed = LinkSpeed()
+    speed.add_sample(100, 0.6)
+    assert speed.rate_bytes_s() is None
+    assert not speed.narrow()

@@ -17,11 +17,11 @@ from muster.network.blobs.transfers import Transfers
 from muster.network.sync.messages import unpack_announce, unpack_changes, unpack_list
 from muster.network.transport.link import Handler, Listener, Urgency
 from muster.network.transport.traffic_counters import (
-    AGAIN_MAX,
     BLOBS_MAX,
     JOBS_MAX,
     NEIGHBOURS_MAX,
-    Sent,
+    REMEMBERED_MAX,
+    BytesSent,
     TrafficCounters,
 )
 from muster.network.trust.signing import seal
@@ -47,68 +47,68 @@ BLOB = b"blob-one" + bytes(24)
 
 
 def test_a_record_is_payload_and_what_is_beside_it() -> None:
-    tally = TrafficCounters()
-    tally.record(A, b"record-1", JOB, 230, 124)
-    assert tally.by_neighbour == {A: Sent(payload=124, records=106)}
-    assert tally.by_job == {JOB: Sent(payload=124, records=106)}
-    assert tally.total().total() == 230
+    traffic = TrafficCounters()
+    traffic.add_record(A, b"record-1", JOB, 230, 124)
+    assert traffic.by_neighbour == {A: BytesSent(payload=124, records=106)}
+    assert traffic.by_job == {JOB: BytesSent(payload=124, records=106)}
+    assert traffic.total().total() == 230
 
 
 def test_a_chunk_is_payload_of_the_job_whose_record_names_the_blob() -> None:
-    tally = TrafficCounters()
-    tally.chunk(A, BLOB[:8], 0, 4096)
-    assert tally.by_neighbour == {A: Sent(payload=4096)}
-    assert tally.by_job == {}
-    tally.belongs(BLOB, JOB)
-    tally.chunk(A, BLOB[:8], 4096, 100)
-    assert tally.by_neighbour == {A: Sent(payload=4196)}
-    assert tally.by_job == {JOB: Sent(payload=100)}
+    traffic = TrafficCounters()
+    traffic.add_chunk(A, BLOB[:8], 0, 4096)
+    assert traffic.by_neighbour == {A: BytesSent(payload=4096)}
+    assert traffic.by_job == {}
+    traffic.assign_blob(BLOB, JOB)
+    traffic.add_chunk(A, BLOB[:8], 4096, 100)
+    assert traffic.by_neighbour == {A: BytesSent(payload=4196)}
+    assert traffic.by_job == {JOB: BytesSent(payload=100)}
 
 
 def test_again_is_what_the_same_neighbour_had_before() -> None:
-    tally = TrafficCounters()
-    tally.belongs(BLOB, JOB)
+    traffic = TrafficCounters()
+    traffic.assign_blob(BLOB, JOB)
     for node in (A, B):
-        tally.record(node, b"record-1", JOB, 230, 124)
-        tally.chunk(node, BLOB[:8], 0, 4096)
-        tally.chunk(node, BLOB[:8], 4096, 4096)
-    assert tally.total().again == tally.job(JOB).again == 0
-    tally.record(A, b"record-1", JOB, 250, 124)  # in full this time
-    tally.chunk(A, BLOB[:8], 4096, 100)
-    assert tally.by_neighbour[A] == Sent(payload=124 * 2 + 8292, records=106 + 126, again=350)
-    assert tally.by_neighbour[B].again == 0
-    assert tally.job(JOB).again == tally.total().again == 350
-    assert tally.total().total() == 230 * 2 + 250 + 8192 * 2 + 100  # again is a part of it
+        traffic.add_record(node, b"record-1", JOB, 230, 124)
+        traffic.add_chunk(node, BLOB[:8], 0, 4096)
+        traffic.add_chunk(node, BLOB[:8], 4096, 4096)
+    assert traffic.total().again == traffic.for_job(JOB).again == 0
+    traffic.add_record(A, b"record-1", JOB, 250, 124)  # in full this time
+    traffic.add_chunk(A, BLOB[:8], 4096, 100)
+    assert traffic.by_neighbour[A] == BytesSent(payload=124 * 2 + 8292, records=106 + 126, again=350)
+    assert traffic.by_neighbour[B].again == 0
+    assert traffic.for_job(JOB).again == traffic.total().again == 350
+    assert traffic.total().total() == 230 * 2 + 250 + 8192 * 2 + 100  # again is a part of it
 
 
 def test_what_is_told_is_of_no_job() -> None:
-    tally = TrafficCounters()
-    tally.told(A, 40, 10)
-    tally.told(B, 3)
-    assert tally.by_neighbour == {A: Sent(exchange=40, presence=10), B: Sent(exchange=3)}
-    assert tally.by_job == {}
-    assert tally.total() == Sent(exchange=43, presence=10)
+    traffic = TrafficCounters()
+    traffic.add_exchange(A, 40, 10)
+    traffic.add_exchange(B, 3)
+    assert traffic.by_neighbour == {A: BytesSent(exchange=40, presence=10), B: BytesSent(exchange=3)}
+    assert traffic.by_job == {}
+    assert traffic.total() == BytesSent(exchange=43, presence=10)
 
 
 def test_every_table_has_its_limit() -> None:
-    tally = TrafficCounters()
+    traffic = TrafficCounters()
     for number in range(max(NEIGHBOURS_MAX, JOBS_MAX) + 1):
-        tally.record(number.to_bytes(32, "big"), b"record-1", number.to_bytes(32, "big"), 10, 0)
-    assert len(tally.by_neighbour) == NEIGHBOURS_MAX
-    assert len(tally.by_job) == JOBS_MAX
-    tally.record(bytes(32), b"record-1", JOB, 10, 0)  # it was forgotten with all that it had been sent
-    assert tally.by_neighbour[bytes(32)] == Sent(records=10)
-    for number in range(AGAIN_MAX + 1):
-        tally.chunk(A, BLOB[:8], number, 1)
-    tally.chunk(A, BLOB[:8], 1, 1)
-    assert tally.by_neighbour[A].again == 1
-    tally.chunk(A, BLOB[:8], 0, 1)
-    assert tally.by_neighbour[A].again == 1
-    tally.belongs(BLOB, JOB)
+        traffic.add_record(number.to_bytes(32, "big"), b"record-1", number.to_bytes(32, "big"), 10, 0)
+    assert len(traffic.by_neighbour) == NEIGHBOURS_MAX
+    assert len(traffic.by_job) == JOBS_MAX
+    traffic.add_record(bytes(32), b"record-1", JOB, 10, 0)  # it was forgotten with all that it had been sent
+    assert traffic.by_neighbour[bytes(32)] == BytesSent(records=10)
+    for number in range(REMEMBERED_MAX + 1):
+        traffic.add_chunk(A, BLOB[:8], number, 1)
+    traffic.add_chunk(A, BLOB[:8], 1, 1)
+    assert traffic.by_neighbour[A].again == 1
+    traffic.add_chunk(A, BLOB[:8], 0, 1)
+    assert traffic.by_neighbour[A].again == 1
+    traffic.assign_blob(BLOB, JOB)
     for number in range(BLOBS_MAX):
-        tally.belongs(number.to_bytes(32, "little"), JOB)
-    tally.chunk(B, BLOB[:8], 0, 1)
-    assert tally.job(JOB).payload == 0
+        traffic.assign_blob(number.to_bytes(32, "little"), JOB)
+    traffic.add_chunk(B, BLOB[:8], 0, 1)
+    assert traffic.for_job(JOB).payload == 0
 
 
 class Metered:
@@ -170,8 +170,8 @@ class End(Node):
         self.metered = Metered(network.link(identity.node, name))
         super().__init__(network, name, store, self.metered)
         self.member = seal(identity, identity.member())[0]
-        self.tally = self.exchange.tally
-        self.transfers = Transfers(self.link, self.store, hints=lambda blob: [], tally=self.tally)
+        self.traffic = self.exchange.traffic
+        self.transfers = Transfers(self.link, self.store, hints=lambda blob: [], traffic=self.traffic)
 
     async def start(self) -> None:
         self.transfers.start()
@@ -181,7 +181,7 @@ class End(Node):
         await self.transfers.close()
         await super().close()
 
-    def received(self) -> tuple[Sent, Counter[RecordId]]:
+    def received(self) -> tuple[BytesSent, Counter[RecordId]]:
         """What came, as its sender should have counted it, but for `again`; and the bytes of each record."""
         metered, tensors, records = self.metered, 0, Counter[RecordId]()
         for short in metered.shorts:
@@ -192,7 +192,7 @@ class End(Node):
             tensors += len(payload.inline or b"") if payload else 0
             records[record_id(signed.author, signed.body)] += len(short)
         rest = metered.bytes - metered.chunks - metered.words - records.total()
-        return Sent(metered.chunks + tensors, records.total() - tensors, rest, metered.words), records
+        return BytesSent(metered.chunks + tensors, records.total() - tensors, rest, metered.words), records
 
 
 def introduce(*ends: End) -> None:
@@ -219,8 +219,8 @@ def with_line(
     run(main(), until_s=10_000)
 
 
-def counted_by(sender: End, receiver: End) -> Sent:
-    return sender.tally.by_neighbour[receiver.identity.node]
+def counted_by(sender: End, receiver: End) -> BytesSent:
+    return sender.traffic.by_neighbour[receiver.identity.node]
 
 
 async def a_round(a: End, b: End) -> tuple[int, int]:
@@ -257,10 +257,10 @@ def test_what_one_end_counts_as_sent_the_other_receives(params: PathParams) -> N
             received, records = receiver.received()
             assert sent == received  # so nothing went again
             assert sent.payload == payload
-            assert sent.total() == sender.tally.total().total() == receiver.metered.bytes
-            job = sender.tally.by_job[JOB]
+            assert sent.total() == sender.traffic.total().total() == receiver.metered.bytes
+            job = sender.traffic.by_job[JOB]
             member = records[sender.member]  # of no job
-            assert job == Sent(payload, sent.records - member)
+            assert job == BytesSent(payload, sent.records - member)
             assert sent.exchange > 0 < sent.presence
 
     with_line(scene, params)

@@ -105,13 +105,13 @@ def test_forecasts_stand_beside_outcomes_where_the_round_was_coordinated() -> No
 
 def test_bytes_sent_are_shown_by_job_and_by_link() -> None:
     async def main(field: Field, job: JobId) -> None:
-        tally = field.alpha.exchange.tally
+        traffic = field.alpha.exchange.traffic
         shown = job_view(field.alpha, field.runner(field.alpha, job), None).sent
-        assert shown == sent_view(tally.by_job[job])
+        assert shown == sent_view(traffic.by_job[job])
         assert min(shown.payload, shown.records) > 1000
         links = neighbour_views(field.alpha, 0.0)
         assert [link.sent for link in links] == [
-            sent_view(tally.by_neighbour[n]) for n in field.alpha.link.neighbours()
+            sent_view(traffic.by_neighbour[n]) for n in field.alpha.link.neighbours()
         ]
         assert sum(link.sent.payload for link in links) >= shown.payload
 

@@ -184,14 +184,14 @@ def test_after_a_heal_no_whole_model_crosses_where_deltas_are_smaller(
     """The model has 120 kB and takes a minute, a delta 0.6 kB.  Behind the merge, which has no delta, every
     later head was fetched whole, 84 of them, and half of the nodes came to no round any more."""
     sent: dict[bytes, int] = defaultdict(int)
-    count = TrafficCounters.chunk
+    count = TrafficCounters.add_chunk
 
-    def chunk(self: TrafficCounters, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
+    def add_chunk(self: TrafficCounters, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
         if asyncio.get_running_loop().time() > 150.0:
             sent[blob] += size_bytes
         count(self, node, blob, offset, size_bytes)
 
-    monkeypatch.setattr(TrafficCounters, "chunk", chunk)
+    monkeypatch.setattr(TrafficCounters, "add_chunk", add_chunk)
     link = PathParams(rate_bytes_s=2000, delay_s=0.1)
     links = tuple(WireSpec(a, b, link) for a, b in ("ab", "bc", "ca", "de", "ef", "fd", "ad"))
     nodes = tuple(MachineSpec(n, 100, 0.1) for n in "abcdef")

@@ -96,7 +96,7 @@ class Core:
             on_problem=lambda sentence: self.log.add("error", sentence),
         )
         self.transfers = Transfers(
-            link, store, hints=lambda blob: self.jobs.hints(blob), tally=self.exchange.tally
+            link, store, hints=lambda blob: self.jobs.hints(blob), traffic=self.exchange.traffic
         )
         self.context = Context(
             node=signer.node,

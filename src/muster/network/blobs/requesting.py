@@ -44,7 +44,7 @@ class ChunkRequester:
         self,
         link: Link,
         limits: TransferLimits,
-        tally: TrafficCounters,
+        traffic: TrafficCounters,
         known: KnownBlobs,
         table: Mapping[BlobId, Transfer],
         *,
@@ -52,7 +52,7 @@ class ChunkRequester:
         on_whole: Callable[[Transfer], None],
     ) -> None:
         """`on_answer`: a range was answered, or not (None); `on_whole`: another source has all of it."""
-        self._link, self._limits, self._tally = link, limits, tally
+        self._link, self._limits, self._traffic = link, limits, traffic
         self._known, self._table = known, table
         self._on_answer, self._on_whole = on_answer, on_whole
         self._lanes: OrderedDict[NodeId, PeerWindow] = OrderedDict()
@@ -80,7 +80,7 @@ class ChunkRequester:
     async def _ask_who_has(self, transfer: Transfer, node: NodeId) -> None:
         ask = encode_ask(Ask(transfer.blob, 0, 0, transfer.size_bytes))
         asked_s = loop_time_s()
-        self._tally.told(node, len(ask))
+        self._traffic.add_exchange(node, len(ask))
         try:
             answer = decode_answer(await self._link.ask(node, TOPIC, ask, timeout_s=30.0))
         except (Unreachable, Refused, ValueError):
@@ -155,7 +155,7 @@ class ChunkRequester:
         mark = lane.meter.asked(loop_time_s(), limited=limited)
         answer: Answer | None = None
         try:
-            self._tally.told(flight.node, len(payload))
+            self._traffic.add_exchange(flight.node, len(payload))
             wire = await self._link.ask(
                 flight.node, TOPIC, payload, timeout_s=self._timeout_s(lane, source), urgency=Urgency.BULK
             )

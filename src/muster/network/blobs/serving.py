@@ -32,7 +32,7 @@ class ChunkServer:
         self,
         store: Store,
         limits: TransferLimits,
-        tally: TrafficCounters,
+        traffic: TrafficCounters,
         known: KnownBlobs,
         table: Mapping[BlobId, Transfer],
         *,
@@ -40,7 +40,7 @@ class ChunkServer:
         choose: Callable[[Transfer], None],
     ) -> None:
         """`relay`: get a blob for a neighbour (None: this node will not); `choose`: its sources anew."""
-        self._store, self._limits, self._tally = store, limits, tally
+        self._store, self._limits, self._traffic = store, limits, traffic
         self._known, self._table = known, table
         self._relay, self._choose = relay, choose
         self._held: dict[NodeId, int] = {}  # questions held open
@@ -53,8 +53,8 @@ class ChunkServer:
         answer = await self._answered(asker, ask)
         size_bytes = len(answer) - HEAD_BYTES
         if size_bytes:
-            self._tally.chunk(asker, prefix(ask.id), ask.offset, size_bytes)
-        self._tally.told(asker, HEAD_BYTES)
+            self._traffic.add_chunk(asker, prefix(ask.id), ask.offset, size_bytes)
+        self._traffic.add_exchange(asker, HEAD_BYTES)
         return answer
 
     async def _answered(self, asker: NodeId, ask: Ask) -> bytes:

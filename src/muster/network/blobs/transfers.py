@@ -66,7 +66,7 @@ class Transfers:
         *,
         hints: Hints,
         limits: TransferLimits | None = None,
-        tally: TrafficCounters | None = None,
+        traffic: TrafficCounters | None = None,
     ) -> None:
         self._link = link
         self._store = store
@@ -74,13 +74,13 @@ class Transfers:
         self._limits = limits or TransferLimits()
         self._table: dict[BlobId, Transfer] = {}
         self._known = KnownBlobs(self._limits.known_blobs_max)
-        self._tally = tally = tally or TrafficCounters()
+        self._traffic = traffic = traffic or TrafficCounters()
         self._asking = ChunkRequester(
-            link, self._limits, tally, self._known, self._table,
+            link, self._limits, traffic, self._known, self._table,
             on_answer=self._on_answer, on_whole=self._choose,
         )  # fmt: skip
         self._answering = ChunkServer(
-            store, self._limits, tally, self._known, self._table,
+            store, self._limits, traffic, self._known, self._table,
             relay=self._begin_relay, choose=self._choose,
         )  # fmt: skip
         self._turns = FetchQueue()
@@ -338,7 +338,7 @@ class Transfers:
         """Nudge those that asked in vain."""
         nodes, transfer.told_not_yet = transfer.told_not_yet, {}
         for node in nodes:
-            self._tally.told(node, PREFIX_BYTES)
+            self._traffic.add_exchange(node, PREFIX_BYTES)
             self._link.nudge(node, TOPIC, prefix(transfer.blob))
 
     # for others

@@ -36,7 +36,7 @@ class Announcer:
     ) -> None:
         self._shared, self._holding, self._beat_period_s = shared, holding, heartbeat_period_s
         self._link, self._store, self._presence = shared.link, shared.store, shared.presence
-        self._shorthand, self._tally = shared.shorthand, shared.tally
+        self._shorthand, self._traffic = shared.shorthand, shared.traffic
         self._flush: asyncio.TimerHandle | None = None
         self._hurry = False
         self._beat_now = ChangeSignal()
@@ -123,7 +123,7 @@ class Announcer:
                 message.count = peer.count = peer.count + 1
             data = pack_announce(message, self._store.incarnation)
             self._link.nudge(peer.node, "n", data)
-            self._tally.told(peer.node, len(data) - records_bytes - len(words), len(words))
+            self._traffic.add_exchange(peer.node, len(data) - records_bytes - len(words), len(words))
             if not peer.outbox and not heartbeats:
                 return
 
@@ -159,7 +159,7 @@ class Announcer:
         peer = self._shared.peers.get(node)
         if peer is None:
             return False
-        rtt_s = peer.pace.rtt_s
+        rtt_s = peer.speed.rtt_s
         return self._shared.narrow(node) or (rtt_s is not None and rtt_s > FAR_RTT_S)
 
     async def tick(self) -> None:

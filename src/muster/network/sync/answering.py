@@ -26,7 +26,7 @@ class RecordResponder:
     def __init__(self, shared: SyncContext, holding: DeferredRecords) -> None:
         self._shared, self._holding = shared, holding
         self._store, self._presence = shared.store, shared.presence
-        self._shorthand, self._tally = shared.shorthand, shared.tally
+        self._shorthand, self._traffic = shared.shorthand, shared.traffic
 
     async def changes(self, node: NodeId, payload: bytes) -> bytes:
         try:
@@ -51,7 +51,7 @@ class RecordResponder:
         words = pack_heartbeats(self._presence.heartbeats(), self._presence.node[:PREFIX_BYTES])
         count = self._shared.peers[node].count if node in self._shared.peers else 0
         answer = pack(Changes(WIRE, self._store.incarnation, last, count, entries, words))
-        self._tally.told(node, len(answer) - len(words), len(words))
+        self._traffic.add_exchange(node, len(answer) - len(words), len(words))
         return answer
 
     async def records(self, node: NodeId, payload: bytes) -> bytes:
@@ -72,5 +72,5 @@ class RecordResponder:
                 size += len(data)
                 self._shared.count_record(node, stored.id, entry_of(stored).record, data)
         answer = pack(records)
-        self._tally.told(node, len(answer) - size)
+        self._traffic.add_exchange(node, len(answer) - size)
         return answer

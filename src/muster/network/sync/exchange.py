@@ -42,7 +42,7 @@ class Exchange:
         """`narrow`: whether a neighbour's link is below 64 kbit/s; None: it is to be found out here."""
         self.shared = SyncContext(link, store, ledger, presence, narrow, on_problem)
         self.holding = DeferredRecords(self.shared)
-        self.tally = self.shared.tally
+        self.traffic = self.shared.traffic
         self._telling = Announcer(self.shared, self.holding, heartbeat_period_s)
         self._pulling = RecordSync(self.shared)
         self._answering = RecordResponder(self.shared, self.holding)
@@ -90,13 +90,13 @@ class Exchange:
     def rate_bytes_s(self, node: NodeId) -> float | None:
         """A rough measure of a neighbour's link, from small questions; None while too little is known."""
         peer = self.shared.peers.get(node)
-        return peer.pace.rate_bytes_s() if peer else None
+        return peer.speed.rate_bytes_s() if peer else None
 
     def _on_record(self, entry: Entry) -> None:
         shared = self.shared
         shared.mix(entry.id)
         for blob in blobs(entry.record):
-            shared.tally.belongs(blob, job_of(entry.record, entry.id))
+            shared.traffic.assign_blob(blob, job_of(entry.record, entry.id))
         shared.shorthand.note(entry.id, entry.author, entry.record)
         for peer in shared.peers.values():
             if peer.node != entry.source:

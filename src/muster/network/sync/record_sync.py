@@ -40,7 +40,7 @@ class RecordSync:
     def __init__(self, shared: SyncContext) -> None:
         self._shared = shared
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
-        self._presence, self._shorthand, self._tally = shared.presence, shared.shorthand, shared.tally
+        self._presence, self._shorthand, self._traffic = shared.presence, shared.shorthand, shared.traffic
         self._asked: dict[bytes, NodeId] = {}
         self._rejected: dict[bytes, None] = {}
 
@@ -120,15 +120,15 @@ class RecordSync:
     async def _ask(self, peer: Peer, topic: str, request: bytes, answer_bytes: int) -> bytes:
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
-        self._tally.told(peer.node, len(request))
-        timeout_s = peer.pace.timeout_s(len(request) + answer_bytes)
+        self._traffic.add_exchange(peer.node, len(request))
+        timeout_s = peer.speed.timeout_s(len(request) + answer_bytes)
         try:
             answer = await self._link.ask(peer.node, topic, request, timeout_s=timeout_s)
         except Unreachable:
             if loop.time() - asked_s >= timeout_s:
-                peer.pace.missed()
+                peer.speed.add_timeout()
             raise
-        peer.pace.took(len(request) + len(answer), loop.time() - asked_s)
+        peer.speed.add_sample(len(request) + len(answer), loop.time() - asked_s)
         return answer
 
     async def _compare(self, peer: Peer) -> None:

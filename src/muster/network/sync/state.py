@@ -52,7 +52,7 @@ class Peer:
     heartbeat_due_s: float = 0.0
     relay_due_s: float = 0.0
     told_job: bytes = b""
-    pace: LinkSpeed = field(default_factory=LinkSpeed)
+    speed: LinkSpeed = field(default_factory=LinkSpeed)
 
     def check_count(self, message: Announce) -> None:
         """Whether an announcement before this one was lost; one that comes twice or late is none."""
@@ -111,7 +111,7 @@ class SyncContext:
     ) -> None:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
         self.known_narrow, self.on_problem = known_narrow, on_problem
-        self.tally = TrafficCounters()
+        self.traffic = TrafficCounters()
         self.shorthand = RecordCompressor(store, ledger.signer.node)
         self.peers: dict[NodeId, Peer] = {}
         self._digest = 0
@@ -121,10 +121,12 @@ class SyncContext:
         """Whether the link to a neighbour is to be spared words."""
         known = self.known_narrow(node)
         peer = self.peers.get(node)
-        return known if known is not None else peer is not None and peer.pace.narrow()
+        return known if known is not None else peer is not None and peer.speed.narrow()
 
     def count_record(self, node: NodeId, name: bytes, record: Record, short: bytes) -> None:
-        self.tally.record(node, name[:PREFIX_BYTES], job_of(record, name), len(short), payload_bytes(record))
+        self.traffic.add_record(
+            node, name[:PREFIX_BYTES], job_of(record, name), len(short), payload_bytes(record)
+        )
 
     def tell_problem(self, node: NodeId, sentence: str) -> None:
         """Once for each neighbour."""

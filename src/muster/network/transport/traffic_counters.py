@@ -1,4 +1,4 @@
-"""Where a link's bytes go, as the sender counts them: payload, what surrounds it, what was sent again."""
+"""Where a link's bytes go, counted by the sender: payload, what surrounds it, what was sent before."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from muster.protocol.records import BlobId, JobId, NodeId
 NEIGHBOURS_MAX = 512
 JOBS_MAX = 128
 BLOBS_MAX = 4096
-AGAIN_MAX = 4096  # ranges and records of a neighbour that are remembered, to tell what goes twice
+REMEMBERED_MAX = 4096  # ranges and records sent to one neighbour, remembered to notice what goes twice
 
 
 @dataclass
-class Sent:
+class BytesSent:
     """Bytes sent, before the engine's own framing."""
 
     payload: int = 0  # of updates and deltas, inside records or in chunks; models in chunks
     records: int = 0  # records beside their payload: identifiers, signatures, fields
-    exchange: int = 0  # announcements, comparisons, requests, the heads of answers
-    presence: int = 0  # words
+    exchange: int = 0  # announcements, comparisons, requests, the headers of answers
+    presence: int = 0  # heartbeats
     again: int = 0  # of payload and records: what this neighbour had been sent before
 
     def total(self) -> int:
@@ -29,63 +29,64 @@ class Sent:
 
 @dataclass
 class TrafficCounters:
-    """Counters of one node since its start, by neighbour and by job."""
+    """Counts what one node sent since its start, by neighbour and by job."""
 
-    by_neighbour: OrderedDict[NodeId, Sent] = field(default_factory=OrderedDict)
-    by_job: OrderedDict[JobId, Sent] = field(default_factory=OrderedDict)
-    _blobs: OrderedDict[bytes, JobId] = field(default_factory=OrderedDict)
-    _before: dict[NodeId, tuple[set[bytes], deque[bytes]]] = field(default_factory=dict)
+    by_neighbour: OrderedDict[NodeId, BytesSent] = field(default_factory=OrderedDict)
+    by_job: OrderedDict[JobId, BytesSent] = field(default_factory=OrderedDict)
+    _job_of_blob: OrderedDict[bytes, JobId] = field(default_factory=OrderedDict)
+    _sent_before: dict[NodeId, tuple[set[bytes], deque[bytes]]] = field(default_factory=dict)
 
-    def neighbour(self, node: NodeId) -> Sent:
+    def to_neighbour(self, node: NodeId) -> BytesSent:
         if node not in self.by_neighbour and len(self.by_neighbour) >= NEIGHBOURS_MAX:
-            gone, _ = self.by_neighbour.popitem(last=False)
-            self._before.pop(gone, None)
-        return self.by_neighbour.setdefault(node, Sent())
+            oldest, _ = self.by_neighbour.popitem(last=False)
+            self._sent_before.pop(oldest, None)
+        return self.by_neighbour.setdefault(node, BytesSent())
 
-    def job(self, job: JobId) -> Sent:
+    def for_job(self, job: JobId) -> BytesSent:
         if job not in self.by_job and len(self.by_job) >= JOBS_MAX:
             self.by_job.popitem(last=False)
-        return self.by_job.setdefault(job, Sent())
+        return self.by_job.setdefault(job, BytesSent())
 
-    def record(self, node: NodeId, name: bytes, job: JobId, wire_bytes: int, payload_bytes: int) -> None:
+    def total(self) -> BytesSent:
+        """To all neighbours."""
+        every = list(self.by_neighbour.values())
+        return BytesSent(*(sum(getattr(s, f.name) for s in every) for f in fields(BytesSent)))
+
+    def assign_blob(self, blob: BlobId, job: JobId) -> None:
+        """A record of `job` names this blob: its chunks count for that job."""
+        self._job_of_blob[blob[:8]] = job
+        while len(self._job_of_blob) > BLOBS_MAX:
+            self._job_of_blob.popitem(last=False)
+
+    def add_record(self, node: NodeId, name: bytes, job: JobId, wire_bytes: int, payload_bytes: int) -> None:
         """A record went out in `wire_bytes`, of which `payload_bytes` are tensors."""
-        again = wire_bytes if self._seen(node, name) else 0
-        for sent in (self.neighbour(node), self.job(job)):
+        again = wire_bytes if self._was_sent(node, name) else 0
+        for sent in (self.to_neighbour(node), self.for_job(job)):
             sent.payload += payload_bytes
             sent.records += wire_bytes - payload_bytes
             sent.again += again
 
-    def chunk(self, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
+    def add_chunk(self, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
         """A chunk of a blob (the first 8 bytes of its id) went out."""
-        again = size_bytes if self._seen(node, blob + offset.to_bytes(8, "big")) else 0
-        job = self._blobs.get(blob)
-        for sent in (self.neighbour(node), *((self.job(job),) if job is not None else ())):
+        again = size_bytes if self._was_sent(node, blob + offset.to_bytes(8, "big")) else 0
+        job = self._job_of_blob.get(blob)
+        for sent in (self.to_neighbour(node), *((self.for_job(job),) if job is not None else ())):
             sent.payload += size_bytes
             sent.again += again
 
-    def belongs(self, blob: BlobId, job: JobId) -> None:
-        """A record of `job` names this blob."""
-        self._blobs[blob[:8]] = job
-        while len(self._blobs) > BLOBS_MAX:
-            self._blobs.popitem(last=False)
-
-    def total(self) -> Sent:
-        """To all neighbours."""
-        every = list(self.by_neighbour.values())
-        return Sent(*(sum(getattr(s, f.name) for s in every) for f in fields(Sent)))
-
-    def told(self, node: NodeId, exchange_bytes: int, presence_bytes: int = 0) -> None:
-        """An announcement, a comparison or a request, without the records in it."""
-        sent = self.neighbour(node)
+    def add_exchange(self, node: NodeId, exchange_bytes: int, presence_bytes: int = 0) -> None:
+        """An announcement, a comparison or a request went out, without the records in it."""
+        sent = self.to_neighbour(node)
         sent.exchange += exchange_bytes
         sent.presence += presence_bytes
 
-    def _seen(self, node: NodeId, name: bytes) -> bool:
-        names, order = self._before.setdefault(node, (set(), deque()))
+    def _was_sent(self, node: NodeId, name: bytes) -> bool:
+        """Whether this went to the neighbour before; from now on it did."""
+        names, order = self._sent_before.setdefault(node, (set(), deque()))
         if name in names:
             return True
         names.add(name)
         order.append(name)
-        if len(order) > AGAIN_MAX:
+        if len(order) > REMEMBERED_MAX:
             names.discard(order.popleft())
         return False

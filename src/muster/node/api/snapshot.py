@@ -18,7 +18,7 @@ class TaskView(msgspec.Struct, frozen=True):
 
 
 class SentView(msgspec.Struct, frozen=True):
-    """What this node sent, before the engine's framing: bytes since its start (network.tally)."""
+    """What this node sent, before the engine's framing: bytes since its start (`traffic_counters`)."""
 
     payload: int = 0  # updates, deltas and models
     records: int = 0  # records beside their payload: identifiers, signatures, fields

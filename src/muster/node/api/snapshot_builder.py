@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from muster.history.graph import Point
 from muster.network.sync.presence import STATES
 from muster.network.transport.link import Neighbour
-from muster.network.transport.traffic_counters import Sent
+from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.contribution_rows import checked, contributions, values
 from muster.node.api.snapshot import (
     CommitView,
@@ -54,7 +54,7 @@ def snapshot(
         tasks=tasks,
         disk_bytes=core.store.used_bytes(),
         memory_bytes=memory_bytes(),
-        sent=sent_view(core.exchange.tally.total()),
+        sent=sent_view(core.exchange.traffic.total()),
     )
     neighbours = neighbour_views(core, now_s)
     jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
@@ -68,11 +68,11 @@ def neighbour_views(core: Core, now_s: float) -> list[NeighbourView]:
 def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
     sent, received = traffic_of(core, n.node)
     rtt_s, rate_bytes_s = rtt_of(core, n.node), rate_of(core, n.node)
-    told = sent_view(core.exchange.tally.by_neighbour.get(n.node))
+    told = sent_view(core.exchange.traffic.by_neighbour.get(n.node))
     return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received, told)
 
 
-def sent_view(sent: Sent | None) -> SentView:
+def sent_view(sent: BytesSent | None) -> SentView:
     if sent is None:
         return SentView()
     return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again)
@@ -133,7 +133,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         contributions=contributions(core, runner, head),
         commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],
         error=runner.error,
-        sent=sent_view(core.exchange.tally.by_job.get(view.id)),
+        sent=sent_view(core.exchange.traffic.by_job.get(view.id)),
         values=values(runner, head),
     )
 
