@@ -79,7 +79,7 @@ class Fleet:
     def take(self, record: Any, author: bytes) -> bytes:
         """A record as if it had come from a neighbour and been checked."""
         from muster.network.sync.ledger import Entry
-        from muster.protocol.records import encode, record_id
+        from muster.protocol.envelope import encode, record_id
 
         body = encode(record)
         identifier = record_id(author, body)

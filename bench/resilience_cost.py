@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from muster.emulation.scenario import load
-from muster.protocol.records import Commit, Update, decode, unpack
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import Commit, Update
 from muster.simulation.faults import Kill
 from muster.storage.disk import DiskStore
 from small_fleet import machine, small_fleet, write

@@ -11,8 +11,9 @@ from muster.compression.tensors import Layout, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.models.store import Arrays
-from muster.protocol.records import BlobId, Commit, CommitId, JobId, Update, decode
-from muster.protocol.records import unpack as opened
+from muster.protocol.envelope import decode
+from muster.protocol.envelope import unpack as opened
+from muster.protocol.records import BlobId, Commit, CommitId, JobId, Update
 from muster.storage.disk import DiskStore
 
 

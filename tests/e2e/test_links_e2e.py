@@ -14,7 +14,8 @@ from muster.emulation.scenario import Scenario, parse
 from muster.history.graph import Point
 from muster.job.coordinator.loop import AFTER_THE_END
 from muster.learning.task import load
-from muster.protocol.records import Commit, unpack
+from muster.protocol.envelope import unpack
+from muster.protocol.records import Commit
 from muster.simulation.faults import Cut, Heal
 from small_fleet import SmallFleet
 

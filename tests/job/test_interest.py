@@ -7,6 +7,7 @@ from muster.job.forwarding import HOLD_S_MAX, defer, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Hold
 from muster.network.sync.ledger import Entry
+from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
     Commit,
@@ -19,8 +20,6 @@ from muster.protocol.records import (
     Record,
     Spent,
     StopRule,
-    encode,
-    record_id,
 )
 
 A = b"A" * 32

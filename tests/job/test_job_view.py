@@ -11,6 +11,7 @@ from muster.job import roles
 from muster.job.models.retention import collectable, pinned, spent_payloads
 from muster.job.view import JobView, finished_by
 from muster.network.sync.ledger import Entry
+from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
     Assignment,
@@ -29,8 +30,6 @@ from muster.protocol.records import (
     Stop,
     StopRule,
     Update,
-    encode,
-    record_id,
 )
 
 A, B, C, D = b"A" * 32, b"B" * 32, b"C" * 32, b"D" * 32

@@ -20,17 +20,8 @@ from muster.network.trust.identity import (
     machine_fleet,
 )
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
-from muster.protocol.records import (
-    NOBODY,
-    Member,
-    Merge,
-    RecordError,
-    Revocation,
-    Signed,
-    Stop,
-    pack,
-    unpack,
-)
+from muster.protocol.envelope import RecordError, Signed, pack, unpack
+from muster.protocol.records import NOBODY, Member, Merge, Revocation, Stop
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 
 STOP = Stop(job=bytes(32), reason="enough")

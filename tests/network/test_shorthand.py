@@ -13,6 +13,7 @@ from muster.history.counted import Counted, Key
 from muster.network.sync import commit_delta as commit_form
 from muster.network.sync.record_compression import RecordCompressor, Unknown
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
+from muster.protocol.envelope import RecordError, decode, pack, unpack
 from muster.protocol.records import (
     Assignment,
     Commit,
@@ -26,15 +27,11 @@ from muster.protocol.records import (
     Plan,
     Recipe,
     Record,
-    RecordError,
     Refusal,
     Spent,
     Stop,
     StopRule,
     Update,
-    decode,
-    pack,
-    unpack,
 )
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.storage.memory import MemoryStore

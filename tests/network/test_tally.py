@@ -25,17 +25,8 @@ from muster.network.transport.traffic_counters import (
     TrafficCounters,
 )
 from muster.network.trust.signing import seal
-from muster.protocol.records import (
-    Commit,
-    Measurement,
-    NodeId,
-    Payload,
-    RecordId,
-    Update,
-    decode,
-    record_id,
-    unpack,
-)
+from muster.protocol.envelope import decode, record_id, unpack
+from muster.protocol.records import Commit, Measurement, NodeId, Payload, RecordId, Update
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.loop import run

@@ -25,7 +25,8 @@ from muster.job.view import JobView
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.network.sync.state import Peer
-from muster.protocol.records import Merge, record_id
+from muster.protocol.envelope import record_id
+from muster.protocol.records import Merge
 from muster.simulation.judging.check import Verdict, check
 from muster.storage.memory import MemoryStore
 
@@ -153,7 +154,8 @@ def own_data() -> list[Patch]:
 def parents_as_met() -> list[Patch]:
     def merge_of(job: bytes, a: bytes, b: bytes) -> Any:
         record = Merge(job, (max(a, b), min(a, b)))
-        from muster.protocol.records import NOBODY, encode
+        from muster.protocol.envelope import encode
+        from muster.protocol.records import NOBODY
 
         return record_id(NOBODY, encode(record)), record
 

@@ -18,10 +18,13 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.protocol.varint import VarintError, decode_varint
+
 Vector: TypeAlias = NDArray[np.float32]  # one-dimensional
 Message: TypeAlias = bytes | memoryview
 
 SIZE_MAX = (1 << 31) - 1  # elements of one vector
+COUNT_BYTES_MAX = 5  # of a count in a message
 DENSITY_MAX = 0.2  # of the sparse codecs; beyond it quant4 is the better bargain
 ESCAPE = 7  # the family number that is no codec: `model.py` marks its composed messages with it
 
@@ -86,27 +89,12 @@ def raw_bytes(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
-def put_count(count: int) -> bytes:
-    """LEB128: seven bits a byte, low bits first."""
-    out = bytearray()
-    while count > 127:
-        out.append(count & 127 | 128)
-        count >>= 7
-    out.append(count)
-    return bytes(out)
-
-
 def take_count(data: Message, offset: int) -> tuple[int, int]:
     """(count, offset behind it). Raises CodecError; counts are below 2**35."""
-    count = 0
-    for i in range(5):
-        if offset + i >= len(data):
-            raise CodecError("the message ends inside a number")
-        byte = data[offset + i]
-        count |= (byte & 127) << (7 * i)
-        if byte < 128:
-            return count, offset + i + 1
-    raise CodecError("the message holds a number that is too long")
+    try:
+        return decode_varint(data, offset, bytes_max=COUNT_BYTES_MAX)
+    except VarintError as error:
+        raise CodecError(str(error)) from error
 
 
 def parse_density(text: str, name: str) -> float:

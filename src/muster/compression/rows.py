@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from muster.compression.buffers import is_weight, weights
-from muster.compression.codec import CodecError, Message, Vector, put_count, take_count
+from muster.compression.codec import CodecError, Message, Vector, take_count
 from muster.compression.codecs import positions as pos
 from muster.compression.tensors import Layout, TensorSpec
+from muster.protocol.varint import encode_varint
 
 ROWS_MIN = 64  # matrices with fewer rows are never thinned
 Rows = Mapping[str, pos.Positions]  # tensor name -> the rows that are sent, of every big matrix
@@ -86,7 +87,7 @@ def put_rows(where: pos.Positions, count: int) -> bytes:
     how = pos.choose(where, count)
     low, tail = pos.to_bits(where, count, how)
     body = pos.pack((*low, tail))
-    return put_count(where.size) + bytes((how,)) + put_count(len(body)) + body
+    return encode_varint(where.size) + bytes((how,)) + encode_varint(len(body)) + body
 
 
 def take_rows(data: Message, offset: int, count: int) -> tuple[pos.Positions, int]:

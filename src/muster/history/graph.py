@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
-from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent, encode, record_id
+from muster.protocol.envelope import encode, record_id
+from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
 
 
 @dataclass(frozen=True)

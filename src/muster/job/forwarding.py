@@ -15,6 +15,7 @@ from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
 from muster.network.sync.deferred import Hold
+from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
     CommitId,
@@ -26,8 +27,6 @@ from muster.protocol.records import (
     RecordId,
     Refusal,
     Update,
-    encode,
-    record_id,
 )
 
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link

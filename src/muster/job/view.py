@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
 from muster.network.sync.ledger import Entry
+from muster.protocol.envelope import encode
 from muster.protocol.records import (
     Commit,
     CommitId,
@@ -27,7 +28,6 @@ from muster.protocol.records import (
     Stop,
     StopRule,
     Update,
-    encode,
 )
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round

@@ -1,21 +1,18 @@
-"""The vocabulary: every record type that nodes exchange, in one file (design section 4).
+"""Every record type that nodes exchange, in one file, with the limits of a record's size.
 
-A record is an immutable msgspec struct in canonical MessagePack: structs are positional arrays, there
-are no maps, and every sequence that is a set is sorted by its maker; equal content is equal bytes.  It
-travels in a `Signed` envelope.  Its id is the SHA-256 of format, author and body; the Ed25519 signature
-covers that id, so that a record can be carried by anybody and verified by everybody.
+A record is an immutable msgspec struct in canonical MessagePack: structs are positional arrays, there are no
+maps, and every sequence that is a set is sorted by its maker.  `envelope.py` says how a record is encoded,
+named and signed.  A new field goes to the end and has a default, so that older records keep their ids.
 
-Identifiers are 32 bytes.  `short` gives the first 8 as hex for people.
+Identifiers are 32 bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
-FORMAT = 1
 INLINE_BYTES_MAX = 4096  # a payload up to this size may travel inside its record
 RECORD_BYTES_MAX = 64 * 1024
 
@@ -26,13 +23,6 @@ CommitId: TypeAlias = bytes  # the id of the Commit or Merge record
 BlobId: TypeAlias = bytes  # SHA-256 of the blob's bytes
 
 NOBODY: NodeId = b""  # the author of a record that is a pure function of others (Merge)
-
-# What msgspec raises for bytes that are no message; text that is not UTF-8 it has no error of its own for.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-
-
-class RecordError(ValueError):
-    """Bytes that are not a record of this format; the message is one sentence for people."""
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
@@ -241,7 +231,7 @@ class Measurement(_Record, frozen=True, array_like=True, tag=9):
 
 
 class Stop(_Record, frozen=True, array_like=True, tag=10):
-    """The job is over: by a user's word; spreads like every other record."""
+    """The job is over, because a user said so; it spreads like every other record."""
 
     KIND: ClassVar[str] = "stop"
     job: JobId
@@ -282,62 +272,6 @@ Record: TypeAlias = (
     | Revocation
     | Contribution
 )
-
-
-class Signed(msgspec.Struct, frozen=True, array_like=True):
-    """The envelope. `body` is the canonical encoding of one record."""
-
-    format: int
-    author: NodeId
-    body: bytes
-    signature: bytes
-
-
-_encoder = msgspec.msgpack.Encoder()
-_record_decoder = msgspec.msgpack.Decoder(Record)
-_signed_decoder = msgspec.msgpack.Decoder(Signed)
-
-
-def encode(record: Record) -> bytes:
-    """The canonical bytes of a record."""
-    return _encoder.encode(record)
-
-
-def decode(body: bytes) -> Record:
-    """The record in `body`. Raises RecordError with one sentence."""
-    try:
-        record: Record = _record_decoder.decode(body)
-    except UNREADABLE as error:
-        raise RecordError(f"these bytes are not a record of format {FORMAT}: {error}") from error
-    if encode(record) != body:
-        raise RecordError("the record is not in canonical form")
-    return record
-
-
-def record_id(author: NodeId, body: bytes) -> RecordId:
-    """SHA-256 over the domain, the format, the author and the canonical body."""
-    head = b"muster-record" + bytes((FORMAT, len(author))) + author
-    return hashlib.sha256(head + body).digest()
-
-
-def pack(signed: Signed) -> bytes:
-    return _encoder.encode(signed)
-
-
-def unpack(wire: bytes) -> Signed:
-    """The envelope in `wire`; a record of another format number is named, never misread."""
-    if len(wire) > RECORD_BYTES_MAX:
-        raise RecordError(f"a record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}")
-    try:
-        raw = msgspec.msgpack.decode(wire, type=list[Any])
-    except UNREADABLE as error:
-        raise RecordError(f"these bytes are no record: {error}") from error
-    if raw and raw[0] != FORMAT:
-        raise RecordError(f"the record has format {raw[0]!r}, this node reads format {FORMAT}: update muster")
-    try:
-        return _signed_decoder.decode(wire)
-    except UNREADABLE as error:
-        raise RecordError(f"these bytes are no signed record: {error}") from error
 
 
 def short(identifier: bytes) -> str:

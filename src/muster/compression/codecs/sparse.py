@@ -18,11 +18,11 @@ from muster.compression.codec import (
     Vector,
     check_size,
     first_byte,
-    put_count,
     take_count,
 )
 from muster.compression.codecs import positions as pos
 from muster.compression.codecs.positions import Positions
+from muster.protocol.varint import encode_varint
 
 _SAMPLE = 1 << 16
 _BLOCK = 1 << 17
@@ -84,11 +84,11 @@ def frame(
 ) -> bytes:
     """The message, `width` bits a value; without elements it is two bytes and has no parameters."""
     if not where.size:
-        return first_byte(family) + put_count(0)
+        return first_byte(family) + encode_varint(0)
     how = pos.choose(where, size)
     low, tail = pos.to_bits(where, size, how)
     body = pos.pack(chain(low, pos.number_bits(values, width), (tail,)))
-    return b"".join((first_byte(family, how), put_count(where.size), parameters, body))
+    return b"".join((first_byte(family, how), encode_varint(where.size), parameters, body))
 
 
 def unframe(
@@ -134,4 +134,4 @@ def scatter(
 
 def estimate(count: int, size: int, parameter_bytes: int, width: int) -> int:
     bits = pos.estimate_bits(count, size) + count * width
-    return 1 + len(put_count(count)) + parameter_bytes + -(-int(bits) // 8)
+    return 1 + len(encode_varint(count)) + parameter_bytes + -(-int(bits) // 8)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muster.errors import MusterError
-from muster.protocol.records import UNREADABLE
+from muster.protocol.envelope import UNREADABLE
 
 BODY_BYTES_MAX = 64 * 1024
 STATUS = {

@@ -13,7 +13,8 @@ from enum import IntEnum
 
 import msgspec
 
-from muster.protocol.records import UNREADABLE, BlobId
+from muster.protocol.envelope import UNREADABLE
+from muster.protocol.records import BlobId
 
 TOPIC = "chunk"
 PREFIX_BYTES = 8

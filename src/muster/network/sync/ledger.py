@@ -11,18 +11,8 @@ from dataclasses import dataclass, field
 
 from muster.errors import MusterError
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
-from muster.protocol.records import (
-    NOBODY,
-    JobId,
-    Member,
-    NodeId,
-    Record,
-    RecordError,
-    RecordId,
-    Revocation,
-    decode,
-    unpack,
-)
+from muster.protocol.envelope import RecordError, decode, unpack
+from muster.protocol.records import NOBODY, JobId, Member, NodeId, Record, RecordId, Revocation
 from muster.storage.store import Store
 
 

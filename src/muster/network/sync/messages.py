@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 
 from muster.network.sync.presence import STATES, Heartbeat
-from muster.protocol.records import UNREADABLE
+from muster.protocol.envelope import UNREADABLE
+from muster.protocol.varint import VarintError, decode_varint, encode_varint
 
 WIRE = 2  # of all messages here; a neighbour that speaks another one is named, never misread
 PREFIX_BYTES = 8
 CRC_BYTES = 4
+NUMBER_BYTES_MAX = 10  # in a heartbeat: 70 bits
 _NO_BATTERY = 255
 _HAS_BATTERY, _HAS_JOB, _OWN = 0x10, 0x20, 0x40  # beside the state
 
@@ -134,7 +136,7 @@ def pack_heartbeats(heartbeats: list[Heartbeat], mine: bytes) -> bytes:
         out.append(flags)
         out += b"" if flags & _OWN else heartbeat.node
         for number in (heartbeat.start, heartbeat.count, heartbeat.round):
-            out += _varint(number)
+            out += encode_varint(number)
         out.append(heartbeat.progress)
         out += bytes((heartbeat.battery,)) if flags & _HAS_BATTERY else b""
         out += heartbeat.job if flags & _HAS_JOB else b""
@@ -151,9 +153,9 @@ def unpack_heartbeats(data: bytes, sender: bytes) -> list[Heartbeat]:
             node = sender[:PREFIX_BYTES]
             if not flags & _OWN:
                 node, at = data[at : at + PREFIX_BYTES], at + PREFIX_BYTES
-            start, at = _read_varint(data, at)
-            count, at = _read_varint(data, at)
-            round_, at = _read_varint(data, at)
+            start, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
+            count, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
+            round_, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
             progress, at = data[at], at + 1
             battery, job = _NO_BATTERY, b""
             if flags & _HAS_BATTERY:
@@ -163,25 +165,6 @@ def unpack_heartbeats(data: bytes, sender: bytes) -> list[Heartbeat]:
             if at > len(data) or len(node) != PREFIX_BYTES or flags & 15 >= len(STATES):
                 break
             heartbeats.append(Heartbeat(node, start, count, flags & 15, progress, battery, job, round_))
-    except IndexError:
+    except (IndexError, VarintError):
         pass
     return heartbeats
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(0x80 | number & 0x7F)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80 or shift > 63:
-            return number, at

@@ -10,7 +10,7 @@ first `REF_BYTES` of their ids.  A commit goes as what a receiver cannot work ou
 
 The receiver expands first and verifies then, so a wrong expansion can only fail.  A receiver that does not
 hold a reference, or holds two that begin alike, asks for the record in full.  The full form is the packed
-envelope (`records.pack`), whose first byte differs.
+envelope (`envelope.pack`), whose first byte differs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import msgspec
 
 from muster.network.sync import commit_delta as commit_form
+from muster.protocol.envelope import FORMAT, RecordError, Signed, pack, unpack
 from muster.protocol.records import (
-    FORMAT,
     RECORD_BYTES_MAX,
     BlobId,
     Commit,
@@ -32,12 +32,8 @@ from muster.protocol.records import (
     NodeId,
     Plan,
     Record,
-    RecordError,
     RecordId,
-    Signed,
     Update,
-    pack,
-    unpack,
 )
 from muster.storage.store import Store
 

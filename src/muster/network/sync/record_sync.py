@@ -24,7 +24,8 @@ from muster.network.sync.record_compression import Unknown
 from muster.network.sync.state import CHANGES_MAX, RECORDS_MAX, Peer, SyncContext
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.trust.signing import UnknownAuthor
-from muster.protocol.records import UNREADABLE, NodeId, RecordError, record_id, unpack
+from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
+from muster.protocol.records import NodeId
 from muster.storage.store import StorageError
 
 REJECTED_MAX = 4096

@@ -17,7 +17,8 @@ from muster.network.sync.record_compression import RecordCompressor, payload_byt
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import LinkSpeed
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import NodeId, Record, decode, unpack
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import NodeId, Record
 from muster.storage.store import StorageError, Store, StoredRecord
 
 CHANGES_MAX = 1000

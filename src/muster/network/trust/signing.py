@@ -11,24 +11,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from muster.errors import MusterError
+from muster.protocol.envelope import FORMAT, RecordError, Signed, decode, encode, pack, record_id, unpack
 from muster.protocol.records import (
-    FORMAT,
     NOBODY,
     RECORD_BYTES_MAX,
     Member,
     Merge,
     NodeId,
     Record,
-    RecordError,
     RecordId,
     Revocation,
-    Signed,
-    decode,
-    encode,
-    pack,
-    record_id,
     short,
-    unpack,
 )
 
 MEMBERS_MAX = 4096  # known to one node

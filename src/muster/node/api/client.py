@@ -19,7 +19,7 @@ from muster.errors import EXIT_CODES, MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
 from muster.node.api.snapshot import CommitView, JobSnapshot, NeighbourView, NodeEvent, Snapshot, TaskView
 from muster.node.config import data_root
-from muster.protocol.records import UNREADABLE
+from muster.protocol.envelope import UNREADABLE
 
 SOCKET = "control.sock"
 T = TypeVar("T")

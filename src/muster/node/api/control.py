@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from muster.errors import MusterError
-from muster.protocol.records import UNREADABLE
+from muster.protocol.envelope import UNREADABLE
 
 REQUEST_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 64

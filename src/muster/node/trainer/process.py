@@ -31,7 +31,7 @@ from muster.node.trainer.messages import (
     TaskSource,
     TrainedMessage,
 )
-from muster.protocol.records import UNREADABLE
+from muster.protocol.envelope import UNREADABLE
 
 START_TIMEOUT_S = 120.0  # importing torch from a slow card
 CANCEL_TIMEOUT_S = 10.0  # a step in the middle of a large batch

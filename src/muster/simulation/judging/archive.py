@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.history.counted import Key
-from muster.protocol.records import BlobId, CommitId, NodeId, Record, RecordId, Update, decode, unpack
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import BlobId, CommitId, NodeId, Record, RecordId, Update
 
 Left: TypeAlias = tuple[CommitId, NDArray[np.float32]]  # what commits up to this one left out
 
