@@ -160,7 +160,7 @@ class Fleet:
 
 async def fleet_child(given: argparse.Namespace, *, page: bool) -> dict[str, float]:
     """The core under its news, with or without the page; prints the page's address, then the figures."""
-    from muster.node.api.control import ControlServer
+    from muster.control.server import ControlServer
 
     fleet = Fleet(given.nodes)
     await fleet.core.start()

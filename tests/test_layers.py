@@ -28,6 +28,7 @@ LAYERS = (
     "coresets",
     "compression",
     "history",
+    "control",
     "protocol",
     "errors",
 )
@@ -45,6 +46,7 @@ FORBIDDEN = {  # what a folder may not know at all
     "algorithms": {"torch", "socket", "zenoh", "sqlite3", "time"},
     "compression": {"torch", "socket", "zenoh"},
     "history": {"torch", "socket", "zenoh", "numpy"},
+    "control": {"torch", "zenoh", "numpy"},
 }
 
 

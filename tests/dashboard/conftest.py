@@ -89,11 +89,12 @@ class LivePage:
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(connection.makefile().readline())
         assert "error" not in answer, answer
-        return answer
+        ok: dict[str, Any] = answer["ok"]
+        return ok
 
     def link(self, a: str, b: str) -> dict[str, Any]:
         """The emulator's parameters of the direction a to b."""
-        found = [way for way in self.emulator(do="links")["links"] if (way["a"], way["b"]) == (a, b)]
+        found = [way for way in self.emulator(op="links")["links"] if (way["a"], way["b"]) == (a, b)]
         params: dict[str, Any] = found[0]["params"]
         return params
 

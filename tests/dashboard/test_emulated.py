@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from muster.control.server import ControlServer
 from muster.dashboard import emulated
 from muster.dashboard.emulated import EmulatedNetwork
 from muster.dashboard.feed import Feed
@@ -16,7 +18,6 @@ from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.page import header
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.state_merger import StateMerger
-from muster.emulation.control import ControlServer
 from muster.emulation.radio.model import LinkParams, fault_in
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Restart
@@ -30,13 +31,14 @@ class FakeEmulator:
     def __init__(self, rundir: Path) -> None:
         self.params = {("alpha", "bravo"): dict(FIRST), ("bravo", "alpha"): dict(FIRST)}
         self.told: list[dict[str, Any]] = []
-        self.server = ControlServer(rundir / "control.sock", self.answer)
+        ops = ("scenario", "nodes", "links", "set", "fault")
+        self.server = ControlServer(rundir / "control.sock", {op: partial(self.answer, op) for op in ops})
 
-    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, op: str, request: dict[str, Any]) -> dict[str, Any]:
         count = {"bytes": 0, "dropped_loss": 0, "dropped_queue": 0, "dropped_down": 0}
         links = [{"a": a, "b": b, "params": p, "count": count} for (a, b), p in self.params.items()]
         plain = {"address": "x", "away": False, "running": True, "paused": False, "slowdown": 1.0}
-        match request["do"]:
+        match op:
             case "scenario":
                 first = [{"a": a, "b": b, "params": FIRST} for a, b in self.params]
                 return {"name": "two", "text": "", "links": first}
@@ -44,8 +46,8 @@ class FakeEmulator:
                 return {"nodes": [{"name": name, **plain} for name in ("alpha", "bravo")]}
             case "links":
                 return {"links": links}
-        self.told.append(request)
-        if request["do"] == "set":
+        self.told.append({"op": op, **request})
+        if op == "set":
             self.params[request["a"], request["b"]].update(request["params"])
         elif request["fault"]["fault"] in ("cut", "heal"):
             for params in self.params.values():
@@ -98,7 +100,7 @@ def test_presets_are_links_that_can_be(preset: Any) -> None:
 def test_parameters_go_to_their_direction_only(tmp_path: Path) -> None:
     async def steps(network: EmulatedNetwork, fake: FakeEmulator, feed: Feed) -> None:
         await network.set_link(LinkRequest("bravo", "alpha", there=LinkParameters(loss=0.2)))
-        wanted = {"do": "set", "a": "bravo", "b": "alpha", "params": {"loss": 0.2}, "both": False}
+        wanted = {"op": "set", "a": "bravo", "b": "alpha", "params": {"loss": 0.2}, "both": False}
         assert fake.told == [wanted]
         row = feed.tables["links"]["alpha|bravo"]
         await until(lambda: row["back"]["loss"] == 0.2)
@@ -130,7 +132,7 @@ def test_a_preset_is_named_until_a_hand_changes_it_and_the_scenarios_comes_back(
 
 def test_a_link_that_drops_comes_back_every_time_until_it_is_told_not_to(tmp_path: Path) -> None:
     def kinds(fake: FakeEmulator) -> list[str]:
-        return [told["fault"]["fault"] for told in fake.told if told["do"] == "fault"]
+        return [told["fault"]["fault"] for told in fake.told if told["op"] == "fault"]
 
     async def steps(network: EmulatedNetwork, fake: FakeEmulator, feed: Feed) -> None:
         row = feed.tables["links"]["alpha|bravo"]

@@ -115,7 +115,7 @@ def test_a_partition_makes_two_lanes_and_healing_a_merge(page: Any, live_page: A
 
 def test_a_node_is_killed_and_restarted_from_its_card(page: Any, live_page: Any) -> None:
     def running() -> bool:
-        found = [node for node in live_page.emulator(do="nodes")["nodes"] if node["name"] == "foxtrot"]
+        found = [node for node in live_page.emulator(op="nodes")["nodes"] if node["name"] == "foxtrot"]
         return bool(found[0]["running"])
 
     def shown() -> str:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from muster.control.server import ControlServer
 from muster.dashboard import source as sources
 from muster.dashboard.feed import Feed
 from muster.dashboard.page import header
 from muster.dashboard.state_merger import StateMerger
 from muster.errors import MusterError
 from muster.node.api.client import SOCKET
-from muster.node.api.control import ControlServer
 
 
 @pytest.fixture(autouse=True)

@@ -151,14 +151,14 @@ def test_a_dead_trainer_and_a_full_disk_do_not_end_a_job() -> None:
 
 def test_the_emulator_is_driven_by_plain_words(tmp_path: Path) -> None:
     """A fault on the control socket, as the page sends it, ends a real node and starts it again."""
-    from muster.emulation.control import Control
+    from muster.emulation.client import EmulationClient
 
     async def main() -> None:
-        async with field(mesh(NAMES[:2])) as fleet, Control(fleet.net.control_path) as control:
-            await control.ask(do="fault", fault={"fault": "kill", "node": "bravo"})
-            nodes = {node["name"]: node for node in (await control.ask(do="nodes"))["nodes"]}
+        async with field(mesh(NAMES[:2])) as fleet, EmulationClient(fleet.net.control_path) as control:
+            await control.ask("fault", fault={"fault": "kill", "node": "bravo"})
+            nodes = {node["name"]: node for node in (await control.ask("nodes"))["nodes"]}
             assert [nodes[name]["running"] for name in NAMES[:2]] == [True, False]
-            await control.ask(do="fault", fault={"fault": "restart", "node": "bravo"})
+            await control.ask("fault", fault={"fault": "restart", "node": "bravo"})
             assert await fleet.until_linked("bravo", 1) < 60.0
 
     asyncio.run(main())

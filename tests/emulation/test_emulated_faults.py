@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from two_nodes import alive, echo, ping, two, wait_for
 
-from muster.emulation.control import Control
+from muster.emulation.client import EmulationClient
 from muster.emulation.emulator import Emulation
 from muster.emulation.processes import NodeProcess
 from muster.emulation.scenario import parse
@@ -94,13 +94,13 @@ async def until_line(process: NodeProcess, wanted: bytes) -> None:
 def test_a_full_disk_takes_nothing_before_and_after_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         full = b"failed %d\n" % errno.EFBIG
-        async with Emulation(two(), tmp_path) as net, Control(net.control_path) as control:
+        async with Emulation(two(), tmp_path) as net, EmulationClient(net.control_path) as control:
             words = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
             writer = await net.spawn("alpha", words, stdout=subprocess.PIPE)
             await until_line(writer, b"wrote\n")
             await net.apply(faults.FillDisk("alpha"))
             await until_line(writer, full)
-            nodes = (await control.ask(do="nodes"))["nodes"]
+            nodes = (await control.ask("nodes"))["nodes"]
             assert [node["free_bytes"] for node in nodes] == [0, None, None]
             await net.apply(faults.Restart("alpha"))
             await until_line(writer, full)
@@ -163,29 +163,29 @@ def test_the_schedule_and_duty_cycles_run_by_themselves(tmp_path: Path) -> None:
 def test_the_control_socket_reads_and_changes(tmp_path: Path) -> None:
     async def main() -> None:
         net = Emulation(two("loss = 0.5"), tmp_path)
-        async with net, Control(net.control_path) as control:
-            await control.ask(do="set", a="alpha", b="bravo", params={"rate_kbit_s": 64}, both=False)
-            links = (await control.ask(do="links"))["links"]
+        async with net, EmulationClient(net.control_path) as control:
+            await control.ask("set", a="alpha", b="bravo", params={"rate_kbit_s": 64}, both=False)
+            links = (await control.ask("links"))["links"]
             there = next(link for link in links if link["a"] == "alpha")
             assert (there["params"]["rate_kbit_s"], there["params"]["loss"]) == (64, 0.5)
             assert there["count"]["frames"] == 0
-            await control.ask(do="fault", fault={"fault": "cut", "a": "alpha", "b": "bravo"})
+            await control.ask("fault", fault={"fault": "cut", "a": "alpha", "b": "bravo"})
             assert not net.params()["bravo", "alpha"].up
-            await control.ask(do="fault", fault={"fault": "leave", "node": "charlie"})
-            nodes = (await control.ask(do="nodes"))["nodes"]
+            await control.ask("fault", fault={"fault": "leave", "node": "charlie"})
+            nodes = (await control.ask("nodes"))["nodes"]
             assert [node["away"] for node in nodes] == [False, False, True]
             assert not any(node["running"] or node["paused"] for node in nodes)
             for request, word in (
-                ({"do": "dance"}, "dance"),
-                ({"do": "fault", "fault": {"fault": "kill", "node": "zulu"}}, "zulu"),
-                ({"do": "fault", "fault": 3}, "malformed"),
-                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"loss": 7}}, "between 0 and 1"),
-                ({"do": "set", "a": "alpha", "b": "bravo", "params": {"lozz": 7}}, "lozz"),
+                ({"op": "dance"}, "dance"),
+                ({"op": "fault", "fault": {"fault": "kill", "node": "zulu"}}, "zulu"),
+                ({"op": "fault", "fault": 3}, "malformed"),
+                ({"op": "set", "a": "alpha", "b": "bravo", "params": {"loss": 7}}, "between 0 and 1"),
+                ({"op": "set", "a": "alpha", "b": "bravo", "params": {"lozz": 7}}, "lozz"),
             ):
                 with pytest.raises(MusterError, match=word):
                     await control.ask(**request)
         assert not net.control_path.exists()
         with pytest.raises(MusterError, match="is it running"):
-            await Control(net.control_path).__aenter__()
+            await EmulationClient(net.control_path).__aenter__()
 
     asyncio.run(main())

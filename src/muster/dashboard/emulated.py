@@ -13,9 +13,9 @@ from muster.dashboard.feed import Row
 from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.presets import PRESETS, SCENARIO
 from muster.dashboard.state_merger import Pair, StateMerger
-from muster.emulation.control import Control
+from muster.emulation.client import EmulationClient
 from muster.errors import MusterError
-from muster.node.api import client
+from muster.node.api import async_client
 from muster.simulation import faults
 from muster.simulation.faults import Fault
 
@@ -44,8 +44,8 @@ class EmulatedNetwork:
         try:
             while True:
                 with contextlib.suppress(MusterError, OSError, ValueError):
-                    async with Control(self._path) as control:
-                        scenario = await control.ask(do="scenario")
+                    async with EmulationClient(self._path) as control:
+                        scenario = await control.ask("scenario")
                         self._first = {(way["a"], way["b"]): way["params"] for way in scenario["links"]}
                         while True:
                             await self._look(control)
@@ -55,10 +55,10 @@ class EmulatedNetwork:
             for _, task in self._drops.values():
                 task.cancel()
 
-    async def _look(self, control: Control) -> None:
-        conditions = (await control.ask(do="nodes"))["nodes"]
+    async def _look(self, control: EmulationClient) -> None:
+        conditions = (await control.ask("nodes"))["nodes"]
         self._merger.conditions(conditions)
-        self._merger.links((await control.ask(do="links"))["links"], self._extra)
+        self._merger.links((await control.ask("links"))["links"], self._extra)
         alive = [c["name"] for c in conditions if c["running"] and not c["paused"]]
         turn = [alive[(self._turn + i) % len(alive)] for i in range(min(SELVES_A_LOOK, len(alive)))]
         self._turn += SELVES_A_LOOK
@@ -69,7 +69,7 @@ class EmulatedNetwork:
 
     async def _ask_self(self, name: str) -> None:
         try:
-            word = await client.ask(self._rundir / name, "self", SELF_TIMEOUT_S)
+            word = await async_client.ask(self._rundir / name, "self", SELF_TIMEOUT_S)
         except MusterError:
             word = None
         self._merger.said(name, word)
@@ -83,9 +83,9 @@ class EmulatedNetwork:
 
     # ---- changing -----------------------------------------------------------------------------------
 
-    async def _ask(self, **request: Any) -> None:
-        async with Control(self._path) as control:
-            await control.ask(**request)
+    async def _ask(self, op: str, **arguments: Any) -> None:
+        async with EmulationClient(self._path) as control:
+            await control.ask(op, **arguments)
 
     async def set_link(self, request: LinkRequest) -> None:
         """Parameters, or a preset. Raises MusterError."""
@@ -104,7 +104,7 @@ class EmulatedNetwork:
             there, back, drop = _whole(preset.there), _whole(preset.back), preset.drop
         for way, (a, b) in ((there, pair), (back, pair[::-1])):
             if way:
-                await self._ask(do="set", a=a, b=b, params=way, both=False)
+                await self._ask("set", a=a, b=b, params=way, both=False)
         if there or back:
             for ends in (pair, pair[::-1]):
                 self._preset.pop(ends, None)
@@ -135,7 +135,7 @@ class EmulatedNetwork:
 
     async def apply(self, fault: Fault) -> None:
         """Make it happen. A restart that is to wait goes on by itself. Raises MusterError."""
-        request = self._ask(do="fault", fault=faults.to_dict(fault))
+        request = self._ask("fault", fault=faults.to_dict(fault))
         if isinstance(fault, faults.Restart) and fault.after_s > 0:
             task = asyncio.ensure_future(self._later(request))
             self._restarts.add(task)

@@ -9,7 +9,7 @@ from typing import Any
 
 from muster.dashboard.state_merger import StateMerger
 from muster.errors import MusterError
-from muster.node.api import client
+from muster.node.api import async_client
 
 SILENT_S = 3.0
 RETRY_S = 0.7
@@ -26,7 +26,7 @@ class NodeSource:
         self._heard = False  # since the last time that it was lost
 
     async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any:
-        return await client.ask(self._home(), op, timeout_s, **arguments)
+        return await async_client.ask(self._home(), op, timeout_s, **arguments)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -57,7 +57,7 @@ class NodeSource:
 
     async def _follow(self, home: Path) -> None:
         first = True
-        async for piece in client.watch(home):
+        async for piece in async_client.watch(home):
             self._merger.see(piece, first=first)
             first, self._heard = False, True
             self._judge()

@@ -12,7 +12,6 @@ to this process closes.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import sys
@@ -23,14 +22,14 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from muster.emulation import enter, processes, requests
+from muster.emulation import enter, processes
 from muster.emulation import node_faults as hardship
-from muster.emulation.control import ControlServer
 from muster.emulation.processes import NodeProcess, Output
 from muster.emulation.radio.bursts import BadSpells
 from muster.emulation.radio.carrier import SETUP_S, Carrier
 from muster.emulation.radio.model import LinkCount, LinkParams
 from muster.emulation.radio.namespaces import address_of
+from muster.emulation.requests import control_server
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.node.clock import CLOCK_FILE
@@ -66,7 +65,7 @@ class Emulation:
         self._fds: list[int] = []
         self._user_namespace = False
         self._start_s = 0.0
-        self._control = ControlServer(self.control_path, functools.partial(requests.answer, self))
+        self._control = control_server(self.control_path, self)
 
     # coming and going
 

@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 
 from muster import __version__
+from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.job.context import Policy
 from muster.network.transport.zenoh_link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
 from muster.network.trust.signing import TrustStore
 from muster.node import link_profile as pacing
-from muster.node.api.control import ControlServer
 from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock

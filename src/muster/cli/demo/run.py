@@ -23,7 +23,8 @@ from muster.cli.demo.report import FORMAT, NodeReport, Report, SentReport, Value
 from muster.cli.demo.stage import Stage
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
-from muster.node.api.client import Client, Exported, LogView, follow_events, look
+from muster.node.api.async_client import follow_events, look
+from muster.node.api.client import Client, Exported, LogView
 from muster.node.api.snapshot import JobSnapshot, NodeEvent, SentView, Snapshot
 
 START_S = 40.0  # for all daemons to answer

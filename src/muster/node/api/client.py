@@ -1,31 +1,28 @@
-"""Talking to a daemon on this machine: JSON lines over the Unix socket in its home, and finding that home.
+"""Asks a daemon on this machine, over the control socket in its home, and finds that home.
 
-One connection a request; the answer is `{"ok": ...}` or `{"error": {"code", "sentence"}}`, which becomes
-the same MusterError here that it was there.
+Every request opens a connection of its own (muster/control says what goes over it).
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from muster.errors import EXIT_CODES, MusterError
+from muster.control.blocking import BlockingConnection, connected_blocking
+from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
 from muster.node.api.snapshot import CommitView, JobSnapshot, NeighbourView, NodeEvent, Snapshot, TaskView
 from muster.node.config import data_root
-from muster.protocol.envelope import UNREADABLE
 
 SOCKET = "control.sock"
 T = TypeVar("T")
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
-TRAIN_TIMEOUT_S = 600.0  # a trainer starts slowly on a small board, and a start from a commit may be fetched
+TRAIN_TIMEOUT_S = 600.0  # a trainer starts slowly on a small computer, and a start may have to be fetched
 PROBE_TIMEOUT_S = 1.0
 HOMES_MAX = 256
 
@@ -55,7 +52,7 @@ class Client:
         self.timeout_s = timeout_s
 
     def snapshot(self, *, timeout_s: float | None = None) -> Snapshot:
-        return _typed(self.ask("snapshot", timeout_s=timeout_s), Snapshot)
+        return typed(self.ask("snapshot", timeout_s=timeout_s), Snapshot)
 
     def train(self, task: str, **options: Any) -> str:
         """The id (hex) of the new job; options as in the command `muster train`, None is not given."""
@@ -66,20 +63,20 @@ class Client:
         return self.ask("stop", job=job, reason=reason)
 
     def export(self, job: str, to: Path) -> Exported:
-        return _typed(self.ask("export", job=job, to=str(to), timeout_s=300.0), Exported)
+        return typed(self.ask("export", job=job, to=str(to), timeout_s=300.0), Exported)
 
     def tasks(self) -> list[TaskView]:
-        return _typed(self.ask("tasks", timeout_s=120.0), list[TaskView])
+        return typed(self.ask("tasks", timeout_s=120.0), list[TaskView])
 
     def log(self, job: str, *, why: bool = False, links: bool = False) -> LogView:
         wanted = {name: True for name, given in (("why", why), ("links", links)) if given}
-        return _typed(self.ask("log", job=job, **wanted), LogView)
+        return typed(self.ask("log", job=job, **wanted), LogView)
 
     def show(self, commit: str) -> CommitDetail:
-        return _typed(self.ask("show", commit=commit), CommitDetail)
+        return typed(self.ask("show", commit=commit), CommitDetail)
 
     def diff(self, a: str, b: str) -> DiffView:
-        return _typed(self.ask("diff", a=a, b=b), DiffView)
+        return typed(self.ask("diff", a=a, b=b), DiffView)
 
     def shutdown(self) -> None:
         self.ask("shutdown")
@@ -87,78 +84,49 @@ class Client:
     def ask(self, op: str, *, timeout_s: float | None = None, **args: Any) -> Any:
         """One request, one answer: the value of "ok"."""
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        with self._connect(limit_s) as connection, connection.makefile("rb") as lines:
+        with self._connected(limit_s) as connection:
             try:
-                connection.sendall(json.dumps({"op": op, **args}).encode() + b"\n")
-                line = lines.readline(ANSWER_BYTES_MAX)
+                return connection.ask(op, **args)
             except TimeoutError as error:
                 raise MusterError(
                     "timeout",
                     f"the node in {self.home} did not answer {op!r} within {limit_s:g} s: is it stopped?",
                 ) from error
-            except OSError as error:
-                raise self._gone() from error
-        if not line.endswith(b"\n"):
-            raise self._gone()
-        return _opened(line)
+            except (OSError, EOFError) as error:
+                raise ended(self.home) from error
 
     def events(self, since: int, *, pause_s: float) -> Iterator[NodeEvent | None]:
         """Events after number `since` as they come; None whenever `pause_s` passed without one."""
-        with self._connect(self.timeout_s) as connection:
-            connection.sendall(json.dumps({"op": "events", "since": since}).encode() + b"\n")
-            connection.settimeout(pause_s)
-            rest = b""
-            while True:
-                try:
-                    data = connection.recv(65536)
-                except TimeoutError:
-                    yield None
-                    continue
-                except OSError as error:
-                    raise self._gone() from error
-                if not data or len(rest) > ANSWER_BYTES_MAX:
-                    raise self._gone()
-                *whole, rest = (rest + data).split(b"\n")
-                for line in whole:
-                    yield _typed(_opened(line, "event"), NodeEvent)
+        with self._connected(self.timeout_s) as connection:
+            try:
+                for item in connection.stream("events", pause_s=pause_s, since=since):
+                    yield None if item is None else typed(item, NodeEvent)
+            except (OSError, EOFError) as error:
+                raise ended(self.home) from error
 
-    def _connect(self, timeout_s: float) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(timeout_s)
-        try:
-            connection.connect(str(self.home / SOCKET))
-        except PermissionError as error:
-            connection.close()
-            raise MusterError(
-                "no_node", f"the node in {self.home} belongs to another user: run this as that user"
-            ) from error
-        except OSError as error:
-            connection.close()
-            raise MusterError(
-                "no_node", f"no node runs in {self.home}: start it with 'muster node --home {self.home}'"
-            ) from error
-        return connection
-
-    def _gone(self) -> MusterError:
-        return MusterError(
-            "no_node", f"the node in {self.home} ended while it was asked: see {self.home}/node.log"
-        )
+    @contextlib.contextmanager
+    def _connected(self, timeout_s: float) -> Iterator[BlockingConnection]:
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(connected_blocking(self.home / SOCKET, timeout_s))
+            except PermissionError as error:
+                raise MusterError(
+                    "no_node", f"the node in {self.home} belongs to another user: run this as that user"
+                ) from error
+            except OSError as error:
+                raise MusterError(
+                    "no_node", f"no node runs in {self.home}: start it with 'muster node --home {self.home}'"
+                ) from error
+            yield connection
 
 
-def _opened(line: bytes, key: str = "ok") -> Any:
-    try:
-        answer = json.loads(line)
-        if "error" in answer:
-            code, sentence = str(answer["error"]["code"]), str(answer["error"]["sentence"])
-            raise MusterError(code if code in EXIT_CODES else "internal", sentence)
-        return answer[key]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MusterError(
-            "internal", f"the node's answer cannot be read ({error}): update both sides"
-        ) from error
+def ended(home: Path) -> MusterError:
+    """The node closed its socket before it had answered."""
+    return MusterError("no_node", f"the node in {home} ended while it was asked: see {home}/node.log")
 
 
-def _typed(value: Any, kind: type[T]) -> T:
+def typed(value: Any, kind: type[T]) -> T:
+    """The value as the struct that it is. Raises MusterError internal when node and command differ."""
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
@@ -169,15 +137,11 @@ def _typed(value: Any, kind: type[T]) -> T:
 
 def answers(home: Path) -> bool:
     """Whether a daemon listens in `home`."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(PROBE_TIMEOUT_S)
     try:
-        connection.connect(str(home / SOCKET))
+        with connected_blocking(home / SOCKET, PROBE_TIMEOUT_S):
+            return True
     except OSError:
         return False
-    finally:
-        connection.close()
-    return True
 
 
 def running() -> list[Path]:
@@ -211,81 +175,3 @@ def choose(node: str | None = None) -> Client:
         names = ", ".join(home.name for home in homes)
         raise MusterError("no_node", f"several nodes run on this machine ({names}): choose with --node NAME")
     return Client(homes[0])
-
-
-async def look(home: Path, timeout_s: float) -> Snapshot | None:
-    """A snapshot without blocking the loop; None when nobody answers in time (a paused or ended node)."""
-    import asyncio
-
-    try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
-            try:
-                writer.write(b'{"op": "snapshot"}\n')
-                line = await reader.readline()
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, ValueError):
-        return None
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        return _looked.decode(line).ok
-    except UNREADABLE:
-        return _typed(_opened(line), Snapshot)  # an error, in its own words
-
-
-class _Looked(msgspec.Struct):
-    ok: Snapshot
-
-
-_looked = msgspec.json.Decoder(_Looked)
-
-
-async def follow_events(home: Path, since: int) -> AsyncIterator[NodeEvent]:
-    """Events after number `since` without blocking the loop, until the node ends."""
-    import asyncio
-
-    reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
-    try:
-        writer.write(json.dumps({"op": "events", "since": since}).encode() + b"\n")
-        while (line := await reader.readline()).endswith(b"\n"):
-            yield _typed(_opened(line, "event"), NodeEvent)
-    finally:
-        writer.close()
-
-
-async def ask(home: Path, op: str, timeout_s: float, **arguments: Any) -> Any:
-    """One request without blocking the loop. Raises MusterError: no_node, timeout, or what the node says."""
-    import asyncio
-
-    try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
-            try:
-                writer.write(json.dumps({**arguments, "op": op}).encode() + b"\n")
-                line = await reader.readline()
-            finally:
-                writer.close()
-    except TimeoutError as error:
-        raise MusterError(
-            "timeout", f"the node in {home} has not answered within {timeout_s:g} s: try again"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise MusterError("no_node", f"no node answers in {home}") from error
-    if not line.endswith(b"\n"):
-        raise MusterError("no_node", f"the node in {home} ended while it was asked: see {home}/node.log")
-    return _opened(line)
-
-
-async def watch(home: Path) -> AsyncIterator[dict[str, Any]]:
-    """The node's view in pieces, as they change (node/watching.py), until the node ends."""
-    import asyncio
-
-    reader, writer = await asyncio.open_unix_connection(str(home / SOCKET), limit=ANSWER_BYTES_MAX)
-    try:
-        writer.write(b'{"op": "watch"}\n')
-        while (line := await reader.readline()).endswith(b"\n"):
-            yield _opened(line, "event")
-    finally:
-        writer.close()

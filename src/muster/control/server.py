@@ -1,15 +1,14 @@
-"""The daemon's door for programs of the same machine: JSON lines over a Unix socket in the node's home.
+"""The server of a control socket: JSON lines over a Unix socket that only its owner can open.
 
 A request is one line `{"op": ..., ...}`; an answer is one line, `{"ok": ...}` or
-`{"error": {"code", "sentence"}}`.  `events` goes on without end.  Only the home's owner can open the socket.
+`{"error": {"code", "sentence"}}`.  A stream goes on without end, one line an item.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from muster.protocol.envelope import UNREADABLE
 
 REQUEST_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 64
+PATH_BYTES_MAX = 107  # of a Unix socket, on Linux
 
 Operation = Callable[[dict[str, Any]], Awaitable[Any]]
 Stream = Callable[[dict[str, Any]], AsyncIterator[Any]]
@@ -28,45 +28,63 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ControlServer:
-    """Serves `operations` (one answer each) and `streams` on a Unix socket."""
+    """Serves `operations` (one answer each) and `streams` on a Unix socket; `owner` stands in sentences."""
 
-    def __init__(self, path: Path, operations: dict[str, Operation], streams: dict[str, Stream]) -> None:
-        self._path, self._operations, self._streams = path, operations, streams
+    def __init__(
+        self,
+        path: Path,
+        operations: Mapping[str, Operation],
+        streams: Mapping[str, Stream] | None = None,
+        *,
+        owner: str = "the daemon",
+        request_bytes_max: int = REQUEST_BYTES_MAX,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self._path, self._operations, self._streams = path, operations, streams or {}
+        self._owner = owner
+        self._request_bytes_max, self._connections_max = request_bytes_max, connections_max
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()  # of a daemon that was killed: the home's lock says that none lives
+        """Opens the socket. Raises MusterError usage (the path is too long) or home (it cannot be made)."""
+        if len(os.fsencode(self._path)) > PATH_BYTES_MAX:
+            raise MusterError(
+                "usage", f"the path {self._path} is too long for a socket; use a shorter directory"
+            )
         mask = os.umask(0o177)
         try:
+            self._path.unlink(missing_ok=True)  # left by an owner that was killed: no other one lives here
             self._server = await asyncio.start_unix_server(
-                self._serve, path=str(self._path), limit=REQUEST_BYTES_MAX
+                self._serve, path=str(self._path), limit=self._request_bytes_max
             )
+        except OSError as error:
+            raise MusterError("home", f"the control socket {self._path} cannot be made: {error}") from error
         finally:
             os.umask(mask)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        """Ends every connection and removes the socket, if it was opened."""
+        if self._server is None:
+            return
+        self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._tasks) >= CONNECTIONS_MAX:
+        if len(self._tasks) >= self._connections_max:
             writer.close()
             return
         self._tasks.add(task)
         try:
             while line := await reader.readline():
                 await self._answer(line, writer)
-        except (ConnectionError, asyncio.LimitOverrunError, ValueError, asyncio.CancelledError):
-            pass  # the caller is gone, or the daemon ends
+        except (OSError, asyncio.LimitOverrunError, ValueError, asyncio.CancelledError):
+            pass  # the caller is gone, its line is over the limit, or the owner ends
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -82,7 +100,10 @@ class ControlServer:
                 return
             operation = self._operations.get(op)
             if operation is None:
-                raise MusterError("usage", f"the daemon does not know the request {op!r}")
+                known = ", ".join((*self._operations, *self._streams))
+                raise MusterError(
+                    "usage", f"{self._owner} does not know the request {op!r}; there are {known}"
+                )
             answer: Any = {"ok": await operation(request)}
         except MusterError as error:
             answer = {"error": {"code": error.code, "sentence": error.sentence}}
@@ -92,7 +113,7 @@ class ControlServer:
             raise
         except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "a request to the daemon failed", "exception": error}
+                {"message": f"a request to {self._owner} failed", "exception": error}
             )
             answer = {"error": {"code": "internal", "sentence": f"a fault in Muster: {error!r}"}}
         writer.write(_encode(answer) + b"\n")
