@@ -28,8 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muster.algorithms import aggregation as aggregate
-from muster.algorithms import splits
+from muster.algorithms import aggregation, server, splits
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
@@ -74,7 +73,7 @@ def play(
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     codec = parse(CODEC)
-    base, previous = params.arrays_of(model, layout), None
+    base, state = params.arrays_of(model, layout), server.init()
     residuals: list[Any] = [None] * len(ROLES)
     run = Run()
     for number in range(rounds):
@@ -93,7 +92,7 @@ def play(
             residuals[i] = sent.residual
             updates.append(sent.decoded)
         run.training_s += time.process_time() - began_s
-        weighed = aggregate.weights([aggregate.UpdateMeta(len(d), recipe.steps) for d in nodes])
+        weighed = aggregation.weights([aggregation.UpdateMeta(len(d), recipe.steps) for d in nodes])
         weights = [recipe.server_lr * weighed.scale * share for share in weighed.shares]
         began_s = time.process_time()
         given = [contribution.Part(w, partial(_same, u)) for w, u in zip(weights, updates, strict=True)]
@@ -108,14 +107,12 @@ def play(
                     coalition_utility, task, model, layout, base, updates, weights, held_out, renorm
                 )
                 into.append(shapley(game_of(utility, len(nodes), renorm), len(nodes)))
-        fold = aggregate.start(layout)
+        total = aggregation.init(layout)
         for update, share in zip(updates, weighed.shares, strict=True):
-            fold = aggregate.add(fold, update, share)
-        moved = aggregate.finish(
-            fold, base, recipe.server_lr * weighed.scale,
-            server_momentum=recipe.server_momentum, previous=previous,
-        )  # fmt: skip
-        base, previous = moved, base
+            total = aggregation.accumulate(total, update, share)
+        base, state = server.apply(
+            state, base, total, recipe.server_lr * weighed.scale, server_momentum=recipe.server_momentum
+        )
     return run
 
 

@@ -250,10 +250,10 @@ def test_training_tells_how_long_a_step_took(source: Callable[..., TaskSource], 
 def test_the_child_does_not_outlive_its_parent(source: Callable[..., TaskSource]) -> None:
     code = (
         "import asyncio, os, sys\n"
-        "from muster.node.trainer.process import Trainer\n"
+        "from muster.node.trainer.process import TrainerProcess\n"
         "from muster.node.trainer.messages import TaskSource\n"
         "async def main():\n"
-        "    trainer = Trainer()\n"
+        "    trainer = TrainerProcess()\n"
         "    await trainer.open(TaskSource(sys.argv[1]))\n"
         "    print(trainer.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -9,7 +9,7 @@ import math
 from muster.protocol.records import Recipe
 
 
-def rate(recipe: Recipe, round_: int, rounds: int | None) -> float:
+def learning_rate(recipe: Recipe, round_: int, rounds: int | None) -> float:
     """The rate of round `round_` (1 is the first) of `rounds`: from lr to lr * lr_end. Without a known end,
     and behind it, there is nothing to fall towards: lr, and what it has come down to."""
     if recipe.lr_end == 1.0 or rounds is None:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from muster.algorithms import aggregation
+from muster.algorithms import aggregation, server
 from muster.algorithms.aggregation import UpdateMeta
-from muster.algorithms.learning_rate import rate
+from muster.algorithms.learning_rate import learning_rate
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
@@ -95,10 +95,10 @@ def rehearse(
 
 def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
     """The mean of several models, in fp64: the closing model of a job."""
-    fold = aggregation.start(layout)
+    total = aggregation.init(layout)
     for arrays in last:
-        fold = aggregation.add(fold, difference(layout, last[-1], arrays), 1.0 / len(last))
-    return aggregation.finish(fold, last[-1])
+        total = aggregation.accumulate(total, difference(layout, last[-1], arrays), 1.0 / len(last))
+    return server.apply(server.init(), last[-1], total)[0]
 
 
 def models(
@@ -110,7 +110,7 @@ def models(
     codec = parse(AUTO_CODEC if recipe.codec == "auto" else recipe.codec)
     rng = np.random.default_rng([recipe.seed, 0xAB5E])
     base: Arrays = params.arrays_of(model, layout)
-    previous: Arrays | None = None
+    state = server.init()
     residuals: list[Any] = [None] * len(parts)
     back = [0] * len(parts)  # the round in which a node that is away is here again
     due: dict[int, list[tuple[int, int, Arrays]]] = {}  # by the round it is here: base's round, node, update
@@ -121,8 +121,9 @@ def models(
             params.load_into(model, layout, base)
             seed = recipe.seed * 1_000_003 + number * 1_009 + i
             sgd.train(
-                task, model, data, steps=_steps(recipe, conditions, i), lr=rate(recipe, number, rounds),
-                batch=recipe.batch, momentum=recipe.momentum, seed=seed,
+                task, model, data, steps=_steps(recipe, conditions, i),
+                lr=learning_rate(recipe, number, rounds), batch=recipe.batch, momentum=recipe.momentum,
+                seed=seed,
             )  # fmt: skip
             update = difference(layout, base, params.arrays_of(model, layout))
             sent = encode_with_feedback(codec, layout, update, residuals[i], seed)
@@ -132,37 +133,32 @@ def models(
             due.setdefault(max(number, back[i]), []).append((number, i, sent.decoded))
         arrived = due.pop(number, [])
         if arrived:
-            after = _fold(layout, base, previous, number, arrived, parts, recipe, conditions)
-            base, previous = after, base
+            total, scale = _aggregated(layout, number, arrived, parts, recipe, conditions)
+            base, state = server.apply(
+                state, base, total, recipe.server_lr * scale, server_momentum=recipe.server_momentum
+            )
         yield base
 
 
-def _fold(
+def _aggregated(
     layout: Layout,
-    base: Arrays,
-    previous: Arrays | None,
     number: int,
     updates: Sequence[tuple[int, int, Arrays]],
     parts: Sequence[sgd.Data],
     recipe: Recipe,
     conditions: Conditions,
-) -> Arrays:
+) -> tuple[aggregation.Accumulator, float]:
+    """The weighted sum of the updates that arrive in round `number`, and the scale of its step."""
     weighed = aggregation.weights(
         [
             UpdateMeta(len(parts[i]), _steps(recipe, conditions, i), number - since, recipe.momentum)
             for since, i, _ in updates
         ]
     )
-    fold = aggregation.start(layout)
+    total = aggregation.init(layout)
     for (_, _, update), share in zip(updates, weighed.shares, strict=True):
-        fold = aggregation.add(fold, update, share)
-    return aggregation.finish(
-        fold,
-        base,
-        recipe.server_lr * weighed.scale,
-        server_momentum=recipe.server_momentum,
-        previous=previous,
-    )
+        total = aggregation.accumulate(total, update, share)
+    return total, weighed.scale
 
 
 def _steps(recipe: Recipe, conditions: Conditions, node: int) -> int:

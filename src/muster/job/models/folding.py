@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muster.algorithms import aggregation
+from muster.algorithms import aggregation, server
 from muster.algorithms.aggregation import UpdateMeta
 from muster.compression.codec import CodecError
 from muster.compression.model import decode_update
@@ -121,19 +121,19 @@ def _attempt(
     ]
     weighed = aggregation.weights(work)
     scale = weighed.scale * head.post_merge_step_scale
-    state = aggregation.start(layout)
+    state = aggregation.init(layout)
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
-            state = aggregation.add(state, decode_update(layout, read(update)), share)
+            state = aggregation.accumulate(state, decode_update(layout, read(update)), share)
         except (TensorError, CodecError) as error:
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
     try:
-        params = aggregation.finish(
-            state,
+        params, _ = server.apply(
+            server.init(previous),
             base,
+            state,
             recipe.server_lr * scale,
             server_momentum=recipe.server_momentum,
-            previous=previous,
         )
     except TensorError as error:  # each is finite, together they are not: the largest is to blame
         peaks = [

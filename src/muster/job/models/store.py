@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from muster.algorithms.aggregation import merge
+from muster.algorithms.merging import merge
 from muster.compression.change import add
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, pack, unpack

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from muster.algorithms.learning_rate import rate
+from muster.algorithms.learning_rate import learning_rate
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import encode_with_feedback, flatten
@@ -169,7 +169,7 @@ class Participant:
             trained = await self._trainer.train(
                 blob,
                 steps=assignment.steps,
-                lr=rate(recipe, plan.record.round, view.job.stop.rounds),
+                lr=learning_rate(recipe, plan.record.round, view.job.stop.rounds),
                 batch=recipe.batch,
                 momentum=recipe.momentum,
                 seed=_seed(recipe.seed, context.node, plan.record.round),

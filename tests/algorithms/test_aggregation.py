@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.algorithms import server
 from muster.algorithms.aggregation import (
     BOOST_MAX,
+    Accumulator,
     UpdateMeta,
+    accumulate,
     accumulation,
-    add,
-    finish,
-    merge,
-    start,
+    init,
     weights,
 )
+from muster.algorithms.merging import merge
 from muster.compression import change, parse
 from muster.compression.change import difference
 from muster.compression.codec import TINY
@@ -31,10 +32,24 @@ def model(seed: int, scale: float = 1.0) -> dict[str, Any]:
     return {"w": (scale * rng.normal(size=4)).astype(np.float32), "n": np.array(seed, np.int64)}
 
 
+def finish(
+    total: Accumulator,
+    base: dict[str, Any],
+    server_lr: float = 1.0,
+    server_momentum: float = 0.0,
+    previous: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The server's step; the state after it holds the base."""
+    state = server.init(previous)
+    params, after = server.apply(state, base, total, server_lr, server_momentum=server_momentum)
+    assert after.previous is base
+    return params
+
+
 def fold(updates: list[dict[str, Any]], shares: tuple[float, ...]) -> dict[str, Any]:
-    state = start(LAYOUT)
+    state = init(LAYOUT)
     for update, share in zip(updates, shares, strict=True):
-        state = add(state, update, share)
+        state = accumulate(state, update, share)
     return finish(state, model(0))
 
 
@@ -102,10 +117,10 @@ def test_fold_is_the_weighted_sum_in_fp64() -> None:
 
 
 def test_fold_needs_the_memory_of_one_model() -> None:
-    state = start(LAYOUT)
+    state = init(LAYOUT)
     held = state.sums["w"]
     for i in range(5):
-        state = add(state, model(i), 0.2)
+        state = accumulate(state, model(i), 0.2)
     assert state.sums["w"] is held
     assert state.counted == 5
 
@@ -120,14 +135,14 @@ def test_counters_take_the_rounded_mean() -> None:
 def test_statistics_are_averaged_not_extrapolated() -> None:
     layout = Layout((TensorSpec("running_var", (1,), "float32", learnt=False),))
     base = {"running_var": np.ones(1, np.float32)}
-    state = add(start(layout), {"running_var": np.full(1, -0.9, np.float32)}, 1.0)
+    state = accumulate(init(layout), {"running_var": np.full(1, -0.9, np.float32)}, 1.0)
     before = {"running_var": np.full(1, 5, np.float32)}
     result = finish(state, base, 2.0, server_momentum=0.9, previous=before)
     assert result["running_var"] == pytest.approx(0.1)
 
 
 def test_rate_and_momentum() -> None:
-    state = add(start(LAYOUT), model(1), 1.0)
+    state = accumulate(init(LAYOUT), model(1), 1.0)
     base, before = model(2), model(3)
     result = finish(state, base, 0.5, server_momentum=0.9, previous=before)
     w = {k: v["w"].astype(np.float64) for k, v in {"u": model(1), "b": base, "p": before}.items()}
@@ -135,17 +150,17 @@ def test_rate_and_momentum() -> None:
 
 
 def test_an_invalid_update_leaves_the_fold_as_it_was() -> None:
-    state = add(start(LAYOUT), model(1), 0.5)
+    state = accumulate(init(LAYOUT), model(1), 0.5)
     before = state.sums["w"].copy()
     bad = model(2)
     bad["w"][3] = np.inf
     with pytest.raises(TensorError, match="not finite"):
-        add(state, bad, 0.5)
+        accumulate(state, bad, 0.5)
     assert np.array_equal(state.sums["w"], before)
 
 
 def test_an_overflow_is_reported() -> None:
-    state = add(start(LAYOUT), model(1) | {"w": np.full(4, 3e38, np.float32)}, 1.0)
+    state = accumulate(init(LAYOUT), model(1) | {"w": np.full(4, 3e38, np.float32)}, 1.0)
     with pytest.raises(TensorError, match="not finite"):
         finish(state, model(2), 10.0)
 
@@ -192,7 +207,7 @@ def test_one_nodes_integers_and_truth_values_arrive_exactly_at_both_ends(dtype: 
     node = {"w": np.ones(2, np.float32), "buffer": np.array([b for _, b in pairs], dtype)}
     codec = parse("dense32")
     update = decode_update(layout, encode_update(codec, layout, difference(layout, base, node)))
-    folded = finish(add(start(layout), update, weight), base, 1.0)
+    folded = finish(accumulate(init(layout), update, weight), base, 1.0)
     assert folded["buffer"].tolist() == node["buffer"].tolist()
     delta = decode_update(layout, encode_update(codec, layout, difference(layout, base, folded)))
     assert change.add(layout, base, delta)["buffer"].tolist() == node["buffer"].tolist()
@@ -202,9 +217,9 @@ def test_truth_values_go_with_the_weight_and_stay_at_a_tie() -> None:
     layout = Layout((TensorSpec("mask", (2,), "bool", learnt=False),))
     base, other = {"mask": np.array([True, False])}, {"mask": np.array([False, True])}
     for share, result in ((0.6, other), (0.5, base), (0.4, base)):
-        fold_ = add(start(layout), difference(layout, base, other), share)
-        fold_ = add(fold_, difference(layout, base, base), 1 - share)
-        assert finish(fold_, base)["mask"].tolist() == result["mask"].tolist()
+        total = accumulate(init(layout), difference(layout, base, other), share)
+        total = accumulate(total, difference(layout, base, base), 1 - share)
+        assert finish(total, base)["mask"].tolist() == result["mask"].tolist()
         assert merge(layout, other, base, share)["mask"].tolist() == (
             other["mask"].tolist() if share >= 0.5 else base["mask"].tolist()
         )
@@ -214,7 +229,7 @@ def test_changes_from_elsewhere_stop_at_the_ends_of_the_range() -> None:
     layout = Layout((TensorSpec("histogram", (2,), "uint8", learnt=False),))
     there = {"histogram": np.array([10, 200], np.uint8)}
     moved = difference(layout, there, {"histogram": np.array([210, 0], np.uint8)})
-    result = finish(add(start(layout), moved, 1.0), {"histogram": np.array([100, 100], np.uint8)})
+    result = finish(accumulate(init(layout), moved, 1.0), {"histogram": np.array([100, 100], np.uint8)})
     assert result["histogram"].tolist() == [255, 0]
 
 
@@ -235,7 +250,7 @@ def test_what_a_processor_may_flush_to_zero_counts_as_zero() -> None:
         assert merged.tobytes() == merge(layout, {"w": some}, {"w": zero}, alpha)["w"].tobytes()
         assert ((merged == 0) | (np.abs(merged) >= TINY)).all()
     for update, base, before in ((small, zero, zero), (zero, small, zero), (zero, zero, small)):
-        state = add(start(layout), {"w": update}, 1.0)
+        state = accumulate(init(layout), {"w": update}, 1.0)
         result = finish(state, {"w": base}, 1.0, server_momentum=0.9, previous={"w": before})
         assert result["w"].tobytes() == zero.tobytes()
 
@@ -251,7 +266,7 @@ def test_a_denormal_number_does_not_tip_a_rounding() -> None:
         np.float32(0.75 * float(even["w"][0]) + 0.25 * float(small["w"][0]))
         != merge(layout, even, zero, 0.75)["w"]
     )
-    state = add(start(layout), even, 0.75)
+    state = accumulate(init(layout), even, 0.75)
     assert finish(state, small) == finish(state, zero)
-    state = add(add(start(layout), small, 0.25), even, 0.75)
+    state = accumulate(accumulate(init(layout), small, 0.25), even, 0.75)
     assert finish(state, zero) == merge(layout, even, zero, 0.75)
