@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muster.cli.demo.preparation import DemoRequest, dials, node_config, toml
+import tomli_w
+
+from muster.cli.demo.preparation import DemoRequest, dials, node_config
 from muster.emulation.emulator import Emulation
 from muster.emulation.processes import NodeProcess
 from muster.emulation.scenario import Scenario
@@ -47,7 +49,7 @@ class SmallFleet:
         config = node_config(self.request, number, home, bundle, listen, connect) | {"profile": self.profile}
         for key, value in self.config.items():
             config[key] = {**config[key], **value} if isinstance(value, Mapping) and key in config else value
-        (home / "node.toml").write_text(toml(config))
+        (home / "node.toml").write_text(tomli_w.dumps(config), "utf-8")
         argv = [sys.executable, *self.program, "node", "--config", str(home / "node.toml")]
         return await self.net.spawn(name, argv, stdout=home / "output.log")
 

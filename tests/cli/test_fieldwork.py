@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 
 import msgspec
+import tomli_w
 
 from muster.cli.commands.emulate import fill, node_command
-from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name, toml
+from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name
 from muster.cli.demo.report import NodeReport, Report, SentReport
 from muster.emulation.scenario import load
 from muster.errors import EXIT_CODES
@@ -25,7 +26,7 @@ def test_every_node_of_a_scenario_gets_a_configuration_that_loads(tmp_path: Path
             request, number, tmp_path / name, tmp_path / "b.pem", "10.77.0.1:7447", ("10.77.0.2:1",)
         )
         path = tmp_path / f"{name}.toml"
-        path.write_text(toml(raw))
+        path.write_text(tomli_w.dumps(raw), "utf-8")
         config = load_config(path)
         assert config.name == name
         assert config.trainer.slowdown == scenario.node(name).slowdown
@@ -51,7 +52,7 @@ def test_toml_round_trip() -> None:
         "l": ["x", 2],
         "s": {"u-v": {"w": False}, "e": {}},
     }
-    assert tomllib.loads(toml(table)) == table
+    assert tomllib.loads(tomli_w.dumps(table)) == table
 
 
 def test_both_ends_dial_except_on_narrow_links() -> None:

@@ -1,4 +1,4 @@
-"""Where in a TOML file a mistake is, so that a sentence can name the line."""
+"""Finds the line of a mistake in a TOML file, which neither tomllib nor msgspec names for a wrong value."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.strip()
         if bare.startswith("["):
-            section = _words(bare.strip("[]# ").split("]")[0])
+            section = _keys(bare.strip("[]# ").split("]")[0])
             here = section
         elif "=" in bare and not bare.startswith("#"):
-            here = section + _words(bare.partition("=")[0])
+            here = section + _keys(bare.partition("=")[0])
         else:
             continue
         if here == path:
@@ -41,5 +41,5 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
     return best
 
 
-def _words(dotted: str) -> tuple[str, ...]:
-    return tuple(word.strip().strip("\"'") for word in dotted.split("."))
+def _keys(dotted: str) -> tuple[str, ...]:
+    return tuple(key.strip().strip("\"'") for key in dotted.split("."))

@@ -12,7 +12,7 @@ from muster.emulation.scenario import NodeSpec, Scenario
 from muster.network.transport.zenoh_config import NARROW, profile_for
 
 PORT = 7447
-BOTH_CONNECT_KBIT_S = 64.0  # both ends dial only where their keep-alives do not matter (design section 6)
+BOTH_CONNECT_KBIT_S = 64.0  # below it the keep-alives of two sessions would weigh
 
 
 @dataclass(frozen=True)
@@ -93,34 +93,3 @@ def node_config(
 def task_name(task: str) -> str:
     """The key of a task in node.toml: its name, or the stem of its file."""
     return Path(task.rpartition(".py")[0] or task).stem if ".py" in task else task
-
-
-def toml(table: Mapping[str, Any]) -> str:
-    """Plain values and tables as TOML text."""
-    return "".join(_lines(table, ()))
-
-
-def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    lines = [f"[{'.'.join(_key(word) for word in path)}]\n"] if path else []
-    lines += [f"{_key(k)} = {_value(v)}\n" for k, v in table.items() if not isinstance(v, Mapping)]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _lines(value, (*path, key))
-    return lines
-
-
-def _key(word: str) -> str:
-    plain = word.replace("-", "").replace("_", "")
-    return word if plain.isascii() and plain.isalnum() else _value(word)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    escaped = "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text)
-    return f'"{escaped}"'

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import tomli_w
 
 from muster import __version__
 from muster.cli.demo.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
 from muster.cli.demo.network import Air, open_air
 from muster.cli.demo.page import Watched
-from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name, toml
+from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name
 from muster.cli.demo.report import FORMAT, NodeReport, Report, SentReport, ValuesReport
 from muster.cli.demo.stage import Stage
 from muster.errors import MusterError
@@ -105,7 +106,9 @@ class Field:
             connect = tuple(self.net.endpoint(name, other) for other in dials(self.request.scenario, name))
             listen = self.net.listen(name)
             config = home / "node.toml"
-            config.write_text(toml(node_config(self.request, number, home, bundle, listen, connect)))
+            config.write_text(
+                tomli_w.dumps(node_config(self.request, number, home, bundle, listen, connect)), "utf-8"
+            )
         # The user's own home must not become that of eight nodes.
         env = {key: value for key, value in os.environ.items() if key != "MUSTER_HOME"}
         for name in self.names:
