@@ -37,7 +37,7 @@ from muster.compression import Codec, parse
 from muster.compression.feedback import norm
 from muster.compression.model import EncodedUpdate, encode_with_feedback
 from muster.compression.tensors import Layout, TensorSpec
-from muster.planning.codecs import Message, Sample, choose
+from muster.planning.codecs import Message, SentMessage, choose
 
 HELD = 3  # evaluations in a row at or above the target
 DENSE_RATES = (0.02, 0.05, 0.1, 0.2)
@@ -60,7 +60,7 @@ class Setting:
     closing: int = 1  # judged is the mean of so many last commits, with which a job closes: it costs no bytes
     balance: float = 0.0  # logit adjustment by the node's own label frequencies (balanced softmax)
     goodput_bytes_s: float = 1_600  # what "auto" is told: each of ten nodes has its share of one 128 kbit/s
-    other_s: float = 1.5  # link, and a round computes for so long
+    compute_s: float = 1.5  # link, and a round computes for so long
     lr_end: float = 1.0  # the rate falls along a cosine to this fraction at the last round
 
 
@@ -134,8 +134,8 @@ def curve(kind: str, data: Data, how: Setting, rounds: int, seed: int, every: in
     priors = [_prior(data.y[part], how.balance) for part in data.parts]
     up_left = [np.zeros(size, np.float32) for _ in data.parts]
     down_left, previous = np.zeros(size, np.float32), model
-    up_sent: list[list[Sample]] = [[] for _ in data.parts]
-    down_sent: list[Sample] = []
+    up_sent: list[list[SentMessage]] = [[] for _ in data.parts]
+    down_sent: list[SentMessage] = []
     spent = 0.0
     for number in range(rounds):
         rate = how.lr * (how.lr_end + (1 - how.lr_end) * (1 + np.cos(np.pi * number / rounds)) / 2)
@@ -211,14 +211,14 @@ def _prior(labels: torch.Tensor, strength: float) -> torch.Tensor:
     return (strength * torch.log((counts + 1e-3 * len(labels)) / (1.01 * len(labels)))).float()
 
 
-def _codec(name: str, size: int, how: Setting, last: list[Sample]) -> Codec:
+def _codec(name: str, size: int, how: Setting, last: list[SentMessage]) -> Codec:
     if name != "auto":
         return parse(name)
-    return parse(choose(Message(size), how.goodput_bytes_s, how.other_s, last).codec)
+    return parse(choose(Message(size), how.goodput_bytes_s, how.compute_s, last).codec)
 
 
-def _sample(codec: Codec, sent: EncodedUpdate, delta: np.ndarray[Any, np.dtype[np.float32]]) -> Sample:
-    return Sample(codec.name, norm(sent.residual) / (norm(delta) or 1.0))
+def _sample(codec: Codec, sent: EncodedUpdate, delta: np.ndarray[Any, np.dtype[np.float32]]) -> SentMessage:
+    return SentMessage(codec.name, norm(sent.residual) / (norm(delta) or 1.0))
 
 
 def _at(schedule: str, number: int) -> str:

@@ -57,8 +57,8 @@ def test_fast_links_get_light_compression_and_forecasts_hold() -> None:
     assert {row.codec for row in last.values()} == {"quant8"}
     for row in last.values():
         assert row.was_bytes == pytest.approx(row.size_bytes, rel=0.1)
-        assert row.was_waiting is not None
-        assert row.was_waiting < 0.1
+        assert row.was_residual_ratio is not None
+        assert row.was_residual_ratio < 0.1
         assert row.why
 
 

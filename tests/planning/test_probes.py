@@ -1,4 +1,4 @@
-"""Ways that nobody measured: how `auto` finds out what they carry."""
+"""Links that nobody measured: how `auto` finds out their goodput."""
 
 from __future__ import annotations
 
@@ -6,37 +6,45 @@ import random
 
 import pytest
 
-from muster.planning.codecs import LADDER, START, Choice, Message, Sample, choose, probing
-from muster.planning.links import LAST, PROBE_S, LinkEstimate, Probe, TransferSample, fit, probe
+from muster.planning.codecs import LADDER, START, CodecChoice, Message, SentMessage, choose, choose_probe
+from muster.planning.links import (
+    PROBE_S,
+    SAMPLES_USED,
+    LinkEstimate,
+    Probe,
+    TransferSample,
+    estimate_link,
+    next_probe,
+)
 
 SMALL, MEDIUM, LARGE = Message(5_994), Message(28_938), Message(1_000_000)
 
 
 def rounds(
     message: Message, bytes_s: float, latency_s: float, count: int, noise_s: float = 0.0, seed: int = 0
-) -> list[Choice]:
-    """What one node is told to send, round by round, over a way of which only the trips are known."""
+) -> list[CodecChoice]:
+    """What one node sends, round by round, over a link of which only the samples are known."""
     rng = random.Random(seed)
-    trips: list[TransferSample] = []
-    sent: list[Sample] = []
-    chosen: list[Choice] = []
+    samples: list[TransferSample] = []
+    sent: list[SentMessage] = []
+    chosen: list[CodecChoice] = []
     down_bytes = 0
     for _ in range(count):
-        way = fit(trips, None)
-        other_s = 0.3 + way.latency_s
-        at_least = way.at_least_bytes_s or 0.0
-        usual = choose(message, way.goodput_bytes_s, other_s, sent, at_least_bytes_s=at_least)
-        choice = probing(message, usual, down_bytes, probe(trips, way, other_s))
+        link = estimate_link(samples, None)
+        compute_s = 0.3 + link.latency_s
+        at_least = link.at_least_bytes_s or 0.0
+        usual = choose(message, link.goodput_bytes_s, compute_s, sent, at_least_bytes_s=at_least)
+        choice = choose_probe(message, usual, down_bytes, next_probe(samples, link, compute_s))
         chosen.append(choice)
-        trip = choice.size_bytes + down_bytes
-        trips.append(TransferSample(trip, latency_s + trip / bytes_s + rng.random() * noise_s))
+        size = choice.size_bytes + down_bytes
+        samples.append(TransferSample(size, latency_s + size / bytes_s + rng.random() * noise_s))
         down_bytes = usual.size_bytes
         if not choice.probe:
-            sent.append(Sample(choice.codec, 10.0))
+            sent.append(SentMessage(choice.codec, 10.0))
     return chosen
 
 
-def rungs(chosen: list[Choice]) -> list[int]:
+def rungs(chosen: list[CodecChoice]) -> list[int]:
     return [LADDER.index(choice.codec) for choice in chosen]
 
 
@@ -70,7 +78,7 @@ def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
         chosen = rounds(size, 1_200.0, 0.8, 60, noise_s, seed)
         assert max(rungs([c for c in chosen if not c.probe])) <= LADDER.index("stc:0.1")
         probes = [choice for choice in chosen if choice.probe]
-        assert len(probes) <= 60 / LAST * 2
+        assert len(probes) <= 60 / SAMPLES_USED * 2
         extra = [max(0, p.size_bytes - size.size_bytes(START)) / 1_200 for p in probes]
         long += max(extra, default=0.0) > PROBE_S
         assert sum(extra) < 0.05 * sum(1.1 + choice.size_bytes / 1_200 for choice in chosen)
@@ -78,7 +86,7 @@ def test_a_link_of_9600_bits_a_second_stays_sparse_and_a_probe_costs_little(
 
 
 def test_a_model_too_large_for_a_link_is_sent_in_smaller_messages() -> None:
-    """Rounds of a minute, most of it bytes: without trips of two sizes it might all be latency."""
+    """Rounds of a minute, most of it bytes: without samples of two sizes it might all be latency."""
     chosen = rounds(LARGE, 1_200.0, 0.8, 20)
     assert chosen[0].codec == START
     assert chosen[-1].codec == LADDER[0]
@@ -86,38 +94,38 @@ def test_a_model_too_large_for_a_link_is_sent_in_smaller_messages() -> None:
 
 def test_nothing_is_probed_where_the_goodput_is_known_or_nothing_was_sent() -> None:
     two = [TransferSample(1000, 0.1)] * 2
-    assert probe([], LinkEstimate(0.0, None), 1.0) is None
-    assert probe(two[:1], fit(two[:1], None), 1.0) is None
-    assert probe(two, fit(two, 5_000.0), 1.0) is None
-    assert probe(two, fit(two, None), 1.0) is not None
+    assert next_probe([], LinkEstimate(0.0, None), 1.0) is None
+    assert next_probe(two[:1], estimate_link(two[:1], None), 1.0) is None
+    assert next_probe(two, estimate_link(two, 5_000.0), 1.0) is None
+    assert next_probe(two, estimate_link(two, None), 1.0) is not None
 
 
 def test_a_commit_that_is_a_probe_costs_less_than_a_message_may() -> None:
-    trips = [TransferSample(1000, 0.8)] * 2
-    way = fit(trips, None)
-    one, everybody = probe(trips, way, 1.0), probe(trips, way, 1.0, for_all=True)
+    samples = [TransferSample(1000, 0.8)] * 2
+    link = estimate_link(samples, None)
+    one, everybody = next_probe(samples, link, 1.0), next_probe(samples, link, 1.0, for_all=True)
     assert one is not None
     assert everybody is not None
     assert (one.over, one.under) == (everybody.over, everybody.under)
-    assert way.at_least_bytes_s is not None
-    assert everybody.most == pytest.approx(1.3 * way.at_least_bytes_s)
-    assert one.most == pytest.approx(1.8 * way.at_least_bytes_s)
+    assert link.at_least_bytes_s is not None
+    assert everybody.most == pytest.approx(1.3 * link.at_least_bytes_s)
+    assert one.most == pytest.approx(1.8 * link.at_least_bytes_s)
 
 
 def test_a_probe_says_that_it_is_one() -> None:
     usual = choose(LARGE, None, 1.0)
-    found = probing(LARGE, usual, 0, Probe(40_000, 300_000, 10_000))
+    found = choose_probe(LARGE, usual, 0, Probe(40_000, 300_000, 10_000))
     assert (found.codec, found.probe) == ("stc:0.05", True)
     assert found.why.startswith("a probe: ")
-    slow = probing(LARGE, usual, 0, Probe(40_000, 40_000, 10_000))
+    slow = choose_probe(LARGE, usual, 0, Probe(40_000, 40_000, 10_000))
     assert slow.probe
     assert slow.size_bytes <= 10_000
-    assert probing(LARGE, usual, 0, Probe(1e9, 1e9, 10_000)) == usual
-    assert probing(LARGE, usual, 0, None) == usual
+    assert choose_probe(LARGE, usual, 0, Probe(1e9, 1e9, 10_000)) == usual
+    assert choose_probe(LARGE, usual, 0, None) == usual
 
 
-def test_what_a_way_carries_at_least_is_never_more_than_what_it_carries() -> None:
+def test_a_lower_bound_of_the_goodput_is_never_above_it() -> None:
     for bytes_s in (500.0, 5_000.0, 500_000.0):
         for sizes in ((1_000, 1_000), (1_000, 5_000), (500, 20_000, 500)):
-            way = fit([TransferSample(n, 0.2 + n / bytes_s) for n in sizes], None)
-            assert (way.floor_bytes_s() or 0) <= bytes_s * 1.001
+            link = estimate_link([TransferSample(n, 0.2 + n / bytes_s) for n in sizes], None)
+            assert (link.floor_bytes_s() or 0) <= bytes_s * 1.001

@@ -1,4 +1,4 @@
-"""A round's plan from what was measured (design sections 2.5 and 5.2): pure functions.
+"""Plans a round from what was measured, and says when it may close: pure functions.
 
 Nodes differ in speed and in the time that bytes take to and from them.  The round's length is set by the
 bulk of the nodes; one that could not finish the usual number of steps in it does fewer, so that nobody waits
@@ -24,8 +24,8 @@ LATE_SHARE_KNOWN = 0.25  # or by so much of what it is expected to take; later i
 DEVIATIONS = 4.0  # as TCP waits for an answer (Jacobson 1988; RFC 6298)
 DEVIATION_SMOOTHING = 0.25
 HOPE_DEADLINES = 2  # so many at the most for an update of which nothing has come,
-HOPE_MIN_S = 6.0  # and not less than this: a link takes seconds to be opened anew
-PATIENT_DEADLINES = 3  # so many at the most for an update that is on its way,
+HOPE_MIN_S = 6.0  # and not less than this: a link takes seconds to be opened again
+PATIENT_DEADLINES = 3  # so many at the most for an update whose payload is coming in,
 PATIENT_MIN_S = 15.0  # and not less than this
 ENOUGH_SHARE = 0.5
 OVERHEAD_SMOOTHING = 0.5
@@ -33,21 +33,21 @@ OVERHEAD_SMOOTHING = 0.5
 
 @dataclass(frozen=True)
 class Resources:
-    """What is known of one node when a round is planned."""
+    """The measured figures of one node when a round is planned."""
 
     node: NodeId
     step_s: float  # seconds of one local step
     overhead_s: float  # seconds a round costs besides its steps: receive, encode, send
     codec: str
     busy_s: float = 0.0  # seconds of other work that it may have to finish first
-    off_s: float | None = None  # by how much it was off what was expected lately; None: not known yet
+    off_s: float | None = None  # by how much it was off the expected time lately; None: not known yet
 
     def expected_s(self, steps: int) -> float:
-        """What a round with so many steps takes it."""
+        """Seconds that a round with so many steps takes the node."""
         return self.overhead_s + steps * self.step_s
 
     def late_at_s(self, steps: int) -> float:
-        """The round's age at which it is not waited for any longer."""
+        """The round's age at which the node is late: it is not waited for any longer."""
         expected_s = self.expected_s(steps)
         late_s = LATE_SHARE * expected_s + LATE_S
         if self.off_s is not None:
@@ -57,6 +57,8 @@ class Resources:
 
 @dataclass(frozen=True)
 class Round:
+    """The plan of one round: who does what, when it should be over and when it closes at the latest."""
+
     assignments: tuple[Assignment, ...]
     expected_s: float
     deadline_s: float
@@ -71,7 +73,7 @@ class Missing:
     node: NodeId
     reachable: bool
     progress_age_s: float | None  # since its payload last grew here; None when nothing of it has come
-    late_at_s: float = math.inf  # the round's age from which on it is late by what is known of it
+    late_at_s: float = math.inf  # the round's age from which on it is late
 
     def growing(self, stall_s: float) -> bool:
         """Whether its payload is coming in."""
@@ -79,7 +81,7 @@ class Missing:
 
 
 def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
-    """Who does how many steps, when the round should be over and when it closes at the latest."""
+    """Assign steps to `nodes`, fewer to the slower ones, and set the deadline."""
     assert nodes
     assert steps > 0
     # What bytes take sets the round's length, whatever anybody computes; fewer steps would not shorten that.
@@ -130,8 +132,8 @@ def closing_in_s(
 
 
 def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> bool:
-    """Whether an update that is not here may still come: its payload grows, or its maker is in reach and has
-    not let two deadlines pass."""
+    """Whether a missing update may still come: its payload grows, or its node is in reach and has not let
+    two deadlines pass."""
     if node.growing(stall_s):
         return True
     return node.reachable and age_s <= max(HOPE_MIN_S, HOPE_DEADLINES * deadline_s)
@@ -139,19 +141,19 @@ def hopeful(node: Missing, age_s: float, deadline_s: float, stall_s: float) -> b
 
 @dataclass(frozen=True)
 class Overhead:
-    """What a round costs a node besides its steps, as measured: seconds, and by how much they vary."""
+    """Seconds that a round costs a node besides its steps, as measured, and by how much they vary."""
 
     seconds: float
     off_s: float | None = None  # smoothed absolute difference from what was expected; None: one round only
 
     def late(self) -> Overhead:
-        """After a round that closed without it: the next one waits twice as long (RFC 6298, 5.5)."""
+        """The same after a round that closed without it: the next one waits twice as long (RFC 6298, 5.5)."""
         off_s = None if self.off_s is None else 2 * max(self.off_s, LATE_MIN_S / DEVIATIONS)
         return Overhead(self.seconds, off_s)
 
 
 def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step_s: float) -> Overhead:
-    """Exponential averages after one more round (as TCP's of round-trip times, RFC 6298)."""
+    """The overhead after one more round: exponential averages, as TCP's of round-trip times (RFC 6298)."""
     measured_s = max(0.05, turnaround_s - steps * step_s)
     if known is None:
         return Overhead(measured_s)

@@ -1,7 +1,7 @@
-"""A coordinator's choice of codecs, its forecasts, and what came of them (design section 2.5).
+"""Chooses the codecs of a round, and keeps each forecast beside its outcome.
 
-The choosing is pure (`planning.codecs`, `planning.links`); here is what it is fed with, and a record of
-forecast beside outcome, round by round, which survives restarts and is what `muster log --why` shows.
+The rules are pure (`planning.codecs`, `planning.links`); this module collects what they need: what earlier
+messages took.  The rows of forecast and outcome survive restarts; `muster log --why` shows them.
 """
 
 from __future__ import annotations
@@ -18,40 +18,57 @@ from muster.job.context import Context
 from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import LAST, Choice, Message, Sample, down_choice, hurried, probing, up_choice
-from muster.planning.links import LAST as TRIPS_MAX
-from muster.planning.links import PROBE_S, LinkEstimate, Probe, TransferSample, extra_for_all_s, fit, probe
+from muster.planning.codecs import (
+    MESSAGES_USED,
+    CodecChoice,
+    Message,
+    SentMessage,
+    choose_probe,
+    down_choice,
+    time_limited,
+    up_choice,
+)
+from muster.planning.links import (
+    PROBE_S,
+    SAMPLES_USED,
+    LinkEstimate,
+    Probe,
+    TransferSample,
+    estimate_link,
+    extra_for_all_s,
+    next_probe,
+)
 from muster.protocol.records import INLINE_BYTES_MAX, Commit, JobId, NodeId
 from muster.storage.store import Store
 
 ROUNDS_KEPT = 512
-PROBES_MAX = 4  # of a node that are remembered, to judge by its other messages
+PROBES_MAX = 4  # remembered of each node, to leave them out of its usual messages
 EVERYBODY: NodeId = b""  # stands for the commit, which all nodes pull
 
 
 class Forecast(msgspec.Struct, array_like=True):
-    """One message of a round, as foreseen when the round was planned and as it was. Times are what the round
-    took the node beside its steps, both ways; `waiting` is |residual| / |update| after the message."""
+    """One message of a round, as forecast when the round was planned and as it was. Times are what the round
+    took the node beside its steps, both transfers; `residual_ratio` is |residual| / |update| after it."""
 
     node: NodeId
     codec: str
     size_bytes: int
     seconds: float | None
-    waiting: float
+    residual_ratio: float
     why: str
     was_bytes: int | None = None
     was_s: float | None = None
-    was_waiting: float | None = None
+    was_residual_ratio: float | None = None
 
 
 class CodecForecasts:
-    """One node's forecasts for the rounds of one job that it coordinates."""
+    """Chooses the codecs of each round that this node coordinates, and stores the forecasts."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
-        self._trips: dict[NodeId, list[TransferSample]] = {}
+        self._samples: dict[NodeId, list[TransferSample]] = {}
         self._probes: dict[NodeId, list[int]] = {}  # rounds of heads on which a node's message was a probe
-        self._down: list[Sample] = []  # commits' messages, newest last, but for probes
+        self._down: list[SentMessage] = []  # commits' messages, newest last, but for probes
         self._all_probed = False  # the last planned round's commit is a probe
         self._planned: set[NodeId] = set()  # who was in a plan before
         self._round = 0
@@ -59,37 +76,41 @@ class CodecForecasts:
 
     def plan(
         self, head: Point, nodes: Sequence[NodeId], steps: int, given: Collection[NodeId] | None = None
-    ) -> Mapping[NodeId, Choice]:
-        """Each node's codec for the round on top of `head`; the round's forecasts begin. `given`: the plan
-        takes the place of another one, is no time for probes, and leaves as it is what these nodes have."""
+    ) -> Mapping[NodeId, CodecChoice]:
+        """Choose each node's codec for the round on top of `head`, and begin the round's forecasts.
+
+        `given`: the plan takes the place of another one: nothing is probed, and what these nodes were given
+        stays as it is.
+        """
         view = self._view
-        ways, slowest, at_least = self._ways(nodes)
-        compute_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
-        other_s = compute_s + max(way.latency_s for way in ways.values())
+        links, slowest, at_least = self._links(nodes)
+        steps_s = steps * median(max(1e-4, view.offers[node].step_s) for node in nodes)
+        compute_s = steps_s + max(link.latency_s for link in links.values())
         down_bytes = _down_bytes(head)
         sent = {node: self._sent(node) for node in nodes}
         messages = {node: self._message(last) for node, last in sent.items()}
-        ups = {n: self._up(messages[n], sent[n], ways[n], other_s) for n in nodes}
-        down = down_choice(view.job, self._message(self._down), slowest, other_s, self._down, at_least)
-        if given is None and not self._all_probed:  # else what the last commit tells comes with these trips
-            down = self._down_probe(down, ups, ways, other_s)
+        ups = {n: self._up(messages[n], sent[n], links[n], compute_s) for n in nodes}
+        down = down_choice(view.job, self._message(self._down), slowest, compute_s, self._down, at_least)
+        if given is None and not self._all_probed:  # else the last commit is measured with this round
+            down = self._down_probe(down, ups, links, compute_s)
             if not down.probe:
                 ups = {
-                    n: self._up_probe(n, messages[n], c, ways[n], other_s, down_bytes) for n, c in ups.items()
+                    n: self._up_probe(n, messages[n], c, links[n], compute_s, down_bytes)
+                    for n, c in ups.items()
                 }
         self._all_probed = down.probe
         self._planned |= set(nodes)
         rows: list[Forecast] = []
         for node, c in ups.items():
-            way = ways[node]
+            link = links[node]
             if c.probe:
                 self._probes[node] = [*self._probes.get(node, ()), head.round][-PROBES_MAX:]
-            trip = c.size_bytes + (0 if node == self._context.node else down_bytes)
-            seconds = way.latency_s + trip / way.goodput_bytes_s if way.goodput_bytes_s else None
-            if seconds is None and way.latency_s:  # as long as the trips so far, which were of like sizes
-                seconds = way.latency_s
-            rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.waiting, c.why))
-        rows.append(Forecast(EVERYBODY, down.codec, down.size_bytes, None, down.waiting, down.why))
+            both_bytes = c.size_bytes + (0 if node == self._context.node else down_bytes)
+            seconds = link.latency_s + both_bytes / link.goodput_bytes_s if link.goodput_bytes_s else None
+            if seconds is None and link.latency_s:  # as long as those so far, which were of like sizes
+                seconds = link.latency_s
+            rows.append(Forecast(node, c.codec, c.size_bytes, seconds, c.residual_ratio, c.why))
+        rows.append(Forecast(EVERYBODY, down.codec, down.size_bytes, None, down.residual_ratio, down.why))
         kept = {
             n: row for n, row in self._rows.items() if n in (given or ()) and self._round == head.round + 1
         }
@@ -97,93 +118,97 @@ class CodecForecasts:
         self._keep()
         return ups
 
-    def _message(self, last: Sequence[Sample]) -> Message:
-        """What an update of the model consists of, as far as its last messages tell."""
+    def _message(self, last: Sequence[SentMessage]) -> Message:
+        """The contents of an update of the model, as far as its last messages show."""
         layout = self._models.layout
         if layout is None:
             return Message(0)
         message = Message(weights(layout), beside_bytes(layout))
         return message.after(last) if matrices(layout) else message
 
-    def _up(self, message: Message, last: Sequence[Sample], way: LinkEstimate, other_s: float) -> Choice:
-        """A node's next message."""
-        floor = way.at_least_bytes_s or 0.0
-        return up_choice(self._view.job, message, way.goodput_bytes_s, other_s, last, floor)
+    def _up(
+        self, message: Message, last: Sequence[SentMessage], link: LinkEstimate, compute_s: float
+    ) -> CodecChoice:
+        """The codec of a node's next update."""
+        floor = link.at_least_bytes_s or 0.0
+        return up_choice(self._view.job, message, link.goodput_bytes_s, compute_s, last, floor)
 
     def _up_probe(
         self,
         node: NodeId,
         message: Message,
-        usual: Choice,
-        way: LinkEstimate,
-        other_s: float,
+        usual: CodecChoice,
+        link: LinkEstimate,
+        compute_s: float,
         down_bytes: int,
-    ) -> Choice:
-        """A node's next message; in a job that is in a hurry it may be a probe."""
+    ) -> CodecChoice:
+        """The codec of a node's next update; in a time-limited job it may be a probe."""
         job = self._view.job
-        if job.recipe.codec != "auto" or not hurried(job.stop) or node == self._context.node:
+        if job.recipe.codec != "auto" or not time_limited(job.stop) or node == self._context.node:
             return usual
-        found = probing(message, usual, down_bytes, probe(self._trips.get(node, ()), way, other_s))
+        probe = next_probe(self._samples.get(node, ()), link, compute_s)
+        found = choose_probe(message, usual, down_bytes, probe)
         pulled = usual.size_bytes <= UPDATE_INLINE_BYTES_MAX < found.size_bytes  # a round trip more
-        return usual if pulled and way.latency_s > PROBE_S else found
+        return usual if pulled and link.latency_s > PROBE_S else found
 
     def _down_probe(
         self,
-        usual: Choice,
-        ups: Mapping[NodeId, Choice],
-        ways: Mapping[NodeId, LinkEstimate],
-        other_s: float,
-    ) -> Choice:
-        """The commit's message; one that is a probe measures all ways at once, so it goes before any other,
-        as long as it fits into its record."""
+        usual: CodecChoice,
+        ups: Mapping[NodeId, CodecChoice],
+        links: Mapping[NodeId, LinkEstimate],
+        compute_s: float,
+    ) -> CodecChoice:
+        """The commit's codec; a commit that is a probe measures all links at once, so it goes before any
+        other probe, as long as it fits into its record."""
         job = self._view.job
-        if job.recipe.down_codec != "auto" or not hurried(job.stop):
+        if job.recipe.down_codec != "auto" or not time_limited(job.stop):
             return usual
         others = [n for n in ups if n != self._context.node]
-        wanted = {n: probe(self._trips.get(n, ()), ways[n], other_s, for_all=True) for n in others}
+        wanted = {n: next_probe(self._samples.get(n, ()), links[n], compute_s, for_all=True) for n in others}
         probes = [(p, ups[n].size_bytes) for n, p in wanted.items() if p is not None]
         if not probes:
             return usual
         over = max(p.over - up_bytes for p, up_bytes in probes)
         most = min(p.most - up_bytes for p, up_bytes in probes)
-        extra_s = extra_for_all_s(other_s)
-        for way in (ways[n] for n in others if wanted[n] is None):
-            most = min(most, usual.size_bytes + extra_s * (way.floor_bytes_s() or 0.0))
+        extra_s = extra_for_all_s(compute_s)
+        for link in (links[n] for n in others if wanted[n] is None):
+            most = min(most, usual.size_bytes + extra_s * (link.floor_bytes_s() or 0.0))
         message = self._message(self._down)
-        found = probing(message, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
+        found = choose_probe(message, usual, 0, Probe(over, min(most, INLINE_BYTES_MAX), 0.0))
         return found if found.size_bytes > usual.size_bytes else usual
 
     def resume(self, head: Point) -> None:
-        """The round was planned in another life of this process."""
+        """Load the forecasts of a round that was planned before this process started."""
         if self._round != head.round + 1:
             self._round = head.round + 1
             self._rows = {row.node: row for row in load(self._context.store, self._view.id, self._round)}
 
     def down_codec(self) -> str:
-        """For the commit that closes the round."""
+        """The codec of the commit that closes the round."""
         row = self._rows.get(EVERYBODY)
         if row is not None:
             return row.codec
         return down_choice(self._view.job, self._message(self._down), None, 0.0, self._down).codec
 
     def arrived(self, head: Point, update: KnownUpdate, seconds: float) -> None:
-        """An update of the round is here: `seconds` after the plan, its steps not counted."""
+        """Learn from an update of the round that came `seconds` after the plan, its steps not counted."""
         node, size_bytes = update.key.node, update.record.payload.size_bytes
         if node != self._context.node:
-            trips = self._trips.setdefault(node, [])
-            trips.append(TransferSample(size_bytes + _down_bytes(head), seconds))
-            del trips[:-TRIPS_MAX]
+            samples = self._samples.setdefault(node, [])
+            samples.append(TransferSample(size_bytes + _down_bytes(head), seconds))
+            del samples[:-SAMPLES_USED]
         row = self._rows.get(node)
         if row is not None:
-            row.was_bytes, row.was_s, row.was_waiting = size_bytes, seconds, update.record.residual_ratio / 10
+            row.was_bytes, row.was_s = size_bytes, seconds
+            row.was_residual_ratio = update.record.residual_ratio / 10
 
-    def committed(self, head: Point, codec: str, size_bytes: int, waiting: float) -> None:
-        """The round on top of `head` is in the history: `size_bytes` of delta."""
+    def committed(self, head: Point, codec: str, size_bytes: int, residual_ratio: float) -> None:
+        """Learn from the commit that closed the round on top of `head`: `size_bytes` of delta."""
         if not self._all_probed:
-            self._down = [*self._down, Sample(codec, waiting, size_bytes)][-LAST:]
+            self._down = [*self._down, SentMessage(codec, residual_ratio, size_bytes)][-MESSAGES_USED:]
         row = self._rows.get(EVERYBODY)
         if row is not None and self._round == head.round + 1:
-            row.was_bytes, row.was_waiting = size_bytes, waiting
+            row.was_bytes, row.was_residual_ratio = size_bytes, residual_ratio
             self._keep()
 
     def _keep(self) -> None:
@@ -192,44 +217,44 @@ class CodecForecasts:
         if self._round > ROUNDS_KEPT:
             store.set_state(_key(job, self._round - ROUNDS_KEPT), None)
 
-    def _ways(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, LinkEstimate], float | None, float]:
-        """The way to each node, the lowest goodput of all (None: of one it is not known), and what all of
-        them carry at least.
+    def _links(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, LinkEstimate], float | None, float]:
+        """The link to each node, the lowest goodput of all (None: one is not known), and a lower bound of it.
 
-        This node's own update goes nowhere for now; as a rule somebody else coordinates some day, so that it
-        is taken to be as far away as the farthest.
+        This node's own update crosses no link now; some day another node may coordinate, so its link is
+        taken to be like the slowest.
         """
-        ways: dict[NodeId, LinkEstimate] = {}
+        links: dict[NodeId, LinkEstimate] = {}
         for node in nodes:
             if node != self._context.node:
                 reported = self._view.offers[node].goodput_bytes_s
-                ways[node] = fit(self._trips.get(node, ()), float(reported) if reported else None)
-        known = [way.goodput_bytes_s for way in ways.values()]
+                goodput = float(reported) if reported else None
+                links[node] = estimate_link(self._samples.get(node, ()), goodput)
+        known = [link.goodput_bytes_s for link in links.values()]
         slowest = None if None in known else min((g for g in known if g is not None), default=None)
-        floors = {node: way.floor_bytes_s() or 0.0 for node, way in ways.items()}
-        told = [floor for node, floor in floors.items() if floor or node in self._planned]
-        at_least = min(told, default=0.0)  # who is new may be like the others
+        floors = {node: link.floor_bytes_s() or 0.0 for node, link in links.items()}
+        counted = [floor for node, floor in floors.items() if floor or node in self._planned]
+        at_least = min(counted, default=0.0)  # a new node may be like the others
         mine = LinkEstimate(0.0, slowest, None if slowest is not None else at_least)
-        return ways | {n: mine for n in nodes if n not in ways}, slowest, at_least
+        return links | {n: mine for n in nodes if n not in links}, slowest, at_least
 
-    def _sent(self, node: NodeId) -> list[Sample]:
-        """A node's last messages of the job, newest last, but for probes: what follows one is as before."""
+    def _sent(self, node: NodeId) -> list[SentMessage]:
+        """A node's last messages of the job, newest last, without probes: what follows one is as before."""
         probes = self._probes.get(node, ())
         # by rounds: after a lost disk the incarnation is another, not a higher one
         mine = sorted((u.record.base_round, key) for key, u in self._view.updates.items() if key.node == node)
-        records = [self._view.updates[key].record for _, key in mine[-LAST - PROBES_MAX :]]
-        usual = [r for r in records if r.base_round not in probes][-LAST:]
-        return [Sample(r.payload.codec, r.residual_ratio / 10, r.payload.size_bytes) for r in usual]
+        records = [self._view.updates[key].record for _, key in mine[-MESSAGES_USED - PROBES_MAX :]]
+        usual = [r for r in records if r.base_round not in probes][-MESSAGES_USED:]
+        return [SentMessage(r.payload.codec, r.residual_ratio / 10, r.payload.size_bytes) for r in usual]
 
 
 def load(store: Store, job: JobId, round_: int) -> list[Forecast]:
-    """The forecasts kept for one round; none when this node did not coordinate it."""
+    """The stored forecasts of one round; none when this node did not coordinate it."""
     kept = store.state(_key(job, round_))
     return msgspec.msgpack.decode(kept, type=list[Forecast]) if kept else []
 
 
 def _down_bytes(head: Point) -> int:
-    """What a node at the head's parent pulls for the head; the model that a job begins with came before."""
+    """Bytes that a node at the head's parent pulls for the head; the job's first model came before."""
     record = head.record
     return record.delta.size_bytes if isinstance(record, Commit) and record.delta is not None else 0
 

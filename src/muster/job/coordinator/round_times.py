@@ -12,7 +12,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import Choice
+from muster.planning.codecs import CodecChoice
 from muster.planning.rounds import Missing, Overhead, Resources, learn_overhead
 from muster.protocol.records import CommitId, NodeId
 
@@ -29,7 +29,7 @@ class RoundTimeModel:
         self._silent_since_s: dict[NodeId, float] = {}  # who owed an update at a round's end: planned when
         self._closed: tuple[CommitId, float] = b"", 0.0  # what the last round was on, and when it was planned
 
-    def resources(self, head: Point, node: NodeId, choice: Choice) -> Resources:
+    def resources(self, head: Point, node: NodeId, choice: CodecChoice) -> Resources:
         """What is known of a node when a round on `head` is planned."""
         step_s = max(1e-4, self._view.offers[node].step_s)
         # at a merge most are in the middle of their branch's next round, and finish that first
@@ -39,7 +39,7 @@ class RoundTimeModel:
         off_s = None if head.is_merge else overhead.off_s  # at a merge nothing is as usual
         return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, off_s)
 
-    def _usual(self, node: NodeId, choice: Choice) -> Overhead:
+    def _usual(self, node: NodeId, choice: CodecChoice) -> Overhead:
         """Of a node that was in no round yet: what the slowest of the others takes, as what it does while it
         catches up may come later; at first what a model and its update take over a link that nobody knows."""
         known_s = [overhead.seconds for overhead in self._overhead.values()]

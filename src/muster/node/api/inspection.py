@@ -111,8 +111,8 @@ def why(core: Core, runner: JobRunner) -> list[WhyView]:
             row.was_bytes,
             row.seconds,
             row.was_s,
-            row.waiting,
-            row.was_waiting,
+            row.residual_ratio,
+            row.was_residual_ratio,
         )
         for round_ in range(max(1, last - ROUNDS_KEPT), last + 1)
         for row in load(core.store, runner.view.id, round_)

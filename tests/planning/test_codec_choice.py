@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from muster.compression import CodecError, parse
 from muster.planning import codecs
-from muster.planning.codecs import LADDER, START, Message, Sample, choose, down_choice, hurried, up_choice
+from muster.planning.codecs import (
+    LADDER,
+    START,
+    Message,
+    SentMessage,
+    choose,
+    down_choice,
+    time_limited,
+    up_choice,
+)
 from muster.protocol.records import Job, Recipe, StopRule
 
 SIZE = Message(28_938)
@@ -20,14 +29,14 @@ def cost(name: str) -> int:
     return SIZE.size_bytes(name)
 
 
-def samples(codec: str, waiting: float, count: int = 3) -> list[Sample]:
-    return [Sample(codec, waiting)] * count
+def samples(codec: str, residual_ratio: float, count: int = 3) -> list[SentMessage]:
+    return [SentMessage(codec, residual_ratio)] * count
 
 
 def test_a_job_starts_sparse_or_with_two_packets() -> None:
     assert choose(LARGE, None, 1).codec == START
     assert choose(SIZE, None, 1).codec == "stc:0.05"
-    assert choose(SIZE, None, 1, not_free=None).codec == "stc:0.1"
+    assert choose(SIZE, None, 1, never_free=None).codec == "stc:0.1"
     assert choose(SIZE, cost(START) / 0.3, 1).codec == START
     assert "not measured" in choose(SIZE, None, 1).why
     assert choose(SIZE, None, 1).seconds is None
@@ -35,8 +44,8 @@ def test_a_job_starts_sparse_or_with_two_packets() -> None:
 
 def test_the_ladder_costs_more_and_leaves_less_at_every_rung() -> None:
     assert all(a < b for a, b in itertools.pairwise(cost(name) for name in LADDER))
-    assert len(codecs.USUALLY_WAITING) == len(LADDER)
-    assert all(a > b for a, b in itertools.pairwise(codecs.USUALLY_WAITING))
+    assert len(codecs.USUAL_RESIDUAL_RATIO) == len(LADDER)
+    assert all(a > b for a, b in itertools.pairwise(codecs.USUAL_RESIDUAL_RATIO))
 
 
 def test_a_fast_link_sends_eight_bits_because_bytes_save_nothing() -> None:
@@ -71,7 +80,7 @@ def test_a_link_for_which_nothing_fits_gets_the_smallest() -> None:
     assert choose(SIZE, 0, 1).seconds == math.inf
 
 
-def test_what_waits_moves_one_rung_and_only_when_settled() -> None:
+def test_the_residual_moves_one_rung_and_only_when_settled() -> None:
     goodput = cost("stc:0.05") * 2.5  # room for 5 %, no rung that is free beyond 2 %
     assert choose(SIZE, goodput, 1, samples("stc:0.02", 40)).codec == "stc:0.05"
     assert choose(SIZE, goodput, 1, samples("stc:0.05", 0.5)).codec == "stc:0.02"
@@ -81,12 +90,12 @@ def test_what_waits_moves_one_rung_and_only_when_settled() -> None:
     assert choose(SIZE, goodput, 1, changed).codec == "stc:0.02"
 
 
-def test_the_forecast_of_what_waits_follows_the_measurement() -> None:
+def test_the_forecast_of_the_residual_follows_the_measurement() -> None:
     same = choose(LARGE, None, 1, samples("stc:0.02", 7))
-    assert same.waiting == 7
+    assert same.residual_ratio == 7
     denser = choose(LARGE, None, 1, samples("stc:0.02", 40))
     assert denser.codec == "stc:0.05"
-    assert 0 < denser.waiting < 40
+    assert 0 < denser.residual_ratio < 40
 
 
 @given(
@@ -97,23 +106,23 @@ def test_the_forecast_of_what_waits_follows_the_measurement() -> None:
     st.floats(0, 100),
 )
 def test_every_choice_is_a_codec_with_a_reason(
-    size: int, goodput: float | None, other_s: float, codec: str, waiting: float
+    size: int, goodput: float | None, compute_s: float, codec: str, residual_ratio: float
 ) -> None:
-    choice = choose(Message(size), goodput, other_s, samples(codec, waiting))
+    choice = choose(Message(size), goodput, compute_s, samples(codec, residual_ratio))
     assert parse(choice.codec).name == choice.codec
     assert choice.why
-    assert choice.waiting >= 0
-    assert choice == choose(Message(size), goodput, other_s, samples(codec, waiting))
+    assert choice.residual_ratio >= 0
+    assert choice == choose(Message(size), goodput, compute_s, samples(codec, residual_ratio))
     smallest = min(parse(name).estimate_bytes(size) for name in LADDER)
-    if goodput is not None and smallest <= goodput * other_s * codecs.SHARE:
+    if goodput is not None and smallest <= goodput * compute_s * codecs.SHARE:
         assert choice.seconds is not None
-        assert choice.seconds <= codecs.SHARE * max(other_s, codecs.OTHER_MIN_S) * (1 + 1e-9)
+        assert choice.seconds <= codecs.SHARE * max(compute_s, codecs.COMPUTE_MIN_S) * (1 + 1e-9)
 
 
 @given(st.floats(1, 1e8), st.floats(1, 1e8), st.floats(0.01, 100))
-def test_a_faster_link_never_gets_a_sparser_codec(a: float, b: float, other_s: float) -> None:
+def test_a_faster_link_never_gets_a_sparser_codec(a: float, b: float, compute_s: float) -> None:
     slow, fast = sorted((a, b))
-    rungs = [LADDER.index(choose(SIZE, g, other_s, samples(START, 10)).codec) for g in (slow, fast)]
+    rungs = [LADDER.index(choose(SIZE, g, compute_s, samples(START, 10)).codec) for g in (slow, fast)]
     assert rungs[0] <= rungs[1]
 
 
@@ -133,20 +142,20 @@ def test_a_commit_that_all_use_may_be_denser_than_an_update() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    for goodput, other_s in ((math.nan, 1.0), (1.0, math.nan), (-1.0, 1.0)):
+    for goodput, compute_s in ((math.nan, 1.0), (1.0, math.nan), (-1.0, 1.0)):
         with pytest.raises(CodecError):
-            choose(SIZE, goodput, other_s)
+            choose(SIZE, goodput, compute_s)
 
 
 def job(recipe: Recipe, stop: StopRule = StopRule(target=0.9)) -> Job:  # noqa: B008
     return Job("mnist", b"", recipe, stop, 1, 30.0, b"")
 
 
-def test_only_a_job_that_ends_by_its_rounds_alone_is_in_no_hurry() -> None:
-    assert not hurried(StopRule(rounds=20))
-    assert hurried(StopRule(rounds=20, target=0.95))
-    assert hurried(StopRule(seconds=60.0))
-    assert hurried(StopRule())
+def test_only_a_job_that_ends_by_its_rounds_alone_is_not_time_limited() -> None:
+    assert not time_limited(StopRule(rounds=20))
+    assert time_limited(StopRule(rounds=20, target=0.95))
+    assert time_limited(StopRule(seconds=60.0))
+    assert time_limited(StopRule())
 
 
 def test_rounds_are_made_the_most_of_where_nothing_else_ends_the_job() -> None:
@@ -171,10 +180,10 @@ def test_statistics_beside_the_weights_count() -> None:
 def test_rows_that_nobody_touches_make_room_for_a_denser_message() -> None:
     """An embedding of which three rows in a thousand change."""
     embedding = Message(6_400_000)
-    last = [Sample("stc:0.02", 5.0, round(0.003 * embedding.size_bytes("stc:0.02")))] * 3
+    last = [SentMessage("stc:0.02", 5.0, round(0.003 * embedding.size_bytes("stc:0.02")))] * 3
     learnt = embedding.after(last)
     assert learnt.size_bytes("stc:0.1") == pytest.approx(0.003 * embedding.size_bytes("stc:0.1"), rel=0.02)
     assert choose(learnt, 16_000, 1.5, last).codec == "stc:0.05"
     assert choose(embedding, 16_000, 1.5, last).codec == LADDER[0]
-    assert embedding.after([Sample("stc:0.02", 5.0, embedding.size_bytes("stc:0.02"))]) == embedding
-    assert embedding.after([Sample("stc:0.02", 5.0)]) == embedding
+    assert embedding.after([SentMessage("stc:0.02", 5.0, embedding.size_bytes("stc:0.02"))]) == embedding
+    assert embedding.after([SentMessage("stc:0.02", 5.0)]) == embedding
