@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent / "bench")]
+sys.path[:0] = [str(HERE), str(HERE.parent.parent / "bench" / "fleet")]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """Two islands that see disjoint classes of MNIST: what a merge is worth, and that all nodes have the same.
 
-Three seeds with four nodes; `bench/two_islands.py` does it with eight.
+Three seeds with four nodes; `bench/fleet/two_islands.py` does it with eight.
 """
 
 from __future__ import annotations

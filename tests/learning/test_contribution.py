@@ -23,7 +23,7 @@ from muster.learning.task import Task
 
 torch.set_num_threads(1)
 
-BENCH = Path(__file__).parents[2] / "bench" / "contribution.py"
+BENCH = Path(__file__).parents[2] / "bench" / "learning" / "contribution.py"
 
 
 def bench() -> Any:

@@ -9,7 +9,7 @@ A model with nothing but weights costs no extra byte: its message is the codec's
     0xE0 | flags, [per big matrix: rows], [per buffer in layout order: its bytes], [the codec's message]
 
 Memory beside what is given and the message, with 4 bytes a weight as one copy of the model (measured,
-`bench/codecs.py`): `decode_update` needs the copy that it yields and at most 0.3 more,
+`bench/learning/codecs.py`): `decode_update` needs the copy that it yields and at most 0.3 more,
 `encode_with_feedback` the two that it yields and at most 0.3 more.  `encode_update` needs at
 most one, and one more where the weights are not one fp32 tensor: a threshold is one for the whole model, so
 they are put together.  Where rows are left out, each needs one more copy of those that are sent.  A model of

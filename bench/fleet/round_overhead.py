@@ -1,6 +1,6 @@
 """What a round costs beyond computing and moving bytes (design section 10: under 1 s on LAN links).
 
-    python bench/round_overhead.py [--rounds 20] [--json FILE]
+    python bench/fleet/round_overhead.py [--rounds 20] [--json FILE]
 
 Three daemons on an emulated LAN (100 Mbit/s, 0.5 ms) train `digits`.  A round's overhead is the time between
 two commits less the longest training of that round (as the nodes report it, measuring included) less the

@@ -1,6 +1,6 @@
 """Two islands with disjoint classes of MNIST, with real processes: the merge against a job never split.
 
-    python bench/two_islands.py --data MNIST.npz [--nodes 8] [--seeds 0 1 2] [--json FILE]
+    python bench/fleet/two_islands.py --data MNIST.npz [--nodes 8] [--seeds 0 1 2] [--json FILE]
 
 The story of tests/e2e/islands.py: fork after 5 rounds, 8 rounds apart, 20 steps of batch 64 at lr 0.05,
 a CNN of 46,730 parameters, dense fp32; every node on an emulated LAN.  Accuracies are of the
@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "e2e"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "e2e"))
 
 from islands import live
 

@@ -1,6 +1,6 @@
 """A blob over one hop against one raw TCP stream (reno), on the same emulated link.
 
-    python bench/blob_transfer.py [--quick] [--json FILE] [--seconds S] [--rates KBIT_S ...] [--losses L ...]
+    python bench/links/blob_transfer.py [--quick] [--json FILE] [--seconds S] [--rates KBIT_S] [--losses L]
 
 Each cell is a link of a rate and a loss, 50 ms each way, with two pairs of nodes in namespaces on links of
 the same parameters: one pair sends bytes through a plain TCP socket, the other fetches a blob with

@@ -1,6 +1,6 @@
 """Where the bytes of a round go on a narrow link, layer by layer, from the emulator's count to the payload.
 
-    python bench/round_bytes.py [--data mnist.npz] [--rounds 12] [--leaves 9] [--codec stc:0.02]
+    python bench/fleet/round_bytes.py [--data mnist.npz] [--rounds 12] [--leaves 9] [--codec stc:0.02]
                                 [--steps 50] [--json FILE] [--svg docs/round-bytes.svg]
 
 A star of real daemons, all links 9.6 kbit/s, 300 ms, 1 % loss; the hub asks for a job.  Frames and bytes are

@@ -1,7 +1,7 @@
 """How smoothly the page draws: intervals between animation frames under a flood of events.
 
-    python bench/page_frames.py                     200 nodes, 2000 commits, 20 events a second, 60 s
-    python bench/page_frames.py --seconds 20 --json frames.json
+    python bench/page/page_frames.py                     200 nodes, 2000 commits, 20 events a second, 60 s
+    python bench/page/page_frames.py --seconds 20 --json frames.json
 
 Starts a made-up fleet (`muster.dashboard.synthetic`) and Debian's Chromium (headless, software rendering) on
 this machine, so both share its cores.  Reported: frames a second, percentiles, the share under 50 ms.

@@ -1,6 +1,6 @@
 """What serving the page costs a node of a large fleet: CPU and memory beside the same node without it.
 
-    python bench/page_load.py [--nodes 200] [--commits 2000] [--rate 20] [--seconds 60] [--json FILE]
+    python bench/page/page_load.py [--nodes 200] [--commits 2000] [--rate 20] [--seconds 60] [--json FILE]
 
 A node's core (without radio and trainer) is given a job of 2,000 commits by 200 nodes and then `rate` pieces
 of news a second: words of nodes (state, progress), measurements, an update now and then, a commit every three

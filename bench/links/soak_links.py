@@ -1,6 +1,6 @@
 """Soak the network engine: many small networks at once on bad links, for as long as you like.
 
-    python bench/soak_links.py --minutes 60 --seeds 2 --table soak.txt --report soak.json
+    python bench/links/soak_links.py --minutes 60 --seeds 2 --table soak.txt --report soak.json
 
 Every run is two nodes (real processes, real QUIC) on an emulated link of their own, 1 Mbit/s and 30 ms, odd
 seeds 256 kbit/s and 100 ms:
@@ -25,17 +25,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import bisect
 import contextlib
 import json
 import os
 import random
-import signal
 import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -44,16 +42,12 @@ from muster.emulation.emulator import Emulation
 from muster.emulation.radio.bursts import SLOT_S, Burst
 from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
-from muster.network.transport.link import Refused, Unreachable, Urgency
 from muster.network.transport.zenoh_config import PROFILES
-from muster.network.transport.zenoh_link import ZenohLink
-from muster.network.trust.identity import load_bundle, machine_bundle
-from muster.protocol.records import NodeId
+from muster.network.trust.identity import machine_bundle
+from soak_judging import ZOMBIE_S, Outcome, Run, Spells, judge, table
+from soak_worker import work
 
 ASK_S = 5.0
-ANSWER_S = 5.0
-BULK_BYTES = 8192
-ZOMBIE_S = 30.0
 SPELLS_S = 10.0  # between two looks at the chains
 START_S = 0.5  # between the starts of two programs, so that they do not take the machine all at once
 LINKS = (LinkParams(rate_kbit_s=1000, delay_ms=30), LinkParams(rate_kbit_s=256, delay_ms=100))
@@ -72,145 +66,6 @@ BURSTS = {
     "burst-20-all": burst(0.2, 1, 1.0),
     "burst-long": burst(0.2, 8, 1.0),
 }
-
-
-# ---- the node side: one link, asking all the time --------------------------------------------------------
-
-
-async def work(
-    bundle: Path, listen: str, connect: Sequence[str], profile: str, every_s: float, quiet: bool
-) -> None:
-    """One node until SIGTERM; a line of JSON on stdout for each attempt (loop time = monotonic clock)."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    link = ZenohLink(
-        load_bundle(bundle),
-        [listen],
-        list(connect),
-        discovery=False,
-        profile=PROFILES[profile],
-        on_problem=lambda sentence: say(problem=sentence, t=loop.time()),
-    )
-
-    def say(**entry: object) -> None:
-        print(json.dumps(entry), flush=True)
-
-    async def answer(node: NodeId, payload: bytes) -> bytes:
-        return bytes(BULK_BYTES) if payload == b"bulk" else payload
-
-    async def pester(node: NodeId, name: str) -> None:
-        number = 0
-        while True:
-            began = loop.time()
-            up, ok = node in link.neighbours(), False
-            number += 1
-            bulk = number % 5 == 0
-            if up:
-                with contextlib.suppress(Unreachable, Refused):
-                    await link.ask(
-                        node,
-                        "x",
-                        b"bulk" if bulk else bytes(100),
-                        timeout_s=ANSWER_S,
-                        urgency=Urgency.BULK if bulk else Urgency.CONTROL,
-                    )
-                    ok = True
-            acts = {"reopened": link.reopened, "renewed": link.renewed}
-            say(began=began, t=loop.time(), peer=name, up=up, ok=ok, bulk=bulk, **acts)
-            await asyncio.sleep(max(0.0, every_s - (loop.time() - began)))
-
-    known: dict[NodeId, asyncio.Task[None]] = {}
-
-    def watch(node: NodeId, up: bool) -> None:
-        neighbour = link.neighbours().get(node)
-        say(change=neighbour.name if neighbour else "", up=up, t=loop.time())
-        if up and node not in known and not quiet:
-            known[node] = loop.create_task(pester(node, neighbour.name if neighbour else node.hex()[:8]))
-
-    link.serve("x", answer)
-    link.watch(watch)
-    await link.start()
-    await stop.wait()
-    say(t=loop.time(), resident_kb=_resident_kb())
-    for task in known.values():
-        task.cancel()
-    await link.close()
-
-
-def _resident_kb() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
-
-
-# ---- the runs --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Run:
-    """One small network. `nodes` names; every pair is linked; the earlier node of a pair listens."""
-
-    kind: str
-    seed: int
-    nodes: tuple[str, ...]
-    link: LinkParams
-    profile: str = "lan"
-
-    def pairs(self) -> list[tuple[str, str]]:
-        return [(a, b) for i, a in enumerate(self.nodes) for b in self.nodes[i + 1 :]]
-
-
-@dataclass
-class Spells:
-    """When the link was bad: loop times (the monotonic clock, which all processes share)."""
-
-    bad: list[tuple[float, float]] = field(default_factory=list)
-
-    def joined(self) -> Spells:
-        """In order, those that overlap made one."""
-        joined: list[tuple[float, float]] = []
-        for begin, end in sorted(self.bad):
-            if joined and begin <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-            else:
-                joined.append((begin, end))
-        return Spells(joined)
-
-    def overlap_s(self, since: float, until: float) -> float:
-        """Seconds of [since, until] in bad spells; these must be `joined`."""
-        first = max(0, bisect.bisect(self.bad, (since, since)) - 1)
-        last = bisect.bisect(self.bad, (until, until))
-        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.bad[first:last])
-
-    def longest_good_s(self, since: float, until: float) -> float:
-        """The longest time in [since, until] without a bad spell; these must be `joined`."""
-        longest = 0.0
-        for begin, end in self.bad[max(0, bisect.bisect(self.bad, (since, since)) - 1) :]:
-            if since >= until or begin >= until:
-                break
-            longest, since = max(longest, begin - since), max(since, end)
-        return max(longest, until - since)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    kind: str
-    seed: int
-    nodes: int
-    asked: int
-    answered: int
-    answer_ms: float  # median
-    longest_s: float  # between two answers
-    beyond_s: float  # the same, less the bad spells in it
-    stretch_s: float  # the longest good time in one piece without an answer
-    zombies: int
-    reopened: int
-    renewed: int
-    lost: int
-    bad_s: float  # of the run
-    problems: list[str]
-    resident_kb: int
-    bytes_min: float  # each way on a link, mean
 
 
 def plan(kinds: Sequence[str], seeds: int, profile: str) -> list[Run]:
@@ -274,83 +129,6 @@ async def trouble(net: Emulation, run: Run, spells: Spells) -> None:
             await asyncio.sleep(57)
         else:
             await asyncio.sleep(60)
-
-
-def judge(
-    run: Run,
-    logs: dict[str, list[dict[str, object]]],
-    spells: Spells,
-    began: float,
-    ended: float,
-    bytes_min: float,
-) -> Outcome:
-    """What the nodes' logs say about one run, from loop time `began` to `ended`."""
-    asked = answered = zombies = reopened = renewed = resident = lost = 0
-    longest = beyond = stretch = 0.0
-    times: list[float] = []
-    problems: list[str] = []
-    for name, entries in logs.items():
-        tries: dict[str, list[dict[str, object]]] = {}
-        most, most_renewed = 0, 0
-        for entry in entries:
-            if "peer" in entry:
-                tries.setdefault(str(entry["peer"]), []).append(entry)
-                most = max(most, int(str(entry["reopened"])))
-                most_renewed = max(most_renewed, int(str(entry["renewed"])))
-            lost += int("change" in entry and not entry["up"])
-            problems += [str(entry["problem"])] if "problem" in entry else []
-            resident = max(resident, int(str(entry.get("resident_kb", 0))))
-        reopened, renewed = reopened + most, renewed + most_renewed
-        if run.kind != "idle" and len(tries) < len(run.nodes) - 1:
-            problems.append(f"{name} never met all of its neighbours")
-            beyond = max(beyond, ended - began - spells.overlap_s(began, ended))
-            stretch = max(stretch, spells.longest_good_s(began, ended))
-        for attempts in tries.values():
-            attempts = [one for one in attempts if _t(one) <= ended]
-            last, up_since, dead = began, began, False
-            for attempt in attempts:
-                now = _t(attempt)
-                if attempt["up"]:
-                    asked += 1
-                else:
-                    up_since = now
-                if attempt["ok"]:
-                    answered += 1
-                    if not attempt["bulk"]:
-                        times.append(now - float(str(attempt["began"])))
-                    up_since, dead = now, False
-                good_s = now - up_since - spells.overlap_s(up_since, now)
-                if good_s > ZOMBIE_S and not dead:
-                    zombies, dead = zombies + 1, True
-                longest = max(longest, now - last)
-                beyond = max(beyond, now - last - spells.overlap_s(last, now))
-                stretch = max(stretch, spells.longest_good_s(last, now))
-                last = now if attempt["ok"] else last
-            beyond = max(beyond, ended - last - spells.overlap_s(last, ended))
-            stretch = max(stretch, spells.longest_good_s(last, ended))
-    return Outcome(
-        run.kind,
-        run.seed,
-        len(run.nodes),
-        asked,
-        answered,
-        round(1000 * statistics.median(times), 1) if times else 0.0,
-        round(longest, 1),
-        round(beyond, 1),
-        round(stretch, 1),
-        zombies,
-        reopened,
-        renewed,
-        lost,
-        round(spells.overlap_s(began, ended), 1),
-        sorted(set(problems)),
-        resident,
-        round(bytes_min),
-    )
-
-
-def _t(entry: dict[str, object]) -> float:
-    return float(str(entry["t"]))
 
 
 async def soak(
@@ -420,26 +198,6 @@ def _entries(path: Path) -> list[dict[str, object]]:
         with contextlib.suppress(ValueError):  # a killed process may leave half a line
             entries.append(json.loads(line))
     return entries
-
-
-HEADINGS = (
-    "run", "asked", "answered", "median ms", "bad s", "longest s", "beyond s", "stretch s", "zombies",
-    "reopened", "renewed", "lost", "bytes/min",
-)  # fmt: skip
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown."""
-    rows = [
-        (
-            f"{one.kind} {one.seed}", one.asked, one.answered, round(one.answer_ms), round(one.bad_s),
-            one.longest_s, one.beyond_s, one.stretch_s, one.zombies, one.reopened, one.renewed, one.lost,
-            one.bytes_min,
-        )
-        for one in outcomes
-    ]  # fmt: skip
-    lines = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)], *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def main() -> None:

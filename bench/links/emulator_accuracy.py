@@ -1,6 +1,6 @@
 """How closely the emulated radio follows its settings: rate, delay, jitter, loss; and how much it carries.
 
-    python bench/emulator_accuracy.py [--quick] [--json FILE] [--seed N]
+    python bench/links/emulator_accuracy.py [--quick] [--json FILE] [--seed N]
 
 Two nodes in namespaces; one sends numbered UDP datagrams with the time in them, the other notes when they
 arrive (both read the same monotonic clock).  Targets: rate within 1 %, delay within 1 ms, loss within 5 %

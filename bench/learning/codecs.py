@@ -1,6 +1,6 @@
 """Size, error, encode and decode speed of every codec, on one core, and its working memory.
 
-    python bench/codecs.py [--sizes 5994,28938,10000000] [--json FILE] [--markdown FILE]
+    python bench/learning/codecs.py [--sizes 5994,28938,10000000] [--json FILE] [--markdown FILE]
 
 The vector is heavy-tailed like an update (normal times log-normal).  Times are the best of `--repeat`, the
 error is |x - decode(encode(x))| / |x|, the bound for sparse ternary is log2 C(d, k) + k bits.

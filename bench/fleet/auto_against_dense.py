@@ -1,6 +1,6 @@
 """`codec = "auto"` against dense fp32 over a slow network: whole demos to one target, both timed in one run.
 
-    python bench/auto_against_dense.py --data MNIST.npz
+    python bench/fleet/auto_against_dense.py --data MNIST.npz
 
 `muster demo --task mnist` over field-8 (two classes a node, two nodes away 40 % of the time, a bridge of
 128 kbit/s), for each seed once with `auto` and once with dense fp32 both ways, the same recipe and

@@ -1,6 +1,6 @@
 """A picture of accuracy against bytes, from logs of bytes_to_accuracy.py and figures that others published.
 
-    python bench/accuracy_svg.py --log runs.jsonl --to docs/bytes_to_accuracy.svg
+    python bench/learning/accuracy_svg.py --log runs.jsonl --to docs/bytes_to_accuracy.svg
 
 The x axis is payload bytes a node, up + down, logarithmic (dense fp32: 4 bytes a weight); the y axis
 is test accuracy from 80 % on.  Dots are published figures for MNIST (science.md 9.2): what the DeComFL
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bytes_to_accuracy import WEIGHTS
+from bytes_training import WEIGHTS
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 440, 60, 50, 20, 20
 X_MIN, X_MAX, Y_MIN, Y_MAX = 1e3, 1e8, 0.80, 1.0

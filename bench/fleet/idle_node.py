@@ -1,6 +1,6 @@
 """What a node costs that has nothing to do: memory, CPU, bytes on a link, time from start to reachable.
 
-    python bench/idle_node.py [--minutes 5] [--json FILE]
+    python bench/fleet/idle_node.py [--minutes 5] [--json FILE]
 
 Two daemons on an emulated link of 60 kbit/s, 5 ms, one of which dials the other.  (With both dialling, as
 `muster demo` has it on fast links, idle bytes double and reconnecting takes half the time.)  Bytes are

@@ -5,7 +5,7 @@ and fold.  Four are honest, two have the same data, one has nothing but wrong la
 zeros.  After every round each node's value is worked out as the coordinator does it (first order, on held-out
 samples), and exactly, from all 256 coalitions on the same samples.
 
-    python bench/contribution.py --data MNIST.npz --seeds 0 1 2
+    python bench/learning/contribution.py --data MNIST.npz --seeds 0 1 2
 
 "rank" is Spearman's correlation over the eight nodes: in the mean over rounds, and of the sums of all rounds.
 The exact game keeps each update's weight whoever else takes part; with --renormed also the one that gives the

@@ -1,6 +1,6 @@
 """How long a job stands still when its coordinator is gone (target: `patience` and two round times on a LAN).
 
-    python bench/recovery.py [--patience 10 20] [--times 5] [--json FILE]
+    python bench/fleet/recovery.py [--patience 10 20] [--times 5] [--json FILE]
 
 Three daemons on an emulated LAN (100 Mbit/s, 0.5 ms) train tests/e2e/calm.py: `digits` with a rest in every
 step, so that a round takes about a second.  Some time into a round, drawn from a seed, every process of the
@@ -25,7 +25,7 @@ from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, machine, small_fleet, write
 
-CALM = Path(__file__).parent.parent / "tests" / "e2e" / "calm.py"
+CALM = Path(__file__).parents[2] / "tests" / "e2e" / "calm.py"
 ROUND = 4  # the coordinator is killed after so many
 LIMIT_S = 120.0
 LOOK_S = 0.02

@@ -1,9 +1,9 @@
 """Whole demos over several seeds: accuracy, rounds, time, and what crosses the bridge of field-8.
 
-    python bench/demo_accuracy.py --task digits --seeds 0 1 2 3 4
-    python bench/demo_accuracy.py --task mnist --data MNIST.npz --split classes:2 --seeds 0 1 2
-    python bench/demo_accuracy.py --task mnist --data MNIST.npz --split iid --target 0.95 --seeds 0
-    python bench/demo_accuracy.py --task digits --scenario field-8-lossy --seeds 0
+    python bench/fleet/demo_accuracy.py --task digits --seeds 0 1 2 3 4
+    python bench/fleet/demo_accuracy.py --task mnist --data MNIST.npz --split classes:2 --seeds 0 1 2
+    python bench/fleet/demo_accuracy.py --task mnist --data MNIST.npz --split iid --target 0.95 --seeds 0
+    python bench/fleet/demo_accuracy.py --task digits --scenario field-8-lossy --seeds 0
 
 Each run is `muster demo` with real processes.  `bridge`: bytes that crossed delta - echo in a round, headers
 and everything else included, against one model one way and one update of each of the four nodes behind it the

@@ -1,4 +1,4 @@
-"""A `muster` whose daemon keeps no history: the other side of bench/resilience_cost.py. Never use it.
+"""A `muster` whose daemon keeps no history: the other side of bench/fleet/resilience_cost.py. Never use it.
 
 What it leaves out, by replacing functions of the product before the command line runs:
 

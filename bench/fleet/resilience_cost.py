@@ -1,13 +1,13 @@
 """What a healthy job pays for being able to lose its links, its nodes and its coordinator.
 
-    python bench/resilience_cost.py [--rounds 25] [--times 2] [--tasks digits wide] [--json FILE]
+    python bench/fleet/resilience_cost.py [--rounds 25] [--times 2] [--tasks digits wide] [--json FILE]
 
-Three daemons on an emulated LAN (100 Mbit/s, 0.5 ms), nothing goes wrong.  "with" is Muster as it is;
-"without" is bench/forgetful.py: no fsync, old models dropped, records told by their authors alone, updates to
-the coordinator alone.  The two take turns; both send 8-bit updates and changes.  A round's time is the median
-between commits (the first rounds, with start-up in them, left out); bytes are those on all links from asking
-to the end, headers included; disk is what the asker's store holds at the end.  `digits` has 2,730 parameters,
-`wide` 527,810 (2.1 MB).
+Three daemons on an emulated LAN (100 Mbit/s, 0.5 ms), nothing goes wrong. "with" is Muster as it is;
+"without" is bench/fleet/forgetful.py: no fsync, old models dropped, records told by their authors alone,
+updates to the coordinator alone. The two take turns; both send 8-bit updates and changes. A round's time is
+the median between commits (the first rounds, with start-up in them, left out); bytes are those on all links
+from asking to the end, headers included; disk is what the asker's store holds at the end. `digits` has
+2,730 parameters, `wide` 527,810 (2.1 MB).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from muster.storage.disk import DiskStore
 from small_fleet import machine, small_fleet, write
 
 HERE = Path(__file__).parent
-TASKS = {"digits": "digits", "wide": str(HERE.parent / "tests" / "e2e" / "wide.py")}
+TASKS = {"digits": "digits", "wide": str(HERE.parents[1] / "tests" / "e2e" / "wide.py")}
 PROGRAMS = {"with": ("-m", "muster.cli.main"), "without": (str(HERE / "forgetful.py"),)}
 CODECS = {"codec": "quant8", "down_codec": "quant8"}  # not "auto", which goes by measured times
 LIMIT_S = 120.0
