@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from fakenode import JOB, FakeNode, job_view, snapshot
-from rich.console import Console
 
-from muster.cli.demo.command import _print_end
 from muster.cli.demo.preparation import DemoRequest
 from muster.cli.demo.report import SentReport
 from muster.cli.demo.run import Field, Outcome, report_of
+from muster.cli.demo.summary import print_summary
 from muster.cli.main import run
 from muster.emulation.scenario import load
 from muster.network.transport.traffic_counters import BytesSent
@@ -36,7 +35,7 @@ def test_log_bytes(alpha: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
     assert alpha.requests[-1] == {"op": "log", "job": JOB[:8], "links": True}
     rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()[1:]]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
-        ["PAYLOAD", "RECORDS", "EXCHANGE", "WORDS", "ALL", "SENT AGAIN"],
+        ["PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "ALL", "SENT AGAIN"],
         ["this job", "24.2 kB", "7.31 kB", "0 B", "0 B", "31.5 kB", "512 B"],  # again is a part of it
         ["to bravo", "31 kB", "8.02 kB", "1.43 kB", "650 B", "41.1 kB", "777 B"],
     ]
@@ -88,16 +87,16 @@ def test_a_demos_end_says_where_the_bytes_went() -> None:
     assert report.bytes_sent == counted
     assert report.bytes_total == 142_000
     out = io.StringIO()
-    _print_end(Console(file=out, width=100), report)
+    print_summary(report, out)
     printed = dict(_row(line) for line in out.getvalue().splitlines())
     shown = {
         "bytes on all links (headers included)": "142 kB",
         "of these updates, deltas and models": "48.4 kB",
         "records beside them": "14.8 kB",
-        "exchange and presence": "4.74 kB",
+        "announcements and heartbeats": "4.74 kB",
         "QUIC, UDP, IP, Ethernet, sent again by the radio": "74.1 kB",  # 142,000 less the three, to the byte
-        "before the job: handshakes and first words": "350 kB",
-        "a link, both ways: updates, deltas and models": "24.2 kB",
+        "before the job: handshakes and first heartbeats": "350 kB",
+        "a link, both directions: updates, deltas and models": "24.2 kB",
         "all on the air": "71 kB, 2.93 times",
     }
     assert {name: printed.get(name) for name in shown} == shown

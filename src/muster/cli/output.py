@@ -1,15 +1,18 @@
-"""How the command line shows things: JSON for programs, plain columns and units for people."""
+"""Prints what a command found: JSON for programs, tables and units for people."""
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 import msgspec
 
 F = TypeVar("F", bound=Callable[..., Any])
+TABLE_CELLS_MAX = 10_000  # wider than any table
 
 
 def json_option(command: F) -> F:
@@ -28,17 +31,30 @@ def emit(value: Any) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value)))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns; a column of which all cells begin with a digit or '-' is aligned to the right."""
-    cells = [list(head), *[list(row) for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    right = [
-        bool(rows) and all(row[i][:1].isdigit() or row[i] in ("-", "") for row in rows)
-        for i in range(len(head))
-    ]
-    for row in cells:
-        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        click.echo("  ".join(padded).rstrip())
+def table(head: Sequence[str] | None, rows: Sequence[Sequence[str]], *, file: IO[str] | None = None) -> None:
+    """Prints aligned columns; a column whose cells are all numbers, "-" or empty is aligned to the right.
+
+    Nothing is cut or folded: a terminal that is too narrow folds the lines by itself.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = sys.stdout if file is None else file
+    drawn = Table(box=None, pad_edge=False, header_style="bold", show_header=head is not None)
+    for i, name in enumerate(head or [""] * len(rows[0])):
+        right = bool(rows) and all(_is_figure(row[i]) for row in rows)
+        drawn.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))  # as Text: brackets in a cell are no markup
+    text = io.StringIO()
+    Console(file=text, width=TABLE_CELLS_MAX, force_terminal=out.isatty()).print(drawn)
+    for line in text.getvalue().splitlines():
+        click.echo(line.rstrip(), file=out)
+
+
+def _is_figure(cell: str) -> bool:
+    return cell in ("-", "") or cell.removeprefix("-")[:1].isdigit()
 
 
 def size(count: float | None) -> str:

@@ -64,8 +64,7 @@ def _print_commit(found: CommitDetail) -> None:
         ("roster", " ".join(found.roster)),
         ("counted", f"{len(found.counted)} updates, {found.counted_in_all} with all before"),
     ]
-    for name, text in lines:
-        click.echo(f"{name:<10}  {text}")
+    table(None, lines)
     if found.counted:
         click.echo("")
         _print_updates(found.counted)

@@ -94,7 +94,7 @@ def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
     """What this node sent, in the job and on each link (all jobs), before the engine's own framing."""
     rows = [("this job", job), *((f"to {n.name}", n.sent) for n in links)]
     table(
-        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "WORDS", "ALL", "SENT AGAIN"),
+        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "ALL", "SENT AGAIN"),
         [
             [
                 what,

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muster.cli.options import job_request, recipe_options, stop_options
-from muster.cli.output import json_option, percent, size, span
+from muster.cli.output import json_option
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from muster.cli.demo.preparation import DemoRequest
     from muster.cli.demo.report import Report
     from muster.cli.demo.run import Outcome
-    from muster.node.api.client import LogView
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -81,6 +77,7 @@ def demo(
     from muster.cli.demo.baselines import baselines
     from muster.cli.demo.page import Watched, demo_page, until_ctrl_c
     from muster.cli.demo.run import report_of, run_demo
+    from muster.cli.demo.summary import print_history, print_summary
     from muster.cli.demo.view import LiveView, PlainView
     from muster.cli.interrupt import run_until_interrupted
     from muster.dashboard.address import address
@@ -127,9 +124,9 @@ def demo(
                     say(f"no comparison: {compared['why']}")
             made = report_of(request, outcome, compared)
             if not as_json:
-                _print_end(console, made)
+                print_summary(made, console.file)
                 if request.story is not None:
-                    _print_history(console, outcome.log)
+                    print_history(outcome.log, console.file)
             return made
 
         def leave_at_once() -> None:
@@ -230,100 +227,3 @@ def _model_path(keep: Path | None, task: str) -> Path:
     except OSError as error:
         raise MusterError("home", f"{folder} cannot be made for the model: {error.strerror}") from error
     return folder / task_name(task)
-
-
-def _print_end(console: Console, report: Report) -> None:
-    """What came out, for people."""
-    from rich.table import Table
-
-    from muster.cli.demo.story import NARROW_SCENARIO
-
-    def line(text: str = "") -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    line()
-    line(f"{report.state}: {report.why}")
-    line()
-    figures = Table(box=None, show_header=False, pad_edge=False)
-    figures.add_column()
-    figures.add_column(justify="right", style="bold")
-    figures.add_row("accuracy of the model that all made together", percent(report.accuracy))
-    if report.accuracy_best_single is not None:
-        figures.add_row(
-            f"best single node alone ({report.best_single})", percent(report.accuracy_best_single)
-        )
-        figures.add_row("all data in one place, same number of steps", percent(report.accuracy_pooled))
-    figures.add_row("time", span(report.wall_s))
-    figures.add_row("rounds", str(report.rounds))
-    sent = report.bytes_sent
-    figures.add_row("bytes on all links (headers included)", size(report.bytes_total))
-    figures.add_row("  of these updates, deltas and models", size(sent.payload))
-    figures.add_row("  records beside them", size(sent.records))
-    figures.add_row("  exchange and presence", size(sent.exchange + sent.presence))
-    lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
-    figures.add_row("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower)))
-    figures.add_row("before the job: handshakes and first words", size(report.bytes_setup))
-    if report.scenario == NARROW_SCENARIO and sent.payload:  # there every byte counts
-        links = max(1, len(report.bytes_by_link) // 2)
-        wire, ratio = report.bytes_total / links, report.bytes_total / sent.payload
-        figures.add_row("  how long that took", span(report.setup_s))
-        figures.add_row("a link, both ways: updates, deltas and models", size(sent.payload / links))
-        figures.add_row("  all on the air", f"{size(wire)}, {ratio:.2f} times")
-    console.print(figures)
-    line()
-    console.print(_links_table(report))
-    line()
-    console.print(_nodes_table(report))
-    if report.values is not None:
-        from muster.cli.contributions import check
-
-        line(check(report.values))
-    line()
-    for path in report.model_paths:
-        line(f"model: {path}")
-
-
-def _print_history(console: Console, log: LogView) -> None:
-    from muster.cli.graph import draw
-
-    console.print()
-    for line in draw(log.commits, log.job.head):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _links_table(report: Report) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("link", "there", "back"):
-        table.add_column(head, justify="left" if head == "link" else "right")
-    for name, count in report.bytes_by_link.items():
-        a, _, b = name.partition("->")
-        if a < b:
-            table.add_row(f"{a} - {b}", size(count), size(report.bytes_by_link.get(f"{b}->{a}", 0)))
-    return table
-
-
-def _nodes_table(report: Report) -> Table:
-    from rich.table import Table
-
-    from muster.cli.contributions import worth
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("node")
-    for head in ("samples", "of all", "steps", "of all", "updates counted", "value", "of all"):
-        table.add_column(head, justify="right")
-    steps = sum(node.steps for node in report.nodes.values()) or 1
-    samples = sum(node.samples for node in report.nodes.values()) or 1
-    for name, node in report.nodes.items():
-        table.add_row(
-            name,
-            str(node.samples),
-            percent(node.samples / samples, 0),
-            str(node.steps),
-            percent(node.steps / steps, 0),
-            str(node.updates_counted),
-            worth(node.value),
-            percent(node.value_share, 0),
-        )
-    return table

@@ -1,0 +1,94 @@
+"""Prints what came out of a demo, for people."""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from muster.cli.contributions import check, worth
+from muster.cli.demo.report import Report
+from muster.cli.demo.story import NARROW_SCENARIO
+from muster.cli.graph import draw
+from muster.cli.output import percent, size, span, table
+from muster.node.api.client import LogView
+
+
+def print_summary(report: Report, file: IO[str]) -> None:
+    """The end in one sentence, the figures, the bytes of each link, what each node gave, the files."""
+    click.echo(f"\n{report.state}: {report.why}\n", file=file)
+    table(None, _figures(report), file=file)
+    click.echo("", file=file)
+    table(("link", "there", "back"), _links(report), file=file)
+    click.echo("", file=file)
+    table(
+        ("node", "samples", "of all", "steps", "of all", "updates counted", "value", "of all"),
+        _nodes(report),
+        file=file,
+    )
+    if report.values is not None:
+        click.echo(check(report.values), file=file)
+    click.echo("", file=file)
+    for path in report.model_paths:
+        click.echo(f"model: {path}", file=file)
+
+
+def print_history(log: LogView, file: IO[str]) -> None:
+    """The job's commits as a graph."""
+    click.echo("", file=file)
+    for line in draw(log.commits, log.job.head):
+        click.echo(line, file=file)
+
+
+def _figures(report: Report) -> list[tuple[str, str]]:
+    rows = [("accuracy of the model that all made together", percent(report.accuracy))]
+    if report.accuracy_best_single is not None:
+        rows += [
+            (f"best single node alone ({report.best_single})", percent(report.accuracy_best_single)),
+            ("all data in one place, same number of steps", percent(report.accuracy_pooled)),
+        ]
+    sent = report.bytes_sent
+    lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
+    rows += [
+        ("time", span(report.wall_s)),
+        ("rounds", str(report.rounds)),
+        ("bytes on all links (headers included)", size(report.bytes_total)),
+        ("  of these updates, deltas and models", size(sent.payload)),
+        ("  records beside them", size(sent.records)),
+        ("  announcements and heartbeats", size(sent.exchange + sent.presence)),
+        ("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower))),
+        ("before the job: handshakes and first heartbeats", size(report.bytes_setup)),
+    ]
+    if report.scenario == NARROW_SCENARIO and sent.payload:  # there every byte counts
+        links = max(1, len(report.bytes_by_link) // 2)
+        wire, ratio = report.bytes_total / links, report.bytes_total / sent.payload
+        rows += [
+            ("  how long that took", span(report.setup_s)),
+            ("a link, both directions: updates, deltas and models", size(sent.payload / links)),
+            ("  all on the air", f"{size(wire)}, {ratio:.2f} times"),
+        ]
+    return rows
+
+
+def _links(report: Report) -> list[tuple[str, str, str]]:
+    counts = report.bytes_by_link
+    ends = [(name.split("->"), count) for name, count in counts.items()]
+    return [(f"{a} - {b}", size(count), size(counts.get(f"{b}->{a}", 0))) for (a, b), count in ends if a < b]
+
+
+def _nodes(report: Report) -> list[tuple[str, ...]]:
+    steps = sum(node.steps for node in report.nodes.values()) or 1
+    samples = sum(node.samples for node in report.nodes.values()) or 1
+    return [
+        (
+            name,
+            str(node.samples),
+            percent(node.samples / samples, 0),
+            str(node.steps),
+            percent(node.steps / steps, 0),
+            str(node.updates_counted),
+            worth(node.value),
+            percent(node.value_share, 0),
+        )
+        for name, node in report.nodes.items()
+    ]
