@@ -18,6 +18,7 @@ from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
 from muster.history.graph import Point, merge_of
+from muster.job.models.fetching import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView
 from muster.network.blobs.state import Progress
@@ -119,13 +120,14 @@ class Getter:
             self.view.absorb(known)
         self.models = ModelStore(self.context, self.view)
         self.models.learn_layout(LAYOUT)
+        self.fetcher = JobFetcher(self.context, self.view, self.models)
         for commit in held:
             self.take(commit)
 
     def take(self, commit: CommitId) -> None:
         """The parameters come by other means."""
         self.store.put_blob(self.lineage.store.read_blob(self.lineage.params(commit)))
-        self.models.look([commit])
+        self.models.check([commit])
 
     def has_all_of(self, commit: CommitId) -> bool:
         return self.models.blob_of(commit) == self.lineage.params(commit) and self.models.held(commit)

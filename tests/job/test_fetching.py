@@ -32,19 +32,19 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
             store=store, transfers=transfers, now=loop.time, changes=ChangeSignal()
         )
         models = ModelStore(context, view)
-        fetching = JobFetcher(context, view, models)
+        fetcher = JobFetcher(context, view, models)
         tries = 0
         while loop.time() < 60.0:
             tries += 1
             assert tries < 20
-            fetching.follow()
+            fetcher.fetch_heads()
             await context.changes.wait(STALL_S)
         assert not models.held(merge_id)
         models.learn_layout(LAYOUT)
-        fetching.follow()
+        fetcher.fetch_heads()
         await context.changes.wait(STALL_S)
         assert [h.id for h in models.heads()] == [merge_id]
         assert loop.time() < 70.0
-        await fetching.close()
+        await fetcher.close()
 
     run(main(), until_s=100.0)

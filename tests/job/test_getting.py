@@ -11,8 +11,7 @@ from test_job_view import B
 
 from muster.compression import parse
 from muster.compression.model import encode_update
-from muster.job.models import delta_path as ways
-from muster.job.models.fetching import JobFetcher
+from muster.job.models import delta_path as delta_paths
 from muster.job.models.model_fetch import QUIET_S
 from muster.protocol.records import CommitId, Payload
 from muster.simulation.virtual.loop import run
@@ -21,9 +20,9 @@ ZEROS = np.zeros(1000, np.float32)
 
 
 def get(node: Getter, commit: CommitId, until_s: float = 100.0) -> None:
-    run(node.models.ensure(commit), until_s=until_s)
+    run(node.fetcher.ensure(commit), until_s=until_s)
     assert node.has_all_of(commit)
-    assert not node.models.building()
+    assert not node.models.in_use()
 
 
 def healed(made: Lineage, sides: int = 5, after: int = 2) -> tuple[list[CommitId], list[CommitId]]:
@@ -72,7 +71,7 @@ def test_of_a_snapshot_that_came_in_part_only_the_rest_counts() -> None:
 def test_a_way_that_is_too_long_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Lineage()
     line = made.line(made.root, 4)
-    monkeypatch.setattr(ways, "CHAIN_MAX", 3)
+    monkeypatch.setattr(delta_paths, "CHAIN_MAX", 3)
     node = Getter(made, [made.root])
     get(node, line[-1])
     assert node.transfers.asked == [made.params(line[-1])]
@@ -121,7 +120,7 @@ def test_deltas_that_nobody_has_any_more_give_way_to_the_snapshot() -> None:
     node.transfers.withheld.add(gone)
 
     async def main() -> None:
-        await node.models.ensure(line[-1])
+        await node.fetcher.ensure(line[-1])
         assert QUIET_S < asyncio.get_running_loop().time() < QUIET_S + 5.0
         assert node.transfers.coming == []
 
@@ -139,7 +138,7 @@ def test_a_snapshot_beside_silent_deltas_ends_when_they_come_again() -> None:
     node.transfers.withheld.update(blobs)
 
     async def main() -> None:
-        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        getting = asyncio.create_task(node.fetcher.ensure(line[-1]))
         await asyncio.sleep(2 * QUIET_S + 0.5)
         assert node.transfers.coming == [blobs[1], blobs[0]]
         node.transfers.withheld -= set(blobs[1:])
@@ -159,7 +158,7 @@ def test_a_snapshot_on_its_way_ends_when_a_way_by_deltas_comes_up() -> None:
     node.transfers.withheld.add(made.params(line[-1]))
 
     async def main() -> None:
-        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        getting = asyncio.create_task(node.fetcher.ensure(line[-1]))
         await asyncio.sleep(3.0)
         assert node.transfers.coming == [made.params(line[-1])]
         node.take(far)
@@ -177,20 +176,20 @@ def test_what_a_way_leads_through_is_needed_until_it_is_gone() -> None:
     node = Getter(made, ours)
 
     async def main() -> None:
-        getting = asyncio.create_task(node.models.ensure(after[-1]))
+        getting = asyncio.create_task(node.fetcher.ensure(after[-1]))
         await asyncio.sleep(2.5)
         merged = made.point(after[0])
-        assert {merged.id, *merged.parents} <= set(node.models.building())
+        assert {merged.id, *merged.parents} <= set(node.models.in_use())
         getting.cancel()
         await asyncio.gather(getting, return_exceptions=True)
-        assert node.models.building() == []
+        assert node.models.in_use() == []
         assert node.transfers.coming == []
-        again = [asyncio.create_task(node.models.ensure(c)) for c in (after[-1], after[-1], after[0])]
+        again = [asyncio.create_task(node.fetcher.ensure(c)) for c in (after[-1], after[-1], after[0])]
         await asyncio.gather(*again)
 
     run(main(), until_s=100.0)
     assert node.has_all_of(after[-1])
-    assert node.models.building() == []
+    assert node.models.in_use() == []
 
 
 def test_where_what_a_way_begins_from_was_deleted_the_snapshot_is_fetched() -> None:
@@ -199,7 +198,7 @@ def test_where_what_a_way_begins_from_was_deleted_the_snapshot_is_fetched() -> N
     node = Getter(made, [made.root])
 
     async def main() -> None:
-        getting = asyncio.create_task(node.models.ensure(line[-1]))
+        getting = asyncio.create_task(node.fetcher.ensure(line[-1]))
         getting.get_loop().call_soon(node.models.drop, [made.params(made.root)])
         await getting
 
@@ -223,27 +222,26 @@ def test_a_fetch_that_leads_to_nothing_wanted_ends() -> None:
     made = Lineage()
     ours, theirs = made.commit(made.root), made.commit(made.root, author=B, codec=None)
     node = Getter(made, [made.root, ours])
-    fetching = JobFetcher(node.context, node.view, node.models)
     node.transfers.withheld.add(made.params(theirs))
 
     async def main() -> None:
-        fetching.follow()
+        node.fetcher.fetch_heads()
         await asyncio.sleep(3.0)
         assert node.transfers.coming == [made.params(theirs)]
         on_it = made.commit(theirs)
         node.view.absorb(made.entries[-1])
-        fetching._grew_s[theirs] = asyncio.get_running_loop().time()  # it does not stall
-        fetching.follow()
+        node.fetcher._grew_s[theirs] = asyncio.get_running_loop().time()  # it does not stall
+        node.fetcher.fetch_heads()
         await asyncio.sleep(0.5)
         assert made.params(theirs) in node.transfers.coming  # what comes after it can be made from it
         node.take(on_it)
         before_bytes = node.store.used_bytes()
         node.store.partial(made.params(theirs), LAYOUT.blob_bytes).write(0, bytes(LAYOUT.blob_bytes))
         assert node.store.used_bytes() > before_bytes
-        fetching.follow()
+        node.fetcher.fetch_heads()
         await asyncio.sleep(0.5)
         assert node.transfers.coming == []
         assert node.store.used_bytes() == before_bytes  # what came of it would lie there for good
-        await fetching.close()
+        await node.fetcher.close()
 
     run(main(), until_s=100.0)

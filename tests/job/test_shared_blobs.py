@@ -114,7 +114,7 @@ def test_a_model_that_others_are_being_made_from_is_kept() -> None:
         core, runner, held = await after_a_job()
         used, other = held[:2]  # two that may go
         core.context.installed = lambda task: False
-        with runner.models._kept({used.id}):
+        with runner.models.using({used.id}):
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)
             assert not runner.models.held(other.id)

@@ -11,8 +11,8 @@ from muster.job.models.delta_path import (
     MERGES_MAX,
     Segment,
     delta_path,
+    merge_inputs,
     missing_ancestors,
-    origins,
 )
 from muster.protocol.records import CommitId
 
@@ -93,7 +93,7 @@ def test_merges_of_merges_are_looked_at_once_each() -> None:
         levels.append((first, made.merge(first, b)))
     top = levels[-1][1]
     held = {low, high}.__contains__
-    missing = origins(made.view.graph, made.point(top), held)
+    missing = merge_inputs(made.view.graph, made.point(top), held)
     assert len(missing) == 400
     assert missing[-1].id == top
     assert missing_ancestors(made.view.graph, [top], held) == {p.id for p in missing}

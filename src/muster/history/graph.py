@@ -162,8 +162,14 @@ class Graph:
         """The weight of `a` in the merge of a and b: W(a) / (W(a) + W(b)).
 
         Each node's examples are capped at the lower median over all such nodes of both sides, or a node
-        that ran ahead alone would take over (design section 5.7).
+        that ran ahead alone would take over.
         """
+        share = self._shares.get((a, b))
+        if share is None:
+            share = self._shares[a, b] = self._capped_share(a, b)
+        return share
+
+    def _capped_share(self, a: CommitId, b: CommitId) -> float:
         only_a, only_b = self.only(a, b), self.only(b, a)
         figures = sorted([*only_a.values(), *only_b.values()])
         if not figures:

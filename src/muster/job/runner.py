@@ -110,8 +110,8 @@ class JobRunner:
         """Hold the parameters of every head that is known, and the payloads that are this node's to get."""
         while True:
             if self._unwilling() is None or self.view.asker == self.context.node:
-                self.fetcher.follow(self._start_of_own())
-            self.fetcher.gather(self.head(), self.coordinator.acting)
+                self.fetcher.fetch_heads(self._start_of_own())
+            self.fetcher.fetch_payloads(self.head(), self.coordinator.acting)
             self._say_again()
             self._collect()
             await self.context.changes.wait(REST_S if self.coordinator.rests() else STALL_S)
@@ -145,7 +145,7 @@ class JobRunner:
                 used = blob in before or any(self.models.blob_of(c) == blob for c in wanted)
                 if blob is not None and not used:  # the job begins from something else
                     self.context.store.delete_blob(blob)
-                self.models.look(wanted)
+                self.models.check(wanted)
         finally:
             self._start_tried = True
             self.context.changes.notify()
@@ -193,7 +193,7 @@ class JobRunner:
     def _needed_commits(self) -> set[CommitId]:
         working = self.participant.working_on if self.participant else None
         heads = {p.id: p for p in [*self.models.heads(), *self.models.known_heads()]}
-        in_use = [*([working] if working else []), *self.contributions.bases(), *self.models.building()]
+        in_use = [*([working] if working else []), *self.contributions.bases(), *self.models.in_use()]
         return pinned(self.view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:
@@ -288,7 +288,7 @@ class JobRunner:
         self.context.changes.notify()
         if self.finished() is not None:
             return True
-        participant = Participant(self.context, self.view, self.models, trainer, facts)
+        participant = Participant(self.context, self.view, self.models, self.fetcher, trainer, facts)
         self.participant = participant
         await participant.offer()
         self._said = self.view.last_word(self.context.node)

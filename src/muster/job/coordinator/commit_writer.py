@@ -17,6 +17,7 @@ from muster.history.graph import Point, merge_of
 from muster.job.context import Context
 from muster.job.models import residuals
 from muster.job.models.folding import Outcome, RoundContext, fold, post_merge_step_scale, spent_after
+from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import keep_payload, payload_bytes
 from muster.job.models.residuals import Vector
 from muster.job.models.store import Arrays, ModelStore
@@ -73,7 +74,7 @@ class CommitWriter:
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, residual, commit_id)
-        models.look([commit_id])  # made anew after its parameters were lost, it may be known already
+        models.check([commit_id])  # made anew after its parameters were lost, it may be known already
         self.held_since = (commit_id, context.now(), age_s)
         announce()
         names = [context.name_of(f.node) for f in outcome.folded]
@@ -91,7 +92,7 @@ class CommitWriter:
 
     def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
         """The mean of the line's last models as a blob, and of how many."""
-        packed, count = self._models.mean_of_line(head)
+        packed, count = mean_of_line(self._view, self._models, head)
         return self._context.store.put_blob(packed), count
 
     def close(self, head: Point, blob: BlobId) -> CommitId:
@@ -104,7 +105,7 @@ class CommitWriter:
             blob, layout.blob_bytes,
         )  # fmt: skip
         commit_id = context.ledger.publish(record)
-        self._models.look([commit_id])
+        self._models.check([commit_id])
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 

@@ -1,4 +1,8 @@
-"""The way by deltas from what a node holds to a commit's parameters: pure decisions (design section 5.2)."""
+"""Decides how a commit's parameters are made from those that a node holds: pure functions over the graph.
+
+A commit's delta leads from its parent to it, and a merge is computed from both parents, so a path of deltas
+and merges leads to every commit whose missing ancestors have deltas.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,21 @@ from typing import TypeAlias
 from muster.history.graph import Graph, Point
 from muster.protocol.records import Commit, CommitId, Payload
 
-# Commits one after another, each by its delta to the one before, or a merge alone; what the first of them is
-# made from is held, or is the last of an earlier stretch.
+# Commits in a row, each made by its delta from the one before it, or one merge.  What the first of them is
+# made from is held, or is the last of an earlier segment.
 Segment: TypeAlias = list[Point]
 Held: TypeAlias = Callable[[CommitId], bool]
 
-CHAIN_MAX = 1000  # commits of a way, decoded one after another; from there on a snapshot is less trouble
-MERGES_MAX = 16  # of a way: what each is made from, and what it yields, is a model on the disk
+CHAIN_MAX = 1000  # commits of a path, decoded one after another; from there on a snapshot is less trouble
+MERGES_MAX = 16  # of a path: the parents and the result of each are models on the disk
 
 
 def delta_path(
     graph: Graph, target: Point, held: Held, cost: Callable[[Payload], int], limit_bytes: int
 ) -> list[Segment] | None:
-    """How to make `target` from deltas, in order; None when that takes `limit_bytes` or more, or cannot be.
+    """The segments that make `target`, in order; None when no path is below `limit_bytes` and the limits.
 
-    `cost`: the bytes of a delta that are still to come.  What both sides of a merge need counts once.
+    `cost` is the bytes of a delta that are still to come.  What both sides of a merge need counts once.
     """
     missing: set[CommitId] = set()
     merges, total_bytes = 0, 0
@@ -44,8 +48,11 @@ def delta_path(
     return _segments(graph, target, missing)
 
 
-def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
-    """What is missing of what a merge is made from, down to commits, and the merge itself; parents first."""
+def merge_inputs(graph: Graph, merge: Point, held: Held) -> list[Point]:
+    """The missing points that a merge is made from, down to commits, and the merge itself; parents first.
+
+    It does not look behind a commit, because a commit's own parameters can be fetched.
+    """
     missing: set[CommitId] = set()
     stack = [merge]
     while stack:
@@ -57,7 +64,7 @@ def origins(graph: Graph, merge: Point, held: Held) -> list[Point]:
 
 
 def missing_ancestors(graph: Graph, commits: Iterable[CommitId], held: Held) -> set[CommitId]:
-    """The commits, and what is missing on the way to them: having it would help."""
+    """Those of `commits` that are missing, and every missing point between them and what is held."""
     missing: set[CommitId] = set()
     stack = list(commits)
     while stack:
@@ -69,7 +76,7 @@ def missing_ancestors(graph: Graph, commits: Iterable[CommitId], held: Held) -> 
 
 
 def _segments(graph: Graph, target: Point, missing: set[CommitId]) -> list[Segment]:
-    """The missing points in order, parted where one is needed more than once, or by a merge."""
+    """The missing points in order, split after each one that is needed more than once, or by a merge."""
     ends: set[CommitId] = set()
     once: set[CommitId] = set()
     for commit in missing:
@@ -89,7 +96,7 @@ def _segments(graph: Graph, target: Point, missing: set[CommitId]) -> list[Segme
 
 
 def _in_order(graph: Graph, target: Point, missing: set[CommitId]) -> list[Point]:
-    """The missing points behind `target`, and itself: parents first, a line without a break."""
+    """The missing points up to `target`: parents first, and commits in a row without others between them."""
     done: set[CommitId] = set()
     order: list[Point] = []
     stack = [target]

@@ -1,4 +1,4 @@
-"""What a node pulls for one job: the parameters of heads, and payloads of updates that nobody counts yet."""
+"""Decides what a node pulls for one job: parameters of heads, and payloads of updates that no head counts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.models.delta_path import missing_ancestors
-from muster.job.models.model_fetch import WrongModel
-from muster.job.models.store import ModelStore
+from muster.job.models.delta_path import merge_inputs, missing_ancestors
+from muster.job.models.model_fetch import ModelFetch
+from muster.job.models.store import ModelStore, WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
+from muster.network.blobs.state import Progress
 from muster.protocol.records import BlobId, CommitId
 from muster.storage.store import StorageError
 
@@ -24,105 +25,145 @@ CARRY_S = 15.0  # a coordinator unheard of for so long: its updates are carried
 
 
 class JobFetcher:
-    """The fetches of one job that are under way, and what is known of their progress."""
+    """Owns the fetches of one job that are running, and what is known of their progress."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
-        self._models_coming: dict[CommitId, asyncio.Task[None]] = {}
-        self._payloads_coming: dict[BlobId, asyncio.Task[None]] = {}
-        self._began_s: dict[CommitId, float] = {}  # when a model was first wanted
-        self._grew_s: dict[CommitId, float] = {}  # when anything that it is made from last came in
-        self._lost: set[CommitId] = set()  # heads whose parameters cannot be had now
-        self._without_lost: tuple[tuple[int, frozenset[CommitId]], list[Point]] = ((-1, frozenset()), [])
-        self._trouble = ""  # the last fault of a fetch, so that it is told once
+        self._model_fetches: dict[CommitId, asyncio.Task[None]] = {}
+        self._payload_fetches: dict[BlobId, asyncio.Task[None]] = {}
+        self._wanted_since_s: dict[CommitId, float] = {}
+        self._grew_s: dict[CommitId, float] = {}  # when anything that a model is made from last came in
+        self._unobtainable: set[CommitId] = set()  # heads whose parameters cannot be had now
+        self._heads_without: tuple[tuple[int, frozenset[CommitId]], list[Point]] = ((-1, frozenset()), [])
+        self._last_fault = ""  # of a fetch, so that it is reported once
+        self.goodput_bytes_s = 0.0  # at which the last snapshot came; 0: none did
 
     async def close(self) -> None:
-        tasks = [*self._models_coming.values(), *self._payloads_coming.values()]
+        """End all fetches."""
+        tasks = [*self._model_fetches.values(), *self._payload_fetches.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def coming(self) -> list[Point]:
-        """Heads known of whose parameters are not here, but can be had as far as one can tell.
+    def incoming_heads(self) -> list[Point]:
+        """Known heads whose parameters are not here, but can be had as far as one can tell.
 
-        What they count comes with them: it is neither fetched nor folded again.
+        What they count comes with them: it is neither fetched nor aggregated again.
         """
-        return [h for h in self._heads_to_be() if h.id not in self._lost and not self._models.held(h.id)]
+        heads = self._obtainable_heads()
+        return [h for h in heads if h.id not in self._unobtainable and not self._models.held(h.id)]
 
     def uncounted(self, head: Point) -> list[KnownUpdate]:
         """Updates that neither `head` counts nor one that is to be merged with it."""
-        others = [h.counted for h in (*self._models.heads(), *self.coming()) if h.id != head.id]
+        others = [h.counted for h in (*self._models.heads(), *self.incoming_heads()) if h.id != head.id]
         return [u for u in self._view.waiting(head.counted) if not any(u.key in c for c in others)]
 
     # ---- models -------------------------------------------------------------------------------------
 
-    def follow(self, own: frozenset[CommitId] = frozenset()) -> None:
-        """Pull the parameters of every head that is known but of `own`; call it again and again.
+    async def ensure(self, commit: CommitId, progress: Progress | None = None) -> None:
+        """Hold a commit's parameters. Waits as long as it takes; cancel it when they are not wanted.
+
+        `progress(held, all)` is called as bytes come of any blob that they are made from.  Raises WrongModel
+        for a merge that cannot be computed.
+        """
+        if not self._models.held(commit):
+            point = self._view.graph.points[commit]
+            await (self._ensure_merge if point.is_merge else self._ensure_commit)(point, progress)
+        self._models.check([commit])
+
+    async def _ensure_merge(self, merge: Point, progress: Progress | None) -> None:
+        """Fetch the commits that a merge is made from, and compute it and the merges before it."""
+        models = self._models
+        missing = merge_inputs(self._view.graph, merge, models.held)
+        with models.using({c for p in missing for c in (p.id, *p.parents)}):
+            for point in missing:
+                if not point.is_merge:
+                    await self.ensure(point.id, progress)
+                elif not models.held(point.id):
+                    models.keep_merge(point.id, *point.parents)
+                    await asyncio.sleep(0)
+
+    async def _ensure_commit(self, point: Point, progress: Progress | None) -> None:
+        fetch = ModelFetch(self._context, self._view, self._models, point, progress)
+        try:
+            await fetch.run()
+        finally:
+            if fetch.goodput_bytes_s is not None:
+                self.goodput_bytes_s = fetch.goodput_bytes_s
+
+    def fetch_heads(self, own: frozenset[CommitId] = frozenset()) -> None:
+        """Start fetches for the parameters of all known heads but `own`; call it again and again.
 
         `own` are made here, from the job's seed.
 
         A commit whose parameters died with their maker would hide what others make of its parent: beside
         one that cannot be had, what would be a head without it is wanted, too.
         """
-        self._lost = set()
+        self._unobtainable = set()
         wanted: set[CommitId] = set()
         while True:
-            heads = self._heads_to_be()
-            self._models.look(h.id for h in heads)
+            heads = self._obtainable_heads()
+            self._models.check(h.id for h in heads)
             missing = {h.id for h in heads if not self._models.held(h.id)}
             wanted |= missing
-            more = {c for c in missing if self._unobtainable(c)}
+            more = {c for c in missing if self._given_up(c)}
             if not more:
                 break
-            self._lost |= more
+            self._unobtainable |= more
         self._end_superseded(wanted)
         for commit in sorted(wanted - own):
-            if commit not in self._models_coming:
-                self._began_s.setdefault(commit, self._context.now())
-                self._begin(self._models_coming, commit, self._ensure(commit))
+            if commit not in self._model_fetches:
+                self._wanted_since_s.setdefault(commit, self._context.now())
+                self._begin(self._model_fetches, commit, self._fetch_head(commit))
 
     def _end_superseded(self, wanted: set[CommitId]) -> None:
-        """What is on its way to nothing that is wanted, or was and does not come."""
-        superseded = [c for c in self._models_coming if c not in wanted]
+        """End fetches that lead to nothing wanted, and those that could help but make no progress."""
+        superseded = [c for c in self._model_fetches if c not in wanted]
         helps = missing_ancestors(self._view.graph, wanted, self._models.held) if superseded else set()
         for commit in superseded:
-            task = self._models_coming[commit]
+            task = self._model_fetches[commit]
             if commit not in helps:
-                task.add_done_callback(partial(self._forget, commit))
+                task.add_done_callback(partial(self._delete_partial, commit))
                 task.cancel()
             elif self._stalled(commit):
                 task.cancel()
 
-    def _forget(self, commit: CommitId, _: asyncio.Task[None]) -> None:
+    def _delete_partial(self, commit: CommitId, _: asyncio.Task[None]) -> None:
+        """Delete what came of a snapshot that is not wanted any more, unless somebody else waits for it."""
+        blob = self._models.blob_of(commit)
+        if blob is None or self._models.held(commit) or self._context.transfers.status(blob) is not None:
+            return
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
-            self._models.drop_part(commit)
+            self._context.store.delete_blob(blob)
 
-    def _heads_to_be(self) -> list[Point]:
-        """What would be the heads if all that can be had were here."""
-        if not self._lost:
+    def _obtainable_heads(self) -> list[Point]:
+        """What the heads would be if all that can be had were here."""
+        if not self._unobtainable:
             return self._models.known_heads()
-        graph, key = self._view.graph, (self._view.graph.version, frozenset(self._lost))
-        if self._without_lost[0] != key:
-            self._without_lost = (key, graph.heads(lambda c: c not in self._lost))
-        return self._without_lost[1]
+        graph = self._view.graph
+        key = (graph.version, frozenset(self._unobtainable))
+        if self._heads_without[0] != key:
+            self._heads_without = (key, graph.heads(lambda c: c not in self._unobtainable))
+        return self._heads_without[1]
 
-    async def _ensure(self, commit: CommitId) -> None:
+    async def _fetch_head(self, commit: CommitId) -> None:
         def grew(held_bytes: int, _: int) -> None:
             if held_bytes:
                 self._grew_s[commit] = self._context.now()
 
         try:
-            await self._models.ensure(commit, grew)
+            await self.ensure(commit, grew)
         except WrongModel:  # a merge before the layout is known: tried again when something happens
             return
-        self._began_s.pop(commit, None)
+        self._wanted_since_s.pop(commit, None)
         self._grew_s.pop(commit, None)
         self._context.transfers.poke()  # rebuilt here, not fetched: neighbours may be waiting for it
         self._context.changes.notify()
 
-    def _unobtainable(self, commit: CommitId) -> bool:
-        began_s = self._began_s.get(commit)
-        waited_s = self._context.now() - began_s if began_s is not None else 0.0
+    def _given_up(self, commit: CommitId) -> bool:
+        """Whether a model has been wanted for long and brings nothing."""
+        since_s = self._wanted_since_s.get(commit)
+        waited_s = self._context.now() - since_s if since_s is not None else 0.0
         return waited_s > self._view.job.patience_s / 2 and self._stalled(commit)
 
     def _stalled(self, commit: CommitId) -> bool:
@@ -131,27 +172,31 @@ class JobFetcher:
 
     # ---- payloads -----------------------------------------------------------------------------------
 
-    def gather(self, head: Point | None, acting: bool) -> None:
-        """Pull the payloads of updates that are to be counted: a coordinator always, another node when the
-        coordinator is out of reach, so that it can carry them there."""
+    def fetch_payloads(self, head: Point | None, acting: bool) -> None:
+        """Start fetches for the payloads of updates that no head counts, and end those that are not needed.
+
+        A coordinator (`acting`) always pulls them; another node when the coordinator is out of reach, so that
+        it can carry them there.
+        """
         wanted: dict[BlobId, int] = {}
         if head is not None and (acting or self._carries(head)):
             for update in self.uncounted(head):
                 payload = update.record.payload
                 if payload.blob is not None and not self._context.store.has_blob(payload.blob):
                     wanted[payload.blob] = payload.size_bytes
-        for blob, task in list(self._payloads_coming.items()):
+        for blob, task in list(self._payload_fetches.items()):
             if blob not in wanted:  # counted meanwhile, or somebody else's to get
                 task.cancel()
         for blob, size_bytes in wanted.items():
-            if blob not in self._payloads_coming and len(self._payloads_coming) < PAYLOADS_MAX:
-                self._begin(self._payloads_coming, blob, self._fetch(blob, size_bytes))
+            if blob not in self._payload_fetches and len(self._payload_fetches) < PAYLOADS_MAX:
+                self._begin(self._payload_fetches, blob, self._fetch_payload(blob, size_bytes))
 
-    async def _fetch(self, blob: BlobId, size_bytes: int) -> None:
+    async def _fetch_payload(self, blob: BlobId, size_bytes: int) -> None:
         await self._context.transfers.fetch(blob, size_bytes, rank=1)
         self._context.changes.notify()
 
     def _carries(self, head: Point) -> bool:
+        """Whether the coordinator has not been heard of for so long that its updates are carried to it."""
         best = coordinator(self._view, head, lambda _: True)
         age_s = self._context.presence.age_s(best) if best is not None else None
         return age_s is None or age_s > min(CARRY_S, self._view.job.patience_s)
@@ -170,6 +215,6 @@ class JobFetcher:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None and str(error) != self._trouble:  # tried again in a while
-            self._trouble = str(error)
+        if error is not None and str(error) != self._last_fault:  # tried again in a while
+            self._last_fault = str(error)
             self._context.event("error", f"fetching failed: {error}", job=self._view.id)

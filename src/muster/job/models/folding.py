@@ -154,20 +154,6 @@ def _peak(layout: Layout, arrays: Arrays) -> float:
     return max((float(abs(a).max()) for a in floats), default=0.0)
 
 
-def mean(layout: Layout, commits: Sequence[CommitId], arrays_of: Callable[[CommitId], Arrays]) -> Arrays:
-    """The plain mean of several models in fp64, one at a time; counters are the first one's."""
-    first = arrays_of(commits[0])
-    sums = {s.name: first[s.name].astype("float64") for s in layout.tensors if s.floating}
-    for commit in commits[1:]:
-        arrays = arrays_of(commit)
-        for name, total in sums.items():
-            total += arrays[name]
-    return {
-        s.name: (sums[s.name] / len(commits)).astype(s.dtype) if s.floating else first[s.name]
-        for s in layout.tensors
-    }
-
-
 def spent_after(
     head: Point, folded: Sequence[Folded], updates: Sequence[KnownUpdate], down_bytes: int
 ) -> tuple[Spent, ...]:

@@ -1,99 +1,131 @@
-"""A commit's parameters on their way to this node: by deltas, as a snapshot, or both (design section 5.2)."""
+"""Gets one commit's parameters from neighbours: by deltas, as a snapshot, or both beside each other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
-from muster.job.models.delta_path import Segment
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.models.delta_path import Segment, delta_path
+from muster.job.models.line_mean import keep_mean_of_line
+from muster.job.models.payloads import payload_held
+from muster.job.models.rebuild import follow_path
+from muster.job.models.store import ModelStore, WrongModel
+from muster.job.view import JobView
 from muster.network.blobs.state import Progress
+from muster.protocol.records import Commit, Payload, short
 
 QUIET_S = 15.0  # deltas that brought nothing for so long may be gone everywhere, or not be what was said
-
-
-class WrongModel(Exception):
-    """The rebuilt parameters do not hash to what the commit says, or cannot be rebuilt."""
+METERED_BYTES_MIN = 4096  # a shorter transfer says more of the latency than of the goodput
 
 
 class ModelFetch:
-    """Gets a commit's parameters by deltas while there is a path of them, else as a snapshot.
+    """Follows the deltas to a commit while they are less than its snapshot, else fetches the snapshot.
 
-    While the deltas bring nothing the snapshot is fetched beside them, behind them.  A snapshot that is on
-    its way ends when a way by deltas comes up that takes less than what is left of it.
+    While the deltas bring nothing the snapshot is fetched beside them, at a lower rank.  A snapshot that is
+    being fetched is given up when a path of deltas appears that takes less than what is left of it.
     """
 
     def __init__(
-        self,
-        find: Callable[[], list[Segment] | None],
-        deltas: Callable[[list[Segment], Progress], Coroutine[Any, Any, None]],
-        whole: Callable[[Progress, int], Coroutine[Any, Any, None]],
-        unfit: Callable[[Exception], None],
-        progress: Progress | None,
+        self, context: Context, view: JobView, models: ModelStore, point: Point, progress: Progress | None
     ) -> None:
-        """`whole(progress, rank)`; `unfit(error)` is called when the deltas turn out wrong."""
-        self._find, self._by_deltas, self._by_whole = find, deltas, whole
-        self._unfit, self._progress = unfit, progress
+        """`point` is a commit, no merge; `progress(held, all)` is called as bytes of any blob come."""
+        assert isinstance(point.record, Commit)
+        self._context, self._view, self._models = context, view, models
+        self._point, self._record, self._progress = point, point.record, progress
         self._deltas: asyncio.Task[None] | None = None
-        self._whole: asyncio.Task[None] | None = None
+        self._snapshot: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._fits = True
+        self._deltas_fit = True
         self._grew_s = 0.0  # when the deltas last brought anything,
         self._quiet = False  # and whether that is too long ago
-        self._news = asyncio.Event()
-
-    def look(self) -> None:
-        """Something is held that was not: there may be a way now."""
-        self._news.set()
+        self._news = asyncio.Event()  # a task ended, bytes came, or something is held that was not
+        self.goodput_bytes_s: float | None = None  # of the snapshot, once it came whole
 
     async def run(self) -> None:
-        """Until the parameters are here. Raises what either way raises, but for deltas that do not fit."""
-        try:
-            while not self._over():
-                self._begin()
-                counting = self._deltas is not None and not self._quiet
-                try:
-                    async with asyncio.timeout_at(self._grew_s + QUIET_S if counting else None):
-                        await self._news.wait()
-                except TimeoutError:
-                    self._quiet = True
-                self._news.clear()
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Return when the parameters are held. Raises what a fetch raises, except for deltas that do not fit.
+
+        Waits through cuts as long as it takes: cancel it to give up.
+        """
+        if keep_mean_of_line(self._view, self._models, self._context.store, self._record):
+            return
+        with self._models.watched(self._news):
+            try:
+                while not self._over():
+                    self._begin()
+                    counting = self._deltas is not None and not self._quiet
+                    try:
+                        async with asyncio.timeout_at(self._grew_s + QUIET_S if counting else None):
+                            await self._news.wait()
+                    except TimeoutError:
+                        self._quiet = True
+                    self._news.clear()
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self) -> None:
-        """What should be under way now."""
-        if self._deltas is None and self._fits:
-            path = self._find()
+        """Start and end tasks, so that what should run now runs."""
+        if self._deltas is None and self._deltas_fit:
+            path = self._path()
             if path is not None:
                 self._grew_s, self._quiet = asyncio.get_running_loop().time(), False
-                self._deltas = self._task(self._by_deltas(path, self._grew))
+                self._deltas = self._task(follow_path(self._context, self._models, path, self._delta_grew))
         if self._deltas is not None and not self._quiet:
-            self._end_whole()
-        elif self._whole is None:
+            self._end_snapshot()
+        elif self._snapshot is None:
             rank = 0 if self._deltas is None else 1
-            self._whole = self._task(self._by_whole(self._progressed, rank))
+            self._snapshot = self._task(self._fetch_snapshot(rank))
 
     def _over(self) -> bool:
-        if self._whole is not None and self._whole.done():
-            self._whole.result()
+        """Whether the parameters are here. Raises what ended the snapshot's fetch."""
+        if self._snapshot is not None and self._snapshot.done():
+            self._snapshot.result()
             return True
         if self._deltas is not None and self._deltas.done():
             try:
                 self._deltas.result()
                 return True
             except (WrongModel, ValueError) as error:  # CodecError; a size that another record contradicts
-                self._unfit(error)
-                self._fits, self._deltas = False, None
-                self._end_whole()  # it was to stay behind the deltas; what came of it is kept
+                text = f"the deltas to {short(self._point.id)} do not fit ({error})"
+                text += ": its whole model is fetched instead"
+                self._context.event("error", text, job=self._view.id)
+                self._deltas_fit, self._deltas = False, None
+                self._end_snapshot()  # it was to stay behind the deltas; what came of it is kept
         return False
 
-    def _end_whole(self) -> None:
-        if self._whole is not None:
-            self._whole.cancel()
-            self._whole = None
+    def _path(self) -> list[Segment] | None:
+        """The deltas to the commit, if less of them is missing than of its snapshot (small ones came with the
+        records)."""
+        layout = self._models.layout
+        if layout is None:
+            return None
+        limit_bytes = layout.blob_bytes - self._held_bytes()
+        return delta_path(self._view.graph, self._point, self._models.held, self._missing_bytes, limit_bytes)
+
+    def _missing_bytes(self, payload: Payload) -> int:
+        return 0 if payload_held(self._context.store, payload) else payload.size_bytes
+
+    def _held_bytes(self) -> int:
+        """Of a snapshot that is being fetched."""
+        status = self._context.transfers.status(self._record.params)
+        return status.held_bytes if status else 0
+
+    async def _fetch_snapshot(self, rank: int) -> None:
+        blob, size_bytes = self._record.params, self._record.params_bytes
+        began_s, left_bytes = self._context.now(), size_bytes - self._held_bytes()
+        await self._context.transfers.fetch(blob, size_bytes, progress=self._grew, rank=rank)
+        took_s = self._context.now() - began_s
+        if left_bytes >= METERED_BYTES_MIN and took_s > 0:
+            self.goodput_bytes_s = left_bytes / took_s
+
+    def _end_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.cancel()
+            self._snapshot = None
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -101,12 +133,12 @@ class ModelFetch:
         self._tasks.append(task)
         return task
 
-    def _grew(self, held_bytes: int, all_bytes: int) -> None:
+    def _delta_grew(self, held_bytes: int, all_bytes: int) -> None:
         if held_bytes:
             self._grew_s, self._quiet = asyncio.get_running_loop().time(), False
             self._news.set()
-        self._progressed(held_bytes, all_bytes)
+        self._grew(held_bytes, all_bytes)
 
-    def _progressed(self, held_bytes: int, all_bytes: int) -> None:
+    def _grew(self, held_bytes: int, all_bytes: int) -> None:
         if self._progress is not None:
             self._progress(held_bytes, all_bytes)

@@ -21,6 +21,7 @@ from muster.compression.model import encode_with_feedback, flatten
 from muster.history.graph import Point
 from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
 from muster.job.models import residuals
+from muster.job.models.fetching import JobFetcher
 from muster.job.models.folding import weight_of
 from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
 from muster.job.models.residuals import Vector
@@ -63,9 +64,15 @@ class Participant:
     """One node's work for one job."""
 
     def __init__(
-        self, context: Context, view: JobView, models: ModelStore, trainer: TrainerLike, facts: Facts
+        self,
+        context: Context,
+        view: JobView,
+        models: ModelStore,
+        fetcher: JobFetcher,
+        trainer: TrainerLike,
+        facts: Facts,
     ) -> None:
-        self._context, self._view, self._models = context, view, models
+        self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._trainer, self.facts = trainer, facts
         self.work = Work()
         self.working_on: CommitId | None = None  # its parameters are in use
@@ -96,7 +103,7 @@ class Participant:
         counters = replace(self._counters, offer=self._view.next_number(context.node))
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self.facts.samples, step_s,
-            context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(self._models.goodput_bytes_s)),
+            context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(self._fetcher.goodput_bytes_s)),
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))

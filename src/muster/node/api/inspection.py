@@ -11,7 +11,7 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.contribution_totals import values_of
-from muster.job.models.model_fetch import WrongModel
+from muster.job.models.store import WrongModel
 from muster.job.runner import JobRunner
 from muster.node.api.commit_detail import (
     CommitDetail,
@@ -180,7 +180,7 @@ async def bring(core: Core, runner: JobRunner, point: Point, patience_s: float) 
 
     Gives up when nothing came for `patience_s`. Raises MusterError.
     """
-    getting = asyncio.ensure_future(runner.models.ensure(point.id))
+    getting = asyncio.ensure_future(runner.fetcher.ensure(point.id))
     try:
         quiet_s, before = 0.0, _bytes_coming(core)
         while not (await asyncio.wait({getting}, timeout=FETCH_LOOK_S))[0]:
