@@ -102,7 +102,8 @@ def view_of(entries: list[Entry]) -> JobView:
 
 def facts(view: JobView) -> object:
     return (
-        view.graph.points, view.offers, view.plans, view.updates, view.measured, view.stopped, view.refusals
+        view.graph.points, view.offers, view.plans, view.updates, view.measurements, view.stopped,
+        view.refusals,
     )  # fmt: skip
 
 
@@ -144,9 +145,9 @@ def test_a_closing_commit_has_its_parents_figures() -> None:
 def test_waiting_is_what_a_history_does_not_count() -> None:
     view = view_of(ENTRIES)
     point = view.graph.points[FIRST.id]
-    assert [u.key for u in view.waiting(point.counted)] == [Key(A, 1, 2)]
+    assert [u.key for u in view.uncounted(point.counted)] == [Key(A, 1, 2)]
     view.absorb(update(C, FIRST, 1))
-    assert [u.key for u in view.waiting(point.counted)] == [Key(A, 1, 2), Key(C, 1, 1)]
+    assert [u.key for u in view.uncounted(point.counted)] == [Key(A, 1, 2), Key(C, 1, 1)]
 
 
 def test_the_best_ranked_in_reach_coordinates() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from muster.errors import MusterError
-from muster.job.context import Policy, TrainerLike, Valued
+from muster.job.context import ContributionResult, Policy, TrainerLike
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
@@ -46,12 +46,12 @@ class Idler(LinearTrainer):
 
 
 class Faulty(LinearTrainer):
-    async def value(self, *work: Any) -> Valued:
+    async def value(self, *work: Any) -> ContributionResult:
         raise MusterError("task_fault", "the loss is not finite")
 
 
 class Dying(LinearTrainer):
-    async def value(self, *work: Any) -> Valued:
+    async def value(self, *work: Any) -> ContributionResult:
         raise ChildProcessError("out of memory")
 
 
@@ -147,7 +147,7 @@ def test_values_are_no_part_of_the_history_and_payloads_go_once_they_are_known()
     def main(field: Field, job: JobId) -> None:
         runner = field.runners(job)[0]
         commits = [p for p in runner.view.graph.points.values() if p.folded]
-        assert {p.id for p in commits} == set(runner.view.valued)
+        assert {p.id for p in commits} == set(runner.view.contributions)
         blobs = {known.record.payload.blob for known in runner.view.updates.values()} - {None}
         assert len(blobs) > ROUNDS
         assert not any(field.cores[0].store.has_blob(blob) for blob in blobs if blob is not None)
@@ -176,7 +176,7 @@ def test_without_a_common_set_the_coordinators_own_data_is_used_and_named() -> N
 
 
 class Robbed(LinearTrainer):
-    async def value(self, *work: Any) -> Valued:
+    async def value(self, *work: Any) -> ContributionResult:
         raise KeyError(b"a blob that is gone")
 
 

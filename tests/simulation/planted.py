@@ -90,14 +90,14 @@ def no_transaction() -> list[Patch]:
 
 @bug("a commit folds an update that its history counts already")
 def count_twice() -> list[Patch]:
-    real = JobView.waiting
+    real = JobView.uncounted
 
-    def waiting(self: JobView, counted: Counted) -> Any:
+    def uncounted(self: JobView, counted: Counted) -> Any:
         found = real(self, counted)
         old = [u for k, u in sorted(self.updates.items()) if k in counted]
         return sorted([*found, *old[-1:]], key=lambda u: u.key) if found else found
 
-    return [(JobView, "waiting", waiting)]
+    return [(JobView, "uncounted", uncounted)]
 
 
 @bug("what a lossy message left out is forgotten instead of carried to the next")

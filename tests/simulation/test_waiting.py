@@ -12,7 +12,7 @@ from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
-from muster.simulation.trainers.stand_in import Measured, StandIn
+from muster.simulation.trainers.stand_in import EvaluationResult, StandIn
 from muster.simulation.virtual.network import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.05)
@@ -76,7 +76,7 @@ def test_a_target_ends_the_job_however_long_figures_take(
     """While figures are on their way that may end the job no round replaces the head that they are of."""
     evaluate = StandIn.evaluate
 
-    async def slow(self: StandIn, params: bytes, which: str, limit: int | None = None) -> Measured:
+    async def slow(self: StandIn, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
         await asyncio.sleep(takes_s)
         return await evaluate(self, params, which, limit)
 

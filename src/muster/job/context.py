@@ -1,4 +1,4 @@
-"""What a job needs of its node, passed in: no globals, so that the simulation can pass its own."""
+"""Interfaces that a node passes to its jobs: no globals, so that the simulation can pass its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arrays = dict[str, Any]
 
 
 class Facts(Protocol):
-    """What a trainer says of its task on this node."""
+    """The task as this node's trainer describes it."""
 
     @property
     def name(self) -> str: ...
@@ -38,8 +38,8 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Local work done: `update` is w_after - w_before, tensor by tensor."""
+class TrainingResult:
+    """A finished local training: `update` is w_after - w_before, tensor by tensor."""
 
     steps: int
     examples: int
@@ -49,15 +49,17 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationResult:
+    """A model's figures on `examples` samples; `loss_sum` is the sum of their losses."""
+
     examples: int
     correct: int
     loss_sum: float
 
 
 @dataclass(frozen=True)
-class Valued:
-    """What each update of a round was worth, in the order given, in units of the mean held-out loss;
+class ContributionResult:
+    """The value of each update of a round, in the order given, in units of the mean held-out loss;
     `before` - `after` is the drop by all together."""
 
     values: tuple[float, ...]
@@ -93,14 +95,14 @@ class TrainerLike(Protocol):
         momentum: float,
         seed: int,
         progress: Callable[[float], None],
-    ) -> Trained: ...
+    ) -> TrainingResult: ...
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
-        """`which`: "common" or "own" held-out data; at most `limit` examples."""
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
+        """The figures of a model on `which` held-out data, "common" or "own"; at most `limit` examples."""
 
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
-    ) -> Valued:
+    ) -> ContributionResult:
         """First-order Shapley values of `updates`, each with the weight that it had, on top of `params`."""
 
     async def close(self) -> None: ...
@@ -108,6 +110,8 @@ class TrainerLike(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
+    """What this node does for others' jobs, and how much disk it gives them."""
+
     accept: bool = True
     tasks: Sequence[str] | None = None  # None: all that are installed
     battery_min: float = 0.0

@@ -49,7 +49,7 @@ class ContributionTotals:
 
     def at(self, head: Point) -> tuple[dict[NodeId, Given], Total]:
         """Of the history of `head`; not to be changed."""
-        key = (head.id, len(self.view.valued))
+        key = (head.id, len(self.view.contributions))
         if key != self._for:
             self._for, self._found = key, tally(self.view, head)
         return self._found

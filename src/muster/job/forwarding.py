@@ -87,7 +87,7 @@ def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool)
     found = [u.id for k, u in view.updates.items() if not obsolete(heads, k.node, u.record)]
     if had_deferred:
         for head in heads:
-            found += [record_id(node, encode(m)) for node, m in view.measured.get(head.id, {}).items()]
-        for by_node in list(view.valued.values())[-VALUED_MAX:]:
+            found += [record_id(node, encode(m)) for node, m in view.measurements.get(head.id, {}).items()]
+        for by_node in list(view.contributions.values())[-VALUED_MAX:]:
             found += [record_id(node, encode(c)) for node, c in by_node.items()]
     return found

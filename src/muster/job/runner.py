@@ -118,7 +118,7 @@ class JobRunner:
 
     def _say_again(self) -> None:
         """What this node said before its disk was lost came back from others: what it says now is newer."""
-        last = self.view.last_word(self.context.node)
+        last = self.view.last_answer(self.context.node)
         if self._said is None or last is None:
             return
         if last.incarnation == self._said.incarnation:
@@ -291,7 +291,7 @@ class JobRunner:
         participant = Participant(self.context, self.view, self.models, self.fetcher, trainer, facts)
         self.participant = participant
         await participant.offer()
-        self._said = self.view.last_word(self.context.node)
+        self._said = self.view.last_answer(self.context.node)
         self.context.changes.notify()
         loops = participant.run(), self._measure(participant), self.contributions.run(participant)
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -318,5 +318,5 @@ class JobRunner:
                 self.context.ledger.publish(
                     Refusal(self.view.id, self.context.store.incarnation, number, reason)
                 )
-        self._said = self.view.last_word(self.context.node)
+        self._said = self.view.last_answer(self.context.node)
         self.context.event("error", f"takes no part: {reason}", job=self.view.id)

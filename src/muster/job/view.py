@@ -79,13 +79,13 @@ class JobView:
     refusals: dict[NodeId, str] = field(default_factory=dict)
     plans: dict[CommitId, dict[NodeId, KnownPlan]] = field(default_factory=dict)
     updates: dict[Key, KnownUpdate] = field(default_factory=dict)
-    measured: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
-    valued: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
+    measurements: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
+    contributions: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     _stop: RecordId = b""
-    _waiting: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
+    _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
 
     def absorb(self, entry: Entry) -> list[Point]:
         """Take in one record of this job; the points of history that it completed."""
@@ -94,7 +94,7 @@ class JobView:
             self.sources.setdefault(entry.id, entry.source)
             return self.graph.add(entry.id, author, record)
         if isinstance(record, Offer | Refusal):
-            self._hear(author, record)
+            self._absorb_answer(author, record)
         elif isinstance(record, Plan):
             by_author = self.plans.setdefault(record.parent, {})
             if author not in by_author or by_author[author].superseded_by(entry.id, record):
@@ -103,20 +103,20 @@ class JobView:
             key = Key(author, record.incarnation, record.sequence)
             if key not in self.updates or entry.id < self.updates[key].id:
                 self.updates[key] = KnownUpdate(entry.id, key, record, entry.source)
-                self._waiting = (None, 0, [])
+                self._uncounted = (None, 0, [])
         elif isinstance(record, Measurement):
-            by_node = self.measured.setdefault(record.commit, {})
+            by_node = self.measurements.setdefault(record.commit, {})
             if author not in by_node or _better(record, by_node[author]):
                 by_node[author] = record
         elif isinstance(record, Contribution):
-            of_commit = self.valued.setdefault(record.commit, {})
+            of_commit = self.contributions.setdefault(record.commit, {})
             if author not in of_commit or _wider(record, of_commit[author]):
                 of_commit[author] = record
         elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
             self.stopped, self._stop = record.reason, entry.id
         return []
 
-    def _hear(self, author: NodeId, word: Offer | Refusal) -> None:
+    def _absorb_answer(self, author: NodeId, word: Offer | Refusal) -> None:
         """The newest offer and the newest refusal of a node are known; it refuses if the latter is newer."""
         if isinstance(word, Offer):
             known = self.offers.get(author)
@@ -126,25 +126,25 @@ class JobView:
             refused = self._refused.get(author)
             if refused is None or _newness(refused) < _newness(word):
                 self._refused[author] = word
-        last = self.last_word(author)
+        last = self.last_answer(author)
         if isinstance(last, Refusal):
             self.refusals[author] = last.reason
         else:
             self.refusals.pop(author, None)
 
-    def last_word(self, node: NodeId) -> Offer | Refusal | None:
+    def last_answer(self, node: NodeId) -> Offer | Refusal | None:
         """Whether a node takes part, as it said last."""
         words = [w for w in (self.offers.get(node), self._refused.get(node)) if w is not None]
         return max(words, key=_newness, default=None)
 
     def next_number(self, node: NodeId) -> int:
         """Of a node's next offer or refusal."""
-        last = self.last_word(node)
+        last = self.last_answer(node)
         return last.number + 1 if last is not None else 1
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
-        by_node = self.measured.get(commit)
+        by_node = self.measurements.get(commit)
         if not by_node:
             point = self.graph.points.get(commit)
             same = point is not None and self._same_model(point)
@@ -158,7 +158,7 @@ class JobView:
 
     def values(self, commit: CommitId) -> Contribution | None:
         """What the updates of a commit were worth: its author's word alone, if it fits the commit."""
-        point, by_node = self.graph.points.get(commit), self.valued.get(commit)
+        point, by_node = self.graph.points.get(commit), self.contributions.get(commit)
         record = by_node.get(point.author) if point is not None and by_node else None
         fits = point is not None and record is not None and len(record.values) == 4 * len(point.folded)
         return record if fits else None
@@ -171,12 +171,12 @@ class JobView:
         record = point.record
         return isinstance(parent, Commit) and isinstance(record, Commit) and parent.params == record.params
 
-    def waiting(self, counted: Counted) -> list[KnownUpdate]:
+    def uncounted(self, counted: Counted) -> list[KnownUpdate]:
         """Updates that a history does not count yet, in key order."""
-        if self._waiting[0] is not counted or self._waiting[1] != len(self.updates):
+        if self._uncounted[0] is not counted or self._uncounted[1] != len(self.updates):
             found = [self.updates[k] for k in sorted(self.updates) if k not in counted]
-            self._waiting = (counted, len(self.updates), found)
-        return self._waiting[2]
+            self._uncounted = (counted, len(self.updates), found)
+        return self._uncounted[2]
 
     def trim(self, heads: Sequence[Point]) -> None:
         """Forget updates and plans that are far behind every head: the store has them, nobody asks for them.
@@ -195,7 +195,7 @@ class JobView:
         for parent in [p for p in self.plans if p in points and points[p].round < floor]:
             del self.plans[parent]
         if old:
-            self._waiting = (None, 0, [])
+            self._uncounted = (None, 0, [])
 
     def closing_due(self, point: Point) -> bool:
         """Whether a head that ends the job waits for the mean of its line's last models (Recipe.average).

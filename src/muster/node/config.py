@@ -32,7 +32,7 @@ NAME_CHARS_MAX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this node does for others."""
 
     accept: bool = True  # take part in others' jobs
@@ -42,7 +42,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     battery_min: float = 0.2  # 0..1: below it the node offers no work
 
 
-class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrainerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The child process that trains."""
 
     threads: int = 1
@@ -50,7 +50,7 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slowdown: float = 1.0  # over 1: computes only 1/slowdown of the time
 
 
-class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EnergyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model of the battery, for boards without a gauge."""
 
     capacity_j: float
@@ -68,9 +68,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect: tuple[str, ...] = ()
     discovery: bool = True
     profile: Literal["auto", "lan", "narrow"] = "auto"
-    policy: Policy = Policy()
-    trainer: Trainer = Trainer()
-    energy: Energy | None = None
+    policy: PolicyConfig = PolicyConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    energy: EnergyConfig | None = None
     tasks: dict[str, dict[str, Any]] = {}  # name -> options; "file" names the task's file, else installed
 
     @property
@@ -78,7 +78,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.home / "control.sock"
 
 
-_SECTIONS: dict[str, type] = {"policy": Policy, "trainer": Trainer, "energy": Energy}
+_SECTIONS: dict[str, type] = {"policy": PolicyConfig, "trainer": TrainerConfig, "energy": EnergyConfig}
 _TOP = tuple(NodeConfig.__struct_fields__)
 
 

@@ -19,7 +19,7 @@ KEY = "profile"  # of the store's state
 
 
 @dataclass(frozen=True)
-class Choice:
+class ProfileChoice:
     profile: LinkProfile
     renew: bool = False  # open the session again now
 
@@ -31,7 +31,7 @@ def at_start(configured: str, remembered: bytes | None) -> LinkProfile:
     return PROFILES.get((remembered or b"").decode(errors="replace"), LAN)
 
 
-def choose(current: LinkProfile, rates_bytes_s: Sequence[float], alone_s: float | None) -> Choice:
+def choose(current: LinkProfile, rates_bytes_s: Sequence[float], alone_s: float | None) -> ProfileChoice:
     """What to go on with. `alone_s`: since the start, when nobody was ever met; None: somebody was.
 
     >>> choose(LAN, [1200.0, 1e6], None).profile.name
@@ -40,7 +40,7 @@ def choose(current: LinkProfile, rates_bytes_s: Sequence[float], alone_s: float 
     True
     """
     if alone_s is not None and alone_s >= ALONE_S and current is LAN:
-        return Choice(NARROW, renew=True)
+        return ProfileChoice(NARROW, renew=True)
     if rates_bytes_s:
-        return Choice(profile_for(8 * min(rates_bytes_s)))
-    return Choice(current)
+        return ProfileChoice(profile_for(8 * min(rates_bytes_s)))
+    return ProfileChoice(current)

@@ -19,7 +19,7 @@ import numpy as np
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.context import Context, Valued
+from muster.job.context import Context, ContributionResult
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
@@ -79,7 +79,7 @@ class ContributionEstimator:
         """This node's own commits that are still to be valued, the oldest first."""
         if self._participant is None or self._off:
             return []
-        me, valued = self._context.node, self._view.valued
+        me, valued = self._context.node, self._view.contributions
         found = [
             p
             for p in islice(reversed(self._view.graph.points.values()), LOOK_BACK)
@@ -139,7 +139,7 @@ class ContributionEstimator:
             updates.append((rate * f.weight, known.record.payload))
         return blob, updates
 
-    def _publish(self, point: Point, valued: Valued, common: bool) -> None:
+    def _publish(self, point: Point, valued: ContributionResult, common: bool) -> None:
         drop = valued.before - valued.after
         with np.errstate(over="ignore"):
             values = np.asarray(valued.values, "<f4")

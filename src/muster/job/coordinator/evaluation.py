@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from muster.history.graph import Point
-from muster.job.context import Context, Measured
+from muster.job.context import Context, EvaluationResult
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
@@ -115,14 +115,14 @@ class HeadEvaluator:
             self._publish(closing, mean)
             text = f"closed with the mean of the last {count} models as {short(closing)}"
         else:
-            self._publish(closing, Measured(own.examples, own.correct, own.loss_sum))
+            self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
             text = (
                 f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
             )
         self._measured_fully.add(closing)
         self._context.event("commit", text, job=self._view.id)
 
-    def _publish(self, commit: CommitId, m: Measured) -> None:
+    def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
         """Put figures of the common set on record."""
         self._context.ledger.publish(
             Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)

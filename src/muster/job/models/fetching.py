@@ -56,7 +56,7 @@ class JobFetcher:
     def uncounted(self, head: Point) -> list[KnownUpdate]:
         """Updates that neither `head` counts nor one that is to be merged with it."""
         others = [h.counted for h in (*self._models.heads(), *self.incoming_heads()) if h.id != head.id]
-        return [u for u in self._view.waiting(head.counted) if not any(u.key in c for c in others)]
+        return [u for u in self._view.uncounted(head.counted) if not any(u.key in c for c in others)]
 
     # ---- models -------------------------------------------------------------------------------------
 

@@ -19,7 +19,14 @@ from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import encode_with_feedback, flatten
 from muster.history.graph import Point
-from muster.job.context import Context, Facts, Measured, Trained, TrainerLike, Valued
+from muster.job.context import (
+    Context,
+    ContributionResult,
+    EvaluationResult,
+    Facts,
+    TrainerLike,
+    TrainingResult,
+)
 from muster.job.models import residuals
 from muster.job.models.fetching import JobFetcher
 from muster.job.models.folding import weight_of
@@ -206,7 +213,7 @@ class Participant:
         if times > OFFER_ANEW and off_s > OFFER_ANEW_S:
             await self._offer(found_s)
 
-    def _keep_update(self, plan: KnownPlan, codec: str, trained: Trained) -> Callable[[], None]:
+    def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Callable[[], None]:
         """Update, new residual and sequence number in one transaction (design 5.3)."""
         context, view, parent = self._context, self._view, plan.record.parent
         residual = residuals.load(context.store, "up", view.id)
@@ -263,7 +270,9 @@ class Participant:
         finally:
             self.waits_for_room = False
 
-    async def evaluate(self, blob: BlobId, limit: int | None = None, target: float | None = None) -> Measured:
+    async def evaluate(
+        self, blob: BlobId, limit: int | None = None, target: float | None = None
+    ) -> EvaluationResult:
         """A model on the task's common set, of which `limit` examples do while they are below `target`; it
         may have to wait for a whole round to be trained."""
         self.measuring.append(blob)
@@ -293,11 +302,11 @@ class Participant:
         limit: int,
         *,
         background: bool,
-    ) -> tuple[float, Valued] | None:
+    ) -> tuple[float, ContributionResult] | None:
         """What updates were worth on top of `base`, and the seconds that it took; `background`: None when
         it gave way to something else."""
 
-        async def work() -> tuple[float, Valued]:
+        async def work() -> tuple[float, ContributionResult]:
             began_s = self._context.now()
             valued = await self._trainer.value(base, updates, which, limit)
             return self._context.now() - began_s, valued

@@ -197,7 +197,7 @@ class JobWatch:
 
     def _contributions(self, now_s: float, head: Point | None) -> dict[str, Row | None]:
         view = self.runner.view
-        state = (head.id if head else b"", len(view.updates), len(view.offers), len(view.valued))
+        state = (head.id if head else b"", len(view.updates), len(view.offers), len(view.contributions))
         if state == self._given[0] or now_s - self._given[1] < CONTRIBUTIONS_EVERY_S:
             return self._given[2]
         rows: dict[str, Row | None] = {}

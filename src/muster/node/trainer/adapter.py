@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
-from muster.job.context import Measured, Trained, Valued
+from muster.job.context import ContributionResult, EvaluationResult, TrainingResult
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerDied, TrainerProcess
 from muster.protocol.records import BlobId, Payload
@@ -92,7 +92,7 @@ class StoreTrainer:
         momentum: float,
         seed: int,
         progress: Callable[[float], None],
-    ) -> Trained:
+    ) -> TrainingResult:
         out = self._scratch / "update.bin"
 
         def heard(p: Progress) -> None:
@@ -106,7 +106,7 @@ class StoreTrainer:
                         momentum=momentum, seed=seed, progress=heard,
                     )
                 )  # fmt: skip
-                return Trained(
+                return TrainingResult(
                     done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout.changes, out)
                 )
             except MusterError as error:
@@ -131,20 +131,20 @@ class StoreTrainer:
                 with contextlib.suppress(OSError):
                     out.unlink()
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(params)
         m = await _mapped(self._trainer.evaluate(path, which, limit=limit))
-        return Measured(m.examples, m.correct, m.loss_sum)
+        return EvaluationResult(m.examples, m.correct, m.loss_sum)
 
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
-    ) -> Valued:
+    ) -> ContributionResult:
         path, given = self._store.blob_path, []
         for weight, payload in updates:
             assert payload.inline is not None or payload.blob is not None
             given.append((weight, path(payload.blob) if payload.blob is not None else payload.inline or b""))
         v = await _mapped(self._trainer.value(path(params), given, which, limit))
-        return Valued(v.values, v.before, v.after, v.examples)
+        return ContributionResult(v.values, v.before, v.after, v.examples)
 
     async def initial(self, seed: int, start: Path | None) -> BlobId:
         """Starting parameters, fresh or from a safetensors file, as a blob of the store."""

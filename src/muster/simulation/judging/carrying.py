@@ -66,7 +66,7 @@ def _left(machine: Machine, near: list[Machine], job: JobId) -> Iterator[Chance]
     if age_s is not None and age_s <= UNHEARD_S:
         return
     heads = runner.models.known_heads()
-    for update in runner.view.waiting(head.counted):
+    for update in runner.view.uncounted(head.counted):
         blob = update.record.payload.blob
         if blob is None or machine.disk.has_blob(blob) or any(update.key in h.counted for h in heads):
             continue

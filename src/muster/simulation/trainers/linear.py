@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.tensors import Layout, TensorSpec, pack
-from muster.job.context import Measured
+from muster.job.context import EvaluationResult
 from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
 from muster.storage.store import Store
 
@@ -61,9 +61,9 @@ class LinearTrainer(StandIn):
         after = trained(before, self._target, lr, steps)
         return after, self._loss(after.astype(np.float64), "own")
 
-    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured:
+    def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)
-        return Measured(examples, round(examples / (1.0 + loss)), loss * examples)
+        return EvaluationResult(examples, round(examples / (1.0 + loss)), loss * examples)
 
     def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
         return self._loss(weights, which), _examples(which, limit)

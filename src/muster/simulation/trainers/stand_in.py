@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
-from muster.job.context import Measured, Trained, Valued
+from muster.job.context import ContributionResult, EvaluationResult, TrainingResult
 from muster.job.models.payloads import payload_bytes
 from muster.protocol.records import BlobId, Payload
 from muster.simulation.trainers.pace import SLICES, Pace
@@ -64,7 +64,7 @@ class StandIn(ABC):
         """The weights after `steps` steps, and the loss that a trainer would report of them."""
 
     @abstractmethod
-    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured: ...
+    def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult: ...
 
     @abstractmethod
     def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
@@ -95,7 +95,7 @@ class StandIn(ABC):
         momentum: float,
         seed: int,
         progress: Callable[[float], None],
-    ) -> Trained:
+    ) -> TrainingResult:
         before = self._read(params)
         for piece in range(SLICES):
             await self._pace.slice(steps)
@@ -103,15 +103,15 @@ class StandIn(ABC):
         after, loss = self.learn(before, steps, lr, batch, seed)
         self.last = after - before
         self.on_trained()
-        return Trained(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
+        return TrainingResult(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> Measured:
+    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         await self._pace.work(0.1)
         return self.measure(self._read(params), which, limit)
 
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
-    ) -> Valued:
+    ) -> ContributionResult:
         """As `learning.contribution` has it: the gradient at the round's midpoint along each update."""
         await self._pace.work(0.1)
         before = self._read(params).astype(np.float64)
@@ -121,7 +121,7 @@ class StandIn(ABC):
         values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)
         begin, _ = self.mean_loss(before, which, limit)
         end, examples = self.mean_loss(before + total, which, limit)
-        return Valued(values, begin, end, examples)
+        return ContributionResult(values, begin, end, examples)
 
     async def close(self) -> None:
         self.closed = True

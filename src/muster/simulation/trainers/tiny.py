@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, pack
-from muster.job.context import Measured
+from muster.job.context import EvaluationResult
 from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
 from muster.storage.store import Store
 
@@ -106,10 +106,10 @@ class TinyTrainer(StandIn):
         loss = descend(weights, self._mine, steps, lr, batch, seed)
         return flatten(LAYOUT, weights), loss
 
-    def measure(self, weights: Vector, which: str, limit: int | None) -> Measured:
+    def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         features, classes = self._data(which, limit)
         correct = int((probabilities(_weights(weights), features).argmax(axis=1) == classes).sum())
-        return Measured(len(classes), correct, _loss_sum(_weights(weights), (features, classes)))
+        return EvaluationResult(len(classes), correct, _loss_sum(_weights(weights), (features, classes)))
 
     def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
         data = self._data(which, limit)
