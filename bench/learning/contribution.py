@@ -29,14 +29,16 @@ import torch
 from numpy.typing import NDArray
 
 from muster.algorithms import aggregation, server, splits
+from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
-from muster.learning import contribution, params
-from muster.learning import local_training as sgd
+from muster.learning import contribution, local_training, params
+from muster.learning.data import Data, as_data
 from muster.learning.digits import Digits
-from muster.learning.local_simulation import fresh_model
+from muster.learning.evaluation import evaluate
 from muster.learning.mnist import Mnist
+from muster.learning.params import fresh_model
 from muster.learning.recipes import defaults
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
@@ -69,7 +71,7 @@ def play(
 ) -> Run:  # fmt: skip
     """`rounds` rounds of the eight nodes, each valued on `examples` held-out samples; 0: never exactly."""
     nodes = parts_of(task, spec, seed)
-    held_out = contribution.sample(sgd.as_data(task.evaluation_data(), "evaluation_data"), examples)
+    held_out = contribution.sample(as_data(task.evaluation_data(), "evaluation_data"), examples)
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     codec = parse(CODEC)
@@ -83,7 +85,7 @@ def play(
             params.load_into(model, layout, base)
             draw = seed * 1_000_003 + number * 1_009 + i
             if ROLES[i] != "idle":
-                sgd.train(
+                local_training.train(
                     task, model, data, steps=recipe.steps, lr=recipe.lr, batch=recipe.batch,
                     momentum=recipe.momentum, seed=draw,
                 )  # fmt: skip
@@ -95,8 +97,8 @@ def play(
         weighed = aggregation.weights([aggregation.UpdateMeta(len(d), recipe.steps) for d in nodes])
         weights = [recipe.server_lr * weighed.scale * share for share in weighed.shares]
         began_s = time.process_time()
-        given = [contribution.Part(w, partial(_same, u)) for w, u in zip(weights, updates, strict=True)]
-        valued = contribution.value(task, model, layout, base, given, held_out)
+        given = [WeightedUpdate(w, partial(_same, u)) for w, u in zip(weights, updates, strict=True)]
+        valued = contribution.contributions(task, model, layout, base, given, held_out)
         run.valuing_s += time.process_time() - began_s
         run.first_order.append(list(valued.values))
         run.drops.append(valued.before - valued.after)
@@ -120,15 +122,14 @@ def _same(update: Arrays) -> Arrays:
     return update
 
 
-def parts_of(task: Task, spec: str, seed: int) -> list[sgd.Data]:
+def parts_of(task: Task, spec: str, seed: int) -> list[Data]:
     """Each node's data by its role; the flipped one's labels c have become 9 - c."""
     x, y = task.training_data()
-    whole = sgd.as_data((x, y), "training_data")
+    whole = as_data((x, y), "training_data")
     dealt = splits.split(y, spec, max(PART) + 1, seed)
     nodes = [whole.at(dealt[part]) for part in PART]
     return [
-        sgd.Data(d.x, CLASSES - 1 - d.y) if role == "flipped" else d
-        for d, role in zip(nodes, ROLES, strict=True)
+        Data(d.x, CLASSES - 1 - d.y) if role == "flipped" else d for d, role in zip(nodes, ROLES, strict=True)
     ]
 
 
@@ -141,7 +142,7 @@ def game_of(utility: Callable[[int], float], players: int, renorm: bool) -> Game
 
 def coalition_utility(
     task: Task, model: Any, layout: Any, base: Arrays, updates: Sequence[Arrays], weights: Sequence[float],
-    held_out: sgd.Data, renorm: bool, coalition: int,
+    held_out: Data, renorm: bool, coalition: int,
 ) -> float:  # fmt: skip
     """Minus the held-out loss after the updates of `coalition` alone."""
     members = [i for i in range(len(updates)) if coalition >> i & 1]
@@ -151,7 +152,7 @@ def coalition_utility(
         step = sum((weights[i] * grow * updates[i][spec.name].astype(np.float64) for i in members), 0.0)
         moved[spec.name] = (base[spec.name] + step).astype(spec.dtype)
     params.load_into(model, layout, moved)
-    measured = sgd.evaluate(task, model, held_out)
+    measured = evaluate(task, model, held_out)
     return -measured.loss_sum / measured.examples
 
 

@@ -19,9 +19,10 @@ from kept import Kept, counted_once, kept, one_head
 from play import ask, end_all, field, mesh, until, until_one_end, until_round, view
 
 from muster.history.graph import Point
-from muster.learning import local_training as sgd
 from muster.learning import params
-from muster.learning.local_simulation import fresh_model
+from muster.learning.data import as_data
+from muster.learning.evaluation import evaluate
+from muster.learning.params import fresh_model
 from muster.learning.task import load
 from muster.protocol.records import CommitId, NodeId
 from muster.simulation.faults import Heal, Partition
@@ -223,5 +224,5 @@ def _measured(disk: Kept, data: Path, seed: int, commit: CommitId) -> float:
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     params.load_into(model, layout, disk.arrays(layout, commit))
-    m = sgd.evaluate(task, model, sgd.as_data(task.evaluation_data(), "evaluation_data"))
+    m = evaluate(task, model, as_data(task.evaluation_data(), "evaluation_data"))
     return m.correct / m.examples

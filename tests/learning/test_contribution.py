@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,28 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from toys import bench
 
+from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.tensors import TensorError
 from muster.learning import contribution, params
-from muster.learning import local_simulation as rehearsal
-from muster.learning import local_training as sgd
+from muster.learning.data import Data, TaskFault, as_data
 from muster.learning.digits import Digits
 from muster.learning.recipes import defaults
 from muster.learning.task import Task
 
 torch.set_num_threads(1)
-
-BENCH = Path(__file__).parents[2] / "bench" / "learning" / "contribution.py"
-
-
-def bench() -> Any:
-    spec = importlib.util.spec_from_file_location("bench_contribution", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
 
 
 class Squares(Task):
@@ -56,18 +42,18 @@ class Normed(Squares):
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
 
 
-def data(count: int = 60) -> sgd.Data:
+def data(count: int = 60) -> Data:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(count, 3)).astype(np.float32)
-    return sgd.as_data((x, (x @ [1.0, -2.0, 0.5]).astype(np.float32)), "data")
+    return as_data((x, (x @ [1.0, -2.0, 0.5]).astype(np.float32)), "data")
 
 
 def valued(task: Task, updates: list[dict[str, Any]], weights: list[float]) -> contribution.Contributions:
-    model = rehearsal.fresh_model(task, 0)
+    model = params.fresh_model(task, 0)
     layout = params.layout_of(model)
     before = params.arrays_of(model, layout)
-    parts = [contribution.Part(w, partial(dict, u)) for w, u in zip(weights, updates, strict=True)]
-    return contribution.value(task, model, layout, before, parts, data())
+    parts = [WeightedUpdate(w, partial(dict, u)) for w, u in zip(weights, updates, strict=True)]
+    return contribution.contributions(task, model, layout, before, parts, data())
 
 
 def moves(*rows: list[float]) -> list[dict[str, Any]]:
@@ -97,28 +83,28 @@ def test_an_update_of_zeros_is_worth_exactly_zero_and_equal_ones_the_same() -> N
 
 def test_a_model_in_training_mode_is_valued_as_it_is_used() -> None:
     """Dropout is off, statistics stay and earn nothing; the model's own statistics are not touched."""
-    model = rehearsal.fresh_model(Normed(), 0)
+    model = params.fresh_model(Normed(), 0)
     layout = params.layout_of(model)
     before = params.arrays_of(model, layout)
     model.train()
     still = {s.name: np.zeros(s.shape, s.dtype) for s in layout.tensors}
     shifted = {**still, "1.running_mean": np.ones(4, np.float32)}
-    parts = [contribution.Part(0.5, partial(dict, u)) for u in (still, shifted)]
-    found = contribution.value(Normed(), model, layout, before, parts, data())
+    parts = [WeightedUpdate(0.5, partial(dict, u)) for u in (still, shifted)]
+    found = contribution.contributions(Normed(), model, layout, before, parts, data())
     assert found.values == (0.0, 0.0)
     assert found.before != found.after
-    assert found == contribution.value(Normed(), model, layout, before, parts, data())
+    assert found == contribution.contributions(Normed(), model, layout, before, parts, data())
 
 
 def test_what_cannot_be_valued_is_said() -> None:
-    with pytest.raises(sgd.TaskFault, match="not finite"):
+    with pytest.raises(TaskFault, match="not finite"):
         valued(Squares(), moves([3e38, 3e38, 0.0]), [1.0])
     with pytest.raises(TensorError, match="shape"):
         valued(Squares(), [{"weight": np.zeros((2, 3), np.float32)}], [1.0])
 
 
 def test_the_work_can_be_stopped_between_batches() -> None:
-    model = rehearsal.fresh_model(Squares(), 0)
+    model = params.fresh_model(Squares(), 0)
     layout = params.layout_of(model)
     before = params.arrays_of(model, layout)
 
@@ -126,12 +112,12 @@ def test_the_work_can_be_stopped_between_batches() -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        contribution.value(Squares(), model, layout, before, [], data(), stop)
+        contribution.contributions(Squares(), model, layout, before, [], data(), stop)
 
 
 @given(st.integers(0, 50), st.integers(0, 60))
 def test_a_sample_is_spread_over_all_of_the_data(count: int, limit: int) -> None:
-    whole = sgd.Data(torch.arange(float(count)), torch.arange(count))
+    whole = Data(torch.arange(float(count)), torch.arange(count))
     chosen = contribution.sample(whole, limit).y.tolist()
     assert len(chosen) == len(set(chosen)) == min(count, limit)
     if 1 < limit < count:
@@ -142,14 +128,14 @@ def test_a_sample_is_spread_over_all_of_the_data(count: int, limit: int) -> None
 def test_exact_shapley_of_a_game_known_by_heart() -> None:
     """Two gloves: 0 and 1 have a left one each, 2 has the right one; a pair is worth 1."""
     game = {s: float(bool(s & 4) and bool(s & 3)) for s in range(8)}
-    assert bench().shapley(game, 3) == pytest.approx([1 / 6, 1 / 6, 2 / 3])
-    assert bench().spearman([1, 2, 3, 4], [10, 30, 20, 40]) == pytest.approx(0.8)
+    assert bench("contribution").shapley(game, 3) == pytest.approx([1 / 6, 1 / 6, 2 / 3])
+    assert bench("contribution").spearman([1, 2, 3, 4], [10, 30, 20, 40]) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("split", ["iid", "dirichlet:1"])
 def test_values_tell_harm_idleness_and_equal_data_apart_on_digits(split: str) -> None:
     """The figures that docs/benchmarks.md has for MNIST, in small."""
-    b = bench()
+    b = bench("contribution")
     run = b.play(Digits(), defaults("digits").recipe, split, rounds=4, seed=0, examples=180)
     total = np.sum(run.first_order, axis=0)
     assert total.argmin() == b.ROLES.index("flipped")
@@ -159,7 +145,7 @@ def test_values_tell_harm_idleness_and_equal_data_apart_on_digits(split: str) ->
 
 
 def test_values_rank_nodes_as_exact_shapley_does_on_digits() -> None:
-    b = bench()
+    b = bench("contribution")
     run = b.play(
         Digits(), defaults("digits").recipe, "classes:2", rounds=2, seed=1, examples=90, exact_every=1
     )

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from muster.learning import local_training as sgd
-from muster.learning.local_simulation import fresh_model
+from muster.learning import local_training
+from muster.learning.data import Data, TaskFault, as_data
+from muster.learning.evaluation import Evaluation, evaluate
+from muster.learning.params import fresh_model
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
@@ -31,10 +33,10 @@ class Baselines:
         return max(self.alone)
 
 
-def alone(task: Task, data: sgd.Data, held_out: sgd.Data, recipe: Recipe, steps: int) -> sgd.Evaluation:
+def alone(task: Task, data: Data, held_out: Data, recipe: Recipe, steps: int) -> Evaluation:
     """One model trained `steps` steps on `data` from the job's starting parameters."""
     model = fresh_model(task, recipe.seed)
-    sgd.train(
+    local_training.train(
         task,
         model,
         data,
@@ -44,13 +46,13 @@ def alone(task: Task, data: sgd.Data, held_out: sgd.Data, recipe: Recipe, steps:
         momentum=recipe.momentum,
         seed=recipe.seed,
     )
-    return sgd.evaluate(task, model, held_out)
+    return evaluate(task, model, held_out)
 
 
 def compare(
     task: Task,
-    parts: Sequence[sgd.Data],
-    held_out: sgd.Data,
+    parts: Sequence[Data],
+    held_out: Data,
     recipe: Recipe,
     steps: Sequence[int],
     on_model: Callable[[int, int], None] | None = None,
@@ -66,7 +68,7 @@ def compare(
         found.append(alone(task, data, held_out, recipe, count).accuracy)
         if on_model is not None:
             on_model(len(found), len(parts) + 1)
-    whole = sgd.Data(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
+    whole = Data(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
     pooled = alone(task, whole, held_out, recipe, max(steps)).accuracy
     if on_model is not None:
         on_model(len(parts) + 1, len(parts) + 1)
@@ -85,6 +87,6 @@ def for_task(
     tasks = [load(reference, {**options, "part": i, "parts": nodes}) for i in range(nodes)]
     pair = tasks[0].evaluation_data()
     if pair is None:
-        raise sgd.TaskFault(f"the task {tasks[0].name} has no common evaluation set to compare on")
-    parts = [sgd.as_data(task.training_data(), "training_data") for task in tasks]
-    return compare(tasks[0], parts, sgd.as_data(pair, "evaluation_data"), recipe, steps)
+        raise TaskFault(f"the task {tasks[0].name} has no common evaluation set to compare on")
+    parts = [as_data(task.training_data(), "training_data") for task in tasks]
+    return compare(tasks[0], parts, as_data(pair, "evaluation_data"), recipe, steps)

@@ -1,4 +1,4 @@
-"""Between a torch module and named arrays: the layout of a model, its parameters out and in."""
+"""Between a torch module and named arrays: a new model, its layout, its parameters out and in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from muster.compression.tensors import Layout, TensorSpec, expand
+from muster.learning.task import Task
+
+
+def fresh_model(task: Task, seed: int) -> nn.Module:
+    """The model that a job without starting parameters begins with. Seeds torch."""
+    torch.manual_seed(seed)
+    return task.model()
 
 
 def layout_of(model: nn.Module) -> Layout:

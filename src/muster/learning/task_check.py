@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from muster.compression.tensors import Layout, TensorError
-from muster.learning import local_training as sgd
-from muster.learning import params
-from muster.learning.local_simulation import fresh_model
+from muster.learning import local_training, params
+from muster.learning.data import Data, TaskFault, as_data
+from muster.learning.evaluation import Evaluation, evaluate
+from muster.learning.params import fresh_model
 from muster.learning.task import Task, fingerprint
 
 STEPS = 5
@@ -50,23 +51,23 @@ def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr:
     faults: list[str] = []
     model = fresh_model(task, 0)
     if not isinstance(model, nn.Module):
-        raise sgd.TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
+        raise TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
     try:
         layout = params.layout_of(model)
     except TensorError as error:
-        raise sgd.TaskFault(f"the model cannot be sent: {error}") from error
-    data = sgd.as_data(task.training_data(), "training_data")
+        raise TaskFault(f"the model cannot be sent: {error}") from error
+    data = as_data(task.training_data(), "training_data")
     if len(data) == 0:
-        raise sgd.TaskFault("training_data() returned no samples")
+        raise TaskFault("training_data() returned no samples")
     pair = task.evaluation_data()
-    held_out = None if pair is None else sgd.as_data(pair, "evaluation_data")
+    held_out = None if pair is None else as_data(pair, "evaluation_data")
     if held_out is not None and len(held_out) == 0:
         faults.append("evaluation_data() returned no samples: return None to have 10 % held out")
         held_out = None
     faults += _data_faults(data, "training_data")
     faults += [] if held_out is None else _data_faults(held_out, "evaluation_data")
     faults += _model_faults(task, model, layout, data)
-    loss, step_s, measured = math.nan, math.nan, sgd.Evaluation(0, 0, 0.0)
+    loss, step_s, measured = math.nan, math.nan, Evaluation(0, 0, 0.0)
     if not faults:
         loss, step_s, more = _steps(task, layout, data, clock, lr)
         faults += more
@@ -90,7 +91,7 @@ def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr:
     )
 
 
-def _data_faults(data: sgd.Data, what: str) -> list[str]:
+def _data_faults(data: Data, what: str) -> list[str]:
     faults: list[str] = []
     for name, tensor in (("x", data.x), ("y", data.y)):
         if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
@@ -102,7 +103,7 @@ def _data_faults(data: sgd.Data, what: str) -> list[str]:
     return faults
 
 
-def _model_faults(task: Task, model: nn.Module, layout: Layout, data: sgd.Data) -> list[str]:
+def _model_faults(task: Task, model: nn.Module, layout: Layout, data: Data) -> list[str]:
     faults: list[str] = []
     if layout.parameters == 0:
         return ["model() has no parameters"]
@@ -133,7 +134,7 @@ def _model_faults(task: Task, model: nn.Module, layout: Layout, data: sgd.Data) 
 
 
 def _steps(
-    task: Task, layout: Layout, data: sgd.Data, clock: Callable[[], float], lr: float
+    task: Task, layout: Layout, data: Data, clock: Callable[[], float], lr: float
 ) -> tuple[float, float, list[str]]:
     """(mean loss, seconds a step, faults) of a few steps, done twice to see whether they repeat."""
     faults: list[str] = []
@@ -142,16 +143,16 @@ def _steps(
     for _ in range(2):
         model = fresh_model(task, 0)
         before = params.arrays_of(model, layout)
-        work = sgd.init(task, model, data, lr=lr, batch=BATCH, momentum=0.0, seed=0)
+        work = local_training.init(task, model, data, lr=lr, batch=BATCH, momentum=0.0, seed=0)
         try:
-            sgd.step(work)
+            local_training.step(work)
             begun_s = clock()
             for _ in range(STEPS):
-                sgd.step(work)
-        except sgd.TaskFault as error:
+                local_training.step(work)
+        except TaskFault as error:
             return loss, step_s, [str(error)]
         step_s = (clock() - begun_s) / STEPS
-        loss = sgd.final(work).loss
+        loss = local_training.final(work).loss
         if params.layout_of(model) != layout:
             return loss, step_s, ["a parameter changed its name, shape or dtype while training"]
         after = params.arrays_of(model, layout)
@@ -164,8 +165,8 @@ def _steps(
     return loss, step_s, faults
 
 
-def _evaluation(task: Task, model: nn.Module, data: sgd.Data) -> tuple[sgd.Evaluation, list[str]]:
-    measured = sgd.evaluate(task, model, data)
+def _evaluation(task: Task, model: nn.Module, data: Data) -> tuple[Evaluation, list[str]]:
+    measured = evaluate(task, model, data)
     faults: list[str] = []
     if not 0 <= measured.correct <= measured.examples:
         faults.append(f"correct() counted {measured.correct} right of {measured.examples} samples")

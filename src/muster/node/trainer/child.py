@@ -87,7 +87,7 @@ class Throttle:
 
 def fault_of(error: BaseException) -> dict[str, Any]:
     """An exception as the map {error, code, sentence}; a task's own fault names file and line."""
-    from muster.learning.local_training import TaskFault
+    from muster.learning.data import TaskFault
 
     if isinstance(error, Cancelled):
         return {"error": "cancelled", "code": "interrupted", "sentence": "the training was cancelled"}

@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from muster.algorithms import splits
+from muster.algorithms.contribution import WeightedUpdate
 from muster.compression import tensors
 from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import contribution, export, params
-from muster.learning import local_training as sgd
+from muster.learning import contribution, evaluation, export, local_training, params
 from muster.learning import task as tasks
-from muster.learning.local_simulation import fresh_model
+from muster.learning.data import Data, TaskFault, as_data
+from muster.learning.params import fresh_model
 
 HOLDOUT_SHARE = 0.1
 TRIED_BATCH = 32
@@ -40,9 +41,9 @@ class OpenTask:
     task: tasks.Task
     model: nn.Module
     layout: Layout
-    own: sgd.Data
-    held_out: sgd.Data
-    common: sgd.Data | None
+    own: Data
+    held_out: Data
+    common: Data | None
 
 
 class TrainerSession:
@@ -83,7 +84,9 @@ class TrainerSession:
         self.throttle = max(1.0, throttle)
         self.opened = None  # should this fail, the former task must not answer in its place
         opened = open_task(reference, options)
-        sgd.step(_idle_work(opened, TRIED_BATCH))  # a fault of the task shows now, not in the first round
+        local_training.step(
+            _idle_training(opened, TRIED_BATCH)
+        )  # a fault of the task shows now, not in the first round
         self.opened = opened
         return describe(self.opened, lambda _: None)
 
@@ -93,12 +96,12 @@ def open_task(reference: str, options: dict[str, Any]) -> OpenTask:
     task = tasks.load(reference, options)
     model = fresh_model(task, 0)
     if not isinstance(model, nn.Module):
-        raise sgd.TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
-    data = sgd.as_data(task.training_data(), "training_data")
+        raise TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
+    data = as_data(task.training_data(), "training_data")
     if len(data) == 0:
-        raise sgd.TaskFault("training_data() returned no samples")
+        raise TaskFault("training_data() returned no samples")
     pair = task.evaluation_data()
-    common = None if pair is None else sgd.as_data(pair, "evaluation_data")
+    common = None if pair is None else as_data(pair, "evaluation_data")
     own, held_out = data, data.at([])
     if common is None:
         whole = not data.y.dtype.is_floating_point and data.y.ndim == 1
@@ -133,20 +136,22 @@ def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, ou
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays)}
 
 
-def _idle_work(opened: OpenTask, batch: int) -> sgd.LocalTraining:
+def _idle_training(opened: OpenTask, batch: int) -> local_training.LocalTraining:
     """Steps that teach nothing."""
-    return sgd.init(opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0)
+    return local_training.init(
+        opened.task, opened.model, opened.own, lr=0.0, batch=batch, momentum=0.0, seed=0
+    )
 
 
 def measure_speed(opened: OpenTask, on_step: OnStep, batch: int) -> dict[str, Any]:
     """Median seconds of one step of `batch`, on parameters that are thrown away."""
-    work = _idle_work(opened, batch)
-    sgd.step(work)  # the first step builds kernels and caches
+    work = _idle_training(opened, batch)
+    local_training.step(work)  # the first step builds kernels and caches
     on_step({"done": 0, "of": MEASURE_STEPS})
     times_s: list[float] = []
     while len(times_s) < MEASURE_STEPS and sum(times_s) < MEASURE_S_MAX:
         before_s = time.perf_counter()
-        sgd.step(work)
+        local_training.step(work)
         times_s.append(time.perf_counter() - before_s)
         on_step({"done": len(times_s), "of": MEASURE_STEPS})
     return {"step_s": statistics.median(times_s)}
@@ -175,7 +180,7 @@ def train(
         on_step({"done": n, "of": steps, "loss": loss})
         began_s = time.perf_counter()  # telling, and resting for the throttle, are no part of a step
 
-    done = sgd.train(
+    done = local_training.train(
         opened.task,
         opened.model,
         opened.own,
@@ -191,7 +196,7 @@ def train(
     try:
         tensors.write(opened.layout.changes, Path(out), update)
     except tensors.TensorError as error:
-        raise sgd.TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
+        raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
     step_s = statistics.median(times_s)
     return {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
 
@@ -204,9 +209,9 @@ def evaluate(
     if data is None or len(data) == 0:
         return {"examples": 0, "correct": 0, "loss_sum": 0.0}
     params.load_into(opened.model, opened.layout, tensors.read(opened.layout, Path(base)))
-    data = data if limit is None else sgd.Data(data.x[:limit], data.y[:limit])
+    data = data if limit is None else Data(data.x[:limit], data.y[:limit])
     of = len(data)
-    found = sgd.evaluate(opened.task, opened.model, data, lambda n: on_step({"done": n, "of": of}))
+    found = evaluation.evaluate(opened.task, opened.model, data, lambda n: on_step({"done": n, "of": of}))
     return {"examples": found.examples, "correct": found.correct, "loss_sum": found.loss_sum}
 
 
@@ -218,14 +223,14 @@ def value(
     if data is None or len(data) == 0:
         return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
 
-    def part(weight: float, source: bytes | str) -> contribution.Part:
+    def part(weight: float, source: bytes | str) -> WeightedUpdate:
         def read() -> dict[str, Any]:
             message = source if isinstance(source, bytes) else Path(source).read_bytes()
             return decode_update(opened.layout, message)
 
-        return contribution.Part(weight, read)
+        return WeightedUpdate(weight, read)
 
-    found = contribution.value(
+    found = contribution.contributions(
         opened.task,
         opened.model,
         opened.layout,

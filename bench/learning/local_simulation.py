@@ -1,8 +1,9 @@
-"""A job without a network: the same training, codec, weights and fold in one process.
+"""A job in one process, without a network: the product's training, codec, weights and server step.
 
-For tuning recipes and for the yardsticks of a report.  Nodes may be slow (a share of the planned steps) and
-may be away for some rounds at a time: the update that a node had begun when it went comes when it is back,
-as old as its absence was long, and is discounted like any late update.  The seed decides everything.
+The default recipes (learning/recipes.py) were chosen with it.  Nodes may be slow (a share of the
+planned steps) and may be away for some rounds at a time: the update that a node had begun when it went comes
+when it is back, as old as its absence was long, and is discounted like any late update.  The seed decides
+everything.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from muster.algorithms import aggregation, server
 from muster.algorithms.aggregation import UpdateMeta
@@ -23,8 +22,9 @@ from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
 from muster.compression.tensors import Layout
-from muster.learning import local_training as sgd
-from muster.learning import params
+from muster.learning import local_training, params
+from muster.learning.data import Data
+from muster.learning.evaluation import Evaluation, evaluate
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
@@ -59,38 +59,32 @@ FIELD_8 = Conditions(
 class SimulatedJob:
     """What the model reaches after each round, and what the closing one does (`Recipe.average`)."""
 
-    curve: tuple[sgd.Evaluation, ...]
-    closing: sgd.Evaluation
+    curve: tuple[Evaluation, ...]
+    closing: Evaluation
 
 
-def fresh_model(task: Task, seed: int) -> nn.Module:
-    """The model that a job without starting parameters begins with."""
-    torch.manual_seed(seed)
-    return task.model()
-
-
-def rehearse(
+def simulate(
     task: Task,
-    parts: Sequence[sgd.Data],
-    held_out: sgd.Data,
+    parts: Sequence[Data],
+    held_out: Data,
     recipe: Recipe,
     rounds: int,
     conditions: Conditions,
-    on_round: Callable[[int, sgd.Evaluation], None] | None = None,
+    on_round: Callable[[int, Evaluation], None] | None = None,
 ) -> SimulatedJob:
     """Federated training over `parts`, measured on `held_out`."""
-    model = fresh_model(task, recipe.seed)
+    model = params.fresh_model(task, recipe.seed)
     layout = params.layout_of(model)
     last: deque[Arrays] = deque(maxlen=recipe.average)
-    curve: list[sgd.Evaluation] = []
+    curve: list[Evaluation] = []
     for arrays in models(task, parts, recipe, rounds, conditions):
         last.append(arrays)
         params.load_into(model, layout, arrays)
-        curve.append(sgd.evaluate(task, model, held_out))
+        curve.append(evaluate(task, model, held_out))
         if on_round is not None:
             on_round(len(curve), curve[-1])
     params.load_into(model, layout, mean(layout, list(last)))
-    return SimulatedJob(tuple(curve), sgd.evaluate(task, model, held_out))
+    return SimulatedJob(tuple(curve), evaluate(task, model, held_out))
 
 
 def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
@@ -102,10 +96,10 @@ def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
 
 
 def models(
-    task: Task, parts: Sequence[sgd.Data], recipe: Recipe, rounds: int, conditions: Conditions
+    task: Task, parts: Sequence[Data], recipe: Recipe, rounds: int, conditions: Conditions
 ) -> Iterator[Arrays]:
     """The model after each round."""
-    model = fresh_model(task, recipe.seed)
+    model = params.fresh_model(task, recipe.seed)
     layout = params.layout_of(model)
     codec = parse(AUTO_CODEC if recipe.codec == "auto" else recipe.codec)
     rng = np.random.default_rng([recipe.seed, 0xAB5E])
@@ -120,7 +114,7 @@ def models(
                 continue
             params.load_into(model, layout, base)
             seed = recipe.seed * 1_000_003 + number * 1_009 + i
-            sgd.train(
+            local_training.train(
                 task, model, data, steps=_steps(recipe, conditions, i),
                 lr=learning_rate(recipe, number, rounds), batch=recipe.batch, momentum=recipe.momentum,
                 seed=seed,
@@ -144,7 +138,7 @@ def _aggregated(
     layout: Layout,
     number: int,
     updates: Sequence[tuple[int, int, Arrays]],
-    parts: Sequence[sgd.Data],
+    parts: Sequence[Data],
     recipe: Recipe,
     conditions: Conditions,
 ) -> tuple[aggregation.Accumulator, float]:
