@@ -1,4 +1,4 @@
-"""bench/learning/local_simulation.py, with which the default recipes were chosen, and the baselines of a report."""
+"""The simulation with which the default recipes were chosen (bench/), and the baselines of a report."""
 
 from __future__ import annotations
 
