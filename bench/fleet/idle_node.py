@@ -16,7 +16,7 @@ import os
 import time
 from pathlib import Path
 
-from muster.emulation.scenario import parse
+from muster.emulation.scenario_file import parse
 from small_fleet import machine, small_fleet, write
 
 TWO = """

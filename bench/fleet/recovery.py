@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill
 from small_fleet import SmallFleet, machine, small_fleet, write

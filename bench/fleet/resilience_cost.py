@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.protocol.envelope import decode, unpack
 from muster.protocol.records import Commit, Update
 from muster.simulation.faults import Kill

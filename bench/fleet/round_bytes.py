@@ -20,7 +20,7 @@ from typing import Any
 
 from muster.cli.demo.story import NARROW_MNIST, NARROW_OPTIONS
 from muster.emulation.radio.model import LinkCount
-from muster.emulation.scenario import parse
+from muster.emulation.scenario_file import parse
 from muster.node.api.snapshot import SentView, Snapshot
 from small_fleet import SmallFleet, machine, small_fleet, write
 

@@ -15,7 +15,7 @@ import re
 import statistics
 from pathlib import Path
 
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.node.api.client import LogView
 from small_fleet import SmallFleet, machine, small_fleet, write
 

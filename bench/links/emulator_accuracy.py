@@ -30,7 +30,7 @@ from pathlib import Path
 from muster.emulation.emulator import Emulation
 from muster.emulation.radio.bursts import Burst
 from muster.emulation.radio.model import LinkParams
-from muster.emulation.scenario import parse
+from muster.emulation.scenario_file import parse
 
 PORT = 5000
 HEADERS_BYTES = 42  # Ethernet 14, IPv4 20, UDP 8

@@ -16,7 +16,7 @@ from muster.cli.demo.report import SentReport
 from muster.cli.demo.run import Field, Outcome, report_of
 from muster.cli.demo.summary import print_summary
 from muster.cli.main import run
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.client import Exported, LogView
 from muster.node.api.snapshot import NeighbourView, SentView

@@ -11,7 +11,7 @@ import tomli_w
 from muster.cli.commands.emulate import fill, node_command
 from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name
 from muster.cli.demo.report import NodeReport, Report, SentReport
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.errors import EXIT_CODES
 from muster.node.config import load_config
 

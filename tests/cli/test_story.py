@@ -18,7 +18,7 @@ from muster.cli.demo.preparation import node_config, task_options
 from muster.cli.demo.stage import SETTLE_S, Stage, round_of
 from muster.cli.demo.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
 from muster.cli.main import run as run_command
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 from muster.errors import MusterError
 from muster.node.api.snapshot import Snapshot
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart

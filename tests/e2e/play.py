@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from muster.emulation.scenario import Scenario, parse
+from muster.emulation.scenario import Scenario
+from muster.emulation.scenario_file import parse
 from muster.node.api.client import LogView
 from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill

@@ -10,7 +10,8 @@ import pytest
 from kept import Kept, counted_once, kept, one_head
 from play import ask, end_all, field, until_one_end
 
-from muster.emulation.scenario import Scenario, parse
+from muster.emulation.scenario import Scenario
+from muster.emulation.scenario_file import parse
 from muster.history.graph import Point
 from muster.job.coordinator.loop import AFTER_THE_END
 from muster.learning.task import load

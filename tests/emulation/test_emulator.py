@@ -181,7 +181,7 @@ assert ctypes.CDLL(None).unshare(0x10000000) == 0
 pathlib.Path("/proc/self/uid_map").write_text(f"0 {user} 1")
 pathlib.Path("/proc/sys/user/max_net_namespaces").write_text("0")
 from muster.emulation.loopback import choose
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 net, sentence = choose(load("lan-3"), pathlib.Path(sys.argv[1]))
 print(type(net).__name__, sentence, sep=chr(10))
 """

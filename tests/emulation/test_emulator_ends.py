@@ -35,7 +35,7 @@ import asyncio, pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 from muster.emulation.emulator import Emulation
 from muster.emulation.loopback import LoopbackEmulation
-from muster.emulation.scenario import load
+from muster.emulation.scenario_file import load
 rundir = pathlib.Path(sys.argv[1])
 kind = {"namespaces": Emulation, "loopback": LoopbackEmulation}[sys.argv[2]]
 extra = {"port": int(sys.argv[3])} if sys.argv[2] == "loopback" else {}

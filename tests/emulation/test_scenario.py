@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from muster.emulation.radio.model import LinkParams
-from muster.emulation.scenario import Away, Scenario, load, packaged, parse
+from muster.emulation.scenario import Away, Scenario
+from muster.emulation.scenario_file import load, packaged, parse
 from muster.errors import MusterError
 from muster.simulation.faults import Cut
 

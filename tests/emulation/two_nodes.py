@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from muster.emulation.emulator import Emulation
-from muster.emulation.scenario import Scenario, parse
+from muster.emulation.scenario import Scenario
+from muster.emulation.scenario_file import parse
 
 ECHO = """
 import socket, sys

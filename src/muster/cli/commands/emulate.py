@@ -37,7 +37,7 @@ def emulate(scenario: str, on: tuple[str, ...], rundir: Path | None, command: tu
     Example: muster emulate field-8 --on alpha -- ping -c 3 10.77.0.4
     """
     from muster.cli.interrupt import run_until_interrupted
-    from muster.emulation.scenario import load
+    from muster.emulation.scenario_file import load
 
     loaded = load(scenario)
     with tempfile.TemporaryDirectory(prefix="muster-") as temporary:

@@ -157,7 +157,7 @@ def _request(
     from muster.cli.commands.train import readable
     from muster.cli.demo import story as stories
     from muster.cli.demo.preparation import DemoRequest
-    from muster.emulation.scenario import load
+    from muster.emulation.scenario_file import load
     from muster.errors import MusterError
     from muster.learning.task import installed, is_file
 

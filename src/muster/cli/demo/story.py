@@ -76,7 +76,7 @@ class Story:
     def begun(self, near: int, far: int) -> int:
         """How many scenes have begun once the sides have done so many rounds; never out of order.
 
-        >>> from muster.emulation.scenario import load
+        >>> from muster.emulation.scenario_file import load
         >>> story = partition(load("field-8"), 16)
         >>> [story.begun(near, far) for near, far in ((2, 2), (3, 2), (5, 8), (6, 6), (7, 7), (4, 11))]
         [0, 2, 2, 3, 4, 4]
