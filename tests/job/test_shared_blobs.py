@@ -96,8 +96,8 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
         assert runner.participant is not None
         assert waiting is not None
         assert other is not None
-        async with runner.participant._turn.exclusive():
-            measuring = asyncio.create_task(runner.participant.evaluate(waiting))
+        async with runner.participant.trainer.lock.exclusive():
+            measuring = asyncio.create_task(runner.participant.trainer.evaluate(waiting))
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)
             assert not core.store.has_blob(other)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from muster.job.participant.trainer_lock import TrainerLock
+from muster.job.participant.shared_trainer import TrainerLock
 from muster.simulation.virtual.loop import run
 
 

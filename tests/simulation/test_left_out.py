@@ -44,9 +44,9 @@ def twice(uplink: object, downlink: Vector, share: float) -> Vector:
 @pytest.mark.parametrize(
     ("where", "bug", "rule"),
     [
-        ("participant.loop.hand_over", lambda uplink, downlink, share: uplink, "residual"),
-        ("participant.loop.hand_over", twice, "residual"),
-        ("participant.loop.weight_of", lambda *given: 1.0, "residual"),
+        ("participant.update_writer.hand_over", lambda uplink, downlink, share: uplink, "residual"),
+        ("participant.update_writer.hand_over", twice, "residual"),
+        ("participant.update_writer.weight_of", lambda *given: 1.0, "residual"),
         ("coordinator.commit_writer.residuals.left_out", lambda *given: None, "arithmetic"),
     ],
 )

@@ -27,6 +27,7 @@ from muster.job.models.fetching import STALL_S, JobFetcher
 from muster.job.models.retention import collectable, delta_of, pinned, spent_payloads
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import ROOM_RETRY_S, Participant
+from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, CommitId, Offer, Refusal, short
 from muster.storage.store import StorageError
@@ -210,7 +211,7 @@ class JobRunner:
 
     def _being_measured(self) -> set[BlobId]:
         """Models that wait for their figures: a head may be none any more when the trainer comes to it."""
-        return set(self.participant.measuring) if self.participant is not None else set()
+        return set(self.participant.trainer.evaluating) if self.participant is not None else set()
 
     # ---- working ------------------------------------------------------------------------------------
 
@@ -288,7 +289,8 @@ class JobRunner:
         self.context.changes.notify()
         if self.finished() is not None:
             return True
-        participant = Participant(self.context, self.view, self.models, self.fetcher, trainer, facts)
+        shared = SharedTrainer(trainer, facts)
+        participant = Participant(self.context, self.view, self.models, self.fetcher, shared)
         self.participant = participant
         await participant.offer()
         self._said = self.view.last_answer(self.context.node)

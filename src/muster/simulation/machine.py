@@ -164,7 +164,7 @@ class Machine:
         self.look()
         self.thrown_away += self.unrecorded is not None
         runners = core.jobs.runners.items()
-        works = [j for j, r in runners if r.participant and r.participant._trainer is trainer]
+        works = [j for j, r in runners if r.participant and r.participant.trainer.child is trainer]
         self.unrecorded = works[0]
 
     def look(self) -> None:

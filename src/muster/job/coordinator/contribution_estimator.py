@@ -101,10 +101,10 @@ class ContributionEstimator:
         if participant is None or work is None:
             self._given_up.add(point.id)
             return
-        which = "common" if participant.facts.has_common else "own"
+        which = "common" if participant.trainer.facts.has_common else "own"
         self._in_hand.append(point)
         try:
-            found = await participant.value(*work, which, EXAMPLES, background=background)
+            found = await participant.trainer.value(*work, which, EXAMPLES, background=background)
         except (MusterError, ChildProcessError) as error:
             self._give_up(point, getattr(error, "sentence", str(error)))
             if isinstance(error, ChildProcessError):

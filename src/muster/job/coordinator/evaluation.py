@@ -41,7 +41,7 @@ class HeadEvaluator:
 
     async def run(self, participant: Participant) -> None:
         """Until the job has ended and its last head was measured."""
-        self._evaluates = participant if participant.facts.has_common else None
+        self._evaluates = participant if participant.trainer.facts.has_common else None
         try:
             await self._measure_heads(participant)
         finally:
@@ -61,7 +61,7 @@ class HeadEvaluator:
         while True:
             head = self._head()
             reason = self._view.finished(head) if head is not None else self._view.stopped
-            if head is not None and self._acting() and participant.facts.has_common:
+            if head is not None and self._acting() and participant.trainer.facts.has_common:
                 if reason is not None and self._view.closing_due(head):
                     await self._choose_closing(participant, head)
                     continue
@@ -97,7 +97,7 @@ class HeadEvaluator:
         blob = self._models.blob_of(commit)
         if blob is None or not self._context.store.has_blob(blob):
             return
-        m = await participant.evaluate(blob, limit, self._view.job.stop.target)
+        m = await participant.trainer.evaluate(blob, limit, self._view.job.stop.target)
         await participant.when_room(lambda: self._publish(commit, m))
 
     async def _choose_closing(self, participant: Participant, head: Point) -> None:
@@ -105,7 +105,7 @@ class HeadEvaluator:
         await self._measure(participant, head.id)
         own = self._view.figures(head.id)
         blob, count = self._commits.mean_of_line(head)
-        mean = await participant.evaluate(blob)
+        mean = await participant.trainer.evaluate(blob)
         better = own is None or mean.correct > own.correct
         own_blob = self._models.blob_of(head.id)
         if own_blob is None or not self._view.closing_due(head):

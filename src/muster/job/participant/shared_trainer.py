@@ -1,0 +1,96 @@
+"""One trainer for training, measuring and valuing: one request at a time, and background work yields."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from muster.job.context import Facts, EvaluationResult, TrainerLike, ContributionResult
+from muster.protocol.records import BlobId, Payload
+
+T = TypeVar("T")
+
+
+class TrainerLock:
+    """A lock whose holder may be doing background work, which ends when somebody else wants the lock."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._background: asyncio.Future[Any] | None = None
+
+    @property
+    def free(self) -> bool:
+        return not self._lock.locked()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Wait for the lock; background work that holds it is cancelled first, and has to end."""
+        if self._background is not None:
+            self._background.cancel()
+        async with self._lock:
+            yield
+
+    async def background(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do `work` once the lock is free; None when it was cancelled because somebody wanted the lock."""
+        async with self._lock:
+            doing: asyncio.Future[T] = asyncio.ensure_future(work())
+            self._background = doing
+            try:
+                await asyncio.wait({doing})
+            finally:
+                self._background = None
+                if not doing.done():  # the caller itself is cancelled: its work has to end before the lock
+                    doing.cancel()
+                    await asyncio.wait({doing})
+            return None if doing.cancelled() else doing.result()
+
+
+class SharedTrainer:
+    """Owns the lock of one trainer child, and the list of models that wait to be evaluated by it."""
+
+    def __init__(self, child: TrainerLike, facts: Facts) -> None:
+        self.child, self.facts = child, facts
+        self.lock = TrainerLock()
+        self.evaluating: list[BlobId] = []  # or waiting for the lock
+
+    async def evaluate(self, blob: BlobId, limit: int | None = None, target: float | None = None) -> EvaluationResult:
+        """Evaluate a model on `limit` examples of the task's common set, and on all when it reaches `target`.
+
+        Waits for the lock, perhaps while a whole round is trained.
+        """
+        self.evaluating.append(blob)
+        try:
+            async with self.lock.exclusive():
+                m = await self.child.evaluate(blob, "common", limit)
+                if limit is not None and target is not None and m.correct >= target * m.examples:
+                    m = await self.child.evaluate(blob, "common")
+                return m
+        finally:
+            self.evaluating.remove(blob)
+
+    async def value(
+        self,
+        base: BlobId,
+        updates: Sequence[tuple[float, Payload]],
+        which: str,
+        limit: int,
+        *,
+        background: bool,
+    ) -> tuple[float, ContributionResult] | None:
+        """The seconds that it took, and what updates were worth on top of `base`.
+
+        None when it was background work and was cancelled for something else.
+        """
+
+        async def work() -> tuple[float, ContributionResult]:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            valued = await self.child.value(base, updates, which, limit)
+            return loop.time() - began_s, valued
+
+        if background:
+            return await self.lock.background(work)
+        async with self.lock.exclusive():
+            return await work()

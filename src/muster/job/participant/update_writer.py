@@ -1,0 +1,130 @@
+"""Writes a participant's updates and offers, each in one transaction with the counters that number them.
+
+An update, the residual that it leaves and its sequence number are kept together or not at all.  Whatever
+becomes of the update, nothing is put back into the residual.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from muster.compression.codecs.families import parse
+from muster.compression.feedback import hand_over, norm
+from muster.compression.model import encode_with_feedback, flatten
+from muster.job.context import Context, Facts, TrainingResult
+from muster.job.models import residuals
+from muster.job.models.folding import weight_of
+from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
+from muster.job.models.residuals import Vector
+from muster.job.view import JobView, KnownPlan
+from muster.protocol.records import CommitId, NodeId, Offer, Update
+
+GOODPUT_MAX = (1 << 31) - 1
+RESIDUAL_RATIO_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
+SHARE_MIN = 0.01  # of a round: a residual is not enlarged more than a hundredfold
+
+Announce = Callable[[], None]
+
+
+class _Counters(msgspec.Struct, array_like=True):
+    """This node's own counters in a job."""
+
+    sequence: int = 0
+    offer: int = 0
+    last_base: bytes = b""
+
+
+class UpdateWriter:
+    """Owns this node's counters in one job, and turns what was trained or measured into records.
+
+    Each method keeps its record and returns the call that announces it.  Raises StorageError, with nothing
+    kept, when the disk is full.
+    """
+
+    def __init__(self, context: Context, view: JobView, facts: Facts) -> None:
+        self._context, self._view, self._facts = context, view, facts
+        self._key = "participant/" + view.id.hex()
+        kept = context.store.state(self._key)
+        self._counters = msgspec.msgpack.decode(kept, type=_Counters) if kept else _Counters()
+
+    def worked_on(self, base: CommitId) -> bool:
+        """Whether this node has made an update on top of `base`."""
+        me = self._context.node
+        return base == self._counters.last_base or any(
+            u.record.base == base for k, u in self._view.updates.items() if k.node == me
+        )
+
+    def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Announce:
+        """Keep an offer with this node's samples, the seconds of a step and the goodput of its last model."""
+        context = self._context
+        counters = replace(self._counters, offer=self._view.next_number(context.node))
+        record = Offer(
+            self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
+            context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(goodput_bytes_s)),
+        )  # fmt: skip
+        with context.store.transaction():
+            context.store.set_state(self._key, msgspec.msgpack.encode(counters))
+            _, announce = context.ledger.keep_unannounced(record)
+        self._counters = counters
+        return announce
+
+    def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Announce:
+        """Encode what was trained with error feedback, and keep it as an update. Raises CodecError, too."""
+        context, view, parent = self._context, self._view, plan.record.parent
+        residual = residuals.load(context.store, "up", view.id)
+        left = None if plan.author == context.node else self._left_out(plan)
+        if left is not None:
+            residual = hand_over(residual, left, self._share(plan))
+        counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
+        seed = node_seed(view.job.recipe.seed, context.node, counters.sequence)  # so that errors average out
+        sent = encode_with_feedback(parse(codec), self._facts.layout, trained.update, residual, seed)
+        with context.store.transaction():
+            context.store.set_state(self._key, msgspec.msgpack.encode(counters))
+            residuals.keep(context.store, "up", view.id, sent.residual)
+            if left is not None:
+                residuals.keep(context.store, "down", view.id, None)
+            record = Update(
+                view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
+                trained.steps, trained.examples, trained.loss,
+                keep_payload(context.store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
+                _residual_ratio(norm(sent.residual), norm(flatten(self._facts.layout, trained.update))),
+            )  # fmt: skip
+            _, announce = context.ledger.keep_unannounced(record)
+        self._counters = counters
+        if left is not None:
+            text = "brings in what its commits left out, now that somebody else coordinates"
+            context.event("update", text, job=view.id)
+        return announce
+
+    def _left_out(self, plan: KnownPlan) -> Vector | None:
+        """What this node left out as coordinator and nobody has brought in yet."""
+        return residuals.left_out(self._context.store, self._view.id, self._view.graph, plan.record.parent)
+
+    def _share(self, plan: KnownPlan) -> float:
+        """The weight that this node's updates have from the planned round on, above 0 and at most 1.
+
+        What was left out is brought in by several updates, so it does not matter that the first round on a
+        merge may make a smaller step.
+        """
+        weight = weight_of(self._context.node, plan.record, self._samples, self._view.job.recipe)
+        return min(1.0, max(SHARE_MIN, weight))
+
+    def _samples(self, node: NodeId) -> int:
+        """The samples that a node offered; where its offer has not come this far, as many as here."""
+        offer = self._view.offers.get(node)
+        return offer.samples if offer else self._facts.samples
+
+
+def node_seed(seed: int, node: bytes, number: int) -> int:
+    """A seed of its own for each node and number, the same in every run."""
+    digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + node + number.to_bytes(4, "big")).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _residual_ratio(residual: float, update: float) -> int:
+    """How many updates' worth of change stayed behind, in tenths."""
+    return min(RESIDUAL_RATIO_MAX, round(10 * residual / update)) if update > 0 else 0
