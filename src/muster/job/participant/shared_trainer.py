@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from muster.job.context import Facts, EvaluationResult, TrainerLike, ContributionResult
+from muster.job.context import ContributionResult, EvaluationResult, Facts, TrainerLike
 from muster.protocol.records import BlobId, Payload
 
 T = TypeVar("T")
@@ -55,7 +55,9 @@ class SharedTrainer:
         self.lock = TrainerLock()
         self.evaluating: list[BlobId] = []  # or waiting for the lock
 
-    async def evaluate(self, blob: BlobId, limit: int | None = None, target: float | None = None) -> EvaluationResult:
+    async def evaluate(
+        self, blob: BlobId, limit: int | None = None, target: float | None = None
+    ) -> EvaluationResult:
         """Evaluate a model on `limit` examples of the task's common set, and on all when it reaches `target`.
 
         Waits for the lock, perhaps while a whole round is trained.
