@@ -1,7 +1,7 @@
 """A generic byte stage (zstd) behind codecs whose bodies have a known length and often a skewed histogram.
 
 Frames carry no magic number, checksum or length: the blob's hash guards the bytes, the layout knows the
-length.  The stage is taken only where it saves at least one part in `GAIN`, by a sample if big.
+length.  The stage is taken only where it saves at least one part in `GAIN`; of a large body a sample decides.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def squeeze(body: memoryview) -> tuple[bool, bytes | memoryview]:
 
 
 class Body:
-    """The bytes of a body, given out piece by piece, so that they are never in memory as a whole."""
+    """A body's bytes, read piece by piece, so that they are never in memory as a whole."""
 
     def __init__(self, data: memoryview, size_bytes: int, squeezed: bool) -> None:
         """`data` stands for `size_bytes` bytes. Raises CodecError where its length alone shows otherwise."""
@@ -74,8 +74,14 @@ class Body:
 
 
 def _check_frame(data: memoryview) -> None:
-    """Raises CodecError unless `data` is one frame as `_compress` writes it and nothing behind it, which zstd
-    itself would not notice (RFC 8878, 3.1.1: two bytes, then blocks of three bytes and their content)."""
+    """Raise CodecError unless `data` is one frame as `_compress` writes it, with nothing behind it.
+
+    A frame is two bytes, then blocks of three bytes and their content (RFC 8878, 3.1.1).  The frame is walked
+    by hand because the library cannot say where it ends within this module's bounds.  `stream_reader`, which
+    fills our arrays, passes over bytes behind the frame.  `decompress(max_output_size)` names them, but needs
+    the whole body in memory.  `decompressobj().unused_data` has them, but the sender decides how much a piece
+    of the message yields: 64 bytes may become 2 MB.
+    """
     at, last = 2, bool(len(data) and data[0])  # the first byte says what else is in the header: nothing
     while not last and at + 3 <= len(data):
         block = int.from_bytes(data[at : at + 3], "little")
