@@ -16,7 +16,7 @@ from muster.simulation import faults as f
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 ROUNDS = 8
 WEIGHTS = 6000

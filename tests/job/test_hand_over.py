@@ -11,7 +11,7 @@ from muster.simulation import faults as f
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 from muster.simulation.world import World
 from muster.storage.memory import MemoryStore
 

@@ -11,7 +11,7 @@ from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.trainers.stand_in import Vector
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 
 def test_nodes_that_train_the_same_round_differently(monkeypatch: pytest.MonkeyPatch) -> None:

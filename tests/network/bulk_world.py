@@ -12,8 +12,10 @@ from typing import Any
 from muster.network.blobs.state import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.protocol.records import BlobId, NodeId
+from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.loop import run
-from muster.simulation.virtual.network import PathParams, SimLink, SimNetwork, Timing
+from muster.simulation.virtual.network import SimNetwork, Timing
+from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 FAST = PathParams(rate_bytes_s=125_000, delay_s=0.05)

@@ -15,7 +15,8 @@ from muster.network.trust.signing import TrustStore
 from muster.protocol.records import Refusal
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual.loop import run
-from muster.simulation.virtual.network import PathParams, SimNetwork
+from muster.simulation.virtual.network import SimNetwork
+from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 JOB = b"j" * 32

@@ -15,7 +15,8 @@ from muster.network.sync.presence import Heartbeat, Presence
 from muster.network.sync.state import Peer
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.loop import run
-from muster.simulation.virtual.network import PathParams, SimNetwork
+from muster.simulation.virtual.network import SimNetwork
+from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 

@@ -10,7 +10,8 @@ from exchange_line import JOB, Node, with_line
 
 from muster.network.sync.deferred import Hold
 from muster.protocol.records import NodeId, Payload, Record, Refusal, Update
-from muster.simulation.virtual.network import PathParams, SimNetwork
+from muster.simulation.virtual.network import SimNetwork
+from muster.simulation.virtual.pipe import PathParams
 
 
 @dataclass

@@ -12,7 +12,7 @@ from muster.protocol.records import NodeId, Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 NARROW = PathParams(rate_bytes_s=1_200, delay_s=0.3)
 LEAVES = tuple(f"leaf-{number}" for number in range(9))

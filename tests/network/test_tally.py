@@ -30,7 +30,8 @@ from muster.protocol.records import Commit, Measurement, NodeId, Payload, Record
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.loop import run
-from muster.simulation.virtual.network import PathParams, SimNetwork
+from muster.simulation.virtual.network import SimNetwork
+from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 A, B, C = (name * 32 for name in (b"a", b"b", b"c"))

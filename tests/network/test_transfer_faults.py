@@ -10,7 +10,7 @@ from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
 from muster.network.blobs.state import Transfer
 from muster.protocol.records import BlobId
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 

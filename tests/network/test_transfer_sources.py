@@ -7,7 +7,7 @@ import asyncio
 from bulk_world import FAST, World, data_of, ident, kbit, now, play
 
 from muster.network.blobs.state import TransferLimits
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 
 def test_it_goes_on_from_another_peer() -> None:

@@ -27,7 +27,7 @@ from muster.simulation.specs import (
     WireSpec,
     WorldFault,
 )
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 # small or with two jobs, a real trainer, branches, lossy codecs; a paused node killed, its disk lost (930)
 FIXED = (5, 9, 15, 25, 930)

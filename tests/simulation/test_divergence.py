@@ -10,7 +10,7 @@ from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.trainers.stand_in import Vector
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
 ROUNDS = 8

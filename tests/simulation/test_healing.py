@@ -18,7 +18,7 @@ from muster.simulation.judging.check import Verdict, judge, play, story
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
 from muster.simulation.trainers.pace import Pace
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")
 INSIDE = PathParams(rate_bytes_s=125_000.0, delay_s=0.05, nudge_loss=0.01)

@@ -12,7 +12,7 @@ from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 APART = f.Partition((("a", "b"), ("c", "d")))
 BROUGHT = "brings in what its commits left out"

@@ -8,8 +8,10 @@ import pytest
 
 from muster.network.transport.link import Refused, Unreachable, Urgency
 from muster.protocol.records import NodeId
+from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.loop import run
-from muster.simulation.virtual.network import PathParams, SimLink, SimNetwork, Timing
+from muster.simulation.virtual.network import SimNetwork, Timing
+from muster.simulation.virtual.pipe import PathParams
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 TIMING = Timing(lease_s=10.0, connect_s=0.5)

@@ -13,7 +13,7 @@ from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault
 from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
 from muster.simulation.trainers.stand_in import EvaluationResult, StandIn
-from muster.simulation.virtual.network import PathParams
+from muster.simulation.virtual.pipe import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.05)
 STEPS, STEP_S = 20, 0.05  # rounds of about a second and a half

@@ -13,7 +13,8 @@ import msgspec
 
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
 from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, Unwilling, WireSpec
-from muster.simulation.virtual.network import PathParams, Timing
+from muster.simulation.virtual.network import Timing
+from muster.simulation.virtual.pipe import PathParams
 
 HOUR_S = 3600.0
 HEAL_SHARE = 0.75  # of the time; the rest is for healing

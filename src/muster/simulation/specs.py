@@ -8,7 +8,8 @@ import msgspec
 
 from muster.simulation import faults as f
 from muster.simulation.faults import _Fault
-from muster.simulation.virtual.network import PathParams, Timing
+from muster.simulation.virtual.network import Timing
+from muster.simulation.virtual.pipe import PathParams
 
 Unwilling: TypeAlias = Literal["", "policy", "battery", "not_installed", "other_version"]
 

@@ -1,26 +1,45 @@
-"""`SimLink`: one node's engine in the simulated network (`network`), the link interface in virtual time."""
+"""One node's end of the simulated network: the link interface of `network/transport` in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.protocol.records import NodeId
-
-if TYPE_CHECKING:
-    from muster.simulation.virtual.network import SimNetwork, Wire
+from muster.simulation.virtual.pipe import Pipe
+from muster.simulation.virtual.wire import Wire
 
 ANSWER_BYTES_MAX = 64 * 1024
 NUDGE_BYTES_MAX = 64 * 1024
 
 
-class SimLink:
-    """See `network.link.Link`."""
+class Network(Protocol):
+    """What a link needs of the network that it belongs to (`network.SimNetwork`)."""
 
-    def __init__(self, network: SimNetwork, node: NodeId, name: str) -> None:
+    rng: random.Random
+    context: contextvars.Context  # of what belongs to no node
+
+    def attach(self, link: SimLink) -> None:
+        """The node runs: neighbours will notice."""
+
+    def detach(self, link: SimLink, goodbye: bool) -> None:
+        """The node's engine ends; with `goodbye` neighbours notice at once."""
+
+    def session(self, a: NodeId, b: NodeId) -> tuple[Wire, Pipe] | None:
+        """The wire from a to b, if a believes that it is up."""
+
+    def live(self, wire: Wire, session: int, node: NodeId) -> SimLink | None:
+        """Where something sent in `session` arrives; None when that session is over for its receiver."""
+
+
+class SimLink:
+    """Implements `network.transport.link.Link` over simulated wires."""
+
+    def __init__(self, network: Network, node: NodeId, name: str) -> None:
         self.node = node
         self.name = name
         self._network = network

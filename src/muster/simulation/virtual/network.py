@@ -1,4 +1,4 @@
-"""A network in virtual time: `SimLink` is the link interface over links whose faults are set by methods.
+"""The wires between simulated nodes, their faults, and who is in session with whom, in virtual time.
 
 As with the real engine a link that is cut is noticed only after a lease; until then what was sent waits,
 and a short cut only delays it.  After a lease the session is over: questions under way are Unreachable,
@@ -11,13 +11,12 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.pipe import PathParams, Pipe
-
-__all__ = ["PathParams", "SimLink", "SimNetwork", "Timing"]
+from muster.simulation.virtual.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -26,21 +25,6 @@ class Timing:
 
     lease_s: float = 10.0  # a dead link is noticed after lease_s .. 1.2 lease_s
     connect_s: float = 0.5  # a whole link is up after connect_s .. 2 connect_s
-
-
-@dataclass(eq=False)
-class Wire:
-    """What lies between two nodes. Index 0 is the first of the pair, 1 the second."""
-
-    ends: tuple[NodeId, NodeId]
-    pipes: tuple[Pipe, Pipe]  # pipes[i] leads away from ends[i]
-    cut: list[bool] = field(default_factory=lambda: [False, False])
-    up: list[bool] = field(default_factory=lambda: [False, False])  # as each end sees it
-    session: int = 0
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
-
-    def index(self, node: NodeId) -> int:
-        return self.ends.index(node)
 
 
 class SimNetwork:
