@@ -11,9 +11,9 @@ from muster.simulation.faults import Fault, Pair
 class Away(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A duty cycle: the radio is off for the first `fraction` of each period; `phase_s` shifts it."""
 
-    period_s: float
-    fraction: float  # 0..1
-    phase_s: float = 0.0
+    period_s: float  # of the cycle
+    fraction: float  # 0..1: of each period, away at its beginning
+    phase_s: float = 0.0  # by how much the first cycle begins later
 
     def away_at(self, now_s: float) -> bool:
         return (now_s - self.phase_s) % self.period_s < self.fraction * self.period_s
@@ -28,18 +28,18 @@ class Away(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model of the node's battery."""
 
-    capacity_j: float
+    capacity_j: float  # when full, as it begins
     watts: float  # while it computes
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A node: its compute takes `slowdown` times as long as this machine's; `data` is up to the task."""
 
-    name: str
-    slowdown: float = 1.0
-    battery: Battery | None = None
-    away: Away | None = None
-    data: dict[str, str | int | float | bool | list[int]] = {}
+    name: str  # letters, digits, hyphens and underscores
+    slowdown: float = 1.0  # at least 1: its computing takes so many times as long as this machine's
+    battery: Battery | None = None  # see below; none: mains
+    away: Away | None = None  # see below; none: always there
+    data: dict[str, str | int | float | bool | list[int]] = {}  # options of the task on this node
 
 
 class LinkSpec(msgspec.Struct, frozen=True):

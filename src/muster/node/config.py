@@ -37,37 +37,37 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accept: bool = True  # take part in others' jobs
     tasks: tuple[str, ...] | None = None  # only these; None: all that are installed
-    relay: bool = True  # keep and pass on what others want
-    disk_limit_mb: float = 2000
-    battery_min: float = 0.2  # 0..1: below it the node offers no work
+    relay: bool = True  # keep and pass on what others want; false has no effect yet
+    disk_limit_mb: float = 2000  # beyond it old models are deleted; records stay
+    battery_min: float = 0.2  # charge below which the node offers no work
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The child process that trains."""
 
-    threads: int = 1
-    niceness: int = 10
+    threads: int = 1  # that torch computes with
+    niceness: int = 10  # how far it stands back behind other programs
     slowdown: float = 1.0  # over 1: computes only 1/slowdown of the time
 
 
 class EnergyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model of the battery, for boards without a gauge."""
 
-    capacity_j: float
-    idle_w: float = 0.0
-    train_w: float = 0.0
+    capacity_j: float  # of a full battery; the node begins with a full one
+    idle_w: float = 0.0  # while it does not train
+    train_w: float = 0.0  # while it trains
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All a daemon needs to know; paths are absolute."""
 
-    name: str
-    home: Path
+    name: str  # for people; a bundle's name goes first
+    home: Path  # where it keeps everything
     bundle: Path | None = None  # None: this machine's own fleet
     listen: tuple[str, ...] = ()  # "host:port"; none: any free port, 7447 first
-    connect: tuple[str, ...] = ()
-    discovery: bool = True
-    profile: Literal["auto", "lan", "narrow"] = "auto"
+    connect: tuple[str, ...] = ()  # "host:port" of neighbours that are always dialled
+    discovery: bool = True  # look for nodes on the local network by multicast
+    profile: Literal["auto", "lan", "narrow"] = "auto"  # timings of links; narrow: below 64 kbit/s
     policy: PolicyConfig = PolicyConfig()
     trainer: TrainerConfig = TrainerConfig()
     energy: EnergyConfig | None = None

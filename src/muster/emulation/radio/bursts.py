@@ -30,9 +30,9 @@ class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p_good_to_bad / (p_good_to_bad + p_bad_to_good).
     """
 
-    p_good_to_bad: float
-    p_bad_to_good: float
-    loss_bad: float = 1.0
+    p_good_to_bad: float  # 0..1, a step
+    p_bad_to_good: float  # 0..1, a step; a bad spell lasts 1 / p_bad_to_good steps on average
+    loss_bad: float = 1.0  # 0..1, of frames in the bad state
 
 
 class BadSpells(msgspec.Struct, frozen=True):

@@ -25,15 +25,15 @@ QUEUE_BYTES_MAX = 16 * 1024 * 1024
 class LinkParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One direction of a link. Bytes on the wire count the Ethernet header (14 bytes), no checksum."""
 
-    rate_kbit_s: float = 1000.0
-    delay_ms: float = 0.0
+    rate_kbit_s: float = 1000.0  # over 0, at most 10,000,000
+    delay_ms: float = 0.0  # one way
     jitter_ms: float = 0.0  # the delay is uniform in delay_ms +- jitter_ms
     loss: float = 0.0  # 0..1, independent per frame (in the good state when there are bursts)
-    burst: Burst | None = None
+    burst: Burst | None = None  # loss in bursts, see below
     queue_ms: float | None = None  # the queue's length as time at the rate ...
     queue_bytes: int | None = None  # ... or in bytes, which goes first
     channel: str = ""  # directions of the same channel share its air time
-    up: bool = True
+    up: bool = True  # false: it carries nothing
 
     def queue_limit_bytes(self) -> int:
         """How much may wait; at least 16 KiB unless `queue_bytes` says less, at most 16 MiB."""
