@@ -18,7 +18,7 @@ import tomli_w
 
 from muster.cli.demo.preparation import DemoRequest, dials, node_config
 from muster.emulation.emulator import Emulation
-from muster.emulation.processes import NodeProcess
+from muster.emulation.node_process import NodeProcess
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue

@@ -13,7 +13,7 @@ from fakenode import JOB, FakeNode, job_view, snapshot
 
 from muster.cli.demo.preparation import DemoRequest
 from muster.cli.demo.report import SentReport
-from muster.cli.demo.run import Field, Outcome, report_of
+from muster.cli.demo.run import DemoFleet, DemoOutcome, report_of
 from muster.cli.demo.summary import print_summary
 from muster.cli.main import run
 from muster.emulation.scenario_file import load
@@ -60,7 +60,7 @@ def sent(scale: int) -> SentView:
 def test_a_demo_adds_up_what_all_sent_since_the_job_was_asked_for(tmp_path: Path) -> None:
     async def main() -> SentReport:
         no_net: Any = None
-        field = Field(REQUEST, tmp_path, no_net)
+        field = DemoFleet(REQUEST, tmp_path, no_net)
         field.sent_before = {"alpha": sent(2), "bravo": sent(7)}
         now = {"alpha": sent(5), "bravo": sent(1), "charlie": sent(10)}  # bravo was started anew
         field.snapshots = {name: snapshot(name, sent=view) for name, view in now.items()}
@@ -79,7 +79,7 @@ def test_a_demos_end_says_where_the_bytes_went() -> None:
     }
     counted = SentReport(payload=48_400, records=14_800, exchange=3_500, presence=1_240, again=999)
     no_frame: Any = None
-    outcome = Outcome(
+    outcome = DemoOutcome(
         job_view(), LogView(job_view(), []), Exported([], None, "ef" * 32), no_frame, 126.0, 49.0, wire,
         350_000, counted, "emulated on loopback",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from muster.cli import browser
-from muster.cli.demo.page import Watched, demo_page, until_ctrl_c
+from muster.cli.demo.page import WatchedNode, demo_page, until_ctrl_c
 from muster.cli.interrupt import run_until_interrupted
 from muster.dashboard.address import Address
 from muster.errors import MusterError
@@ -66,7 +66,7 @@ def test_a_browser_is_opened_where_there_is_one(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_demo_without_a_page_opens_no_port(tmp_path: Path) -> None:
     async def main() -> None:
-        watched = Watched(tmp_path / "alpha")
+        watched = WatchedNode(tmp_path / "alpha")
         async with demo_page(watched, None, tmp_path, "t", browser=True) as shown:
             assert (shown.lines, shown.in_browser, watched.address) == ((), False, "")
         async with demo_page(watched, Address("127.0.0.1", 0), tmp_path, "t", browser=False) as shown:

@@ -8,7 +8,7 @@ import pytest
 from fakenode import job_view, snapshot
 from rich.console import Console
 
-from muster.cli.demo.frame import Frame, LinkRow, Meter, NodeRow, curve_of, node_rows, state_of
+from muster.cli.demo.frame import Frame, LinkMeter, LinkRow, NodeRow, curve_of, node_rows, state_of
 from muster.cli.demo.view import PlainView, bar, battery, draw, sparkline
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
@@ -89,7 +89,7 @@ def test_rows_join_the_nodes_with_what_the_asker_counted() -> None:
 
 
 def test_meter_counts_from_the_reset_and_rates_over_a_window() -> None:
-    meter = Meter()
+    meter = LinkMeter()
     assert meter.total(("a", "b")) == 0
     assert meter.rate(("a", "b")) == 0.0
     meter.add(0.0, {("a", "b"): 100, ("b", "a"): 5})

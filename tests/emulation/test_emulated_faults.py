@@ -14,7 +14,7 @@ from two_nodes import alive, echo, ping, two, wait_for
 
 from muster.emulation.client import EmulationClient
 from muster.emulation.emulator import Emulation
-from muster.emulation.processes import NodeProcess
+from muster.emulation.node_process import NodeProcess
 from muster.emulation.scenario_file import parse
 from muster.errors import MusterError
 from muster.simulation import faults

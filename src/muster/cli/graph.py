@@ -16,7 +16,7 @@ from muster.cli.output import percent, size
 LANES_PADDED = 8  # the text begins in one column up to so many lanes; beyond that it moves right
 
 
-class Node(Protocol):
+class DrawnCommit(Protocol):
     """What is drawn: `node.snapshot.CommitView` has it."""
 
     @property
@@ -37,7 +37,7 @@ class Node(Protocol):
     def bytes(self) -> int: ...
 
 
-def draw(commits: Sequence[Node], head: str = "") -> list[str]:
+def draw(commits: Sequence[DrawnCommit], head: str = "") -> list[str]:
     """Lines of the graph, each commit with its figures; `head` is marked. Unknown parents are left out."""
     rows = lanes([(c.id, known) for c, known in order(commits)])
     by_id = {c.id: c for c in commits}
@@ -49,7 +49,7 @@ def draw(commits: Sequence[Node], head: str = "") -> list[str]:
     ]
 
 
-def order(commits: Sequence[Node]) -> list[tuple[Node, list[str]]]:
+def order(commits: Sequence[DrawnCommit]) -> list[tuple[DrawnCommit, list[str]]]:
     """Newest first, children always before their parents; with the parents that are among `commits`."""
     by_id = {c.id: c for c in commits}
     parents = {c.id: [p for p in dict.fromkeys(c.parents) if p in by_id] for c in commits}
@@ -137,11 +137,11 @@ def _fork(count: int, lane: int) -> str:
     return _row(2 * count, _bars(0, lane + 1) | {2 * right + 1: "\\" for right in range(lane, count)})
 
 
-def _author(commit: Node) -> str:
+def _author(commit: DrawnCommit) -> str:
     return commit.coordinator or "merge"
 
 
-def _words(commit: Node, names: int) -> str:
+def _words(commit: DrawnCommit, names: int) -> str:
     count = len(set(commit.nodes))
     nodes = f"{count} node{' ' if count == 1 else 's'}" if count else ""
     cells = (

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM in commands that start processes: the first ends them in order, the second at once.
 
-At once is safe: programs in an emulated network die with this process, and the air sweeps what is left.
+At once is safe: programs in an emulated network die with this process, and the process that
+carries its frames ends what is left in the namespaces.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
         await net.apply(Cut("delta", "echo"))
 
 What is started here does not outlive the `async with`, nor this process, however it ends: programs die with
-their parent (a signal from the kernel), and the air ends whatever is left in the namespaces when its socket
-to this process closes.
+their parent (a signal from the kernel), and the process that carries the frames ends whatever is left in the
+namespaces when its socket to this process closes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +21,8 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from muster.emulation import enter, processes
-from muster.emulation import node_faults as hardship
-from muster.emulation.processes import NodeProcess, Output
+from muster.emulation.node_process import NodeProcess, Output
+from muster.emulation.programs import NodePrograms
 from muster.emulation.radio.bursts import BadSpells
 from muster.emulation.radio.carrier import SETUP_S, Carrier
 from muster.emulation.radio.model import LinkCount, LinkParams
@@ -42,9 +40,9 @@ _log = logging.getLogger(__name__)
 
 
 class Emulation:
-    """A scenario, running. `rundir` gets the control socket (`control.sock`); it must exist."""
+    """A scenario, running. `rundir` must exist; it gets the control socket (`control.sock`)."""
 
-    _CARRIER: ClassVar[str] = "muster.emulation.radio.forwarder"
+    _CARRIER_MODULE: ClassVar[str] = "muster.emulation.radio.forwarder"
     _SETUP_ERROR: ClassVar[str] = "no_namespaces"
 
     def __init__(self, scenario: Scenario, rundir: Path, *, grace_s: float = GRACE_S) -> None:
@@ -54,14 +52,10 @@ class Emulation:
         self._grace_s = grace_s
         self._numbers = {name: number for number, name in enumerate(scenario.names())}
         self._params: dict[Pair, LinkParams] = scenario.directions()
-        self._processes: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
-        self._killed: dict[str, list[NodeProcess]] = {name: [] for name in self._numbers}
+        self._programs = NodePrograms(tuple(self._numbers), rundir.absolute(), self._namespace_arguments)
         self._away: set[str] = set()
-        self._paused: set[str] = set()
-        self._free_bytes: dict[str, int] = {}  # of disks that are nearly full
-        self._offset_s: dict[str, float] = {}  # of clocks that are wrong
         self._tasks: list[asyncio.Task[None]] = []
-        self._air = Carrier()
+        self._carrier = Carrier()
         self._fds: list[int] = []
         self._user_namespace = False
         self._start_s = 0.0
@@ -83,8 +77,8 @@ class Emulation:
         await asyncio.shield(asyncio.ensure_future(self._stop()))
 
     async def _start(self) -> None:
-        await self._air.start(self._CARRIER)
-        ready = await self._air.ask(
+        await self._carrier.start(self._CARRIER_MODULE)
+        ready = await self._carrier.ask(
             {
                 "nodes": len(self._numbers),
                 "seed": self.scenario.seed,
@@ -109,9 +103,8 @@ class Emulation:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._control.close()
-        running = [process for node in self._processes.values() for process in node]
-        await asyncio.gather(*(process.terminate(self._grace_s) for process in running))
-        await self._air.close()
+        await self._programs.terminate(self._grace_s)
+        await self._carrier.close()
 
     def _plain(self, links: Mapping[Pair, LinkParams]) -> list[list[Any]]:
         return [
@@ -119,24 +112,18 @@ class Emulation:
             for (a, b), params in links.items()
         ]
 
-    # what another kind of ground (loopback) does differently
+    # what `LoopbackEmulation` does differently
 
     def _setup_extra(self) -> dict[str, object]:
         return {}
 
-    def _namespace_words(self, number: int) -> list[str]:
-        return [
-            str(self._air.pid),
-            str(self._fds[number]),
-            str(int(self._user_namespace)),
-        ]
+    def _namespace_arguments(self, node: str) -> list[str]:
+        """Where `enter` finds the node's namespace: a process, its descriptor, a user namespace or not."""
+        return [str(self._carrier.pid), str(self._fds[self._number(node)]), str(int(self._user_namespace))]
 
     def _environment(self, number: int, env: Mapping[str, str] | None) -> dict[str, str]:
         name = self.scenario.names()[number]
-        return {**(os.environ if env is None else env), CLOCK_FILE: str(self._clock(name))}
-
-    def _clock(self, node: str) -> Path:
-        return self.rundir.absolute() / f"{node}.clock"
+        return {**(os.environ if env is None else env), CLOCK_FILE: str(self._programs.clock(name))}
 
     # programs
 
@@ -154,77 +141,31 @@ class Emulation:
         The handle is kept, so that `kill`, `pause` and `restart` by the node's name find it.
         """
         number = self._number(node)
-        door = [sys.executable, "-I", "-S", str(enter.__file__), str(os.getpid())]
-
-        async def start(command: processes.Command) -> asyncio.subprocess.Process:
-            room = str(self._free_bytes.get(node, -1))  # as it is when the program starts, or starts again
-            return await processes.launch(command, [*door, *self._namespace_words(number), room])
-
-        command = processes.open_command(argv, self._environment(number, env), stdout, cwd)
-        handle = NodeProcess(node, command, start, await start(command))
-        self._processes[node] = [*self.processes(node), handle]  # forgets what has ended
-        return handle
+        return await self._programs.spawn(node, argv, self._environment(number, env), stdout, cwd)
 
     def processes(self, node: str) -> list[NodeProcess]:
         """What was started on a node and runs, or was killed and can be restarted, in order."""
         self._number(node)
-        return [
-            process
-            for process in self._processes[node]
-            if process.returncode is None or process in self._killed[node]
-        ]
+        return self._programs.of(node)
 
     async def kill(self, node: str) -> None:
         """Everything that runs on the node ends at once, whoever started it."""
-        running = [process for process in self.processes(node) if process.returncode is None]
-        self._killed[node] += running
-        self._paused.discard(node)
-        await asyncio.gather(*(process.kill() for process in running))
-        await self._air.ask({"do": "sweep", "node": self._number(node)})
-
-    def pause(self, node: str) -> None:
-        self._paused.add(node)
-        for process in self.processes(node):
-            process.pause()
-
-    def resume(self, node: str) -> None:
-        self._paused.discard(node)
-        for process in self.processes(node):
-            process.resume()
+        number = self._number(node)
+        await self._programs.kill(node)
+        await self._carrier.ask({"do": "sweep", "node": number})
 
     async def restart(self, node: str) -> None:
         """Kill what runs on the node and start again what was killed (not what had ended by itself)."""
         await self.kill(node)
-        killed, self._killed[node] = self._killed[node], []
-        await asyncio.gather(*(process.restart() for process in killed))
-
-    def fill_disk(self, node: str, free_bytes: int | None) -> None:
-        """The node's programs can write no more (see `hardship`); None: they can again."""
-        running = [process for process in self.processes(node) if process.returncode is None]
-        if free_bytes is None:
-            self._free_bytes.pop(node, None)
-        else:
-            self._free_bytes[node] = max(0, free_bytes)
-        for process in running:
-            hardship.limit_files(process.pid, self._free_bytes.get(node))
-
-    def skew_clock(self, node: str, offset_s: float) -> None:
-        """Set the wall clock of the node's programs wrong by so much; 0: right again."""
-        self._number(node)
-        hardship.set_clock(self._clock(node), offset_s)
-        self._offset_s[node] = offset_s
+        await self._programs.start_again(node)
 
     def condition(self, node: str) -> dict[str, Any]:
-        """How a node and its programs are, as the control socket tells it."""
-        started = self._processes[node]
+        """How a node and its programs are, as the control socket shows it."""
         return {
             "name": node,
             "address": self.address(node),
             "away": self.is_away(node),
-            "running": any(process.returncode is None for process in started),
-            "paused": node in self._paused,
-            "free_bytes": self._free_bytes.get(node),
-            "offset_s": self._offset_s.get(node, 0.0),
+            **self._programs.condition(node),
             "slowdown": self.scenario.node(node).slowdown,
         }
 
@@ -271,17 +212,17 @@ class Emulation:
             case faults.Kill(node):
                 await self.kill(node)
             case faults.Pause(node):
-                self.pause(node)
+                self._programs.pause(node)
             case faults.Resume(node):
-                self.resume(node)
+                self._programs.resume(node)
             case faults.Restart(node, after_s):
                 await self.kill(node)
                 await asyncio.sleep(after_s)
                 await self.restart(node)
             case faults.FillDisk(node, free_bytes):
-                self.fill_disk(node, free_bytes)
+                self._programs.fill_disk(node, free_bytes)
             case faults.SkewClock(node, offset_s):
-                self.skew_clock(node, offset_s)
+                self._programs.skew_clock(node, offset_s)
             case _:
                 changes = faults.link_changes(fault, self._params)
                 await self._set(
@@ -295,12 +236,12 @@ class Emulation:
         """Switch a node's radio off or on; its programs go on."""
         number = self._number(node)
         (self._away.add if away else self._away.discard)(node)
-        await self._air.ask({"do": "away", "node": number, "away": away})
+        await self._carrier.ask({"do": "away", "node": number, "away": away})
 
     async def counters(self) -> dict[Pair, LinkCount]:
         """What each direction has carried since the start: bytes on the wire, Ethernet headers included."""
         names = self.scenario.names()
-        answer = await self._air.ask({"do": "links"})
+        answer = await self._carrier.ask({"do": "links"})
         return {
             (names[link["a"]], names[link["b"]]): msgspec.convert(link["count"], LinkCount)
             for link in answer["links"]
@@ -312,16 +253,16 @@ class Emulation:
         Times are the running loop's (the monotonic clock).
         """
         names = self.scenario.names()
-        answer = await self._air.ask({"do": "spells", "since_s": since_s})
+        answer = await self._carrier.ask({"do": "spells", "since_s": since_s})
         return {(names[a], names[b]): msgspec.convert(raw, BadSpells) for a, b, raw in answer["spells"]}
 
     async def missed_frames(self) -> dict[str, int]:
         """Frames that a node sent faster than this machine could emulate: not 0 means the figures are off."""
-        answer = await self._air.ask({"do": "links"})
+        answer = await self._carrier.ask({"do": "links"})
         return dict(zip(self.scenario.names(), answer["missed"], strict=True))
 
     async def _set(self, links: dict[Pair, LinkParams]) -> None:
-        await self._air.ask({"do": "set", "links": self._plain(links)}, code="usage")
+        await self._carrier.ask({"do": "set", "links": self._plain(links)}, code="usage")
         self._params.update(links)
 
     def _number(self, node: str) -> int:

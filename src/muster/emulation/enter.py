@@ -1,9 +1,9 @@
 """Starts a program inside a node's namespaces; run as a plain file, so that it costs one bare interpreter.
 
-    python -I -S enter.py PARENT_PID AIR_PID NAMESPACE_FD USER_NAMESPACE FILE_BYTES PROGRAM [ARGUMENT ...]
+    python -I -S enter.py PARENT_PID HOLDER_PID NAMESPACE_FD USER_NAMESPACE FILE_BYTES PROGRAM [ARGUMENT ...]
 
-AIR_PID 0 means no namespace at all, FILE_BYTES -1 that files may grow (see `hardship`).  It becomes the
-program (same process id), which dies with its parent.
+HOLDER_PID is the process that holds the namespaces, 0 means no namespace at all; FILE_BYTES -1 means that
+files may grow (see `node_faults`).  It becomes the program (same process id), which dies with its parent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> None:
-    parent, air, descriptor, user_namespace, file_bytes = (int(word) for word in argv[1:6])
+    parent, holder, descriptor, user_namespace, file_bytes = (int(number) for number in argv[1:6])
     program = argv[6:]
     libc = ctypes.CDLL(None, use_errno=True)
-    paths = [f"/proc/{air}/ns/user"] if user_namespace else []
-    if air:
-        paths.append(f"/proc/{air}/fd/{descriptor}")
+    paths = [f"/proc/{holder}/ns/user"] if user_namespace else []
+    if holder:
+        paths.append(f"/proc/{holder}/fd/{descriptor}")
     for path in paths:
         opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if libc.setns(opened, 0):

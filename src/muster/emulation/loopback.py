@@ -21,7 +21,7 @@ PORT = 7447
 class LoopbackEmulation(Emulation):
     """As Emulation; node n must listen on `address(n)`:`port` and connect to `neighbours(n)`, same port."""
 
-    _CARRIER = "muster.emulation.radio.relay"
+    _CARRIER_MODULE = "muster.emulation.radio.relay"
     _SETUP_ERROR = "port_in_use"
 
     def __init__(
@@ -34,7 +34,7 @@ class LoopbackEmulation(Emulation):
     def _setup_extra(self) -> dict[str, object]:
         return {"port": self._port, "mark": self._mark}
 
-    def _namespace_words(self, number: int) -> list[str]:
+    def _namespace_arguments(self, node: str) -> list[str]:
         return ["0", "0", "0"]
 
     def _environment(self, number: int, env: Mapping[str, str] | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from muster.cli.output import json_option
 if TYPE_CHECKING:
     from muster.cli.demo.preparation import DemoRequest
     from muster.cli.demo.report import Report
-    from muster.cli.demo.run import Outcome
+    from muster.cli.demo.run import DemoOutcome
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -75,7 +75,7 @@ def demo(
 
     from muster.cli.demo import report as reports
     from muster.cli.demo.baselines import baselines
-    from muster.cli.demo.page import Watched, demo_page, until_ctrl_c
+    from muster.cli.demo.page import WatchedNode, demo_page, until_ctrl_c
     from muster.cli.demo.run import report_of, run_demo
     from muster.cli.demo.summary import print_history, print_summary
     from muster.cli.demo.view import LiveView, PlainView
@@ -98,7 +98,7 @@ def demo(
         to = _model_path(keep, request.task)
 
         async def main() -> Report:
-            watched = Watched(rundir / request.scenario.names()[0])
+            watched = WatchedNode(rundir / request.scenario.names()[0])
             title = f"{request.task} on {request.scenario.name}"
             async with demo_page(watched, where, rundir, title, browser=not as_json) as shown:
                 for line in shown.lines:
@@ -115,7 +115,7 @@ def demo(
                             return made
             return await finish(outcome)
 
-        async def finish(outcome: Outcome) -> Report:
+        async def finish(outcome: DemoOutcome) -> Report:
             compared: dict[str, Any] = {}
             if not no_compare:
                 say("comparing with each node alone and with all data in one place ...")

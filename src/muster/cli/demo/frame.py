@@ -100,7 +100,7 @@ def node_rows(
     return tuple(rows)
 
 
-class Meter:
+class LinkMeter:
     """Bytes a second of every direction over the last seconds, and bytes since `reset`."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ PORT = 7447
 Pair = tuple[str, str]
 
 
-class Air:
+class DemoNetwork:
     """Names in, endpoints and counters out."""
 
     def __init__(self, net: Emulation) -> None:
@@ -61,10 +61,12 @@ class Air:
 
 
 @contextlib.asynccontextmanager
-async def open_air(scenario: Scenario, rundir: Path, say: Callable[[str], None]) -> AsyncIterator[Air]:
+async def open_network(
+    scenario: Scenario, rundir: Path, say: Callable[[str], None]
+) -> AsyncIterator[DemoNetwork]:
     """The network of a scenario, up; says in one line when it is not in namespaces."""
     net, sentence = await asyncio.to_thread(choose, scenario, rundir)
     if sentence is not None:
         say(sentence)
     async with net:
-        yield Air(net)
+        yield DemoNetwork(net)

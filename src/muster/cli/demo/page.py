@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Watched:
+class WatchedNode:
     """The home of the node whose word counts (the demo changes it when that node is gone), and its page."""
 
     home: Path
@@ -29,7 +29,7 @@ class Shown:
 
 @contextlib.asynccontextmanager
 async def demo_page(
-    watched: Watched, where: Address | None, rundir: Path, title: str, *, browser: bool
+    watched: WatchedNode, where: Address | None, rundir: Path, title: str, *, browser: bool
 ) -> AsyncIterator[Shown]:
     """The page, from before the first node is up; nothing when `where` is None."""
     if where is None:

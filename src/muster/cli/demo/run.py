@@ -16,9 +16,9 @@ import msgspec
 import tomli_w
 
 from muster import __version__
-from muster.cli.demo.frame import EVENTS_MAX, Frame, Meter, curve_of, node_rows
-from muster.cli.demo.network import Air, open_air
-from muster.cli.demo.page import Watched
+from muster.cli.demo.frame import EVENTS_MAX, Frame, LinkMeter, curve_of, node_rows
+from muster.cli.demo.network import DemoNetwork, open_network
+from muster.cli.demo.page import WatchedNode
 from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name
 from muster.cli.demo.report import FORMAT, NodeReport, Report, SentReport, ValuesReport
 from muster.cli.demo.stage import Stage
@@ -41,7 +41,7 @@ ENDED = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """What a demo brought, before the comparison with training alone and together."""
 
     job: JobSnapshot
@@ -56,17 +56,19 @@ class Outcome:
     emulation: str
 
 
-class Field:
+class DemoFleet:
     """The running nodes of a demo and what is known about them."""
 
-    def __init__(self, request: DemoRequest, rundir: Path, net: Air, page: Watched | None = None) -> None:
+    def __init__(
+        self, request: DemoRequest, rundir: Path, net: DemoNetwork, page: WatchedNode | None = None
+    ) -> None:
         self.request = request
         self._page = page
         self.rundir = rundir
         self.net = net
         self.names = request.scenario.names()
         self.snapshots: dict[str, Snapshot] = {}
-        self.meter = Meter()
+        self.meter = LinkMeter()
         self.events: deque[tuple[float, str]] = deque(maxlen=EVENTS_MAX)
         self.told = 0
         self.phase = "starting"
@@ -313,14 +315,14 @@ async def run_demo(
     to: Path,
     show: Callable[[Frame], None],
     say: Callable[[str], None],
-    page: Watched | None = None,
-) -> AsyncIterator[Outcome]:
+    page: WatchedNode | None = None,
+) -> AsyncIterator[DemoOutcome]:
     """The whole demo; `show` gets a frame four times a second, `say` single lines before the view.
 
     Yields when the job is over; the network and its nodes end with the context.
     """
-    async with open_air(request.scenario, rundir, say) as net:
-        field = Field(request, rundir, net, page)
+    async with open_network(request.scenario, rundir, say) as net:
+        field = DemoFleet(request, rundir, net, page)
         await field.start()
         await field.until_up(lambda: show(field.frame()))
         setup_s = field.elapsed_s()
@@ -345,7 +347,7 @@ async def run_demo(
         show(frame)
         zero = field.meter.before_reset()
         try:
-            yield Outcome(
+            yield DemoOutcome(
                 log.job, log, exported, frame, wall_s, setup_s, totals, zero, field.sent(), field.net.kind
             )
         finally:
@@ -353,7 +355,7 @@ async def run_demo(
             await asyncio.gather(staying, return_exceptions=True)
 
 
-def report_of(request: DemoRequest, outcome: Outcome, baselines: Mapping[str, Any]) -> Report:
+def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str, Any]) -> Report:
     """All that there is to tell."""
     job = outcome.job
     paths = outcome.exported.paths

@@ -36,7 +36,7 @@ class Burst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BadSpells(msgspec.Struct, frozen=True):
-    """What a direction's chain went through; times as the air's clock (the monotonic one) has them."""
+    """What a direction's chain went through; times are those of the monotonic clock."""
 
     bad: bool = False  # now
     bad_s: float = 0.0  # in the bad state, of `passed_s` since there are bursts on this direction

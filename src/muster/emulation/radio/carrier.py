@@ -1,4 +1,4 @@
-"""The process that carries the emulated frames, as this one talks to it: a line of JSON each way.
+"""Talks to the process that carries the emulated frames: a line of JSON there, a line back.
 
 It ends, and everything in its namespaces with it, when its socket to this process closes.
 """
@@ -21,7 +21,7 @@ _LINE_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Carrier:
-    """Requests are answered one after the other."""
+    """The process that carries the frames; its requests are answered one after the other."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -50,7 +50,7 @@ class Carrier:
 
     async def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()  # the air sweeps and ends
+            self._writer.close()  # it ends what is in the namespaces, then itself
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
         if self._process is not None:

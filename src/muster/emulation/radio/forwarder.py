@@ -1,4 +1,4 @@
-"""The air: the process that holds the nodes' namespaces and carries frames between them by the radio model.
+"""The process that holds the nodes' namespaces and carries frames between them by the radio model.
 
 Started by the emulator with a socket as standard input, over which both speak JSON, a line a message.  The
 first line is the set-up; then come requests, each answered by one line.  At end of file (the emulator is
@@ -22,8 +22,16 @@ import struct
 import time
 from functools import partial
 
-from muster.emulation.radio.medium import Air, Pair, Requests, read_setup, remove_leftovers, run, set_links
-from muster.emulation.radio.namespaces import NodeSpace, enter_air, make_nodes, sweep
+from muster.emulation.radio.medium import (
+    CarrierRequests,
+    Medium,
+    Pair,
+    read_setup,
+    remove_leftovers,
+    run,
+    set_links,
+)
+from muster.emulation.radio.namespaces import NodeSpace, enter_namespace, make_nodes, sweep
 from muster.errors import MusterError
 
 _ETH_P_IP = 0x0800
@@ -49,7 +57,7 @@ def _open(space: NodeSpace) -> socket.socket:
     return opened
 
 
-def _take(air: Air, node: int, source: socket.socket) -> None:
+def _take(medium: Medium, node: int, source: socket.socket) -> None:
     """Read what a node has sent and hand it to the model."""
     clock = time.monotonic
     for _ in range(_FRAMES_A_TURN):
@@ -58,11 +66,11 @@ def _take(air: Air, node: int, source: socket.socket) -> None:
         except OSError:  # nothing more
             return
         if not frame[0] & 1:
-            air.offer(clock(), (node, frame[4] << 8 | frame[5]), frame)
+            medium.offer(clock(), (node, frame[4] << 8 | frame[5]), frame)
         elif len(frame) > 23 and frame[23] != _IGMP:
             now_s = clock()
-            for target in air.hears(node):
-                air.offer(now_s, (node, target), frame)
+            for target in medium.hears(node):
+                medium.offer(now_s, (node, target), frame)
 
 
 class _Missed:
@@ -87,7 +95,7 @@ def main() -> None:
     setup = read_setup(channel)
     spaces: list[NodeSpace] = []
     try:
-        user_namespace = enter_air()
+        user_namespace = enter_namespace()
         spaces = make_nodes(setup["nodes"])
         sockets = [_open(space) for space in spaces]
     except (MusterError, OSError) as error:
@@ -100,10 +108,12 @@ def main() -> None:
         with contextlib.suppress(OSError):  # a veth that is full loses, as a card would
             sockets[pair[1]].send(frame)
 
-    air = Air(len(spaces), setup["seed"], send)
-    set_links(air, setup["links"])
+    medium = Medium(len(spaces), setup["seed"], send)
+    set_links(medium, setup["links"])
     poll = select.epoll()
-    sources = {opened.fileno(): partial(_take, air, number, opened) for number, opened in enumerate(sockets)}
+    sources = {
+        opened.fileno(): partial(_take, medium, number, opened) for number, opened in enumerate(sockets)
+    }
     for fd in (*sources, channel.fileno()):
         poll.register(fd, select.EPOLLIN)
     ready = {
@@ -115,8 +125,8 @@ def main() -> None:
     gc.freeze()
     gc.disable()  # nothing here makes cycles; a pause would be jitter
     try:
-        requests = Requests(air, channel, _Missed(sockets), lambda number: sweep([spaces[number]]))
-        run(air, sources, requests, poll)
+        requests = CarrierRequests(medium, channel, _Missed(sockets), lambda number: sweep([spaces[number]]))
+        run(medium, sources, requests, poll)
     finally:
         sweep(spaces)
         remove_leftovers(setup["leftovers"])

@@ -24,7 +24,7 @@ Pair: TypeAlias = tuple[int, int]  # numbers of nodes: from, to
 Send: TypeAlias = Callable[[Pair, bytes], None]
 
 
-class Air:
+class Medium:
     """Directions between node numbers and their timers; `send` hands over a frame that has arrived."""
 
     def __init__(
@@ -128,19 +128,19 @@ class Air:
         return 1.0
 
 
-class Requests:
+class CarrierRequests:
     """The emulator's side of the socket: complete lines in, answers out."""
 
     def __init__(
         self,
-        air: Air,
+        medium: Medium,
         channel: socket.socket,
         missed: Callable[[], list[int]],
         sweep: Callable[[int], None],
     ) -> None:
         self._missed = missed
         self._sweep = sweep
-        self._air = air
+        self._medium = medium
         self._channel = channel
         self._buffer = b""
 
@@ -169,9 +169,9 @@ class Requests:
         now_s = time.monotonic()
         match request["do"]:
             case "links":
-                return {"links": self._air.links(), "missed": self._missed()}
+                return {"links": self._medium.links(), "missed": self._missed()}
             case "spells":
-                return {"spells": self._air.bad_spells(now_s, float(request["since_s"]))}
+                return {"spells": self._medium.bad_spells(now_s, float(request["since_s"]))}
             case "set":
                 changes = [(a, b, msgspec.convert(raw, LinkParams)) for a, b, raw in request["links"]]
                 for _, _, params in changes:
@@ -179,10 +179,10 @@ class Requests:
                     if wrong:
                         return {"error": wrong}
                 for a, b, params in changes:
-                    self._air.set_link(now_s, a, b, params)
+                    self._medium.set_link(now_s, a, b, params)
                 return {}
             case "away":
-                self._air.set_away(now_s, request["node"], request["away"])
+                self._medium.set_away(now_s, request["node"], request["away"])
                 return {}
             case "sweep":
                 self._sweep(request["node"])
@@ -191,12 +191,14 @@ class Requests:
                 return {"error": f"unknown request {other!r}"}
 
 
-def run(air: Air, sources: Mapping[int, Callable[[], None]], requests: Requests, poll: select.epoll) -> None:
+def run(
+    medium: Medium, sources: Mapping[int, Callable[[], None]], requests: CarrierRequests, poll: select.epoll
+) -> None:
     """Carry frames until the emulator is gone. `sources`: what to do when a descriptor is readable."""
     waiting = [poll]
     while True:
         # epoll counts in milliseconds; select, waiting for the epoll itself, in microseconds.
-        select.select(waiting, (), (), air.deliver_due())
+        select.select(waiting, (), (), medium.deliver_due())
         for fd, _ in poll.poll(0):
             take = sources.get(fd)
             if take is not None:
@@ -217,10 +219,10 @@ def read_setup(channel: socket.socket) -> dict[str, Any]:
     return value
 
 
-def set_links(air: Air, links: list[list[Any]]) -> None:
+def set_links(medium: Medium, links: list[list[Any]]) -> None:
     """The links of the set-up line."""
     for a, b, raw in links:
-        air.set_link(time.monotonic(), a, b, msgspec.convert(raw, LinkParams))
+        medium.set_link(time.monotonic(), a, b, msgspec.convert(raw, LinkParams))
 
 
 def remove_leftovers(paths: list[str]) -> None:

@@ -1,11 +1,11 @@
-"""Network namespaces, one a node, held by open descriptors of one process: the air.
+"""Network namespaces, one a node, held by open descriptors of one process, the forwarder.
 
-Nothing is mounted and nothing has a name outside: the air lives in a network namespace of its own, where the
+Nothing is mounted and nothing has a name outside: the forwarder has a network namespace of its own, where the
 outer ends of all nodes' veths are, so that any number of emulations run side by side and the machine's own
-network is never touched.  When the air's process is gone, however it went, so are its namespaces.
+network is never touched.  When the forwarder is gone, however it went, so are its namespaces.
 
-As root this needs nothing else; as an ordinary user the air makes itself a user namespace, where the machine
-allows that.
+As root this needs nothing else; as an ordinary user the forwarder makes itself a user namespace, where the
+machine allows that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class NodeSpace:
-    """A node's namespace: `fd` is the descriptor that holds it, `outer` the veth end in the air."""
+    """A node's namespace: `fd` is the descriptor that holds it, `outer` the veth end in the forwarder's."""
 
     fd: int
     outer: str
@@ -55,7 +55,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
-def enter_air() -> bool:
+def enter_namespace() -> bool:
     """Moves this (single-threaded) process into new namespaces; True when a user namespace was needed.
 
     Raises MusterError no_namespaces.
@@ -90,12 +90,12 @@ def _quiet() -> None:
 
 
 def make_nodes(count: int) -> list[NodeSpace]:
-    """One namespace a node with `radio0` up, all nodes' addresses known; call `enter_air` first.
+    """One namespace a node with `radio0` up, all nodes' addresses known; call `enter_namespace` first.
 
     Every node has a permanent neighbour entry for every other, so that a link that is added later works and
     no ARP goes over narrow links; who hears whom is the radio's matter.
     """
-    air = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     spaces: list[NodeSpace] = []
     everyone = [(address_of(number), mac_of(number)) for number in range(count)]
     try:
@@ -104,19 +104,19 @@ def make_nodes(count: int) -> list[NodeSpace]:
             _check(_libc.unshare(_CLONE_NEWNET), "a network namespace is refused")
             fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             _quiet()
-            _check(_libc.setns(air, _CLONE_NEWNET), "cannot return to the air")
+            _check(_libc.setns(own, _CLONE_NEWNET), "cannot return to the forwarder's namespace")
             space = NodeSpace(fd, f"n{number}", address, mac)
             netlink.add_veth(space.outer, INTERFACE, mac, fd, MTU_BYTES)
             netlink.offloads_off(space.outer)
             netlink.set_up(space.outer)
             _check(_libc.setns(fd, _CLONE_NEWNET), "cannot enter a node")
             _furnish(space, [entry for entry in everyone if entry[1] != mac])
-            _check(_libc.setns(air, _CLONE_NEWNET), "cannot return to the air")
+            _check(_libc.setns(own, _CLONE_NEWNET), "cannot return to the forwarder's namespace")
             spaces.append(space)
     except OSError as error:
         raise MusterError("no_namespaces", f"the emulated network cannot be built: {error}") from error
     finally:
-        os.close(air)
+        os.close(own)
     return spaces
 
 

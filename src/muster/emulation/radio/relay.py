@@ -1,4 +1,4 @@
-"""The air on loopback: a UDP relay for each direction of each link, shaped by the same radio model.
+"""The process that carries datagrams on loopback: a UDP relay for each direction, shaped by the radio model.
 
 For machines without namespaces.  Node n listens on 127.77.x.y (its number) and the emulation's one port;
 node a reaches its neighbour b at 127.78.a.b and the same port, where this process listens, carries the
@@ -22,7 +22,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from muster.emulation.radio.medium import Air, Pair, Requests, read_setup, remove_leftovers, run, set_links
+from muster.emulation.radio.medium import (
+    CarrierRequests,
+    Medium,
+    Pair,
+    read_setup,
+    remove_leftovers,
+    run,
+    set_links,
+)
 
 HEADERS_BYTES = 42  # Ethernet 14, IPv4 20, UDP 8: stood for by as many bytes before the datagram
 DATAGRAM_BYTES_MAX = 1472  # of a 1500-byte packet
@@ -61,7 +69,7 @@ class Relay:
 
     def __init__(self, poll: select.epoll, nodes: int, seed: int, port: int) -> None:
         self.sources: dict[int, partial[None]] = {}
-        self.air = Air(nodes, seed, self._send, self._listen)
+        self.medium = Medium(nodes, seed, self._send, self._listen)
         self._poll = poll
         self._port = port
         self._count = 0
@@ -120,7 +128,7 @@ class Relay:
     def _offer(self, pair: Pair, session: int, answer: int, data: bytes) -> None:
         if len(data) <= DATAGRAM_BYTES_MAX:
             head = session.to_bytes(8, "big") + bytes((answer,))
-            self.air.offer(time.monotonic(), pair, head.ljust(HEADERS_BYTES, b"\0") + data)
+            self.medium.offer(time.monotonic(), pair, head.ljust(HEADERS_BYTES, b"\0") + data)
 
     def _send(self, pair: Pair, frame: bytes) -> None:
         session = self._by_number.get(int.from_bytes(frame[:8], "big"))
@@ -162,7 +170,7 @@ def main() -> None:
     relay = Relay(poll, setup["nodes"], setup["seed"], setup["port"])
     ready = {"number": setup["number"], "user_namespace": False, "fds": []}
     try:
-        set_links(relay.air, setup["links"])
+        set_links(relay.medium, setup["links"])
     except OSError as error:
         where = f"UDP port {setup['port']} on loopback cannot be used for the emulated links"
         ready["error"] = f"{where} ({error.strerror}); is another emulation running?"
@@ -172,10 +180,10 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     try:
-        requests = Requests(
-            relay.air, channel, lambda: [0] * setup["nodes"], lambda number: sweep({marks[number]})
+        requests = CarrierRequests(
+            relay.medium, channel, lambda: [0] * setup["nodes"], lambda number: sweep({marks[number]})
         )
-        run(relay.air, relay.sources, requests, poll)
+        run(relay.medium, relay.sources, requests, poll)
     finally:
         sweep(set(marks))
         remove_leftovers(setup["leftovers"])

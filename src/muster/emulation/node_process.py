@@ -19,7 +19,7 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True)
 class Command:
-    """What to run: words, the whole environment (None: this process's), where its output goes."""
+    """What to run: arguments, the whole environment (None: this process's), where its output goes."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] | None = None
@@ -91,12 +91,6 @@ class NodeProcess:
         """Kill it if it runs and start the same command again."""
         await self.kill()
         self._process = await self._launch(self.command)
-
-
-def open_command(
-    argv: Sequence[str], env: Mapping[str, str] | None, stdout: Output, cwd: Path | None
-) -> Command:
-    return Command(tuple(argv), dict(env) if env is not None else None, stdout, cwd)
 
 
 async def launch(command: Command, prefix: Sequence[str]) -> asyncio.subprocess.Process:
