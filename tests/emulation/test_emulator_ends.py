@@ -46,7 +46,7 @@ async def main():
             await net.spawn(name, ["sh", "-c", node], stdout=rundir / f"{name}.log")
         while any((rundir / f"{name}.log").read_text().count("\\n") < 2 for name in net.scenario.names()):
             await asyncio.sleep(0.01)
-        print(net._air.pid, flush=True)
+        print(net._carrier.pid, flush=True)
         await asyncio.sleep(1000)
 try:
     asyncio.run(main())
