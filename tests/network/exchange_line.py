@@ -7,12 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
+from muster.network.sync.deferred import Deferral, ForwardAtOnce, Forwarding
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.network.transport.link import Link
+from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import TrustStore
-from muster.protocol.records import Refusal
+from muster.protocol.records import NodeId, Record, Refusal
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork
@@ -20,6 +22,22 @@ from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 JOB = b"j" * 32
+
+
+class Asked:
+    """Asks what a test puts here, at any time; at first nothing is deferred."""
+
+    def __init__(self) -> None:
+        self.by: Forwarding = ForwardAtOnce()
+
+    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+        return self.by.defer(author, record)
+
+    def obsolete(self, author: NodeId, record: Record) -> bool:
+        return self.by.obsolete(author, record)
+
+    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
+        return self.by.unacknowledged(had_deferred=had_deferred)
 
 
 class Node:
@@ -33,8 +51,15 @@ class Node:
         self.link = link or network.link(self.identity.node, name)
         self.ledger = Ledger(self.store, self.identity, TrustStore(PretendVerifier()))
         self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
+        self.forwarding = Asked()
         self.exchange = Exchange(
-            self.link, self.store, self.ledger, self.presence, heartbeat_period_s=lambda _: 5.0
+            self.link,
+            self.store,
+            self.ledger,
+            self.presence,
+            self.forwarding,
+            traffic=TrafficCounters(),
+            heartbeat_period_s=lambda _: 5.0,
         )
 
     async def start(self) -> None:

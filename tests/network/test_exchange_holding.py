@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from exchange_line import JOB, Node, with_line
 
-from muster.network.sync.deferred import Hold
+from muster.network.sync.deferred import Deferral
 from muster.protocol.records import NodeId, Payload, Record, Refusal, Update
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
@@ -23,9 +23,9 @@ class OnlyTowards:
     done: set[str] = field(default_factory=set)
     spared: list[bool] = field(default_factory=list)  # as asked at each new session
 
-    def defer(self, author: NodeId, record: Record) -> Hold | None:
+    def defer(self, author: NodeId, record: Record) -> Deferral | None:
         held = isinstance(record, Refusal) and record.reason.startswith("held")
-        return Hold(self.towards, 60.0) if held else None
+        return Deferral(self.towards, 60.0) if held else None
 
     def obsolete(self, author: NodeId, record: Record) -> bool:
         return isinstance(record, Refusal) and record.reason in self.done
@@ -40,7 +40,7 @@ def narrow_star(nodes: list[Node]) -> OnlyTowards:
     """b, in the middle, knows that what is held is for a."""
     for node in nodes:
         node.exchange.shared.known_narrow = lambda _: True
-    nodes[1].exchange.holding.interest = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
+    nodes[1].forwarding.by = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
     return interest
 
 
@@ -123,7 +123,7 @@ def test_without_a_way_to_whom_it_is_for_everybody_hears_at_once() -> None:
 
 def test_a_large_update_is_held_back_on_every_link() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        nodes[1].exchange.holding.interest = Updates(nodes[0].identity.node, nodes[1])
+        nodes[1].forwarding.by = Updates(nodes[0].identity.node, nodes[1])
         await asyncio.sleep(10)
         for size in (100, 2000):
             payload = Payload("dense32", size, inline=bytes(size))
@@ -140,8 +140,8 @@ def test_a_large_update_is_held_back_on_every_link() -> None:
 class Updates(OnlyTowards):
     """The same for updates."""
 
-    def defer(self, author: NodeId, record: Record) -> Hold | None:
-        return Hold(self.towards, 60.0) if isinstance(record, Update) else None
+    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+        return Deferral(self.towards, 60.0) if isinstance(record, Update) else None
 
     def obsolete(self, author: NodeId, record: Record) -> bool:
         return False

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from muster.network.sync.peers import SyncContext
 from muster.network.sync.record_compression import payload_bytes
-from muster.network.sync.state import SyncContext
 from muster.protocol.records import NodeId, Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
 from muster.network.sync import commit_delta as commit_form
-from muster.network.sync.record_compression import RecordCompressor, Unknown
+from muster.network.sync.record_compression import CannotDecompress, RecordCompressor
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, pack, unpack
 from muster.protocol.records import (
@@ -45,7 +45,7 @@ class Held:
     """What one node holds, and how it writes and reads."""
 
     store: MemoryStore
-    shorthand: RecordCompressor
+    compressor: RecordCompressor
 
     @classmethod
     def nothing(cls, name: str) -> Held:
@@ -59,7 +59,7 @@ class Held:
             trust.verify_member(seal(who(node), who(node).member())[1])
         record_id, _, record = trust.verify(wire)
         self.store.add(record_id, record.KIND, b"", wire, b"")
-        self.shorthand.note(record_id, signed.author, record)
+        self.compressor.note(record_id, signed.author, record)
         return record_id
 
 
@@ -90,8 +90,8 @@ class Story:
 
     def tell(self, author: int, record: Record) -> bytes:
         record_id, wire = seal(who(author), record)
-        short = self.here.shorthand.shorten(record_id, wire)
-        assert self.there.shorthand.expand(short) == wire
+        short = self.here.compressor.compress(record_id, wire)
+        assert self.there.compressor.decompress(short) == wire
         payload = getattr(record, "payload", None) or getattr(record, "delta", None)
         tensors = len(payload.inline or b"") if payload else 0
         self.sizes.append((record.KIND, len(short) - tensors))
@@ -157,31 +157,31 @@ def test_whoever_lacks_the_base_asks_in_full() -> None:
     story = Story()
     stranger = Held.nothing("stranger")
     record_id, wire = seal(who(1), Measurement(story.job, story.head, 10, 5, 3.0, True))
-    short = story.here.shorthand.shorten(record_id, wire)
-    with pytest.raises(Unknown):
-        stranger.shorthand.expand(short)
-    assert stranger.shorthand.expand(wire) == wire
+    short = story.here.compressor.compress(record_id, wire)
+    with pytest.raises(CannotDecompress):
+        stranger.compressor.decompress(short)
+    assert stranger.compressor.decompress(wire) == wire
 
 
 def test_another_form_is_named() -> None:
     with pytest.raises(RecordError, match="form 3, this node reads form 1"):
-        Held.nothing("a").shorthand.expand(b"\x31" + bytes(70))
+        Held.nothing("a").compressor.decompress(b"\x31" + bytes(70))
 
 
 @given(damage=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=200)
 @example(damage=[(0, 133)])  # text that is not UTF-8
 def test_a_damaged_short_form_never_passes_for_another_record(damage: list[tuple[int, int]]) -> None:
-    short, trust, shorthand = _update_of_a_story()
+    short, trust, compressor = _update_of_a_story()
     bad = bytearray(short)
     for at, flip in damage:
         bad[at % len(bad)] ^= flip
     try:
-        wire = shorthand.expand(bytes(bad))
+        wire = compressor.decompress(bytes(bad))
         _, _, record = trust.verify(wire)
-    except (Unknown, RecordError, UnknownAuthor, MusterError):
+    except (CannotDecompress, RecordError, UnknownAuthor, MusterError):
         return
-    assert bytes(bad) == short or wire == shorthand.expand(short), record
+    assert bytes(bad) == short or wire == compressor.decompress(short), record
 
 
 _story: list[tuple[bytes, TrustStore, RecordCompressor]] = []
@@ -196,7 +196,7 @@ def _update_of_a_story() -> tuple[bytes, TrustStore, RecordCompressor]:
             trust.verify_member(seal(who(number), who(number).member())[1])
         payload = Payload(CODEC, 60, inline=bytes(range(60)))
         record_id, wire = seal(who(3), Update(story.job, story.head, 1, 5, 2, 20, 640, 0.5, payload))
-        _story.append((story.here.shorthand.shorten(record_id, wire), trust, story.there.shorthand))
+        _story.append((story.here.compressor.compress(record_id, wire), trust, story.there.compressor))
     return _story[0]
 
 
@@ -234,7 +234,7 @@ def test_any_child_of_a_commit_survives(data: st.DataObject) -> None:
         there.keep(wire)
         child = data.draw(commits(parent_id, parent))
         child_id, wire = seal(who(0), child)
-        assert there.shorthand.expand(here.shorthand.shorten(child_id, wire)) == wire
+        assert there.compressor.decompress(here.compressor.compress(child_id, wire)) == wire
         parent_id, parent = child_id, child
 
 
@@ -248,7 +248,7 @@ def test_a_roster_that_names_a_node_twice_survives() -> None:
     folded = tuple(Folded(node, 1, 1, 1, 1, 1, 0.5) for node in (one, two))
     child = Commit(b"j" * 32, (parent_id,), 1, (), folded, (one, two, one), (), 0.0, b"p" * 32, 24000)
     child_id, wire = seal(who(0), child)
-    assert there.shorthand.expand(here.shorthand.shorten(child_id, wire)) == wire
+    assert there.compressor.decompress(here.compressor.compress(child_id, wire)) == wire
 
 
 def test_columns_that_do_not_fit_say_so() -> None:
@@ -264,6 +264,6 @@ def test_columns_that_do_not_fit_say_so() -> None:
 
 def test_a_full_envelope_is_its_own_form() -> None:
     _, wire = seal(who(0), Member("node-0", b"x"))
-    assert Held.nothing("a").shorthand.expand(wire) == wire
+    assert Held.nothing("a").compressor.decompress(wire) == wire
     assert pack(unpack(wire)) == wire
     assert isinstance(decode(unpack(wire).body), Member)

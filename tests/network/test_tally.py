@@ -177,7 +177,7 @@ class End(Node):
         """What came, as its sender should have counted it, but for `again`; and the bytes of each record."""
         metered, tensors, records = self.metered, 0, Counter[RecordId]()
         for short in metered.shorts:
-            signed = unpack(self.exchange.shared.shorthand.expand(short))
+            signed = unpack(self.exchange.shared.compressor.decompress(short))
             record = decode(signed.body)
             payload = record.payload if isinstance(record, Update) else None
             payload = record.delta if isinstance(record, Commit) else payload

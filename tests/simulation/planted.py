@@ -22,9 +22,9 @@ from muster.job.models import fetching, residuals
 from muster.job.models.store import ModelStore
 from muster.job.participant import loop as participate
 from muster.job.view import JobView
+from muster.network.sync.inbound import Inbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
-from muster.network.sync.state import Peer
 from muster.protocol.envelope import record_id
 from muster.protocol.records import Merge
 from muster.simulation.judging.check import Verdict, check
@@ -181,10 +181,10 @@ def old_words() -> list[Patch]:
 
 @bug("a neighbour's cursor is kept although the neighbour's disk is another one")
 def stale_cursor() -> list[Patch]:
-    def new_life(self: Peer, incarnation: int) -> None:
+    def begin_incarnation(self: Inbound, incarnation: int) -> None:
         self.incarnation = incarnation
 
-    return [(Peer, "new_life", new_life)]
+    return [(Inbound, "begin_incarnation", begin_incarnation)]
 
 
 @bug("a node alone goes on at once, and ends everybody's job")
@@ -228,9 +228,9 @@ def nobody_carries() -> list[Patch]:
 
 @bug("a lost announcement is not noticed")
 def no_gap() -> list[Patch]:
-    async def compare(self: RecordSync, peer: Any) -> None:
-        peer.gap = False
-        peer.covered = max(peer.covered, 0)
+    async def compare(self: RecordSync, peer: Any, request: Any) -> None:
+        peer.inbound.gap = False
+        peer.inbound.synced_up_to = max(peer.inbound.synced_up_to, 0)
 
     return [(RecordSync, "_compare", compare)]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.view import JobView
-from muster.network.sync.deferred import Hold
+from muster.network.sync.deferred import Deferral
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
@@ -34,7 +34,7 @@ HOLD_S_MAX = 600.0
 VALUED_MAX = 256  # rounds whose values are told again in a new session
 
 
-def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Hold | None:
+def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Deferral | None:
     """To which neighbour a record goes now, and how long the others wait; None: at once to all.
 
     `heads`: of all that is known, held or not.
@@ -44,7 +44,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
         if heads and all(head.id != base for head in heads):  # its round is over: whoever goes on needs it
             base = _newest(heads)
     elif isinstance(record, Contribution):
-        return None if any(view.finished(head) for head in heads) else Hold(NOBODY, HOLD_S_MAX)
+        return None if any(view.finished(head) for head in heads) else Deferral(NOBODY, HOLD_S_MAX)
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
@@ -63,7 +63,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     if any(plan.author != point.author for plan in plans):
         return None  # another one goes on from it than whoever made it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
-    return Hold(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
+    return Deferral(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
 
 
 def _newest(heads: Sequence[Point]) -> CommitId:

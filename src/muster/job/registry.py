@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from muster.job import forwarding
 from muster.job.context import Context
+from muster.job.known_jobs import KnownJobs
 from muster.job.view import JobView
-from muster.network.sync.deferred import Hold
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import BlobId, Commit, Job, JobId, NodeId, Payload, Record, Update
+from muster.protocol.records import BlobId, Commit, Job, JobId, Payload, Update
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -23,15 +22,14 @@ OF_A_JOB = (  # kinds of records, in the order in which they are loaded
 
 
 class JobRegistry:
-    """Which jobs there are, and where their blobs may be had."""
+    """Opens a job when its record comes, and gives each record to its job."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.runners: dict[JobId, JobRunner] = {}
+    def __init__(self, context: Context, known: KnownJobs) -> None:
+        self._context, self._known = context, known
+        self.runners = known.runners
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._early: dict[JobId, list[Entry]] = {}
         self._early_count = 0
-        self._hints: dict[BlobId, NodeId] = {}
         self._slot = asyncio.Lock()
         self._loading = False
 
@@ -52,37 +50,9 @@ class JobRegistry:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def hints(self, blob: BlobId) -> list[NodeId]:
-        """Neighbours from whom the record that names a blob was learnt."""
-        source = self._hints.get(blob)
-        return [source] if source else []
-
     def find(self, prefix: str) -> list[JobRunner]:
         """Jobs whose id begins with the hex digits `prefix`."""
         return [r for j, r in self.runners.items() if j.hex().startswith(prefix.lower())]
-
-    # ---- which neighbour needs which record (network.sync.deferred.Forwarding) ---------------------
-
-    def defer(self, author: NodeId, record: Record) -> Hold | None:
-        runner = self._runner_of(record)
-        if runner is None:
-            return None
-        return forwarding.defer(runner.view, runner.models.known_heads(), author, record)
-
-    def obsolete(self, author: NodeId, record: Record) -> bool:
-        runner = self._runner_of(record)
-        return runner is not None and forwarding.obsolete(runner.models.known_heads(), author, record)
-
-    def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
-        runners = self.runners.values()
-        return [
-            i
-            for r in runners
-            for i in forwarding.unacknowledged(r.view, r.models.known_heads(), had_deferred=had_deferred)
-        ]
-
-    def _runner_of(self, record: Record) -> JobRunner | None:
-        return self.runners.get(getattr(record, "job", b""))
 
     def _on_record(self, entry: Entry) -> None:
         record = entry.record
@@ -136,7 +106,7 @@ class JobRegistry:
         record = entry.record
         if entry.source:
             for blob in _blobs(record):
-                self._hints[blob] = entry.source
+                self._known.sources[blob] = entry.source
         runner.view.absorb(entry)
         self._context.transfers.poke()
         self._context.changes.notify()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from muster.job.context import Context, Policy, TrainerLike
+from muster.job.known_jobs import KnownJobs
 from muster.job.registry import JobRegistry
 from muster.network.blobs.transfers import Transfers
 from muster.network.sync.exchange import Exchange
@@ -20,6 +21,7 @@ from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
+from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
 from muster.node.api.snapshot import NodeEvent
 from muster.protocol.records import Member, NodeId, Revocation, short
@@ -86,17 +88,18 @@ class Core:
             usual_s=self._usual_s,
         )
         self._all_narrow = narrow
+        known_jobs, traffic = KnownJobs(), TrafficCounters()
+        self.transfers = Transfers(link, store, hints=known_jobs.hints, traffic=traffic)
         self.exchange = Exchange(
             link,
             store,
             self.ledger,
             self.presence,
+            known_jobs,
+            traffic=traffic,
             heartbeat_period_s=self.heartbeat_period_s,
             narrow=self._narrow,
             on_problem=lambda sentence: self.log.add("error", sentence),
-        )
-        self.transfers = Transfers(
-            link, store, hints=lambda blob: self.jobs.hints(blob), traffic=self.exchange.traffic
         )
         self.context = Context(
             node=signer.node,
@@ -113,8 +116,7 @@ class Core:
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
         )
-        self.jobs = JobRegistry(self.context)
-        self.exchange.holding.interest = self.jobs
+        self.jobs = JobRegistry(self.context, known_jobs)
 
     async def start(self) -> None:
         """Load what is kept, introduce this node, open for neighbours."""

@@ -1,8 +1,7 @@
-"""Telling neighbours what is new: records and beats, in announcements as rare as the link needs them.
+"""Sends what `Outbound` makes: announcements of records and heartbeats, as rare as each link needs them.
 
-A small record goes inside the announcement of its author, in short form (`shorthand`), as its neighbours
-cannot have it yet; everybody else announces the 8-byte prefix of its id only, so that in a mesh no record is
-sent twice.  On a narrow link (`pace`) words are rare and ride with records.
+A small record goes inside the announcement of its author, compressed, as its neighbours cannot have it yet;
+everybody else announces the 8-byte prefix of its id only, so that in a mesh no record is sent twice.
 """
 
 from __future__ import annotations
@@ -11,149 +10,144 @@ import asyncio
 from collections.abc import Callable
 
 from muster.network.change_signal import ChangeSignal
-from muster.network.sync.deferred import DeferredRecords
+from muster.network.sync.deferred import DeferralRule
 from muster.network.sync.ledger import Entry
-from muster.network.sync.messages import PREFIX_BYTES, Announce, pack_announce, pack_heartbeats
+from muster.network.sync.messages import PREFIX_BYTES, pack_announce
+from muster.network.sync.outbound import Deferred
+from muster.network.sync.peers import SyncContext, SyncPeer, entry_of, loop_time_s
 from muster.network.sync.presence import Heartbeat
-from muster.network.sync.state import CHANGES_MAX, Peer, SyncContext, loop_time_s
 from muster.protocol.records import NodeId
 
-NUDGE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
-HEARTBEAT_BYTES = 20
-HEARTBEATS_A_NUDGE_MAX = 12
-FLUSH_S = 0.01  # records made together are announced together
-FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
-LINGER_S = {"measurement": 10.0, "contribution": 30.0, "refusal": 10.0}  # there these wait for company
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
-RELAY_S = 60.0  # on a narrow link: between two relays of others' words
+IDLE_S = 60.0  # without a neighbour
+WAIT_MIN_S = 0.05
 
 
 class Announcer:
-    """`tick` runs for ever."""
+    """`run` sends heartbeats for ever; a timer sends records soon after they come."""
 
     def __init__(
-        self, shared: SyncContext, holding: DeferredRecords, heartbeat_period_s: Callable[[NodeId], float]
+        self, shared: SyncContext, rule: DeferralRule, heartbeat_period_s: Callable[[NodeId], float]
     ) -> None:
-        self._shared, self._holding, self._beat_period_s = shared, holding, heartbeat_period_s
+        self._shared, self._rule, self._heartbeat_period_s = shared, rule, heartbeat_period_s
         self._link, self._store, self._presence = shared.link, shared.store, shared.presence
-        self._shorthand, self._traffic = shared.shorthand, shared.traffic
+        self._own = shared.presence.node[:PREFIX_BYTES]
         self._flush: asyncio.TimerHandle | None = None
-        self._hurry = False
-        self._beat_now = ChangeSignal()
+        self._publish_now = False
+        self._wake = ChangeSignal()
 
     def close(self) -> None:
         if self._flush:
             self._flush.cancel()
 
     def publish_heartbeat(self) -> None:
-        """Send this node's word to the neighbours now (its state changed in a way that others wait for)."""
-        self._hurry = True
-        self._beat_now.notify()
+        """Send this node's heartbeat to the neighbours now (its state changed, and others wait for that)."""
+        self._publish_now = True
+        self._wake.notify()
 
-    def greet(self, peer: Peer) -> None:
-        """A neighbour that came: what it is to be told first."""
-        node, now_s = peer.node, loop_time_s()
-        others = [h for h in self._presence.heartbeats() if h.node != node[:PREFIX_BYTES]]
-        peer.fresh_heartbeats = {h.node: h for h in others}
-        peer.last = self._store.last_sequence()
-        peer.count = int(now_s * 1000) & 0x7FFF  # another than in the last session, most likely
-        peer.relay_due_s = now_s + RELAY_S
+    def add_peer(self, peer: SyncPeer) -> None:
+        """A neighbour came: collect what it is to be told first, also what was deferred for it in an earlier
+        session, whose cursor has passed those records."""
+        now_s, outbound = loop_time_s(), peer.outbound
+        outbound.begin(self._presence.heartbeats(), self._store.last_sequence(), now_s)
+        for record_id in self._rule.unacknowledged(had_deferred=outbound.deferred.any_ever):
+            stored = self._store.get(record_id)
+            if stored is not None and stored.source != peer.node:
+                entry = entry_of(stored)
+                until_s = self._rule.until_s(peer.node, entry, now_s)
+                outbound.deferred.waiting[record_id] = (now_s if until_s is None else until_s, entry)
 
-    def queue(self, peer: Peer, entry: Entry) -> None:
-        """To be announced to a neighbour now, soon with others, or when it was held back long enough."""
-        if self._holding.hold_back(peer, entry):
-            self._beat_now.notify()  # the ticker looks when the next one is due
-            return
-        now_s, narrow = loop_time_s(), self._shared.narrow(peer.node)
-        peer.outbox.append(entry)
-        if len(peer.outbox) > CHANGES_MAX:  # far behind: it asks by its cursor instead
-            peer.outbox.clear()
-            peer.count += 1
-        delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
-        peer.due_s = min(peer.due_s or now_s + delay_s, now_s + delay_s)
-        self._flush_soon()
+    def enqueue(self, peer: SyncPeer, entry: Entry) -> None:
+        """Announce a record to a neighbour: soon, with others, or when it was deferred long enough."""
+        narrow = self._shared.narrow(peer.node)
+        effect = peer.outbound.on_record(entry, loop_time_s(), self._rule, narrow=narrow)
+        if isinstance(effect, Deferred):
+            if effect.first:
+                peer.save(self._store)
+            self._wake.notify()  # `run` looks when the next one is due
+        else:
+            self._flush_soon()
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Another node was heard: its heartbeat is passed on."""
         for peer in self._shared.peers.values():
-            if heartbeat.node != peer.node[:PREFIX_BYTES]:
-                peer.fresh_heartbeats[heartbeat.node] = heartbeat
+            peer.outbound.on_heartbeat(heartbeat)
+
+    async def run(self) -> None:
+        """Send heartbeats, this node's own and those heard meanwhile, as often as each link can bear."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now_s = loop.time()
+            due = [peer for peer in self._shared.peers.values() if self._heartbeat_due(peer, now_s)]
+            self._publish_now = False
+            for peer in self._shared.peers.values():
+                if peer.outbound.on_time(now_s, self._rule) is not None:
+                    self._flush_soon()
+            if due:
+                mine = self._presence.next()
+                for peer in due:
+                    peer.outbound.on_own_heartbeat(mine, now_s + self._heartbeat_period_s(peer.node))
+                    self._announce(peer)
+            next_s = min((p.outbound.next_s() for p in self._shared.peers.values()), default=now_s + IDLE_S)
+            if not self._publish_now:
+                await self._wake.wait(max(WAIT_MIN_S, next_s - now_s))
+
+    def _heartbeat_due(self, peer: SyncPeer, now_s: float) -> bool:
+        changed = self._publish_now
+        narrow = changed and self._shared.narrow(peer.node)
+        return peer.outbound.heartbeat_due(now_s, changed=changed, narrow=narrow, job=self._presence.job())
 
     def _flush_soon(self) -> None:
-        due_s = min((p.due_s for p in self._shared.peers.values() if p.due_s is not None), default=None)
+        """Have the timer fire when the first queue is due."""
+        queues = [peer.outbound for peer in self._shared.peers.values()]
+        due_s = min((outbound.due_s for outbound in queues if outbound.due_s is not None), default=None)
         if due_s is None or (self._flush is not None and self._flush.when() <= due_s):
             return
         if self._flush is not None:
             self._flush.cancel()
-        self._flush = asyncio.get_running_loop().call_at(due_s, self._flush_all)
+        self._flush = asyncio.get_running_loop().call_at(due_s, self._flush_due)
 
-    def _flush_all(self) -> None:
+    def _flush_due(self) -> None:
         self._flush = None
         now_s = loop_time_s()
         for peer in self._shared.peers.values():
-            if peer.due_s is not None and peer.due_s <= now_s:
+            if peer.outbound.due_s is not None and peer.outbound.due_s <= now_s:
                 self._announce(peer)
         self._flush_soon()
 
-    def _announce(self, peer: Peer) -> None:
-        """Tell a neighbour all that is new for it, in nudges small enough to pass in one piece."""
-        peer.due_s = None
-        heartbeats = self._heartbeats_for(peer)
-        while True:
-            some, heartbeats = heartbeats[:HEARTBEATS_A_NUDGE_MAX], heartbeats[HEARTBEATS_A_NUDGE_MAX:]
-            words = pack_heartbeats(some, self._presence.node[:PREFIX_BYTES])
-            message = Announce(peer.count, peer.last, [], [], words)
-            room = NUDGE_BYTES_MAX - 40 - HEARTBEAT_BYTES * len(some)
-            taken = records_bytes = 0
-            for entry in peer.outbox:
-                short = self._small(entry, room, peer)
-                room -= len(short) + 5 if short is not None else 14
-                if room < 0:
-                    break
-                taken += 1
-                if short is not None:
-                    message.inline.append(short)
-                    records_bytes += len(short)
-                    self._shared.count_record(peer.node, entry.id, entry.record, short)
-                else:
-                    message.ids.append((entry.sequence, entry.id[:PREFIX_BYTES]))
-            peer.outbox = peer.outbox[taken:]
-            if not peer.outbox:
-                message.last = peer.last = self._store.last_sequence()
-            if message.tells:
-                message.count = peer.count = peer.count + 1
-            data = pack_announce(message, self._store.incarnation)
-            self._link.nudge(peer.node, "n", data)
-            self._traffic.add_exchange(peer.node, len(data) - records_bytes - len(words), len(words))
-            if not peer.outbox and not heartbeats:
-                return
+    def _announce(self, peer: SyncPeer) -> None:
+        """Send a neighbour all that is new for it."""
+        node, outbound, now_s = peer.node, peer.outbound, loop_time_s()
+        narrow = self._shared.narrow(node)
+        if outbound.wants_own_heartbeat(self._own, narrow=narrow):
+            outbound.add_own_heartbeat(self._presence.next(), now_s + self._heartbeat_period_s(node))
+        found = outbound.take_announcements(
+            self._own,
+            now_s,
+            narrow=narrow,
+            last=self._store.last_sequence(),
+            compressed=lambda entry, room: self._inside(entry, room, node),
+        )
+        for announcement in found:
+            for entry, data in announcement.records:
+                self._shared.count_record(node, entry.id, entry.record, data)
+            message = announcement.message
+            packed = pack_announce(message, self._store.incarnation)
+            self._link.nudge(node, "n", packed)
+            heartbeat_bytes, record_bytes = len(message.heartbeats), sum(map(len, message.inline))
+            self._shared.traffic.add_exchange(
+                node, len(packed) - record_bytes - heartbeat_bytes, heartbeat_bytes
+            )
 
-    def _heartbeats_for(self, peer: Peer) -> list[Heartbeat]:
-        """The words that go with an announcement: all that is fresh, on a narrow link one's own."""
-        now_s = loop_time_s()
-        if not self._shared.narrow(peer.node):
-            heartbeats = list(peer.fresh_heartbeats.values())
-            peer.fresh_heartbeats.clear()
-            return heartbeats
-        mine = peer.fresh_heartbeats.pop(self._presence.node[:PREFIX_BYTES], None)
-        if mine is None and peer.outbox:
-            mine = self._presence.next()  # it rides along, and the next one of its own can wait
-            peer.heartbeat_due_s = now_s + self._beat_period_s(peer.node)
-        heartbeats = [mine] if mine else []
-        if now_s >= peer.relay_due_s and peer.fresh_heartbeats:
-            peer.relay_due_s = now_s + RELAY_S
-            heartbeats += peer.fresh_heartbeats.values()
-            peer.fresh_heartbeats.clear()
-        return heartbeats
-
-    def _small(self, entry: Entry, room: int, peer: Peer) -> bytes | None:
-        """The whole record, if it fits and the neighbour can hardly have it: it was made here or came from
-        afar; or if it is far away, where a round trip costs more than a few hundred bytes too many."""
+    def _inside(self, entry: Entry, room: int, node: NodeId) -> bytes | None:
+        """The compressed record, if it fits and the neighbour can hardly have it: it was made here or came
+        from afar; or if the neighbour is far, where a round trip costs more than some hundred bytes."""
         made_here = entry.source == b""
-        if not (made_here or self._far(entry.source) or self._far(peer.node)):
+        if not (made_here or self._far(entry.source) or self._far(node)):
             return None
         stored = self._store.get(entry.id) if entry.size_bytes <= 2 * room else None
-        short = self._shorthand.shorten(stored.id, stored.wire) if stored is not None else None
-        return short if short is not None and len(short) + 5 <= room else None
+        data = self._shared.compressor.compress(stored.id, stored.wire) if stored is not None else None
+        return data if data is not None and len(data) + 5 <= room else None
 
     def _far(self, node: NodeId) -> bool:
         peer = self._shared.peers.get(node)
@@ -161,32 +155,3 @@ class Announcer:
             return False
         rtt_s = peer.speed.rtt_s
         return self._shared.narrow(node) or (rtt_s is not None and rtt_s > FAR_RTT_S)
-
-    async def tick(self) -> None:
-        """Beats: this node's own word and those heard meanwhile, as often as the link can bear."""
-        loop = asyncio.get_running_loop()
-        while True:
-            now = loop.time()
-            due = [p for p in self._shared.peers.values() if p.heartbeat_due_s <= now or self._hurries(p)]
-            self._hurry = False
-            for peer in self._shared.peers.values():
-                if peer.withheld and self._holding.release(peer, now):
-                    self._flush_soon()
-            if due:
-                mine = self._presence.next()
-                for peer in due:
-                    peer.told_job = mine.job
-                    peer.fresh_heartbeats[mine.node] = mine
-                    peer.heartbeat_due_s = now + self._beat_period_s(peer.node)
-                    self._announce(peer)
-            next_s = min((p.heartbeat_due_s for p in self._shared.peers.values()), default=now + 60.0)
-            held_s = (until_s for p in self._shared.peers.values() for until_s, _ in p.withheld.values())
-            next_s = min(next_s, min(held_s, default=next_s))
-            if not self._hurry:
-                await self._beat_now.wait(max(0.05, next_s - now))
-
-    def _hurries(self, peer: Peer) -> bool:
-        """A narrow link is spared every change of state but that to another job."""
-        if not self._hurry or not self._shared.narrow(peer.node):
-            return self._hurry
-        return peer.heartbeat_due_s == 0.0 or self._presence.job() != peer.told_job

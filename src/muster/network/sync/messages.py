@@ -18,6 +18,8 @@ from muster.protocol.envelope import UNREADABLE
 from muster.protocol.varint import VarintError, decode_varint, encode_varint
 
 WIRE = 2  # of all messages here; a neighbour that speaks another one is named, never misread
+CHANGES_MAX = 1000  # entries in a list of changes, records wanted from a neighbour, records queued for one
+RECORDS_MAX = 64  # in one announcement, in one request
 PREFIX_BYTES = 8
 CRC_BYTES = 4
 NUMBER_BYTES_MAX = 10  # in a heartbeat: 70 bits
@@ -39,7 +41,7 @@ class Announce(msgspec.Struct, array_like=True):
     heartbeats: bytes
 
     @property
-    def tells(self) -> bool:
+    def has_records(self) -> bool:
         return bool(self.ids or self.inline)
 
 
@@ -48,7 +50,7 @@ class Since(msgspec.Struct, array_like=True):
     incarnation: int  # of the answering store, as the asker knows it; 0 = unknown
     cursor: int
     digest: bytes  # of all that the asker has
-    anew: bool  # the asker begins from nothing: it wants even what was learnt from its own former life
+    full_resync: bool  # the asker begins from nothing: it wants even what was learnt from its own former life
 
 
 class Changes(msgspec.Struct, array_like=True):

@@ -52,7 +52,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-class Unknown(Exception):
+class CannotDecompress(Exception):
     """The short form cannot be expanded here: ask for the record in full."""
 
 
@@ -67,17 +67,17 @@ class RecordCompressor:
         self._members: dict[NodeId, RecordId] = {}
         self._short: OrderedDict[RecordId, bytes] = OrderedDict()
 
-    def shorten(self, record_id: RecordId, wire: bytes) -> bytes:
+    def compress(self, record_id: RecordId, wire: bytes) -> bytes:
         """The smaller of the short and the full form of a packed envelope; neighbours get the same."""
         known = self._short.get(record_id)
         if known is None:
-            known = self._shortened(record_id, wire)
+            known = self._compressed(record_id, wire)
             self._short[record_id] = known
             while len(self._short) > CACHED_MAX:
                 self._short.popitem(last=False)
         return known
 
-    def _shortened(self, record_id: RecordId, wire: bytes) -> bytes:
+    def _compressed(self, record_id: RecordId, wire: bytes) -> bytes:
         signed = unpack(wire)
         body: list[Any] = _decode(signed.body)
         if len(signed.signature) not in (0, SIGNATURE_BYTES) or len(signed.author) not in (0, _AUTHOR_BYTES):
@@ -102,8 +102,8 @@ class RecordCompressor:
         )
         return short if len(short) < len(wire) else wire
 
-    def expand(self, data: bytes) -> bytes:
-        """The packed envelope. Raises Unknown, or RecordError for what is no record in either form."""
+    def decompress(self, data: bytes) -> bytes:
+        """The packed envelope. Raises CannotDecompress; RecordError for what is no record in either form."""
         if not data:
             raise RecordError("an empty message is no record")
         if data[0] == _FULL:
@@ -126,7 +126,7 @@ class RecordCompressor:
         try:
             if flags & _COLUMNS:
                 if not held:
-                    raise Unknown("a commit in short form names no parent")
+                    raise CannotDecompress("a commit in short form names no parent")
                 plain = commit_form.expand(
                     _pasted_columns(_decode(main), tail), held[0][0], _decode(held[0][2])
                 )
@@ -134,7 +134,9 @@ class RecordCompressor:
             elif tail:
                 body = _encode(_pasted(_decode(main), tail))
         except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError) as error:
-            raise Unknown(f"a record in short form does not fit what is held here: {error}") from error
+            raise CannotDecompress(
+                f"a record in short form does not fit what is held here: {error}"
+            ) from error
         return pack(Signed(FORMAT, author, body, signature))
 
     def _references(self, own: RecordId, author: bytes, body: list[Any]) -> Iterator[RecordId]:
@@ -203,7 +205,7 @@ class RecordCompressor:
         found = self._store.find(prefix) if len(prefix) == REF_BYTES else []
         held = self._held(found[0]) if len(found) == 1 else None
         if held is None:
-            raise Unknown(f"{len(found)} records here begin with {prefix.hex()}")
+            raise CannotDecompress(f"{len(found)} records here begin with {prefix.hex()}")
         return found[0], *held
 
 

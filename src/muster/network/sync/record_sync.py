@@ -1,7 +1,7 @@
-"""Hearing what a neighbour has that is lacking here, and pulling it.
+"""Hears what neighbours announce, and pulls what is lacking here; `Inbound` says what to ask.
 
-News is announced by nudges, which are counted; a lost one shows as a gap at the next one (or the next beat)
-and is healed by asking for the changes since the cursor.
+One loop for each neighbour, so that a slow one holds up nobody else.  Any failure is answered by asking
+again, later and later.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from muster.network.sync.inbound import AskChanges, AskRecords
 from muster.network.sync.messages import (
     PREFIX_BYTES,
+    RECORDS_MAX,
     WIRE,
     Since,
     WrongWire,
@@ -20,8 +22,8 @@ from muster.network.sync.messages import (
     unpack_heartbeats,
     unpack_list,
 )
-from muster.network.sync.record_compression import Unknown
-from muster.network.sync.state import CHANGES_MAX, RECORDS_MAX, Peer, SyncContext
+from muster.network.sync.peers import SyncContext, SyncPeer
+from muster.network.sync.record_compression import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.trust.signing import UnknownAuthor
 from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
@@ -36,89 +38,108 @@ RETRY_MAX_S = 30.0
 
 
 class RecordSync:
-    """`converse` runs as long as its neighbour is there."""
+    """`run` goes on as long as its neighbour is there."""
 
     def __init__(self, shared: SyncContext) -> None:
         self._shared = shared
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
-        self._presence, self._shorthand, self._traffic = shared.presence, shared.shorthand, shared.traffic
-        self._asked: dict[bytes, NodeId] = {}
+        self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
+        self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
         self._rejected: dict[bytes, None] = {}
 
     def forget(self, node: NodeId) -> None:
         """A neighbour went: what was asked of it is asked of others."""
-        for prefix in [p for p, asked in self._asked.items() if asked == node]:
-            del self._asked[prefix]
+        for prefix in [prefix for prefix, asked in self._in_flight.items() if asked == node]:
+            del self._in_flight[prefix]
         self._wake_all()
 
     def on_announce(self, node: NodeId, payload: bytes) -> None:
+        """Topic "n": take in the heartbeats and records inside, note which others there are."""
         peer = self._shared.peers.get(node)
         if peer is None:
             return
-        message = unpack_announce(payload, peer.incarnation)
-        if message is None:  # damaged, or of a life that is not known here yet: compare
-            peer.gap = True
+        message = unpack_announce(payload, peer.inbound.incarnation)
+        if message is None:
+            peer.inbound.on_damaged()
             peer.wake.set()
             return
         heartbeats = unpack_heartbeats(message.heartbeats, node)
         self._presence.merge(heartbeats)
-        peer.fresh_heartbeats |= {h.node: h for h in self._presence.outdated(heartbeats)}
-        peer.check_count(message)
-        for short in message.inline[:RECORDS_MAX]:
+        peer.outbound.on_outdated(self._presence.outdated(heartbeats))
+        understood = True
+        for data in message.inline[:RECORDS_MAX]:
             try:
-                if self._ledger.receive(self._shorthand.expand(short), node) is None:
-                    peer.not_taken(message)  # it may be the expansion that was wrong
-            except (UnknownAuthor, StorageError, Unknown, RecordError):
-                peer.not_taken(message)
-        for number, prefix in message.ids[:CHANGES_MAX]:
-            self._want(peer, number, prefix)
-        if not peer.gap:
-            peer.covered = max(peer.covered, message.last)
-        self._settle(peer)
-        if peer.gap or peer.wanted:
+                taken = self._ledger.receive(self._compressor.decompress(data), node) is not None
+            except (UnknownAuthor, StorageError, CannotDecompress, RecordError):
+                taken = False
+            understood = understood and taken  # of a refused one it may be the decompression that was wrong
+        peer.inbound.on_announce(message, self._has, understood=understood)
+        if peer.inbound.incomplete:
             peer.wake.set()
 
-    def _want(self, peer: Peer, number: int, prefix: bytes) -> None:
-        if prefix in self._rejected or self._store.find(prefix):
-            return
-        if len(peer.wanted) < CHANGES_MAX:
-            peer.wanted[prefix] = number
-        else:
-            peer.gap = True
-
-    def _settle(self, peer: Peer) -> None:
-        """Forget what has come meanwhile by another way; move the cursor when nothing is wanted."""
-        for prefix in [p for p in peer.wanted if p in self._rejected or self._store.find(p)]:
-            del peer.wanted[prefix]
-        if not peer.wanted:
-            peer.cursor = max(peer.cursor, peer.covered)
-
-    async def converse(self, peer: Peer) -> None:
-        """One neighbour's pull loop; a slow neighbour holds up nobody else."""
+    async def run(self, peer: SyncPeer) -> None:
+        """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
-            self._settle(peer)
-            ready = [p for p in peer.wanted if p not in self._asked]
-            ready.sort(key=lambda p: peer.wanted[p])  # a Member record stands before what its node wrote
+            request = peer.inbound.next_request(self._in_flight, self._has)
             try:
-                if peer.gap and (peer.stranger or not peer.wanted):
-                    peer.stranger = False
-                    await self._compare(peer)
-                elif ready:
-                    await self._pull(peer, ready[:RECORDS_MAX])
+                if isinstance(request, AskChanges):
+                    await self._compare(peer, request)
+                elif request is not None:
+                    await self._pull(peer, request)
                 else:
                     peer.wake.clear()
                     await peer.wake.wait()
                 delay_s = RETRY_S
             except WrongWire as error:
-                self._shared.tell_problem(peer.node, str(error))
+                self._shared.report_problem(peer.node, str(error))
                 await asyncio.sleep(RETRY_MAX_S)
             except (Unreachable, Refused, UnknownAuthor, StorageError, *UNREADABLE) as error:
-                peer.stranger = isinstance(error, UnknownAuthor)
+                peer.inbound.on_failure(unknown_author=isinstance(error, UnknownAuthor))
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
-    async def _ask(self, peer: Peer, topic: str, request: bytes, answer_bytes: int) -> bytes:
+    async def _compare(self, peer: SyncPeer, request: AskChanges) -> None:
+        """Ask for the changes since the cursor."""
+        digest = self._shared.digest_bytes()
+        since = Since(WIRE, request.incarnation, request.cursor, digest, request.full_resync)
+        changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
+        self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
+        if peer.inbound.on_changes(changes, self._has):
+            peer.save(self._store)
+
+    async def _pull(self, peer: SyncPeer, request: AskRecords) -> None:
+        """Ask for records and take them in. Raises UnknownAuthor, after all others of the answer."""
+        for prefix in request.prefixes:
+            self._in_flight[prefix] = peer.node
+        try:
+            topic, about_bytes = "R" if request.in_full else "r", len(request.prefixes) * RECORD_BYTES
+            answer = unpack_list(await self._ask(peer, topic, pack(request.prefixes), about_bytes))
+            unknown: UnknownAuthor | None = None
+            misread = False
+            for data in answer:
+                try:
+                    wire = self._compressor.decompress(data)
+                    if self._ledger.receive(wire, peer.node) is None:
+                        misread = misread or wire != data
+                        if wire == data:
+                            self._reject(wire)
+                except UnknownAuthor as error:
+                    unknown = error
+                except (CannotDecompress, RecordError):
+                    misread = True
+            peer.inbound.on_records(
+                request, self._has, empty=not answer, misread=misread, unknown_author=unknown is not None
+            )
+            if unknown is not None:
+                raise unknown
+        finally:
+            for prefix in request.prefixes:
+                self._in_flight.pop(prefix, None)
+            self._wake_all()
+
+    async def _ask(self, peer: SyncPeer, topic: str, request: bytes, answer_bytes: int) -> bytes:
+        """Ask, and measure the link by how long the answer takes."""
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         self._traffic.add_exchange(peer.node, len(request))
@@ -132,57 +153,8 @@ class RecordSync:
         peer.speed.add_sample(len(request) + len(answer), loop.time() - asked_s)
         return answer
 
-    async def _compare(self, peer: Peer) -> None:
-        since = Since(WIRE, peer.incarnation, peer.cursor, self._shared.digest_bytes(), peer.anew)
-        changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
-        self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
-        if changes.incarnation != peer.incarnation:
-            peer.new_life(changes.incarnation)
-        for number, prefix in changes.entries:
-            self._want(peer, number, prefix)
-        peer.covered = max(peer.covered, changes.last)
-        full = len(changes.entries) >= CHANGES_MAX
-        peer.gap = peer.counted_up_to(changes.count) or full
-        peer.anew = peer.anew and full
-        self._settle(peer)
-        if not peer.wanted:
-            peer.save_cursor(self._store)
-
-    async def _pull(self, peer: Peer, prefixes: list[bytes]) -> None:
-        """Ask for records, in short form first; where an author was unknown, for all of them in full: his
-        certificate is among them, and what cannot be expanded must not keep it waiting."""
-        fully = prefixes if peer.stranger else [prefix for prefix in prefixes if prefix in peer.plainly]
-        prefixes = fully or prefixes
-        for prefix in prefixes:
-            self._asked[prefix] = peer.node
-        try:
-            topic, about_bytes = "R" if fully else "r", len(prefixes) * RECORD_BYTES
-            answer = unpack_list(await self._ask(peer, topic, pack(prefixes), about_bytes))
-            unknown: UnknownAuthor | None = None
-            doubtful = False  # a short form did not expand, or not to what its author signed
-            for data in answer:
-                try:
-                    wire = self._shorthand.expand(data)
-                    if self._ledger.receive(wire, peer.node) is None:
-                        doubtful = doubtful or wire != data
-                        if wire == data:
-                            self._reject(wire)
-                except UnknownAuthor as error:  # the others of this answer may be fine
-                    unknown = error
-                except (Unknown, RecordError):
-                    doubtful = True
-            if not answer:  # it no longer has them
-                for prefix in prefixes:
-                    peer.wanted.pop(prefix, None)
-            self._settle(peer)
-            peer.plainly = {p for p in (*peer.plainly, *(prefixes if doubtful else ())) if p in peer.wanted}
-            if unknown is not None:
-                raise unknown
-            peer.stranger = False
-        finally:
-            for prefix in prefixes:
-                self._asked.pop(prefix, None)
-            self._wake_all()
+    def _has(self, prefix: bytes) -> bool:
+        return prefix in self._rejected or bool(self._store.find(prefix))
 
     def _reject(self, wire: bytes) -> None:
         """A record that this node refused is not asked for again."""
@@ -194,5 +166,5 @@ class RecordSync:
 
     def _wake_all(self) -> None:
         for peer in self._shared.peers.values():
-            if peer.wanted or peer.gap:
+            if peer.inbound.incomplete:
                 peer.wake.set()

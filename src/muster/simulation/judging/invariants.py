@@ -215,8 +215,8 @@ def _bounds(world: World) -> Iterator[str]:
         if core is None:
             continue
         for peer in core.exchange.shared.peers.values():
-            if len(peer.outbox) > OUTBOX_MAX or len(peer.wanted) > OUTBOX_MAX:
-                yield f"{machine.spec.name}: an outbox of {len(peer.outbox)}"
+            if len(peer.outbound.outbox) > OUTBOX_MAX or len(peer.inbound.wanted) > OUTBOX_MAX:
+                yield f"{machine.spec.name}: an outbox of {len(peer.outbound.outbox)}"
         if len(core.presence.table) > min(HEARTBEATS_MAX, len(world.machines)):
             yield f"{machine.spec.name} remembers {len(core.presence.table)} nodes"
         records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))

@@ -1,0 +1,189 @@
+"""What one neighbour is to be told, and when: a state machine, no clock, no link.
+
+New records are queued, or deferred; heartbeats are collected.  `take_announcements` makes messages of what is
+queued.  On a narrow link heartbeats are rare and go with records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from muster.network.sync.deferred import DeferralRule, DeferredRecords
+from muster.network.sync.ledger import Entry
+from muster.network.sync.messages import CHANGES_MAX, PREFIX_BYTES, Announce, pack_heartbeats
+from muster.network.sync.presence import Heartbeat
+from muster.protocol.records import NodeId
+
+ANNOUNCE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
+HEARTBEAT_BYTES = 20
+HEARTBEATS_MAX = 12  # in one announcement
+FLUSH_S = 0.01  # records made together are announced together
+FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
+LINGER_S = {"measurement": 10.0, "contribution": 30.0, "refusal": 10.0}  # there these wait for company
+RELAY_S = 60.0  # on a narrow link: between two relays of others' heartbeats
+
+
+@dataclass(frozen=True)
+class AnnounceAt:
+    """The queue is to be announced at `due_s`, on the loop's clock."""
+
+    due_s: float
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """The record waits; `first`: it is the first ever for this neighbour, which is to be stored."""
+
+    first: bool
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A message to send, and which records are inside it, compressed."""
+
+    message: Announce
+    records: list[tuple[Entry, bytes]]
+
+
+@dataclass
+class Outbound:
+    """Changed by new records, by heartbeats and by time."""
+
+    node: NodeId  # the neighbour
+    count: int = 0  # announcements with records that it was sent
+    last: int = 0  # every record up to this number was announced to it, or is deferred
+    outbox: list[Entry] = field(default_factory=list)
+    due_s: float | None = None  # when the outbox is to be announced
+    deferred: DeferredRecords = field(default_factory=DeferredRecords)
+    fresh_heartbeats: dict[bytes, Heartbeat] = field(default_factory=dict)  # the neighbour lacks these
+    heartbeat_due_s: float = 0.0  # the next one of this node's own
+    relay_due_s: float = 0.0  # on a narrow link: the next ones of others
+    announced_job: bytes = b""  # in this node's last regular heartbeat
+
+    def begin(self, heartbeats: Iterable[Heartbeat], last: int, now_s: float) -> None:
+        """A session begins: all heartbeats are news, all records up to `last` are found by comparing."""
+        self.fresh_heartbeats = {h.node: h for h in heartbeats if h.node != self.node[:PREFIX_BYTES]}
+        self.last = last
+        self.count = int(now_s * 1000) & 0x7FFF  # another than in the last session, most likely
+        self.relay_due_s = now_s + RELAY_S
+
+    # ---- what is new -----------------------------------------------------------------------------------
+
+    def on_record(
+        self, entry: Entry, now_s: float, rule: DeferralRule, *, narrow: bool
+    ) -> AnnounceAt | Deferred:
+        """A record came or was made here: it is announced soon, with others, or deferred."""
+        if rule.costly(self.node, entry.record.KIND, entry.size_bytes):
+            until_s = rule.until_s(self.node, entry, now_s)
+            if until_s is not None and self.deferred.add(entry, until_s):
+                first, self.deferred.any_ever = not self.deferred.any_ever, True
+                return Deferred(first)
+        self.outbox.append(entry)
+        if len(self.outbox) > CHANGES_MAX:  # far behind: it asks by its cursor instead
+            self.outbox.clear()
+            self.count += 1
+        delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
+        self.due_s = min(self.due_s or now_s + delay_s, now_s + delay_s)
+        return AnnounceAt(self.due_s)
+
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Another node was heard; the neighbour knows its own heartbeat best."""
+        if heartbeat.node != self.node[:PREFIX_BYTES]:
+            self.fresh_heartbeats[heartbeat.node] = heartbeat
+
+    def on_outdated(self, newer: Iterable[Heartbeat]) -> None:
+        """The neighbour spoke of a former life of these nodes, perhaps of itself: it is to know the newer."""
+        self.fresh_heartbeats |= {heartbeat.node: heartbeat for heartbeat in newer}
+
+    def on_time(self, now_s: float, rule: DeferralRule) -> AnnounceAt | None:
+        """Deferred records whose time is over are queued after all."""
+        due = self.deferred.release(now_s, rule, self.node) if self.deferred.waiting else []
+        if not due:
+            return None
+        self.outbox += due
+        self.due_s = now_s
+        return AnnounceAt(now_s)
+
+    # ---- this node's own heartbeat -----------------------------------------------------------------------
+
+    def heartbeat_due(self, now_s: float, *, changed: bool, narrow: bool, job: bytes) -> bool:
+        """Whether the neighbour is to hear this node's heartbeat; `changed`: others wait for a change of its
+        state.  A narrow link carries no such change but that to another job."""
+        if self.heartbeat_due_s <= now_s:
+            return True
+        return changed and (not narrow or self.heartbeat_due_s == 0.0 or job != self.announced_job)
+
+    def on_own_heartbeat(self, mine: Heartbeat, next_s: float) -> None:
+        """This node's regular heartbeat is to go out; the next one is due at `next_s`."""
+        self.announced_job = mine.job
+        self.add_own_heartbeat(mine, next_s)
+
+    def wants_own_heartbeat(self, own: bytes, *, narrow: bool) -> bool:
+        """Whether records are about to go over a narrow link: the heartbeat goes with them."""
+        return narrow and bool(self.outbox) and own not in self.fresh_heartbeats
+
+    def add_own_heartbeat(self, mine: Heartbeat, next_s: float) -> None:
+        self.fresh_heartbeats[mine.node] = mine
+        self.heartbeat_due_s = next_s
+
+    def next_s(self) -> float:
+        """When `on_time` and `heartbeat_due` are to be asked again, at the latest."""
+        deferred_s = self.deferred.next_s()
+        return self.heartbeat_due_s if deferred_s is None else min(self.heartbeat_due_s, deferred_s)
+
+    # ---- messages --------------------------------------------------------------------------------------
+
+    def take_announcements(
+        self,
+        own: bytes,
+        now_s: float,
+        *,
+        narrow: bool,
+        last: int,
+        compressed: Callable[[Entry, int], bytes | None],
+    ) -> list[Announcement]:
+        """All that is new, as messages small enough to pass in one piece; afterwards nothing is queued.
+
+        `own`: the first bytes of this node's id; `last`: the number of the newest record here.
+        `compressed(entry, room)` is a record to go inside a message, at most `room` bytes with its framing,
+        or None: then its number and prefix go, and the neighbour asks if it lacks the record.
+        """
+        self.due_s = None
+        heartbeats = self._take_heartbeats(own, now_s, narrow=narrow)
+        found: list[Announcement] = []
+        while not found or self.outbox or heartbeats:
+            some, heartbeats = heartbeats[:HEARTBEATS_MAX], heartbeats[HEARTBEATS_MAX:]
+            message = Announce(self.count, self.last, [], [], pack_heartbeats(some, own))
+            room = ANNOUNCE_BYTES_MAX - 40 - HEARTBEAT_BYTES * len(some)
+            inside: list[tuple[Entry, bytes]] = []
+            for entry in self.outbox:
+                data = compressed(entry, room)
+                room -= len(data) + 5 if data is not None else 14
+                if room < 0:
+                    break
+                if data is not None:
+                    message.inline.append(data)
+                    inside.append((entry, data))
+                else:
+                    message.ids.append((entry.sequence, entry.id[:PREFIX_BYTES]))
+            del self.outbox[: len(message.inline) + len(message.ids)]
+            if not self.outbox:
+                message.last = self.last = last
+            if message.has_records:
+                message.count = self.count = self.count + 1
+            found.append(Announcement(message, inside))
+        return found
+
+    def _take_heartbeats(self, own: bytes, now_s: float, *, narrow: bool) -> list[Heartbeat]:
+        """All that are fresh; on a narrow link this node's own, and those of others once in a while."""
+        fresh = self.fresh_heartbeats
+        taken = []
+        if narrow:
+            taken = [fresh.pop(own)] if own in fresh else []
+            if now_s < self.relay_due_s or not fresh:
+                return taken
+            self.relay_due_s = now_s + RELAY_S
+        taken += fresh.values()
+        fresh.clear()
+        return taken

@@ -1,0 +1,121 @@
+"""The neighbours of an exchange, and what all of its parts are given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from muster.network.sync.inbound import Inbound
+from muster.network.sync.ledger import Entry, Ledger, job_of
+from muster.network.sync.messages import PREFIX_BYTES
+from muster.network.sync.outbound import Outbound
+from muster.network.sync.presence import Presence
+from muster.network.sync.record_compression import RecordCompressor, payload_bytes
+from muster.network.transport.link import Link
+from muster.network.transport.link_speed import LinkSpeed
+from muster.network.transport.traffic_counters import TrafficCounters
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import NodeId, Record
+from muster.storage.store import StorageError, Store, StoredRecord
+
+PROBLEMS_MAX = 1000  # neighbours of which a problem was reported
+
+
+@dataclass
+class SyncPeer:
+    """One neighbour: `inbound` belongs to `RecordSync`, `outbound` to the `Announcer`."""
+
+    node: NodeId
+    inbound: Inbound
+    outbound: Outbound
+    speed: LinkSpeed = field(default_factory=LinkSpeed)  # by the requests of `RecordSync`
+    wake: asyncio.Event = field(default_factory=asyncio.Event)  # there may be something to ask for
+    task: asyncio.Task[None] | None = None  # which asks
+
+    @classmethod
+    def load(cls, node: NodeId, store: Store) -> SyncPeer:
+        """A neighbour as the last session with it left it."""
+        peer = cls(node, Inbound(), Outbound(node))
+        kept = store.state(_key(node))
+        if kept:
+            incarnation, cursor, *rest = msgspec.msgpack.decode(kept, type=tuple[int, ...])
+            peer.inbound.resume(incarnation, cursor)
+            peer.outbound.deferred.any_ever = any(rest)
+        return peer
+
+    def save(self, store: Store) -> None:
+        """Keep how far this node is with the neighbour, and whether something was ever deferred for it."""
+        inbound, deferred = self.inbound, self.outbound.deferred
+        with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
+            kept = msgspec.msgpack.encode((inbound.incarnation, inbound.cursor, int(deferred.any_ever)))
+            store.set_state(_key(self.node), kept)
+
+
+def _key(node: NodeId) -> str:
+    return "cursor/" + node.hex()
+
+
+class SyncContext:
+    """What every part of an exchange is given."""
+
+    def __init__(
+        self,
+        link: Link,
+        store: Store,
+        ledger: Ledger,
+        presence: Presence,
+        traffic: TrafficCounters,
+        known_narrow: Callable[[NodeId], bool | None],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
+        self.traffic = traffic
+        self.known_narrow, self.on_problem = known_narrow, on_problem
+        self.compressor = RecordCompressor(store, ledger.signer.node)
+        self.peers: dict[NodeId, SyncPeer] = {}
+        self._digest = 0
+        self._problems: set[NodeId] = set()
+
+    def narrow(self, node: NodeId) -> bool:
+        """Whether the link to a neighbour is to carry few heartbeats and only records that are needed now."""
+        known = self.known_narrow(node)
+        peer = self.peers.get(node)
+        return known if known is not None else peer is not None and peer.speed.narrow()
+
+    def in_reach(self, node: NodeId) -> bool:
+        """Whether a node is a neighbour now."""
+        return node in self.peers
+
+    def count_record(self, node: NodeId, name: bytes, record: Record, data: bytes) -> None:
+        """A record goes to a neighbour as `data`."""
+        self.traffic.add_record(
+            node, name[:PREFIX_BYTES], job_of(record, name), len(data), payload_bytes(record)
+        )
+
+    def report_problem(self, node: NodeId, sentence: str) -> None:
+        """Say that nothing is exchanged with a neighbour, once for each."""
+        if node not in self._problems and len(self._problems) < PROBLEMS_MAX:
+            self._problems.add(node)
+            self.on_problem(f"nothing is exchanged with {self.ledger.trust.name(node)}: {sentence}")
+
+    def add_to_digest(self, identifier: bytes) -> None:
+        """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""
+        self._digest ^= int.from_bytes(identifier[16:], "little")
+
+    def digest_bytes(self) -> bytes:
+        return self._digest.to_bytes(16, "little")
+
+
+def loop_time_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def entry_of(stored: StoredRecord) -> Entry:
+    """A kept record as the listeners get it; it was verified on its way in."""
+    signed = unpack(stored.wire)
+    record = decode(signed.body)
+    return Entry(stored.id, signed.author, record, stored.source, stored.sequence, len(stored.wire))
