@@ -1,7 +1,7 @@
-"""Which updates a history counts: a set of (node, incarnation, sequence) keys kept as ranges.
+"""Which updates a history counts: an immutable set of (node, incarnation, sequence) keys, kept as ranges.
 
-Counted sets make merging idempotent and commutative: union is the merge, inclusion is the order of heads
-(design sections 5.4 and 5.6).  Values are immutable.
+Counted sets make merging idempotent and commutative: a merge counts the union, and a head that counts all
+that another one counts replaces it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from muster.protocol.records import NodeId, Range
 
 
 class Key(NamedTuple):
-    """Names one update for ever."""
+    """Names one update for ever; a node that lost its disk draws a new incarnation."""
 
     node: NodeId
     incarnation: int

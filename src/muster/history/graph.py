@@ -1,7 +1,7 @@
-"""A model's history is a graph of commits (design sections 2.1 and 5.5 to 5.9), as pure values.
+"""The history of a model: a graph of commits and merges, with its heads and the weights of its merges.
 
-A `Point` is what is known of one commit or merge; a merge's figures are derived from its parents alone, so
-that every node that holds the parents derives the same point.
+A merge has no author, time or measurement.  Everything about it is derived from its parents, so that every
+node that knows the parents derives the same point.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, Nod
 
 @dataclass(frozen=True)
 class Point:
-    """One commit or merge of the graph."""
+    """What is known of one commit or merge, with the counters of the history that ends with it."""
 
     id: CommitId
     parents: tuple[CommitId, ...]
@@ -35,24 +35,24 @@ class Point:
 
 
 class Graph:
-    """The points of one job whose parents are all known; others wait outside until they are."""
+    """Owns the points of one job whose parents are all known; others wait outside until they are."""
 
     def __init__(self) -> None:
         self.points: dict[CommitId, Point] = {}
         self.children: dict[CommitId, set[CommitId]] = {}
         self.version = 0  # grows with every point
-        self._waiting: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
+        self._incomplete: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
         self._shares: dict[tuple[CommitId, CommitId], float] = {}
 
     def add(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> list[Point]:
-        """Take in a commit or merge; the points that became complete by it, parents first."""
+        """Take in a commit or merge; returns the points that became complete by it, parents first."""
         if commit_id in self.points:
             return []
         missing = next((p for p in record.parents if p not in self.points), None)
         if missing is not None:
-            waiting = self._waiting.setdefault(missing, [])
-            if all(commit_id != known for known, _, _ in waiting):
-                waiting.append((commit_id, author, record))
+            incomplete = self._incomplete.setdefault(missing, [])
+            if all(commit_id != known for known, _, _ in incomplete):
+                incomplete.append((commit_id, author, record))
             return []
         point = self._point(commit_id, author, record)
         self.points[commit_id] = point
@@ -60,13 +60,13 @@ class Graph:
         for parent in record.parents:
             self.children.setdefault(parent, set()).add(commit_id)
         complete = [point]
-        for child_id, child_author, child in self._waiting.pop(commit_id, []):
+        for child_id, child_author, child in self._incomplete.pop(commit_id, []):
             complete += self.add(child_id, child_author, child)
         return complete
 
     def missing(self) -> list[CommitId]:
-        """Parents that are named but not known."""
-        return [p for p in self._waiting if p not in self.points]
+        """The ids of parents that are named but not known."""
+        return [p for p in self._incomplete if p not in self.points]
 
     def _point(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> Point:
         if isinstance(record, Commit):
@@ -107,7 +107,7 @@ class Graph:
         return sorted((p for p in tips if not any(_replaces(q, p) for q in tips if q is not p)), key=_id)
 
     def _tips(self, candidates: list[Point]) -> list[Point]:
-        """Candidates without a candidate below them: a cheap first cut."""
+        """Candidates that are no ancestor of another one: a cheap first cut."""
         ids = {p.id for p in candidates}
         covered: set[CommitId] = set()
         stack = [parent for p in candidates for parent in p.parents]
@@ -132,8 +132,11 @@ class Graph:
         return examples
 
     def influence(self, old: CommitId, new: CommitId) -> float:
-        """How much of a commit's parameters is in those of a later point: 1 along a line, in a merge the
-        parents' by their shares; 0 when `new` does not come from `old`."""
+        """How much of a commit's parameters is in those of a later point: 0 to 1.
+
+        It is 1 along a line, in a merge the parents' by their shares, and 0 when `new` does not come from
+        `old`.
+        """
         known = {old: 1.0}
         stack = [new]
         while stack:
@@ -154,7 +157,7 @@ class Graph:
         return known[new]
 
     def rounds_apart(self, merge: Point) -> int:
-        """Rounds that each parent of a merge has and the other one has not; of the side with fewer."""
+        """How many rounds one parent of a merge has and the other one has not, of the side with fewer."""
         a, b = ({p.id for p in self.ancestors(parent) if p.folded} for parent in merge.parents)
         return min(len(a - b), len(b - a))
 
@@ -181,7 +184,7 @@ class Graph:
 
 
 def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:
-    """The merge of two heads, whichever way they are named."""
+    """The merge of two heads, in whichever order they are named."""
     record = Merge(job, (min(a, b), max(a, b)))
     return record_id(NOBODY, encode(record)), record
 

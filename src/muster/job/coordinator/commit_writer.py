@@ -50,15 +50,14 @@ class CommitWriter:
         """Put a round into the history; its delta goes by `codec`. How many bytes that takes, and how many
         rounds' worth of change it left for later ones."""
         context, view, models, store = self._context, self._view, self._models, self._context.store
-        recipe = view.job.recipe
         layout = models.layout
         assert layout is not None
         base = models.arrays(head.id)
-        onto = RoundContext(head.round, partial(self._part, head), post_merge_step_scale(view.graph, head))
-        outcome = fold(
-            layout, base, self._previous(head), onto, updates, self._samples,
-            lambda u: payload_bytes(store, u.record.payload), recipe,
+        onto = RoundContext(
+            layout, base, self._previous(head), head.round, view.job.recipe, self._samples,
+            partial(self._part, head), post_merge_step_scale(view.graph, head),
         )  # fmt: skip
+        outcome = fold(onto, updates, lambda u: payload_bytes(store, u.record.payload))
         keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
         discarded += outcome.discarded
         keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]

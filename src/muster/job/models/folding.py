@@ -1,7 +1,7 @@
-"""Updates in, a commit's content out: a pure function of the updates and their weights (design section 5.4).
+"""Aggregates a round's updates into a commit's content: a pure function of the updates and their weights.
 
-Updates are read from disk one at a time in key order and folded in fp64; one that does not fit is discarded
-with its reason, and the weights are worked out anew without it.
+Updates are read from disk one at a time in key order and added in fp64 (docs/algorithms.md).  One that does
+not fit is discarded with its reason, and the weights are worked out again without it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
 
 Arrays = dict[str, Any]
-ROUNDS_APART_MIN = 2  # that each branch of a merge did alone: single updates carried over are no branch
-POST_MERGE_STEP_SCALE = 0.7  # of a round's step, in the first one on such a merge
+ROUNDS_APART_MIN = 2  # that each parent of a merge has alone: single updates carried over are no branch
+POST_MERGE_STEP_SCALE = 0.7  # of the step of the first round on a merge of such branches
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a round yields: the new parameters, and what is on record about it."""
+    """The new parameters, which updates are in them with which weight, and which were discarded why."""
 
     params: Arrays
     folded: tuple[Folded, ...]
@@ -35,13 +35,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """The head that a round is aggregated on.
+    """What a round is aggregated on, and by which recipe.
 
-    `round` is the head's.  `ancestor_share` says how much of an older commit is in the head's parameters, and
-    `post_merge_step_scale` how much of its step a round makes on the head; both above 0 and at most 1.
+    `base` are the head's parameters and `previous` those of the head's parent, where they are needed and
+    held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how much
+    of its step the round makes; both above 0 and at most 1.  `samples` are those that a node has offered.
     """
 
-    round: int
+    layout: Layout
+    base: Arrays
+    previous: Arrays | None
+    round: int  # of the head
+    recipe: Recipe
+    samples: Callable[[NodeId], int]
     ancestor_share: Callable[[CommitId], float]
     post_merge_step_scale: float = 1.0
 
@@ -55,39 +61,33 @@ class _Invalid(Exception):
 
 
 def post_merge_step_scale(graph: Graph, head: Point) -> float:
-    """What part of its step a round makes on `head`.
+    """How much of its step the round on `head` makes: less on a merge of branches that grew apart.
 
-    A full step from between two branches that grew apart is half noise: what the sides learn from the other's
-    part is large, and pulls against one another (two halves of MNIST's classes, eight rounds apart: at worst
-    4.1 points are missing after it, after 0.7 of it 3.0; docs/reliability.md)."""
-    grown = head.is_merge and graph.rounds_apart(head) >= ROUNDS_APART_MIN
-    return POST_MERGE_STEP_SCALE if grown else 1.0
+    A full step from there is half noise: what the sides learn from the other's part is large, and pulls
+    against one another (two halves of MNIST's classes, eight rounds apart: at worst 4.1 points are missing
+    after a full step, and 3.0 after 0.7 of it).
+    """
+    grew_apart = head.is_merge and graph.rounds_apart(head) >= ROUNDS_APART_MIN
+    return POST_MERGE_STEP_SCALE if grew_apart else 1.0
 
 
 def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe: Recipe) -> float:
-    """What a node's update is multiplied by in a planned round, if all that is assigned comes in time."""
-    work = [UpdateMeta(max(1, samples(a.node)), a.steps, momentum=recipe.momentum) for a in plan.assignments]
-    weighed = aggregation.weights(work)
+    """The weight that a node's update will have in a planned round if all that is assigned comes in time."""
+    meta = [UpdateMeta(max(1, samples(a.node)), a.steps, momentum=recipe.momentum) for a in plan.assignments]
+    weighed = aggregation.weights(meta)
     at = [a.node for a in plan.assignments].index(node)
     return recipe.server_lr * weighed.shares[at] * weighed.scale
 
 
 def fold(
-    layout: Layout,
-    base: Arrays,
-    previous: Arrays | None,
-    head: RoundContext,
-    updates: Sequence[KnownUpdate],
-    samples: Callable[[NodeId], int],
-    read: Callable[[KnownUpdate], bytes],
-    recipe: Recipe,
+    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], bytes]
 ) -> Outcome:
-    """Fold `updates` (in key order) on top of `base`; `previous` are the parameters of base's parent."""
+    """Aggregate `updates` (in key order) on top of the head; `read` yields an update's message."""
     discarded: dict[int, str] = {}
     while True:
         kept = [u for i, u in enumerate(updates) if i not in discarded]
         try:
-            params, folded = _attempt(layout, base, previous, head, kept, samples, read, recipe)
+            params, folded = _attempt(context, kept, read)
             break
         except _Invalid as invalid:
             discarded[updates.index(kept[invalid.at])] = invalid.reason
@@ -96,31 +96,25 @@ def fold(
 
 
 def _attempt(
-    layout: Layout,
-    base: Arrays,
-    previous: Arrays | None,
-    head: RoundContext,
-    updates: Sequence[KnownUpdate],
-    samples: Callable[[NodeId], int],
-    read: Callable[[KnownUpdate], bytes],
-    recipe: Recipe,
+    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], bytes]
 ) -> tuple[Arrays, tuple[Folded, ...]]:
-    """The folded round. Raises _Invalid."""
+    """The new parameters and what is in them. Raises _Invalid for the first update that does not fit."""
+    layout, recipe = context.layout, context.recipe
     if not updates:
-        return base, ()
-    ages = [max(0, head.round - u.record.base_round) for u in updates]
-    work = [
+        return context.base, ()
+    staleness = [max(0, context.round - u.record.base_round) for u in updates]
+    meta = [
         UpdateMeta(
-            max(1, samples(u.key.node)),
+            max(1, context.samples(u.key.node)),
             u.record.steps,
-            age,
+            stale,
             recipe.momentum,
-            head.ancestor_share(u.record.base),
+            context.ancestor_share(u.record.base),
         )
-        for u, age in zip(updates, ages, strict=True)
+        for u, stale in zip(updates, staleness, strict=True)
     ]
-    weighed = aggregation.weights(work)
-    scale = weighed.scale * head.post_merge_step_scale
+    weighed = aggregation.weights(meta)
+    scale = weighed.scale * context.post_merge_step_scale
     state = aggregation.init(layout)
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
@@ -129,8 +123,8 @@ def _attempt(
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
     try:
         params, _ = server.apply(
-            server.init(previous),
-            base,
+            server.init(context.previous),
+            context.base,
             state,
             recipe.server_lr * scale,
             server_momentum=recipe.server_momentum,
@@ -142,8 +136,8 @@ def _attempt(
         ]
         raise _Invalid(peaks.index(max(peaks)), "the update makes the model infinite") from error
     folded = tuple(
-        Folded(*u.key, u.record.steps, u.record.examples, age, share * scale)
-        for u, age, share in zip(updates, ages, weighed.shares, strict=True)
+        Folded(*u.key, u.record.steps, u.record.examples, stale, share * scale)
+        for u, stale, share in zip(updates, staleness, weighed.shares, strict=True)
     )
     return params, folded
 

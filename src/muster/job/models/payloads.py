@@ -1,25 +1,26 @@
-"""Where encoded tensors are kept: inside the record when small, else in a blob."""
+"""Keeps and reads encoded tensors: inside the record when they are small, else in a blob."""
 
 from __future__ import annotations
 
 from muster.protocol.records import INLINE_BYTES_MAX, Payload
 from muster.storage.store import Store
 
-# Of an update. What is pulled comes a round trip later, or two; but what is inside a record fills every link
-# that is not spared it (network/exchange_holding), and a disk as long as there are records.
+# Of an update. A blob comes a round trip later than its record, or two; but what is inside a record crosses
+# every link on which the record is not deferred (network/sync/deferred.py), and stays on disk with it.
 UPDATE_INLINE_BYTES_MAX = 2560
 
 
 def keep_payload(
     store: Store, codec: str, message: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
 ) -> Payload:
-    """A message as a payload; a blob is durable when this returns."""
+    """Put a message into a payload for a record; its blob is durable when this returns."""
     if len(message) <= inline_bytes_max:
         return Payload(codec, len(message), inline=message)
     return Payload(codec, len(message), blob=store.put_blob(message))
 
 
 def payload_held(store: Store, payload: Payload) -> bool:
+    """Whether a payload's bytes are on this node."""
     return payload.inline is not None or (payload.blob is not None and store.has_blob(payload.blob))
 
 

@@ -1,7 +1,7 @@
-"""What messages left out so far, kept on disk: one vector a job and direction (design 5.3, 5.5).
+"""Keeps on disk what lossy messages left out so far (error feedback): one vector a job and direction.
 
 "up" is what this node's updates left out.  "down" is what the commits left out that it made as coordinator,
-under the last one's id; as long as nobody brings it in, every model that comes from that commit lacks it.
+kept under the last one's id; until it is brought in, every model that comes from that commit lacks it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Vector = NDArray[np.float32]
 
 
 def left_out(store: Store, job: JobId, graph: Graph, head: CommitId) -> Vector | None:
-    """What of this node's "down" residual the parameters of `head` lack."""
+    """The part of this node's "down" residual that the parameters of `head` lack; None: no part of it."""
     found = tagged(store, "down", job)
     if found is None or found[0] not in graph.points:
         return None
@@ -45,7 +45,10 @@ def load(store: Store, direction: str, job: JobId) -> Vector | None:
 
 
 def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag: bytes = b"") -> None:
-    """Replace the residual; call it inside the transaction that keeps the message it belongs to."""
+    """Replace the residual; None deletes it.
+
+    Call it inside the transaction that keeps the message which left the residual.
+    """
     old = store.state(_key(direction, job))
     if residual is None or not residual.any():
         store.set_state(_key(direction, job), None)

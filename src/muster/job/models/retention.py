@@ -1,9 +1,9 @@
-"""What a node may forget of a job: pure decisions (design sections 5.4 to 5.6).
+"""Decides which of a job's blobs a node may delete: pure functions.
 
 Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*:
-as long as that head could be lost, the payload is what it would be rebuilt from.  Parameters go only over the
-disk limit, oldest first and forks last, and never those that the way to a head needs: heads, what a head that
-is a merge is computed from, the last few of each line, and what a plan in hand builds on.
+while that head could be lost, it would be rebuilt from the payload.  Parameters go only over the disk limit,
+oldest first and forks last.  Pinned are heads, what a head that is a merge is computed from, the last few of
+each line, and what is in use.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ KEEP_MAX = 16  # of all its branches together: where merges are many, eight of e
 def spent_payloads(
     view: JobView, heads: Iterable[Point], done: set[Key], in_use: Collection[Key] = ()
 ) -> list[BlobId]:
-    """Payloads of updates that a held head counts; their keys are added to `done` and not looked at again.
+    """The blobs of updates that a held head counts, but for those `in_use`.
 
-    Those `in_use` stay for now.
+    The updates' keys are added to `done`, and not looked at again.
     """
     counts = [h.counted for h in heads]
     found = []
@@ -37,7 +37,7 @@ def spent_payloads(
 
 
 def pinned(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> set[CommitId]:
-    """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known of."""
+    """Commits whose parameters stay whatever the disk limit says. `heads`: those held and those known."""
     keep = set(in_use)
     for head in heads:
         keep |= _line(graph, head)
@@ -45,7 +45,7 @@ def pinned(graph: Graph, heads: Iterable[Point], in_use: Iterable[CommitId]) -> 
 
 
 def _line(graph: Graph, head: Point) -> set[CommitId]:
-    """A head, the last few before it on every side of its merges, and what it is itself computed from."""
+    """A head, the last few commits before it on every side of its merges, and what it is computed from."""
     keep: set[CommitId] = set()
     front = {head.id: head}
     for _ in range(KEEP_LAST):
@@ -57,8 +57,10 @@ def _line(graph: Graph, head: Point) -> set[CommitId]:
 
 
 def _origins(graph: Graph, head: Point) -> set[CommitId]:
-    """What a head that is a merge is made from, down to commits: whoever lacks it has to compute it. Behind a
-    commit nobody has to, since a commit's own parameters can be fetched."""
+    """What a head that is a merge is computed from, down to commits.
+
+    Nothing behind a commit is needed for it, because a commit's own parameters can be fetched.
+    """
     found: set[CommitId] = set()
     front = [head]
     while front:
@@ -70,7 +72,7 @@ def _origins(graph: Graph, head: Point) -> set[CommitId]:
 def collectable(
     graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]
 ) -> list[BlobId]:
-    """Blobs of parameters and deltas that may go, oldest first, those of forks last."""
+    """Blobs of parameters and deltas that may be deleted, oldest first, those of forks last."""
     kept = {blob_of(c) for c in keep}
     kept |= {d for c in keep if (d := delta_of(graph.points.get(c))) is not None}
     found: dict[BlobId, None] = {}
@@ -85,7 +87,7 @@ def collectable(
 
 
 def delta_of(point: Point | None) -> BlobId | None:
-    """The blob of a commit's difference to its parent, where it is one."""
+    """The blob with a commit's delta, where it has one that is not inside the record."""
     if point is None or not isinstance(point.record, Commit) or point.record.delta is None:
         return None
     return point.record.delta.blob

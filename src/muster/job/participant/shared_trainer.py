@@ -1,4 +1,4 @@
-"""One trainer for training, measuring and valuing: one request at a time, and background work yields."""
+"""Shares one trainer child: one request at a time, and background work yields to every other."""
 
 from __future__ import annotations
 

@@ -27,8 +27,6 @@ GOODPUT_MAX = (1 << 31) - 1
 RESIDUAL_RATIO_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
 SHARE_MIN = 0.01  # of a round: a residual is not enlarged more than a hundredfold
 
-Announce = Callable[[], None]
-
 
 class _Counters(msgspec.Struct, array_like=True):
     """This node's own counters in a job."""
@@ -58,7 +56,7 @@ class UpdateWriter:
             u.record.base == base for k, u in self._view.updates.items() if k.node == me
         )
 
-    def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Announce:
+    def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Callable[[], None]:
         """Keep an offer with this node's samples, the seconds of a step and the goodput of its last model."""
         context = self._context
         counters = replace(self._counters, offer=self._view.next_number(context.node))
@@ -72,7 +70,7 @@ class UpdateWriter:
         self._counters = counters
         return announce
 
-    def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Announce:
+    def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Callable[[], None]:
         """Encode what was trained with error feedback, and keep it as an update. Raises CodecError, too."""
         context, view, parent = self._context, self._view, plan.record.parent
         residual = residuals.load(context.store, "up", view.id)
