@@ -38,8 +38,8 @@ class RoundContext:
     """What a round is aggregated on, and by which recipe.
 
     `base` are the head's parameters and `previous` those of the head's parent, where they are needed and
-    held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how much
-    of its step the round makes; both above 0 and at most 1.  `samples` are those that a node has offered.
+    held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how
+    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node has offered.
     """
 
     layout: Layout
