@@ -39,7 +39,7 @@ class RoundContext:
 
     `base` are the head's parameters and `previous` those of the head's parent, where they are needed and
     held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how
-    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node has offered.
+    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node offered.
     """
 
     layout: Layout
