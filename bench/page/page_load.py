@@ -172,7 +172,7 @@ async def fleet_child(given: argparse.Namespace, *, page: bool) -> dict[str, flo
     with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder:
 
         async def watching(_: dict[str, Any]) -> Any:
-            from muster.node.api.state_stream import watch
+            from muster.node.api.rows.state_stream import watch
 
             own = {"version": "bench", "home": folder, "pid": 0, "listen": [], "began_t": 0.0, "tasks": []}
             async for item in watch(fleet.core, lambda: own):

@@ -59,7 +59,7 @@ def serve(*, tokens: bool = False, emulated: bool = True) -> Iterator[Served]:
         async with serving(made.app, sock, made.feed.close):
             made.feed.fresh_t = made.feed.t()
             served.fleet = Fleet(made.feed, nodes=4, commits=70)
-            source = {"state": "live", "since_t": 0.0, "words": ""}
+            source = {"state": "live", "since_t": 0.0, "reason": ""}
             made.feed.describe({"job": served.fleet.job, "view": "alpha", "source": source})
             found.append(served)
             started.set()

@@ -92,7 +92,7 @@ def test_a_link_is_set_by_sliders_and_presets(page: Any, served: Served) -> None
     sent = served.doors.links[-1]
     assert (sent.a, sent.b) == ("alpha", "bravo")
     assert sent.there.delay_ms == sent.back.delay_ms > 0
-    page.locator("#both-ways").uncheck()
+    page.locator("#both-directions").uncheck()
     page.locator("[data-dial=loss][data-side=back]").focus()
     page.keyboard.press("End")
     until(lambda: served.doors.links[-1].back.loss == 0.5, "the loss has come")
@@ -246,7 +246,7 @@ def test_after_a_lost_connection_no_event_is_missing(browser: Any, served: Serve
 
 def test_a_silent_node_does_not_look_alive(page: Any, served: Served) -> None:
     source = dict(served.feed.header["source"])
-    silent = {**source, "state": "silent", "words": "It has not answered for 3 s."}
+    silent = {**source, "state": "silent", "reason": "It has not answered for 3 s."}
     served.do(lambda: served.feed.describe({"source": silent}))
     page.locator("#stamp.stale").wait_for()
     page.locator("body.stale-data").wait_for()

@@ -78,7 +78,7 @@ class Watching:
 
     async def until(self, state: str) -> None:
         async with asyncio.timeout(10):
-            while (said := self.feed.header["source"])["state"] != state or said["words"] == NEW:
+            while (said := self.feed.header["source"])["state"] != state or said["reason"] == NEW:
                 await asyncio.sleep(0.005)
 
     def told(self) -> list[str]:

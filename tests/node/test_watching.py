@@ -6,14 +6,33 @@ import asyncio
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from two_branches import Field
 
-from muster.node.api.state_stream import Watcher, watch
+from muster.node.api.rows.schema import (
+    CommitRow,
+    ContributionRow,
+    JobRow,
+    LinkRow,
+    MarkRow,
+    NodeRow,
+    RoundRow,
+)
+from muster.node.api.rows.state_stream import Watcher, watch
 from muster.node.core import Core
 from muster.simulation.virtual.loop import run
 
-TABLES = ("nodes", "links", "jobs", "rounds", "contributions", "commits", "marks")
+ROWS = {
+    "nodes": NodeRow,
+    "links": LinkRow,
+    "jobs": JobRow,
+    "rounds": RoundRow,
+    "contributions": ContributionRow,
+    "commits": CommitRow,
+    "marks": MarkRow,
+}
+TABLES = tuple(ROWS)
 
 
 def own() -> dict[str, Any]:
@@ -41,6 +60,7 @@ class Reader:
                     self.tables[table].setdefault(key, {}).update(row)
         self.log += [line["text"] for line in piece.get("log", ())]
         for row in self.tables["rounds"].values():
+            assert msgspec.to_builtins(msgspec.convert(row, RoundRow)) == row
             self.phases |= {node["phase"] for node in row["nodes"].values()}
         return piece
 
@@ -84,6 +104,9 @@ def played() -> Played:
 
 def test_what_was_told_adds_up_to_what_is_there(played: Played) -> None:
     told, there = played.early.tables, played.late.tables
+    for table, kind in ROWS.items():
+        for row in there[table].values():
+            assert msgspec.to_builtins(msgspec.convert(row, kind)) == row  # all of its fields and no other
     for tables in (told, there):
         for job in tables["jobs"].values():
             job.pop("began_t")  # known to a second

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from muster.dashboard.feed import Row
 from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.presets import PRESETS, SCENARIO
 from muster.dashboard.state_merger import Pair, StateMerger
 from muster.emulation.client import EmulationClient
 from muster.errors import MusterError
 from muster.node.api import async_client
+from muster.node.api.rows.changes import Row
 from muster.simulation import faults
 from muster.simulation.faults import Fault
 

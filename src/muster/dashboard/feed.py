@@ -12,12 +12,11 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
-Row: TypeAlias = dict[str, Any]
-Rows: TypeAlias = dict[str, Row | None]  # by id; None: the row is gone
+from muster.node.api.rows.changes import Row, Rows, absorb, changed_fields
 
 TABLES = ("nodes", "links", "jobs", "rounds", "commits", "contributions", "marks")
 RING_EVENTS_MAX = 4096
@@ -28,15 +27,6 @@ PATCH_EVERY_S = 0.05
 TICK_EVERY_S = 1.0
 
 _encode = msgspec.json.Encoder().encode
-
-
-def difference(old: Row, new: Row) -> Row:
-    """The fields of `new` that `old` has not or has otherwise.
-
-    >>> difference({"a": 1, "b": 2}, {"b": 3, "c": None})
-    {'b': 3, 'c': None}
-    """
-    return {name: value for name, value in new.items() if name not in old or old[name] != value}
 
 
 class Feed:
@@ -73,28 +63,16 @@ class Feed:
     def publish(self, changes: Mapping[str, Rows]) -> None:
         """Take rows in, whole or in part; what differs goes out, within `PATCH_EVERY_S`."""
         for table, rows in changes.items():
-            known = self.tables[table]
-            fresh: Rows = {}
-            for key, row in rows.items():
-                if row is None:
-                    if known.pop(key, None) is not None:
-                        fresh[key] = None
-                    continue
-                old = known.get(key)
-                if old is None:
-                    if self._pending.get(table, {}).get(key, key) is None:
-                        self.flush()  # or the new row would be laid over the old one
-                    known[key] = dict(row)
-                    fresh[key] = dict(row)
-                elif changed := difference(old, row):
-                    old.update(changed)
-                    fresh[key] = changed
-            if fresh:
+            known, pending = self.tables[table], self._pending.get(table, {})
+            came = [key for key, row in rows.items() if row is not None and key not in known]
+            if any(pending.get(key, key) is None for key in came):
+                self.flush()  # or a row that came back would be laid over the one that went
+            if fresh := absorb(known, rows):
                 self._merge(table, fresh)
 
     def describe(self, fields: Row) -> None:
         """Set fields of the header."""
-        if changed := difference(self.header, fields):
+        if changed := changed_fields(self.header, fields):
             self.header.update(changed)
             self._pending.setdefault("header", {}).update(changed)
             self._schedule()

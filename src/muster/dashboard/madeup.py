@@ -6,9 +6,10 @@ import math
 from random import Random
 from typing import Any
 
-from muster.dashboard.feed import Feed, Row
+from muster.dashboard.feed import Feed
 from muster.dashboard.madeup_rows import STATES, digest, link_row, node_row
 from muster.dashboard.rows import quality
+from muster.node.api.rows.changes import Row
 
 FIRST = (
     *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from random import Random
 
-from muster.dashboard.feed import Row
 from muster.dashboard.rows import quality
+from muster.node.api.rows.changes import Row
 
 STATES = ("receiving", "training", "sending", "idle")
 

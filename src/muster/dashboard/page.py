@@ -13,15 +13,16 @@ import msgspec
 from muster import __version__
 from muster.dashboard.address import Address, listen, url
 from muster.dashboard.emulated import EmulatedNetwork
-from muster.dashboard.feed import Feed, Row
+from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
 from muster.dashboard.http.guard import Access
 from muster.dashboard.http.serve import serving
+from muster.dashboard.messages import API
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.source import NodeSource
 from muster.dashboard.state_merger import StateMerger
+from muster.node.api.rows.changes import Row
 
-API = 1
 EMULATION_SOCKET = "control.sock"
 
 
@@ -84,7 +85,7 @@ def header(title: str, *, emulated: bool) -> Row:
         "view": None,
         "title": title,
         "emulated": emulated,
-        "source": {"state": "silent", "since_t": 0.0, "words": "not asked yet"},
+        "source": {"state": "silent", "since_t": 0.0, "reason": "not asked yet"},
         "job": None,
         "tasks": [],
         "presets": [msgspec.to_builtins(preset) for preset in PRESETS] if emulated else [],

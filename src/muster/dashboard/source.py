@@ -1,4 +1,4 @@
-"""The node that the page looks at: its view as it changes, and the way to ask it something."""
+"""The node that the page looks at: its view as it changes, and requests to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NodeSource:
     def __init__(self, merger: StateMerger, home: Callable[[], Path]) -> None:
         self._merger, self._home = merger, home
         self._state, self._since_t = "", 0.0
-        self._was_live = False  # at the start nobody is told that a node is not up yet
+        self._was_live = False  # at the start it is no news that a node is not up yet
         self._heard = False  # since the last time that it was lost
 
     async def ask(self, op: str, timeout_s: float, **arguments: Any) -> Any:
@@ -43,16 +43,16 @@ class NodeSource:
                     self._judge()
             finally:
                 following.cancel()
-                words = "the node has ended"
+                reason = "the node has ended"
                 try:
                     await following
                 except asyncio.CancelledError:
-                    words = ""
+                    reason = ""
                 except (OSError, MusterError, ValueError):
-                    words = f"no node answers in {home}"
-            if words:
+                    reason = f"no node answers in {home}"
+            if reason:
                 self._heard = False
-                self._say("lost", words)
+                self._say("lost", reason)
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self, home: Path) -> None:
@@ -72,14 +72,14 @@ class NodeSource:
         elif self._state == "live":
             self._say("silent", "the node is there but does not answer: it is paused or busy")
 
-    def _say(self, state: str, words: str) -> None:
+    def _say(self, state: str, reason: str) -> None:
         if state == self._state:
             return
         feed = self._merger.feed
         self._since_t = feed.t() if state == "live" else feed.fresh_t
         if state != "live" and self._was_live:
-            feed.say("page", words)
+            feed.say("page", reason)
         elif state == "live" and self._was_live:
             feed.say("page", "the node answers again")
         self._state, self._was_live = state, self._was_live or state == "live"
-        feed.describe({"source": {"state": state, "since_t": self._since_t, "words": words}})
+        feed.describe({"source": {"state": state, "since_t": self._since_t, "reason": reason}})

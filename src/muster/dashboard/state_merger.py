@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from muster.dashboard.feed import TABLES, Feed, Row, Rows
+from muster.dashboard.feed import TABLES, Feed
 from muster.dashboard.rows import brief, quality
+from muster.node.api.rows.changes import Row, Rows
 
 MARKS_MAX = 500
 RATE_WINDOW_S = 3.0

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from muster.dashboard.address import Address, listen, url
-from muster.dashboard.feed import Feed, Row
+from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
 from muster.dashboard.http.guard import Access
 from muster.dashboard.http.requests import LinkParameters, LinkRequest
@@ -23,6 +23,7 @@ from muster.dashboard.http.serve import serving
 from muster.dashboard.madeup import FIRST, Fleet
 from muster.dashboard.presets import PRESETS
 from muster.errors import MusterError
+from muster.node.api.rows.changes import Row
 from muster.simulation import faults
 from muster.simulation.faults import Fault
 
@@ -84,7 +85,7 @@ def header(first: str) -> Row:
         "view": first,
         "title": "a made-up fleet",
         "emulated": True,
-        "source": {"state": "live", "since_t": 0.0, "words": ""},
+        "source": {"state": "live", "since_t": 0.0, "reason": ""},
         "job": None,
         "tasks": ["digits"],
         "presets": [msgspec.to_builtins(preset) for preset in PRESETS],

@@ -225,18 +225,18 @@ class Daemon:
 
     async def _watch(self, _: dict[str, Any]) -> AsyncIterator[Any]:
         """The node's view in pieces, for the page; imported only when somebody looks."""
-        from muster.node.api import state_stream
+        from muster.node.api.rows import state_stream
 
         async for item in state_stream.watch(self.core, self._own):
             yield item
 
     async def _self(self, _: dict[str, Any]) -> Any:
-        from muster.node.api import state_stream
+        from muster.node.api.rows import node_rows
 
-        return state_stream.self_report(self.core, self._own())
+        return node_rows.self_report(self.core, self._own())
 
     def _own(self) -> dict[str, Any]:
-        from muster.node.api import state_stream
+        from muster.node.api.rows import node_rows
 
         return {
             "version": __version__,
@@ -245,7 +245,7 @@ class Daemon:
             "listen": self._link.listening(),
             "began_t": round(self._started_s, 1),
             "installed": self._catalogue.names(),
-            "tasks": state_stream.task_rows(self._catalogue.views()),
+            "tasks": node_rows.task_rows(self._catalogue.views()),
         }
 
     async def _events(self, arguments: dict[str, Any]) -> AsyncIterator[Any]:

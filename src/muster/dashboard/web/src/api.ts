@@ -1,6 +1,6 @@
 /** Requests to the node; every failure is one sentence for people. */
 
-import type { CommitDetail, Diff, Drop, Shape } from "./types";
+import type { CommitDetail, DiffView, Drop, LinkParameters } from "./types";
 
 export class ApiError extends Error {
   constructor(
@@ -50,8 +50,8 @@ export const enter = async (token: string): Promise<void> => void (await post("a
 export interface LinkChange {
   a: string;
   b: string;
-  there?: Partial<Shape>;
-  back?: Partial<Shape>;
+  there?: Partial<LinkParameters>;
+  back?: Partial<LinkParameters>;
   preset?: string;
   drop?: Drop | null;
 }
@@ -83,7 +83,7 @@ export const stopJob = async (job: string, reason: string): Promise<void> =>
   void (await post("api/jobs/stop", { job, reason }));
 
 export const commitDetail = (id: string): Promise<CommitDetail> => get(`api/commits/${encodeURIComponent(id)}`);
-export const diff = (a: string, b: string): Promise<Diff> =>
+export const diff = (a: string, b: string): Promise<DiffView> =>
   get(`api/diff?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`);
 
 /** Fetch a model and hand it to the browser as a download. */

@@ -1,4 +1,4 @@
-/** The event line: what happened, newest first, in plain words with times of day. */
+/** The event line: what happened, newest first, with times of day. */
 
 import { byId, el, keyed, setText, setVar, show } from "./dom";
 import { clock } from "./format";

@@ -41,7 +41,7 @@ export class Frames {
   }
 
   /** Draw at the next frame whatever the panel's pace: the user did something. */
-  hurry(...names: string[]): void {
+  drawSoon(...names: string[]): void {
     for (const panel of this.panels) {
       if (names.includes(panel.name)) {
         panel.dirty = true;

@@ -26,7 +26,7 @@ export class Head {
     byId("new-job").addEventListener("click", () => openNewJob(store, null));
     byId("stop-job").addEventListener("click", () => {
       const job = store.job();
-      if (job !== null) void attempt(stopJob(job, "stopped on the page"), "the job is told to stop");
+      if (job !== null) void attempt(stopJob(job, "stopped on the page"), "the job was asked to stop");
     });
   }
 
@@ -46,7 +46,7 @@ export class Head {
   }
 
   private drawJobs(): void {
-    const rows = Object.values(this.store.tables.jobs).sort((a, b) => b.began_t - a.began_t);
+    const rows = Object.values(this.store.tables.jobs).sort((a, b) => (b.began_t ?? 0) - (a.began_t ?? 0));
     keyed(this.jobs, rows, (row) => row.id, (row) => el("option", { value: row.id }),
       (option, row) => setText(option, `${row.task} ${row.id.slice(0, 4)}, ${row.state}`));
     const job = this.store.job();
@@ -79,14 +79,14 @@ export class Head {
     const age_s = this.store.age_s();
     const at = header === null ? "" : clock(header.epoch_s + header.source.fresh_t);
     const lost = connection.state === "lost" || connection.state === "refused" || header?.source.state === "lost";
-    const words = header === null
+    const text = header === null
       ? "connecting"
       : alive
         ? `live · ${span(age_s)}`
         : lost
           ? `lost ${at}`
           : `silent · ${span(age_s)}`;
-    setText(byId("stamp-text"), words);
+    setText(byId("stamp-text"), text);
     stamp.className = `chip stamp ${alive ? "live" : lost ? "lost" : "stale"}`;
     toggle(document.body, "stale-data", header !== null && !alive);
     const banner = byId("banner");
@@ -100,7 +100,7 @@ export class Head {
     if (this.store.connection.state !== "open") {
       return `No connection to the page of ${name} since ${at} (${span(age_s)}). What is shown is as it was then; it comes back by itself.`;
     }
-    const why = source?.words ? ` ${source.words}` : "";
-    return `${name} has given no word since ${at} (${span(age_s)}).${why}`;
+    const why = source?.reason ? ` ${source.reason}` : "";
+    return `${name} has not answered since ${at} (${span(age_s)}).${why}`;
   }
 }

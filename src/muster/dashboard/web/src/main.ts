@@ -25,12 +25,12 @@ const frames = new Frames();
 const lanes = new Lanes();
 const all = () => frames.mark();
 const network = new NetworkPanel(store, frames);
-const chart = new TrainingChart(store, () => frames.hurry("chart"));
+const chart = new TrainingChart(store, () => frames.drawSoon("chart"));
 const rounds = new RoundBars(store);
 const history = new HistoryPanel(store, lanes, frames);
-const contributions = new Contributions(store, () => frames.hurry("contributions"), (id) => network.map.pick([id]));
-const events = new Events(store, () => frames.hurry("events"));
-const head = new Head(store, () => frames.hurry("head", "chart", "rounds", "history", "contributions"));
+const contributions = new Contributions(store, () => frames.drawSoon("contributions"), (id) => network.map.pick([id]));
+const events = new Events(store, () => frames.drawSoon("events"));
+const head = new Head(store, () => frames.drawSoon("head", "chart", "rounds", "history", "contributions"));
 
 frames.panel("map", 120, () => network.drawMap());
 frames.panel("card", 200, () => network.drawCard());

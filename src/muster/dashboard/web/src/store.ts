@@ -1,9 +1,10 @@
 /** What the page knows: the last snapshot and everything that changed since. Pure data, no elements. */
 
-import type { Header, LogLine, Patch, Snapshot, Tables } from "./types";
+import type { Header, LogLine, Patch, State } from "./types";
 
 export const TABLES = ["nodes", "links", "jobs", "rounds", "commits", "contributions", "marks"] as const;
 export type TableName = (typeof TABLES)[number];
+export type Tables = Pick<State, TableName>;
 const LOG_LINES_MAX = 500;
 
 /** What of the page a change concerns: table names, "header", "log", "connection". */
@@ -79,7 +80,7 @@ export class Store {
     this.t_ms = performance.now();
   }
 
-  snapshot(snapshot: Snapshot): void {
+  snapshot(snapshot: State): void {
     this.clock(snapshot.t);
     this.header = snapshot.header;
     for (const table of TABLES) {
@@ -94,7 +95,7 @@ export class Store {
     this.clock(patch.t);
     const changes: Change[] = [];
     for (const table of TABLES) {
-      const rows = patch[table] as Record<string, object | null> | undefined;
+      const rows = patch[table];
       if (rows === undefined) continue;
       this.merge(this.tables[table] as Record<string, object>, rows);
       this.version[table]++;
@@ -104,7 +105,7 @@ export class Store {
       Object.assign(this.header, patch.header);
       changes.push("header");
     }
-    if (patch.fresh_t !== undefined && this.header !== null) this.header.source.fresh_t = patch.fresh_t;
+    if (this.header !== null) this.header.source.fresh_t = patch.fresh_t;
     if (patch.log !== undefined) {
       this.log.push(...patch.log);
       if (this.log.length > LOG_LINES_MAX) this.log.splice(0, this.log.length - LOG_LINES_MAX);

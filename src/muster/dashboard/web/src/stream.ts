@@ -5,11 +5,11 @@
  * have a gap it asks for a new snapshot instead.
  */
 
-import type { Patch, Snapshot } from "./types";
+import type { Patch, State, Tick } from "./types";
 import type { Store } from "./store";
 import { session } from "./api";
 
-const SILENT_MS = 5000; // a tick comes every 2 s
+const SILENT_MS = 5000; // a tick comes every second (TICK_EVERY_S in feed.py)
 const RETRY_MS = 700;
 
 export class Stream {
@@ -97,14 +97,14 @@ export class Stream {
     this.heard();
     if (whole) {
       connection.snapshots++;
-      this.store.snapshot(JSON.parse(event.data) as Snapshot);
+      this.store.snapshot(JSON.parse(event.data) as State);
     } else {
       this.store.patch(JSON.parse(event.data) as Patch);
     }
   }
 
   private tick(event: MessageEvent<string>): void {
-    const { t, fresh_t } = JSON.parse(event.data) as { t: number; fresh_t: number };
+    const { t, fresh_t } = JSON.parse(event.data) as Tick;
     this.store.clock(t);
     if (this.store.header !== null) this.store.header.source.fresh_t = fresh_t;
     this.heard();
@@ -123,7 +123,7 @@ export class Stream {
     const { connection } = this.store;
     if (connection.state === state) return;
     connection.state = state;
-    // It was lost when the last word came, not when that was noticed.
+    // It was lost when the last message came, not when that was noticed.
     connection.since_ms = state === "lost" && connection.heard_ms ? connection.heard_ms : performance.now();
     this.store.tell("connection");
   }

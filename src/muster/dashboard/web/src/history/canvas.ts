@@ -169,7 +169,7 @@ export class HistoryCanvas {
     context.textAlign = "center";
     context.fillStyle = colours.muted;
     context.font = "10.5px 'JetBrains Mono Variable', monospace";
-    context.strokeStyle = colours.panel; // lines run behind the words
+    context.strokeStyle = colours.panel; // lines run behind the text
     context.lineWidth = 3.5;
     context.lineJoin = "round";
     const write = (text: string, at: number) => {
@@ -179,7 +179,7 @@ export class HistoryCanvas {
     write(`r${placed.commit.round}`, y - 13);
     if (this.gap < 40) return;
     context.font = "10.5px 'Inter Variable', sans-serif";
-    const word = placed.commit.merge ? "merge" : looks.name(placed.commit.coordinator);
-    write(word.length > 8 ? `${word.slice(0, 7)}…` : word, y + 22);
+    const name = placed.commit.merge ? "merge" : looks.name(placed.commit.coordinator);
+    write(name.length > 8 ? `${name.slice(0, 7)}…` : name, y + 22);
   }
 }

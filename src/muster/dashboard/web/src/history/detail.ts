@@ -6,7 +6,7 @@ import { bytes, count, figure, percent, plural, span } from "../format";
 import { openNewJob } from "../newjob";
 import { attempt, say } from "../say";
 import type { Store } from "../store";
-import type { CommitDetail, CommitRow, Counted, Diff } from "../types";
+import type { CommitDetail, CommitRow, CommitView, CountedView, DiffView } from "../types";
 
 export class Detail {
   private turn = 0;
@@ -28,7 +28,7 @@ export class Detail {
     try {
       if (b === undefined) {
         const detail = await commitDetail(a!);
-        if (turn === this.turn) this.fill(this.title(detail.commit), [...this.one(detail.commit), ...this.more(detail)]);
+        if (turn === this.turn) this.fill(this.title(row), [...this.one(row), ...this.more(detail)]);
       } else {
         const found = await diff(a!, b);
         if (turn === this.turn) this.fill(`${a!.slice(0, 8)} and ${b.slice(0, 8)}`, this.two(found));
@@ -79,19 +79,23 @@ export class Detail {
     ];
   }
 
-  private two(found: Diff): HTMLElement[] {
+  private sent(commit: CommitView): string {
+    return bytes(this.store.tables.commits[commit.id]?.bytes_total);
+  }
+
+  private two(found: DiffView): HTMLElement[] {
     const pair = (a: string, b: string) => [a, b];
     const figures = sheet(["", "first", "second"], [
       ["round", ...pair(String(found.a.round), String(found.b.round))],
       ["accuracy", ...pair(percent(found.a.accuracy), percent(found.b.accuracy))],
       ["loss", ...pair(figure(found.a.loss), figure(found.b.loss))],
-      ["sent", ...pair(bytes(found.a.bytes_total), bytes(found.b.bytes_total))],
+      ["sent", ...pair(this.sent(found.a), this.sent(found.b))],
     ]);
-    const only = (what: string, updates: Counted[]) => {
+    const only = (what: string, updates: CountedView[]) => {
       const by = new Map<string, number>();
       for (const one of updates) by.set(one.node, (by.get(one.node) ?? 0) + 1);
-      const words = [...by].map(([node, n]) => `${this.store.name(node)} ${n}`).join(", ");
-      return el("p", { class: "small" }, `only ${what} counts: ${words || "nothing"}`);
+      const names = [...by].map(([node, n]) => `${this.store.name(node)} ${n}`).join(", ");
+      return el("p", { class: "small" }, `only ${what} counts: ${names || "nothing"}`);
     };
     const moved = sheet(["layer", "norm", "moved", "largest"],
       found.layers.map((layer) => [layer.name, figure(layer.norm_a, 2), figure(layer.moved), figure(layer.moved_max, 4)]));

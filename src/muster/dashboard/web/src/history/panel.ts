@@ -25,15 +25,15 @@ export class HistoryPanel {
     private readonly frames: Frames,
   ) {
     this.detail = new Detail(store, byId("history-detail"), () => this.pick([]));
-    this.scroller.addEventListener("scroll", () => frames.hurry("history-view"), { passive: true });
+    this.scroller.addEventListener("scroll", () => frames.drawSoon("history-view"), { passive: true });
     this.scroller.addEventListener("pointermove", (event) => this.hover(event));
     this.scroller.addEventListener("pointerleave", () => this.hint(null));
     this.scroller.addEventListener("click", (event) => this.click(event));
     this.scroller.addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => frames.hurry("history")).observe(this.scroller);
+    new ResizeObserver(() => frames.drawSoon("history")).observe(this.scroller);
   }
 
-  /** Lay out anew: commits came, or the job is another. */
+  /** Lay out again: commits came, or the job is another. */
   draw(): void {
     const job = this.store.job();
     if (job !== this.job) {
@@ -44,10 +44,10 @@ export class HistoryPanel {
     this.canvas.lay(this.graph);
     const merges = this.graph.placed.filter((placed) => placed.commit.merge).length;
     const open = this.graph.branches.filter((branch) => branch.into === null).length;
-    const words = [plural(this.graph.placed.length, "commit")];
-    if (merges) words.push(plural(merges, "merge"));
-    if (open > 1) words.push(`${open} branches`);
-    setText(byId("history-note"), words.join(" · "));
+    const notes = [plural(this.graph.placed.length, "commit")];
+    if (merges) notes.push(plural(merges, "merge"));
+    if (open > 1) notes.push(`${open} branches`);
+    setText(byId("history-note"), notes.join(" · "));
     this.scroller.dataset.lanes = String(this.graph.lanes);
     this.scroller.dataset.merges = String(merges);
     show(byId("history-empty"), this.graph.placed.length === 0);
@@ -91,7 +91,7 @@ export class HistoryPanel {
     this.scroller.style.cursor = placed === null ? "" : "pointer";
     show(this.tip, placed !== null);
     if (placed !== null) this.tell(placed);
-    this.frames.hurry("history-view");
+    this.frames.drawSoon("history-view");
   }
 
   private tell(placed: Placed): void {
@@ -121,7 +121,7 @@ export class HistoryPanel {
   private pick(ids: string[]): void {
     this.picked = ids;
     void this.detail.show(ids);
-    this.frames.hurry("history");
+    this.frames.drawSoon("history");
   }
 
   private key(event: KeyboardEvent): void {

@@ -5,18 +5,18 @@ import { el, keyed, setText, setVar, show, toggle } from "../dom";
 import { bytes, percent, rate, span } from "../format";
 import { attempt } from "../say";
 import type { Store } from "../store";
-import type { LinkRow, Preset, Shape, Way } from "../types";
-import { linkTone, linkWord } from "./states";
+import type { LinkRow, Preset, LinkParameters, LinkDirection } from "../types";
+import { linkTone, linkLabel } from "./states";
 
 type Side = "there" | "back";
 
 interface Dial {
-  field: keyof Shape;
+  field: keyof LinkParameters;
   name: string;
   steps: number;
   value: (step: number) => number; // slider position to unit
   step: (value: number) => number;
-  words: (value: number) => string;
+  text: (value: number) => string;
 }
 
 const LOG_LOW = Math.log(1); // kbit/s
@@ -28,16 +28,16 @@ const DIALS: readonly Dial[] = [
     field: "rate_kbit_s", name: "Rate", steps: 200,
     value: (step) => round(Math.exp(LOG_LOW + ((LOG_HIGH - LOG_LOW) * step) / 200), 2),
     step: (value) => (200 * (Math.log(Math.max(1, value)) - LOG_LOW)) / (LOG_HIGH - LOG_LOW),
-    words: (value) => rate(value * 1000),
+    text: (value) => rate(value * 1000),
   },
   squared("delay_ms", "Delay", 2000, (value) => `${Math.round(value)} ms`, 0),
   squared("jitter_ms", "Jitter", 1000, (value) => `${Math.round(value)} ms`, 0),
   squared("loss", "Loss", 0.5, (value) => percent(value), 3),
 ];
 
-function squared(field: keyof Shape, name: string, top: number, words: (v: number) => string, digits: number): Dial {
+function squared(field: keyof LinkParameters, name: string, top: number, text: (v: number) => string, digits: number): Dial {
   return {
-    field, name, steps: 100, words,
+    field, name, steps: 100, text,
     value: (step) => Number((top * (step / 100) ** 2).toFixed(digits)),
     step: (value) => 100 * Math.sqrt(Math.min(1, value / top)),
   };
@@ -59,7 +59,7 @@ export class LinkPanel {
   private readonly sliders: Slider[] = [];
   private readonly title = el("h3");
   private readonly state = el("p", { class: "state" });
-  private readonly together = el("input", { type: "checkbox", checked: true, id: "both-ways" });
+  private readonly together = el("input", { type: "checkbox", checked: true, id: "both-directions" });
   private readonly presets = el("div", { class: "presets" });
   private readonly drop = el("p", { class: "muted small" });
   private readonly undrop = el("button", { class: "bare", type: "button" }, "stop dropping");
@@ -68,7 +68,7 @@ export class LinkPanel {
   private readonly counts = el("dl", { class: "facts" });
   private readonly dials = el("div", { class: "dials" });
   private readonly controls: HTMLElement;
-  private pending: Partial<Record<Side, Partial<Shape>>> = {};
+  private pending: Partial<Record<Side, Partial<LinkParameters>>> = {};
   private timer = 0;
   private names = ["", ""] as [string, string];
 
@@ -77,12 +77,12 @@ export class LinkPanel {
     onClose: () => void,
   ) {
     for (const dial of DIALS) this.dials.append(this.row(dial));
-    const both = el("label", { class: "check", for: "both-ways" }, this.together, "both ways alike");
+    const both = el("label", { class: "check", for: "both-directions" }, this.together, "both directions alike");
     this.controls = el("div", { class: "controls" }, this.cut, this.heal);
     const close = el("button", { class: "bare close", type: "button", "aria-label": "Close", onclick: onClose }, "✕");
     this.element.append(
       el("div", { class: "card-head" }, this.title, close),
-      this.state, this.presets, el("div", { class: "ways" }, both), this.dials,
+      this.state, this.presets, el("div", { class: "directions" }, both), this.dials,
       el("div", { class: "inline" }, this.drop, this.undrop), this.controls, this.counts,
     );
     this.cut.addEventListener("click", () => void this.fault("cut"));
@@ -116,10 +116,10 @@ export class LinkPanel {
   }
 
   private drawState(row: LinkRow): void {
-    const half = row.there.up !== row.back.up ? " (one way)" : "";
-    const trip = row.rtt_s === null ? "" : ` · round trip ${Math.round(row.rtt_s * 1000)} ms`;
+    const half = row.there.up !== row.back.up ? " (one direction)" : "";
+    const rtt = row.rtt_s === null ? "" : ` · round trip ${Math.round(row.rtt_s * 1000)} ms`;
     const good = row.goodput_bytes_s === null ? "" : ` · carries ${rate(row.goodput_bytes_s * 8)}`;
-    setText(this.state, `${linkWord(row.up, row.quality)}${half}${trip}${good}`);
+    setText(this.state, `${linkLabel(row.up, row.quality)}${half}${rtt}${good}`);
     setVar(this.state, "--tone", `var(--${linkTone(row.up, row.quality)})`);
   }
 
@@ -135,19 +135,19 @@ export class LinkPanel {
       const slider: Slider = { dial, side, input, output, touched_ms: 0 };
       this.sliders.push(slider);
       input.addEventListener("input", () => this.touch(slider));
-      group.append(el("div", { class: "way" }, el("span", { class: "arrow", "aria-hidden": "true" }, arrow), input, output));
+      group.append(el("div", { class: "direction" }, el("span", { class: "arrow", "aria-hidden": "true" }, arrow), input, output));
     }
     return group;
   }
 
-  private place(slider: Slider, way: Way, mine: boolean): void {
-    const value = way[slider.dial.field];
+  private place(slider: Slider, direction: LinkDirection, mine: boolean): void {
+    const value = direction[slider.dial.field];
     slider.input.disabled = !mine;
     const to = slider.side === "there" ? this.names : ([this.names[1], this.names[0]] as const);
     slider.input.title = `${slider.dial.name}, ${to[0]} to ${to[1]}`;
     toggle(slider.input, "unknown", value === null);
     if (performance.now() - slider.touched_ms < HOLD_MS) return;
-    setText(slider.output, value === null ? "–" : slider.dial.words(value));
+    setText(slider.output, value === null ? "–" : slider.dial.text(value));
     const step = value === null ? "0" : String(Math.round(slider.dial.step(value)));
     if (slider.input.value !== step) slider.input.value = step;
   }
@@ -159,7 +159,7 @@ export class LinkPanel {
       if (other.dial !== slider.dial || (other.side !== slider.side && !alike)) continue;
       other.touched_ms = performance.now();
       other.input.value = slider.input.value;
-      setText(other.output, slider.dial.words(value));
+      setText(other.output, slider.dial.text(value));
       this.pending[other.side] = { ...this.pending[other.side], [slider.dial.field]: value, ...this.bounded(other, value) };
     }
     window.clearTimeout(this.timer);
@@ -167,11 +167,11 @@ export class LinkPanel {
   }
 
   /** Jitter must not exceed the delay: whichever was moved takes the other along. */
-  private bounded(slider: Slider, value: number): Partial<Shape> {
+  private bounded(slider: Slider, value: number): Partial<LinkParameters> {
     const row = this.store.tables.links[this.link];
-    const way = { ...row?.[slider.side], ...this.pending[slider.side] };
-    if (slider.dial.field === "delay_ms" && (way.jitter_ms ?? 0) > value) return { jitter_ms: value };
-    if (slider.dial.field === "jitter_ms" && (way.delay_ms ?? 0) < value) return { delay_ms: value };
+    const wanted = { ...row?.[slider.side], ...this.pending[slider.side] };
+    if (slider.dial.field === "delay_ms" && (wanted.jitter_ms ?? 0) > value) return { jitter_ms: value };
+    if (slider.dial.field === "jitter_ms" && (wanted.delay_ms ?? 0) < value) return { delay_ms: value };
     return {};
   }
 
@@ -194,9 +194,9 @@ export class LinkPanel {
   }
 
   private drawPresets(row: LinkRow): void {
-    const all: Preset[] = [...(this.store.header?.presets ?? [])];
+    const all: Pick<Preset, "id" | "name" | "text">[] = [...(this.store.header?.presets ?? [])];
     if (!all.some((preset) => preset.id === "scenario")) {
-      all.push({ id: "scenario", name: "As it was", text: "what the scenario says", there: {}, back: {}, drop: null });
+      all.push({ id: "scenario", name: "As it was", text: "what the scenario says" });
     }
     keyed(this.presets, all, (preset) => preset.id,
       (preset) => el("button", { type: "button", class: "preset", "data-preset": preset.id, title: preset.text,
@@ -208,7 +208,7 @@ export class LinkPanel {
   }
 
   private drawCounts(row: LinkRow): void {
-    const lost = (way: Way) => (way.lost_frames === null ? "" : `, ${way.lost_frames} lost`);
+    const lost = (direction: LinkDirection) => (direction.lost_frames === null ? "" : `, ${direction.lost_frames} lost`);
     const facts: [string, string][] = [
       [`→ ${this.names[1]}`, `${rate(row.there.bytes_s * 8)} · ${bytes(row.there.bytes)}${lost(row.there)}`],
       [`→ ${this.names[0]}`, `${rate(row.back.bytes_s * 8)} · ${bytes(row.back.bytes)}${lost(row.back)}`],

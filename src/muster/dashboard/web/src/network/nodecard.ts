@@ -10,7 +10,7 @@ import { drawFacts } from "./linkpanel";
 import { look } from "./states";
 
 type Act = "kill" | "restart" | "pause" | "resume" | "leave" | "return";
-const WORDS: Record<Act, string> = {
+const LABELS: Record<Act, string> = {
   kill: "Kill", restart: "Restart", pause: "Pause", resume: "Resume", leave: "Radio off", return: "Radio on",
 };
 
@@ -54,30 +54,30 @@ export class NodeCard {
     if (node === undefined) return;
     const seen = look(node.state);
     setText(this.title, node.name);
-    setText(this.state, `${seen.word}${part(node)} · ${this.heard(node)}`);
+    setText(this.state, `${seen.label}${part(node)} · ${this.heard(node)}`);
     setVar(this.state, "--tone", `var(--${seen.colour})`);
     this.drawBattery(node);
     const possible = this.store.may() ? acts(node) : [];
     show(this.buttons, possible.length > 0);
     keyed(this.buttons, possible, (act) => act,
       (act) => el("button", { type: "button", "data-do": act, class: act === "kill" ? "danger" : act === "restart" ? "good" : "",
-        onclick: () => void attempt(makeFault({ fault: act, node: this.node } as Fault)) }, WORDS[act]),
+        onclick: () => void attempt(makeFault({ fault: act, node: this.node } as Fault)) }, LABELS[act]),
       () => undefined);
     drawFacts(this.facts, this.list(node));
     keyed(this.tasks, node.tasks, (task) => task.name,
       () => el("li"),
-      (item, task) => setText(item, told(task)));
+      (item, task) => setText(item, describe(task)));
   }
 
   private heard(node: NodeRow): string {
     if (node.me) return "whose view this is";
-    if (node.heard_t === null) return "no word yet";
-    return `heard ${span(this.store.now_t() - node.heard_t)} ago`;
+    if (node.heard_t === null) return "no heartbeat yet";
+    return `last heartbeat ${span(this.store.now_t() - node.heard_t)} ago`;
   }
 
   private drawBattery(node: NodeRow): void {
     const level = node.battery;
-    this.battery.setAttribute("aria-label", level === null ? "battery: not told" : `battery ${percent(level, 0)}`);
+    this.battery.setAttribute("aria-label", level === null ? "battery: not known" : `battery ${percent(level, 0)}`);
     show(this.battery, level !== null);
     if (level !== null) {
       setVar(this.battery, "--part", `${Math.round(level * 100)}%`);
@@ -118,7 +118,7 @@ export class NodeCard {
   }
 }
 
-function told(task: NodeRow["tasks"][number]): string {
+function describe(task: NodeRow["tasks"][number]): string {
   if (task.error !== null) return `${task.name}: ${task.error}`;
   if (!task.parameters) return `${task.name}: not usable here, its data is not there`;
   return `${task.name} ${task.version}: ${count(task.samples)} samples, ${count(task.parameters)} parameters`;

@@ -76,7 +76,7 @@ export class NetworkPanel {
     if (link !== null) this.link.show(link);
     else if (nodes.length === 1) this.node.show(nodes[0]!);
     else if (nodes.length > 1) this.group.show(nodes);
-    this.frames.hurry("map", "card");
+    this.frames.drawSoon("map", "card");
   }
 
   private tools(): void {
@@ -87,7 +87,7 @@ export class NetworkPanel {
       table.setAttribute("aria-pressed", String(asTable));
       toggle(byId("network"), "as-table", asTable);
       if (!asTable) this.map.fit();
-      this.frames.hurry("map");
+      this.frames.drawSoon("map");
     };
     map.addEventListener("click", () => turn(false));
     table.addEventListener("click", () => turn(true));
@@ -104,10 +104,10 @@ export class NetworkPanel {
 
   private legend(): void {
     for (const state of LEGEND) {
-      const { word, colour, sign } = look(state);
+      const { label, colour, sign } = look(state);
       const icon = svg("svg", { viewBox: "0 0 24 24", class: "sign", "aria-hidden": "true" }, svg("path", { d: sign }));
       icon.style.setProperty("--tone", `var(--${colour})`);
-      byId("legend-states").append(el("li", {}, icon, word));
+      byId("legend-states").append(el("li", {}, icon, label));
     }
   }
 

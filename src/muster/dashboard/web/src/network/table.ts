@@ -4,7 +4,7 @@ import { el, keyed, setText, setVar } from "../dom";
 import { bytes, count, percent, rate, span } from "../format";
 import type { Store } from "../store";
 import type { LinkRow, NodeRow } from "../types";
-import { linkTone, linkWord, look } from "./states";
+import { linkTone, linkLabel, look } from "./states";
 import type { Picks } from "./map";
 
 const NODE_HEADS = ["", "node", "does", "battery", "heard", "samples", "round", "memory"];
@@ -55,7 +55,7 @@ export class NetworkTable {
     row.cells[2]!.className = "tone";
     const heard = node.me ? "here" : node.heard_t === null ? "–" : span(this.store.now_t() - node.heard_t);
     const texts = [
-      seen.word, node.battery === null ? "–" : percent(node.battery, 0), heard, count(node.samples),
+      seen.label, node.battery === null ? "–" : percent(node.battery, 0), heard, count(node.samples),
       node.round === null ? "–" : String(node.round), bytes(node.resources?.memory_bytes),
     ];
     texts.forEach((text, k) => setText(row.cells[k + 2]!, text));
@@ -73,7 +73,7 @@ export class NetworkTable {
     row.cells[1]!.className = "tone";
     const shape = (kbit: number | null) => (kbit === null ? "–" : rate(kbit * 1000));
     const texts = [
-      linkWord(link.up, link.quality), rate(link.there.bytes_s * 8), rate(link.back.bytes_s * 8),
+      linkLabel(link.up, link.quality), rate(link.there.bytes_s * 8), rate(link.back.bytes_s * 8),
       shape(link.there.rate_kbit_s), shape(link.back.rate_kbit_s), bytes(link.there.bytes + link.back.bytes),
     ];
     texts.forEach((text, k) => setText(row.cells[k + 1]!, text));

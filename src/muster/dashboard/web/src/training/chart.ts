@@ -142,7 +142,7 @@ export class TrainingChart {
     const axis: uPlot.Axis = {
       stroke: colours.muted, font: FONT, grid: { stroke: colours.soft, width: 1 }, ticks: { show: false }, gap: 4,
     };
-    const words = (value: number) =>
+    const label = (value: number) =>
       this.axis === "age" ? span(value).replace(".0 s", " s") : this.axis === "round" ? String(value) : bytes(value);
     return {
       width: Math.max(80, this.box.clientWidth),
@@ -156,7 +156,7 @@ export class TrainingChart {
         loss: { range: (_plot, _low, high) => [0, Math.max(0.1, (high ?? 1) * 1.05)] },
       },
       axes: [
-        { ...axis, size: 24, space: 64, values: (_plot, ticks) => ticks.map(words), incrs: this.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500] : undefined } as uPlot.Axis,
+        { ...axis, size: 24, space: 64, values: (_plot, ticks) => ticks.map(label), incrs: this.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500] : undefined } as uPlot.Axis,
         { ...axis, scale: "acc", size: 42, space: 30, values: (_plot, ticks) => ticks.map((tick) => `${tick} %`) },
         { ...axis, scale: "loss", side: 1, size: 34, space: 30, grid: { show: false } },
       ],

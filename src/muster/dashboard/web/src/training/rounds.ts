@@ -5,7 +5,7 @@ import { percent, span } from "../format";
 import type { Store } from "../store";
 import type { RoundPart } from "../types";
 
-const WORDS: Record<RoundPart["phase"], string> = {
+const LABELS: Record<RoundPart["phase"], string> = {
   wait: "waits", receive: "receives", train: "trains", send: "sends", in: "in",
 };
 const ORDER: RoundPart["phase"][] = ["wait", "receive", "train", "send", "in"];
@@ -63,9 +63,9 @@ export class RoundBars {
     const far = part.progress === null || part.phase === "in" || part.phase === "wait" ? "" : ` ${percent(part.progress, 0)}`;
     const left_s = part.expected_t === null ? null : part.expected_t - now_t;
     const soon = part.phase === "in" || left_s === null || !this.store.alive() ? "" : left_s > 0 ? `, in ${span(left_s)}` : "";
-    setText(when, part.phase === "in" ? "✓ in" : `${WORDS[part.phase]}${far}`);
+    setText(when, part.phase === "in" ? "✓ in" : `${LABELS[part.phase]}${far}`);
     when.title = `${part.steps} steps, ${part.codec}`;
-    bars.setAttribute("aria-label", `${WORDS[part.phase]}${far}${soon}`);
+    bars.setAttribute("aria-label", `${LABELS[part.phase]}${far}${soon}`);
     item.title = `${part.steps} steps, ${part.codec}${soon && `; expected${soon}`}`;
     toggle(item, "in", part.phase === "in");
   }

@@ -1,0 +1,239 @@
+/** The rows of the page's tables (docs/api-rows.md). Made by scripts/row_types.py: change the structs. */
+
+/** What a node offered for the job that is shown first. */
+export interface OfferRow {
+  samples: number;
+  step_s: number; // seconds a training step
+  battery: number | null;
+  available_s: number | null; // how long it wants to take part
+}
+
+/** A node's part in the round in progress. */
+export interface NodePlanRow {
+  round: number;
+  steps: number;
+  codec: string;
+  deadline_t: number | null;
+}
+
+/** A task that a node has opened since its start. */
+export interface TaskRow {
+  name: string;
+  version: string;
+  samples: number;
+  parameters: number;
+  error: string | null; // why it cannot be trained there
+}
+
+/** What a node says of its own process. */
+export interface ResourcesRow {
+  version: string;
+  began_t: number; // when its process started
+  memory_bytes: number; // resident
+  disk_bytes: number; // of its store
+  home: string;
+  pid: number;
+  listen: string[]; // addresses
+}
+
+/** What an emulated node says of itself now; its heartbeats take longer to arrive. */
+export interface SelfReport {
+  state: string;
+  progress: number;
+}
+
+/** What the emulator knows of a node. */
+export interface EmulatedRow {
+  address: string;
+  process: "ended" | "paused" | "running" | "starting";
+  away: boolean; // its radio is off
+  slowdown: number; // of its processor, 1: none
+  says: SelfReport | null; // null: it does not answer
+}
+
+/** A member of the fleet, as the viewing node knows it by its heartbeats. */
+export interface NodeRow {
+  id: string;
+  name: string;
+  key: string | null; // 64 hex digits
+  me: boolean; // the viewing node itself
+  state: string; // idle, preparing, receiving, training, sending, coordinating, leaving, blocked (its disk is full), unknown (never heard); in an emulation also starting, away, paused, gone (its process ended)
+  progress: number;
+  heard_t: number | null; // when its last heartbeat came; null of the viewing node itself: do not fade it
+  reachable: boolean; // in contact, perhaps over others
+  battery: number | null;
+  step_s: number | null; // seconds a training step, by its offer
+  samples: number | null;
+  job: string | null; // that it works for
+  round: number | null;
+  offer: OfferRow | null; // this and the next two: about the job that is shown first
+  refusal: string | null; // why it does not take part
+  plan: NodePlanRow | null;
+  resources: ResourcesRow | null; // of the viewing node; in an emulation of every node that answers
+  tasks: TaskRow[]; // as `resources`
+  emulated: EmulatedRow | null; // null outside an emulation
+}
+
+/** One direction of a link. Outside an emulation what the emulator would know is null. */
+export interface LinkDirection {
+  up: boolean;
+  rate_kbit_s: number | null;
+  delay_ms: number | null;
+  jitter_ms: number | null;
+  loss: number | null; // with `burst`: between bursts
+  burst: boolean; // loss comes in bursts, too
+  bytes: number; // carried: counted at the emulator with headers, else the application's
+  bytes_s: number; // mean of the last 3 s
+  lost_frames: number | null;
+}
+
+/** A link that is cut again and again. */
+export interface DropRow {
+  every_s: number;
+  for_s: number;
+  first_s: number; // after it was set
+}
+
+/** A link: all of an emulated network; else those of the viewing node, which is then `a`. */
+export interface LinkRow {
+  id: string;
+  a: string;
+  b: string;
+  emulated: boolean;
+  up: boolean; // in both directions
+  quality: number | null; // (1 - loss)^4 * 200 / (200 + delay_ms) of the worse direction (outside an emulation: delay = half of `rtt_s`, no loss), 0 when down; above 0.6 good, above 0.3 fair, else poor
+  rtt_s: number | null; // this and the next: measured, of the viewing node's links
+  goodput_bytes_s: number | null;
+  up_t: number; // since when it is up
+  preset: string | null; // set last, until a parameter is changed by hand
+  drop: DropRow | null;
+  there: LinkDirection; // a to b
+  back: LinkDirection; // b to a
+}
+
+/** When a job ends: at the first of these. */
+export interface StopRow {
+  rounds: number | null;
+  target: number | null; // accuracy
+  seconds: number | null;
+  bytes: number | null; // sent by all nodes
+}
+
+/** A job that the viewing node knows. */
+export interface JobRow {
+  id: string;
+  task: string;
+  asker: string; // node
+  state: string; // waiting, running, finished, stopped, failed
+  why: string; // one sentence: what it is doing or waiting for
+  round: number; // of the head
+  head: string; // commit; "" before the starting parameters are there
+  heads: string[]; // all that this node knows: several while the network is divided
+  coordinator: string | null; // node
+  accuracy: number | null;
+  loss: number | null;
+  measured_examples: number;
+  began_t: number | null; // by the job's own age
+  age_s: number; // at the head
+  spent_bytes: number; // sent by all nodes for it
+  model_bytes: number;
+  stop: StopRow;
+  recipe: Record<string, number | string>; // lr, batch, steps, codec, ...
+  values: ValuesView | null; // null before the first round
+  error: string | null;
+}
+
+/** One node's part in the round in progress. */
+export interface RoundPart {
+  phase: "in" | "receive" | "send" | "train" | "wait"; // wait: nothing says that it has begun; in: its update has arrived
+  progress: number; // of the phase
+  steps: number;
+  codec: string;
+  expected_t: number | null; // when its steps are done, by measured speed
+}
+
+/** The round in progress of a running job; absent between rounds. */
+export interface RoundRow {
+  job: string;
+  round: number;
+  parent: string; // commit
+  coordinator: string; // node
+  begun_t: number;
+  deadline_t: number;
+  expected_t: number | null; // the latest of those still out
+  arrived: number; // updates
+  why: string; // the plan in a sentence
+  nodes: Record<string, RoundPart>;
+}
+
+/** A commit of a job's history; the newest 5000 of a job are kept. */
+export interface CommitRow {
+  id: string;
+  job: string;
+  parents: string[]; // none: the root; two: a merge; older ones may be missing
+  round: number;
+  merge: boolean;
+  coordinator: string | null; // node; null for a merge
+  counted: number; // updates folded in by this commit
+  nodes: string[]; // whose, at most 16
+  age_s: number; // the job's age
+  bytes: number; // that a node at the parent downloads
+  bytes_total: number; // sent by all nodes for the job up to here
+  discarded: number; // updates
+  accuracy: number | null; // null until measured
+  loss: number | null;
+  held: boolean; // the viewing node holds its parameters
+  predicted: number | null; // sum of the values of this round's updates
+  drop: number | null; // of the held-out loss by them, as evaluated
+}
+
+/** What one node gave to a job, by the head's history. */
+export interface ContributionRow {
+  id: string;
+  job: string;
+  node: string;
+  samples: number;
+  steps: number; // in counted updates
+  examples: number;
+  counted: number; // updates
+  waiting: number; // updates that no commit has counted yet
+  late: number; // counted with an age of one round or more (part of `counted`)
+  refused: number;
+  reasons: Record<string, number>; // of the refused
+  share: number; // of all examples in counted updates
+  sent_bytes: number; // of its updates
+  received_bytes: number; // of models that it got in the rounds that counted it
+  value: number | null; // first-order Shapley value on held-out data over all rounds so far: nats of loss that its updates took away (negative: harm)
+  value_share: number | null; // of the sum of all nodes' absolute values, -1..1
+}
+
+/** Something that happened, for the curves; the newest 500. */
+export interface MarkRow {
+  id: string;
+  kind: string; // cut, heal, partition, link, leave, join, kill, pause, resume, restart, handover, merge
+  t: number;
+  job: string | null;
+  age_s: number | null; // of the job then
+  nodes: string[];
+  text: string;
+}
+
+/** A line of the log; the newest 500, oldest first. */
+export interface LogLine {
+  n: number; // grows by one
+  t: number;
+  kind: string; // job, offer, plan, training, update, commit, merge, peer, link, fault, error, end, page
+  text: string;
+  node: string | null;
+  job: string | null;
+}
+
+/** The check of the nodes' values: what they add up to, against how far the held-out loss really fell. */
+export interface ValuesView {
+  rounds: number; // in the head's history, with updates in them
+  valued: number; // of these; the figures below are of the valued ones
+  predicted: number; // sum of all values
+  drop: number; // of the mean held-out loss by the rounds' updates, as evaluated
+  examples: number; // held-out samples
+  common: boolean; // the task's own evaluation set; else what the coordinators hold out of their own data
+}
