@@ -16,6 +16,7 @@ import sys
 from multiprocessing import get_context
 from pathlib import Path
 
+from muster.simulation.archive import Archive
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import draw
 
@@ -25,19 +26,18 @@ SEEDS = 70
 
 def trace(seed: int) -> tuple[int, str, str]:
     """The seed's hashes: of records alone, and of everything."""
-    archive_type = sys.modules["muster.simulation.world"].Archive  # type: ignore[attr-defined]
     records = hashlib.sha256()
-    wrote = archive_type.wrote
+    wrote = Archive.wrote
 
     def noted(self, now_s, name, record_id, wire):  # type: ignore[no-untyped-def]
         records.update(b"%.6f %s " % (now_s, name.encode()) + record_id)
         wrote(self, now_s, name, record_id, wire)
 
-    archive_type.wrote = noted
+    Archive.wrote = noted
     try:
         run = play(draw(seed, 1.0))
     finally:
-        archive_type.wrote = wrote
+        Archive.wrote = wrote
     assert run.world is not None
     return seed, records.hexdigest()[:16], run.world.archive.trace() + ("" if not run.found else " broken")
 

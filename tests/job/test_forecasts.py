@@ -15,7 +15,7 @@ from muster.protocol.records import Payload, Plan, Update
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule, TimedFault
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.virtual.pipe import PathParams
 
 ROUNDS = 8
@@ -33,7 +33,7 @@ def rounds(
 
     The simulation's own invariants are checked too: every node rebuilds the same bits.
     """
-    spec = Spec(
+    spec = WorldSpec(
         1,
         tuple(MachineSpec(n, 100, 0.05) for n in names),
         tuple(WireSpec("a", n, link) for n in names[1:]),
@@ -100,7 +100,7 @@ def test_a_plan_made_anew_forgets_nothing_of_who_was_in_the_first() -> None:
     """The slow ones are gone when the quick ones' updates are here: what these took stays on record."""
     link = PathParams(rate_bytes_s=1e5, delay_s=0.05)
     steps_s = {"a": 0.1, "b": 0.1, "c": 0.8, "d": 0.8, "e": 0.8}
-    spec = Spec(
+    spec = WorldSpec(
         1,
         tuple(MachineSpec(n, 100, s) for n, s in steps_s.items()),
         tuple(WireSpec("a", n, link) for n in "bcde"),

@@ -10,7 +10,7 @@ from muster.job.models import residuals
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule, TimedFault
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.virtual.pipe import PathParams
 from muster.simulation.world import World
 from muster.storage.memory import MemoryStore
@@ -21,7 +21,7 @@ LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
 
 def world_after(*events: TimedFault) -> World:
     """A job of three nodes with 5 % sparse ternary both ways, run to its end."""
-    spec = Spec(
+    spec = WorldSpec(
         1,
         tuple(MachineSpec(n, 100, 0.25) for n in "abc"),
         tuple(WireSpec(p[0], p[1], LINK) for p in ("ab", "bc", "ac")),

@@ -11,7 +11,7 @@ from muster.network.sync.record_compression import payload_bytes
 from muster.protocol.records import NodeId, Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.virtual.pipe import PathParams
 
 NARROW = PathParams(rate_bytes_s=1_200, delay_s=0.3)
@@ -43,7 +43,9 @@ def test_records_of_a_job_of_ten_nodes(
     links = (WireSpec("hub", name, NARROW) for name in LEAVES)
     job = JobSpec("hub", 60.0, 10, None, 50, 0.05, 20.0, 9, codec, codec)
     run = play(
-        Schedule(1, "scene", Spec(1, tuple(nodes), tuple(links), TaskSpec("linear", 5994), (job,)), (), 400.0)
+        Schedule(
+            1, "scene", WorldSpec(1, tuple(nodes), tuple(links), TaskSpec("linear", 5994), (job,)), (), 400.0
+        )
     )
     assert not run.found
     assert all(0 < seen[kind] <= most[kind] for kind in most), seen

@@ -22,10 +22,10 @@ from muster.simulation.specs import (
     JobSpec,
     LoseDisk,
     MachineSpec,
-    Spec,
     TaskSpec,
     WireSpec,
     WorldFault,
+    WorldSpec,
 )
 from muster.simulation.virtual.pipe import PathParams
 
@@ -73,7 +73,7 @@ def scene(
 ) -> Verdict:
     """A job asked on `a` at 5 s among the nodes that `pairs` ("ab bc") names; rounds of about 6 s."""
     names = sorted(set(pairs.replace(" ", "")))
-    spec = Spec(
+    spec = WorldSpec(
         1,
         tuple(MachineSpec(n, 100, 0.25) for n in names),
         tuple(WireSpec(p[0], p[1], LINK) for p in pairs.split()),

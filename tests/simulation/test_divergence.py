@@ -7,9 +7,9 @@ import pytest
 
 from muster.simulation.judging.check import Run, play
 from muster.simulation.schedule import Schedule
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
+from muster.simulation.trainers.base import Vector
 from muster.simulation.trainers.linear import LinearTrainer
-from muster.simulation.trainers.stand_in import Vector
 from muster.simulation.virtual.pipe import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
@@ -28,7 +28,7 @@ def run(codec: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     nodes = tuple(MachineSpec(n, DIVERGES if n == "d" else 100, 0.25) for n in "abcd")
     links = tuple(WireSpec(a, b, LINK) for a, b in ("ab", "bc", "ac", "ad", "bd", "cd"))
     job = JobSpec("a", 5.0, ROUNDS, None, 20, 0.05, 10.0, 2, codec, codec, server_momentum=0.9)
-    spec = Spec(1, nodes, links, TaskSpec("linear", 300), (job,))
+    spec = WorldSpec(1, nodes, links, TaskSpec("linear", 300), (job,))
     return play(Schedule(1, "diverged", spec, (), 300.0))
 
 

@@ -16,7 +16,7 @@ from muster.protocol.records import Commit, CommitId, Merge, NodeId, Record, Rec
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, play, story
 from muster.simulation.schedule import Schedule, TimedFault
-from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
+from muster.simulation.specs import Bury, JobSpec, MachineSpec, TaskSpec, WireSpec, WorldFault, WorldSpec
 from muster.simulation.trainers.pace import Pace
 from muster.simulation.virtual.pipe import PathParams
 
@@ -33,7 +33,7 @@ def field(seed: int, *events: tuple[float, WorldFault], rounds: int, step_s: flo
     pairs = [(a, b) for group in (SOUTH, NORTH) for i, a in enumerate(group) for b in group[:i]]
     links = [*(WireSpec(a, b, INSIDE) for a, b in pairs), WireSpec("delta", "echo", BRIDGE)]
     job = JobSpec("alpha", 5.0, rounds, None, 20, 0.1, 6.0, 2, "quant8", "quant8")
-    spec = Spec(seed, nodes, tuple(links), TaskSpec(weights=2700, common=True), (job,))
+    spec = WorldSpec(seed, nodes, tuple(links), TaskSpec(weights=2700, common=True), (job,))
     schedule = tuple(TimedFault(at_s, fault) for at_s, fault in sorted(events, key=lambda e: e[0]))
     return judge(Schedule(seed, "field", spec, schedule, 160.0))
 
@@ -86,7 +86,7 @@ def test_work_of_nodes_that_are_gone_is_given_to_others() -> None:
     names = "abcd"
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     links = tuple(WireSpec(a, b, link) for a, b in ("ab", "ac", "ad", "bc", "cd"))
-    spec = Spec(
+    spec = WorldSpec(
         1, tuple(MachineSpec(n, 100, 0.25) for n in names), links, TaskSpec(weights=1500, common=True),
         (JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32"),),
     )  # fmt: skip
@@ -111,7 +111,9 @@ def test_the_few_that_are_left_go_on_when_most_of_a_round_die() -> None:
     job = JobSpec("a", 5.0, 8, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(MachineSpec(n, 100, 0.25 if n in "ab" else 0.5) for n in names)
     events = tuple(TimedFault(19.0, Bury(n)) for n in "cdef")
-    verdict = judge(Schedule(1, "few", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
+    verdict = judge(
+        Schedule(1, "few", WorldSpec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0)
+    )
     assert verdict.good, story(verdict)
     commits = [at_s for at_s, _, text in verdict.story if "committed as" in text]
     assert max(b - a for a, b in itertools.pairwise(commits)) < 40.0  # ten patiences are 100 s
@@ -132,7 +134,7 @@ def test_the_round_after_a_merge_counts_what_was_trained_on_the_merge(seed: int)
         TimedFault(250.0 + 7.0 * seed, f.Heal()),
     )
     run = play(
-        Schedule(seed, "islands", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0)
+        Schedule(seed, "islands", WorldSpec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0)
     )
     assert not run.found
     assert run.world is not None
@@ -164,7 +166,7 @@ def test_nobody_trains_on_the_other_branch_while_the_merge_is_due() -> None:
         TimedFault(30.0, f.Partition((("a", "b"), ("c", "d")))), TimedFault(85.0, f.Kill("d")),
         TimedFault(102.3, f.Heal()),
     )  # fmt: skip
-    run = play(Schedule(1, "due", Spec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
+    run = play(Schedule(1, "due", WorldSpec(1, nodes, links, TaskSpec(weights=1500), (job,)), events, 300.0))
     assert not run.found
     assert run.world is not None
     records = run.world.archive.records
@@ -197,7 +199,7 @@ def test_after_a_heal_no_whole_model_crosses_where_deltas_are_smaller(
     nodes = tuple(MachineSpec(n, 100, 0.1) for n in "abcdef")
     job = JobSpec("a", 5.0, 26, None, 20, 0.05, 10.0, 2, "stc:0.02", "stc:0.02")
     events = (TimedFault(100.0, f.Partition((tuple("abc"), tuple("def")))), TimedFault(150.0, f.Heal()))
-    run = play(Schedule(3, "x", Spec(3, nodes, links, TaskSpec(weights=30_000), (job,)), events, 300.0))
+    run = play(Schedule(3, "x", WorldSpec(3, nodes, links, TaskSpec(weights=30_000), (job,)), events, 300.0))
     assert not run.found
     assert run.merges
     assert run.world is not None
@@ -226,7 +228,9 @@ def test_a_node_that_took_itself_for_slow_does_the_whole_round_once_it_has_train
     links = mesh(names, link)
     job = JobSpec("a", 5.0, 12, None, 20, 0.05, 10.0, 2, "dense32", "dense32")
     nodes = tuple(MachineSpec(n, 100, 1.0) for n in names)
-    run = play(Schedule(1, "slow at first", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), (), 300.0))
+    run = play(
+        Schedule(1, "slow at first", WorldSpec(1, nodes, links, TaskSpec(weights=300), (job,)), (), 300.0)
+    )
     assert not run.found
     assert run.world is not None
     steps: dict[str, list[int]] = defaultdict(list)

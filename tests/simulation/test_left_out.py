@@ -11,7 +11,7 @@ from muster.job.models.residuals import Vector
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.virtual.pipe import PathParams
 
 APART = f.Partition((("a", "b"), ("c", "d")))
@@ -22,7 +22,7 @@ def two_coordinators() -> Verdict:
     """Both sides of a partition coordinate; after it the worse-ranked one yields."""
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     pairs = ("ab", "cd", "ac", "bd")
-    spec = Spec(
+    spec = WorldSpec(
         3, tuple(MachineSpec(n, 100, 0.25) for n in "abcd"), tuple(WireSpec(a, b, link) for a, b in pairs),
         TaskSpec(weights=300), (JobSpec("a", 5.0, 14, None, 20, 0.05, 10.0, 2, "topk:0.2", "topk:0.05"),),
     )  # fmt: skip

@@ -11,8 +11,8 @@ from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault
-from muster.simulation.specs import Bury, JobSpec, MachineSpec, Spec, TaskSpec, WireSpec, WorldFault
-from muster.simulation.trainers.stand_in import EvaluationResult, StandIn
+from muster.simulation.specs import Bury, JobSpec, MachineSpec, TaskSpec, WireSpec, WorldFault, WorldSpec
+from muster.simulation.trainers.base import EvaluationResult, SimTrainer
 from muster.simulation.virtual.pipe import PathParams
 
 LINK = PathParams(rate_bytes_s=1e6, delay_s=0.05)
@@ -29,7 +29,7 @@ def field(
     nodes = tuple(MachineSpec(n, 100, STEP_S) for n in names)
     schedule = tuple(TimedFault(at_s, fault) for at_s, fault in events)
     return judge(
-        Schedule(1, "waiting", Spec(1, nodes, links, TaskSpec(weights=300), (job,)), schedule, 300.0)
+        Schedule(1, "waiting", WorldSpec(1, nodes, links, TaskSpec(weights=300), (job,)), schedule, 300.0)
     )
 
 
@@ -74,13 +74,13 @@ def test_a_target_ends_the_job_however_long_figures_take(
     takes_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While figures are on their way that may end the job no round replaces the head that they are of."""
-    evaluate = StandIn.evaluate
+    evaluate = SimTrainer.evaluate
 
-    async def slow(self: StandIn, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
+    async def slow(self: SimTrainer, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
         await asyncio.sleep(takes_s)
         return await evaluate(self, params, which, limit)
 
-    monkeypatch.setattr(StandIn, "evaluate", slow)
+    monkeypatch.setattr(SimTrainer, "evaluate", slow)
     verdict = field("abc", rounds=40, target=0.3)
     assert verdict.good, story(verdict)
     assert verdict.rounds < 40

@@ -15,9 +15,9 @@ from muster.simulation.specs import (
     KillAtWrite,
     LoseDisk,
     MachineSpec,
-    Spec,
     StopJob,
     WorldFault,
+    WorldSpec,
 )
 
 EPISODES_MIN, EPISODES_MAX = 4, 16  # an hour
@@ -52,7 +52,7 @@ def episodes(
     rng: random.Random,
     names: list[str],
     pairs: list[tuple[str, str]],
-    spec: Spec,
+    spec: WorldSpec,
     heal_s: float,
     hours: float,
 ) -> list[TimedFault]:
@@ -171,7 +171,7 @@ _KINDS: dict[str, tuple[float, Callable[[random.Random, list[str], list[tuple[st
 }
 
 
-def _may_bury(spec: Spec, pairs: list[tuple[str, str]], dead: set[str]) -> bool:
+def _may_bury(spec: WorldSpec, pairs: list[tuple[str, str]], dead: set[str]) -> bool:
     """Whether enough are left for the jobs, and all of them still reach each other."""
     names = [n.name for n in spec.nodes]
     left = [n for n in names if n not in dead]

@@ -5,42 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from typing import TYPE_CHECKING
 
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
+from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
-from muster.simulation.judging.archive import Left
 from muster.simulation.mortal import MortalStore
-from muster.simulation.specs import MachineSpec
-from muster.simulation.trainers.stand_in import StandIn
+from muster.simulation.specs import MachineSpec, WorldSpec
+from muster.simulation.trainers.base import SimTrainer
+from muster.simulation.trainers.kinds import trainer_of
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.lives import LIFE, Life, LivesLoop
+from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
-
-if TYPE_CHECKING:
-    from muster.simulation.world import World
 
 BATTERY_MIN, BATTERY_LOW = 0.3, 0.1
 
 
 class Machine:
-    """One device: its disk outlives its processes."""
+    """One device: its disk outlives its processes. What it writes and says goes into the archive."""
 
-    def __init__(self, world: World, spec: MachineSpec, number: int) -> None:
-        self.world, self.spec, self.number = world, spec, number
-        self.identity = PretendIdentity(spec.name)
+    def __init__(self, world: WorldSpec, number: int, archive: Archive, network: SimNetwork) -> None:
+        """The device `world.nodes[number]`."""
+        self.spec: MachineSpec = world.nodes[number]
+        self._world, self._number, self._archive, self._network = world, number, archive, network
+        self.identity = PretendIdentity(self.spec.name)
         self.node: NodeId = self.identity.node
-        self.rng = random.Random(f"{world.spec.seed}/{spec.name}")
+        self.rng = random.Random(f"{world.seed}/{self.spec.name}")
         self.disk = MemoryStore(self.rng)
         self.core: Core | None = None
         self.life: Life | None = None
         self.store: MortalStore | None = None
-        self.trainers: list[StandIn] = []
+        self.trainers: list[SimTrainer] = []
         self.offset_s = 0.0
         self.buried = False
         self.lives = 0
@@ -49,6 +49,7 @@ class Machine:
         self.again_s = 0.0  # after a death at a write
         self.left: dict[JobId, Left] = {}  # what it owes to each job's model as its last coordinator
         self._ending: asyncio.Task[None] | None = None
+        self._starts: dict[asyncio.Task[None], None] = {}  # to come; a dict for its order
 
     @property
     def up(self) -> bool:
@@ -70,7 +71,7 @@ class Machine:
             self.disk,
             on_end=lambda: self._died(life),
             on_add=self._wrote,
-            on_blob=self.world.archive.blobs.setdefault,
+            on_blob=self._archive.blobs.setdefault,
         )
         self.trainers = []
         try:
@@ -80,21 +81,23 @@ class Machine:
             return
         context = contextvars.copy_context()
         context.run(LIFE.set, life)
-        self.world.tell(self.spec.name, "starts")
+        self._tell("starts")
         try:
             await asyncio.get_running_loop().create_task(core.start(), context=context)
         except StorageError as error:
             self._not_started(error)
 
     def _core(self, store: MortalStore) -> Core:
-        world, spec = self.world, self.spec
+        spec, archive = self.spec, self._archive
         now = asyncio.get_running_loop().time
         trainers = self.trainers
         low = spec.unwilling == "battery"
 
+        def on_trained(trainer: SimTrainer) -> None:
+            self._trained(store, trainer)
+
         async def open_trainer(task: str) -> TrainerLike:
-            trainer = world.trainer(self, store)
-            trainer.on_trained = lambda: self._trained(store, trainer)
+            trainer = trainer_of(self._world, spec, self._number, store, self.rng, on_trained)
             trainers[:] = [t for t in trainers if not t.closed] + [trainer]
             return trainer
 
@@ -104,7 +107,7 @@ class Machine:
             member=self.identity.member(),
             trust=TrustStore(PretendVerifier()),
             store=store,
-            link=world.network.link(self.node, spec.name),
+            link=self._network.link(self.node, spec.name),
             policy=Policy(
                 accept=spec.unwilling != "policy",
                 battery_min=BATTERY_MIN,
@@ -119,7 +122,7 @@ class Machine:
 
         def event(kind: str, text: str, **more: object) -> None:
             if store.alive:
-                world.archive.tell(now(), spec.name, text)
+                archive.tell(now(), spec.name, text)
             tell(kind, text, **more)
 
         core.context.event = event
@@ -127,16 +130,16 @@ class Machine:
 
     def _not_started(self, error: StorageError) -> None:
         """As the daemon: it ends with a sentence, and its supervisor tries again."""
-        self.world.tell(self.spec.name, f"cannot start: {error}")
+        self._tell(f"cannot start: {error}")
         if self.core is not None:
             self.kill()
         self.life = self.store = None
-        self.world.start_later(self, 10.0)
+        self.start_later(10.0)
 
     def _wrote(self, record_id: RecordId, wire: bytes) -> None:
-        archive = self.world.archive
+        archive = self._archive
         known = record_id in archive.records
-        archive.wrote(self.world.now(), self.spec.name, record_id, wire)
+        archive.wrote(_now_s(), self.spec.name, record_id, wire)
         record = archive.records[record_id][1]
         if not known and isinstance(record, Update | Commit):
             self._note_left(record_id, record)
@@ -149,15 +152,15 @@ class Machine:
         before = self.left.get(record.job)
         after = residuals.tagged(self.disk, "down", record.job)
         if isinstance(record, Commit):
-            self.world.archive.left[record_id] = (before, after)
+            self._archive.left[record_id] = (before, after)
         elif before is not None and after is None:
-            self.world.archive.brought[record_id] = before
+            self._archive.brought[record_id] = before
         if after is None:
             self.left.pop(record.job, None)
         else:
             self.left[record.job] = after
 
-    def _trained(self, store: MortalStore, trainer: StandIn) -> None:
+    def _trained(self, store: MortalStore, trainer: SimTrainer) -> None:
         core = self.core
         if core is None or store is not self.store:
             return  # a process that was killed while it was paused: its child was at the end of its work
@@ -174,9 +177,9 @@ class Machine:
 
     def _died(self, life: Life) -> None:
         if self.life is life:
-            self.world.tell(self.spec.name, "dies at a write")
+            self._tell("dies at a write")
             self.kill()
-            self.world.start_later(self, self.again_s)
+            self.start_later(self.again_s)
 
     def kill(self) -> None:
         """The process ends now: nothing is written, said or done by it any more."""
@@ -190,7 +193,7 @@ class Machine:
         store.end()
         self.disk.crash(self.rng)
         assert isinstance(core.link, SimLink)
-        loop.call_soon(self.world.network.kill, self.node, context=contextvars.Context())
+        loop.call_soon(self._network.kill, self.node, context=contextvars.Context())
         loop.resume(life)
         self._ending = loop.create_task(self._bury_life(core, life), context=contextvars.Context())
 
@@ -209,7 +212,28 @@ class Machine:
         if self._ending is not None:
             await self._ending
 
+    def start_later(self, after_s: float) -> None:
+        async def start() -> None:
+            await asyncio.sleep(after_s)
+            await self.start()
+
+        task = asyncio.get_running_loop().create_task(start(), context=contextvars.Context())
+        self._starts[task] = None
+        task.add_done_callback(lambda done: self._starts.pop(done, None))
+
+    def stay_down(self) -> None:
+        """Give up the starts that are still to come."""
+        for task in list(self._starts):
+            task.cancel()
+
+    def _tell(self, text: str) -> None:
+        self._archive.tell(_now_s(), self.spec.name, text)
+
     def lose_disk(self) -> None:
         self.kill()
         self.disk.lose(self.rng)
         self.left.clear()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

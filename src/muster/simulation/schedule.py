@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
-from muster.simulation.specs import JobSpec, MachineSpec, Spec, TaskSpec, Unwilling, WireSpec
+from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
 from muster.simulation.virtual.network import Timing
 from muster.simulation.virtual.pipe import PathParams
 
@@ -24,7 +24,7 @@ NODES_MIN, NODES_MAX = 3, 9
 class Schedule(msgspec.Struct, frozen=True):
     seed: int
     shape: str
-    spec: Spec
+    spec: WorldSpec
     events: tuple[TimedFault, ...]
     heal_s: float
     hours: float = 1.0
@@ -44,7 +44,7 @@ def draw(seed: int, hours: float = 1.0) -> Schedule:
     jobs = [_job(rng, askers[0], rng.uniform(4.0, 60.0), _willing(nodes), tiny)]
     if rng.random() < 0.35:
         jobs.append(_second(rng, askers[1], jobs[0], nodes, heal_s))
-    spec = Spec(seed, nodes, links, task, tuple(jobs), Timing(lease_s=rng.choice((10.0, 15.0, 30.0))))
+    spec = WorldSpec(seed, nodes, links, task, tuple(jobs), Timing(lease_s=rng.choice((10.0, 15.0, 30.0))))
     events = mule(rng, pairs, heal_s) if shape == "mule" else []
     events += episodes(rng, names, pairs, spec, heal_s, hours)
     events.sort(key=lambda e: e.at_s)

@@ -93,7 +93,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
 
 
-class Spec(msgspec.Struct, frozen=True):
+class WorldSpec(msgspec.Struct, frozen=True):
     """What a world is made of."""
 
     seed: int

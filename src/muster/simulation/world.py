@@ -19,7 +19,7 @@ from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
 from muster.simulation import faults as f
-from muster.simulation.judging.archive import Archive
+from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.mortal import Killed
 from muster.simulation.specs import (
@@ -28,16 +28,15 @@ from muster.simulation.specs import (
     JobSpec,
     KillAtWrite,
     LoseDisk,
-    Spec,
     StopJob,
     WorldFault,
+    WorldSpec,
     describe,
 )
-from muster.simulation.trainers import linear, tiny
-from muster.simulation.trainers.stand_in import StandIn
+from muster.simulation.trainers import kinds
 from muster.simulation.virtual.lives import LIFE, LivesLoop
 from muster.simulation.virtual.network import SimNetwork
-from muster.storage.store import StorageError, Store
+from muster.storage.store import StorageError
 
 _NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
 BATCH = 10
@@ -54,36 +53,19 @@ class Asked:
 class World:
     """Build it inside the loop that runs it."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: WorldSpec) -> None:
         self.spec = spec
         self.archive = Archive()
         self.network = SimNetwork(random.Random(f"{spec.seed}/network"), spec.timing)
-        self.tiny = spec.task.kind == "tiny"
-        self.layout = tiny.LAYOUT if self.tiny else linear.layout_of(spec.task.weights)
-        self.machines = {s.name: Machine(self, s, i) for i, s in enumerate(spec.nodes)}
+        self.layout = kinds.layout_of(spec.task)
+        self.machines = {
+            s.name: Machine(spec, i, self.archive, self.network) for i, s in enumerate(spec.nodes)
+        }
         self.by_node = {m.node: m for m in self.machines.values()}
         self.jobs: list[Asked] = []
         self.contacts = 0  # heals that brought links back
-        self._starts: dict[asyncio.Task[None], None] = {}
         for link in spec.links:
             self.network.connect(self.machines[link.a].node, self.machines[link.b].node, link.params)
-
-    # ---- what nodes are given ------------------------------------------------------------------------
-
-    def trainer(self, machine: Machine, store: Store) -> StandIn:
-        spec, seed, task = machine.spec, self.spec.seed, self.spec.task
-        other = spec.unwilling == "other_version"
-        if self.tiny:
-            layout = linear.layout_of(3) if other else self.layout
-            return tiny.TinyTrainer(
-                tiny.facts_of(layout, spec.samples, task.common), store,
-                tiny.examples(seed, machine.number, spec.samples),
-                tiny.examples(seed, -1, tiny.COMMON_EXAMPLES), spec.step_s, machine.rng,
-            )  # fmt: skip
-        layout = linear.layout_of(task.weights + other)
-        target = linear.target_of(seed * 100 + machine.number, task.weights)
-        facts = linear.facts_of(layout, spec.samples, task.common)
-        return linear.LinearTrainer(facts, store, target, spec.step_s, machine.rng)
 
     # ---- running -------------------------------------------------------------------------------------
 
@@ -127,16 +109,15 @@ class World:
         )  # fmt: skip
         stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=spec.target)
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
-        name = tiny.TASK if self.tiny else linear.TASK
-        job = Job(name, self.layout.fingerprint(), recipe, stop, spec.min_nodes, spec.patience_s, nonce)
+        name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
+        job = Job(name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce)
         self.jobs.append(Asked(open_job(core, job, start), spec))
         return True
 
     async def _start(self, core: Core, spec: JobSpec) -> BlobId | None:
         """Fresh parameters, or those of a commit of the job before: as `train --from` does."""
         if spec.back is None or not self.jobs:
-            blob = tiny.initial_blob() if self.tiny else linear.initial_blob(self.layout)
-            return core.store.put_blob(blob)
+            return core.store.put_blob(kinds.initial_blob(self.spec.task))
         runner = core.jobs.runners.get(self.jobs[-1].id)
         points: list[Point] = list(runner.view.graph.points.values()) if runner is not None else []
         if runner is None or not points:
@@ -152,8 +133,8 @@ class World:
         return runner.models.blob_of(point.id)
 
     async def close(self) -> None:
-        for task in list(self._starts):
-            task.cancel()
+        for machine in self.machines.values():
+            machine.stay_down()
         for machine in self.up():
             machine.kill()
         for machine in self.machines.values():
@@ -181,7 +162,7 @@ class World:
                 self._loop().resume(machine.life)
             if machine.store is not None:
                 machine.store.disarm()
-            self.start_later(machine, 0.1)
+            machine.start_later(0.1)
 
     async def apply(self, fault: WorldFault) -> bool:
         """Let a fault happen; whether it changed anything (killing the dead does not)."""
@@ -213,10 +194,10 @@ class World:
                 machine.kill()
             case f.Restart():
                 machine.kill()
-                self.start_later(machine, fault.after_s)
+                machine.start_later(fault.after_s)
             case LoseDisk():
                 machine.lose_disk()
-                self.start_later(machine, fault.after_s)
+                machine.start_later(fault.after_s)
             case Bury():
                 machine.kill()
                 machine.buried = True
@@ -260,15 +241,6 @@ class World:
         except Killed:  # at this very write
             return True
         return bool(known)
-
-    def start_later(self, machine: Machine, after_s: float) -> None:
-        async def start() -> None:
-            await asyncio.sleep(after_s)
-            await machine.start()
-
-        task = asyncio.get_running_loop().create_task(start(), context=contextvars.Context())
-        self._starts[task] = None
-        task.add_done_callback(lambda done: self._starts.pop(done, None))
 
     def _change(self, a: NodeId, b: NodeId, change: f.Change) -> bool:
         if "up" in change:

@@ -30,7 +30,7 @@ from muster.protocol.records import (
     Update,
     short,
 )
-from muster.simulation.judging.archive import Left
+from muster.simulation.archive import Left
 from muster.simulation.world import Asked, World
 
 Vector: TypeAlias = NDArray[np.float32]

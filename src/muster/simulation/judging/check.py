@@ -148,7 +148,7 @@ async def _hour(run: Run) -> None:
     schedule = run.schedule
     world = run.world = World(schedule.spec)
     for machine in world.machines.values():
-        world.start_later(machine, machine.spec.starts_s)
+        machine.start_later(machine.spec.starts_s)
     looking = asyncio.create_task(_look(run, world))
     asking = asyncio.create_task(_ask(world))
     for event in schedule.events:

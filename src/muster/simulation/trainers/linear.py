@@ -8,13 +8,14 @@ of a round's updates add up to its drop to the last digit.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.job.context import EvaluationResult
-from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
+from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
 from muster.storage.store import Store
 
 TASK = "linear"
@@ -22,8 +23,8 @@ COMMON_EXAMPLES = 1000
 OWN_EXAMPLES = 100
 
 
-def facts_of(layout: Layout, samples: int, has_common: bool) -> StandInFacts:
-    return StandInFacts(TASK, layout, samples, has_common)
+def facts_of(layout: Layout, samples: int, has_common: bool) -> SimFacts:
+    return SimFacts(TASK, layout, samples, has_common)
 
 
 def layout_of(size: int) -> Layout:
@@ -48,13 +49,19 @@ def trained(before: Vector, target: Vector, lr: float, steps: int) -> Vector:
     return np.asarray(wide.astype(np.float32))
 
 
-class LinearTrainer(StandIn):
+class LinearTrainer(SimTrainer):
     """Pulls towards `target`; the common set's optimum is zero."""
 
     def __init__(
-        self, facts: StandInFacts, store: Store, target: Vector, step_s: float, rng: random.Random
+        self,
+        facts: SimFacts,
+        store: Store,
+        target: Vector,
+        step_s: float,
+        rng: random.Random,
+        on_trained: Callable[[SimTrainer], None] = lambda trainer: None,
     ) -> None:
-        super().__init__(facts, store, step_s, rng)
+        super().__init__(facts, store, step_s, rng, on_trained)
         self._target = target
 
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:

@@ -8,6 +8,7 @@ losses and updates come from data, and no closed form says what a commit must be
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.job.context import EvaluationResult
-from muster.simulation.trainers.stand_in import StandIn, StandInFacts, Vector, Wide
+from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
 from muster.storage.store import Store
 
 TASK = "tiny"
@@ -30,8 +31,8 @@ Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # features (n, FEATURE
 Weights = dict[str, NDArray[np.float32]]
 
 
-def facts_of(layout: Layout, samples: int, has_common: bool) -> StandInFacts:
-    return StandInFacts(TASK, layout, samples, has_common)
+def facts_of(layout: Layout, samples: int, has_common: bool) -> SimFacts:
+    return SimFacts(TASK, layout, samples, has_common)
 
 
 def examples(seed: int, number: int, samples: int) -> Examples:
@@ -84,19 +85,20 @@ def _weights(flat: Vector | Wide) -> Weights:
     return {"w": w.reshape(FEATURES, CLASSES), "b": b}
 
 
-class TinyTrainer(StandIn):
+class TinyTrainer(SimTrainer):
     """Learns from `own`, of which the last tenth is held out."""
 
     def __init__(
         self,
-        facts: StandInFacts,
+        facts: SimFacts,
         store: Store,
         own: Examples,
         common: Examples,
         step_s: float,
         rng: random.Random,
+        on_trained: Callable[[SimTrainer], None] = lambda trainer: None,
     ) -> None:
-        super().__init__(facts, store, step_s, rng)
+        super().__init__(facts, store, step_s, rng, on_trained)
         until = max(1, len(own[1]) * 9 // 10)
         self._mine = own[0][:until], own[1][:until]
         self._held_out = {"own": (own[0][until:], own[1][until:]), "common": common}

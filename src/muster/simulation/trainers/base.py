@@ -1,7 +1,7 @@
-"""What stands in for the trainer child in a simulation: virtual time, real arithmetic on a flat vector.
+"""A trainer in virtual time, with real arithmetic on a flat vector, in place of the trainer child.
 
-A kind of stand-in says how it learns and what its loss is (`linear`: in closed form; `tiny`: from data); the
-trainer's contract (progress, evaluating, valuing, dying half-way) is kept here, once.
+A kind of trainer defines how it learns and what its loss is (`linear`: in closed form; `tiny`: from data).
+The trainer's contract (progress, evaluation, contributions, dying half-way) is kept here, once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Wide: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class StandInFacts:
+class SimFacts:
     """`job.context.Facts`."""
 
     name: str
@@ -42,22 +42,29 @@ class StandInFacts:
         return self.layout.fingerprint()
 
 
-class StandIn(ABC):
-    """`job.context.TrainerLike`; `crash` is that of `Pace`.
+class SimTrainer(ABC):
+    """Implements `job.context.TrainerLike`; `crash` is that of `Pace`.
 
-    `which` is "common" or "own" held-out data, of which at most `limit` examples are looked at.
+    `which` is "common" or "own" held-out data, of which at most `limit` examples are used.  `on_trained` is
+    called with the trainer when a piece of training is done.
     """
 
-    def __init__(self, facts: StandInFacts, store: Store, step_s: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        facts: SimFacts,
+        store: Store,
+        step_s: float,
+        rng: random.Random,
+        on_trained: Callable[[SimTrainer], None] = lambda trainer: None,
+    ) -> None:
         self.facts = facts
         self.closed = False
         self.last: Vector = np.zeros(0, np.float32)  # its last update
-        self.on_trained: Callable[[], None] = lambda: None
-        self._store = store
+        self._store, self._on_trained = store, on_trained
         self._pace = Pace(step_s, rng)
         self.crash = self._pace.crash
 
-    # ---- what a kind of stand-in says ----------------------------------------------------------------
+    # ---- what a kind of trainer defines --------------------------------------------------------------
 
     @abstractmethod
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
@@ -76,7 +83,7 @@ class StandIn(ABC):
 
     # ---- the trainer's contract ----------------------------------------------------------------------
 
-    async def describe(self) -> StandInFacts:
+    async def describe(self) -> SimFacts:
         return self.facts
 
     async def fresh(self, seed: int) -> BlobId | None:
@@ -102,7 +109,7 @@ class StandIn(ABC):
             progress((piece + 1) / SLICES)
         after, loss = self.learn(before, steps, lr, batch, seed)
         self.last = after - before
-        self.on_trained()
+        self._on_trained(self)
         return TrainingResult(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
@@ -112,7 +119,7 @@ class StandIn(ABC):
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
     ) -> ContributionResult:
-        """As `learning.contribution` has it: the gradient at the round's midpoint along each update."""
+        """First-order Shapley values, by the formula of algorithms/contribution.py."""
         await self._pace.work(0.1)
         before = self._read(params).astype(np.float64)
         moves = [weight * self._decoded(payload) for weight, payload in updates]
