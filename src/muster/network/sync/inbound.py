@@ -149,7 +149,7 @@ class Inbound:
             self.cursor = max(self.cursor, self.synced_up_to)
 
     def _check_count(self, message: Announce) -> None:
-        """Notice that an announcement before this one was lost; one that comes twice or late is none."""
+        """Notice that an announcement before this one was lost; one that comes again says nothing."""
         if message.count in self.counts:
             return
         before = message.count - 1 if message.has_records else message.count
