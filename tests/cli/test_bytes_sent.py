@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from fakenode import JOB, FakeNode, job_view, snapshot
 
+from muster.cli.demo.fleet import DemoFleet
+from muster.cli.demo.outcome import DemoOutcome, report_of
 from muster.cli.demo.preparation import DemoRequest
 from muster.cli.demo.report import SentReport
-from muster.cli.demo.run import DemoFleet, DemoOutcome, report_of
-from muster.cli.demo.summary import print_summary
+from muster.cli.demo.views.summary import print_summary
 from muster.cli.main import run
 from muster.emulation.scenario_file import load
 from muster.network.transport.traffic_counters import BytesSent
@@ -78,9 +79,8 @@ def test_a_demos_end_says_where_the_bytes_went() -> None:
         "charlie->alpha": 41_000,
     }
     counted = SentReport(payload=48_400, records=14_800, exchange=3_500, presence=1_240, again=999)
-    no_frame: Any = None
     outcome = DemoOutcome(
-        job_view(), LogView(job_view(), []), Exported([], None, "ef" * 32), no_frame, 126.0, 49.0, wire,
+        job_view(), LogView(job_view(), []), Exported([], None, "ef" * 32), 126.0, 49.0, wire,
         350_000, counted, "emulated on loopback",
     )  # fmt: skip
     report = report_of(REQUEST, outcome, {})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from muster.cli import browser
-from muster.cli.demo.page import WatchedNode, demo_page, until_ctrl_c
+from muster.cli.demo.views.page import WatchedNode, demo_page, until_ctrl_c
 from muster.cli.interrupt import run_until_interrupted
 from muster.dashboard.address import Address
 from muster.errors import MusterError

@@ -7,8 +7,8 @@ import doctest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.cli import graph
-from muster.cli.graph import draw, lanes, order
+from muster.cli import commit_graph
+from muster.cli.commit_graph import draw, lanes, order
 from muster.node.api.snapshot import CommitView
 
 
@@ -113,5 +113,5 @@ def test_a_line_fits_80_columns_beside_four_lanes() -> None:
 
 
 def test_examples() -> None:
-    assert doctest.testmod(graph).failed == 0
+    assert doctest.testmod(commit_graph).failed == 0
     assert draw([]) == []

@@ -8,8 +8,8 @@ import pytest
 from fakenode import job_view, snapshot
 from rich.console import Console
 
-from muster.cli.demo.frame import Frame, LinkMeter, LinkRow, NodeRow, curve_of, node_rows, state_of
-from muster.cli.demo.view import PlainView, bar, battery, draw, sparkline
+from muster.cli.demo.views.frame import Frame, LinkMeter, LinkRow, NodeRow, curve_of, node_rows, state_of
+from muster.cli.demo.views.terminal import PlainView, bar, battery, draw, sparkline
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 

@@ -137,7 +137,7 @@ def log(
     view = found.job
     click.echo(f"job {view.id[:8]}: {view.task}, {view.state}: {view.why}")
     if graph:
-        from muster.cli.graph import draw
+        from muster.cli.commit_graph import draw
 
         click.echo("\n".join(draw(found.commits, view.head)))
         return
@@ -145,7 +145,7 @@ def log(
         _show_bytes(view.sent, found.links)
         return
     if why:
-        from muster.cli.why import show
+        from muster.cli.codec_choices import show
 
         show(found.why)
         return

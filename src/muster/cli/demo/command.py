@@ -15,9 +15,9 @@ from muster.cli.options import job_request, recipe_options, stop_options
 from muster.cli.output import json_option
 
 if TYPE_CHECKING:
+    from muster.cli.demo.outcome import DemoOutcome
     from muster.cli.demo.preparation import DemoRequest
     from muster.cli.demo.report import Report
-    from muster.cli.demo.run import DemoOutcome
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -75,10 +75,11 @@ def demo(
 
     from muster.cli.demo import report as reports
     from muster.cli.demo.baselines import baselines
-    from muster.cli.demo.page import WatchedNode, demo_page, until_ctrl_c
-    from muster.cli.demo.run import report_of, run_demo
-    from muster.cli.demo.summary import print_history, print_summary
-    from muster.cli.demo.view import LiveView, PlainView
+    from muster.cli.demo.outcome import report_of
+    from muster.cli.demo.run import run_demo
+    from muster.cli.demo.views.page import WatchedNode, demo_page, until_ctrl_c
+    from muster.cli.demo.views.summary import print_history, print_summary
+    from muster.cli.demo.views.terminal import LiveView, PlainView
     from muster.cli.interrupt import run_until_interrupted
     from muster.dashboard.address import address
 

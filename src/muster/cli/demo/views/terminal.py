@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from muster.cli.demo.frame import Frame, LinkRow, NodeRow
+from muster.cli.demo.views.frame import Frame, LinkRow, NodeRow
 from muster.cli.output import percent, rate, size, span
 
 FRAMES_PER_S = 4
@@ -207,7 +207,7 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._round = 0
-        self._told = 0  # events
+        self._event_count = 0
 
     def __enter__(self) -> PlainView:
         return self
@@ -219,8 +219,8 @@ class PlainView:
         """Nothing to give back."""
 
     def show(self, frame: Frame) -> None:
-        fresh = min(frame.told - self._told, len(frame.events))
-        self._told = frame.told
+        fresh = min(frame.event_count - self._event_count, len(frame.events))
+        self._event_count = frame.event_count
         for at_s, text in frame.events[len(frame.events) - fresh :]:
             self._print(at_s, text)
         if frame.job is not None and frame.job.round > self._round:

@@ -1,4 +1,4 @@
-"""What the views of a demo show at one moment: a value, so that drawing is a pure function of it."""
+"""The state of a demo at one moment, as a value: drawing it is a pure function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node. `state` is one word: starting, away, gone, idle, receiving, training, sending, ..."""
+    """One node. `state` is starting, away, gone, idle, receiving, training, sending, ..."""
 
     name: str
     state: str
@@ -45,6 +45,8 @@ class LinkRow:
 
 @dataclass(frozen=True)
 class Frame:
+    """Everything that is shown at one moment."""
+
     title: str
     phase: str  # one sentence while there is no job
     elapsed_s: float  # since the job was asked for; before: since the start
@@ -53,7 +55,7 @@ class Frame:
     nodes: tuple[NodeRow, ...]
     links: tuple[LinkRow, ...]
     events: tuple[tuple[float, str], ...]  # the newest ones
-    told: int = 0  # how many there were in all
+    event_count: int = 0  # how many there were in all
 
     @property
     def bytes_total(self) -> int:
@@ -61,7 +63,7 @@ class Frame:
 
 
 def state_of(snapshot: Snapshot | None, *, away: bool, ended: bool) -> str:
-    """The word for a node's state; the emulator knows who is away, the node itself may not."""
+    """The node's state; the emulator knows who is away, the node itself may not."""
     if ended:
         return "gone"
     if snapshot is None:
@@ -101,7 +103,7 @@ def node_rows(
 
 
 class LinkMeter:
-    """Bytes a second of every direction over the last seconds, and bytes since `reset`."""
+    """Measures bytes a second of every direction over the last seconds, and bytes since `reset`."""
 
     def __init__(self) -> None:
         self._past: deque[tuple[float, dict[Pair, int]]] = deque(maxlen=64)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class WatchedNode:
-    """The home of the node whose word counts (the demo changes it when that node is gone), and its page."""
+    """The home of the node whose view is shown (the demo changes it when that node is gone), and its page."""
 
     home: Path
     address: str = ""
@@ -23,6 +23,8 @@ class WatchedNode:
 
 @dataclass(frozen=True)
 class Shown:
+    """What became of the page."""
+
     lines: tuple[str, ...] = ()  # for the terminal
     in_browser: bool = False
 

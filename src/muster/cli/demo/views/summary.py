@@ -6,10 +6,10 @@ from typing import IO
 
 import click
 
+from muster.cli.commit_graph import draw
 from muster.cli.contributions import check, worth
 from muster.cli.demo.report import Report
 from muster.cli.demo.story import NARROW_SCENARIO
-from muster.cli.graph import draw
 from muster.cli.output import percent, size, span, table
 from muster.node.api.client import LogView
 

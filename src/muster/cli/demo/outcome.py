@@ -1,0 +1,69 @@
+"""What a demo brought, and the report that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from muster import __version__
+from muster.cli.demo.preparation import DemoRequest
+from muster.cli.demo.report import FORMAT, NodeReport, Report, SentReport, ValuesReport
+from muster.node.api.client import Exported, LogView
+from muster.node.api.snapshot import JobSnapshot
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What a demo brought, before the comparison with training alone and together."""
+
+    job: JobSnapshot
+    log: LogView
+    exported: Exported
+    wall_s: float
+    setup_s: float
+    bytes_by_link: dict[str, int]
+    bytes_setup: int
+    bytes_sent: SentReport
+    emulation: str
+
+
+def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str, Any]) -> Report:
+    """All figures of a demo; `baselines` may lack some."""
+    job = outcome.job
+    paths = outcome.exported.paths
+    return Report(
+        format=FORMAT,
+        muster=__version__,
+        scenario=request.scenario.name,
+        task=job.task,
+        split=request.split,
+        seed=request.seed,
+        recipe=job.recipe,
+        emulation=outcome.emulation,
+        job=job.id,
+        state=job.state,
+        why=job.why,
+        accuracy=outcome.exported.accuracy if outcome.exported.accuracy is not None else job.accuracy,
+        accuracy_best_single=baselines.get("best_single"),
+        best_single=baselines.get("best_name"),
+        accuracy_pooled=baselines.get("pooled"),
+        accuracy_by_time=[[c.age_s, c.accuracy] for c in outcome.log.commits if c.accuracy is not None],
+        rounds=job.round,
+        wall_s=round(outcome.wall_s, 2),
+        setup_s=round(outcome.setup_s, 2),
+        bytes_by_link=outcome.bytes_by_link,
+        bytes_total=sum(outcome.bytes_by_link.values()),
+        bytes_setup=outcome.bytes_setup,
+        bytes_sent=outcome.bytes_sent,
+        model_bytes=job.model_bytes,
+        nodes={
+            c.node: NodeReport(**{name: getattr(c, name) for name in NodeReport.__struct_fields__})
+            for c in job.contributions
+        },
+        values=msgspec.convert(job.values, ValuesReport | None, from_attributes=True),
+        model_path=paths[0] if paths else None,
+        model_paths=list(paths),
+    )
