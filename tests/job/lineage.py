@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from test_job_view import ID, JOB, A, entry
+from histories import ID, JOB, A, entry
 
 from muster.compression import parse
 from muster.compression.change import add
@@ -110,10 +110,10 @@ class Getter:
         self.lineage = lineage
         self.store = MemoryStore(random.Random(2))
         self.transfers = Reach(lineage.store, self.store)
-        self.said: list[str] = []
+        self.events: list[str] = []
         self.context: Any = SimpleNamespace(
             store=self.store, transfers=self.transfers, now=lambda: asyncio.get_running_loop().time(),
-            event=lambda kind, text, job: self.said.append(text), changes=ChangeSignal(),
+            event=lambda kind, text, job: self.events.append(text), changes=ChangeSignal(),
         )  # fmt: skip
         self.view = JobView(ID, JOB, A)
         for known in lineage.entries:
@@ -143,7 +143,7 @@ class Reach:
         self._there, self._here = there, here
         self.asked: list[BlobId] = []
         self.coming: list[BlobId] = []
-        self.withheld: set[BlobId] = set()
+        self.unavailable: set[BlobId] = set()
         self.part: dict[BlobId, int] = {}  # bytes that came before
 
     async def fetch(
@@ -153,7 +153,7 @@ class Reach:
         self.coming.append(blob)
         try:
             await asyncio.sleep(1.0)
-            while blob in self.withheld:
+            while blob in self.unavailable:
                 await asyncio.sleep(1.0)
             if progress is not None:
                 progress(size_bytes, size_bytes)

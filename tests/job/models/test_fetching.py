@@ -5,8 +5,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
-from test_job_view import BRANCH, FIRST, ID, ROOT, entry, view_of
-from test_models import LAYOUT, with_params
+from histories import BRANCH, FIRST, ID, LAYOUT, ROOT, entry, view_of, with_params
 
 from muster.history.graph import merge_of
 from muster.job.models.fetching import STALL_S, JobFetcher

@@ -1,4 +1,4 @@
-"""A coordinator's downlink residual is not lost when another node takes over (design 5.5)."""
+"""A coordinator's downlink residual is not lost when another node takes over."""
 
 from __future__ import annotations
 

@@ -4,25 +4,12 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from test_job_view import BRANCH, FIRST, ID, ROOT, commit, entry, view_of
+from histories import BRANCH, FIRST, ID, LAYOUT, ROOT, entry, view_of, with_params
 
-from muster.compression.tensors import pack
 from muster.history.graph import merge_of
 from muster.job.models.store import ModelStore
-from muster.network.sync.ledger import Entry
-from muster.protocol.records import NOBODY, Commit
-from muster.simulation.trainers.linear import layout_of
+from muster.protocol.records import NOBODY
 from muster.storage.memory import MemoryStore
-
-LAYOUT = layout_of(4)
-
-
-def with_params(store: MemoryStore, parent: Entry | None, like: Entry, value: float) -> Entry:
-    """A commit like another one, whose parameters are held."""
-    assert isinstance(like.record, Commit)
-    blob = store.put_blob(pack(LAYOUT, {"w": np.full(4, value, np.float32)}))
-    return commit(parent, *like.record.folded, params=blob, author=like.author)
 
 
 def test_a_merge_whose_record_came_first_is_held_once_it_is_computed() -> None:

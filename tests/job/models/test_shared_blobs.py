@@ -108,7 +108,7 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
 
 
 def test_a_model_that_others_are_being_made_from_is_kept() -> None:
-    """A way by deltas may begin far behind the heads, and leads through merges that are far behind them."""
+    """A path of deltas may begin far behind the heads, and leads through merges that are far behind them."""
 
     async def main() -> None:
         core, runner, held = await after_a_job()

@@ -1,4 +1,4 @@
-"""What a round makes of its updates (design 5.4): whom it discards, how far it moves, what each weighs."""
+"""What a round makes of its updates: whom it discards, how far it moves, what each weighs."""
 
 from __future__ import annotations
 

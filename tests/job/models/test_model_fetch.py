@@ -1,4 +1,4 @@
-"""How a node comes to hold a commit's parameters: by deltas or as a snapshot (job/models.py, job/race.py)."""
+"""How a node comes to hold a commit's parameters: by deltas or as a snapshot."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 import numpy as np
 import pytest
+from histories import B
 from lineage import LAYOUT, Getter, Lineage
-from test_job_view import B
 
 from muster.compression import parse
 from muster.compression.model import encode_update
@@ -52,9 +52,9 @@ def test_behind_a_merge_deltas_are_fetched_where_they_are_less() -> None:
     get(node, after[-1])
     assert len(node.transfers.asked) == 5 + 2
     assert not any(node.fetched_whole(c) for c in made.view.graph.points)
-    stranger = Getter(made, [])
-    get(stranger, after[-1])
-    assert stranger.transfers.asked == [made.params(after[-1])]
+    empty = Getter(made, [])
+    get(empty, after[-1])
+    assert empty.transfers.asked == [made.params(after[-1])]
 
 
 def test_of_a_snapshot_that_came_in_part_only_the_rest_counts() -> None:
@@ -68,7 +68,7 @@ def test_of_a_snapshot_that_came_in_part_only_the_rest_counts() -> None:
     assert node.transfers.asked == [made.params(after[-1])]
 
 
-def test_a_way_that_is_too_long_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_too_long_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Lineage()
     line = made.line(made.root, 4)
     monkeypatch.setattr(delta_paths, "CHAIN_MAX", 3)
@@ -93,8 +93,8 @@ def test_deltas_that_do_not_fit_give_way_to_the_snapshot(delta: Payload) -> None
     node = Getter(made, [line[0]])
     get(node, spoilt)
     assert node.transfers.asked == [made.params(spoilt)]
-    assert len(node.said) == 1
-    assert "do not fit" in node.said[0]
+    assert len(node.events) == 1
+    assert "do not fit" in node.events[0]
     assert node.has_all_of(line[0])  # a delta of nothing leads to what is held: that is not deleted
 
 
@@ -107,7 +107,7 @@ def test_deltas_that_do_not_fit_on_the_other_side_of_a_merge_give_way_to_the_sna
     node = Getter(made, [*ours, fork])
     get(node, after)
     assert node.transfers.asked[-1] == made.params(after)
-    assert len(node.said) == 1
+    assert len(node.events) == 1
 
 
 def test_deltas_that_nobody_has_any_more_give_way_to_the_snapshot() -> None:
@@ -117,7 +117,7 @@ def test_deltas_that_nobody_has_any_more_give_way_to_the_snapshot() -> None:
     node = Getter(made, [made.root])
     gone = made.delta(line[1]).blob
     assert gone is not None
-    node.transfers.withheld.add(gone)
+    node.transfers.unavailable.add(gone)
 
     async def main() -> None:
         await node.fetcher.ensure(line[-1])
@@ -135,13 +135,13 @@ def test_a_snapshot_beside_silent_deltas_ends_when_they_come_again() -> None:
     line = made.line(made.root, 3)
     node = Getter(made, [made.root])
     blobs = [made.params(line[-1]), *[b for c in line if (b := made.delta(c).blob)]]
-    node.transfers.withheld.update(blobs)
+    node.transfers.unavailable.update(blobs)
 
     async def main() -> None:
         getting = asyncio.create_task(node.fetcher.ensure(line[-1]))
         await asyncio.sleep(2 * QUIET_S + 0.5)
         assert node.transfers.coming == [blobs[1], blobs[0]]
-        node.transfers.withheld -= set(blobs[1:])
+        node.transfers.unavailable -= set(blobs[1:])
         await asyncio.sleep(1.5)
         assert node.transfers.coming == [blobs[2]]
         await getting
@@ -150,12 +150,12 @@ def test_a_snapshot_beside_silent_deltas_ends_when_they_come_again() -> None:
     assert node.has_all_of(line[-1])
 
 
-def test_a_snapshot_on_its_way_ends_when_a_way_by_deltas_comes_up() -> None:
+def test_a_snapshot_ends_when_a_path_of_deltas_appears() -> None:
     made = Lineage()
     far = made.commit(made.root, codec=None)
     line = made.line(far, 2)
     node = Getter(made, [made.root])
-    node.transfers.withheld.add(made.params(line[-1]))
+    node.transfers.unavailable.add(made.params(line[-1]))
 
     async def main() -> None:
         getting = asyncio.create_task(node.fetcher.ensure(line[-1]))
@@ -170,7 +170,7 @@ def test_a_snapshot_on_its_way_ends_when_a_way_by_deltas_comes_up() -> None:
     assert node.has_all_of(line[-1])
 
 
-def test_what_a_way_leads_through_is_needed_until_it_is_gone() -> None:
+def test_what_a_path_leads_through_is_in_use_until_it_is_followed() -> None:
     made = Lineage()
     ours, after = healed(made)
     node = Getter(made, ours)
@@ -192,7 +192,7 @@ def test_what_a_way_leads_through_is_needed_until_it_is_gone() -> None:
     assert node.models.in_use() == []
 
 
-def test_where_what_a_way_begins_from_was_deleted_the_snapshot_is_fetched() -> None:
+def test_where_what_a_path_begins_from_was_deleted_the_snapshot_is_fetched() -> None:
     made = Lineage()
     line = made.line(made.root, 2)
     node = Getter(made, [made.root])
@@ -222,7 +222,7 @@ def test_a_fetch_that_leads_to_nothing_wanted_ends() -> None:
     made = Lineage()
     ours, theirs = made.commit(made.root), made.commit(made.root, author=B, codec=None)
     node = Getter(made, [made.root, ours])
-    node.transfers.withheld.add(made.params(theirs))
+    node.transfers.unavailable.add(made.params(theirs))
 
     async def main() -> None:
         node.fetcher.fetch_heads()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
+from histories import B
 from lineage import Lineage
-from test_job_view import B
 
 from muster.job.models.delta_path import (
     CHAIN_MAX,
@@ -28,7 +28,7 @@ def ids(segments: list[Segment] | None) -> list[list[CommitId]] | None:
     return segments and [[p.id for p in s] for s in segments]
 
 
-def test_a_line_is_a_way_while_its_deltas_are_less_than_the_limit() -> None:
+def test_a_line_is_a_path_while_its_deltas_are_less_than_the_limit() -> None:
     made = Lineage()
     line = made.line(made.root, 5)
     assert ids(find(made, line[-1], [line[1]], 31)) == [line[2:]]
@@ -51,7 +51,7 @@ def test_both_sides_of_a_merge_are_paid_for_and_what_they_have_in_common_once() 
     assert ids(find(made, after[-1], [left[-1], right[-1]], 21)) == [[merged], after]
 
 
-def test_each_stretch_begins_after_what_is_held_or_the_last_of_an_earlier_one() -> None:
+def test_each_segment_begins_after_what_is_held_or_the_last_of_an_earlier_one() -> None:
     """A mule goes to and fro: its home is merged again and again with what grew beside it."""
     made = Lineage()
     home, side = made.root, made.root
@@ -72,7 +72,7 @@ def test_each_stretch_begins_after_what_is_held_or_the_last_of_an_earlier_one() 
     assert len(made_once) == len(set(made_once))
 
 
-def test_a_way_has_a_limited_length_and_a_commit_without_a_delta_ends_it() -> None:
+def test_a_path_has_a_limited_length_and_a_commit_without_a_delta_ends_it() -> None:
     made = Lineage()
     line = made.line(made.root, CHAIN_MAX + 1)
     assert ids(find(made, line[-1], [line[0]])) == [line[1:]]
@@ -83,7 +83,7 @@ def test_a_way_has_a_limited_length_and_a_commit_without_a_delta_ends_it() -> No
 
 
 def test_merges_of_merges_are_looked_at_once_each() -> None:
-    """Two merges on every level, each of both below: 2^200 ways lead down."""
+    """Two merges on every level, each of both below: 2^200 paths lead down."""
     made = Lineage()
     low, high = made.commit(made.root), made.commit(made.root, author=B)
     levels = [(low, high)]
