@@ -21,7 +21,7 @@ from muster.history.graph import Point, merge_of
 from muster.job.models.fetching import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView
-from muster.network.blobs.state import Progress
+from muster.network.blobs.waiters import Progress
 from muster.network.change_signal import ChangeSignal
 from muster.network.sync.ledger import Entry
 from muster.protocol.records import NOBODY, BlobId, Commit, CommitId, Folded, NodeId, Payload

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from muster.network.blobs.state import TransferLimits
+from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.protocol.records import BlobId, NodeId
 from muster.simulation.virtual.link import SimLink

@@ -8,7 +8,7 @@ import itertools
 import pytest
 from bulk_world import FAST, NARROW, World, data_of, ident, kbit, now, play
 
-from muster.network.blobs.state import TransferLimits
+from muster.network.blobs.limits import TransferLimits
 
 
 @pytest.mark.parametrize("rate", [64, 256, 1000, 5000, 20000])

@@ -8,7 +8,8 @@ import random
 import pytest
 from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
-from muster.network.blobs.state import Transfer
+from muster.network.blobs.blob_fetch import BlobFetch
+from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
@@ -265,13 +266,9 @@ def test_what_comes_twice_in_part_counts_once() -> None:
     counted than there are, the blob was whole and the fetch of it never over (simulation, seed 1844)."""
     blob, data = data_of(16_016)
 
-    async def scene() -> None:
-        store = MemoryStore(random.Random(1))
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        transfer = Transfer(blob, len(data), 0, 0, store.partial(blob, len(data)), done)
-        for start, end in ((4096, 8192), (0, 12_288), (8192, 16_016), (0, 4096)):
-            transfer.keep(start, data[start:end], ident("a"))
-        assert transfer.held_bytes == len(data)
-        assert transfer.partial.finish()
-
-    asyncio.run(scene())
+    store = MemoryStore(random.Random(1))
+    fetch = BlobFetch(blob, len(data), 0, 0, store.partial(blob, len(data)), TransferLimits())
+    for start, end in ((4096, 8192), (0, 12_288), (8192, 16_016), (0, 4096)):
+        fetch.keep(start, data[start:end], ident("a"), 1.0)
+    assert fetch.held_bytes == len(data)
+    assert fetch.partial.finish()

@@ -6,7 +6,7 @@ import asyncio
 
 from bulk_world import FAST, World, data_of, ident, kbit, now, play
 
-from muster.network.blobs.state import TransferLimits
+from muster.network.blobs.limits import TransferLimits
 from muster.simulation.virtual.pipe import PathParams
 
 

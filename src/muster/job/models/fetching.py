@@ -15,7 +15,7 @@ from muster.job.models.model_fetch import ModelFetch
 from muster.job.models.store import ModelStore, WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
-from muster.network.blobs.state import Progress
+from muster.network.blobs.waiters import Progress
 from muster.protocol.records import BlobId, CommitId
 from muster.storage.store import StorageError
 

@@ -14,7 +14,7 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.rebuild import follow_path
 from muster.job.models.store import ModelStore, WrongModel
 from muster.job.view import JobView
-from muster.network.blobs.state import Progress
+from muster.network.blobs.waiters import Progress
 from muster.protocol.records import Commit, Payload, short
 
 QUIET_S = 15.0  # deltas that brought nothing for so long may be gone everywhere, or not be what was said

@@ -13,7 +13,7 @@ from muster.job.models.delta_path import Segment
 from muster.job.models.payloads import payload_bytes
 from muster.job.models.retention import KEEP_LAST
 from muster.job.models.store import ModelStore, WrongModel
-from muster.network.blobs.state import Progress
+from muster.network.blobs.waiters import Progress
 from muster.protocol.records import Commit, Payload
 
 

@@ -8,6 +8,7 @@ later ones by 8 bytes: [id, offset, length] in MessagePack, 17 to 20 bytes.  An 
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -100,3 +101,22 @@ def decode_answer(payload: bytes) -> Answer:
         raise ValueError("not an answer for a chunk: too short")
     status, held = _HEAD.unpack_from(payload)
     return Answer(Status(status), held / 100, payload[_HEAD.size :])
+
+
+class KnownBlobs:
+    """Blobs that were named in full lately: requests and nudges name them by 8 bytes."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._known: OrderedDict[bytes, tuple[BlobId, int]] = OrderedDict()
+
+    def remember(self, blob: BlobId, size_bytes: int) -> None:
+        key = prefix(blob)
+        self._known[key] = (blob, size_bytes)
+        self._known.move_to_end(key)
+        while len(self._known) > self._count_max:
+            self._known.popitem(last=False)
+
+    def find(self, name: bytes) -> tuple[BlobId, int] | None:
+        """The whole id and the size; `name` is the id's first 8 bytes."""
+        return self._known.get(name)

@@ -1,56 +1,62 @@
-"""Bulk: blobs pulled in chunks over links that come and go, hop by hop (design sections 2.3 and 6).
+"""Bulk: blobs pulled in chunks over links that come and go, hop by hop.
 
 Each neighbour has one window of outstanding chunks, so a slow one never holds up a fast one; each blob has
 one transfer, whoever wants it.  A transfer pulls from every neighbour that has the whole blob; while nobody
-in reach has, from one neighbour at a time that gets it for us and hands chunks on as they arrive, so that a
+in reach has, from one neighbour at a time that fetches it for us and hands chunks on as they arrive: so a
 blob crosses a narrow link once however many want it behind.  A source that has nothing (more) rests for a
 growing while; news (`poke`, a neighbour that appears, a nudge) ends the rest, so nothing is polled busily.
 
 Ranges are taken from a list of what is missing, made once from the store's partial blob: what is held is
 never asked for again, except what was under way when a link or the process went.
 
-This is the life of transfers.  Which neighbours are asked: `transfer_sources`; how they are asked:
-`transfer_asking`; what those that ask are answered: `transfer_answering`.
+This is the shell: it turns messages, neighbours and timers into events and carries out what follows from
+them.  What is asked of whom is decided in `fetching`, what others are answered in `serving`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Coroutine, Iterable
+from functools import partial
+from typing import Any
 
-from muster.network.blobs import sources as sources
+from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest, TransferStatus
 from muster.network.blobs.chunk_messages import (
     BLOB_BYTES_MAX,
+    HEAD_BYTES,
     PREFIX_BYTES,
     TOPIC,
-    Answer,
     Ask,
+    KnownBlobs,
     Status,
+    decode_ask,
+    encode_answer,
+    encode_ask,
     prefix,
 )
-from muster.network.blobs.fetch_queue import FetchQueue
-from muster.network.blobs.meter import GRID_BYTES, GoodputMeter
-from muster.network.blobs.requesting import ChunkRequester
-from muster.network.blobs.serving import ChunkServer
-from muster.network.blobs.state import (
-    ChunkRequest,
-    KnownBlobs,
-    Progress,
-    Source,
-    Transfer,
-    TransferLimits,
-    TransferStatus,
-    loop_time_s,
+from muster.network.blobs.effects import (
+    BytesCame,
+    Effect,
+    FetchEnded,
+    LookAgain,
+    Moment,
+    SendRequest,
+    SendSurvey,
 )
-from muster.network.transport.link import Link
+from muster.network.blobs.fetch_queue import FetchQueue
+from muster.network.blobs.fetching import Fetching, Hints
+from muster.network.blobs.limits import TransferLimits
+from muster.network.blobs.meter import GoodputMeter
+from muster.network.blobs.requester import ChunkRequester
+from muster.network.blobs.serving import Serving, Wanted
+from muster.network.blobs.waiters import Progress, Waiters
+from muster.network.transport.link import Link, Refused, Urgency
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
-SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could
-Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
+SURVEY_TIMEOUT_S = 30.0
 
 
 class Transfers:
@@ -70,35 +76,34 @@ class Transfers:
     ) -> None:
         self._link = link
         self._store = store
-        self._hints = hints
-        self._limits = limits or TransferLimits()
-        self._table: dict[BlobId, Transfer] = {}
-        self._known = KnownBlobs(self._limits.known_blobs_max)
-        self._traffic = traffic = traffic or TrafficCounters()
-        self._asking = ChunkRequester(
-            link, self._limits, traffic, self._known, self._table,
-            on_answer=self._on_answer, on_whole=self._choose,
-        )  # fmt: skip
-        self._answering = ChunkServer(
-            store, self._limits, traffic, self._known, self._table,
-            relay=self._begin_relay, choose=self._choose,
-        )  # fmt: skip
-        self._turns = FetchQueue()
-        self._numbers = itertools.count()
+        self._limits = limits = limits or TransferLimits()
+        self._traffic = traffic or TrafficCounters()
+        known = KnownBlobs(limits.known_blobs_max)
+        self._fetching = Fetching(link.node, store, hints, limits, known)
+        self._serving = Serving(store, limits, known)
+        self._requester = ChunkRequester(link, self._traffic)
+        self._queue = FetchQueue()
+        self._numbers = itertools.count()  # of those in the queue
+        self._waiters: dict[BlobFetch, Waiters] = {}
+        self._overdue: dict[ChunkRequest, asyncio.TimerHandle] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._closed = False
-        self.wrong_blobs = 0  # whole blobs with the wrong hash so far
 
     def start(self) -> None:
-        self._link.serve(TOPIC, self._answering.serve)
-        self._link.listen(TOPIC, self._heard)
+        self._link.serve(TOPIC, self._serve)
+        self._link.listen(TOPIC, self._nudged)
         self._link.watch(self._watch)
 
     async def close(self) -> None:
         self._closed = True
-        for transfer in self._table.values():
-            self._cancel_timer(transfer)
-            transfer.wake()
-        await self._asking.close()
+        self._fetching.close()
+        for waiters in self._waiters.values():
+            waiters.cancel_timer()
+            waiters.wake()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # what the owner asks
 
@@ -114,242 +119,187 @@ class Transfers:
         if not 0 <= size_bytes <= BLOB_BYTES_MAX:
             raise ValueError(f"a blob of {size_bytes} bytes is over the limit of {BLOB_BYTES_MAX}")
         while not self._store.has_blob(blob):
-            transfer = self._table.get(blob)
-            if transfer is None:
-                if self._own_count() >= self._limits.transfers_max:
-                    await self._turns.wait(rank, next(self._numbers))
+            fetch = self._fetching.find(blob)
+            if fetch is None:
+                if self._fetching.own_count() >= self._limits.transfers_max:
+                    await self._queue.wait(rank, next(self._numbers))
                     continue
-                transfer = self._begin(blob, size_bytes, rank)
-            elif transfer.size_bytes != size_bytes:
-                if transfer.fetchers:
-                    raise ValueError(f"this blob is being fetched as one of {transfer.size_bytes} bytes")
-                self._end(transfer)  # a neighbour's word against our own record
+                fetch, effects = self._fetching.begin(blob, size_bytes, rank, self._moment())
+                waiters = self._waiters_of(fetch)
+                self._carry_out(effects)
+            elif fetch.size_bytes != size_bytes:
+                if fetch.own:
+                    raise ValueError(f"this blob is being fetched as one of {fetch.size_bytes} bytes")
+                self._carry_out(self._fetching.drop(fetch))  # what a neighbour said against our own record
                 continue
-            await self._take_part(transfer, rank, progress)
+            else:
+                waiters = self._waiters_of(fetch)
+            await self._join(fetch, waiters, rank, progress)
 
-    async def _take_part(self, transfer: Transfer, rank: int, progress: Progress | None) -> None:
-        if transfer.fetchers == 0:  # a relay until now: from now on it asks everybody, in its own name
-            transfer.rank = rank
-            transfer.introduce_again()
-        transfer.fetchers += 1
-        transfer.rank = min(transfer.rank, rank)
+    async def _join(self, fetch: BlobFetch, waiters: Waiters, rank: int, progress: Progress | None) -> None:
         if progress is not None:
-            transfer.progress.append(progress)
-            progress(transfer.held_bytes, transfer.size_bytes)
-        self._choose(transfer)
+            waiters.progress.append(progress)
+            progress(fetch.held_bytes, fetch.size_bytes)
+        self._carry_out(self._fetching.join(fetch, rank, self._moment()))
         try:
-            await asyncio.shield(transfer.done)
+            await asyncio.shield(waiters.done)
         finally:
-            transfer.fetchers -= 1
             if progress is not None:
-                transfer.progress.remove(progress)
-            if transfer.fetchers == 0 and not transfer.done.done():
-                transfer.introduce_again()
-                if transfer.asked_s is None:
-                    self._end(transfer)
-            if self._turns and self._own_count() < self._limits.transfers_max:
-                self._turns.next()
-
-    def _own_count(self) -> int:
-        return sum(1 for transfer in self._table.values() if transfer.fetchers)
+                waiters.progress.remove(progress)
+            self._carry_out(self._fetching.leave(fetch))
+            if self._queue and self._fetching.own_count() < self._limits.transfers_max:
+                self._queue.next()
 
     def status(self, blob: BlobId) -> TransferStatus | None:
         """None when this blob is not being transferred."""
-        transfer = self._table.get(blob)
-        return None if transfer is None else transfer.status()
+        fetch = self._fetching.find(blob)
+        return None if fetch is None else fetch.status()
 
     def statuses(self) -> list[TransferStatus]:
-        ordered = sorted(self._table.values(), key=lambda transfer: transfer.order)
-        return [transfer.status() for transfer in ordered]
+        return [fetch.status() for fetch in self._fetching.all()]
 
     def meter(self, node: NodeId) -> GoodputMeter | None:
-        """What was measured of a neighbour; None before the first question to it."""
-        return self._asking.meter(node)
+        """What was measured of a neighbour; None before the first request to it."""
+        return self._fetching.meter(node)
+
+    @property
+    def wrong_blobs(self) -> int:
+        """Whole blobs with the wrong hash so far."""
+        return self._fetching.wrong_blobs
 
     def poke(self) -> None:
         """New records arrived, or blobs were stored by other means: look whether that helps."""
-        for transfer in list(self._table.values()):
-            if self._store.has_blob(transfer.blob):
-                self._end(transfer)
-                continue
-            hints = tuple(self._hints(transfer.blob))
-            if hints != transfer.hints:
-                for node in set(hints) - set(transfer.hints):
-                    sources.wake(transfer, node)
-                transfer.hints = hints
-                self._choose(transfer)
+        self._carry_out(self._fetching.on_news(self._moment()))
 
-    # the life of a transfer
-
-    def _begin(
-        self, blob: BlobId, size_bytes: int, rank: int, path: frozenset[bytes] = frozenset()
-    ) -> Transfer:
-        loop = asyncio.get_running_loop()
-        partial = self._store.partial(blob, size_bytes)
-        transfer = Transfer(blob, size_bytes, rank, next(self._numbers), partial, loop.create_future())
-        transfer.path = path
-        transfer.refill()
-        transfer.hints = tuple(self._hints(blob))
-        self._table[blob] = transfer
-        if not transfer.todo:
-            self._finish(transfer)
-        else:
-            up = self._link.neighbours()
-            first = next((node for node in transfer.hints if node in up), None)  # asked for chunks right away
-            if first is None or size_bytes > SMALL_BYTES:
-                self._asking.survey(transfer, [node for node in up if node != first])
-        return transfer
-
-    def _end(self, transfer: Transfer, error: StorageError | None = None) -> None:
-        """Out of the table: it is held, given up or failed."""
-        if self._table.get(transfer.blob) is transfer:
-            del self._table[transfer.blob]
-        self._cancel_timer(transfer)
-        transfer.active = ()
-        if not transfer.done.done():
-            if error is not None and transfer.fetchers:
-                transfer.done.set_exception(error)
-                transfer.done.exception()  # seen, even if its fetchers are being cancelled
-            else:
-                transfer.done.set_result(None)
-        transfer.wake()
-        if error is None and self._store.has_blob(transfer.blob):
-            helpers = (node for node, source in transfer.sources.items() if source.introduced)
-            transfer.told_not_yet |= dict.fromkeys(n for n in helpers if not transfer.sources[n].whole)
-            self._tell(transfer)
-
-    def _finish(self, transfer: Transfer) -> None:
-        """All bytes are here: are they the right ones?"""
-        if transfer.partial.finish():
-            self._end(transfer)
-            return
-        self.wrong_blobs += 1
-        transfer.wrong += 1
-        transfer.single = True
-        transfer.partial = self._store.partial(transfer.blob, transfer.size_bytes)
-        transfer.refill()
-        sources.rest_wrong(transfer, loop_time_s(), self._limits)
-        self._choose(transfer)
-
-    def _cancel_timer(self, transfer: Transfer) -> None:
-        if transfer.timer is not None:
-            transfer.timer.cancel()
-            transfer.timer = None
-
-    # who to ask
-
-    def _choose(self, transfer: Transfer) -> None:
-        """Pick the sources to pull from now, set the timer for the next look, and ask."""
-        if self._table.get(transfer.blob) is not transfer or self._closed:
-            return
-        self._cancel_timer(transfer)
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        own = transfer.fetchers > 0
-        if not own and transfer.asked_s is not None:
-            heard_s = max(transfer.asked_s, transfer.last_progress_s or 0.0)
-            if now_s > heard_s + self._limits.relay_idle_s:
-                self._end(transfer)
-                return
-        choice = sources.choose(transfer, self._link.neighbours(), now_s, self._limits)
-        transfer.active, next_s = choice.active, choice.next_s
-        if not own and not transfer.active:  # the question who has it, or an answer, may have been lost
-            if now_s >= transfer.surveyed_s + self._limits.survey_again_s:
-                others = [node for node in choice.candidates if prefix(node) not in transfer.path]
-                self._asking.survey(transfer, others)
-            next_s = min(next_s, transfer.surveyed_s + self._limits.survey_again_s)
-        if not transfer.todo and transfer.flights:
-            next_s = min(next_s, now_s + self._limits.again_s)
-        transfer.timer = loop.call_at(next_s, self._choose, transfer)
-        for node in transfer.active:
-            self._asking.pump(node)
+    # events of the link
 
     def _watch(self, node: NodeId, up: bool) -> None:
-        for transfer in sorted(self._table.values(), key=lambda transfer: transfer.order):
-            if up:
-                transfer.sources[node] = Source()
-                self._asking.survey(transfer, [node])
-            self._choose(transfer)
+        self._carry_out(self._fetching.on_neighbour(node, up, self._moment()))
 
-    def _heard(self, node: NodeId, payload: bytes) -> None:
-        """A nudge: the neighbour has data of a blob that it did not have when asked."""
-        known = self._known.find(payload)
-        transfer = self._table.get(known[0]) if known else None
-        if transfer is not None:
-            sources.wake(transfer, node)
-            self._asking.survey(transfer, [node])
-            self._choose(transfer)
+    def _nudged(self, node: NodeId, name: bytes) -> None:
+        self._carry_out(self._fetching.on_nudge(node, name, self._moment()))
 
-    # what came
-
-    def _on_answer(
-        self, transfer: Transfer, source: Source, asked: ChunkRequest, answer: Answer | None
-    ) -> None:
+    async def _serve(self, asker: NodeId, payload: bytes) -> bytes:
         try:
-            self._take_answer(transfer, source, asked, answer)
+            ask = decode_ask(payload)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        try:
+            answer = await self._answer(asker, ask)
         except StorageError as error:
-            if self._store.has_blob(transfer.blob):
-                self._end(transfer)  # it came by other means meanwhile
-            else:
-                self._end(transfer, error)
+            raise Refused(str(error)) from error
+        size_bytes = len(answer) - HEAD_BYTES
+        if size_bytes:
+            self._traffic.add_chunk(asker, prefix(ask.id), ask.offset, size_bytes)
+        self._traffic.add_exchange(asker, HEAD_BYTES)
+        return answer
 
-    def _take_answer(
-        self, transfer: Transfer, source: Source, asked: ChunkRequest, answer: Answer | None
-    ) -> None:
-        if answer is not None and answer.data:
-            kept = self._keep(transfer, source, asked, answer)
-        else:
-            kept = 0
-        if self._table.get(transfer.blob) is not transfer:
-            return
-        rest = (asked.offset + kept, asked.length - kept)
-        if not transfer.partial.has(*rest):
-            transfer.todo.appendleft(rest)
-        if answer is not None and answer.status is Status.UNKNOWN and source.introduced:
-            source.introduced = False
-        elif not kept:
+    async def _answer(self, asker: NodeId, ask: Ask) -> bytes:
+        """At once, or when bytes that are on their way have come."""
+        asked_s = _loop_time_s()
+        found = self._serving.on_ask(ask, self._fetching)
+        if not isinstance(found, Wanted):
+            return found
+        fetch, effects = self._fetching.on_wanted(found.blob, found.size_bytes, ask, self._moment())
+        if fetch is not None:
+            waiters = self._waiters_of(fetch)
+        self._carry_out(effects)
+        if fetch is None:
+            return encode_answer(Status.NO)
+        while True:
+            goes_on = self._fetching.goes_on(fetch)
+            answer = self._serving.answer(asker, fetch, ask, asked_s, _loop_time_s(), goes_on=goes_on)
             if answer is not None:
-                source.introduced = answer.status is not Status.NO
-                source.whole = source.whole and source.introduced
-            sources.rest(transfer, asked.node, source, loop_time_s(), self._limits)
-        if transfer.held_bytes == transfer.size_bytes:
-            self._finish(transfer)
-        elif not kept or not transfer.todo:
-            self._choose(transfer)
+                return answer
+            self._serving.hold_open(asker)
+            try:
+                await waiters.more(self._serving.until_s(asked_s))
+            finally:
+                self._serving.release(asker)
 
-    def _keep(self, transfer: Transfer, source: Source, asked: ChunkRequest, answer: Answer) -> int:
-        """Write what came; how many bytes of it count."""
-        size_bytes = min(len(answer.data), asked.length)
-        if asked.offset + size_bytes < transfer.size_bytes:
-            size_bytes -= (asked.offset + size_bytes) % GRID_BYTES
-        if size_bytes <= 0 or self._table.get(transfer.blob) is not transfer:
-            return 0
-        source.introduced, source.waiting, source.rest_s = True, False, 0.0
-        if answer.status is Status.WHOLE and not source.whole:
-            source.whole = True
-            self._choose(transfer)
-        if transfer.partial.has(asked.offset, size_bytes):
-            return size_bytes  # asked for twice
-        transfer.keep(asked.offset, answer.data[:size_bytes], asked.node)
-        self._tell(transfer)
-        return size_bytes
+    # effects
 
-    def _tell(self, transfer: Transfer) -> None:
-        """Nudge those that asked in vain."""
-        nodes, transfer.told_not_yet = transfer.told_not_yet, {}
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SendRequest(fetch, request, overdue_s):
+                    self._spawn(self._request(fetch, request))
+                    if overdue_s is not None:
+                        loop = asyncio.get_running_loop()
+                        self._overdue[request] = loop.call_later(overdue_s, self._call_overdue, request)
+                case SendSurvey(fetch, node):
+                    self._spawn(self._survey(fetch, node))
+                case LookAgain(fetch, at_s):
+                    self._waiters_of(fetch).call_at(at_s, partial(self._look_again, fetch))
+                case BytesCame(fetch):
+                    self._bytes_came(fetch)
+                case FetchEnded():
+                    self._ended(effect)
+
+    def _look_again(self, fetch: BlobFetch) -> None:
+        self._carry_out(self._fetching.on_time(fetch, self._moment()))
+
+    def _call_overdue(self, request: ChunkRequest) -> None:
+        self._carry_out(self._fetching.on_overdue(request, self._moment()))
+
+    def _bytes_came(self, fetch: BlobFetch) -> None:
+        waiters = self._waiters_of(fetch)
+        for progress in waiters.progress:
+            progress(fetch.held_bytes, fetch.size_bytes)
+        waiters.wake()
+        self._nudge(fetch, self._serving.take_waiting_peers(fetch))
+
+    def _ended(self, end: FetchEnded) -> None:
+        waiters = self._waiters.pop(end.fetch, None)
+        if waiters is not None:
+            waiters.end(end.error)
+        in_vain = self._serving.take_waiting_peers(end.fetch)
+        if end.held:
+            self._nudge(end.fetch, in_vain | dict.fromkeys(end.nudge))
+
+    def _nudge(self, fetch: BlobFetch, nodes: Iterable[NodeId]) -> None:
+        """Tell those that asked in vain that there is data."""
         for node in nodes:
             self._traffic.add_exchange(node, PREFIX_BYTES)
-            self._link.nudge(node, TOPIC, prefix(transfer.blob))
+            self._link.nudge(node, TOPIC, prefix(fetch.blob))
 
-    # for others
+    # requests, each a task
 
-    def _begin_relay(self, blob: BlobId, size_bytes: int, ask: Ask) -> Transfer | None:
-        """Get it for a neighbour; None when this node will not."""
-        relays = sum(1 for transfer in self._table.values() if not transfer.fetchers)
-        if not (self._limits.relay and ask.relay) or relays >= self._limits.relays_max or self._closed:
-            return None
-        if all(prefix(node) in ask.path for node in self._link.neighbours()):
-            return None
-        transfer = self._begin(blob, size_bytes, rank=0, path=frozenset(ask.path))
-        transfer.asked_s = loop_time_s()
-        return transfer
+    async def _request(self, fetch: BlobFetch, request: ChunkRequest) -> None:
+        message, timeout_s = self._fetching.on_sent(fetch, request, _loop_time_s())
+        try:
+            answer = await self._requester.ask(request.node, message, timeout_s=timeout_s)
+        finally:
+            timer = self._overdue.pop(request, None)
+            if timer is not None:
+                timer.cancel()
+        self._carry_out(self._fetching.on_answer(fetch, request, answer, self._moment()))
+
+    async def _survey(self, fetch: BlobFetch, node: NodeId) -> None:
+        message, asked_s = encode_ask(Ask(fetch.blob, 0, 0, fetch.size_bytes)), _loop_time_s()
+        answer = await self._requester.ask(node, message, timeout_s=SURVEY_TIMEOUT_S, urgency=Urgency.CONTROL)
+        if answer is not None:
+            moment = self._moment()
+            self._carry_out(self._fetching.on_survey_answer(fetch, node, answer.status, asked_s, moment))
+
+    # parts
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+
+    def _waiters_of(self, fetch: BlobFetch) -> Waiters:
+        if fetch not in self._waiters:
+            self._waiters[fetch] = Waiters()
+        return self._waiters[fetch]
+
+    def _moment(self) -> Moment:
+        return Moment(_loop_time_s(), self._link.neighbours())
+
+
+def _loop_time_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,25 @@
+"""Asking a neighbour for a chunk over the link, and counting what the question costs."""
+
+from __future__ import annotations
+
+from muster.network.blobs.chunk_messages import TOPIC, Answer, decode_answer
+from muster.network.transport.link import Link, Refused, Unreachable, Urgency
+from muster.network.transport.traffic_counters import TrafficCounters
+from muster.protocol.records import NodeId
+
+
+class ChunkRequester:
+    def __init__(self, link: Link, traffic: TrafficCounters) -> None:
+        self._link, self._traffic = link, traffic
+
+    async def ask(
+        self, node: NodeId, message: bytes, *, timeout_s: float, urgency: Urgency = Urgency.BULK
+    ) -> Answer | None:
+        """The neighbour's answer; None when none came, or one that cannot be read."""
+        self._traffic.add_exchange(node, len(message))
+        try:
+            return decode_answer(
+                await self._link.ask(node, TOPIC, message, timeout_s=timeout_s, urgency=urgency)
+            )
+        except (Unreachable, Refused, ValueError):
+            return None
