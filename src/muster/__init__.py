@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from muster.learning.task import Task
 
 __version__ = "0.1.0"
+
+# The public API: it changes only with the version. Everything else in the package may change at any time.
 __all__ = ["Result", "Task", "__version__", "train"]
 
 _LAZY = {"train": "muster.api", "Result": "muster.api", "Task": "muster.learning.task"}

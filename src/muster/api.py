@@ -1,4 +1,4 @@
-"""Muster from Python.
+"""The public functions of `import muster` (`muster.__all__`).
 
     import muster
 

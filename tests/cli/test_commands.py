@@ -145,7 +145,7 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     assert alpha.requests[-1] == {"op": "stop", "job": "abab", "reason": "enough"}
     assert run(["nodes"]) == 0
     out = capsys.readouterr().out
-    assert "bravo    neighbour  training     50 %  1.2 s  104 ms  110 kB/s" in out
+    assert "bravo    neighbour  training     50 %      1.2 s  104 ms  110 kB/s" in out
     assert "charlie  away" in out
     assert run(["jobs"]) == 0
     assert "abababab  digits  finished    3/3    93.4 %" in capsys.readouterr().out
@@ -168,7 +168,7 @@ def test_log_why_shows_forecast_beside_outcome(alpha: FakeNode, capsys: Capture)
     assert run(["log", "abab", "--why"]) == 0
     assert alpha.requests[-1] == {"op": "log", "job": "abab", "why": True}
     out = capsys.readouterr().out
-    assert "4  bravo   stc:0.02   592 B  587 B  0.8 s  1.1 s     11.0  9.5  a job starts so" in out
+    assert "4  bravo   stc:0.02   592 B  587 B  0.8 s  1.1 s      11.0  9.5  a job starts so" in out
     assert "4  to all  stc:0.05  1.2 kB      -      -      -" in out
     alpha.answers["log"] = {"job": job_view(), "commits": []}
     assert run(["log", "abab", "--why"]) == 0

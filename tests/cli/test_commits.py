@@ -70,7 +70,7 @@ def test_show(answering: FakeNode, capsys: Capture) -> None:
         "held here   yes\n",
         "roster      alpha bravo charlie\n",
         "counted     2 updates, 13 with all before\n",
-        "bravo    16.2      7       224      1  0.2500\n",
+        "bravo    16.2      7       224          1  0.2500\n",
         "charlie       1.4  not finite\n",
     ):
         assert line in out

@@ -113,6 +113,7 @@ def test_a_source_package_with_the_page_needs_no_node(page: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     names = zipfile.ZipFile(next((root / "out").glob("*.whl"))).namelist()
     assert "muster/dashboard/page/index.html" in names
+    assert "muster/py.typed" in names
     assert [name for name in names if "dashboard/web" in name] == []
 
 

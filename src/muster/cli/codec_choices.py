@@ -12,12 +12,12 @@ from muster.cli.output import size, span, table
 if TYPE_CHECKING:
     from muster.node.api.commit_detail import WhyView
 
-HEADINGS = ("ROUND", "NODE", "CODEC", "BYTES", "WERE", "TIME", "WAS", "WAITING", "WAS", "WHY")
+HEADINGS = ("ROUND", "NODE", "CODEC", "BYTES", "WERE", "TIME", "WAS", "RESIDUAL", "WAS", "WHY")
 
 
 def show(rows: Sequence[WhyView]) -> None:
-    """A table, oldest round first; TIME is what the round takes the node beside its steps, WAITING how many
-    updates' worth of change its message leaves for later ones."""
+    """Print a table, oldest round first; TIME is what the round takes the node beside its steps, RESIDUAL how
+    many updates' worth of change its message leaves for later ones."""
     if not rows:
         click.echo("this node coordinated no round of the job: ask the one that did, with --node NAME")
         return

@@ -44,7 +44,7 @@ def draw(commits: Sequence[DrawnCommit], head: str = "") -> list[str]:
     width = min(max((len(art) for art, _ in rows), default=0), 2 * LANES_PADDED - 1)
     names = max((len(_author(c)) for c in commits), default=0)
     return [
-        art if commit is None else f"{art:<{width}}  {_words(by_id[commit], names)}{_mark(commit, head)}"
+        art if commit is None else f"{art:<{width}}  {_figures(by_id[commit], names)}{_mark(commit, head)}"
         for art, commit in rows
     ]
 
@@ -141,7 +141,7 @@ def _author(commit: DrawnCommit) -> str:
     return commit.coordinator or "merge"
 
 
-def _words(commit: DrawnCommit, names: int) -> str:
+def _figures(commit: DrawnCommit, names: int) -> str:
     count = len(set(commit.nodes))
     nodes = f"{count} node{' ' if count == 1 else 's'}" if count else ""
     cells = (

@@ -57,7 +57,7 @@ def show(view: JobSnapshot) -> None:
 
 
 def worth(value: float | None) -> str:
-    """A value in units of the loss; exactly zero is told apart from almost zero."""
+    """A value in units of the loss; exactly zero and almost zero look different."""
     return "-" if value is None else "0" if value == 0.0 else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Following a job through a node's event stream until it ends."""
+"""Follows a job through a node's event stream until it ends."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def follow(
     timeout_s: float | None = None,
     on_event: Callable[[NodeEvent], None] | None = None,
 ) -> JobSnapshot:
-    """The job's last state, once it has ended; prints events and rounds on the way unless `quiet`.
+    """The job's last state, once it has ended; prints events and rounds until then unless `quiet`.
 
     Raises MusterError timeout (the job goes on), failed, no_node.
     """
-    started_s = time.monotonic()  # the shell's own patience, no logic of a job
-    looked_s, told = -POLL_S, 0
+    started_s = time.monotonic()  # of this command, not of the job
+    looked_s, shown_round = -POLL_S, 0
     ended: JobSnapshot | None = None
     for event in client.events(since, pause_s=PAUSE_S):
         now_s = time.monotonic() - started_s
@@ -40,7 +40,7 @@ def follow(
                 on_event(event)
             if not quiet:
                 click.echo(f"{span(now_s):>8}  {event.text}")
-        if ended is not None:  # what happened before is still told
+        if ended is not None:  # what happened before is still printed
             if event is None or (event.kind == "end" and event.job == job):
                 return ended
             continue
@@ -48,8 +48,8 @@ def follow(
             continue
         looked_s = now_s
         view = find(client, job)
-        if view.round > told:
-            told = view.round
+        if view.round > shown_round:
+            shown_round = view.round
             if not quiet:
                 click.echo(round_line(view))
         if view.state == "failed":
@@ -77,6 +77,7 @@ def find(client: Client, job: str) -> JobSnapshot:
 
 
 def round_line(view: JobSnapshot) -> str:
+    """One line for a round that was committed."""
     limit = view.stop.get("rounds")
     of = f"/{limit:.0f}" if limit else ""
     return (

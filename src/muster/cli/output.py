@@ -93,6 +93,7 @@ def span(seconds: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
+    """A share (0..1) for people: 93.4 %."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 

@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> None:
+    """Enter the namespaces, arm the death signal, become the program."""
     parent, holder, descriptor, user_namespace, file_bytes = (int(number) for number in argv[1:6])
     program = argv[6:]
     libc = ctypes.CDLL(None, use_errno=True)

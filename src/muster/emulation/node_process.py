@@ -82,9 +82,11 @@ class NodeProcess:
         await self.kill()
 
     def pause(self) -> None:
+        """Stop it in the middle of whatever it does."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Let it go on."""
         self.signal(signal.SIGCONT)
 
     async def restart(self) -> None:

@@ -16,6 +16,7 @@ class Away(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phase_s: float = 0.0  # by how much the first cycle begins later
 
     def away_at(self, now_s: float) -> bool:
+        """Whether the radio is off at this time."""
         return (now_s - self.phase_s) % self.period_s < self.fraction * self.period_s
 
     def next_change_s(self, now_s: float) -> float:
@@ -77,9 +78,11 @@ class Scenario(msgspec.Struct, frozen=True):
     seed: int = 0  # of the radio's randomness
 
     def names(self) -> tuple[str, ...]:
+        """Names of the nodes, in order."""
         return tuple(node.name for node in self.nodes)
 
     def node(self, name: str) -> NodeSpec:
+        """The node of this name."""
         return next(node for node in self.nodes if node.name == name)
 
     def directions(self) -> dict[Pair, LinkParams]:

@@ -92,6 +92,7 @@ class ScenarioReader:
         self.source = source
 
     def scenario(self, raw: dict[str, Any], name: str) -> Scenario:
+        """The scenario; raises MusterError config (a key is wrong) or scenario (it contradicts itself)."""
         self._known(raw, _KEYS, "")
         nodes = tuple(self._node(entry, path) for entry, path in self._tables(raw, "nodes"))
         self._check_nodes(nodes)

@@ -79,7 +79,7 @@ def _print_commit(found: CommitDetail) -> None:
 def _print_updates(updates: list[CountedView]) -> None:
     valued = any(u.value is not None for u in updates)
     table(
-        ("NODE", "UPDATE", "STEPS", "EXAMPLES", "STALE", "WEIGHT", *(["VALUE"] if valued else [])),
+        ("NODE", "UPDATE", "STEPS", "EXAMPLES", "STALENESS", "WEIGHT", *(["VALUE"] if valued else [])),
         [
             [
                 u.node,

@@ -56,14 +56,14 @@ def emulate(scenario: str, on: tuple[str, ...], rundir: Path | None, command: tu
         return run_until_interrupted(run)
 
 
-def fill(words: Sequence[str], name: str, address: str, connect: Sequence[str]) -> list[str]:
-    """`words` with {name}, {address} and {connect} filled in; other braces stay."""
+def fill(arguments: Sequence[str], name: str, address: str, connect: Sequence[str]) -> list[str]:
+    """`arguments` with {name}, {address} and {connect} filled in; other braces stay."""
     values = {"{name}": name, "{address}": address, "{connect}": ",".join(connect)}
     filled = []
-    for word in words:
+    for argument in arguments:
         for mark, value in values.items():
-            word = word.replace(mark, value)
-        filled.append(word)
+            argument = argument.replace(mark, value)
+        filled.append(argument)
     return filled
 
 

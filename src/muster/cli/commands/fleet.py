@@ -90,4 +90,4 @@ def revoke(
     if as_json:
         emit({"record": identifier.hex(), "name": name, "id": member.node.hex()})
     else:
-        click.echo(f"{name} is out of fleet {authority.name!r}; the word spreads from {client.home}")
+        click.echo(f"{name} is out of fleet {authority.name!r}; the revocation spreads from {client.home}")

@@ -51,7 +51,7 @@ def nodes(node: str | None, as_json: bool) -> None:
         rtt = f"{near.rtt_s * 1000:.0f} ms" if near and near.rtt_s is not None else "-"
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
-    table(("NODE", "REACH", "STATE", "BATTERY", "HEARD", "RTT", "LINK"), rows)
+    table(("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK"), rows)
 
 
 @click.command()

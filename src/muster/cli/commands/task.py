@@ -78,7 +78,7 @@ def check(reference: str, data: str | None, pairs: tuple[str, ...], as_json: boo
 
 
 def _options(pairs: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE words; a value is an integer, a number or else a text."""
+    """KEY=VALUE pairs; a value is an integer, a number or else a text."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -73,7 +73,7 @@ def train(
 
 
 def beginning(start: str) -> str:
-    """What the node is told to start from: an existing file's absolute path wins, else a commit's digits."""
+    """What the job starts from: an existing file's absolute path wins, else a commit's digits."""
     digits = start.lower()
     if not Path(start).expanduser().is_file() and 4 <= len(digits) <= 64 and not set(digits) - set(HEX):
         return digits

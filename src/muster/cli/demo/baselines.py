@@ -59,6 +59,7 @@ async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
+    """Train alone and together as the question says; runs in the child process."""
     import torch
 
     from muster.learning.baselines import for_task

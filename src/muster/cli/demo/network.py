@@ -34,12 +34,15 @@ class DemoNetwork:
         return f"{addresses[other]}:{PORT}"
 
     async def spawn(self, name: str, argv: Sequence[str], env: Mapping[str, str], stdout: Path) -> None:
+        """Start a program on a node; its output is appended to `stdout`."""
         await self._net.spawn(name, argv, env=env, stdout=stdout)
 
     async def apply(self, fault: Fault) -> None:
+        """Make a fault happen."""
         await self._net.apply(fault)
 
     def is_away(self, name: str) -> bool:
+        """Whether the node's radio is off."""
         return self._net.is_away(name)
 
     def ended(self, name: str) -> bool:

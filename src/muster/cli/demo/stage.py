@@ -1,4 +1,4 @@
-"""A story on a running demo: watches both sides' rounds, makes the faults happen, tells what is seen."""
+"""Plays a story on a running demo: watches both sides' rounds, makes the faults happen, says what is seen."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ENDED = ("finished", "stopped", "failed")
 
 
 class Stage:
-    """Plays `story`: `apply` makes a fault happen, `say` tells one line."""
+    """Plays `story`: `apply` makes a fault happen, `say` prints one line."""
 
     def __init__(
         self, story: Story, apply: Callable[[Fault], Awaitable[None]], say: Callable[[str], None]
     ) -> None:
         self._story, self._apply, self._say = story, apply, say
         self._begun = 0
-        self._told = 0  # the far side's round
+        self._far_round = 0  # the far side's round
         self._ended_s: float | None = None
         self.killed: set[str] = set()  # nodes whose end is no news
 
@@ -33,13 +33,13 @@ class Stage:
         far = round_of(job, snapshots, sides.far)
         for scene in self._story.scenes[self._begun : self._story.begun(near, far)]:
             self._begun += 1
-            self._say(scene.words)
+            self._say(scene.text)
             for fault in scene.faults:
                 if isinstance(fault, Kill):
                     self.killed.add(fault.node)
                 await self._apply(fault)
-        if self._story.divided <= self._begun < self._story.whole and far > self._told:
-            self._told = far
+        if self._story.divided <= self._begun < self._story.whole and far > self._far_round:
+            self._far_round = far
             seen = max(views(job, snapshots, sides.far), key=lambda view: view.round)
             self._say(
                 f"beyond the cut: round {far}, coordinated by {seen.coordinator}, "
@@ -67,4 +67,5 @@ def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -
 
 
 def round_of(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> int:
+    """The highest round of the job that these nodes know."""
     return max((view.round for view in views(job, snapshots, names)), default=0)

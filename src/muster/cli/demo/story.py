@@ -1,6 +1,6 @@
 """What happens to the network in `muster demo --story NAME`: a small play whose cues are the job's rounds.
 
-A `Scene` is a value: when it is due, the faults (simulation/faults.py), and what to tell people. Which
+A `Scene` is a value: when it is due, the faults (simulation/faults.py), and what to print. Which
 scenes have begun is a pure function of the rounds that both sides of the network have done.
 """
 
@@ -58,9 +58,10 @@ class Scene:
     far: int
     either: int
     faults: tuple[Fault, ...]
-    words: str
+    text: str
 
     def due(self, near: int, far: int) -> bool:
+        """Whether it is time, once the sides have done so many rounds."""
         return (near >= self.near and far >= self.far) or max(near, far) >= self.either
 
 

@@ -49,6 +49,7 @@ class Carrier:
         self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_BYTES_MAX)
 
     async def close(self) -> None:
+        """End the process, and wait until it has cleaned up."""
         if self._writer is not None:
             self._writer.close()  # it ends what is in the namespaces, then itself
             with contextlib.suppress(OSError):

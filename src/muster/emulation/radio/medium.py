@@ -56,6 +56,7 @@ class Medium:
         self._apply(now_s, pair)
 
     def set_away(self, now_s: float, node: int, away: bool) -> None:
+        """Switch a node's radio off or on."""
         (self._away.add if away else self._away.discard)(node)
         for pair in self._directions:
             if node in pair:
@@ -79,6 +80,7 @@ class Medium:
             heapq.heappush(self._timers, (next_s, pair))
 
     def links(self) -> list[dict[str, Any]]:
+        """A row a direction, as plain values: parameters, whether it is up, counters."""
         return [
             {
                 "a": a,

@@ -26,7 +26,7 @@ class LinkParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One direction of a link. Bytes on the wire count the Ethernet header (14 bytes), no checksum."""
 
     rate_kbit_s: float = 1000.0  # over 0, at most 10,000,000
-    delay_ms: float = 0.0  # one way
+    delay_ms: float = 0.0  # of this direction
     jitter_ms: float = 0.0  # the delay is uniform in delay_ms +- jitter_ms
     loss: float = 0.0  # 0..1, independent per frame (in the good state when there are bursts)
     burst: Burst | None = None  # loss in bursts, see below
@@ -71,7 +71,7 @@ class LinkCount(msgspec.Struct, frozen=True):
 
     `frames` and `bytes` are what the sender's radio took up: everything offered while the link was up
     except what did not fit into the queue.  `dropped_*` are frames: lost on the air, tail-dropped, and
-    offered (or under way) while the link was down.  `unsent_bytes` are those of `bytes` that still waited in
+    offered (or in flight) while the link was down.  `unsent_bytes` are those of `bytes` that still waited in
     the queue when the link went down: they were never on the air.
     """
 
@@ -146,6 +146,7 @@ class Direction:
         self._limit_bytes = params.queue_limit_bytes()
 
     def count(self) -> LinkCount:
+        """The counters, as of now."""
         return LinkCount(
             self.frames,
             self.bytes,
@@ -226,7 +227,7 @@ class Direction:
         return arrived
 
     def change(self, now_s: float, params: LinkParams) -> None:
-        """New parameters from now on, also for what waits in the queue; going down loses what is under way.
+        """New parameters from now on, also for what waits in the queue; going down loses what is in flight.
 
         On a shared channel the air time that others have already been given stays theirs: what waits
         there keeps its times.

@@ -64,10 +64,12 @@ def add_veth(outer: str, inner: str, inner_mac: bytes, inner_namespace_fd: int, 
 
 
 def set_up(name: str) -> None:
+    """Switch an interface on."""
     _request(_NEWLINK, 0, _link(socket.if_nametoindex(name), _IFF_UP, _IFF_UP))
 
 
 def add_address(name: str, address: str, prefix: int) -> None:
+    """Give an interface an IPv4 address."""
     packed = socket.inet_aton(address)
     head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0, 0, socket.if_nametoindex(name))
     mask = (1 << (32 - prefix)) - 1

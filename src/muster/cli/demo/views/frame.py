@@ -59,6 +59,7 @@ class Frame:
 
     @property
     def bytes_total(self) -> int:
+        """On all links, since the job began."""
         return sum(link.there_bytes + link.back_bytes for link in self.links)
 
 
@@ -110,18 +111,22 @@ class LinkMeter:
         self._zero: dict[Pair, int] = {}
 
     def add(self, now_s: float, counts: dict[Pair, int]) -> None:
+        """A reading of every direction's counter, in bytes since the start."""
         self._past.append((now_s, counts))
         while len(self._past) > 2 and now_s - self._past[0][0] > RATE_WINDOW_S:
             self._past.popleft()
 
     def reset(self) -> None:
+        """Count from the last reading."""
         if self._past:
             self._zero = self._past[-1][1]
 
     def total(self, pair: Pair) -> int:
+        """Bytes of one direction since the reset."""
         return self._past[-1][1].get(pair, 0) - self._zero.get(pair, 0) if self._past else 0
 
     def totals(self) -> dict[Pair, int]:
+        """Bytes of every direction since the reset."""
         return {pair: self.total(pair) for pair in (self._past[-1][1] if self._past else {})}
 
     def before_reset(self) -> int:
@@ -129,12 +134,14 @@ class LinkMeter:
         return sum(self._zero.values())
 
     def rate(self, pair: Pair) -> float:
+        """Bytes a second of one direction, over the last `RATE_WINDOW_S`."""
         if len(self._past) < 2:
             return 0.0
         (from_s, old), (to_s, new) = self._past[0], self._past[-1]
         return max(0.0, (new.get(pair, 0) - old.get(pair, 0)) / max(to_s - from_s, 1e-6))
 
     def rows(self, links: tuple[Pair, ...], down: frozenset[Pair]) -> tuple[LinkRow, ...]:
+        """A row a link."""
         return tuple(
             LinkRow(
                 a,

@@ -47,6 +47,7 @@ def bar(share: float, width: int) -> str:
 
 
 def battery(share: float | None) -> Text:
+    """A quarter-filled ring and the charge in percent; None runs on mains."""
     if share is None:
         return Text("mains", "bright_black")
     colour = "red" if share < 0.2 else "yellow" if share < 0.5 else "green"
@@ -54,6 +55,7 @@ def battery(share: float | None) -> Text:
 
 
 def header(frame: Frame, width: int) -> list[Text]:
+    """Three lines: title, round with accuracy, what the job does."""
     job = frame.job
     first = Text(f" {frame.title}", "bold", no_wrap=True, overflow="ellipsis")
     if job is None:
@@ -138,6 +140,7 @@ def link_lines(links: tuple[LinkRow, ...], width: int, height: int) -> list[Text
 
 
 def event_lines(events: tuple[tuple[float, str], ...], height: int) -> list[Text]:
+    """The newest events, one a line."""
     lines = []
     for at_s, text in events[-height:]:
         line = Text(f" {span(at_s):>7}  ", "bright_black", no_wrap=True, overflow="ellipsis")
