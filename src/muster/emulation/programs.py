@@ -16,8 +16,8 @@ from muster.emulation.node_process import Command, NodeProcess, Output, launch
 class NodePrograms:
     """What was started on each node, with the node's full disk and wrong clock.
 
-    `namespace_arguments(node)` are the arguments by which `enter` finds the node's namespace; it is called each
-    time that a program starts. A node's clock file lies in `rundir`, which is an absolute path.
+    `namespace_arguments(node)` are the arguments by which `enter` finds the node's namespace; it is called
+    each time that a program starts. A node's clock file lies in `rundir`, which is an absolute path.
     """
 
     def __init__(
