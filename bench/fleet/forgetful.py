@@ -11,8 +11,10 @@ What it leaves out, by replacing functions of the product before the command lin
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import muster.cli.main
+from muster.job.context import Context
 from muster.job.models import retention as keeping
 from muster.job.runner import JobRunner
 from muster.network.sync.exchange import Exchange
@@ -40,9 +42,9 @@ def forget_the_past() -> None:
     keeping.KEEP_LAST = 1
     init = JobRunner.__init__
 
-    def poor(self: JobRunner, context: object, *args: object, **options: object) -> None:
-        context.policy = type(context.policy)(disk_limit_bytes=0)  # type: ignore[attr-defined]
-        init(self, context, *args, **options)  # type: ignore[arg-type]
+    def poor(self: JobRunner, context: Context, *args: object, **options: object) -> None:
+        policy = replace(context.policy, disk_limit_bytes=0)
+        init(self, replace(context, policy=policy), *args, **options)  # type: ignore[arg-type]
 
     JobRunner.__init__ = poor  # type: ignore[method-assign]
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
-from muster.job import roles, runner
-from muster.job.coordinator import commit_writer
-from muster.job.coordinator import loop as coordinate
+from muster.job import collector, roles
+from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator
 from muster.job.models import fetching, residuals
 from muster.job.models.store import ModelStore
@@ -118,7 +117,7 @@ def forget_second_history() -> list[Patch]:
 @bug("of two coordinators in contact neither yields")
 def nobody_yields() -> list[Patch]:
     def mine(self: Coordinator, heads: Any) -> bool:
-        return not self.blocked and bool(heads)
+        return not self._state.blocked and bool(heads)
 
     return [(Coordinator, "_is_mine", mine)]
 
@@ -190,8 +189,8 @@ def stale_cursor() -> list[Patch]:
 @bug("a node alone goes on at once, and ends everybody's job")
 def alone_at_once() -> list[Patch]:
     return [
-        (coordinate, "min_nodes", lambda view, head: 1),
-        (coordinate, "ALONE_PATIENCES", 0),
+        (rounds, "min_nodes", lambda view, head: 1),
+        (rounds, "ALONE_PATIENCES", 0),
         (roles, "ALONE_PATIENCES", 0),
     ]
 
@@ -202,12 +201,12 @@ def collect_too_early() -> list[Patch]:
         done.update(view.updates)
         return [u.record.payload.blob for u in view.updates.values() if u.record.payload.blob is not None]
 
-    return [(runner, "spent_payloads", spent)]
+    return [(collector, "spent_payloads", spent)]
 
 
 @bug("collecting deletes the parameters of heads, too")
 def collect_heads() -> list[Patch]:
-    return [(runner, "pinned", lambda graph, heads, in_use: set(in_use))]
+    return [(collector, "pinned", lambda graph, heads, in_use: set(in_use))]
 
 
 @bug("the counted set leaves out the incarnation: a new disk's first updates look counted")

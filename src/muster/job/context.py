@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from muster.network.blobs.transfers import Transfers
@@ -118,9 +118,9 @@ class Policy:
     disk_limit_bytes: int = 2_000_000_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Context:
-    """One node, as its jobs see it."""
+    """The node that a job runs on, as the job sees it: what it may use and report to."""
 
     node: NodeId
     store: Store
@@ -134,8 +134,8 @@ class Context:
     battery: Callable[[], float | None]
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
-    publish_status_now: Callable[[], None]  # let the neighbours hear this node's word now
-    changes: ChangeSignal = field(default_factory=ChangeSignal)
+    publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
+    changes: ChangeSignal  # notified after every change that a job's loops may have to react to
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

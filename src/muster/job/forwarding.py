@@ -1,25 +1,27 @@
-"""Who needs which record of a job, for links on which every byte counts.
+"""Decides which neighbour needs which record of a job now, for links on which every byte counts.
 
 Another node's update is wanted by whoever coordinates, and by nobody once a commit counts it: the commit
-names it.  The way to the coordinator is the way on which its commits come.  Records that only a next
-coordinator would want (offers) take their time, too, and of figures those of a head are enough.  What updates
-were worth is for people: while the job goes on it waits.  What still matters is only delayed: when the
-coordinator is gone, what it did not count spreads everywhere.
+names it.  It goes to the neighbour from which the coordinator's commits come.  Offers, which only a next
+coordinator would want, are deferred too, and so are figures of commits that are no head.  Contributions are
+for people: they are deferred until the job is over.  What still matters is only delayed: when the coordinator
+is gone, what it did not count spreads everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
 from muster.history.graph import Point
+from muster.job.roles import newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
-    CommitId,
     Contribution,
+    JobId,
     Measurement,
     NodeId,
     Offer,
@@ -29,20 +31,23 @@ from muster.protocol.records import (
     Update,
 )
 
+if TYPE_CHECKING:  # with numpy, which an idle daemon does without
+    from muster.job.models.store import ModelStore
+
 HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
 HOLD_S_MAX = 600.0
-VALUED_MAX = 256  # rounds whose values are told again in a new session
+CONTRIBUTIONS_MAX = 256  # rounds whose contributions are announced again in a new session
 
 
 def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Deferral | None:
-    """To which neighbour a record goes now, and how long the others wait; None: at once to all.
+    """The neighbour to which a record goes now, and how long the others wait; None: it goes to all at once.
 
-    `heads`: of all that is known, held or not.
+    `heads`: all that are known, held or not.
     """
     if isinstance(record, Update):
         base = record.base
-        if heads and all(head.id != base for head in heads):  # its round is over: whoever goes on needs it
-            base = _newest(heads)
+        if heads and all(head.id != base for head in heads):  # its round is over: who goes on needs it
+            base = newest(heads).id
     elif isinstance(record, Contribution):
         return None if any(view.finished(head) for head in heads) else Deferral(NOBODY, HOLD_S_MAX)
     elif isinstance(record, Measurement):
@@ -53,26 +58,22 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     elif isinstance(record, Offer | Refusal):
         if not heads:
             return None
-        base = _newest(heads)
+        base = newest(heads).id
     else:
         return None
     towards, point = view.sources.get(base), view.graph.points.get(base)
     if towards is None or point is None or point.is_merge:
-        return None  # everybody makes a merge: whence it came first is not where its round is coordinated
+        return None  # each node computes a merge: its first source is not where its round is coordinated
     plans = list(view.plans.get(base, {}).values())
     if any(plan.author != point.author for plan in plans):
-        return None  # another one goes on from it than whoever made it
+        return None  # another node than the commit's author goes on from it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
     return Deferral(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
 
 
-def _newest(heads: Sequence[Point]) -> CommitId:
-    return max(heads, key=lambda head: (head.round, head.id)).id
-
-
 def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
-    """Whether every head counts this update, so that its record can only repeat what a commit says; or
-    whether these are the figures of a commit that is no head any more."""
+    """Whether nobody needs a record any more: an update that every head counts, so that it only repeats what
+    a commit says, or the figures of a commit that is no head any more."""
     if isinstance(record, Measurement):
         return bool(heads) and all(record.commit != head.id for head in heads)
     if not isinstance(record, Update):
@@ -82,12 +83,43 @@ def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
 
 
 def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:
-    """Updates that some head does not count; for a neighbour that was spared records before, also figures of
-    heads and what the updates of the latest rounds were worth."""
+    """Ids of updates that some head does not count; with `had_deferred`, for a neighbour from which records
+    were deferred before, also of the heads' figures and of the latest rounds' contributions."""
     found = [u.id for k, u in view.updates.items() if not obsolete(heads, k.node, u.record)]
     if had_deferred:
         for head in heads:
             found += [record_id(node, encode(m)) for node, m in view.measurements.get(head.id, {}).items()]
-        for by_node in list(view.contributions.values())[-VALUED_MAX:]:
+        for by_node in list(view.contributions.values())[-CONTRIBUTIONS_MAX:]:
             found += [record_id(node, encode(c)) for node, c in by_node.items()]
     return found
+
+
+class JobForwarding:
+    """Decides for all jobs of a node (`network.sync.deferred.Forwarding`)."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobId, tuple[JobView, ModelStore]] = {}
+
+    def add(self, view: JobView, models: ModelStore) -> None:
+        """Decide for one more job; records of unknown jobs go to everybody."""
+        self._jobs[view.id] = view, models
+
+    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+        view, models = self._jobs.get(_job_of(record), (None, None))
+        return defer(view, models.known_heads(), author, record) if view and models else None
+
+    def obsolete(self, author: NodeId, record: Record) -> bool:
+        _, models = self._jobs.get(_job_of(record), (None, None))
+        return models is not None and obsolete(models.known_heads(), author, record)
+
+    def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:
+        return [
+            found
+            for view, models in self._jobs.values()
+            for found in unacknowledged(view, models.known_heads(), had_deferred=had_deferred)
+        ]
+
+
+def _job_of(record: Record) -> JobId:
+    job: JobId = getattr(record, "job", b"")
+    return job

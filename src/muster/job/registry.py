@@ -1,4 +1,4 @@
-"""All jobs that a node knows: one view and one runner each, fed from the ledger."""
+"""Keeps the jobs that a node knows: one view and one runner each, fed from the ledger."""
 
 from __future__ import annotations
 
@@ -6,27 +6,46 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from muster.job.context import Context
-from muster.job.known_jobs import KnownJobs
+from muster.job.forwarding import JobForwarding
+from muster.job.models.blob_hints import BlobHints
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import BlobId, Commit, Job, JobId, Payload, Update
+from muster.protocol.records import BlobId, Job, JobId
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 JOBS_MAX = 64  # kept in memory; older ones are in the store
 EARLY_MAX = 4096  # records that came before their job's own
-OF_A_JOB = (  # kinds of records, in the order in which they are loaded
-    "commit", "merge", "offer", "refusal", "plan", "update", "measurement", "contribution", "stop",
-)  # fmt: skip
+# The loops that react to each kind of record.  A record is absorbed into its job's view, and then every loop
+# of the node's jobs looks again (`Context.changes`); those named here may have something to do.  The kinds
+# stand in the order in which they are loaded from the store.  A job's own record starts its loops.
+#   follow       JobRunner._follow: fetch models and payloads, collect garbage
+#   coordinate   Coordinator.run: merge, plan, commit, close
+#   work         JobRunner._work: run a trainer session while the job goes on; in a session:
+#   train        Participant.run: train what a plan asks, publish the update
+#   evaluate     HeadEvaluator.run: measure heads, choose the closing commit
+#   contribute   ContributionEstimator.run: estimate what updates were worth
+REACTIONS = {
+    "commit": ("follow", "coordinate", "work", "train", "evaluate", "contribute"),
+    "merge": ("follow", "coordinate", "work", "train", "evaluate"),
+    "offer": ("follow", "coordinate"),
+    "refusal": ("follow", "coordinate"),
+    "plan": ("coordinate", "train", "evaluate", "contribute"),
+    "update": ("follow", "coordinate", "evaluate"),
+    "measurement": ("coordinate", "work", "train", "evaluate"),
+    "contribution": ("follow", "contribute"),
+    "stop": ("coordinate", "work", "train", "evaluate"),
+}
 
 
 class JobRegistry:
-    """Opens a job when its record comes, and gives each record to its job."""
+    """Opens a runner for each job, and gives it the job's records as they come."""
 
-    def __init__(self, context: Context, known: KnownJobs) -> None:
-        self._context, self._known = context, known
-        self.runners = known.runners
+    def __init__(self, context: Context, hints: BlobHints, forwarding: JobForwarding) -> None:
+        """`hints` learns from where blobs may be had, `forwarding` which jobs there are."""
+        self._context, self._hints, self._forwarding = context, hints, forwarding
+        self.runners: dict[JobId, JobRunner] = {}
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._early: dict[JobId, list[Entry]] = {}
         self._early_count = 0
@@ -38,13 +57,14 @@ class JobRegistry:
         self._loading = True
         for entry in self._context.ledger.load(Job.KIND):
             self._on_record(entry)
-            for kind in OF_A_JOB:
+            for kind in REACTIONS:
                 for known in self._context.ledger.load(kind, entry.id):
                     self._on_record(known)
         self._loading = False
         self._context.ledger.listeners.append(self._on_record)
 
     async def close(self) -> None:
+        """End the loops of all jobs."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -77,9 +97,11 @@ class JobRegistry:
         view = JobView(entry.id, record, entry.author)
         fresh = entry.source == b"" and not self._loading
         runner = JobRunner(
-            self._context, view, self._slot, fresh=fresh, needed_by_others=self._needed_besides
-        )
+            self._context, view, self._slot,
+            fresh=fresh, needed_by_others=lambda: self._needed_besides(entry.id),
+        )  # fmt: skip
         self.runners[entry.id] = runner
+        self._forwarding.add(view, runner.models)
         early = self._early.pop(entry.id, [])
         self._early_count -= len(early)
         for known in early:
@@ -91,35 +113,20 @@ class JobRegistry:
         self._tasks[entry.id] = asyncio.get_running_loop().create_task(runner.run())
         self._tasks[entry.id].add_done_callback(lambda task: self._ended(entry.id, task))
 
-    def _needed_besides(self, one: JobRunner) -> set[BlobId]:
-        return set().union(*(runner.needs() for runner in self.runners.values() if runner is not one))
+    def _needed_besides(self, job: JobId) -> set[BlobId]:
+        """Blobs that the other jobs of this node cannot do without."""
+        return set().union(*(runner.needs() for j, runner in self.runners.items() if j != job))
 
     def _ended(self, job: JobId, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.runners[job].error = f"internal fault: {error}"
+            self.runners[job].failed(f"internal fault: {error}")
             self._context.event("error", f"internal fault in a job: {error!r}", job=job)
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a job's runner ended", "exception": error}
             )
 
     def _absorb(self, runner: JobRunner, entry: Entry) -> None:
-        record = entry.record
-        if entry.source:
-            for blob in _blobs(record):
-                self._known.sources[blob] = entry.source
+        self._hints.learn(entry)
         runner.view.absorb(entry)
         self._context.transfers.poke()
         self._context.changes.notify()
-
-
-def _blobs(record: object) -> list[BlobId]:
-    payload: Payload | None = None
-    blobs: list[BlobId] = []
-    if isinstance(record, Update):
-        payload = record.payload
-    elif isinstance(record, Commit):
-        payload = record.delta
-        blobs.append(record.params)
-    if payload is not None and payload.blob is not None:
-        blobs.append(payload.blob)
-    return blobs

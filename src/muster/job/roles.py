@@ -1,8 +1,8 @@
-"""Who coordinates, who may offer, what is open: pure decisions over a view (design section 5.8)."""
+"""Decides over a view, as pure functions: who coordinates, which plans are open, which head counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from muster.history.graph import Point
 from muster.job.view import JobView, KnownPlan
@@ -14,9 +14,9 @@ Reachable = Callable[[NodeId], bool]
 
 
 def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | None:
-    """The best-ranked participant that is reachable: by the roster that the head carries, then by id.
+    """The best-ranked reachable participant: by the roster that the head carries, then by id.
 
-    Nobody ranked below it is asked about.
+    `reachable` is not asked about nodes ranked below it.
     """
     for node in head.roster:
         if node not in view.refusals and reachable(node):
@@ -28,9 +28,9 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
 
 def min_nodes(view: JobView, head: Point) -> int:
-    """Updates of how many nodes a commit needs: 2 once a second node has taken part.
+    """The number of nodes whose updates a commit needs: at least 2 once a second node has taken part.
 
-    An offer counts as taking part: else a node that loses everybody in the first round would go on alone.
+    An offer counts as taking part, or a node that loses all others in the first round would go on alone.
     """
     taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
@@ -54,5 +54,11 @@ def open_plans(
     return sorted(found, key=lambda p: (-p.record.round, p.id))
 
 
-def newest(points: Iterable[Point]) -> Point | None:
-    return max(points, key=lambda p: (p.round, len(p.counted), p.id), default=None)
+def newest(heads: Iterable[Point]) -> Point:
+    """The head with the most rounds: of several, a node trains on this one."""
+    return max(heads, key=lambda head: (head.round, head.id))
+
+
+def finished(view: JobView, heads: Sequence[Point]) -> str | None:
+    """Why a job is over for a node that holds `heads`, or None."""
+    return view.finished(newest(heads)) if heads else view.stopped

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from muster.job.context import Context, Policy, TrainerLike
-from muster.job.known_jobs import KnownJobs
+from muster.job.forwarding import JobForwarding
+from muster.job.models.blob_hints import BlobHints
 from muster.job.registry import JobRegistry
 from muster.network.blobs.transfers import Transfers
+from muster.network.change_signal import ChangeSignal
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
@@ -73,8 +75,10 @@ class Core:
         battery: Callable[[], float | None],
         wall_clock: Callable[[], float],
         narrow: bool | None = None,
+        on_job_event: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself."""
+        """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself.
+        `on_job_event(text)` is called before an event of a job is logged."""
         self.name, self.node, self.store, self.link, self.trust = name, signer.node, store, link, trust
         self._member = member
         self.log = Log(wall_clock)
@@ -88,14 +92,15 @@ class Core:
             usual_s=self._usual_s,
         )
         self._all_narrow = narrow
-        known_jobs, traffic = KnownJobs(), TrafficCounters()
-        self.transfers = Transfers(link, store, hints=known_jobs.hints, traffic=traffic)
+        self._on_job_event = on_job_event
+        forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
+        self.transfers = Transfers(link, store, hints=hints.neighbours, traffic=traffic)
         self.exchange = Exchange(
             link,
             store,
             self.ledger,
             self.presence,
-            known_jobs,
+            forwarding,
             traffic=traffic,
             heartbeat_period_s=self.heartbeat_period_s,
             narrow=self._narrow,
@@ -112,11 +117,12 @@ class Core:
             installed=installed,
             name_of=self.trust.name,
             battery=battery,
-            event=self.log.add,
+            event=self._job_event,
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
+            changes=ChangeSignal(),
         )
-        self.jobs = JobRegistry(self.context, known_jobs)
+        self.jobs = JobRegistry(self.context, hints, forwarding)
 
     async def start(self) -> None:
         """Load what is kept, introduce this node, open for neighbours."""
@@ -184,6 +190,10 @@ class Core:
         start = (msgspec.msgpack.decode(kept, type=int) if kept else 0) + 1
         self.store.set_state("starts", msgspec.msgpack.encode(start))
         return start
+
+    def _job_event(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
+        self._on_job_event(text)
+        self.log.add(kind, text, job=job, node=node)
 
     def _set_status(self, state: str, progress: float, job: bytes, round_: int) -> None:
         changed = state != self.state

@@ -101,7 +101,11 @@ class Machine:
             trainers[:] = [t for t in trainers if not t.closed] + [trainer]
             return trainer
 
-        core = Core(
+        def on_job_event(text: str) -> None:
+            if store.alive:
+                archive.tell(now(), spec.name, text)
+
+        return Core(
             name=spec.name,
             signer=self.identity,
             member=self.identity.member(),
@@ -117,16 +121,8 @@ class Machine:
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
             wall_clock=lambda: 1.6e9 + now() + self.offset_s,
+            on_job_event=on_job_event,
         )
-        tell = core.context.event
-
-        def event(kind: str, text: str, **more: object) -> None:
-            if store.alive:
-                archive.tell(now(), spec.name, text)
-            tell(kind, text, **more)
-
-        core.context.event = event
-        return core
 
     def _not_started(self, error: StorageError) -> None:
         """As the daemon: it ends with a sentence, and its supervisor tries again."""

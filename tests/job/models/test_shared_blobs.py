@@ -31,7 +31,7 @@ from muster.storage.memory import MemoryStore
 LAYOUT = layout_of(400)
 
 
-def node(disk_limit_bytes: int) -> Core:
+def node(disk_limit_bytes: int, tasks: set[str]) -> Core:
     identity, store = PretendIdentity("alone"), MemoryStore(random.Random(1))
 
     async def open_trainer(task: str) -> TrainerLike:
@@ -42,7 +42,7 @@ def node(disk_limit_bytes: int) -> Core:
         name="alone", signer=identity, member=identity.member(), trust=TrustStore(PretendVerifier()),
         store=store, link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
         policy=Policy(disk_limit_bytes=disk_limit_bytes), open_trainer=open_trainer,
-        installed=lambda task: True, battery=lambda: None, wall_clock=lambda: 0.0,
+        installed=tasks.__contains__, battery=lambda: None, wall_clock=lambda: 0.0,
     )  # fmt: skip
 
 
@@ -57,9 +57,12 @@ async def until_finished(core: Core, job: JobId) -> None:
         await asyncio.sleep(1.0)
 
 
-async def after_a_job() -> tuple[Core, JobRunner, list[Point]]:
-    """A node with little room that did thirty rounds; points whose parameters it has, and that may go."""
-    core = node(disk_limit_bytes=40_000)
+async def after_a_job(tasks: set[str] | None = None) -> tuple[Core, JobRunner, list[Point]]:
+    """A node with little room that did thirty rounds; points whose parameters it has, and that may go.
+
+    `tasks` are those installed, looked at whenever a job needs one.
+    """
+    core = node(disk_limit_bytes=40_000, tasks={TASK} if tasks is None else tasks)
     await core.start()
     job = ask(core, b"1", 30, core.store.put_blob(initial_blob(LAYOUT)))
     await until_finished(core, job)
@@ -71,9 +74,10 @@ async def after_a_job() -> tuple[Core, JobRunner, list[Point]]:
 
 def test_a_job_keeps_what_another_one_began_with() -> None:
     async def main() -> None:
-        core, _, held = await after_a_job()
+        tasks = {TASK}
+        core, _, held = await after_a_job(tasks)
         early = min((p.record for p in held if isinstance(p.record, Commit)), key=lambda r: r.round)
-        core.context.installed = lambda task: False  # the new job has to wait: its root is its only head
+        tasks.clear()  # the new job has to wait: its root is its only head
         second = ask(core, b"2", 5, early.params)
         ask(core, b"3", 5, core.store.put_blob(bytes(60_000)))  # room is needed
         core.context.changes.notify()
@@ -111,9 +115,10 @@ def test_a_model_that_others_are_being_made_from_is_kept() -> None:
     """A path of deltas may begin far behind the heads, and leads through merges that are far behind them."""
 
     async def main() -> None:
-        core, runner, held = await after_a_job()
+        tasks = {TASK}
+        core, runner, held = await after_a_job(tasks)
         used, other = held[:2]  # two that may go
-        core.context.installed = lambda task: False
+        tasks.clear()
         with runner.models.using({used.id}):
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)

@@ -1,16 +1,19 @@
-"""What heads are like on the task's common set, found out by the coordinator: figures of each, in full of the
-last one, and the closing commit (design section 5.9)."""
+"""Evaluates heads on the task's common set, while this node coordinates, and chooses the closing commit.
+
+Each head is measured on part of the set, the last one on all of it.  Figures are records of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from muster.history.graph import Point
 from muster.job.context import Context, EvaluationResult
 from muster.job.coordinator.commit_writer import CommitWriter
+from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
+from muster.job.roles import newest
 from muster.job.view import JobView
 from muster.protocol.records import CommitId, Measurement, short
 
@@ -20,7 +23,7 @@ PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or ther
 
 
 class HeadEvaluator:
-    """One node's looking at the heads of one job, while its trainer lives."""
+    """Measures the heads of one job, while its trainer lives."""
 
     def __init__(
         self,
@@ -28,15 +31,12 @@ class HeadEvaluator:
         view: JobView,
         models: ModelStore,
         commits: CommitWriter,
-        *,
-        head: Callable[[], Point | None],
-        acting: Callable[[], bool],
+        state: CoordinatorState,
     ) -> None:
-        """`head`: the one that this node would train on; `acting`: whether it coordinates."""
-        self._context, self._view, self._models, self._commits = context, view, models, commits
-        self._head, self._acting = head, acting
+        self._context, self._view, self._models = context, view, models
+        self._commits, self._state = commits, state
         self._measured_fully: set[CommitId] = set()
-        self._evaluates: Participant | None = None  # while somebody here looks at heads on the common set
+        self._evaluates: Participant | None = None  # while this node evaluates heads on the common set
         self._planned_for: CommitId = b""  # the head whose round had time to be planned
 
     async def run(self, participant: Participant) -> None:
@@ -48,7 +48,7 @@ class HeadEvaluator:
             self._evaluates = None
 
     def awaits_figures(self, head: Point) -> bool:
-        """Whether a round would replace a head of which it is not known yet if it is the end."""
+        """Whether figures are on their way that say if a head is the job's end."""
         return (
             self._evaluates is not None
             and not self._evaluates.waits_for_room
@@ -59,9 +59,10 @@ class HeadEvaluator:
 
     async def _measure_heads(self, participant: Participant) -> None:
         while True:
-            head = self._head()
+            heads = self._models.heads()
+            head = newest(heads) if heads else None
             reason = self._view.finished(head) if head is not None else self._view.stopped
-            if head is not None and self._acting() and participant.trainer.facts.has_common:
+            if head is not None and self._state.acting and participant.trainer.facts.has_common:
                 if reason is not None and self._view.closing_due(head):
                     await self._choose_closing(participant, head)
                     continue
@@ -75,7 +76,7 @@ class HeadEvaluator:
                     continue
             if reason is not None:
                 return
-            # who coordinates changes by time alone, and who does has to find out whether the head is the end
+            # the coordinator changes by time alone, and it has to find out whether the head is the end
             awaited = head is not None and self.awaits_figures(head)
             await self._context.changes.wait(LOOK_S if awaited else None)
 
@@ -101,7 +102,7 @@ class HeadEvaluator:
         await participant.when_room(lambda: self._publish(commit, m))
 
     async def _choose_closing(self, participant: Participant, head: Point) -> None:
-        """The closing commit is the mean of the line's last models if the common set finds it better."""
+        """Close with the mean of the line's last models if the common set finds it better than the head."""
         await self._measure(participant, head.id)
         own = self._view.figures(head.id)
         blob, count = self._commits.mean_of_line(head)

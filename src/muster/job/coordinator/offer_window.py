@@ -1,15 +1,16 @@
-"""How long the first round waits for offers (design section 5.1): most of the nodes are waited for, the last
-few are not; who comes later joins the next round."""
+"""Decides how long the first round waits for offers.
+
+Most of the nodes are waited for, the last few are not; a node that comes later joins the next round.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from muster.job.context import Context
+from muster.job.coordinator.reach import Reach
 from muster.job.view import JobView
 from muster.protocol.records import NodeId
 
-LATELY_S = 180.0  # three idle beats
+LATELY_S = 180.0  # three heartbeats of an idle node
 OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most
 # For the last few: so many of the longest gap between two offers, times the part that is missing.
 LAST_GAPS = 6.0
@@ -17,17 +18,17 @@ GAP_MIN_S = 1.0
 
 
 class OfferWindow:
-    """Of one job's offers."""
+    """The time in which one job's offers are awaited."""
 
-    def __init__(self, context: Context, view: JobView, reachable: Callable[[NodeId], bool]) -> None:
-        self._context, self._view, self._reachable = context, view, reachable
+    def __init__(self, context: Context, view: JobView, reach: Reach) -> None:
+        self._context, self._view, self._reach = context, view, reach
         self._count = 0
         self._offered_s = context.now()  # when the last offer came
-        self._since_s = context.now()  # since when nobody is known to be on its way
+        self._since_s = context.now()  # since when no node is known to be preparing an offer
         self._gap_s = 0.0  # the longest between two offers, but for the first one
 
     def wait_s(self) -> float:
-        """Seconds that the round is to wait yet; 0 or less: it may begin."""
+        """Seconds that the round has to wait yet; 0 or less: it may begin."""
         offers, now = self._view.offers, self._context.now()
         if len(offers) != self._count:
             if self._count > 1:
@@ -40,11 +41,11 @@ class OfferWindow:
         if len(silent) < len(asked) / 2:
             wait_s = LAST_GAPS * max(GAP_MIN_S, self._gap_s) * len(silent) / len(asked)
             return self._offered_s + min(OFFER_GRACE_S, wait_s) - now
-        if any(self._context.presence.doing(n) == "preparing" and self._reachable(n) for n in silent):
+        if any(self._context.presence.doing(n) == "preparing" and self._reach.reachable(n) for n in silent):
             self._since_s = now  # starting a trainer takes its time
         return self._since_s + OFFER_GRACE_S - now
 
     def _lately_heard(self) -> list[NodeId]:
-        """Members that may answer a call for help: idle nodes speak rarely, so this looks further back."""
+        """Members that may answer a call for help: idle nodes send few heartbeats, so this looks far back."""
         ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.trust.members()}
         return [n for n, age_s in ages.items() if age_s is not None and age_s < LATELY_S]

@@ -124,7 +124,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         accuracy=figures.accuracy if figures else None,
         loss=figures.loss if figures else None,
         measured_examples=figures.examples if figures else 0,
-        age_s=runner.coordinator.commits.age_s(head) if head else 0.0,
+        age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
@@ -175,7 +175,7 @@ def memory_bytes() -> int:
 
 
 def own_state(core: Core) -> str:
-    acting = any(r.coordinator.acting and r.finished() is None for r in core.jobs.runners.values())
+    acting = any(r.acting and r.finished() is None for r in core.jobs.runners.values())
     return "coordinating" if core.state == "idle" and acting else core.state
 
 
@@ -195,7 +195,7 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
     plan = plan_of(core, runner, head)
     if plan is None:
         return f"round {head.round} is done, the next one is being planned"
-    if not runner.coordinator.acting:  # not every update comes by here
+    if not runner.acting:  # not every update comes by here
         return f"round {plan.round} is under way: {len(plan.assigned)} nodes"
     missing = [n for n in plan.assigned if n not in plan.arrived]
     return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
@@ -215,7 +215,7 @@ def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | Non
         round=plan.record.round,
         assigned=[core.trust.name(a.node) for a in plan.record.assignments],
         arrived=[core.trust.name(n) for n in arrived],
-        age_s=max(0.0, runner.coordinator.commits.age_s(head) - head.age_s),
+        age_s=max(0.0, runner.commits.age_s(head) - head.age_s),
         deadline_s=plan.record.deadline_s,
         why=plan.record.why,
     )
@@ -223,7 +223,7 @@ def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | Non
 
 def coordinator_of(core: Core, runner: JobRunner, head: Point | None) -> NodeId | None:
     """Who coordinates as far as this node can tell; None after a merge that nobody has planned on."""
-    if runner.coordinator.acting:
+    if runner.acting:
         return core.node
     if head is None:
         return runner.view.asker

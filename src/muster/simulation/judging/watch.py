@@ -135,7 +135,7 @@ def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[st
 
 def _coordinates(machine: Machine, job: JobId) -> bool:
     runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
-    return runner is not None and runner.coordinator.acting
+    return runner is not None and runner.acting
 
 
 def _listens(machine: Machine, job: JobId) -> bool:
@@ -143,7 +143,7 @@ def _listens(machine: Machine, job: JobId) -> bool:
     runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
     if runner is None or machine.lives == 1:
         return False
-    return runner.context.now() - runner._opened_s < runner.view.job.patience_s
+    return runner.context.now() - runner.opened_s < runner.view.job.patience_s
 
 
 def _open(machine: Machine, work: JobUpdate) -> bool:

@@ -88,7 +88,7 @@ class JobRows:
         """By the job's age; a merge may make it jump, a second more or less is no news."""
         if head is None:
             return None
-        began_t = round(now_s - self.runner.coordinator.commits.age_s(head), 1)
+        began_t = round(now_s - self.runner.commits.age_s(head), 1)
         if self._began_t is None or abs(began_t - self._began_t) > 1.0:
             self._began_t = began_t
         return self._began_t

@@ -53,7 +53,7 @@ class RoundRows:
         if plan is None or head is None:
             return None
         if self._begun[0] != plan.id:
-            age_s = max(0.0, self._runner.coordinator.commits.age_s(head) - head.age_s)
+            age_s = max(0.0, self._runner.commits.age_s(head) - head.age_s)
             self._begun = (plan.id, round(now_s - age_s, 1))
             self._expected = {}
         record = plan.record

@@ -1,0 +1,189 @@
+"""Plans the rounds of a job, waits for their updates and closes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.coordinator.codec_forecasts import CodecForecasts
+from muster.job.coordinator.commit_writer import CommitWriter
+from muster.job.coordinator.evaluation import HeadEvaluator
+from muster.job.coordinator.offer_window import OfferWindow
+from muster.job.coordinator.reach import Reach
+from muster.job.coordinator.round_times import RoundTimeModel
+from muster.job.coordinator.state import CoordinatorState
+from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.payloads import payload_held
+from muster.job.models.store import ModelStore
+from muster.job.roles import ALONE_PATIENCES, min_nodes
+from muster.job.view import JobView, KnownPlan, KnownUpdate
+from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
+from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
+
+REPLACED_MAX = 8  # plans on one parent after the first
+FIGURES_S = 60.0  # at most, for figures of a head when the round on it is all in
+
+
+class Rounds:
+    """The rounds that this node coordinates: at most one is open.
+
+    Its methods return the seconds until something may be due again: 0 after something was done, None until
+    the next change.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        view: JobView,
+        models: ModelStore,
+        fetcher: JobFetcher,
+        commits: CommitWriter,
+        evaluation: HeadEvaluator,
+        reach: Reach,
+        state: CoordinatorState,
+    ) -> None:
+        self._context, self._view, self._fetcher, self._commits = context, view, fetcher, commits
+        self._evaluation, self._state = evaluation, state
+        self._offer_window = OfferWindow(context, view, reach)
+        self._round_times = RoundTimeModel(context, view, models)
+        self._forecasts = CodecForecasts(context, view, models)
+        self._published_s: dict[RecordId, float] = {}  # when a plan of the open round was published
+        self._arrived_ids: set[RecordId] = set()  # updates whose arrival in the open round is noted
+
+    def plan(self, head: Point) -> float | None:
+        """Open the round on top of `head`, once there are nodes enough for it."""
+        view, now = self._view, self._context.now()
+        if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
+            return wait_s
+        present = self._present(head)
+        if not present:
+            return None
+        if len(present) < min_nodes(view, head):
+            alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
+            if alone_s > 0:
+                return alone_s
+        self._forget_round()
+        self._publish(head, present, {}, 0)
+        return 0.0
+
+    def follow(self, head: Point, plan: KnownPlan) -> float | None:
+        """Close the round on top of `head` when it is due, or replace its plan when its nodes are gone."""
+        view, now = self._view, self._context.now()
+        published_s = self._published_s.setdefault(plan.id, now)
+        uncounted = self._fetcher.uncounted(head)
+        here = self.arrived(head)
+        assigned = {a.node: a for a in plan.record.assignments}
+        arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
+        self._forecasts.resume(head)
+        self._learn(head, plan, here, published_s)
+        silent = self._round_times.silent(uncounted)
+        missing = [self._missing(n, uncounted, silent) for n in sorted(set(assigned) - arrived)]
+        age_s = now - published_s
+        # what a node trained on an earlier head does not stand for its part in this round while that may come
+        due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
+        enough = plan.record.enough
+        if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
+            enough = 1
+        wait_s = closing_in_s(
+            arrived=len({u.key.node for u in here} - due), enough=enough, missing=missing,
+            age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
+        )  # fmt: skip
+        if wait_s == 0.0:
+            if age_s < max(FIGURES_S, plan.record.deadline_s) and self._evaluation.awaits_figures(head):
+                return None
+            self._round_times.closed(plan.record.parent, published_s, missing)
+            self.close(head, here)
+            return 0.0
+        if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
+            return 0.0
+        return wait_s
+
+    def arrived(self, head: Point) -> list[KnownUpdate]:
+        """Updates that nothing counts yet, and whose payload is here."""
+        store = self._context.store
+        return [u for u in self._fetcher.uncounted(head) if payload_held(store, u.record.payload)]
+
+    def close(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
+        """Commit `updates` on top of `head`."""
+        codec = self._forecasts.down_codec()
+        size_bytes, residual_ratio = self._commits.commit(head, updates, discarded, codec)
+        if updates:
+            self._forecasts.committed(head, codec, size_bytes, residual_ratio)
+        self._forget_round()
+
+    def _forget_round(self) -> None:
+        self._published_s, self._arrived_ids = {}, set()
+
+    def _present(self, head: Point) -> list[NodeId]:
+        """Nodes that can be given work now: their heartbeats come, or an update does, which delays them."""
+        view, presence = self._view, self._context.presence
+        uncounted = self._fetcher.uncounted(head)
+        willing = [n for n in view.offers if n not in view.refusals]
+        return [n for n in willing if presence.lively(n) or self._missing(n, uncounted).growing(STALL_S)]
+
+    def _publish(
+        self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
+    ) -> None:
+        """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
+        view = self._view
+        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, given if number > 0 else None)
+        resources = [self._round_times.resources(head, n, chosen[n]) for n in nodes]
+        round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
+        assignments = tuple(given.get(a.node, a) for a in round_.assignments)
+        self._round_times.planned(resources, {a.node: a.steps for a in assignments})
+        why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
+        record = Plan(
+            view.id, head.id, head.round + 1, assignments, round_.enough, round_.deadline_s, why, number
+        )
+        self._published_s[self._context.ledger.publish(record)] = self._context.now()
+        names = ", ".join(self._context.name_of(a.node) for a in assignments)
+        self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)
+
+    def _replace(
+        self,
+        head: Point,
+        plan: Plan,
+        arrived: set[NodeId],
+        uncounted: list[KnownUpdate],
+        missing: list[Missing],
+        age_s: float,
+    ) -> bool:
+        """Replace the plan when the nodes it waits for are gone: by others, or by the few that are left.
+
+        False: that would not do, or is not needed.
+        """
+        alive = [m.node for m in missing if hopeful(m, age_s, plan.deadline_s, STALL_S)]
+        alive = [n for n in alive if n not in self._view.refusals]
+        if len(arrived) + len(alive) >= plan.enough or plan.number >= REPLACED_MAX:
+            return False
+        given = {a.node: a for a in plan.assignments}
+        done = {u.key.node for u in uncounted if u.record.base == plan.parent}
+        fresh = [n for n in self._present(head) if n not in given and n not in done]
+        nodes = [n for n in given if n in arrived or n in alive] + fresh
+        if len(nodes) < min_nodes(self._view, head):
+            return False
+        self._publish(head, nodes, given, plan.number + 1)
+        return True
+
+    def _missing(
+        self, node: NodeId, uncounted: list[KnownUpdate], silent: Collection[NodeId] = ()
+    ) -> Missing:
+        ages = [
+            self._context.progress_age_s(u.record.payload.blob)
+            for u in uncounted
+            if u.key.node == node and u.record.payload.blob is not None
+        ]
+        growing = min((a for a in ages if a is not None), default=None)
+        here = self._context.presence.lively(node) and node not in silent
+        return Missing(node, here, growing, self._round_times.late_at_s(node))
+
+    def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
+        """Note what a round costs each node besides its steps, from when its update was here."""
+        for u in here:
+            if u.id in self._arrived_ids:
+                continue
+            self._arrived_ids.add(u.id)
+            beside_s = self._round_times.arrived(u, plan.record.parent, published_s)
+            if beside_s is not None:
+                self._forecasts.arrived(head, u, beside_s)

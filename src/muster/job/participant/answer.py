@@ -1,0 +1,63 @@
+"""A node's answer to a job's call for help: whether it takes part, and if not, why."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from muster.job.context import Context
+from muster.job.view import JobView
+from muster.protocol.records import Offer, Refusal
+from muster.storage.store import StorageError
+
+
+class Answer:
+    """Decides by the node's policy whether it takes part in a job, and keeps its answer on record."""
+
+    def __init__(self, context: Context, view: JobView) -> None:
+        self._context, self._view = context, view
+        self._last: Offer | Refusal | None = None  # as this process gave it
+        self.refused: str | None = None  # why this node takes no part
+
+    def unwilling(self) -> str | None:
+        """Why this node's policy is not to take part now; None: it does."""
+        policy, task = self._context.policy, self._view.job.task
+        if self._view.asker != self._context.node and not policy.accept:
+            return "this node's policy is to take part in nobody's job"
+        if policy.tasks is not None and task not in policy.tasks:
+            return f"this node's policy does not allow the task {task!r}"
+        if not self._context.installed(task):
+            return f"the task {task!r} is not installed on this node"
+        battery = self._context.battery()
+        if battery is not None and battery < policy.battery_min:
+            return f"the battery is at {battery:.0%}, below the policy's {policy.battery_min:.0%}"
+        return None
+
+    def refuse(self, reason: str) -> None:
+        """Publish that this node takes no part."""
+        self.refused = reason
+        if self._view.refusals.get(self._context.node) != reason:
+            with contextlib.suppress(StorageError):  # published again after the next start
+                number = self._view.next_number(self._context.node)
+                self._context.ledger.publish(
+                    Refusal(self._view.id, self._context.store.incarnation, number, reason)
+                )
+        self.remember()
+        self._context.event("error", f"takes no part: {reason}", job=self._view.id)
+
+    def remember(self) -> None:
+        """Note the answer that is on record now as this process's own."""
+        self._last = self._view.last_answer(self._context.node)
+
+    def supersede_old(self) -> None:
+        """Publish the answer again if one from before a lost disk came back from others and looks newer."""
+        last = self._view.last_answer(self._context.node)
+        if self._last is None or last is None:
+            return
+        if last.incarnation == self._last.incarnation:
+            self._last = last
+            return
+        with contextlib.suppress(StorageError):
+            self._last = msgspec.structs.replace(self._last, number=last.number + 1)
+            self._context.ledger.publish(self._last)
