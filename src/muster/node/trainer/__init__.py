@@ -1,1 +1,6 @@
-"""The child process that trains: parent side, messages, work. Only `child_work` imports torch."""
+"""Training in a child process that imports torch; the daemon never does.
+
+A request travels one way: `adapter` (blobs of the store) -> `process` (paths, one request at a time) ->
+`child_process` (one child's life) -> `framing` (bytes on a pipe) -> `child` (the child's main loop) ->
+`session` (the task, with torch).  Answers and progress come back the same way, as `messages`.
+"""

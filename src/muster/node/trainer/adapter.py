@@ -1,4 +1,4 @@
-"""The trainer as jobs see it: blobs of the store in, arrays out; files and the child stay behind this."""
+"""The trainer as jobs see it: blobs of the store in, arrays out; files and the child are hidden here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TypeVar
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
 from muster.job.context import ContributionResult, EvaluationResult, TrainingResult
+from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
-from muster.node.trainer.process import TrainerDied, TrainerProcess
+from muster.node.trainer.process import TrainerProcess
 from muster.protocol.records import BlobId, Payload
 from muster.storage.store import Store
 
@@ -23,7 +24,7 @@ ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What a job wants to know of a task."""
+    """Implements `job.context.Facts`: what a job needs to know of a task."""
 
     name: str
     version: str
@@ -40,7 +41,7 @@ def job_facts(facts: TaskFacts) -> JobFacts:
 
 
 class StoreTrainer:
-    """`job.context.TrainerLike` over the child process. One request at a time."""
+    """Implements `job.context.TrainerLike` with the child process. One request at a time."""
 
     def __init__(
         self,
@@ -48,26 +49,26 @@ class StoreTrainer:
         facts: TaskFacts,
         store: Store,
         scratch: Path,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
-        self._tell = tell
+        self._report = report
 
     @classmethod
     async def open(
-        cls, source: TaskSource, store: Store, scratch: Path, tell: Callable[[str], None]
+        cls, source: TaskSource, store: Store, scratch: Path, report: Callable[[str], None]
     ) -> StoreTrainer:
-        """Start the child and load the task; `tell` gets a sentence when work is held up.
+        """Start the child and load the task; `report` gets a sentence when the work must wait.
 
         Raises MusterError, ChildProcessError.
         """
         trainer = TrainerProcess()
         try:
-            facts = await _mapped(trainer.open(source))
+            facts = await _job_errors(trainer.open(source))
         except BaseException:
             await trainer.close()
             raise
-        return cls(trainer, facts, store, scratch, tell)
+        return cls(trainer, facts, store, scratch, report)
 
     @property
     def task(self) -> TaskFacts:
@@ -80,7 +81,7 @@ class StoreTrainer:
         return await self.initial(seed, None)
 
     async def measure_speed(self, batch: int) -> float:
-        return await _mapped(self._trainer.measure_speed(batch))
+        return await _job_errors(self._trainer.measure_speed(batch))
 
     async def train(
         self,
@@ -95,15 +96,15 @@ class StoreTrainer:
     ) -> TrainingResult:
         out = self._scratch / "update.bin"
 
-        def heard(p: Progress) -> None:
+        def on_progress(p: Progress) -> None:
             progress(p.done / max(1, p.of))
 
         while True:
             try:
-                done = await _mapped(
+                done = await _job_errors(
                     self._trainer.train(
                         self._store.blob_path(params), out, steps=steps, lr=lr, batch=batch,
-                        momentum=momentum, seed=seed, progress=heard,
+                        momentum=momentum, seed=seed, progress=on_progress,
                     )
                 )  # fmt: skip
                 return TrainingResult(
@@ -112,7 +113,7 @@ class StoreTrainer:
             except MusterError as error:
                 if error.code != "disk_full":
                     raise
-                self._tell(f"waits for room: {error.sentence}")
+                self._report(f"waits for room: {error.sentence}")
             finally:
                 with contextlib.suppress(OSError):
                     out.unlink()
@@ -133,34 +134,36 @@ class StoreTrainer:
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(params)
-        m = await _mapped(self._trainer.evaluate(path, which, limit=limit))
+        m = await _job_errors(self._trainer.evaluate(path, which, limit=limit))
         return EvaluationResult(m.examples, m.correct, m.loss_sum)
 
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
     ) -> ContributionResult:
-        path, given = self._store.blob_path, []
+        path, messages = self._store.blob_path, []
         for weight, payload in updates:
             assert payload.inline is not None or payload.blob is not None
-            given.append((weight, path(payload.blob) if payload.blob is not None else payload.inline or b""))
-        v = await _mapped(self._trainer.value(path(params), given, which, limit))
+            messages.append(
+                (weight, path(payload.blob) if payload.blob is not None else payload.inline or b"")
+            )
+        v = await _job_errors(self._trainer.value(path(params), messages, which, limit))
         return ContributionResult(v.values, v.before, v.after, v.examples)
 
     async def initial(self, seed: int, start: Path | None) -> BlobId:
         """Starting parameters, fresh or from a safetensors file, as a blob of the store."""
         out = self._scratch / "initial.bin"
-        await _mapped(self._trainer.initial(out, seed, start))
+        await _job_errors(self._trainer.initial(out, seed, start))
         return self._store.adopt_blob(out)
 
     async def export(self, params: BlobId, out: Path, format_: str, metadata: dict[str, str]) -> None:
-        await _mapped(self._trainer.export(self._store.blob_path(params), out, format_, metadata))
+        await _job_errors(self._trainer.export(self._store.blob_path(params), out, format_, metadata))
 
     async def close(self) -> None:
         await self._trainer.close()
 
 
-async def _mapped(work: Awaitable[T]) -> T:
-    """The trainer's errors as jobs know them."""
+async def _job_errors(work: Awaitable[T]) -> T:
+    """`work`, with a dead or cancelled child as ChildProcessError."""
     try:
         return await work
     except TrainerDied as error:

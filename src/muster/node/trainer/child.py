@@ -1,9 +1,8 @@
 """The process that imports torch, one for each job (`process.TrainerProcess` starts it).
 
-It reads requests from stdin and writes replies to stdout, each a MessagePack map behind its length (u32,
-big-endian, at most `MESSAGE_BYTES_MAX`); tensors go through files.  What the task prints lands on stderr.
-Requests are worked on one at a time; `cancel` and the end of stdin are noticed meanwhile.  With the end of
-stdin, or the parent's death, the process is gone at once.
+It reads requests from stdin and writes replies to stdout (framing.py); tensors go through files.  What the
+task prints goes to stderr.  Requests are handled one at a time (session.py); `cancel` and the end of stdin
+are noticed meanwhile.  At the end of stdin, or at the parent's death, the process ends at once.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import errno
 import os
 import queue
 import signal
-import struct
 import sys
 import threading
 import time
@@ -27,55 +25,35 @@ import msgspec
 import muster
 from muster.compression.tensors import TensorError
 from muster.errors import MusterError
+from muster.node.trainer.framing import pack_message, read_message
 
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # the layout of a model of 65,536 tensors fits
 PROGRESS_S = 0.2
 REQUESTS_MAX = 16
 
-_LENGTH = struct.Struct(">I")
 _PR_SET_PDEATHSIG = 1
 
 
 class Cancelled(Exception):
-    """The daemon asked to stop what is under way."""
-
-
-def read_message(file: BinaryIO) -> dict[str, Any] | None:
-    """The next message, or None at the end of the stream."""
-    head = file.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > MESSAGE_BYTES_MAX:
-        raise ValueError(f"a message of {length} bytes is over the limit of {MESSAGE_BYTES_MAX}")
-    body = file.read(length)
-    return None if len(body) < length else msgspec.msgpack.decode(body, type=dict[str, Any])
-
-
-def pack_message(message: dict[str, Any]) -> bytes:
-    body = msgspec.msgpack.encode(message)
-    if len(body) > MESSAGE_BYTES_MAX:
-        raise ValueError(f"a message of {len(body)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
-    return _LENGTH.pack(len(body)) + body
+    """The daemon cancelled the current request."""
 
 
 class Throttle:
-    """Sleeps so that work takes `factor` times as long, and tells of progress now and then."""
+    """Sleeps so that work takes `factor` times as long, and reports progress every `PROGRESS_S`."""
 
     def __init__(
-        self, factor: float, tell: Callable[[dict[str, Any]], None], cancelled: threading.Event
+        self, factor: float, report: Callable[[dict[str, Any]], None], cancelled: threading.Event
     ) -> None:
-        self._factor, self._tell, self._cancelled = factor, tell, cancelled
-        self._last_s = self._told_s = time.perf_counter()
+        self._factor, self._report, self._cancelled = factor, report, cancelled
+        self._last_s = self._reported_s = time.perf_counter()
         self._debt_s = 0.0
 
     def __call__(self, message: dict[str, Any]) -> None:
         """Call after each piece of work. Raises Cancelled."""
         now_s = time.perf_counter()
         self._debt_s += (now_s - self._last_s) * (self._factor - 1.0)
-        if now_s - self._told_s >= PROGRESS_S:
-            self._tell(message)
-            self._told_s = now_s
+        if now_s - self._reported_s >= PROGRESS_S:
+            self._report(message)
+            self._reported_s = now_s
         if self._debt_s > 0.005:  # shorter sleeps are not kept exactly
             before_s = time.perf_counter()
             self._cancelled.wait(self._debt_s)
@@ -100,11 +78,11 @@ def fault_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, TaskFault):
         return {"error": "muster", "code": "task_fault", "sentence": str(error)}
     where = _users_line(error)
-    words = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300]
     return {
         "error": "muster",
         "code": "task_fault",
-        "sentence": f"the task failed{where}: {type(error).__name__}: {words}",
+        "sentence": f"the task failed{where}: {type(error).__name__}: {text}",
     }
 
 
@@ -123,7 +101,7 @@ def _users_line(error: BaseException) -> str:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Work on requests until the stream ends."""
+    """Answer requests until their stream ends: a thread reads them, this one does the work."""
     cancelled = threading.Event()
     waiting: queue.Queue[dict[str, Any]] = queue.Queue(REQUESTS_MAX)
     current = {"id": 0}
@@ -149,20 +127,20 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 waiting.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    from muster.node.trainer.child_work import TrainerSession  # imports torch
+    from muster.node.trainer.session import TrainerSession  # imports torch
 
-    work = TrainerSession()
+    session = TrainerSession()
     send({"ready": os.getpid()})
     while True:
         request = waiting.get()
         current["id"] = number = int(request["id"])
         cancelled.clear()
 
-        def tell(progress: dict[str, Any], number: int = number) -> None:
+        def report(progress: dict[str, Any], number: int = number) -> None:
             send({"id": number, "progress": progress})
 
         try:
-            result = work.do(request, Throttle(work.throttle, tell, cancelled))
+            result = session.do(request, Throttle(session.throttle, report, cancelled))
             send({"id": number, "result": result})
         except BaseException as error:
             if not isinstance(error, (Cancelled, MusterError)):

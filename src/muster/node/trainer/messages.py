@@ -1,4 +1,4 @@
-"""What is said to the trainer and what it answers: plain values, known on both sides of the job layer."""
+"""Requests to the trainer and its answers, as plain values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """`classes` are (label, samples held); empty when the targets are no classes."""
+    """What the child found in the task.
+
+    `classes` are (label, samples held); empty when the targets are no classes.
+    """
 
     name: str
     version: str
@@ -37,7 +40,7 @@ class TaskFacts:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of the request under way; `loss` only while training."""
+    """How far the current request is; `loss` only while training."""
 
     done: int
     of: int
@@ -46,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainedMessage:
-    """`step_s`: the median of its steps, of the batch that was asked for."""
+    """`step_s`: the median seconds of its steps; `loss`: their mean loss."""
 
     steps: int
     examples: int
@@ -56,6 +59,8 @@ class TrainedMessage:
 
 @dataclass(frozen=True)
 class EvaluatedMessage:
+    """Sums over held-out examples."""
+
     examples: int
     correct: int
     loss_sum: float
@@ -63,7 +68,7 @@ class EvaluatedMessage:
 
 @dataclass(frozen=True)
 class ContributionMessage:
-    """In the order of the updates; `before` and `after` are mean losses on `examples` (0: no such data)."""
+    """`values` in the order of the updates; `before`, `after`: mean losses on `examples` (0: no data)."""
 
     values: tuple[float, ...]
     before: float

@@ -1,4 +1,7 @@
-"""What the trainer child does: requests in, plain values out, tensors by way of files. Imports torch."""
+"""Handles the trainer's requests with torch: plain values in and out, tensors through files.
+
+Each request is a function of the open task, a progress callback and the request's own arguments.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ OnStep = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class OpenTask:
-    """A task, ready to train: its model (overwritten by each request), data and facts."""
+    """A task that is ready to train. Each request overwrites the model."""
 
     task: tasks.Task
     model: nn.Module
@@ -47,18 +50,19 @@ class OpenTask:
 
 
 class TrainerSession:
-    """Holds the open task between requests; `do` dispatches."""
+    """Holds the open task and the throttle between requests."""
 
     def __init__(self) -> None:
         self.opened: OpenTask | None = None
         self.throttle = 1.0
 
     def do(self, request: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
+        """The result of a request. `on_step(progress)` is called after each piece of work and may raise."""
         arguments = {k: v for k, v in request.items() if k not in ("id", "do")}
         if request["do"] == "open":
             return self._open(**arguments)
         if self.opened is None:
-            raise MusterError("internal", "the trainer was asked to work before it was told the task")
+            raise MusterError("internal", "the trainer was asked to work before a task was opened")
         commands: dict[str, Callable[..., dict[str, Any]]] = {
             "describe": describe,
             "initial": initial,
@@ -84,9 +88,8 @@ class TrainerSession:
         self.throttle = max(1.0, throttle)
         self.opened = None  # should this fail, the former task must not answer in its place
         opened = open_task(reference, options)
-        local_training.step(
-            _idle_training(opened, TRIED_BATCH)
-        )  # a fault of the task shows now, not in the first round
+        training = _idle_training(opened, TRIED_BATCH)
+        local_training.step(training)  # a fault of the task shows now, not in the first round
         self.opened = opened
         return describe(self.opened, lambda _: None)
 
@@ -112,6 +115,7 @@ def open_task(reference: str, options: dict[str, Any]) -> OpenTask:
 
 
 def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
+    """The task's name, fingerprint and layout, and what this node holds of its data."""
     labels = opened.own.y
     whole = not labels.dtype.is_floating_point and labels.ndim == 1
     values, counts = torch.unique(labels, return_counts=True) if whole else (labels[:0], labels[:0])
@@ -145,13 +149,13 @@ def _idle_training(opened: OpenTask, batch: int) -> local_training.LocalTraining
 
 def measure_speed(opened: OpenTask, on_step: OnStep, batch: int) -> dict[str, Any]:
     """Median seconds of one step of `batch`, on parameters that are thrown away."""
-    work = _idle_training(opened, batch)
-    local_training.step(work)  # the first step builds kernels and caches
+    training = _idle_training(opened, batch)
+    local_training.step(training)  # the first step builds kernels and caches
     on_step({"done": 0, "of": MEASURE_STEPS})
     times_s: list[float] = []
     while len(times_s) < MEASURE_STEPS and sum(times_s) < MEASURE_S_MAX:
         before_s = time.perf_counter()
-        local_training.step(work)
+        local_training.step(training)
         times_s.append(time.perf_counter() - before_s)
         on_step({"done": len(times_s), "of": MEASURE_STEPS})
     return {"step_s": statistics.median(times_s)}
@@ -178,7 +182,7 @@ def train(
         nonlocal began_s
         times_s.append(time.perf_counter() - began_s)
         on_step({"done": n, "of": steps, "loss": loss})
-        began_s = time.perf_counter()  # telling, and resting for the throttle, are no part of a step
+        began_s = time.perf_counter()  # the report and the throttle's sleep are no part of a step
 
     done = local_training.train(
         opened.task,
@@ -250,6 +254,7 @@ def value(
 def export_model(
     opened: OpenTask, on_step: OnStep, base: str, out: str, format: str, metadata: dict[str, str]
 ) -> dict[str, Any]:
+    """Write the model `base` to `out` as "safetensors" or "onnx"."""
     arrays = tensors.read(opened.layout, Path(base))
     if format == "safetensors":
         export.save_safetensors(Path(out), opened.layout, arrays, metadata)

@@ -17,8 +17,9 @@ from muster.compression import tensors
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.errors import MusterError
+from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskSource
-from muster.node.trainer.process import TrainerDied, TrainerProcess
+from muster.node.trainer.process import TrainerProcess
 
 TASK = """
 import os, sys, time
