@@ -197,7 +197,7 @@ def alone_at_once() -> list[Patch]:
 
 @bug("collecting deletes the payload of an update as soon as any head that is known of counts it")
 def collect_too_early() -> list[Patch]:
-    def spent(view: JobView, heads: Any, done: set[Key]) -> list[bytes]:
+    def spent(view: JobView, heads: Any, done: set[Key], in_use: Any) -> list[bytes]:
         done.update(view.updates)
         return [u.record.payload.blob for u in view.updates.values() if u.record.payload.blob is not None]
 
