@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
-from muster.network.sync import commit_delta as commit_form
-from muster.network.sync.record_compression import CannotDecompress, RecordCompressor
+from muster.network.sync.record_compression import commit_delta
+from muster.network.sync.record_compression.commit_columns import NotAChild
+from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, pack, unpack
 from muster.protocol.records import (
@@ -36,7 +37,7 @@ from muster.protocol.records import (
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.storage.memory import MemoryStore
 
-OVERHEAD_BYTES_MAX = 120  # design section 10
+OVERHEAD_BYTES_MAX = 120  # beside a payload
 CODEC = "stc:0.01"
 
 
@@ -258,8 +259,8 @@ def test_columns_that_do_not_fit_say_so() -> None:
     assert stored is not None
     parent = msgspec.msgpack.decode(unpack(stored.wire).body)
     for wrong in ([], [0] * 10, [0] * 11):
-        with pytest.raises((commit_form.Unfit, TypeError)):
-            commit_form.expand(wrong, story.head, parent)
+        with pytest.raises((NotAChild, TypeError)):
+            commit_delta.expand(wrong, story.head, parent)
 
 
 def test_a_full_envelope_is_its_own_form() -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from muster.network.sync.peers import SyncContext
-from muster.network.sync.record_compression import payload_bytes
+from muster.protocol.contents import inline_bytes
 from muster.protocol.records import NodeId, Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
@@ -34,7 +34,7 @@ def test_records_of_a_job_of_ten_nodes(
     def count(self: SyncContext, node: NodeId, name: bytes, record: Record, short: bytes) -> None:
         kind, number = record.KIND, getattr(record, "round", getattr(record, "base_round", 3))
         if kind in most and number >= 3:
-            seen[kind] = max(seen[kind], len(short) - payload_bytes(record))
+            seen[kind] = max(seen[kind], len(short) - inline_bytes(record))
         usual(self, node, name, record, short)
 
     usual = SyncContext.count_record

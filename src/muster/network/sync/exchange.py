@@ -20,10 +20,10 @@ from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import CHANGES_MAX
 from muster.network.sync.peers import SyncContext, SyncPeer
 from muster.network.sync.presence import Presence
-from muster.network.sync.record_compression import blobs
 from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
 from muster.network.transport.traffic_counters import TrafficCounters
+from muster.protocol.contents import named_blobs
 from muster.protocol.records import NodeId
 from muster.storage.store import Store
 
@@ -103,7 +103,7 @@ class Exchange:
         """A record was kept, made here or learnt from a neighbour: the other neighbours are to hear of it."""
         shared = self.shared
         shared.add_to_digest(entry.id)
-        for blob in blobs(entry.record):
+        for blob in named_blobs(entry.record):
             shared.traffic.assign_blob(blob, job_of(entry.record, entry.id))
         shared.compressor.note(entry.id, entry.author, entry.record)
         for peer in shared.peers.values():

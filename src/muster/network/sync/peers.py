@@ -14,10 +14,11 @@ from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.sync.outbound import Outbound
 from muster.network.sync.presence import Presence
-from muster.network.sync.record_compression import RecordCompressor, payload_bytes
+from muster.network.sync.record_compression.compressor import RecordCompressor
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import LinkSpeed
 from muster.network.transport.traffic_counters import TrafficCounters
+from muster.protocol.contents import inline_bytes
 from muster.protocol.envelope import decode, unpack
 from muster.protocol.records import NodeId, Record
 from muster.storage.store import StorageError, Store, StoredRecord
@@ -93,7 +94,7 @@ class SyncContext:
     def count_record(self, node: NodeId, name: bytes, record: Record, data: bytes) -> None:
         """A record goes to a neighbour as `data`."""
         self.traffic.add_record(
-            node, name[:PREFIX_BYTES], job_of(record, name), len(data), payload_bytes(record)
+            node, name[:PREFIX_BYTES], job_of(record, name), len(data), inline_bytes(record)
         )
 
     def report_problem(self, node: NodeId, sentence: str) -> None:

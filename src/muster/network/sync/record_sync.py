@@ -23,7 +23,7 @@ from muster.network.sync.messages import (
     unpack_list,
 )
 from muster.network.sync.peers import SyncContext, SyncPeer
-from muster.network.sync.record_compression import CannotDecompress
+from muster.network.sync.record_compression.compressor import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.trust.signing import UnknownAuthor
 from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack

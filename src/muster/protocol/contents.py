@@ -1,0 +1,25 @@
+"""What a record carries or names in bulk: encoded tensors and blobs."""
+
+from __future__ import annotations
+
+from muster.protocol.records import BlobId, Commit, Payload, Record, Update
+
+
+def payload_of(record: Record) -> Payload | None:
+    """The encoded tensors of an update or of a commit."""
+    if isinstance(record, Update):
+        return record.payload
+    return record.delta if isinstance(record, Commit) else None
+
+
+def named_blobs(record: Record) -> list[BlobId]:
+    """The blobs that a record names: a commit's parameters, then its payload."""
+    payload = payload_of(record)
+    named = [record.params] if isinstance(record, Commit) else []
+    return named + ([payload.blob] if payload is not None and payload.blob is not None else [])
+
+
+def inline_bytes(record: Record) -> int:
+    """How many bytes of a record are tensors that travel inside it."""
+    payload = payload_of(record)
+    return len(payload.inline or b"") if payload is not None else 0
