@@ -12,7 +12,7 @@ from muster.cli.main import run as run_command
 from muster.cli.output import size
 from muster.compression.benchmark import NAMES, measure
 from muster.compression.codecs.families import parse
-from muster.compression.example import of_file, of_mnist
+from muster.compression.example_update import mnist_update, update_for_file
 from muster.compression.tensors import TENSORS_MAX, Array
 from muster.errors import EXIT_CODES
 from muster.learning.mnist import Mnist
@@ -43,11 +43,11 @@ def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
     path = raw_file(
         tmp_path / "b.safetensors", "BF16", [4], (values.view("<u4") >> 16).astype("<u2").tobytes()
     )
-    layout, update = of_file(path)
+    layout, update = update_for_file(path)
     assert [(spec.name, spec.shape, spec.dtype) for spec in layout.tensors] == [("a", (4,), "float32")]
     same = tmp_path / "f.safetensors"
     save_file({"a": (values.view("<u4") & 0xFFFF0000).view(np.float32)}, same)
-    assert np.array_equal(update["a"], of_file(same)[1]["a"])
+    assert np.array_equal(update["a"], update_for_file(same)[1]["a"])
 
 
 @pytest.mark.filterwarnings("error")
@@ -63,7 +63,7 @@ def test_an_update_of_any_model_is_finite_and_makes_no_noise(tmp_path: Path) -> 
         "flags": np.ones(3, bool),
     }
     save_file(ends, path)
-    layout, update = of_file(path)
+    layout, update = update_for_file(path)
     assert all(np.isfinite(update[name]).all() and update[name].shape == ends[name].shape for name in ends)
     assert measure("quant8", layout, update, 1).relative_error < 0.1
 
@@ -126,7 +126,7 @@ def raw_file(path: Path, dtype: str, shape: list[int], data: bytes) -> Path:
 
 
 def test_the_default_is_the_layout_of_the_task() -> None:
-    assert of_mnist()[0] == layout_of(Mnist(model="cnn29k").model())
+    assert mnist_update()[0] == layout_of(Mnist(model="cnn29k").model())
 
 
 def test_the_sizes_of_the_page_are_those_that_plans_count_on() -> None:

@@ -232,14 +232,14 @@ def test_nudges_are_lost_doubled_damaged_and_late() -> None:
     with_pair(scene)
 
 
-def test_one_way_parameters_and_rate_changes_under_way() -> None:
+def test_parameters_of_one_direction_and_rate_changes_while_sending() -> None:
     async def scene(network: SimNetwork, a: SimLink, b: SimLink) -> None:
-        network.set(A, B, PathParams(rate_bytes_s=1000, delay_s=0), one_way=True)
+        network.set(A, B, PathParams(rate_bytes_s=1000, delay_s=0), one_direction=True)
         assert network.params(B, A).rate_bytes_s == 125_000
         start_s = now()
         asking = asyncio.create_task(a.ask(B, "echo", bytes(9936), timeout_s=60))
         await asyncio.sleep(5)
-        network.set(A, B, PathParams(rate_bytes_s=5000, delay_s=0), one_way=True)
+        network.set(A, B, PathParams(rate_bytes_s=5000, delay_s=0), one_direction=True)
         await asking
         assert now() - start_s == pytest.approx(5 + 1 + 9996 / 125_000, abs=0.02)
 

@@ -1,5 +1,7 @@
-"""What of a model's change does not go through a codec: batch-norm statistics as fp16 with a scale each,
-integers and truth values in the smallest width that holds their change. Neither takes part in error feedback.
+"""The part of a model's change that does not go through a codec, and takes no part in error feedback.
+
+Batch-norm statistics are fp16 with a scale for each tensor; integers and truth values have the smallest width
+that holds their change.
 
     statistics: 1 byte (power of two), little-endian fp16        integers: 1 byte (width), little-endian
 """

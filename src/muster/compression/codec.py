@@ -40,7 +40,7 @@ class CodecError(ValueError):
 
 
 class Codec(Protocol):
-    """A way to encode a vector. Values of one class differ in their parameters; `name` shows them all."""
+    """Encodes and decodes vectors. Values of one class differ in their parameters; `name` has them all."""
 
     FAMILY: ClassVar[int]
 
@@ -64,6 +64,7 @@ class Codec(Protocol):
 
 
 def first_byte(family: int, parameter: int = 0) -> bytes:
+    """The first byte of a message."""
     assert 0 <= family < ESCAPE
     assert 0 <= parameter < 32
     return bytes((family << 5 | parameter,))
@@ -80,6 +81,7 @@ def check_vector(vector: Vector) -> None:
 
 
 def check_size(size: int) -> None:
+    """Raises CodecError unless a vector can have `size` elements."""
     if not 0 <= size <= SIZE_MAX:
         raise CodecError(f"a vector cannot have {size} elements")
 

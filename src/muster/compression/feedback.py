@@ -3,8 +3,8 @@
 
 With c = fl32(delta + residual), m the message of c and r = fl32(c - decode(m)):  decode(m) + r equals c to
 within half a unit in the last place of each element, and exactly where the element was not sent, was sent
-exactly, or came within a factor of two.  What becomes of the message does not matter: nothing is put back
-(design 5.3).  The step itself is `model.encode_with_feedback`.
+exactly, or came within a factor of two.  What becomes of the message does not matter: nothing is put back.
+The step itself is `model.encode_with_feedback`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from muster.compression.codec import CodecError, Vector
 
 
 def hand_over(uplink: Vector | None, downlink: Vector, share: float) -> Vector:
-    """The uplink residual of a coordinator that hands over: its downlink residual divided by its share (0, 1]
-    of a round's weight joins it, so that the next aggregates bring it back in full where its updates have
-    that weight (design 5.5).
+    """The uplink residual of a coordinator that hands over: fl32(uplink + fl32(downlink / share)).
 
-    A new array, fl32(uplink + fl32(downlink / share)).  Raises CodecError.
+    `share` (0, 1] is its part of a round's weight.  Its next updates then bring the downlink residual back in
+    full, where they have that weight.  Raises CodecError.
     """
     if not 0.0 < share <= 1.0:
         raise CodecError(f"a node's share of a round is above 0 and at most 1, not {share}")
@@ -35,7 +34,7 @@ def hand_over(uplink: Vector | None, downlink: Vector, share: float) -> Vector:
 
 
 def norm(vector: Vector | None) -> float:
-    """Euclidean norm in fp64, in blocks; what a commit says of its residual."""
+    """Euclidean norm in fp64, summed in blocks: the figure that a commit has of its residual."""
     if vector is None or not vector.size:
         return 0.0
     blocks = (vector[i : i + 65536].astype(np.float64) for i in range(0, vector.size, 65536))

@@ -34,13 +34,13 @@ def touched(layout: Layout, vector: Vector) -> dict[str, pos.Positions]:
     """Of every big matrix the rows that are not all zero; nothing when no row of any is zero."""
     names = {spec.name for spec in matrices(layout)}
     found: dict[str, pos.Positions] = {}
-    spared = False
+    some_zero = False
     for spec, part in parts(layout, vector):
         if spec.name in names:
             rows = part.reshape(spec.shape).any(axis=1)
-            spared = spared or not rows.all()
+            some_zero = some_zero or not rows.all()
             found[spec.name] = np.flatnonzero(rows).astype(np.int32)
-    return found if spared else {}
+    return found if some_zero else {}
 
 
 def size(layout: Layout, rows: Rows) -> int:
@@ -83,7 +83,7 @@ def spread(layout: Layout, kept: Vector, rows: Rows) -> Vector:
 
 
 def put_rows(where: pos.Positions, count: int) -> bytes:
-    """Number of rows, position coding, length, bits."""
+    """The bytes of a matrix's sent rows: their number, position coding, length, bits."""
     how = pos.choose(where, count)
     low, tail = pos.to_bits(where, count, how)
     body = pos.pack((*low, tail))
@@ -91,6 +91,7 @@ def put_rows(where: pos.Positions, count: int) -> bytes:
 
 
 def take_rows(data: Message, offset: int, count: int) -> tuple[pos.Positions, int]:
+    """(the rows of a matrix with `count` rows, offset behind them). Raises CodecError."""
     marked, offset = take_count(data, offset)
     if marked > count or offset >= len(data) or data[offset] > pos.BITMAP:
         raise CodecError("the message's rows do not fit the model")

@@ -234,7 +234,7 @@ def read(layout: Layout, path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write(layout: Layout, path: Path, arrays: Mapping[str, Array], *, finite: bool = True) -> int:
-    """Write the blob to `path`, by way of `path`.part; its size in bytes. Raises TensorError, OSError."""
+    """Write the blob to `path` through `path`.part; its size in bytes. Raises TensorError, OSError."""
     check(layout, arrays, finite=finite)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:

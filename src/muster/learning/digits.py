@@ -2,7 +2,7 @@
 
 Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.  A fifth of each class is the
 common evaluation set.  The file is read straight from scikit-learn's folder, because importing scikit-learn
-takes a second and 60 MB that a small board would rather keep.
+takes a second and 60 MB that a small device lacks.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import nn
 
-from muster.compression import files
+from muster.compression import safetensors_file
 from muster.compression.tensors import Layout, TensorError, check, expand
 from muster.errors import MusterError
 
@@ -43,7 +43,7 @@ def load_safetensors(path: Path, layout: Layout) -> dict[str, NDArray[Any]]:
     Raises MusterError("bad_data").
     """
     wanted = set(layout.by_name) | {alias for alias, _ in layout.aliases}
-    arrays = files.read(path)
+    arrays = safetensors_file.read(path)
     odd = sorted(arrays.keys() - wanted)
     if odd:
         raise MusterError("bad_data", f"{path} is of another model: it holds the tensor {odd[0]!r}")
@@ -56,7 +56,7 @@ def load_safetensors(path: Path, layout: Layout) -> dict[str, NDArray[Any]]:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """What `save_safetensors` was told besides the tensors."""
+    """The metadata in a safetensors file."""
     with safe_open(path, framework="numpy") as file:
         return dict(file.metadata() or {})
 
@@ -80,8 +80,8 @@ def save_onnx(path: Path, model: nn.Module, example: torch.Tensor, metadata: Map
                 proto = _captured(model, example)
             onnx.checker.check_model(proto)
     except Exception as error:
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MusterError("task_fault", f"torch cannot export this model to ONNX: {words}") from error
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MusterError("task_fault", f"torch cannot export this model to ONNX: {text}") from error
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = str(key), str(value)
@@ -122,7 +122,7 @@ def _captured(model: nn.Module, example: torch.Tensor) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """torch.onnx talks on stdout, stderr and through warnings and loggers; none of it is for our users."""
+    """Silences torch.onnx, which prints, warns and logs what is not for our users."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

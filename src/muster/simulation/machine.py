@@ -13,7 +13,7 @@ from muster.node.core import Core
 from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
-from muster.simulation.mortal import MortalStore
+from muster.simulation.mortal_store import MortalStore
 from muster.simulation.specs import MachineSpec, WorldSpec
 from muster.simulation.trainers.base import SimTrainer
 from muster.simulation.trainers.kinds import trainer_of

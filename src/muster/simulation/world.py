@@ -21,7 +21,7 @@ from muster.protocol.records import BlobId, Job, JobId, NodeId, Recipe, Stop, St
 from muster.simulation import faults as f
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
-from muster.simulation.mortal import Killed
+from muster.simulation.mortal_store import Killed
 from muster.simulation.specs import (
     Bury,
     CrashTrainer,
@@ -154,7 +154,7 @@ class World:
                     params, rate_bytes_s=rate_bytes_s, ask_loss=min(params.ask_loss, 0.05),
                     nudge_loss=min(params.nudge_loss, 0.05),
                 )  # fmt: skip
-                self.network.set(machine.node, other, mended, one_way=True)
+                self.network.set(machine.node, other, mended, one_direction=True)
             if machine.buried:
                 continue
             machine.disk.free()
@@ -236,7 +236,7 @@ class World:
         try:
             for job in known:
                 core.ledger.publish(Stop(job, "by its user"))
-        except StorageError:  # the user is told that the disk is full
+        except StorageError:  # the user sees that the disk is full
             return False
         except Killed:  # at this very write
             return True
@@ -244,7 +244,7 @@ class World:
 
     def _change(self, a: NodeId, b: NodeId, change: f.Change) -> bool:
         if "up" in change:
-            return self.network.set_cut(a, b, not change["up"], one_way=True)
+            return self.network.set_cut(a, b, not change["up"], one_direction=True)
         before = params = self.network.params(a, b)
         if "loss" in change:
             loss = float(change["loss"])
@@ -253,7 +253,7 @@ class World:
             params = dataclasses.replace(params, rate_bytes_s=float(change["rate_kbit_s"]) * 125.0)
         if "delay_ms" in change:
             params = dataclasses.replace(params, delay_s=float(change["delay_ms"]) / 1000.0)
-        self.network.set(a, b, params, one_way=True)
+        self.network.set(a, b, params, one_direction=True)
         return params != before
 
     @staticmethod

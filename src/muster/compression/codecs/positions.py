@@ -1,7 +1,7 @@
 """Where the kept elements are: the cheapest of a bitmap and Golomb-Rice coded gaps.
 
 Rice with parameter b writes a gap g as b low bits and g >> b in unary (that many zeros and a one, the one
-being the stop bit: science.md 7.3 warns of counting it twice).  The low bits of all gaps come first, then the
+being the stop bit).  The low bits of all gaps come first, then the
 unary parts, so that both directions are a few vector operations.  For gaps of density p Rice needs
 b + 1 / (1 - (1 - p)**(2**b)) bits each, within half a percent of the entropy at p = 1 %.
 """

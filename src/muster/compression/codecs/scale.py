@@ -15,18 +15,18 @@ HALF_MAX = 0x77FF  # 32752.0: the largest scaled fp16 value, so that rounding ne
 
 def put_bfloat16(value: float) -> bytes:
     """Two bytes; relative error at most 2**-8. `value` is in [TINY, largest fp32]."""
-    word = struct.unpack("<I", struct.pack("<f", value))[0]
-    return struct.pack("<H", min((word + 0x8000) >> 16, 0x7F7F))
+    bits = struct.unpack("<I", struct.pack("<f", value))[0]
+    return struct.pack("<H", min((bits + 0x8000) >> 16, 0x7F7F))
 
 
 def take_bfloat16(data: bytes, offset: int) -> np.float32:
     """A normal, positive number. Raises CodecError."""
     if offset + 2 > len(data):
         raise CodecError("the message ends inside its magnitude")
-    word = int.from_bytes(data[offset : offset + 2], "little")
-    if not 0x0080 <= word <= 0x7F7F:
+    bits = int.from_bytes(data[offset : offset + 2], "little")
+    if not 0x0080 <= bits <= 0x7F7F:
         raise CodecError("the message's magnitude is not a positive finite number")
-    return np.uint32(word << 16).view(np.float32)
+    return np.uint32(bits << 16).view(np.float32)
 
 
 def half_exponent(largest: float) -> int:

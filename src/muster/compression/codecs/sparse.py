@@ -71,7 +71,7 @@ def _lower_bound(vector: Vector, count: int) -> float:
 
 
 def _at_least(vector: Vector, bound: float) -> Positions:
-    """Positions of the magnitudes that reach `bound`, found block by block to spare memory."""
+    """Positions of the magnitudes that reach `bound`, found block by block to save memory."""
     starts = range(0, vector.size, _BLOCK)
     found = (
         np.flatnonzero(np.abs(vector[s : s + _BLOCK]) >= bound).astype(np.int32) + np.int32(s) for s in starts
@@ -125,7 +125,7 @@ def unframe(
 def scatter(
     where: Positions, codes: pos.Numbers, value_of: Callable[[pos.Numbers], Vector], size: int
 ) -> Vector:
-    """Zeros, and at each position what its code means; block by block to spare memory."""
+    """Zeros, and at each position what its code means; block by block to save memory."""
     vector = np.zeros(size, np.float32)
     for s in range(0, where.size, _SCATTERED):
         vector[where[s : s + _SCATTERED]] = value_of(codes[s : s + _SCATTERED])

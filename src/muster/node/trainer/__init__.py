@@ -1,6 +1,6 @@
 """Training in a child process that imports torch; the daemon never does.
 
-A request travels one way: `adapter` (blobs of the store) -> `process` (paths, one request at a time) ->
+A request goes down through: `adapter` (blobs of the store) -> `process` (paths, one request at a time) ->
 `child_process` (one child's life) -> `framing` (bytes on a pipe) -> `child` (the child's main loop) ->
-`session` (the task, with torch).  Answers and progress come back the same way, as `messages`.
+`session` (the task, with torch).  Answers and progress come back through the same files, as `messages`.
 """

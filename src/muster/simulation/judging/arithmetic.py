@@ -100,7 +100,7 @@ def _follows(
 
 
 def _lacks(graph: Graph, left: Left | None, head: CommitId, size: int) -> NDArray[np.float64]:
-    """What the model of `head` lacks of what a coordinator's commits left out (design 5.5)."""
+    """What the model of `head` lacks of what a coordinator's commits left out."""
     if left is None:
         return np.zeros(size, np.float64)
     tag, vector = left
@@ -198,7 +198,7 @@ def _weights(world: World, node: NodeId, update: Update) -> Iterator[float]:
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:
-    """Design 5.7, written again: examples counted by one side only, capped at the lower median."""
+    """A merge's share of `a`, written again: examples that one side counts, capped at the lower median."""
 
     def only(this: Point, other: Point) -> dict[NodeId, int]:
         figures: dict[NodeId, int] = {}

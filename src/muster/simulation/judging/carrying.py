@@ -1,7 +1,7 @@
-"""Store, carry, forward (design section 2.3): a node that meets others in turn takes along what they have.
+"""Store, carry, forward: does a node that meets others in turn take along what they have?
 
-While the coordinator is heard of, an update is its to get.  A node that does not hear of it may be the only
-way there: it takes what lies with its neighbours, whoever made it and whoever coordinates meanwhile.
+While the coordinator is heard of, it fetches updates itself.  A node that does not hear of it may be the only
+path there: it takes the updates of its neighbours, whoever made them and whoever coordinates meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def good(world: World, a: NodeId, b: NodeId) -> bool:
 
 
 def chances(world: World) -> Iterator[Chance]:
-    """What lies beside somebody who does not hear the coordinator, and is neither taken nor on its way."""
+    """Updates beside a node that does not hear the coordinator and neither holds nor fetches them."""
     for machine in world.standing():
         if machine.core is None or not machine.willing or not _able(machine):
             continue
@@ -70,7 +70,7 @@ def _left(machine: Machine, near: list[Machine], job: JobId) -> Iterator[Chance]
         blob = update.record.payload.blob
         if blob is None or machine.disk.has_blob(blob) or any(update.key in h.counted for h in heads):
             continue
-        if machine.core.transfers.status(blob) is not None:  # on its way
+        if machine.core.transfers.status(blob) is not None:  # being fetched
             continue
         for other in near:
             if other.disk.has_blob(blob):

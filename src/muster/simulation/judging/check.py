@@ -1,4 +1,4 @@
-"""Run the hour of a seed and judge it: `check(seed)`; `muster check` runs many."""
+"""Runs the random hour of a seed and judges it: `check(seed)`; `muster check` runs many."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from muster.simulation.episodes import far
+from muster.simulation.judging.durability import DurabilityWatch
 from muster.simulation.judging.invariants import broken, runner_of, running, settled
-from muster.simulation.judging.watch import Watch
-from muster.simulation.mortal import Killed
+from muster.simulation.mortal_store import Killed
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
 from muster.simulation.virtual.lives import LivesLoop
@@ -23,7 +23,7 @@ from muster.simulation.world import Asked, World
 
 LOOK_S = 10.0  # between two looks at what is durable where
 QUIET_S = 200.0  # after all is settled nothing may move any more,
-QUIET_A_HOP_S = 60.0  # longer where words have far to go
+QUIET_A_HOP_S = 60.0  # longer where heartbeats have far to go
 LOOKS_A_COUNT = 10  # tasks are counted at every tenth look
 SETTLE_PATIENCES = 40.0  # how long healing may take, in patiences ...
 SETTLE_ROUNDS = 2.0  # ... and in times that the whole job would take its slowest node
@@ -39,7 +39,7 @@ class Verdict(msgspec.Struct):
     nodes: int
     jobs: int
     faults: int  # that took effect
-    faults_in_job: int  # while a job was under way
+    faults_in_job: int  # while a job ran
     simulated_s: float
     seconds: float  # of one core
     trace: str
@@ -67,7 +67,7 @@ class Run:
 
     schedule: Schedule
     world: World | None = None
-    watch: Watch = field(default_factory=Watch)
+    watch: DurabilityWatch = field(default_factory=DurabilityWatch)
     faults: int = 0
     faults_in_job: int = 0
     seconds: float = 0.0  # of one core

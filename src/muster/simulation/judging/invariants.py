@@ -14,13 +14,13 @@ from muster.network.sync.presence import HEARTBEATS_MAX
 from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import BlobId, Commit, CommitId, short
 from muster.simulation.judging.arithmetic import arithmetic, residue
-from muster.simulation.judging.watch import Watch, whole_graph
+from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
 
-ALONE_PATIENCES = 10  # design 5.8; written here again on purpose
+ALONE_PATIENCES = 10  # a node alone waits so long; written here again on purpose
 
-# What a node may hold at the end of an hour, whatever happened (numbers from runs, with room to spare).
+# What a node may hold at the end of an hour, whatever happened (numbers from runs, with a margin).
 OUTBOX_MAX = 1000
 RECORDS_MAX = 300  # and for each commit:
 RECORDS_A_COMMIT_MAX = 3  # a node, and
@@ -36,7 +36,7 @@ def runner_of(machine: Machine, asked: Asked) -> JobRunner | None:
 
 
 def settled(world: World) -> str | None:
-    """None when all nodes hold one head of each job that ends it; else what is still missing, in words."""
+    """None when all nodes hold one head of each job that ends it; else a sentence about what is missing."""
     for asked in world.jobs:
         missing = _settled(world, asked)
         if missing is not None:
@@ -68,7 +68,7 @@ def _settled(world: World, asked: Asked) -> str | None:
 
 
 def running(world: World) -> bool:
-    """Whether a job is under way: somebody who is up knows one that has not ended."""
+    """Whether a job runs: somebody who is up knows one that has not ended."""
     for asked in world.jobs:
         for machine in world.up():
             runner = runner_of(machine, asked)
@@ -77,7 +77,7 @@ def running(world: World) -> bool:
     return False
 
 
-def broken(world: World, watch: Watch) -> list[str]:
+def broken(world: World, watch: DurabilityWatch) -> list[str]:
     """All rules, after the quiet time."""
     waiting = settled(world)
     if waiting is not None:
@@ -108,7 +108,9 @@ def _final(world: World, asked: Asked) -> CommitId:
     raise AssertionError("nobody takes part")
 
 
-def _counted(world: World, watch: Watch, asked: Asked, graph: Graph, head: CommitId) -> Iterator[str]:
+def _counted(
+    world: World, watch: DurabilityWatch, asked: Asked, graph: Graph, head: CommitId
+) -> Iterator[str]:
     """Every acknowledged update is counted, or discarded with a reason, in the final history; so is every
     update of a node whose disk is still the one that it was written to."""
     folded: set[Key] = set()

@@ -18,7 +18,7 @@ STORY_KEPT = 300  # lines of a failing seed's story in the file
 
 @dataclass(frozen=True)
 class Summary:
-    """Seeds in which no fault took effect while a job was under way are left out of all but `seeds`."""
+    """Seeds in which no fault took effect while a job ran are left out of all but `seeds`."""
 
     seeds: int
     counted: int
@@ -51,7 +51,7 @@ def summary(verdicts: Iterable[Verdict]) -> Summary:
 
 
 def sentence(s: Summary) -> str:
-    """The summary in words."""
+    """The summary as a sentence."""
     left_out = s.seeds - s.counted
     text = (
         f"{s.held} of {s.counted} seeds hold; {left_out} more drew no fault while a job ran and do not "

@@ -1,7 +1,7 @@
 """A trainer in virtual time, with real arithmetic on a flat vector, in place of the trainer child.
 
 A kind of trainer defines how it learns and what its loss is (`linear`: in closed form; `tiny`: from data).
-The trainer's contract (progress, evaluation, contributions, dying half-way) is kept here, once.
+The trainer's contract (progress, evaluation, contributions, dying in the midst of work) is kept here, once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long simulated training takes, and that it can die half-way."""
+"""How long simulated training takes; it can die in the midst of work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The wires between simulated nodes, their faults, and who is in session with whom, in virtual time.
 
 As with the real engine a link that is cut is noticed only after a lease; until then what was sent waits,
-and a short cut only delays it.  After a lease the session is over: questions under way are Unreachable,
+and a short cut only delays it.  After a lease the session is over: pending questions are Unreachable,
 the neighbour is gone, and a moment after the link is whole again it is back in a new session.
 """
 
@@ -77,18 +77,18 @@ class SimNetwork:
 
     # faults
 
-    def set(self, a: NodeId, b: NodeId, params: PathParams, *, one_way: bool = False) -> None:
-        """New parameters from a to b, and from b to a unless `one_way`; what is queued goes on with them."""
+    def set(self, a: NodeId, b: NodeId, params: PathParams, *, one_direction: bool = False) -> None:
+        """New parameters from a to b, and from b to a unless `one_direction`; the queue goes on with them."""
         wire = self._wires[a, b]
         for index, pipe in enumerate(wire.pipes):
-            if not one_way or index == wire.index(a):
+            if not one_direction or index == wire.index(a):
                 pipe.change(params)
 
-    def cut(self, a: NodeId, b: NodeId, *, one_way: bool = False) -> None:
-        self.set_cut(a, b, True, one_way=one_way)
+    def cut(self, a: NodeId, b: NodeId, *, one_direction: bool = False) -> None:
+        self.set_cut(a, b, True, one_direction=one_direction)
 
-    def heal(self, a: NodeId, b: NodeId, *, one_way: bool = False) -> None:
-        self.set_cut(a, b, False, one_way=one_way)
+    def heal(self, a: NodeId, b: NodeId, *, one_direction: bool = False) -> None:
+        self.set_cut(a, b, False, one_direction=one_direction)
 
     def isolate(self, node: NodeId) -> None:
         """Cut every link of a node."""
@@ -114,12 +114,12 @@ class SimNetwork:
     def _each_wire(self) -> list[Wire]:
         return [wire for pair, wire in self._wires.items() if pair == wire.ends]
 
-    def set_cut(self, a: NodeId, b: NodeId, cut: bool, *, one_way: bool = False) -> bool:
+    def set_cut(self, a: NodeId, b: NodeId, cut: bool, *, one_direction: bool = False) -> bool:
         """Whether that changed anything."""
         wire = self._wires[a, b]
         changed = False
         for index, pipe in enumerate(wire.pipes):
-            if (one_way and index != wire.index(a)) or wire.cut[index] == cut:
+            if (one_direction and index != wire.index(a)) or wire.cut[index] == cut:
                 continue
             wire.cut[index], changed = cut, True
             if cut:

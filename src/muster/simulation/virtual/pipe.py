@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from muster.network.transport.link import Urgency
 
 _ORDER = (Urgency.CONTROL, Urgency.BULK)
-QUEUE_BYTES_MAX = 1024 * 1024  # a sender whose queue is longer is told that the neighbour is unreachable
+QUEUE_BYTES_MAX = 1024 * 1024  # behind a longer queue the neighbour counts as unreachable
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Pipe:
         self._since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._last_arrival_s = 0.0
-        self._stalled: list[_Message] = []  # on their way when the pipe was held
-        self._context = contextvars.Context()  # what is on its way belongs to neither end
+        self._stalled: list[_Message] = []  # sent, not arrived, when the pipe was held
+        self._context = contextvars.Context()  # what was sent belongs to neither end
 
     def send(
         self, size_bytes: int, urgency: Urgency, arrive: Callable[[], None], *, keeps_order: bool = True

@@ -1,4 +1,4 @@
-"""What lies between two simulated nodes: a pipe each way, faults, and the session that runs over them."""
+"""What lies between two simulated nodes: a pipe in each direction, faults, and the current session."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is noted while the hour runs: which updates are acknowledged, that is durable on two nodes, and which
-stay on one disk although they could be carried on."""
+"""Notes, while the hour runs, which updates are acknowledged (durable on two nodes), and which stay on one
+disk although they could be carried on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobUpdate(NamedTuple):
 
 
 @dataclass
-class Watch:
+class DurabilityWatch:
     """Kept by looking at the disks now and then, and before each loss of one."""
 
     acknowledged: dict[JobUpdate, float] = field(default_factory=dict)  # since when durable on two nodes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muster.compression import files
+from muster.compression import safetensors_file
 from muster.compression.tensors import Array, Layout, TensorError, TensorSpec
 from muster.errors import MusterError
 
@@ -18,7 +18,7 @@ _CNN29K = (
 _STEP = 0.01  # an update's size beside its tensor's
 
 
-def of_mnist() -> tuple[Layout, dict[str, Array]]:
+def mnist_update() -> tuple[Layout, dict[str, Array]]:
     """The layout of mnist's cnn29k and an update for it."""
     specs = tuple(TensorSpec(name, shape, "float32") for name, shape in _CNN29K)
     fan_in = {spec.name: max(1, spec.size // spec.shape[0]) for spec in specs}
@@ -26,12 +26,12 @@ def of_mnist() -> tuple[Layout, dict[str, Array]]:
     return layout, _update(layout, {name: fan**-0.5 for name, fan in fan_in.items()})
 
 
-def of_file(path: Path) -> tuple[Layout, dict[str, Array]]:
+def update_for_file(path: Path) -> tuple[Layout, dict[str, Array]]:
     """The layout of a safetensors file (bfloat16 as float32) and an update in the scale of its tensors.
 
     Raises MusterError("bad_data").
     """
-    arrays = files.read(path)
+    arrays = safetensors_file.read(path)
     try:
         layout = Layout(tuple(TensorSpec(n, a.shape, a.dtype.name) for n, a in arrays.items()))
         if not layout.parameters:

@@ -1,7 +1,7 @@
-"""One life's handle on a node's disk: after the life's end nothing is written through it.
+"""A node's disk as one process of it sees it: after the process's end nothing is written through it.
 
 `kill -9` can come between any two writes: `arm(n)` ends the life at its n-th write from now, in the midst of
-whatever was under way (an open transaction is undone, as on a real disk).
+whatever it does (an open transaction is undone, as on a real disk).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Killed(asyncio.CancelledError):
 
 
 class MortalStore:
-    """See `storage.store.Store`. `on_add(id, wire)` and `on_blob(id, data)` see what is kept."""
+    """Implements `storage.store.Store`; calls `on_add(id, wire)` and `on_blob(id, data)` for what is kept."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class MortalStore:
 
     @staticmethod
     def _read_no_more(blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
-        """A killed process has turns left that it was paused in, and its disk may be another one by now."""
+        """Ends a killed process that still has steps to do: its disk may be another one by now."""
         raise Killed
 
     def _writes(self) -> bool:
@@ -80,7 +80,7 @@ class MortalStore:
         try:
             with self._disk.transaction():
                 yield
-                if not self.alive:  # died inside by another way
+                if not self.alive:  # died inside for another reason
                     raise Killed
         finally:
             self._pending = None
