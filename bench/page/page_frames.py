@@ -3,7 +3,7 @@
     python bench/page/page_frames.py                     200 nodes, 2000 commits, 20 events a second, 60 s
     python bench/page/page_frames.py --seconds 20 --json frames.json
 
-Starts a made-up fleet (`muster.dashboard.synthetic`) and Debian's Chromium (headless, software rendering) on
+Starts a made-up fleet (`synthetic.py`) and Debian's Chromium (headless, software rendering) on
 this machine, so both share its cores.  Reported: frames a second, percentiles, the share under 50 ms.
 """
 
@@ -42,7 +42,7 @@ MEASURE = """ms => new Promise(done => {
 
 
 def start(options: argparse.Namespace) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "muster.dashboard.synthetic", "--port", str(options.port)]
+    command = [sys.executable, str(Path(__file__).with_name("synthetic.py")), "--port", str(options.port)]
     for name in ("nodes", "commits", "rate"):
         command += [f"--{name}", str(getattr(options, name))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

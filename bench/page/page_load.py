@@ -6,7 +6,7 @@ A node's core (without radio and trainer) is given a job of 2,000 commits by 200
 of news a second: words of nodes (state, progress), measurements, an update now and then, a commit every three
 seconds.  The same is done in three processes of their own: without a page; with the page, a reader connected
 to its event stream; and, for the upper end of what the stream carries, a made-up fleet whose every piece of
-news becomes an event (`muster.dashboard.synthetic`, its own making of news included).  CPU is user and system
+news becomes an event (`synthetic.py`, its own making of news included).  CPU is user and system
 time of the whole process.  Targets: serving adds at most 5 % of a core and 35 MB.
 """
 
@@ -215,18 +215,19 @@ async def synthetic_child(given: argparse.Namespace) -> dict[str, float]:
     from muster.dashboard.http.app import AppDeps, build
     from muster.dashboard.http.guard import Access
     from muster.dashboard.http.serve import serving
-    from muster.dashboard.synthetic import Door, Fleet, header
+    from synthetic import Fleet as MadeUpFleet
+    from synthetic import MadeUpClients, header
 
     feed = Feed(header("alpha"))
-    fleet = Fleet(feed, nodes=given.nodes, commits=given.commits)
-    door = Door(fleet)
+    fleet = MadeUpFleet(feed, nodes=given.nodes, commits=given.commits)
+    clients = MadeUpClients(fleet)
     sock = listen(Address("127.0.0.1", 0))
 
     def news(number: int) -> None:
         fleet.happen(number)
         feed.flush()
 
-    async with serving(build(AppDeps(feed, Access(), door, door)), sock, feed.close):
+    async with serving(build(AppDeps(feed, Access(), clients, clients)), sock, feed.close):
         print(url(sock, "127.0.0.1"), flush=True)
         return await under_news(given, news)
 

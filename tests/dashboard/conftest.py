@@ -21,6 +21,7 @@ import pytest
 from page_hook import build_page
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "bench/page"))  # the made-up fleet
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
     "--no-sandbox",

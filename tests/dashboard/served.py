@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from pages import Doors, Made, make
 
+from madeup import Fleet
 from muster.dashboard.address import Address, listen
 from muster.dashboard.http.serve import serving
-from muster.dashboard.synthetic import Fleet
 
 Result = TypeVar("Result")
 STRANGE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>"

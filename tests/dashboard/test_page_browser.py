@@ -188,6 +188,8 @@ def test_contributions_are_sorted_by_any_column(page: Any) -> None:
 
 
 def test_the_keyboard_goes_through_nodes_and_links(page: Any) -> None:
+    known = "() => Object.keys(window.muster.store.tables.nodes).length"
+    until(lambda: page.evaluate(known) == 4, "the nodes are known")
     page.locator("#stage").focus()
     page.keyboard.press("ArrowRight")
     page.locator(".node-card h3", has_text="alpha").wait_for()

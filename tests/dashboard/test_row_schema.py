@@ -14,6 +14,7 @@ import pytest
 from pages import make
 
 from muster.dashboard import messages
+from muster.dashboard.emulated_links import LinkSettings
 from muster.dashboard.feed import TABLES
 from muster.dashboard.http.requests import Drop
 from muster.dashboard.state_merger import StateMerger
@@ -60,8 +61,8 @@ def test_the_state_of_a_fresh_page_is_of_the_schema() -> None:
         counts = {"bytes": 0, "dropped_loss": 0, "dropped_queue": 0, "dropped_down": 0}
         pairs = [("alpha", "bravo"), ("bravo", "alpha")]
         found = [{"a": a, "b": b, "params": params, "count": counts} for a, b in pairs]
-        merger.links(found, lambda pair: {"preset": None, "drop": None})
-        merger.mark("cut", "a cut", ["alpha"])
+        merger.links(found, lambda pair: LinkSettings(None, None))
+        merger.marks.add("cut", "a cut", ["alpha"])
         made.feed.say("fault", "a cut", node="alpha")
         made.feed.flush()
         patch = made.feed._ring[-1][1].split(b"data: ")[1]

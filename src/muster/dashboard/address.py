@@ -85,7 +85,7 @@ def url(sock: socket.socket, host: str) -> str:
 
 
 def _outward(family: int) -> str:
-    """This machine's address on the way to others; its name when it has no such way. Sends nothing."""
+    """The address that this machine uses towards others; its name when it has no route. Sends nothing."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9))

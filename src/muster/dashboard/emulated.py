@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
+from muster.dashboard.emulated_links import LinkSettings, Pair
 from muster.dashboard.http.requests import Drop, LinkParameters, LinkRequest
 from muster.dashboard.presets import PRESETS, SCENARIO
-from muster.dashboard.state_merger import Pair, StateMerger
+from muster.dashboard.state_merger import StateMerger
 from muster.emulation.client import EmulationClient
 from muster.errors import MusterError
 from muster.node.api import async_client
 from muster.node.api.rows.changes import Row
+from muster.node.api.rows.schema import DropRow
 from muster.simulation import faults
 from muster.simulation.faults import Fault
 
@@ -46,7 +48,7 @@ class EmulatedNetwork:
                 with contextlib.suppress(MusterError, OSError, ValueError):
                     async with EmulationClient(self._path) as control:
                         scenario = await control.ask("scenario")
-                        self._first = {(way["a"], way["b"]): way["params"] for way in scenario["links"]}
+                        self._first = {(one["a"], one["b"]): one["params"] for one in scenario["links"]}
                         while True:
                             await self._look(control)
                             await asyncio.sleep(LOOK_S)
@@ -58,28 +60,26 @@ class EmulatedNetwork:
     async def _look(self, control: EmulationClient) -> None:
         conditions = (await control.ask("nodes"))["nodes"]
         self._merger.conditions(conditions)
-        self._merger.links((await control.ask("links"))["links"], self._extra)
+        self._merger.links((await control.ask("links"))["links"], self._settings)
         alive = [c["name"] for c in conditions if c["running"] and not c["paused"]]
         turn = [alive[(self._turn + i) % len(alive)] for i in range(min(SELVES_A_LOOK, len(alive)))]
         self._turn += SELVES_A_LOOK
         await asyncio.gather(*(self._ask_self(name) for name in turn))
         for condition in conditions:
             if not condition["running"]:
-                self._merger.said(condition["name"], None)
+                self._merger.report(condition["name"], None)
 
     async def _ask_self(self, name: str) -> None:
         try:
-            word = await async_client.ask(self._rundir / name, "self", SELF_TIMEOUT_S)
+            report = await async_client.ask(self._rundir / name, "self", SELF_TIMEOUT_S)
         except MusterError:
-            word = None
-        self._merger.said(name, word)
+            report = None
+        self._merger.report(name, report)
 
-    def _extra(self, pair: Pair) -> Row:
+    def _settings(self, pair: Pair) -> LinkSettings:
         drop = self._drops.get(pair)
-        return {
-            "preset": self._preset.get(pair),
-            "drop": msgspec.to_builtins(drop[0]) if drop is not None else None,
-        }
+        row = DropRow(drop[0].every_s, drop[0].for_s, drop[0].first_s) if drop is not None else None
+        return LinkSettings(self._preset.get(pair), row)
 
     # ---- changing -----------------------------------------------------------------------------------
 
@@ -102,9 +102,9 @@ class EmulatedNetwork:
                 known = ", ".join((SCENARIO, *(p.id for p in PRESETS)))
                 raise MusterError("usage", f"there is no preset {request.preset!r}; there are {known}")
             there, back, drop = _whole(preset.there), _whole(preset.back), preset.drop
-        for way, (a, b) in ((there, pair), (back, pair[::-1])):
-            if way:
-                await self._ask("set", a=a, b=b, params=way, both=False)
+        for params, (a, b) in ((there, pair), (back, pair[::-1])):
+            if params:
+                await self._ask("set", a=a, b=b, params=params, both=False)
         if there or back:
             for ends in (pair, pair[::-1]):
                 self._preset.pop(ends, None)
@@ -150,10 +150,10 @@ class EmulatedNetwork:
             self._merger.feed.say("error", error.sentence)
 
 
-def _given(way: LinkParameters) -> Row:
-    return {key: value for key, value in msgspec.to_builtins(way).items() if value is not None}
+def _given(parameters: LinkParameters) -> Row:
+    return {key: value for key, value in msgspec.to_builtins(parameters).items() if value is not None}
 
 
-def _whole(way: LinkParameters) -> Row:
+def _whole(parameters: LinkParameters) -> Row:
     """A preset is a link of its own: no bursts, queue as usual."""
-    return {**_given(way), "burst": None, "queue_ms": None, "queue_bytes": None}
+    return {**_given(parameters), "burst": None, "queue_ms": None, "queue_bytes": None}

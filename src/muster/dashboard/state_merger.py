@@ -1,31 +1,34 @@
-"""Two views made one: what a node says of its fleet, and what the emulator knows of the network beneath it.
+"""Two views made one: what a node knows of its fleet, and what the emulator knows of the network beneath it.
 
-The node's word stands, and grows old; the emulator adds what no node can know of another (its radio is off,
-its process was killed, what a link carries) and puts it in the log and among the marks.
+What the node says stands, and grows old; the emulator adds what no node can know of another (its radio is
+off, its process was killed, what a link carries) and puts it in the log and among the marks.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+
+from muster.dashboard.emulated_links import EmulatedLinks, LinkSettings, Pair
 from muster.dashboard.feed import TABLES, Feed
-from muster.dashboard.rows import brief, quality
-from muster.node.api.rows.changes import Row, Rows
+from muster.dashboard.marks import Marks
+from muster.node.api.rows.changes import Row, Rows, absorb
+from muster.node.api.rows.schema import EmulatedRow, NodeRow, SelfReport
 
-MARKS_MAX = 500
-RATE_WINDOW_S = 3.0
 SAME_LINE_S = 0.05
 NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions")
-PARAMETERS = ("rate_kbit_s", "delay_ms", "jitter_ms", "loss")
-STATE_WORDS = {
+LOSSES = {  # condition of an emulated node -> kind of mark, text
     "gone": ("kill", "the process of {} has ended"),
     "paused": ("pause", "{} stands still"),
     "away": ("leave", "{} switches its radio off"),
 }
-
-Pair = tuple[str, str]
+RETURNS = {  # from which condition it came back
+    "gone": ("restart", "{} is started again"),
+    "paused": ("resume", "{} goes on"),
+    "away": ("join", "{} has its radio on again"),
+}
 
 
 def shifted(value: Any, by_s: float) -> Any:
@@ -51,18 +54,17 @@ class StateMerger:
 
     def __init__(self, feed: Feed, *, emulated: bool) -> None:
         self.feed, self._emulated = feed, emulated
-        self._nodes: dict[str, Row] = {}  # by the node's word
-        self._own_links: dict[str, Row] = {}
-        self._conditions: dict[str, Row] = {}  # by the emulator's
-        self._selves: dict[str, Row] = {}  # what emulated nodes say of themselves
-        self._links: dict[Pair, Row] = {}
-        self._counts: deque[tuple[float, dict[Pair, int]]] = deque()
+        self.marks = Marks(feed)
+        self._nodes: dict[str, Row] = {}  # as the viewing node knows them
+        self._own_links: dict[str, Row] = {}  # as it measured them
+        self._conditions: dict[str, Row] = {}  # of emulated nodes, by the emulator
+        self._reports: dict[str, Row] = {}  # what emulated nodes say of themselves
+        self._links = EmulatedLinks()
         self._ran: set[str] = set()
-        self._marks = 0
         self._line_t = float("-inf")
         self._shift_s = 0.0
 
-    # ---- the node's word ----------------------------------------------------------------------------
+    # ---- the node's view ----------------------------------------------------------------------------
 
     def see(self, event: Row, *, first: bool) -> None:
         """A piece of the node's view; the `first` of a connection is the whole of it."""
@@ -75,21 +77,23 @@ class StateMerger:
         moved = {t: shifted(event[t], self._shift_s) for t in (*TABLES, "log") if t in event}
         if first:
             self._forget(moved)
-        _absorb(self._nodes, nodes := moved.get("nodes", {}))
+        absorb(self._nodes, nodes := moved.get("nodes", {}))
         links = moved.get("links", {})
         if self._emulated:
-            _absorb(self._own_links, links)
+            absorb(self._own_links, links)
             links = {
                 key: row
                 for own in links
-                if (key := self._link_id(own)) is not None and (row := self._measured(own)) is not None
+                if (key := self._links.id_of(own)) is not None and (row := self._measured(own)) is not None
             }
         changes: dict[str, Rows] = {t: moved[t] for t in NODE_TABLES if t in moved and t != "links"}
         feed.publish({**changes, "links": links, "nodes": {key: self._node(key) for key in nodes}})
         for mark in moved.get("marks", {}).values():
-            self.mark(mark["kind"], mark["text"], mark["nodes"], t=mark["t"], job=mark["job"], key=mark["id"])
+            self.marks.add(
+                mark["kind"], mark["text"], mark["nodes"], t=mark["t"], job=mark["job"], key=mark["id"]
+            )
         for line in moved.get("log", ()):
-            if line["t"] > self._line_t + SAME_LINE_S or not first:  # a new connection tells all again
+            if line["t"] > self._line_t + SAME_LINE_S or not first:  # a new connection sends all again
                 self._line_t = max(self._line_t, line["t"])
                 feed.say(line["kind"], line["text"], t=line["t"], node=line["node"], job=line["job"])
 
@@ -104,220 +108,136 @@ class StateMerger:
             known, found = self.feed.tables[table], moved.get(table, {})
             self.feed.publish({table: {key: None for key in list(known) if key not in found}})
 
-    def _node(self, key: str) -> Row | None:
-        row, condition = self._nodes.get(key), self._conditions.get(key)
-        if condition is None:
-            return row
-        row = row or _unheard(key)
-        said = self._selves.get(key)
-        process = _process(condition, ran=key in self._ran)
-        state = row["state"]
-        if process in ("starting", "paused", "ended"):
-            state = "gone" if process == "ended" else process
-        elif condition["away"]:
-            state = "away"
-        emulated = {
-            "address": condition["address"],
-            "process": process,
-            "away": condition["away"],
-            "slowdown": condition["slowdown"],
-            "says": {"state": said["state"], "progress": round(said["progress"], 2)} if said else None,
-        }
-        more = {"resources": said["resources"], "tasks": said["tasks"]} if said and not row["me"] else {}
-        return {**row, **more, "state": state, "emulated": emulated}
-
-    def said(self, key: str, word: Row | None) -> None:
-        """What an emulated node says of itself, or None when it does not answer."""
-        if word is None:
-            self._selves.pop(key, None)
-        else:
-            # All clocks of one machine are one clock, the feed's too.
-            self._selves[key] = shifted(word, self.feed.at(0.0))
-        self.feed.publish({"nodes": {key: self._node(key)}})
-
-    # ---- the emulator's -----------------------------------------------------------------------------
-
-    def conditions(self, nodes: list[Row]) -> None:
-        """How every emulated node is."""
-        first = not self._conditions
-        words = {}
-        for condition in nodes:
-            key = condition["name"]
-            before = self._state_word(key) if not first else None
-            self._conditions[key] = condition
-            if condition["running"]:
-                self._ran.add(key)
-            words[key] = (before, self._state_word(key))
-        self.feed.publish({"nodes": {key: self._node(key) for key in self._conditions}})
-        for key, (before, after) in words.items():
-            if not first and before != after:
-                self._tell(key, before, after)
-
-    def _state_word(self, key: str) -> str:
-        condition = self._conditions.get(key)
-        if condition is None:
-            return "starting"
-        process = _process(condition, ran=key in self._ran)
-        if process != "running":
-            return "gone" if process == "ended" else process
-        return "away" if condition["away"] else "running"
-
-    def _tell(self, key: str, before: str | None, after: str) -> None:
-        if after in STATE_WORDS:
-            kind, words = STATE_WORDS[after]
-        elif before == "starting" or after == "starting":
-            return
-        else:
-            kind, words = {
-                "gone": ("restart", "{} is started again"),
-                "paused": ("resume", "{} goes on"),
-                "away": ("join", "{} has its radio on again"),
-            }.get(before or "", ("join", "{} is back"))
-        self.mark(kind, words.format(key), [key])
-        self.feed.say("fault", words.format(key), node=key)
-
-    def links(self, found: list[Row], extra: Callable[[Pair], Row]) -> None:
-        """Parameters and counters of every direction; `extra`: preset and drop of a link."""
-        now_t = self.feed.t()
-        ways = {(way["a"], way["b"]): way for way in found}
-        self._counts.append((now_t, {pair: way["count"]["bytes"] for pair, way in ways.items()}))
-        while len(self._counts) > 2 and now_t - self._counts[0][0] > RATE_WINDOW_S:
-            self._counts.popleft()
-        first = not self._links
-        rows: Rows = {}
-        turned: list[tuple[Pair, bool]] = []
-        for pair in ways:
-            a, b = pair
-            if (b, a) not in ways or (b, a) in self._links:
-                continue
-            there, back = self._way(ways[a, b]), self._way(ways[b, a])
-            old = self._links.get(pair)
-            up = there["up"] and back["up"]
-            row = {
-                "id": f"{a}|{b}",
-                "a": a,
-                "b": b,
-                "emulated": True,
-                "up": up,
-                "quality": quality(there, back),
-                "up_t": old["up_t"] if old and old["up"] and up else now_t,
-                "there": there,
-                "back": back,
-                **extra(pair),
-            }
-            if old is None:
-                unknown = {"rtt_s": None, "goodput_bytes_s": None}
-                row |= self._measured(f"{a}|{b}") or self._measured(f"{b}|{a}") or unknown
-            elif old["up"] != up:
-                turned.append((pair, up))
-            elif any(old[w][p] != row[w][p] for w in ("there", "back") for p in PARAMETERS):
-                self.mark("link", f"the link {a} - {b} is changed", [a, b])
-            self._links[pair] = row
-            rows[row["id"]] = row
-        self.feed.publish({"links": rows})
-        if not first:
-            self._tell_links(turned)
-
-    def _way(self, way: Row) -> Row:
-        params, count = way["params"], way["count"]
-        from_t, old = self._counts[0]
-        now_t, new = self._counts[-1]
-        pair = (way["a"], way["b"])
-        moved = new[pair] - old.get(pair, 0)
-        return {
-            "up": params["up"],
-            **{name: params[name] for name in PARAMETERS},
-            "burst": params.get("burst") is not None,
-            "bytes": count["bytes"],
-            "bytes_s": brief(max(0, moved) / max(now_t - from_t, 0.2)) if len(self._counts) > 1 else 0.0,
-            "lost_frames": count["dropped_loss"] + count["dropped_queue"] + count["dropped_down"],
-        }
-
-    def _tell_links(self, turned: list[tuple[Pair, bool]]) -> None:
-        for up, kind, words in ((False, "cut", "is cut"), (True, "heal", "is back")):
-            pairs = [pair for pair, now_up in turned if now_up is up]
-            if not pairs:
-                continue
-            names = sorted({name for pair in pairs for name in pair})
-            if len(pairs) == 1:
-                text = f"the link {pairs[0][0]} - {pairs[0][1]} {words}"
-            else:
-                text = f"{len(pairs)} links {'are cut' if not up else 'are back'}: " + ", ".join(
-                    f"{a} - {b}" for a, b in pairs[:8]
-                )
-                kind = kind if up else "partition"
-            self.mark(kind, text, names)
-            self.feed.say("fault", text)
-
-    def _link_id(self, own: str) -> str | None:
-        a, _, b = own.partition("|")
-        return next((f"{x}|{y}" for x, y in ((a, b), (b, a)) if (x, y) in self._links), None)
-
     def _measured(self, own: str) -> Row | None:
         """What the viewing node measured on a link that the emulator describes."""
         row = self._own_links.get(own)
         return None if row is None else {name: row[name] for name in ("rtt_s", "goodput_bytes_s")}
 
-    # ---- marks --------------------------------------------------------------------------------------
+    # ---- nodes, by both -----------------------------------------------------------------------------
 
-    def mark(
-        self,
-        kind: str,
-        text: str,
-        nodes: list[str],
-        *,
-        t: float | None = None,
-        job: str | None = None,
-        key: str = "",
-    ) -> None:
-        """Something that the curves show as a line."""
-        self._marks += 1
-        at = self.feed.t() if t is None else t
-        job = job or self.feed.header.get("job")
-        known = self.feed.tables["jobs"].get(job) if job else None
-        began_t = known.get("began_t") if known else None
-        identifier = key or f"m{self._marks}"
-        row = {
-            "id": identifier,
-            "kind": kind,
-            "t": at,
-            "job": job,
-            "age_s": round(at - began_t, 2) if began_t is not None else None,
-            "nodes": nodes,
-            "text": text,
-        }
-        marks = self.feed.tables["marks"]
-        oldest: Rows = {next(iter(marks)): None} if len(marks) >= MARKS_MAX else {}
-        self.feed.publish({"marks": {**oldest, identifier: row}})
+    def _node(self, key: str) -> Row | None:
+        row, condition = self._nodes.get(key), self._conditions.get(key)
+        if condition is None:
+            return row
+        row = row or _unheard(key)
+        report = self._reports.get(key)
+        process = self._process(key, condition)
+        state = row["state"]
+        if process != "running":
+            state = "gone" if process == "ended" else process
+        elif condition["away"]:
+            state = "away"
+        emulated = EmulatedRow(
+            address=condition["address"],
+            process=process,
+            away=condition["away"],
+            slowdown=condition["slowdown"],
+            says=SelfReport(report["state"], round(report["progress"], 2)) if report else None,
+        )
+        own = {name: report[name] for name in ("resources", "tasks")} if report and not row["me"] else {}
+        return {**row, **own, "state": state, "emulated": msgspec.to_builtins(emulated)}
 
+    def _process(self, key: str, condition: Row) -> Literal["starting", "running", "paused", "ended"]:
+        if not condition["running"]:
+            return "ended" if key in self._ran else "starting"
+        return "paused" if condition["paused"] else "running"
 
-def _absorb(table: dict[str, Row], rows: Rows) -> None:
-    for key, row in rows.items():
-        if row is None:
-            table.pop(key, None)
+    def report(self, key: str, report: Row | None) -> None:
+        """What an emulated node says of itself, or None when it does not answer."""
+        if report is None:
+            self._reports.pop(key, None)
         else:
-            table[key] = {**table.get(key, {}), **row}
+            # All clocks of one machine are one clock, the feed's too.
+            self._reports[key] = shifted(report, self.feed.at(0.0))
+        self.feed.publish({"nodes": {key: self._node(key)}})
 
+    def conditions(self, nodes: list[Row]) -> None:
+        """How every emulated node is, by the emulator."""
+        first = not self._conditions
+        changed = {}
+        for condition in nodes:
+            key = condition["name"]
+            before = self._condition(key) if not first else None
+            self._conditions[key] = condition
+            if condition["running"]:
+                self._ran.add(key)
+            changed[key] = (before, self._condition(key))
+        self.feed.publish({"nodes": {key: self._node(key) for key in self._conditions}})
+        for key, (before, after) in changed.items():
+            if not first and before != after:
+                self._mark_node(key, before, after)
 
-def _process(condition: Row, *, ran: bool) -> str:
-    if not condition["running"]:
-        return "ended" if ran else "starting"
-    return "paused" if condition["paused"] else "running"
+    def _condition(self, key: str) -> str:
+        """starting, running, away, paused or gone."""
+        condition = self._conditions.get(key)
+        if condition is None:
+            return "starting"
+        process = self._process(key, condition)
+        if process != "running":
+            return "gone" if process == "ended" else process
+        return "away" if condition["away"] else "running"
+
+    def _mark_node(self, key: str, before: str | None, after: str) -> None:
+        if after in LOSSES:
+            kind, text = LOSSES[after]
+        elif before == "starting" or after == "starting":
+            return
+        else:
+            kind, text = RETURNS.get(before or "", ("join", "{} is back"))
+        self.marks.add(kind, text.format(key), [key])
+        self.feed.say("fault", text.format(key), node=key)
+
+    # ---- links, by the emulator ---------------------------------------------------------------------
+
+    def links(self, found: list[Row], settings: Callable[[Pair], LinkSettings]) -> None:
+        """Parameters and counters of every direction; `settings`: what was asked for on the page."""
+        first = not self._links
+        changes = self._links.look(found, self.feed.t(), settings, self._measured)
+        for a, b in changes.altered:
+            self.marks.add("link", f"the link {a} - {b} is changed", [a, b])
+        self.feed.publish({"links": changes.rows})
+        if not first:
+            self._mark_links(changes.turned)
+
+    def _mark_links(self, turned: list[tuple[Pair, bool]]) -> None:
+        for up, kind, text in ((False, "cut", "is cut"), (True, "heal", "is back")):
+            pairs = [pair for pair, now_up in turned if now_up is up]
+            if not pairs:
+                continue
+            names = sorted({name for pair in pairs for name in pair})
+            if len(pairs) == 1:
+                text = f"the link {pairs[0][0]} - {pairs[0][1]} {text}"
+            else:
+                text = f"{len(pairs)} links {'are cut' if not up else 'are back'}: " + ", ".join(
+                    f"{a} - {b}" for a, b in pairs[:8]
+                )
+                kind = kind if up else "partition"
+            self.marks.add(kind, text, names)
+            self.feed.say("fault", text)
 
 
 def _unheard(key: str) -> Row:
     """An emulated node that the viewing node has never heard of."""
-    unknown = (
-        *("key", "heard_t", "battery", "step_s", "samples", "job", "round"),
-        *("offer", "refusal", "plan", "resources"),
+    row = NodeRow(
+        id=key,
+        name=key,
+        key=None,
+        me=False,
+        state="unknown",
+        progress=0.0,
+        heard_t=None,
+        reachable=False,
+        battery=None,
+        step_s=None,
+        samples=None,
+        job=None,
+        round=None,
+        offer=None,
+        refusal=None,
+        plan=None,
+        resources=None,
+        tasks=[],
+        emulated=None,
     )
-    return {
-        "id": key,
-        "name": key,
-        "me": False,
-        "state": "unknown",
-        "progress": 0.0,
-        "reachable": False,
-        **dict.fromkeys(unknown),
-        "tasks": [],
-    }
+    built: Row = msgspec.to_builtins(row)
+    return built

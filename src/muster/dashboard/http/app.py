@@ -1,6 +1,6 @@
-"""The page's API (docs/api.md) as a Starlette application over a `Feed` and two doors.
+"""The page's API (docs/api.md) as a Starlette application over a `Feed` and two clients.
 
-The doors lead to the node's daemon and, in an emulation, to the emulator; nothing here knows how.
+The clients lead to the node's daemon and, in an emulation, to the emulator; nothing here knows how.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Access:
     def for_host(host: str, port: int) -> Access:
         """Fresh tokens when others than this machine can connect to `host`."""
         tokens = {} if is_loopback(host) else {secrets.token_urlsafe(18): r for r in (OPERATOR, VIEWER)}
-        return Access(tokens, f"muster_{port}")  # cookies are not told apart by port
+        return Access(tokens, f"muster_{port}")  # cookies do not know ports
 
     def role_of(self, token: str) -> str | None:
         """The role that a token stands for; compared in constant time."""

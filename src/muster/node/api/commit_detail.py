@@ -1,4 +1,4 @@
-"""What `muster show` and `muster diff` tell: values, sent as JSON; ids are hex."""
+"""What `muster show`, `muster diff` and `muster log --why` print: values, sent as JSON; ids are hex."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WhyView(msgspec.Struct, frozen=True):
     why: str
     bytes_forecast: int
     bytes: int | None
-    seconds_forecast: float | None  # beside the node's steps, both ways; None: the way was not measured
+    seconds_forecast: float | None  # in both directions, without the node's steps; None: not measured
     seconds: float | None  # None: it did not come in its round
     waiting_forecast: float  # updates' worth of change that stays behind
     waiting: float | None

@@ -56,13 +56,13 @@ class NeighbourView(msgspec.Struct, frozen=True):
 
 
 class PeerView(msgspec.Struct, frozen=True):
-    """Any node of the fleet, however many hops away, by its last word."""
+    """Any node of the fleet, however many hops away, by its last heartbeat."""
 
     id: str
     name: str
     state: str
     progress: float
-    heard_s: float | None  # age of its last word; None = never heard since start
+    heard_s: float | None  # age of its last heartbeat; None: none came since start
     battery: float | None
     step_s: float | None
     reachable: bool
@@ -127,7 +127,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     task: str
     asker: str
     state: str  # waiting | running | finished | stopped | failed
-    why: str  # one sentence in plain words: what it is doing or waiting for
+    why: str  # one sentence: what it is doing or waiting for
     round: int
     head: str
     coordinator: str
@@ -156,7 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class NodeEvent(msgspec.Struct, frozen=True):
-    """Something happened, in plain words. Numbers grow by one; a gap means that events were missed."""
+    """Something that happened, as a sentence. Numbers grow by one; a gap means that events were missed."""
 
     number: int
     time_s: float  # wall clock, for people only

@@ -68,8 +68,8 @@ def neighbour_views(core: Core, now_s: float) -> list[NeighbourView]:
 def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
     sent, received = traffic_of(core, n.node)
     rtt_s, rate_bytes_s = rtt_of(core, n.node), rate_of(core, n.node)
-    told = sent_view(core.exchange.traffic.by_neighbour.get(n.node))
-    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received, told)
+    bytes_sent = sent_view(core.exchange.traffic.by_neighbour.get(n.node))
+    return NeighbourView(n.node.hex(), n.name, up_s, rtt_s, rate_bytes_s, sent, received, bytes_sent)
 
 
 def sent_view(sent: BytesSent | None) -> SentView:
@@ -79,7 +79,7 @@ def sent_view(sent: BytesSent | None) -> SentView:
 
 
 def peers(core: Core) -> list[PeerView]:
-    """Every known member of the fleet by its last word."""
+    """Every known member of the fleet by its last heartbeat."""
     step_s = {node: offer.step_s for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
     views = []
     for node, known in sorted(core.trust.members().items(), key=lambda item: item[1].name):
@@ -196,7 +196,7 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
     if plan is None:
         return f"round {head.round} is done, the next one is being planned"
     if not runner.acting:  # not every update comes by here
-        return f"round {plan.round} is under way: {len(plan.assigned)} nodes"
+        return f"round {plan.round} is in progress: {len(plan.assigned)} nodes"
     missing = [n for n in plan.assigned if n not in plan.arrived]
     return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
         f", waits for {', '.join(missing)}" if missing else ""

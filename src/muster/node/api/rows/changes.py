@@ -45,3 +45,12 @@ def absorb(known: dict[str, Row], rows: Mapping[str, Row | None]) -> Rows:
             old.update(changed)
             fresh[key] = changed
     return fresh
+
+
+def brief(value: float) -> float:
+    """Three digits are enough, and a rate that hardly changed is no news.
+
+    >>> brief(9213.7), brief(0.0)
+    (9210.0, 0.0)
+    """
+    return float(f"{value:.3g}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from muster.node.api.rows.changes import Rows
+from muster.node.api.rows.changes import Rows, brief
 from muster.node.api.rows.schema import LinkDirection, LinkRow
 from muster.node.api.snapshot_builder import rate_of, rtt_of, traffic_of
 from muster.node.core import Core
@@ -63,15 +63,6 @@ class LinkRows:
         from_s, old_sent, old_received = past[0]
         span_s = max(now_s - from_s, 0.2)
         return brief(max(0, sent - old_sent) / span_s), brief(max(0, received - old_received) / span_s)
-
-
-def brief(value: float) -> float:
-    """Three digits are enough, and a rate that hardly changed is no news.
-
-    >>> brief(9213.7), brief(0.0)
-    (9210.0, 0.0)
-    """
-    return float(f"{value:.3g}")
 
 
 def _quality(up: bool, rtt_s: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""A made-up fleet at work: a state of the page, and a way to let time pass in it. Nothing is trained."""
+"""A made-up fleet at work: a state of the page in which time passes. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from random import Random
 from typing import Any
 
+from madeup_rows import STATES, contribution_row, digest, link_row, node_row, plain, round_row
+from muster.dashboard.emulated_links import quality
 from muster.dashboard.feed import Feed
-from muster.dashboard.madeup_rows import STATES, digest, link_row, node_row
-from muster.dashboard.rows import quality
-from muster.node.api.rows.changes import Row
+from muster.node.api.rows.changes import Row, Rows
+from muster.node.api.rows.schema import CommitRow, JobRow, MarkRow, StopRow
 
 FIRST = (
     *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"),
@@ -19,7 +20,7 @@ ROUND_S = 6.0
 
 
 class Fleet:
-    """A state of the page and a way to let time pass in it."""
+    """Fills a feed with nodes, links and a long job, and lets things happen to them."""
 
     def __init__(self, feed: Feed, *, nodes: int, commits: int, seed: int = 0) -> None:
         self.feed, self._rng = feed, Random(seed)
@@ -38,7 +39,7 @@ class Fleet:
         feed.publish({"commits": {root: self._commit(root, [])}})
         while len(feed.tables["commits"]) < commits:
             self._advance(quiet=True)
-        feed.publish({"jobs": {self.job: self._job_row()}, "contributions": self._gifts()})
+        feed.publish({"jobs": {self.job: self._job_row()}, "contributions": self._contributions()})
         self._plan()
 
     # ---- what there is ------------------------------------------------------------------------------
@@ -61,78 +62,65 @@ class Fleet:
         rng, merge = self._rng, len(parents) > 1
         counted = 0 if merge or not parents else max(1, int(len(self.names) * rng.uniform(0.6, 1)))
         accuracy = self._accuracy()
-        return {
-            "id": key,
-            "job": self.job,
-            "parents": parents,
-            "round": self._round,
-            "merge": merge,
-            "coordinator": None
-            if merge
-            else self.names[0 if key in self._lines[:1] else len(self.names) // 2],
-            "counted": counted,
-            "nodes": sorted(rng.sample(self.names, min(counted, 8))),
-            "age_s": round(self._round * ROUND_S, 2),
-            "accuracy": accuracy,
-            "loss": round(max(0.02, -math.log(max(0.01, accuracy))), 4),
-            "held": True,
-            "bytes": 0 if merge else rng.randint(4000, 12000),
-            "bytes_total": self._bytes,
-            "discarded": 0,
-            "predicted": None,
-            "drop": None,
-        }
+        return plain(
+            CommitRow(
+                id=key,
+                job=self.job,
+                parents=parents,
+                round=self._round,
+                merge=merge,
+                coordinator=None
+                if merge
+                else self.names[0 if key in self._lines[:1] else len(self.names) // 2],
+                counted=counted,
+                nodes=sorted(rng.sample(self.names, min(counted, 8))),
+                age_s=round(self._round * ROUND_S, 2),
+                accuracy=accuracy,
+                loss=round(max(0.02, -math.log(max(0.01, accuracy))), 4),
+                held=True,
+                bytes=0 if merge else rng.randint(4000, 12000),
+                bytes_total=self._bytes,
+                discarded=0,
+                predicted=None,
+                drop=None,
+            )
+        )
 
     def _job_row(self) -> Row:
         commits = self.feed.tables["commits"]
         head = commits.get(self._lines[0]) if self._lines else None
-        return {
-            "id": self.job,
-            "task": "digits",
-            "asker": self.names[0],
-            "state": "running",
-            "why": f"round {self._round + 1}: waits for updates",
-            "round": self._round,
-            "head": head["id"] if head else "",
-            "heads": list(self._lines),
-            "coordinator": self.names[0],
-            "accuracy": head["accuracy"] if head else None,
-            "loss": head["loss"] if head else None,
-            "measured_examples": 360,
-            "began_t": round(self.feed.t() - self._round * ROUND_S, 1),
-            "age_s": self._round * ROUND_S,
-            "spent_bytes": self._bytes,
-            "model_bytes": 19304,
-            "stop": {"rounds": 10000, "target": None, "seconds": None, "bytes": None},
-            "recipe": {"lr": 0.1, "batch": 32, "steps": 20, "codec": "auto"},
-            "values": None,
-            "error": None,
-        }
+        return plain(
+            JobRow(
+                id=self.job,
+                task="digits",
+                asker=self.names[0],
+                state="running",
+                why=f"round {self._round + 1}: waits for updates",
+                round=self._round,
+                head=head["id"] if head else "",
+                heads=list(self._lines),
+                coordinator=self.names[0],
+                accuracy=head["accuracy"] if head else None,
+                loss=head["loss"] if head else None,
+                measured_examples=360,
+                began_t=round(self.feed.t() - self._round * ROUND_S, 1),
+                age_s=self._round * ROUND_S,
+                spent_bytes=self._bytes,
+                model_bytes=19304,
+                stop=StopRow(10000, None, None, None),
+                recipe={"lr": 0.1, "batch": 32, "steps": 20, "codec": "auto"},
+                values=None,
+                error=None,
+            )
+        )
 
-    def _gifts(self) -> dict[str, Row | None]:
-        rng, rounds = self._rng, max(1, self._round)
-        rows: dict[str, Row | None] = {}
-        for name in self.names:
-            counted, late = int(rounds * rng.uniform(0.5, 1)), rng.randint(0, 9)
-            rows[f"{self.job}/{name}"] = {
-                "id": f"{self.job}/{name}",
-                "job": self.job,
-                "node": name,
-                "samples": self.feed.tables["nodes"][name]["samples"],
-                "steps": counted * 20,
-                "examples": counted * 640,
-                "counted": counted,
-                "waiting": 0,
-                "late": min(late, counted),
-                "refused": late // 5,
-                "reasons": {"not finite": late // 5} if late >= 5 else {},
-                "share": round(1 / len(self.names), 4),
-                "sent_bytes": counted * 9000,
-                "received_bytes": rounds * 8000,
-                "value": round(rng.uniform(-0.01, 0.05), 4),
-                "value_share": round(rng.uniform(-0.1, 0.5), 4),
-            }
-        return rows
+    def _contributions(self) -> Rows:
+        rounds, nodes = max(1, self._round), self.feed.tables["nodes"]
+        rows = [
+            contribution_row(self._rng, self.job, name, nodes[name]["samples"], rounds, len(self.names))
+            for name in self.names
+        ]
+        return {row["id"]: row for row in rows}
 
     # ---- what happens -------------------------------------------------------------------------------
 
@@ -162,45 +150,17 @@ class Fleet:
             changes["marks"] = {mark["id"]: mark}
         self.feed.publish(changes)
         if not quiet:
-            self.feed.publish({"jobs": {self.job: self._job_row()}, "contributions": self._gifts()})
+            self.feed.publish({"jobs": {self.job: self._job_row()}, "contributions": self._contributions()})
             self.feed.say("commit", f"round {self._round}: {row['counted']} updates counted", job=self.job)
             self._plan()
 
     def mark(self, kind: str, text: str, nodes: tuple[str, ...] = ()) -> Row:
         number = len(self.feed.tables["marks"]) + 1
-        return {
-            "id": f"m{number}",
-            "kind": kind,
-            "t": self.feed.t(),
-            "job": self.job,
-            "age_s": self._round * ROUND_S,
-            "nodes": list(nodes),
-            "text": text,
-        }
+        at_s = self._round * ROUND_S
+        return plain(MarkRow(f"m{number}", kind, self.feed.t(), self.job, at_s, list(nodes), text))
 
     def _plan(self) -> None:
-        now = self.feed.t()
-        row = {
-            "job": self.job,
-            "round": self._round + 1,
-            "parent": self._lines[0],
-            "coordinator": self.names[0],
-            "begun_t": now,
-            "deadline_t": now + 2 * ROUND_S,
-            "expected_t": now + ROUND_S,
-            "arrived": 0,
-            "why": f"{len(self.names)} nodes, {ROUND_S:g} s expected",
-            "nodes": {
-                n: {
-                    "phase": "wait",
-                    "progress": 0.0,
-                    "steps": 20,
-                    "codec": "topk:0.05",
-                    "expected_t": now + ROUND_S,
-                }
-                for n in self.names[:24]
-            },
-        }
+        row = round_row(self.job, self._round + 1, self._lines[0], self.names, self.feed.t(), ROUND_S)
         self.feed.publish({"rounds": {self.job: row}})
 
     def happen(self, number: int) -> None:
@@ -236,16 +196,17 @@ class Fleet:
             row = self.feed.tables["links"][f"{a}|{b}"]
             if row["up"]:
                 changed[row["id"]] = {
-                    way: {**row[way], "bytes": row[way]["bytes"] + moved, "bytes_s": float(moved // 3)}
-                    for way in ("there", "back")
+                    side: {**row[side], "bytes": row[side]["bytes"] + moved, "bytes_s": float(moved // 3)}
+                    for side in ("there", "back")
                     if (moved := rng.choice((0, rng.randint(500, 60_000)))) or True
                 }
         self.feed.publish({"links": changed})
 
     # ---- what the reader does -----------------------------------------------------------------------
 
-    def set_ways(self, link: Row, there: Row, back: Row, **more: Any) -> None:
-        ways = {"there": {**link["there"], **there}, "back": {**link["back"], **back}}
-        up = ways["there"]["up"] and ways["back"]["up"]
-        row = {**ways, "up": up, "quality": quality(ways["there"], ways["back"]), **more}
+    def set_link(self, link: Row, there: Row, back: Row, **more: Any) -> None:
+        """Change parameters of its directions, and other fields of its row."""
+        sides = {"there": {**link["there"], **there}, "back": {**link["back"], **back}}
+        up = sides["there"]["up"] and sides["back"]["up"]
+        row = {**sides, "up": up, "quality": quality(sides["there"], sides["back"]), **more}
         self.feed.publish({"links": {link["id"]: row}})

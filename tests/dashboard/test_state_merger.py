@@ -1,4 +1,4 @@
-"""A node's word and the emulator's knowledge, put together."""
+"""A node's view and the emulator's knowledge, put together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from muster.dashboard.emulated_links import LinkSettings
 from muster.dashboard.feed import Feed
 from muster.dashboard.page import header
 from muster.dashboard.state_merger import StateMerger, shifted
@@ -24,7 +25,7 @@ class Clock:
 
 
 class Bench:
-    """A board with a clock of its own; the node's clock runs 5000 s ahead."""
+    """A merger with a clock of its own; the node's clock runs 5000 s ahead."""
 
     def __init__(self, *, emulated: bool = True) -> None:
         self.clock = Clock()
@@ -54,7 +55,7 @@ class Bench:
             {"a": a, "b": b, "params": params, "count": counts}
             for a, b in (("alpha", "bravo"), ("bravo", "alpha"))
         ]
-        self.merger.links(ways, lambda pair: {"preset": None, "drop": None})
+        self.merger.links(ways, lambda pair: LinkSettings(None, None))
 
     def nodes(self, **bravo: Any) -> None:
         plain = {"address": "10.77.0.1", "away": False, "running": True, "paused": False, "slowdown": 1.0}
@@ -83,8 +84,8 @@ def played(steps: Callable[[Bench], None], **how: Any) -> Bench:
     return asyncio.run(run())
 
 
-def test_the_boards_fields_are_the_emulators() -> None:
-    """What the board reads of links exists there (a renamed field would show as a dead page)."""
+def test_the_mergers_fields_are_the_emulators() -> None:
+    """What the merger reads of links exists there (a renamed field would show as a dead page)."""
     assert {"up", "rate_kbit_s", "delay_ms", "jitter_ms", "loss", "burst"} <= set(
         LinkParams.__struct_fields__
     )
@@ -191,7 +192,7 @@ def test_many_links_at_once_are_a_partition() -> None:
             counts = {"bytes": 0, "dropped_loss": 0, "dropped_queue": 0, "dropped_down": 0}
             pairs = [("a", "c"), ("c", "a"), ("b", "c"), ("c", "b")]
             ways = [{"a": a, "b": b, "params": params, "count": counts} for a, b in pairs]
-            bench.merger.links(ways, lambda pair: {})
+            bench.merger.links(ways, lambda pair: LinkSettings(None, None))
 
     bench = played(steps)
     assert bench.marks() == [("partition", ["a", "b", "c"])]
@@ -240,7 +241,7 @@ def test_the_viewing_nodes_measurements_join_the_emulators_links(emulator_first:
 def test_marks_are_bounded() -> None:
     def steps(bench: Bench) -> None:
         for number in range(520):
-            bench.merger.mark("link", str(number), [])
+            bench.merger.marks.add("link", str(number), [])
 
     marks = played(steps).feed.tables["marks"]
     assert len(marks) == 500

@@ -1,6 +1,6 @@
 """A made-up fleet at work behind a real page server: for looking at the page and for measuring its cost.
 
-    python -m muster.dashboard.synthetic --nodes 200 --commits 2000 --rate 20 --port 8123
+    python bench/page/synthetic.py --nodes 200 --commits 2000 --rate 20 --port 8123
 
 Everything in it is drawn from a seed; nothing is trained.  Links can be changed as in an emulation.
 """
@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
+from madeup import FIRST, Fleet
 from muster.dashboard.address import Address, listen, url
 from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
 from muster.dashboard.http.guard import Access
 from muster.dashboard.http.requests import LinkParameters, LinkRequest
 from muster.dashboard.http.serve import serving
-from muster.dashboard.madeup import FIRST, Fleet
 from muster.dashboard.presets import PRESETS
 from muster.errors import MusterError
 from muster.node.api.rows.changes import Row
@@ -28,8 +28,8 @@ from muster.simulation import faults
 from muster.simulation.faults import Fault
 
 
-class Door:
-    """The emulator of a made-up fleet; its node refuses everything else."""
+class MadeUpClients:
+    """Stands for the emulator of a made-up fleet; its node refuses everything."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._feed = fleet, fleet.feed
@@ -48,7 +48,7 @@ class Door:
         preset = next((p for p in PRESETS if p.id == request.preset), None)
         if preset is not None:
             there, back = preset.there, preset.back
-        self._fleet.set_ways(link, _given(there), _given(back), preset=request.preset)
+        self._fleet.set_link(link, _given(there), _given(back), preset=request.preset)
 
     async def apply(self, fault: Fault) -> None:
         fleet, feed = self._fleet, self._feed
@@ -61,21 +61,21 @@ class Door:
         for a, b in fleet.pairs:
             if (a, b) in changes or (b, a) in changes:
                 there, back = changes.get((a, b), {}), changes.get((b, a), {})
-                fleet.set_ways(feed.tables["links"][f"{a}|{b}"], there, back)
+                fleet.set_link(feed.tables["links"][f"{a}|{b}"], there, back)
         state = {"kill": ("gone", "ended"), "pause": ("paused", "paused"), "leave": ("away", "running")}
         kind = str(faults.to_dict(fault)["fault"])
         for name in faults.names_in(fault) if not changes else ():
-            word, process = state.get(kind, ("idle", "running"))
+            shown, process = state.get(kind, ("idle", "running"))
             emulated = {**known[name]["emulated"], "process": process, "away": kind == "leave"}
-            feed.publish({"nodes": {name: {"state": word, "emulated": emulated}}})
+            feed.publish({"nodes": {name: {"state": shown, "emulated": emulated}}})
         names = tuple(sorted(faults.names_in(fault)))
         mark = fleet.mark(kind, f"{kind} {' '.join(names)}", names)
         feed.publish({"marks": {mark["id"]: mark}})
         feed.say("fault", mark["text"])
 
 
-def _given(way: LinkParameters) -> Row:
-    return {key: value for key, value in msgspec.to_builtins(way).items() if value is not None}
+def _given(parameters: LinkParameters) -> Row:
+    return {key: value for key, value in msgspec.to_builtins(parameters).items() if value is not None}
 
 
 def header(first: str) -> Row:
@@ -97,10 +97,10 @@ async def run(nodes: int, commits: int, rate: float, port: int | None, host: str
     feed = Feed(header(FIRST[0]))
     fleet = Fleet(feed, nodes=nodes, commits=commits)
     feed.describe({"job": fleet.job})
-    door = Door(fleet)
+    clients = MadeUpClients(fleet)
     sock = listen(Address(host, port))
     access = Access.for_host(host, sock.getsockname()[1])
-    async with serving(build(AppDeps(feed, access, door, door)), sock, feed.close):
+    async with serving(build(AppDeps(feed, access, clients, clients)), sock, feed.close):
         place = url(sock, host)
         for token, role in access.tokens.items():
             print(f"{role}: {place}#token={token}", flush=True)
