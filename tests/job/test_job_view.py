@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from muster.history.counted import Key
 from muster.job import roles
-from muster.job.view import JobView, finished_by
+from muster.job.stop_rule import finished_by
+from muster.job.view import JobView
 from muster.protocol.records import (
     Assignment,
     Offer,

@@ -69,7 +69,7 @@ class ContributionResult:
 
 
 class TrainerLike(Protocol):
-    """The trainer child as the job sees it: a stored model in, an update out, progress on the way.
+    """The trainer child as the job sees it: a stored model in, an update and progress out.
 
     Raises ChildProcessError when the child died, MusterError when the task itself is at fault.
     """

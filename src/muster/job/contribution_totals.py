@@ -1,6 +1,6 @@
-"""What each node gave to a history: counted, late and refused updates, bytes, and what they were worth.
+"""Sums up what each node contributed to a history: updates counted, late and refused, bytes, and their value.
 
-Summed over all commits behind a head, once a head (and again when values of a round come in).
+The sum goes over all commits behind a head; it is made once a head, and again when contributions come in.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from muster.protocol.records import Commit, NodeId
 
 
 @dataclass
-class Given:
-    """One node's part."""
+class NodeTotals:
+    """One node's part of a history."""
 
     counted: int = 0
     late: int = 0  # of the counted ones
@@ -24,15 +24,15 @@ class Given:
     examples: int = 0
     received_bytes: int = 0  # the models of the rounds that counted it, as they were sent
     refused: dict[str, int] = field(default_factory=dict)  # reason -> updates
-    value: float | None = None  # of the held-out loss that it took away; None: in no round that was valued
+    value: float | None = None  # of the held-out loss that it took away; None: no round of its was estimated
 
 
 @dataclass
-class Total:
-    """The check: what the values of all valued rounds add up to, and how far the loss fell in them."""
+class ValueTotals:
+    """The check of the estimates: the sum of all values, and how far the loss fell in the same rounds."""
 
     rounds: int = 0  # that counted an update
-    valued: int = 0
+    valued: int = 0  # of which the values are known
     predicted: float = 0.0
     drop: float = 0.0
     examples: int = 0  # held-out samples, of the round with the most
@@ -41,22 +41,22 @@ class Total:
 
 @dataclass
 class ContributionTotals:
-    """Of one job on one node."""
+    """Keeps the sums for the head that was last asked for."""
 
     view: JobView
     _for: tuple[object, ...] = ()
-    _found: tuple[dict[NodeId, Given], Total] = field(default_factory=lambda: ({}, Total()))
+    _found: tuple[dict[NodeId, NodeTotals], ValueTotals] = field(default_factory=lambda: ({}, ValueTotals()))
 
-    def at(self, head: Point) -> tuple[dict[NodeId, Given], Total]:
-        """Of the history of `head`; not to be changed."""
+    def at(self, head: Point) -> tuple[dict[NodeId, NodeTotals], ValueTotals]:
+        """The sums over the history of `head`; not to be changed."""
         key = (head.id, len(self.view.contributions))
         if key != self._for:
-            self._for, self._found = key, tally(self.view, head)
+            self._for, self._found = key, sum_contributions(self.view, head)
         return self._found
 
 
 def values_of(view: JobView, point: Point) -> tuple[float, ...] | None:
-    """What each of a commit's `folded` was worth, or None while that is not known."""
+    """The value of each of a commit's `folded`, or None while that is not known."""
     record = view.values(point.id)
     if record is None:
         return None
@@ -64,14 +64,15 @@ def values_of(view: JobView, point: Point) -> tuple[float, ...] | None:
     return values if all(map(math.isfinite, (*values, record.drop))) else None
 
 
-def tally(view: JobView, head: Point) -> tuple[dict[NodeId, Given], Total]:
-    nodes: dict[NodeId, Given] = {}
-    total = Total()
+def sum_contributions(view: JobView, head: Point) -> tuple[dict[NodeId, NodeTotals], ValueTotals]:
+    """Each node's part of the history of `head`, and the check of the estimated values."""
+    nodes: dict[NodeId, NodeTotals] = {}
+    total = ValueTotals()
     for point in view.graph.ancestors(head.id):
         if not isinstance(point.record, Commit):
             continue
         for d in point.record.discarded:
-            reasons = nodes.setdefault(d.node, Given()).refused
+            reasons = nodes.setdefault(d.node, NodeTotals()).refused
             reasons[d.reason] = reasons.get(d.reason, 0) + 1
         if not point.folded:
             continue
@@ -79,7 +80,7 @@ def tally(view: JobView, head: Point) -> tuple[dict[NodeId, Given], Total]:
         down_bytes = delta.size_bytes if delta else point.record.params_bytes
         values = values_of(view, point)
         for place, f in enumerate(point.folded):
-            node = nodes.setdefault(f.node, Given())
+            node = nodes.setdefault(f.node, NodeTotals())
             node.counted += 1
             node.late += f.staleness > 0
             node.steps += f.steps
@@ -91,7 +92,7 @@ def tally(view: JobView, head: Point) -> tuple[dict[NodeId, Given], Total]:
     return nodes, total
 
 
-def _add(total: Total, view: JobView, point: Point, values: tuple[float, ...] | None) -> None:
+def _add(total: ValueTotals, view: JobView, point: Point, values: tuple[float, ...] | None) -> None:
     total.rounds += 1
     record = view.values(point.id)
     if values is None or record is None:

@@ -1,4 +1,4 @@
-"""What one node knows of one job: derived from records alone, in whatever order they come.
+"""Holds what one node knows of one job: derived from records alone, in whatever order they come.
 
 Absorbing a record twice, or two records in another order, gives the same view.  Nothing here decides.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
+from muster.job.stop_rule import Figures, finished_by
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
 from muster.protocol.records import (
@@ -26,16 +27,16 @@ from muster.protocol.records import (
     RecordId,
     Refusal,
     Stop,
-    StopRule,
     Update,
 )
 
-ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
 ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
 
 
 @dataclass(frozen=True)
 class KnownUpdate:
+    """An update and the neighbour that it came from (b"": it was made here)."""
+
     id: RecordId
     key: Key
     record: Update
@@ -44,6 +45,8 @@ class KnownUpdate:
 
 @dataclass(frozen=True)
 class KnownPlan:
+    """A plan and its author."""
+
     id: RecordId
     author: NodeId
     record: Plan
@@ -52,25 +55,10 @@ class KnownPlan:
         return (-record.number, plan_id) < (-self.record.number, self.id)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A pooled evaluation of one commit."""
-
-    examples: int
-    correct: int
-    loss_sum: float
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.examples
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.examples
-
-
 @dataclass
 class JobView:
+    """The job's history, offers, plans, updates, figures and contributions, as far as records are here."""
+
     id: JobId
     job: Job
     asker: NodeId
@@ -88,7 +76,7 @@ class JobView:
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
 
     def absorb(self, entry: Entry) -> list[Point]:
-        """Take in one record of this job; the points of history that it completed."""
+        """Take in one record of this job; return the points of history that it completed."""
         record, author = entry.record, entry.author
         if isinstance(record, Commit | Merge):
             self.sources.setdefault(entry.id, entry.source)
@@ -116,16 +104,16 @@ class JobView:
             self.stopped, self._stop = record.reason, entry.id
         return []
 
-    def _absorb_answer(self, author: NodeId, word: Offer | Refusal) -> None:
-        """The newest offer and the newest refusal of a node are known; it refuses if the latter is newer."""
-        if isinstance(word, Offer):
+    def _absorb_answer(self, author: NodeId, answer: Offer | Refusal) -> None:
+        """Keep the newest offer and the newest refusal of a node; it refuses if the latter is newer."""
+        if isinstance(answer, Offer):
             known = self.offers.get(author)
-            if known is None or _newness(known) < _newness(word):
-                self.offers[author] = word
+            if known is None or _newness(known) < _newness(answer):
+                self.offers[author] = answer
         else:
             refused = self._refused.get(author)
-            if refused is None or _newness(refused) < _newness(word):
-                self._refused[author] = word
+            if refused is None or _newness(refused) < _newness(answer):
+                self._refused[author] = answer
         last = self.last_answer(author)
         if isinstance(last, Refusal):
             self.refusals[author] = last.reason
@@ -133,12 +121,12 @@ class JobView:
             self.refusals.pop(author, None)
 
     def last_answer(self, node: NodeId) -> Offer | Refusal | None:
-        """Whether a node takes part, as it said last."""
-        words = [w for w in (self.offers.get(node), self._refused.get(node)) if w is not None]
-        return max(words, key=_newness, default=None)
+        """A node's newest answer to the call for help, an offer or a refusal."""
+        answers = [a for a in (self.offers.get(node), self._refused.get(node)) if a is not None]
+        return max(answers, key=_newness, default=None)
 
     def next_number(self, node: NodeId) -> int:
-        """Of a node's next offer or refusal."""
+        """The number of a node's next offer or refusal."""
         last = self.last_answer(node)
         return last.number + 1 if last is not None else 1
 
@@ -157,14 +145,14 @@ class JobView:
         return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
 
     def values(self, commit: CommitId) -> Contribution | None:
-        """What the updates of a commit were worth: its author's word alone, if it fits the commit."""
+        """The contributions to a commit as its author estimated them, if the record fits the commit."""
         point, by_node = self.graph.points.get(commit), self.contributions.get(commit)
         record = by_node.get(point.author) if point is not None and by_node else None
         fits = point is not None and record is not None and len(record.values) == 4 * len(point.folded)
         return record if fits else None
 
     def _same_model(self, point: Point) -> bool:
-        """Whether a commit only closed the books on its parent: no update in it, the same parameters."""
+        """Whether a commit has its parent's parameters and no update: it only closes or discards."""
         if point.folded or len(point.parents) != 1:
             return False
         parent = self.graph.points[point.parents[0]].record
@@ -179,9 +167,9 @@ class JobView:
         return self._uncounted[2]
 
     def trim(self, heads: Sequence[Point]) -> None:
-        """Forget updates and plans that are far behind every head: the store has them, nobody asks for them.
+        """Forget updates and plans that are far behind every head: the store has them, and nobody needs them.
 
-        What stays of a round for good is its commit (`Graph`), some kilobytes; `ROUNDS_MAX` bounds them.
+        A round's commit stays for good (`Graph`), some kilobytes; `stop_rule.ROUNDS_MAX` bounds them.
         """
         floor = min((h.round for h in heads), default=0) - ROUNDS_AT_HAND
         old = [
@@ -211,41 +199,27 @@ class JobView:
         return finished_by(self.job.stop, point, figures) is not None
 
     def finished(self, point: Point) -> str | None:
-        """Why a head ends the job, or None. A property of the head alone (design section 5.9)."""
+        """Why a head ends the job, or None. Any node that knows the head says the same."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
         return finished_by(self.job.stop, point, self._figures_to_end(point))
 
     def _figures_to_end(self, point: Point) -> Figures | None:
-        """This is asked very often, and only a target needs the figures."""
+        """The head's figures if the job has a target: nothing else needs them; asked very often."""
         return self.figures(point.id) if self.job.stop.target is not None else None
 
 
-def _newness(word: Offer | Refusal) -> tuple[int, int, bytes]:
-    """Numbers go on over a node's lives, as far as it knows them; of two lives' same number any may win, as
-    long as it is the same one everywhere."""
-    return (word.number, word.incarnation, encode(word))
+def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
+    """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
+    with the same number any may win, as long as it is the same one everywhere."""
+    return (answer.number, answer.incarnation, encode(answer))
 
 
 def _better(a: Measurement, b: Measurement) -> bool:
-    """Of two evaluations of a commit by one node the larger one counts, whichever came first."""
+    """Whether `a` replaces `b`, an evaluation of the same commit by the same node: the larger one counts."""
     return (a.examples, a.correct, a.loss_sum, a.common) > (b.examples, b.correct, b.loss_sum, b.common)
 
 
 def _wider(a: Contribution, b: Contribution) -> bool:
-    """Of two valuations of a commit by one node the one on more samples counts, whichever came first."""
+    """Whether `a` replaces `b`, contributions to one commit by one node: those on more samples count."""
     return (a.common, a.examples, a.drop, a.values) > (b.common, b.examples, b.drop, b.values)
-
-
-def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
-    if point.round >= ROUNDS_MAX:
-        return f"{point.round} rounds are the most that a job can have: start the next one from its model"
-    if rule.rounds is not None and point.round >= rule.rounds:
-        return f"{point.round} rounds done"
-    if rule.target is not None and figures is not None and figures.accuracy >= rule.target:
-        return f"target reached: accuracy {figures.accuracy:.3f}"
-    if rule.seconds is not None and point.age_s >= rule.seconds:
-        return f"{rule.seconds:.0f} s are over"
-    if rule.bytes is not None and sum(s.bytes for s in point.spent) >= rule.bytes:
-        return f"{rule.bytes} bytes are spent"
-    return None

@@ -1,5 +1,4 @@
-"""What a coordinator puts into the history: rounds folded, branches merged, the job closed (design sections
-5.4 to 5.7 and 5.9)."""
+"""Writes the history of a job: commits that close rounds, merges of branches, and the closing commit."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId,
 
 
 class CommitWriter:
-    """One node's pen for the history of one job."""
+    """Writes commits and merges while this node coordinates, and keeps the job's age."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
@@ -47,8 +46,10 @@ class CommitWriter:
         discarded: tuple[Discarded, ...],
         codec: str,
     ) -> tuple[int, float]:
-        """Put a round into the history; its delta goes by `codec`. How many bytes that takes, and how many
-        rounds' worth of change it left for later ones."""
+        """Commit a round; its delta is encoded by `codec`.
+
+        Returns the delta's bytes and |residual| / |change|: how many rounds' worth it leaves for later ones.
+        """
         context, view, models, store = self._context, self._view, self._models, self._context.store
         layout = models.layout
         assert layout is not None
@@ -73,7 +74,7 @@ class CommitWriter:
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, residual, commit_id)
-        models.check([commit_id])  # made anew after its parameters were lost, it may be known already
+        models.check([commit_id])  # it may be known already, made again after its parameters were lost
         self.held_since = (commit_id, context.now(), age_s)
         announce()
         names = [context.name_of(f.node) for f in outcome.folded]
@@ -90,12 +91,12 @@ class CommitWriter:
         return down_bytes, waiting
 
     def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
-        """The mean of the line's last models as a blob, and of how many."""
+        """Store the mean of the line's last models as a blob; its id, and the number of models."""
         packed, count = mean_of_line(self._view, self._models, head)
         return self._context.store.put_blob(packed), count
 
     def close(self, head: Point, blob: BlobId) -> CommitId:
-        """The closing commit: it counts nothing new and is no round of its own."""
+        """Write the closing commit: it counts nothing new and is no round of its own."""
         context, view, layout = self._context, self._view, self._models.layout
         assert layout is not None
         age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
@@ -111,10 +112,10 @@ class CommitWriter:
     def _downlink(
         self, head: Point, base: Arrays, outcome: Outcome, codec: str
     ) -> tuple[BlobId, Payload | None, Vector | None, float]:
-        """Store the new model; with a lossy codec, as what every node will rebuild from the delta.
+        """Store the new model; with a lossy codec, as every node will rebuild it from the delta.
 
-        The residual is what the model will lack then; what it lacks already of this node's earlier commits
-        joins the change.
+        The residual is what the model lacks then; the residual of this node's earlier commits joins the
+        change.
         """
         layout, store = self._models.layout, self._context.store
         assert layout is not None
@@ -139,8 +140,8 @@ class CommitWriter:
         return self._models.arrays(head.parents[0]) if self._models.held(head.parents[0]) else None
 
     def _part(self, head: Point, base: CommitId) -> float:
-        """What part of `base` is in the head's parameters; a commit that another one replaced, counting all
-        that it counts, is there in full."""
+        """The share of `base` in the head's parameters; 1 for a commit that another one replaced, counting
+        all that it counts."""
         if base == head.id:
             return 1.0
         return min(1.0, self._view.graph.influence(base, head.id)) or 1.0
@@ -153,7 +154,7 @@ class CommitWriter:
         return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
 
     def merge(self, a: Point, b: Point) -> None:
-        """Compute first, then tell: others may ask for it at once."""
+        """Merge two heads: compute first and announce then, as others may ask for the model at once."""
         merge_id, record = merge_of(self._view.id, a.id, b.id)
         with self._context.store.transaction():
             self._models.keep_merge(merge_id, a.id, b.id)

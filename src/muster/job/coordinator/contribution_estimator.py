@@ -1,11 +1,11 @@
-"""What each update of a round was worth: worked out by the round's coordinator, after the fact.
+"""Estimates what each update of a round contributed: done by the round's coordinator, after its commit.
 
 The values are no part of a commit and decide nothing; they are a record of their own, a few bytes an update
 (`records.Contribution`).  They take one gradient on held-out samples, done while the trainer has nothing else
 to do, which on a coordinator is the time in which it waits for the others; a request to train or measure ends
 it, and it is tried again.  A coordinator that never waits spends at most `BUSY_SHARE` of its time.  Until a
-round is valued its updates' payloads stay on disk; a round that is not among the last `BEHIND_MAX` that wait
-is not valued any more.
+round is estimated its updates' payloads stay on disk; a round that is not among the last `BEHIND_MAX` that
+wait is given up.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ from muster.protocol.records import BlobId, CommitId, Contribution, Payload
 from muster.storage.store import StorageError
 
 EXAMPLES = 500  # held-out samples at most
-OWN_EXAMPLES_MIN = 20  # fewer of a node's own say nothing
-BEHIND_MAX = 2  # rounds that wait to be valued
+OWN_EXAMPLES_MIN = 20  # fewer of a node's own mean nothing
+BEHIND_MAX = 2  # rounds that wait for their estimate
 LOOK_BACK = 32  # points of the history, newest first, among which these are looked for
 BUSY_SHARE = 0.05  # of a coordinator's time, where the trainer is never idle
 CALM_S = 0.25  # nothing to do for so long: the next plan is not just being made
 
 
 class ContributionEstimator:
-    """One node's valuing of the rounds that it committed, while there is a trainer."""
+    """Estimates the contributions to the rounds that this node committed, while there is a trainer."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
         self._participant: Participant | None = None
         self._given_up: set[CommitId] = set()
-        self._in_hand: list[Point] = []  # being valued, or waiting for the trainer (the end may join a round)
-        self._trouble = ""  # the last fault, so that it is told once
+        self._in_hand: list[
+            Point
+        ] = []  # being estimated, or waiting for the trainer; at the end more than one
+        self._trouble = ""  # the last fault, so that it is reported once
         self._finishing = False
         self._spent_s = 0.0
-        self._off = False  # there are no samples to value with
+        self._off = False  # there are no samples to estimate with
 
     async def run(self, participant: Participant) -> None:
-        """Value rounds as they come, until cancelled. Raises ChildProcessError."""
+        """Estimate rounds as they come, until cancelled. Raises ChildProcessError."""
         self._participant, self._finishing = participant, False
         began_s, self._spent_s = self._context.now(), 0.0
         try:
@@ -58,75 +60,76 @@ class ContributionEstimator:
                 if waiting and participant.idle():
                     await asyncio.sleep(CALM_S)
                     if participant.idle() and not self._finishing:
-                        await self._value(waiting[0], background=True)
+                        await self._estimate(waiting[0], background=True)
                 elif (
                     len(waiting) >= BEHIND_MAX
                     and self._spent_s < (self._context.now() - began_s) * BUSY_SHARE
                 ):
-                    await self._value(waiting[0], background=False)
+                    await self._estimate(waiting[0], background=False)
                 else:
                     await self._context.changes.wait()
         finally:
             self._participant = None
 
     async def finish(self) -> None:
-        """The job is over: value what still waits."""
+        """Estimate what still waits, when the job is over."""
         self._finishing = True
         for point in self.waiting():
-            await self._value(point, background=False)
+            await self._estimate(point, background=False)
 
     def waiting(self) -> list[Point]:
-        """This node's own commits that are still to be valued, the oldest first."""
+        """This node's own commits that still lack their contributions, the oldest first."""
         if self._participant is None or self._off:
             return []
-        me, valued = self._context.node, self._view.contributions
+        me, known = self._context.node, self._view.contributions
         found = [
             p
             for p in islice(reversed(self._view.graph.points.values()), LOOK_BACK)
-            if p.author == me and p.folded and me not in valued.get(p.id, ()) and p.id not in self._given_up
+            if p.author == me and p.folded and me not in known.get(p.id, ()) and p.id not in self._given_up
         ]
         return found[:BEHIND_MAX][::-1]
 
     def keys(self) -> set[Key]:
-        """Updates whose payloads are still needed for it."""
+        """Updates whose payloads are still needed for an estimate."""
         points = [*self.waiting(), *self._in_hand]
         return {Key(f.node, f.incarnation, f.sequence) for p in points for f in p.folded}
 
     def bases(self) -> list[CommitId]:
-        """Commits whose parameters are in use for it."""
+        """Commits whose parameters are in use for an estimate."""
         return [parent for point in self._in_hand for parent in point.parents]
 
-    async def _value(self, point: Point, *, background: bool) -> None:
-        participant, work = self._participant, self._work(point)
-        if participant is None or work is None:
+    async def _estimate(self, point: Point, *, background: bool) -> None:
+        participant, inputs = self._participant, self._inputs(point)
+        if participant is None or inputs is None:
             self._given_up.add(point.id)
             return
         which = "common" if participant.trainer.facts.has_common else "own"
         self._in_hand.append(point)
         try:
-            found = await participant.trainer.value(*work, which, EXAMPLES, background=background)
+            found = await participant.trainer.value(*inputs, which, EXAMPLES, background=background)
         except (MusterError, ChildProcessError) as error:
             self._give_up(point, getattr(error, "sentence", str(error)))
             if isinstance(error, ChildProcessError):
                 raise
             return
-        except KeyError:  # the store's word for a blob that is gone; values are worth no job
+        except KeyError:  # from the store: a blob is gone; values are not worth failing the job
             self._give_up(point, "an update or the model that it began with is gone")
             return
         finally:
             self._in_hand.remove(point)
-        if found is None:  # it gave way
+        if found is None:  # another request took the trainer
             return
-        took_s, valued = found
+        took_s, result = found
         self._spent_s += took_s
-        if valued.examples < (1 if which == "common" else OWN_EXAMPLES_MIN):
+        if result.examples < (1 if which == "common" else OWN_EXAMPLES_MIN):
             self._off = True
-            self._tell(f"contributions are not valued: {valued.examples} held-out samples are too few")
+            self._report(f"contributions are not estimated: {result.examples} held-out samples are too few")
             return
-        self._publish(point, valued, which == "common")
+        self._publish(point, result, which == "common")
 
-    def _work(self, point: Point) -> tuple[BlobId, list[tuple[float, Payload]]] | None:
-        """The model that a round began with and its updates, by weight; None when something is gone."""
+    def _inputs(self, point: Point) -> tuple[BlobId, list[tuple[float, Payload]]] | None:
+        """The blob of the model that a round began with, and its updates with their weights; None when
+        something is gone."""
         store, rate = self._context.store, self._view.job.recipe.server_lr
         blob = self._models.blob_of(point.parents[0])
         if blob is None or not store.has_blob(blob):
@@ -139,14 +142,14 @@ class ContributionEstimator:
             updates.append((rate * f.weight, known.record.payload))
         return blob, updates
 
-    def _publish(self, point: Point, valued: ContributionResult, common: bool) -> None:
-        drop = valued.before - valued.after
+    def _publish(self, point: Point, result: ContributionResult, common: bool) -> None:
+        drop = result.before - result.after
         with np.errstate(over="ignore"):
-            values = np.asarray(valued.values, "<f4")
+            values = np.asarray(result.values, "<f4")
         if len(values) != len(point.folded) or not math.isfinite(drop) or not np.isfinite(values).all():
             self._give_up(point, "the values are not finite")
             return
-        record = Contribution(self._view.id, point.id, valued.examples, common, drop, values.tobytes())
+        record = Contribution(self._view.id, point.id, result.examples, common, drop, values.tobytes())
         try:
             self._context.ledger.publish(record)
         except StorageError as error:
@@ -154,9 +157,9 @@ class ContributionEstimator:
 
     def _give_up(self, point: Point, why: str) -> None:
         self._given_up.add(point.id)
-        self._tell(f"round {point.round} cannot be valued: {why}")
+        self._report(f"contributions to round {point.round} cannot be estimated: {why}")
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text.partition(": ")[2] != self._trouble:
             self._trouble = text.partition(": ")[2]
             self._context.event("error", text, job=self._view.id)

@@ -18,7 +18,7 @@ from muster.job.view import JobView
 from muster.protocol.records import CommitId, Measurement, short
 
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
-LOOK_S = 1.0  # between two looks whether this node is to find out what the head is like
+LOOK_S = 1.0  # between two looks whether this node has to measure the head
 PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
 
 
@@ -48,7 +48,7 @@ class HeadEvaluator:
             self._evaluates = None
 
     def awaits_figures(self, head: Point) -> bool:
-        """Whether figures are on their way that say if a head is the job's end."""
+        """Whether this node is about to measure a head that may be the job's end."""
         return (
             self._evaluates is not None
             and not self._evaluates.waits_for_room
@@ -124,7 +124,7 @@ class HeadEvaluator:
         self._context.event("commit", text, job=self._view.id)
 
     def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
-        """Put figures of the common set on record."""
+        """Publish figures of the common set."""
         self._context.ledger.publish(
             Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
         )

@@ -1,6 +1,6 @@
-"""How long nodes take for a round, and who is late by what is known of them (design sections 2.5 and 5.2).
+"""Learns how long nodes take for a round, and from when on a node is late.
 
-Of one coordinator, in memory: the next one learns it anew from the first rounds.
+One coordinator's knowledge, in memory: the next one learns it again from its first rounds.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 
 
 class RoundTimeModel:
-    """Of the nodes of one job."""
+    """Models the round time of each node of one job: its steps, and an overhead that varies."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
         self._overhead: dict[NodeId, Overhead] = {}
         self._late_at_s: dict[NodeId, float] = {}  # the running round's age at which a node is late
-        self._silent_since_s: dict[NodeId, float] = {}  # who owed an update at a round's end: planned when
-        self._closed: tuple[CommitId, float] = b"", 0.0  # what the last round was on, and when it was planned
+        self._silent_since_s: dict[NodeId, float] = {}  # planning time of the round in which it fell silent
+        self._closed: tuple[CommitId, float] = b"", 0.0  # the last round's parent, and when it was planned
 
     def resources(self, head: Point, node: NodeId, choice: CodecChoice) -> Resources:
-        """What is known of a node when a round on `head` is planned."""
+        """The figures of a node when a round on `head` is planned."""
         step_s = max(1e-4, self._view.offers[node].step_s)
         # at a merge most are in the middle of their branch's next round, and finish that first
         amid = head.is_merge and self._context.presence.doing(node) == "training"
@@ -40,8 +40,8 @@ class RoundTimeModel:
         return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, off_s)
 
     def _usual(self, node: NodeId, choice: CodecChoice) -> Overhead:
-        """Of a node that was in no round yet: what the slowest of the others takes, as what it does while it
-        catches up may come later; at first what a model and its update take over a link that nobody knows."""
+        """The overhead of a node that was in no round yet: the slowest of the others', as it may have to
+        catch up; at first what a model and its update take over a link that nobody measured."""
         known_s = [overhead.seconds for overhead in self._overhead.values()]
         if len(known_s) > len(self._view.offers) / 2:
             return Overhead(max(known_s))
@@ -52,7 +52,7 @@ class RoundTimeModel:
         return Overhead(0.5 + size_bytes / UNKNOWN_RATE_BYTES_S)
 
     def planned(self, nodes: Sequence[Resources], steps: Mapping[NodeId, int]) -> None:
-        """A round begins."""
+        """Note from when on each node of a new round is late."""
         self._late_at_s = {n.node: n.late_at_s(steps[n.node]) for n in nodes if n.off_s is not None}
 
     def late_at_s(self, node: NodeId) -> float:
@@ -60,10 +60,12 @@ class RoundTimeModel:
         return self._late_at_s.get(node, math.inf)
 
     def arrived(self, update: KnownUpdate, parent: CommitId, published_s: float) -> float | None:
-        """An update is here for the first time, while the round on `parent` runs, planned at `published_s`.
-        Seconds that the round took its node beside its steps; None for one of another round."""
+        """Learn from an update that came just now; the round on `parent`, planned at `published_s`, is open.
+
+        Returns the seconds that the round took its node beside its steps; None for one of another round.
+        """
         offer = self._view.offers.get(update.key.node)
-        planned_s = {self._closed[0]: self._closed[1], parent: published_s}  # who was late tells, too
+        planned_s = {self._closed[0]: self._closed[1], parent: published_s}  # a late update shows it, too
         base = self._view.graph.points.get(update.record.base)
         since_s = planned_s.get(update.record.base)
         if offer is None or since_s is None or base is None or base.is_merge:
@@ -76,8 +78,8 @@ class RoundTimeModel:
         return max(0.0, turnaround_s - steps * offer.step_s)
 
     def closed(self, parent: CommitId, published_s: float, missing: Sequence[Missing]) -> None:
-        """A round closed without these: who says nothing is not waited for until it does, who is there may
-        take longer the next time."""
+        """Note that a round closed without these: a silent node is not waited for until it is heard again, a
+        reachable one may take longer the next time."""
         self._closed = (parent, published_s)
         for late in missing:
             self._silent_since_s[late.node] = published_s
@@ -85,7 +87,7 @@ class RoundTimeModel:
                 self._overhead[late.node] = self._overhead[late.node].late()
 
     def silent(self, waiting: Sequence[KnownUpdate]) -> set[NodeId]:
-        """Who let a round pass without a word, and was not heard since, nor any update of it."""
+        """Nodes that owed an update when a round closed, and sent neither a heartbeat nor an update since."""
         now = self._context.now()
         for node in {u.key.node for u in waiting}:
             self._silent_since_s.pop(node, None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.contribution_totals import Given, values_of
+from muster.job.contribution_totals import NodeTotals, values_of
 from muster.node.api.snapshot import ContributionView, ValuesView
 from muster.node.core import Core
 from muster.protocol.records import NodeId
@@ -30,7 +30,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
     size = sum(abs(g.value or 0.0) for g in given.values()) or 1.0
     rows = []
     for node in {**dict.fromkeys(view.offers), **dict.fromkeys(given)}:
-        g, left = given.get(node, Given()), waiting.get(node, [])
+        g, left = given.get(node, NodeTotals()), waiting.get(node, [])
         rows.append(
             ContributionView(
                 node=core.trust.name(node),

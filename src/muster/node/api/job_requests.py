@@ -13,7 +13,7 @@ from muster.compression.codecs.families import parse
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.runner import JobRunner
-from muster.job.view import ROUNDS_MAX
+from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
 from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.catalogue import Catalogue

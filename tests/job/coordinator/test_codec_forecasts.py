@@ -1,4 +1,4 @@
-"""`codec = "auto"` over simulated links: what is chosen, what was foreseen, what came of it."""
+"""`codec = "auto"` over simulated links: what is chosen, what was forecast, what came of it."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_narrow_links_get_sparse_ternary() -> None:
         assert all(row.codec.startswith("stc:") for row in rows)
     last = [row for row in found[-1] if row.seconds is not None and row.was_s is not None]
     assert last
-    for row in last:  # the way was measured by then
+    for row in last:  # the link was measured by then
         assert row.was_s == pytest.approx(row.seconds, rel=0.5, abs=0.5)
 
 
-def test_a_commit_measures_all_ways_at_once() -> None:
-    """One message to everybody, some rungs further up; what follows from it comes with the next trips."""
+def test_a_commit_measures_all_links_at_once() -> None:
+    """One message to everybody, some rungs further up; what follows from it comes with the next samples."""
     link = PathParams(rate_bytes_s=2e5, delay_s=0.3)
     down = [rows[-1] for rows in rounds(link, seconds=3600.0, weights=60_000)]
     assert {row.node for row in down} == {EVERYBODY}
@@ -96,7 +96,7 @@ def test_a_codec_that_the_user_chose_has_its_forecast_too() -> None:
         assert all(row.was_bytes == pytest.approx(row.size_bytes, rel=0.1) for row in rows)
 
 
-def test_a_plan_made_anew_forgets_nothing_of_who_was_in_the_first() -> None:
+def test_a_replaced_plan_forgets_nothing_of_who_was_in_the_first() -> None:
     """The slow ones are gone when the quick ones' updates are here: what these took stays on record."""
     link = PathParams(rate_bytes_s=1e5, delay_s=0.05)
     steps_s = {"a": 0.1, "b": 0.1, "c": 0.8, "d": 0.8, "e": 0.8}

@@ -1,4 +1,4 @@
-"""What waits on narrow links: values of updates, until the job is over."""
+"""Narrow links get contributions when the job is over."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class Field:
     def runners(self, job: JobId) -> list[JobRunner]:
         return [r for core in self.cores if (r := core.jobs.runners.get(job)) is not None]
 
-    def told(self) -> list[str]:
+    def events(self) -> list[str]:
         return [e.text for e in self.cores[0].log.since(0)]
 
 
@@ -124,7 +124,7 @@ def on_field(
 
 
 @pytest.mark.parametrize("codec", ["dense32", "topk:0.05", "quant4"])
-def test_every_round_is_valued_and_the_sum_is_the_drop(codec: str) -> None:
+def test_every_round_is_estimated_and_the_sum_is_the_drop(codec: str) -> None:
     def main(field: Field, job: JobId) -> None:
         for core, runner in zip(field.cores, field.runners(job), strict=True):
             head = runner.head()
@@ -155,7 +155,7 @@ def test_values_are_no_part_of_the_history_and_payloads_go_once_they_are_known()
     on_field(main)
 
 
-def test_a_coordinator_that_is_never_idle_values_within_its_share() -> None:
+def test_a_coordinator_that_is_never_idle_estimates_within_its_share() -> None:
     """Its steps take so long that everybody waits for it."""
 
     def main(field: Field, job: JobId) -> None:
@@ -181,7 +181,7 @@ class Robbed(LinearTrainer):
 
 
 @pytest.mark.parametrize("kind", [Faulty, Dying, Robbed])
-def test_a_fault_while_valuing_costs_the_values_and_not_the_job(kind: type[LinearTrainer]) -> None:
+def test_a_fault_while_estimating_costs_the_values_and_not_the_job(kind: type[LinearTrainer]) -> None:
     def main(field: Field, job: JobId) -> None:
         runner = field.runners(job)[0]
         head = runner.head()
@@ -192,6 +192,6 @@ def test_a_fault_while_valuing_costs_the_values_and_not_the_job(kind: type[Linea
         assert check is not None
         assert check.valued == 0
         assert all(c.value is None for c in contributions(field.cores[0], runner, head))
-        assert any("cannot be valued" in text for text in field.told())
+        assert any("cannot be estimated" in text for text in field.events())
 
     on_field(main, first=kind)
