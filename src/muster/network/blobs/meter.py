@@ -27,7 +27,7 @@ _EARLY_SAMPLES = 8  # while these few are all that is known, a higher one is bel
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowSize:
     """Ask for `count` chunks of `chunk_bytes` at a time."""
 
     chunk_bytes: int
@@ -38,7 +38,7 @@ class Window:
         return self.chunk_bytes * self.count
 
 
-def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool = False) -> Window:
+def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool = False) -> WindowSize:
     """The window for a measured rate; the smallest when nothing is known.
 
     `early`: the estimate is young and was held down by the window itself; grow in a few round trips.
@@ -47,7 +47,7 @@ def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool =
     [(2, 4), (2, 16), (8, 16)]
     """
     if rate_bytes_s is None:
-        return Window(GRID_BYTES, 2)
+        return WindowSize(GRID_BYTES, 2)
     second_bytes = min(max(rate_bytes_s * WINDOW_S, WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
     chunk_bytes = min(max(1, round(second_bytes / 2 / GRID_BYTES)) * GRID_BYTES, CHUNK_BYTES_MAX)
     if rate_bytes_s >= FAST_BYTES_S:
@@ -57,7 +57,7 @@ def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool =
     trip_bytes = (3.0 if early else 1.25) * rate_bytes_s * (rtt_min_s or 0.0) + chunk_bytes
     outstanding_bytes = min(max(second_bytes, trip_bytes), WINDOW_BYTES_MAX)
     # rounded up rather than down: a window that falls short lowers the measured rate, and so the next window
-    return Window(chunk_bytes, max(2, math.ceil(outstanding_bytes / chunk_bytes - 0.2)))
+    return WindowSize(chunk_bytes, max(2, math.ceil(outstanding_bytes / chunk_bytes - 0.2)))
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class GoodputMeter:
         self.received_bytes = 0
         self._delivered_s = 0.0
         self._outstanding = 0
-        self._window: tuple[tuple[float | None, float | None], Window] | None = None
+        self._window: tuple[tuple[float | None, float | None], WindowSize] | None = None
 
-    def window(self) -> Window:
+    def window(self) -> WindowSize:
         return window(self.rate_bytes_s, self.rtt_min_s, early=self.samples < _EARLY_SAMPLES)
 
     def pinged(self, rtt_s: float) -> None:

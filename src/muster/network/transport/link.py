@@ -1,10 +1,10 @@
 """The link interface: what Muster asks of a network engine, between direct neighbours only.
 
-Two implementations: `zenoh_link.ZenohLink` (real sockets) and `simulation.network.SimLink` (virtual time).
+Two implementations: `zenoh_link.ZenohLink` (real sockets), `simulation.virtual.link.SimLink` (virtual time).
 Everything that crosses more than one hop is Muster's own store-and-forward above this.
 
 Nothing here promises delivery.  `ask` either returns the answer or raises `Unreachable`; `nudge` may be
-lost without a word.  Time is the running asyncio loop's clock.
+lost unnoticed.  Time is the running asyncio loop's clock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Watcher = Callable[[NodeId, bool], None]
 
 
 class Link(Protocol):
-    """One node's engine. Topics are short ASCII words ("records", "chunk")."""
+    """Connects one node with its direct neighbours. Topics are short ASCII names ("records", "chunk")."""
 
     node: NodeId
 
@@ -59,7 +59,7 @@ class Link(Protocol):
         """Who is up now; a hint, since a dead link is noticed only after a lease."""
 
     def forbid(self, node: NodeId) -> None:
-        """A revoked member: no neighbour from now on; what it asks or tells is ignored."""
+        """A revoked member: no neighbour from now on; what it sends is ignored."""
 
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher(node, up)` on the loop whenever a neighbour appears or goes."""
@@ -79,7 +79,7 @@ class Link(Protocol):
         """Answer `ask`s on `topic`; a handler that raises Refused is reported to the asker as such."""
 
     def nudge(self, node: NodeId, topic: str, payload: bytes) -> None:
-        """Tell a neighbour something that it may miss; never blocks, never raises."""
+        """Send a neighbour something that it may miss; never blocks, never raises."""
 
     def listen(self, topic: str, listener: Listener) -> None:
         """Receive nudges on `topic`."""

@@ -4,12 +4,13 @@
 2.5 kB a minute in all and keep-alives take most of them: any traffic heard counts as a sign of life, a silent
 neighbour is asked once in `ping_s`, and only one that owes an answer is asked in close succession.  A
 neighbour whose link shows down is left alone: the engine reconnects by itself, and a new session would only
-throw its attempts away (design section 6).
+throw its attempts away.
 
 Half a link is a zombie, too: after a cut about as long as the lease one end has lost its session and the
 other has not, and the new link joins the old session; so the first never hears the other's token, while the
 other goes on talking to it (seen after a cut of 12 s with a lease of 15).  The end that hears a session which
-is no neighbour, be it only its beats, opens anew at once; the other one would need ping_s and silent_s.
+is no neighbour, be it only its heartbeats, opens a new one at once; the other end would need ping_s and
+silent_s.
 
 A link that is down is left alone with one exception: a node that had neighbours and has none now gets a new
 session every `renew_s`.  The engine's QUIC listener takes one handshake at a time and has no limit of its
@@ -45,7 +46,7 @@ class Timings:
 
     ping_s: float  # a silent neighbour is asked this often
     again_s: float  # one that owes an answer, this often
-    silent_s: float  # so long after the first unanswered question its link counts as dead
+    silent_s: float  # so long after the first unanswered request its link counts as dead
     renew_s: float  # a deserted node opens its session again this often at first; more than a handshake takes
 
 
@@ -54,7 +55,7 @@ class Sign:
     """What the link knows of a neighbour that is up, as loop times."""
 
     heard_s: float  # the last message of any kind from it
-    unanswered_s: float | None = None  # the last question that it left unanswered; None: never
+    unanswered_s: float | None = None  # the last request that it left unanswered; None: never
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Owing:
 
 
 @dataclass(frozen=True)
-class State:
+class WatchdogState:
+    """What is remembered from one look to the next, as loop times."""
+
     ticked_s: float
     owing: Mapping[NodeId, Owing] = field(default_factory=dict)
     not_before_s: float = 0.0  # of the next reopening
@@ -77,6 +80,8 @@ class State:
 
 @dataclass(frozen=True)
 class Decision:
+    """What to do now: nothing, by default."""
+
     ping: tuple[NodeId, ...] = ()
     reopen_for: tuple[NodeId, ...] = ()  # the zombies
     half_open: bool = False  # or for the sake of half a link
@@ -84,13 +89,13 @@ class Decision:
 
 
 def step(
-    state: State,
+    state: WatchdogState,
     now_s: float,
     up: Mapping[NodeId, Sign],
     timings: Timings,
     deserted: bool = False,
     half_open: bool = False,
-) -> tuple[State, Decision]:
+) -> tuple[WatchdogState, Decision]:
     """One look at the neighbours that are up: whom to ping, and whether the session must be reopened."""
     if half_open and now_s >= state.not_before_s:
         return _later(state, now_s), Decision(half_open=True)
@@ -124,12 +129,12 @@ def step(
     return replace(state, ticked_s=now_s, owing=owing, backoff_s=backoff_s), Decision(tuple(ping))
 
 
-def _later(state: State, now_s: float) -> State:
+def _later(state: WatchdogState, now_s: float) -> WatchdogState:
     """After a reopening the next one has to wait."""
-    return State(now_s, {}, now_s + state.backoff_s, min(2 * state.backoff_s, BACKOFF_MAX_S))
+    return WatchdogState(now_s, {}, now_s + state.backoff_s, min(2 * state.backoff_s, BACKOFF_MAX_S))
 
 
-def _alone(state: State, now_s: float, timings: Timings) -> tuple[State, Decision]:
+def _alone(state: WatchdogState, now_s: float, timings: Timings) -> tuple[WatchdogState, Decision]:
     if state.deserted_s is None:
         state = replace(state, deserted_s=now_s, renewed_s=now_s)
     assert state.deserted_s is not None
@@ -166,7 +171,7 @@ class Watched(Protocol):
 async def watch(link: Watched, current: Callable[[], Timings]) -> None:
     """Look every `TICK_S` for ever; cancel to stop. The link must serve `PING_TOPIC` (any answer will do)."""
     loop = asyncio.get_running_loop()
-    state = State(loop.time(), not_before_s=loop.time())
+    state = WatchdogState(loop.time(), not_before_s=loop.time())
     pings: set[asyncio.Task[None]] = set()  # at most silent_s / again_s + 1 for each neighbour
 
     async def ping(node: NodeId) -> None:

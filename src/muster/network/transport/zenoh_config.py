@@ -1,6 +1,6 @@
 """Settings of the network engine: endpoints, timings by link speed, and Zenoh's configuration.
 
-Every value here was measured on emulated links (design section 6); the comments say what each prevents.
+Every value here was measured on emulated links; the comments say what each prevents.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SESSIONS_MAX = 256  # links at once
 class LinkProfile:
     """Timings of a link. A dead link is noticed after `lease_s`; keep-alives go `keep_alive` times a lease.
 
-    Idle cost each way on the wire, measured: lease 15 s / 3: 1.5 kB/min; 0.2 kB for each ping.
+    Idle cost in each direction on the wire, measured: lease 15 s / 3: 1.5 kB/min; 0.2 kB for each ping.
     """
 
     name: str

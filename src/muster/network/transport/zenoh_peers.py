@@ -1,7 +1,7 @@
 """Who is a neighbour: from liveliness tokens, believed when the link's certificate says the same.
 
 A token is ``m/<node id, base64url>/<tag>/<name>``; the tag (8 characters) is that of the neighbour's session.
-A token can be here before its link is listed, and a first question before its sender's token: both are given
+A token can be here before its link is listed, and a first request before its sender's token: both are given
 a little time.
 """
 
@@ -19,13 +19,13 @@ from muster.network.transport.zenoh_threads import SenderThread
 from muster.network.trust.certificates import common_name
 from muster.protocol.records import NodeId
 
-STRANGERS_MAX = 64  # asks whose sender's token has not arrived yet
-_STRANGER_S = 3.0
-_CHECKS_MAX = 400  # looks for the link of a token, every 0.05 s (opening takes 15 s at most)
+EARLY_REQUESTS_MAX = 64  # those whose sender's token has not arrived yet
+_TOKEN_S = 3.0  # how long they wait for it
+_CHECKS_MAX = 400  # how often to look for the link of a token, every 0.05 s (opening takes 15 s at most)
 
 
 @dataclass
-class Peer:
+class PeerSession:
     """One session of a neighbour, from its token's appearance to its end."""
 
     node: NodeId
@@ -36,13 +36,13 @@ class Peer:
     serving: int = 0
 
     def __post_init__(self) -> None:
-        self.lanes = {
+        self.senders = {
             urgency: SenderThread(f"muster-{self.name}-{urgency.name.lower()}") for urgency in Urgency
         }
 
     def end(self) -> None:
-        for lane in self.lanes.values():
-            lane.close()
+        for sender in self.senders.values():
+            sender.close()
         for future in self.waiting:
             if not future.done():
                 future.set_exception(Unreachable(f"the link to {self.name} was lost"))
@@ -50,40 +50,40 @@ class Peer:
         self.waiting.clear()
 
 
-class Peers:
-    """The neighbours of one node, across its sessions. Everything here runs on the loop.
+class PeerSessions:
+    """Knows the neighbours of one node, across its sessions. Everything here runs on the loop.
 
-    `links()` lists the session's links (with `zid` and `auth_identifier`), `changed(peer, up)` hears of every
-    neighbour that comes or goes.
+    `links()` lists the session's links (with `zid` and `auth_identifier`), `changed(peer, up)` is called for
+    every neighbour that comes or goes.
     """
 
     def __init__(
         self,
         node: NodeId,
         links: Callable[[], Iterable[Any]],
-        changed: Callable[[Peer, bool], None],
+        changed: Callable[[PeerSession, bool], None],
         on_problem: Callable[[str], None],
     ) -> None:
         self._node = node
         self._links = links
         self._changed = changed
         self._on_problem = on_problem
-        self._by_tag: dict[str, Peer] = {}
-        self._current: dict[NodeId, Peer] = {}
+        self._by_tag: dict[str, PeerSession] = {}
+        self._current: dict[NodeId, PeerSession] = {}
         self._unchecked: set[str] = set()  # tokens whose link's certificate is not seen yet
         self._forbidden: set[NodeId] = set()
-        self._strangers: dict[str, list[asyncio.Future[None]]] = {}
+        self._early: dict[str, list[asyncio.Future[None]]] = {}
         self._rejected: set[str] = set()  # tags of sessions that are no neighbours, and are not to be
-        self.met = False  # whether there ever was a neighbour
+        self.had_neighbours = False
 
     def neighbours(self) -> dict[NodeId, Neighbour]:
         return {node: Neighbour(node, peer.name, peer.since_s) for node, peer in self._current.items()}
 
-    def get(self, node: NodeId) -> Peer | None:
+    def get(self, node: NodeId) -> PeerSession | None:
         """The present session of a neighbour."""
         return self._current.get(node)
 
-    def by_tag(self, tag: str) -> Peer | None:
+    def by_tag(self, tag: str) -> PeerSession | None:
         return self._by_tag.get(tag)
 
     def forbid(self, node: NodeId) -> None:
@@ -103,7 +103,7 @@ class Peers:
         return tag in self._rejected or len(self._rejected) >= SESSIONS_MAX
 
     def checking(self, tag: str) -> bool:
-        """Whether it is being looked for what this session's certificate says."""
+        """Whether this session's certificate is still being looked for."""
         return tag in self._unchecked
 
     def clear(self) -> None:
@@ -155,41 +155,41 @@ class Peers:
                 elif node in self._forbidden:
                     self._reject(tag)
                 else:
-                    self._add(Peer(node, name, tag, loop.time()))
+                    self._add(PeerSession(node, name, tag, loop.time()))
                 return
         if checks:
             loop.call_later(0.05, self._check, node, tag, name, checks - 1)
         else:
             self._unchecked.discard(tag)
 
-    def _add(self, peer: Peer) -> None:
+    def _add(self, peer: PeerSession) -> None:
         old = self._current.get(peer.node)
         if old is not None:
             self._drop(old)
         self._by_tag[peer.tag] = peer
         self._current[peer.node] = peer
-        self.met = True
-        for future in self._strangers.pop(peer.tag, ()):
+        self.had_neighbours = True
+        for future in self._early.pop(peer.tag, ()):
             if not future.done():
                 future.set_result(None)
         self._changed(peer, True)
 
-    def _drop(self, peer: Peer) -> None:
+    def _drop(self, peer: PeerSession) -> None:
         self._by_tag.pop(peer.tag, None)
         peer.end()
         if self._current.get(peer.node) is peer:
             del self._current[peer.node]
             self._changed(peer, False)
 
-    async def stranger(self, tag: str) -> Peer | None:
-        """Wait a little for the token of a sender whose first question overtook it."""
-        if sum(map(len, self._strangers.values())) >= STRANGERS_MAX:
+    async def wait_for_token(self, tag: str) -> PeerSession | None:
+        """Wait a little for the token of a session whose first request overtook it."""
+        if sum(map(len, self._early.values())) >= EARLY_REQUESTS_MAX:
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._strangers.setdefault(tag, []).append(future)
+        self._early.setdefault(tag, []).append(future)
         try:
-            async with asyncio.timeout(_STRANGER_S):
+            async with asyncio.timeout(_TOKEN_S):
                 await future
         except TimeoutError:
-            self._strangers.pop(tag, None)
+            self._early.pop(tag, None)
         return self._by_tag.get(tag)

@@ -1,4 +1,4 @@
-"""One node's Zenoh session: opening it, closing it, a new one in its place, all within limits of time.
+"""One node's Zenoh session: it is opened, closed and replaced by a new one, all within limits of time.
 
 Zenoh calls back in its own threads; everything passes into the loop through one `Inbox`, and what a former
 session still sends is forgotten there.
@@ -25,22 +25,23 @@ from muster.network.transport.zenoh_config import (
     free_endpoint,
     session_config,
 )
+from muster.network.transport.zenoh_messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh_threads import Inbox, call_limited
 from muster.network.trust.identity import Identity
 
 OPEN_S_MAX = 15.0
 CLOSE_S_MAX = 2.0
-AGAIN_S_MAX = 0.5  # before the next session; closing waits for attempts to connect, which nobody needs
+RECLOSE_S_MAX = 0.5  # before the next session; closing waits for attempts to connect, which nobody needs
 PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time is 30 s
 PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
 REOPEN_S_MAX = 60.0  # ... and at most later
-_UNLINKED_S = 20.0  # an endpoint without a link for so long is worth a sentence
+_UNLINKED_S = 20.0  # an endpoint without a link for so long is reported
 
 Callback: TypeAlias = Callable[[Any], None]
 
 
-class Engine:
-    """The session and its successors. `on_query`, `on_sample` and `on_token` are called on the loop.
+class ZenohSession:
+    """Holds the session and its successors. `on_query`, `on_sample` and `on_token` are called on the loop.
 
     The session's key is its tag; its liveliness token is ``m/<node id, base64url>/<tag>/<name>``.
     """
@@ -65,7 +66,7 @@ class Engine:
         self._discovery = discovery
         self._on_problem = on_problem
         self._on_query, self._on_sample, self._on_token = on_query, on_sample, on_token
-        self.session: Any = None
+        self.zenoh: Any = None
         self.tag = ""
         self.listening: list[Endpoint] = []
         self._token: Any = None
@@ -97,8 +98,8 @@ class Engine:
             profile=self.profile,
         )
         self._generation += 1
-        self.tag = tag = session_id[:8]
-        arrives = self.arrives()
+        self.tag = tag = session_id[:TAG_CHARS]
+        post = self.poster()
 
         def opened() -> tuple[Any, Any]:
             session: Any = zenoh.open(config)
@@ -106,10 +107,10 @@ class Engine:
                 ask, tell, live = (
                     zenoh.handlers.Callback(callback, indirect=False)
                     for callback in (
-                        lambda query: arrives(self._on_query, query, _reply_busy),
-                        lambda sample: arrives(self._on_sample, sample, _forget),
+                        lambda query: post(self._on_query, query, _reply_busy),
+                        lambda sample: post(self._on_sample, sample, _forget),
                         # Bounded by the neighbours, so that it always gets in.
-                        lambda sample: arrives(self._on_token, sample, None),
+                        lambda sample: post(self._on_token, sample, None),
                     )
                 )
                 session.declare_queryable(tag, ask, allowed_origin=zenoh.Locality.REMOTE)
@@ -123,7 +124,7 @@ class Engine:
             return session, token
 
         try:
-            self.session, self._token = await call_limited(
+            self.zenoh, self._token = await call_limited(
                 opened, OPEN_S_MAX, late=lambda both: both[0].close()
             )
         except zenoh.ZError as error:
@@ -136,7 +137,7 @@ class Engine:
 
     async def shut(self, limit_s: float) -> None:
         """Close the session; returns after `limit_s` whatever happens."""
-        session, token, self.session, self._token = self.session, self._token, None, None
+        session, token, self.zenoh, self._token = self.zenoh, self._token, None, None
         self._generation += 1
         if session is None:
             return
@@ -155,9 +156,9 @@ class Engine:
         except zenoh.ZError as error:
             self._on_problem(f"the network engine closed with a fault: {error}")
 
-    async def again(self) -> None:
+    async def reopen(self) -> None:
         """A new session on the same port; one that cannot be opened is tried again, for ever."""
-        await self.shut(AGAIN_S_MAX)
+        await self.shut(RECLOSE_S_MAX)
         if sum([take_back(point.host, point.port) for point in self.listening]):
             self._old_port_held = False
         began_s = asyncio.get_running_loop().time()
@@ -173,8 +174,8 @@ class Engine:
                     pause_s = min(2 * pause_s, REOPEN_S_MAX)
             await asyncio.sleep(pause_s)
 
-    def arrives(self) -> Callable[[Callback, Any, Callback | None], None]:
-        """A way into the loop, as `Inbox.post`, that is closed when the present session is over."""
+    def poster(self) -> Callable[[Callback, Any, Callback | None], None]:
+        """A function that calls others on the loop, as `Inbox.post` does, as long as this session lasts."""
         loop, generation = asyncio.get_running_loop(), self._generation
 
         def post(function: Callback, item: Any, full: Callback | None) -> None:
@@ -188,7 +189,7 @@ class Engine:
 
     def links(self) -> Iterable[Any]:
         """The session's links; none while it opens."""
-        return self.session.info.links() if self.session is not None else ()
+        return self.zenoh.info.links() if self.zenoh is not None else ()
 
     async def silent_endpoints(self) -> list[str]:
         """Configured endpoints to which there is no link now (compared by address, so for literals only)."""
@@ -196,9 +197,9 @@ class Engine:
         hosts = {endpoint(str(link.dst).partition("?")[0]).host.removeprefix("::ffff:") for link in links}
         return [str(point) for point in self.connect if point.host not in hosts]
 
-    async def mind_endpoints(self) -> None:
-        """Say of each configured endpoint that got no link at first; the engine itself is mute."""
-        missing = {str(point) for point in self.connect}  # never linked, not yet spoken of
+    async def report_unlinked_endpoints(self) -> None:
+        """Report each configured endpoint that got no link at first; Zenoh itself says nothing."""
+        missing = {str(point) for point in self.connect}  # never linked, not yet reported
         while missing:
             await asyncio.sleep(_UNLINKED_S)
             with contextlib.suppress(TimeoutError, zenoh.ZError):
@@ -213,7 +214,7 @@ class Engine:
 def _reply_busy(query: Any) -> None:
     """In Zenoh's thread, when the loop does not keep up; a short answer at the query's own priority."""
     with contextlib.suppress(zenoh.ZError):
-        query.reply(query.key_expr, b"\x01this node is busy: ask again")
+        query.reply(query.key_expr, BUSY)
     query.drop()
 
 

@@ -1,4 +1,4 @@
-"""Between asyncio and a library with threads: senders of their own, calls with a time limit, a way back in.
+"""Between asyncio and a library with threads: sender threads, calls with a time limit, calls into the loop.
 
 Threads here are daemons: a call that never returns must neither hold up the loop nor the end of the process.
 """
@@ -14,26 +14,26 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LANE_ITEMS_MAX = 256
-INBOX_MAX = 1024  # items on their way into the loop
+QUEUE_ITEMS_MAX = 256
+INBOX_MAX = 1024  # items that wait to be called on the loop
 _IDLE_S = 20.0
 
 
 class SenderThread:
     """Runs blocking sends for one neighbour in order, in a thread that exists only while there is work.
 
-    One lane a neighbour and urgency: a slow neighbour fills its own lane and holds up nobody else.
+    One for each neighbour and urgency: a slow neighbour fills its own queue and holds up nobody else.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._items: queue.Queue[Callable[[], None]] = queue.Queue(LANE_ITEMS_MAX)
+        self._items: queue.Queue[Callable[[], None]] = queue.Queue(QUEUE_ITEMS_MAX)
         self._running = False
         self._closed = False
 
     def put(self, send: Callable[[], None]) -> bool:
-        """Queue a send; False when the lane is full or closed. `send` must not raise."""
+        """Queue a send; False when the queue is full or closed. `send` must not raise."""
         with self._lock:
             if self._closed:
                 return False
@@ -47,7 +47,7 @@ class SenderThread:
             return True
 
     def close(self) -> None:
-        """Forget what waits; a send that is under way ends by itself."""
+        """Forget what waits; a send that has begun ends by itself."""
         with self._lock:
             self._closed = True
 

@@ -15,7 +15,8 @@ import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, opened, pair, quiet, until
 
 from muster.errors import MusterError
-from muster.network.transport import zenoh_link, zenoh_session
+from muster.network.transport import zenoh_session
+from muster.network.transport.activity import HALF_OPEN_S
 from muster.network.transport.link import Unreachable
 from muster.network.transport.zenoh_config import Endpoint
 from muster.network.transport.zenoh_link import ZenohLink
@@ -72,9 +73,9 @@ def test_a_new_session_waits_for_the_port_of_the_old_one(
         alpha = quiet(members["alpha"], ["127.0.0.1:0"], [], on_problem=problems.append)
         async with opened(alpha):
             port = alpha.listening()
-            await alpha._engine.shut(SECONDS_MAX)
+            await alpha._session.shut(SECONDS_MAX)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dying:
-                await until(lambda: bound(dying, alpha._engine.listening[0]))
+                await until(lambda: bound(dying, alpha._session.listening[0]))
                 renewing = asyncio.ensure_future(alpha.renew())
                 await asyncio.sleep(0.05)
                 assert not renewing.done()
@@ -140,7 +141,7 @@ async def test_half_a_link_is_made_whole(members: dict[str, Identity]) -> None:
             with pytest.raises(Unreachable):
                 await bravo.ask(alpha.node, "echo", b"", timeout_s=SECONDS_MAX)
             assert bravo.last_unanswered(alpha.node) is not None
-            assert asyncio.get_running_loop().time() - asked_s < 2 * zenoh_link.HALF_OPEN_S
+            assert asyncio.get_running_loop().time() - asked_s < 2 * HALF_OPEN_S
         await until(lambda: alpha.reopened == 1)
         await until(lambda: alpha.neighbours() and bravo.neighbours())
         assert await bravo.ask(alpha.node, "echo", b"", timeout_s=SECONDS_MAX) == bravo.node[:4]
@@ -155,7 +156,7 @@ async def test_half_a_link_is_made_whole_when_nobody_asks(members: dict[str, Ide
         while not alpha.half_open() and not alpha.reopened:
             bravo.nudge(alpha.node, "beat", b"here")
             await asyncio.sleep(1.0)
-            assert asyncio.get_running_loop().time() - began_s < 2 * zenoh_link.HALF_OPEN_S
+            assert asyncio.get_running_loop().time() - began_s < 2 * HALF_OPEN_S
         await until(lambda: alpha.neighbours() and bravo.neighbours())
 
 
@@ -207,7 +208,7 @@ async def test_a_false_token_is_not_believed(members: dict[str, Identity]) -> No
     async with opened(alpha):
         liar = quiet(members["bravo"], ["127.0.0.1:0"], alpha.listening())
         carol = base64.urlsafe_b64encode(members["carol"].node).decode().rstrip("=")
-        liar._engine.token_key = lambda tag: f"m/{carol}/{tag}/carol"  # type: ignore[method-assign]
+        liar._session.token_key = lambda tag: f"m/{carol}/{tag}/carol"  # type: ignore[method-assign]
         async with opened(liar):
             await until(lambda: problems)
             assert "bravo" in problems[0]

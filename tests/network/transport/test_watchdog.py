@@ -12,8 +12,8 @@ from muster.network.transport.watchdog import (
     TICK_S,
     Decision,
     Sign,
-    State,
     Timings,
+    WatchdogState,
     step,
     watch,
 )
@@ -27,10 +27,10 @@ TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
 
 
 def walk(
-    up: Mapping[NodeId, Sign], until_s: float, state: State | None = None
-) -> tuple[State, list[tuple[float, Decision]]]:
+    up: Mapping[NodeId, Sign], until_s: float, state: WatchdogState | None = None
+) -> tuple[WatchdogState, list[tuple[float, Decision]]]:
     """Tick from the state's time to `until_s`; the decisions that were not empty, with their times."""
-    state = state or State(0.0)
+    state = state or WatchdogState(0.0)
     decisions = []
     while state.ticked_s + TICK_S <= until_s:
         now_s = state.ticked_s + TICK_S
@@ -41,14 +41,14 @@ def walk(
 
 
 def test_nobody_is_asked_while_something_is_heard() -> None:
-    state = State(0.0)
+    state = WatchdogState(0.0)
     for now in range(2, 600, 2):
         state, decision = step(state, float(now), {A: Sign(now - 1.0)}, TIMINGS)
         assert decision == Decision()
 
 
 def test_an_idle_link_costs_one_ping_a_period() -> None:
-    state, heard, pings = State(0.0), 0.0, 0
+    state, heard, pings = WatchdogState(0.0), 0.0, 0
     for tick in range(1, 300):
         now = tick * TICK_S
         state, decision = step(state, now, {A: Sign(heard)}, TIMINGS)
@@ -88,7 +88,7 @@ def test_a_link_that_shows_down_is_left_alone() -> None:
 
 
 def test_one_zombie_among_healthy_neighbours_counts() -> None:
-    state, heard, reopened = State(0.0), 0.0, []
+    state, heard, reopened = WatchdogState(0.0), 0.0, []
     for tick in range(1, 50):
         now = tick * TICK_S
         state, decision = step(state, now, {A: Sign(now), B: Sign(heard)}, TIMINGS)
@@ -97,7 +97,7 @@ def test_one_zombie_among_healthy_neighbours_counts() -> None:
 
 
 def test_reopening_backs_off_and_recovers() -> None:
-    state, up = State(0.0), {A: Sign(0.0, unanswered_s=1.0)}
+    state, up = WatchdogState(0.0), {A: Sign(0.0, unanswered_s=1.0)}
     times = []
     while state.ticked_s < 4000:
         state, decision = step(state, state.ticked_s + TICK_S, up, TIMINGS)
@@ -121,7 +121,7 @@ def test_after_a_suspension_nobody_owes_anything() -> None:
 
 def deserted_for(seconds: float, timings: Timings = TIMINGS) -> list[float]:
     """When a node that is deserted from 0 on gets a new session."""
-    state, renewed = State(0.0), []
+    state, renewed = WatchdogState(0.0), []
     while state.ticked_s < seconds:
         state, decision = step(state, state.ticked_s + TICK_S, {}, timings, deserted=True)
         renewed += [state.ticked_s] if decision.renew else []
@@ -137,7 +137,7 @@ def test_a_deserted_node_gets_a_new_listener_often_at_first_and_rarely_later() -
 
 
 def test_whoever_has_a_neighbour_again_is_not_deserted() -> None:
-    state = State(0.0)
+    state = WatchdogState(0.0)
     for _ in range(6):
         state, _ = step(state, state.ticked_s + TICK_S, {}, TIMINGS, deserted=True)
     state, decision = step(state, 14.0, {A: Sign(13.0)}, TIMINGS)
@@ -151,7 +151,7 @@ def test_whoever_has_a_neighbour_again_is_not_deserted() -> None:
 
 
 def test_words_of_idle_neighbours_come_often_enough_to_spare_the_pings() -> None:
-    state, heard = State(0.0), 0.0
+    state, heard = WatchdogState(0.0), 0.0
     for tick in range(1, 2000):
         now = tick * TICK_S
         if now - heard >= HEARTBEAT_IDLE_S:
@@ -253,7 +253,7 @@ def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
 
 
 def test_half_a_link_is_opened_anew_at_once_and_then_seldom() -> None:
-    state, decision = step(State(0.0), 2.0, {A: Sign(2.0)}, LAN.watch, half_open=True)
+    state, decision = step(WatchdogState(0.0), 2.0, {A: Sign(2.0)}, LAN.watch, half_open=True)
     assert decision.half_open
     again, decision = step(state, 4.0, {A: Sign(4.0)}, LAN.watch, half_open=True)
     assert not decision.half_open

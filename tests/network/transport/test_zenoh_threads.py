@@ -7,24 +7,24 @@ import threading
 
 import pytest
 
-from muster.network.transport.zenoh_threads import LANE_ITEMS_MAX, SenderThread, call_limited
+from muster.network.transport.zenoh_threads import QUEUE_ITEMS_MAX, SenderThread, call_limited
 
 
-def test_a_lane_keeps_order_and_is_bounded() -> None:
-    lane, gate, ran = SenderThread("test"), threading.Event(), []
+def test_a_sender_keeps_order_and_is_bounded() -> None:
+    sender, gate, ran = SenderThread("test"), threading.Event(), []
     done = threading.Event()
-    assert lane.put(lambda: bool(gate.wait(10)) or None)  # type: ignore[arg-type, return-value]
+    assert sender.put(lambda: bool(gate.wait(10)) or None)  # type: ignore[arg-type, return-value]
     taken = 0
-    while taken < LANE_ITEMS_MAX + 1 and lane.put(lambda number=taken: ran.append(number)):  # type: ignore[misc]
+    while taken < QUEUE_ITEMS_MAX + 1 and sender.put(lambda number=taken: ran.append(number)):  # type: ignore[misc]
         taken += 1
-    assert LANE_ITEMS_MAX - 1 <= taken <= LANE_ITEMS_MAX
+    assert QUEUE_ITEMS_MAX - 1 <= taken <= QUEUE_ITEMS_MAX
     gate.set()
-    while not lane.put(done.set):
+    while not sender.put(done.set):
         pass
     assert done.wait(10)
     assert ran == list(range(taken))
-    lane.close()
-    assert not lane.put(done.set)
+    sender.close()
+    assert not sender.put(done.set)
 
 
 def test_a_call_that_blocks_is_given_up_and_its_late_result_closed() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, pair, until
 
-from muster.network.transport import zenoh_link
 from muster.network.transport.link import Refused, Unreachable, Urgency
 from muster.network.transport.zenoh_link import ZenohLink
-from muster.network.transport.zenoh_threads import LANE_ITEMS_MAX
+from muster.network.transport.zenoh_messages import ANSWER_BYTES_MAX, NUDGE_BYTES_MAX, REFUSAL_BYTES_MAX
+from muster.network.transport.zenoh_server import SERVED_MAX
+from muster.network.transport.zenoh_threads import QUEUE_ITEMS_MAX
 from muster.network.trust.identity import Identity
 from muster.protocol.records import NodeId
 
@@ -38,7 +39,7 @@ async def test_refusals_and_faults_come_back_as_refusals(members: dict[str, Iden
         raise ZeroDivisionError
 
     async def huge(node: NodeId, payload: bytes) -> bytes:
-        return bytes(zenoh_link.ANSWER_BYTES_MAX + 1)
+        return bytes(ANSWER_BYTES_MAX + 1)
 
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
@@ -85,14 +86,14 @@ async def test_too_many_asks_at_once_are_refused_not_queued(members: dict[str, I
         alpha.serve("slow", slow)
         asks = [
             asyncio.ensure_future(bravo.ask(alpha.node, "slow", b"", timeout_s=SECONDS_MAX))
-            for _ in range(zenoh_link.SERVED_MAX + 1)
+            for _ in range(SERVED_MAX + 1)
         ]
         done, _ = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
         with pytest.raises(Refused, match="busy"):
             done.pop().result()
         gate.set()
         results = await asyncio.gather(*asks, return_exceptions=True)
-        assert sum(result == b"" for result in results) == zenoh_link.SERVED_MAX
+        assert sum(result == b"" for result in results) == SERVED_MAX
 
 
 @e2e
@@ -118,7 +119,7 @@ async def test_nudges_arrive_with_their_sender(members: dict[str, Identity]) -> 
     async with pair(members) as (alpha, bravo):
         alpha.listen("beat", lambda node, payload: heard.append((node, payload)))
         bravo.nudge(alpha.node, "beat", b"thump")
-        bravo.nudge(alpha.node, "beat", bytes(zenoh_link.NUDGE_BYTES_MAX + 1))  # too long: lost
+        bravo.nudge(alpha.node, "beat", bytes(NUDGE_BYTES_MAX + 1))  # too long: lost
         bravo.nudge(members["carol"].node, "beat", b"nobody there")
         await until(lambda: heard)
         bravo.nudge(alpha.node, "beat", b"again")
@@ -146,14 +147,14 @@ async def test_nudges_beyond_the_queue_are_lost_and_nothing_else(members: dict[s
         peer = bravo._peers.get(alpha.node)
         gate = threading.Event()
         assert peer is not None
-        assert peer.lanes[Urgency.CONTROL].put(lambda: (gate.wait(10), None)[1])
-        for number in range(LANE_ITEMS_MAX + 50):
+        assert peer.senders[Urgency.CONTROL].put(lambda: (gate.wait(10), None)[1])
+        for number in range(QUEUE_ITEMS_MAX + 50):
             bravo.nudge(alpha.node, "record", bytes((number % 256,)) * 5000)
-        assert bravo.traffic(alpha.node)[0] <= (LANE_ITEMS_MAX + 1) * 5000  # the rest is not even queued
+        assert bravo.traffic(alpha.node)[0] <= (QUEUE_ITEMS_MAX + 1) * 5000  # the rest is not even queued
         gate.set()
         assert await _ask_until_taken(bravo, alpha.node) == bravo.node[:4] + b"still there"
         await until(lambda: heard)
-        assert len(heard) <= LANE_ITEMS_MAX + 1
+        assert len(heard) <= QUEUE_ITEMS_MAX + 1
         assert all(len(one) == 5000 and len(set(one)) == 1 for one in heard)
 
 
@@ -161,7 +162,7 @@ async def _ask_until_taken(link: ZenohLink, node: NodeId) -> bytes:
     while True:
         try:
             return await link.ask(node, "echo", b"still there", timeout_s=SECONDS_MAX)
-        except Refused:  # the lane is full yet
+        except Refused:  # the queue is still full
             await asyncio.sleep(0.002)
 
 
@@ -174,4 +175,4 @@ async def test_a_long_refusal_is_cut_short(members: dict[str, Identity]) -> None
         alpha.serve("no", no)
         with pytest.raises(Refused) as caught:
             await bravo.ask(alpha.node, "no", b"", timeout_s=SECONDS_MAX)
-        assert len(str(caught.value)) == zenoh_link.REFUSAL_BYTES_MAX
+        assert len(str(caught.value)) == REFUSAL_BYTES_MAX

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, Window, window
+from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, WindowSize, window
 
 
 @pytest.mark.parametrize(
@@ -10,11 +10,11 @@ from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, Window, w
     [(9.6, 2, 4), (64, 2, 4), (256, 2, 16), (1000, 8, 16), (5000, 19, 32), (1_000_000, 24, 32)],
 )
 def test_about_one_second_is_outstanding(kbit_s: float, count: int, chunk_kib: int) -> None:
-    assert window(kbit_s * 125, 0.1) == Window(chunk_kib * 1024, count)
+    assert window(kbit_s * 125, 0.1) == WindowSize(chunk_kib * 1024, count)
 
 
 def test_limits_of_the_window() -> None:
-    assert window(None, None) == Window(4096, 2)
+    assert window(None, None) == WindowSize(4096, 2)
     assert window(1e12, 0.001).size_bytes <= WINDOW_BYTES_MAX
     # an answer that takes two seconds at least: a window of one second would halve the rate
     assert window(32_000, 2.0).size_bytes >= 2.5 * 32_000
