@@ -1,4 +1,4 @@
-"""The yardsticks of a report: what one node reaches alone, and what all data in one place would.
+"""The baselines of a report: the accuracy of one node alone, and of all data in one place.
 
 Both take the recipe's local training in one go, with as many steps as the job gave one node, and the same
 held-out data, so that their figures stand beside the recombined model's.
@@ -21,7 +21,7 @@ from muster.protocol.records import Recipe
 
 @dataclass(frozen=True)
 class Baselines:
-    """Accuracies, 0..1. `alone` has one for each part; `steps` are those that each yardstick did."""
+    """Accuracies, 0..1. `alone` has one for each part; `steps` are those that each baseline did."""
 
     alone: tuple[float, ...]
     alone_steps: tuple[int, ...]
@@ -34,7 +34,7 @@ class Baselines:
 
 
 def alone(task: Task, data: Data, held_out: Data, recipe: Recipe, steps: int) -> Evaluation:
-    """One model trained `steps` steps on `data` from the job's starting parameters."""
+    """The evaluation of one model trained `steps` steps on `data` from the job's starting parameters."""
     model = fresh_model(task, recipe.seed)
     local_training.train(
         task,

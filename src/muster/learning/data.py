@@ -10,7 +10,7 @@ import torch
 
 
 class TaskFault(Exception):
-    """What a task's own code does cannot be trained; the message is one sentence for people."""
+    """A task's own code is at fault; the message is one sentence for people."""
 
 
 @dataclass(frozen=True)

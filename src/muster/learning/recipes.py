@@ -1,4 +1,4 @@
-"""The recipe that a job takes where its user says nothing, per task.
+"""The default recipe of a job, by task.
 
 They were chosen by simulation in one process (bench/learning/local_simulation.py), under the conditions of
 the scenario field-8 and two classes a node.  docs/recipes.md has the figures, on seeds that had no part in

@@ -1,4 +1,4 @@
-"""One simulated device: the daemon's own `Core` over a simulated link, disk and trainer, again and again."""
+"""A simulated device: runs and restarts the daemon's own `Core` over a simulated link, disk and trainer."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Machine:
         self.offset_s = 0.0
         self.buried = False
         self.lives = 0
-        self.unrecorded: JobId | None = None  # for this job work was trained that is not on record yet
-        self.thrown_away = 0  # pieces of work that never were, though process and job went on
-        self.again_s = 0.0  # after a death at a write
-        self.left: dict[JobId, Left] = {}  # what it owes to each job's model as its last coordinator
+        self.unrecorded: JobId | None = None  # the job of a finished training that is not on record yet
+        self.thrown_away = 0  # trainings that never came on record, though process and job went on
+        self.again_s = 0.0  # until the restart after a death at a write
+        self.left: dict[JobId, Left] = {}  # by job: what its commits as coordinator left out so far
         self._ending: asyncio.Task[None] | None = None
         self._starts: dict[asyncio.Task[None], None] = {}  # to come; a dict for its order
 
@@ -125,7 +125,7 @@ class Machine:
         )
 
     def _not_started(self, error: StorageError) -> None:
-        """As the daemon: it ends with a sentence, and its supervisor tries again."""
+        """The daemon ends with a sentence; its supervisor restarts it."""
         self._tell(f"cannot start: {error}")
         if self.core is not None:
             self.kill()
@@ -144,7 +144,7 @@ class Machine:
             self.unrecorded = None
 
     def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
-        """What this node, as coordinator, owes to the model: before and after something that it wrote."""
+        """Archive what this node's commits as coordinator left out, before and after this record."""
         before = self.left.get(record.job)
         after = residuals.tagged(self.disk, "down", record.job)
         if isinstance(record, Commit):
@@ -167,7 +167,7 @@ class Machine:
         self.unrecorded = works[0]
 
     def look(self) -> None:
-        """What a job's end finds unrecorded would only be discarded."""
+        """Forget an unrecorded training whose job has ended: its update would only be discarded."""
         if self.unrecorded and self.core is not None and self.core.jobs.runners[self.unrecorded].finished():
             self.unrecorded = None
 
@@ -178,7 +178,7 @@ class Machine:
             self.start_later(self.again_s)
 
     def kill(self) -> None:
-        """The process ends now: nothing is written, said or done by it any more."""
+        """End the process now: it writes, sends and does nothing any more."""
         core, life, store = self.core, self.life, self.store
         if core is None or life is None or store is None:
             return
@@ -204,7 +204,7 @@ class Machine:
         self._ending = None
 
     async def ended(self) -> None:
-        """When nothing of its last life is left."""
+        """Wait until no task of its last life is left."""
         if self._ending is not None:
             await self._ending
 
@@ -218,7 +218,7 @@ class Machine:
         task.add_done_callback(lambda done: self._starts.pop(done, None))
 
     def stay_down(self) -> None:
-        """Give up the starts that are still to come."""
+        """Cancel the starts that are still to come."""
         for task in list(self._starts):
             task.cancel()
 

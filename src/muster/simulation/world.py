@@ -79,11 +79,11 @@ class World:
         return [m for m in self.machines.values() if m.core is not None]
 
     def standing(self) -> list[Machine]:
-        """Those that are not dead for good."""
+        """The machines that are not dead for good."""
         return [m for m in self.machines.values() if not m.buried]
 
     async def ask(self, spec: JobSpec) -> bool:
-        """The asker asks, as a user would on it; False when it cannot now."""
+        """Publish a job on its asker, as a user would; False when that is impossible now."""
         asker = self.machines[spec.asker]
         core = asker.core
         if core is None or asker.disk.is_full:
@@ -165,7 +165,7 @@ class World:
             machine.start_later(0.1)
 
     async def apply(self, fault: WorldFault) -> bool:
-        """Let a fault happen; whether it changed anything (killing the dead does not)."""
+        """Apply a fault; whether it changed anything (killing the dead does not)."""
         self.tell("*", f"fault: {describe(fault)}")
         if isinstance(fault, f.Cut | f.Heal | f.Partition | f.Slow | f.Lose):
             links = [

@@ -127,9 +127,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 waiting.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    from muster.node.trainer.session import TrainerSession  # imports torch
+    from muster.node.trainer.session import TaskSession  # imports torch
 
-    session = TrainerSession()
+    session = TaskSession()
     send({"ready": os.getpid()})
     while True:
         request = waiting.get()

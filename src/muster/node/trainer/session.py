@@ -49,7 +49,7 @@ class OpenTask:
     common: Data | None
 
 
-class TrainerSession:
+class TaskSession:
     """Holds the open task and the throttle between requests."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The arithmetic of a history, done again: commits, merges, closing commits and residuals (invariants).
+"""Recomputes a history: commits, merges, closing commits and residuals (for invariants.py).
 
 Nothing here trusts what the product computed: parameters are rebuilt from the archive of all that was
 written, by formulas that are written a second time on purpose.
@@ -100,7 +100,7 @@ def _follows(
 
 
 def _lacks(graph: Graph, left: Left | None, head: CommitId, size: int) -> NDArray[np.float64]:
-    """What the model of `head` lacks of what a coordinator's commits left out."""
+    """The part that the model of `head` lacks of what a coordinator's commits left out."""
     if left is None:
         return np.zeros(size, np.float64)
     tag, vector = left
@@ -141,7 +141,7 @@ def _merged(graph: Graph, point: Point, params: dict[CommitId, Vector]) -> Vecto
 
 
 def _same_everywhere(world: World, point: Point, vector: Vector) -> Iterator[str]:
-    """Each node computed a merge for itself."""
+    """Every node computed the same merge."""
     for machine in world.standing():
         kept = machine.disk.state("merged/" + point.id.hex())
         if kept is not None and kept != _hash(world, vector):

@@ -31,7 +31,7 @@ STORY_MAX = 4000
 
 
 class Verdict(msgspec.Struct):
-    """What became of a seed."""
+    """The result of a seed."""
 
     seed: int
     hours: float
@@ -53,7 +53,7 @@ class Verdict(msgspec.Struct):
 
     @property
     def counts(self) -> bool:
-        """Whether anything went wrong for a job: a seed in which nothing did proves nothing."""
+        """Whether a fault hit a job: a seed without one proves nothing."""
         return self.faults_in_job > 0
 
     @property
@@ -63,7 +63,7 @@ class Verdict(msgspec.Struct):
 
 @dataclass
 class Run:
-    """A schedule while it is played, and afterwards."""
+    """A schedule, and what is counted while it is played."""
 
     schedule: Schedule
     world: World | None = None
@@ -180,7 +180,7 @@ async def _happens(run: Run, world: World, fault: WorldFault) -> bool:
 
 
 async def _ask(world: World) -> None:
-    """Users wait for their node to be up, then ask; one whose node is dead for good never does."""
+    """Ask for the jobs as their users would: they wait for their node to be up."""
     for job in world.spec.jobs:
         await asyncio.sleep(max(0.0, job.at_s - world.now()))
         await _ask_for(world, job)
@@ -192,7 +192,7 @@ async def _ask_for(world: World, job: JobSpec) -> None:
         if asker.up and not asker.disk.is_full:
             if await world.ask(job):
                 return
-            job = msgspec.structs.replace(job, back=None)  # those parameters are not to be had
+            job = msgspec.structs.replace(job, back=None)  # those parameters cannot be got
         await asyncio.sleep(1.0)
 
 
@@ -209,7 +209,7 @@ async def _look(run: Run, world: World) -> None:
 
 
 async def _settle(run: Run, world: World) -> None:
-    """Wait until all is level, then a while longer; then judge."""
+    """Wait until all nodes agree, then a while longer; then judge."""
     healed_s = world.now()
     pairs = [(link.a, link.b) for link in world.spec.links]
     names = [m.spec.name for m in world.standing()]

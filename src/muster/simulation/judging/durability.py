@@ -26,11 +26,11 @@ class JobUpdate(NamedTuple):
 
 @dataclass
 class DurabilityWatch:
-    """Kept by looking at the disks now and then, and before each loss of one."""
+    """Filled by looking at the disks now and then, and before each loss of one."""
 
     acknowledged: dict[JobUpdate, float] = field(default_factory=dict)  # since when durable on two nodes
-    stranded: dict[JobUpdate, str] = field(default_factory=dict)  # who could have carried it
-    left: dict[JobUpdate, str] = field(default_factory=dict)  # who could have taken it along
+    stranded: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have carried it
+    left: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have fetched it
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
     _pending: dict[JobUpdate, tuple[RecordId, Payload]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class DurabilityWatch:
     _chances: dict[Chance, float] = field(default_factory=dict)  # since when
 
     def look(self, world: World) -> None:
-        """Which updates are durable on two nodes now."""
+        """Note which updates are durable on two nodes now."""
         for machine in world.machines.values():
             machine.look()
         archive = world.archive
@@ -65,7 +65,7 @@ class DurabilityWatch:
                 del self._pending[work]
 
     def look_at_carriers(self, world: World) -> None:
-        """What somebody could take along for a while already."""
+        """Note which updates a neighbour could have fetched for a while already."""
         now_s = world.now()
         self._chances = {chance: self._chances.get(chance, now_s) for chance in chances(world)}
         for chance, since_s in self._chances.items():
@@ -75,7 +75,7 @@ class DurabilityWatch:
                 self.left.setdefault(JobUpdate(chance.job, chance.key), how)
 
     def _lies(self, world: World, work: JobUpdate, record_id: RecordId) -> None:
-        """An update is on one disk only: for how long has its author been with others who know of it?"""
+        """Note an update on one disk whose author has long been in contact with nodes that know of it."""
         company = _company(world, work, record_id)
         since = self._together.get(work)
         if company is None:
@@ -86,8 +86,7 @@ class DurabilityWatch:
             self.stranded.setdefault(work, f"with {', '.join(sorted(company))} for {CARRIED_S:.0f} s")
 
     def may_lose(self, world: World, victim: Machine) -> bool:
-        """Whether every acknowledged update lives on without the victim's disk: no second disk is lost
-        before copies are restored."""
+        """Whether every acknowledged update survives the loss of the victim's disk."""
         self.look(world)
         others = [m for m in world.standing() if m is not victim]
         return bool(world.jobs) and all(self._safe(world, asked.id, others) for asked in world.jobs)

@@ -51,7 +51,7 @@ class LivesLoop(VirtualLoop):
             self._holding = True
 
     def resume(self, life: Life) -> None:
-        """What was due meanwhile happens now, in order."""
+        """Run what became due during the pause now, in order."""
         if life.paused:
             life.paused = False
             self._paused -= 1
@@ -60,7 +60,7 @@ class LivesLoop(VirtualLoop):
         self._ready.extend(handle for handle in backlog if not handle._cancelled)
 
     def tasks_of(self, life: Life) -> list[asyncio.Task[Any]]:
-        """What is left running of a life, in a fixed order."""
+        """The tasks of a life that still run, in a fixed order."""
         found = [task for task in asyncio.all_tasks(self) if self._life_of.get(task) is life]
         return sorted(found, key=_number)
 

@@ -34,14 +34,14 @@ class OutOfTime(Exception):
 
 
 class _NoSelector:
-    """`BaseEventLoop` wants one; nothing here ever waits for the outside."""
+    """A selector for `BaseEventLoop`, which wants one; there are no sockets."""
 
     def select(self, timeout_s: float | None) -> list[Any]:
         return []
 
 
 class Standstill(Exception):
-    """Code goes round and round while time stands still."""
+    """The loop made `TURNS_MAX` turns without time passing."""
 
 
 class VirtualLoop(base_events.BaseEventLoop):

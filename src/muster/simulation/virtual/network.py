@@ -58,7 +58,7 @@ class SimNetwork:
         self._settle(wire)
 
     def neighbours_of(self, node: NodeId) -> list[NodeId]:
-        """To whom links were laid from a node, up or not."""
+        """The nodes that a node has a wire to, up or not."""
         return list(self._by_node.get(node, {}))
 
     def carried_bytes(self, a: NodeId, b: NodeId) -> int:
@@ -115,7 +115,7 @@ class SimNetwork:
         return [wire for pair, wire in self._wires.items() if pair == wire.ends]
 
     def set_cut(self, a: NodeId, b: NodeId, cut: bool, *, one_direction: bool = False) -> bool:
-        """Whether that changed anything."""
+        """Cut or heal a link; whether that changed anything."""
         wire = self._wires[a, b]
         changed = False
         for index, pipe in enumerate(wire.pipes):
@@ -136,7 +136,7 @@ class SimNetwork:
         return not any(wire.cut) and all(end in self._links for end in wire.ends)
 
     def _settle(self, wire: Wire) -> None:
-        """Something about this wire changed: plan what its ends will notice, and when."""
+        """After a change of this wire: set the timers for what its ends will notice."""
         for timer in wire.timers:
             timer.cancel()
         wire.timers.clear()
@@ -155,7 +155,7 @@ class SimNetwork:
             wire.timers.append(loop.call_later(wait_s, self._open, wire, context=self.context))
 
     def _open(self, wire: Wire) -> None:
-        """A new session; an end that still held the old one sees it end first."""
+        """Begin a new session; an end that still has the old one sees it end first."""
         for index in (0, 1):
             self._lose(wire, index)
         wire.session += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.node.trainer import adapter as working
+from muster.node.trainer import adapter
 from muster.node.trainer.adapter import StoreTrainer
 from muster.node.trainer.messages import TaskSource
 from muster.storage.disk import DiskStore
@@ -22,20 +22,20 @@ def limit_files(pid: int, size_bytes: int | None) -> None:
 
 
 def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "ROOM_RETRY_S", 0.01)
-    told: list[str] = []
+    monkeypatch.setattr(adapter, "ROOM_RETRY_S", 0.01)
+    reported: list[str] = []
 
     async def main() -> None:
         store = DiskStore(tmp_path / "home")
         scratch = tmp_path / "home" / "scratch"
         scratch.mkdir()
 
-        def tell(sentence: str) -> None:
-            told.append(sentence)
-            if len(told) == 2:
+        def report(sentence: str) -> None:
+            reported.append(sentence)
+            if len(reported) == 2:
                 limit_files(pid, None)
 
-        trainer = await StoreTrainer.open(TaskSource("digits", niceness=0), store, scratch, tell)
+        trainer = await StoreTrainer.open(TaskSource("digits", niceness=0), store, scratch, report)
         try:
             blob = await trainer.initial(1, None)
             child = trainer._trainer.pid
@@ -52,4 +52,4 @@ def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pyte
             store.close()
 
     asyncio.run(main())
-    assert told == ["waits for room: the disk is full: free some space"] * 2
+    assert reported == ["waits for room: the disk is full: free some space"] * 2
