@@ -130,7 +130,7 @@ class Core:
         if not self.trust.knows(self.node) or not self._introduced():
             self.ledger.publish(self._member)
         self.presence.set_status("idle", 0.0, self.battery(), b"", 0)
-        self.presence.changes.append(self.context.changes.notify)
+        self.presence.change_listeners.append(self.context.changes.notify)
         self.link.watch(self._on_neighbour)
         for entry in self.ledger.load(Revocation.KIND):
             self._on_record(entry)

@@ -46,7 +46,7 @@ class Announcer:
         self._wake.notify()
 
     def add_peer(self, peer: SyncPeer) -> None:
-        """A neighbour came: collect what it is to be told first, also what was deferred for it in an earlier
+        """A neighbour came: collect what it is to hear first, also what was deferred for it in an earlier
         session, whose cursor has passed those records."""
         now_s, outbound = loop_time_s(), peer.outbound
         outbound.begin(self._presence.heartbeats(), self._store.last_sequence(), now_s)

@@ -65,7 +65,7 @@ class RecordResponder:
         return self._records_for(node, unpack_list(payload), in_full=True)
 
     def _left_out(self, node: NodeId, stored: StoredRecord) -> bool:
-        """Whether a neighbour is not told of a record now, although it asks what is new."""
+        """Whether a record is kept from a neighbour for now, although it asks what is new."""
         peer = self._shared.peers.get(node)
         if peer is None or not self._rule.costly(node, stored.kind, len(stored.wire)):
             return False

@@ -1,4 +1,4 @@
-"""Records that one neighbour is told of later only: on a narrow link most, on every link large updates.
+"""Records that one neighbour hears of later: on a narrow link most kinds, on every link large updates.
 
 Another node's update is wanted by whoever coordinates, and by nobody once it is counted.  What is deferred is
 announced when its time is over, unless it is obsolete by then, so that a neighbour hears of everything that
@@ -32,7 +32,7 @@ class Forwarding(Protocol):
     """Who needs which record; answered by what knows the jobs."""
 
     def defer(self, author: NodeId, record: Record) -> Deferral | None:
-        """None: whoever lacks it is told at once."""
+        """None: whoever lacks it hears of it at once."""
 
     def obsolete(self, author: NodeId, record: Record) -> bool:
         """Whether nobody will ever need it, since something else stands for it."""
@@ -89,10 +89,10 @@ class DeferralRule:
 
 @dataclass
 class DeferredRecords:
-    """Of one neighbour."""
+    """What waits for one neighbour, and what has waited."""
 
     waiting: dict[RecordId, tuple[float, Entry]] = field(default_factory=dict)  # until when, what
-    released: dict[RecordId, tuple[float, Entry]] = field(default_factory=dict)  # deferred, then told when
+    released: dict[RecordId, tuple[float, Entry]] = field(default_factory=dict)  # when, what
     any_ever: bool = False  # something was deferred, in this session or in an earlier one
 
     def add(self, entry: Entry, until_s: float) -> bool:
@@ -112,8 +112,8 @@ class DeferredRecords:
                 del self.waiting[entry_id]
                 self.released[entry_id] = now_s, entry
                 due.append(entry)
-        for entry_id, (told_s, _) in list(self.released.items()):  # oldest first
-            if len(self.released) <= CHANGES_MAX and told_s > now_s - RELEASED_S:
+        for entry_id, (released_s, _) in list(self.released.items()):  # oldest first
+            if len(self.released) <= CHANGES_MAX and released_s > now_s - RELEASED_S:
                 break
             del self.released[entry_id]
         return due

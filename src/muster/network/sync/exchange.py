@@ -66,7 +66,7 @@ class Exchange:
             for entry in shared.ledger.load(kind):
                 shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
-        shared.presence.watchers.append(self._announcer.on_heartbeat)
+        shared.presence.heartbeat_listeners.append(self._announcer.on_heartbeat)
         shared.link.listen("n", self._record_sync.on_announce)
         shared.link.serve("c", self._responder.changes)
         shared.link.serve("r", self._responder.records)

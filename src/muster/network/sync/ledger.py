@@ -1,7 +1,7 @@
-"""The ledger: every record goes through here on its way in, whoever made it.
+"""Every record goes through the ledger when it comes to a node, whoever made it.
 
-Verify, keep durably, then tell the listeners (the job layer; the exchange with neighbours).  A record by an
-unknown or revoked author is dropped and counted.
+The ledger verifies it, keeps it durably, then tells the listeners (the jobs; the exchange with neighbours).
+A record by an unknown or revoked author is dropped and counted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Listener = Callable[[Entry], None]
 
 @dataclass
 class Ledger:
-    """The records of one node."""
+    """Makes, takes in and loads the records of one node."""
 
     store: Store
     signer: Signer
@@ -90,7 +90,7 @@ class Ledger:
                 self.trust.verify(stored.wire)
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
-        """Kept records of one kind, in the order in which they came; they were verified on the way in."""
+        """Kept records of one kind, in the order in which they came; they were verified when they came."""
         entries = []
         for stored in self.store.select(kind, job):
             signed = unpack(stored.wire)

@@ -1,9 +1,9 @@
-"""What neighbours tell and ask each other about records and beats, as bytes.
+"""What neighbours announce, ask and answer about records and heartbeats, as bytes.
 
-Topics: nudge "n" (Announce), ask "c" (Since -> Changes), ask "r" (list of prefixes -> list of records in
-short form), ask "R" (the same, in full).  An announcement is checked by a CRC that is seeded with the
-sender's incarnation, which therefore need not travel: to a receiver that knows another one it looks damaged,
-and a comparison, which is due then, tells.
+Topics: nudge "n" (Announce), ask "c" (Since -> Changes), ask "r" (list of prefixes -> list of compressed
+records), ask "R" (the same, in full).  An announcement is checked by a CRC that is seeded with the sender's
+incarnation, which therefore need not travel: to a receiver that knows another one it looks damaged, and the
+receiver asks for the changes, which name the incarnation.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Announce(msgspec.Struct, array_like=True):
     """What is new here. Numbers are the sender's own."""
 
     count: int  # announcements with records so far, this one included: one that was lost shows
-    last: int  # every record up to here was announced by now, or is held back
+    last: int  # every record up to here was announced by now, or is deferred
     ids: list[tuple[int, bytes]]  # (number, prefix) of records to pull
-    inline: list[bytes]  # records in short form
+    inline: list[bytes]  # compressed records
     heartbeats: bytes
 
     @property
@@ -50,7 +50,7 @@ class Since(msgspec.Struct, array_like=True):
     incarnation: int  # of the answering store, as the asker knows it; 0 = unknown
     cursor: int
     digest: bytes  # of all that the asker has
-    full_resync: bool  # the asker begins from nothing: it wants even what was learnt from its own former life
+    full_resync: bool  # the asker begins from nothing: it wants even what was learnt from itself before
 
 
 class Changes(msgspec.Struct, array_like=True):
@@ -126,11 +126,11 @@ def _sentence(version: int | None) -> str:
     return f"it exchanges records in {other}, this node in format {WIRE}: update muster on the older one"
 
 
-# ---- beats -----------------------------------------------------------------------------------------------
+# ---- heartbeats ------------------------------------------------------------------------------------------
 
 
 def pack_heartbeats(heartbeats: list[Heartbeat], mine: bytes) -> bytes:
-    """10 bytes for the sender's own word (`mine`: the first 8 bytes of its id), 18 for another's."""
+    """About 10 bytes for the sender's own (`mine`: the first 8 bytes of its id), 18 for another node's."""
     out = bytearray()
     for heartbeat in heartbeats:
         flags = heartbeat.state | (_HAS_BATTERY if heartbeat.battery != _NO_BATTERY else 0)
@@ -146,7 +146,7 @@ def pack_heartbeats(heartbeats: list[Heartbeat], mine: bytes) -> bytes:
 
 
 def unpack_heartbeats(data: bytes, sender: bytes) -> list[Heartbeat]:
-    """The words in `data`, by a sender whose id begins with these 8 bytes; a damaged end is left out."""
+    """The heartbeats in `data`; `sender`: its id, or the first 8 bytes of it. A damaged end is left out."""
     heartbeats, at = [], 0
     try:
         while at < len(data):

@@ -1,4 +1,4 @@
-"""What one neighbour is to be told, and when: a state machine, no clock, no link.
+"""What one neighbour is to hear from here, and when: a state machine, no clock, no link.
 
 New records are queued, or deferred; heartbeats are collected.  `take_announcements` makes messages of what is
 queued.  On a narrow link heartbeats are rare and go with records.
@@ -93,7 +93,7 @@ class Outbound:
             self.fresh_heartbeats[heartbeat.node] = heartbeat
 
     def on_outdated(self, newer: Iterable[Heartbeat]) -> None:
-        """The neighbour spoke of a former life of these nodes, perhaps of itself: it is to know the newer."""
+        """The neighbour sent older heartbeats of these nodes, perhaps of itself: it is to know the newer."""
         self.fresh_heartbeats |= {heartbeat.node: heartbeat for heartbeat in newer}
 
     def on_time(self, now_s: float, rule: DeferralRule) -> AnnounceAt | None:

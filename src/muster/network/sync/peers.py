@@ -116,7 +116,7 @@ def loop_time_s() -> float:
 
 
 def entry_of(stored: StoredRecord) -> Entry:
-    """A kept record as the listeners get it; it was verified on its way in."""
+    """A kept record as the listeners get it; it was verified when it came."""
     signed = unpack(stored.wire)
     record = decode(signed.body)
     return Entry(stored.id, signed.author, record, stored.source, stored.sequence, len(stored.wire))

@@ -1,8 +1,8 @@
-"""Who was heard, when: each node's last word, passed on from neighbour to neighbour.
+"""Who is alive and does what: each node's last heartbeat, relayed from neighbour to neighbour.
 
-A beat is a register, not a message: the one with the larger (incarnation start, counter) replaces the
-other, any of them may be lost, and nothing but hints hangs on it.  Hence it is small and not signed; links
-are authenticated, so only members of the fleet can speak at all.
+A heartbeat is a register, not a message: the one with the larger (start, count) replaces the other, any of
+them may be lost, and nothing but hints depends on it.  Hence it is small and not signed; links are
+authenticated, so that only members of the fleet can send one at all.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import msgspec
 from muster.protocol.records import NodeId
 
 STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
-SILENCE_S = 5.0  # a word after so long is news
-HEARTBEAT_USUAL_S = 2.0  # between two words while a job runs; on narrow links it is more
+SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
+HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEATS_MISSED_MAX = 3
-GAP_MAX_S = 30.0  # between two words of a node that is there, on the slowest link
+GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
 HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
-    """One node's last word. About 30 bytes on the wire."""
+    """What a node says of itself; 10 to 18 bytes on the wire (`messages.pack_heartbeats`)."""
 
     node: bytes  # first 8 bytes of the node id
     start: int  # grows with every start of the node's daemon
-    count: int
+    count: int  # grows with every heartbeat of that start
     state: int  # index into STATES
     progress: int  # 0..100 of that state
     battery: int  # 0..100; 255 = unknown
@@ -36,14 +36,17 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def age_key(self) -> tuple[int, int]:
+        """The larger, the newer."""
         return (self.start, self.count)
 
 
 @dataclass
 class Heard:
+    """The newest heartbeat of another node, and when it came."""
+
     heartbeat: Heartbeat
-    at_s: float  # loop time of the last new word
-    interval_s: float = 0.0  # between its words, as they come here: an exponential average
+    at_s: float  # loop time
+    interval_s: float = 0.0  # between its heartbeats, as they come here: an exponential average
 
     def differs_from(self, newer: Heartbeat) -> bool:
         """Whether a newer heartbeat says something else than being alive and how far the work is."""
@@ -54,24 +57,24 @@ class Heard:
 
 @dataclass
 class Presence:
-    """The table of last words of one node. `now` is the loop's clock."""
+    """One node's table of the newest heartbeats, its own included. `now` is the loop's clock."""
 
     node: NodeId
     start: int
     now: Callable[[], float]
-    usual_s: Callable[[], float] = lambda: (
-        HEARTBEAT_USUAL_S
-    )  # between two words of a node heard for the first time
+    # between two heartbeats of a node, where its own interval says less
+    usual_s: Callable[[], float] = lambda: HEARTBEAT_USUAL_S
     table: dict[bytes, Heard] = field(default_factory=dict)
-    watchers: list[Callable[[Heartbeat], None]] = field(default_factory=list)
-    changes: list[Callable[[], None]] = field(default_factory=list)  # somebody is back or does other work
-    blocked: bool = False  # this node's disk takes nothing: it says so instead of what it does
+    heartbeat_listeners: list[Callable[[Heartbeat], None]] = field(default_factory=list)
+    # called when a node is back or does other work
+    change_listeners: list[Callable[[], None]] = field(default_factory=list)
+    blocked: bool = False  # this node's disk is full: its heartbeat says so instead of what it does
     _mine: Heartbeat | None = None
 
     def set_status(
         self, state: str, progress: float, battery: float | None, job: bytes, round_: int
     ) -> Heartbeat:
-        """Set this node's own word; its counter grows only when `tick` makes it news."""
+        """Set what this node's next heartbeat says; `progress` and `battery` are 0..1."""
         count = self._mine.count if self._mine else 0
         said = STATES.index("blocked" if self.blocked else state)
         self._mine = Heartbeat(
@@ -85,13 +88,13 @@ class Presence:
         return self._mine.job if self._mine else b""
 
     def next(self) -> Heartbeat:
-        """This node's word as of now, with a new counter."""
+        """This node's heartbeat as of now, with a new count: it replaces the one before."""
         mine = self._mine or self.set_status("idle", 0.0, None, b"", 0)
         self._mine = msgspec.structs.replace(mine, count=mine.count + 1)
         return self._mine
 
     def merge(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
-        """Take in what a neighbour knows; the beats that were news."""
+        """Take in what a neighbour knows. Returns the heartbeats that were news."""
         news = []
         changed = False
         for heartbeat in heartbeats:
@@ -110,35 +113,37 @@ class Presence:
             if known is None or known.differs_from(heartbeat) or now_s - known.at_s > SILENCE_S:
                 changed = True
             news.append(heartbeat)
-            for watcher in self.watchers:
-                watcher(heartbeat)
+            for listener in self.heartbeat_listeners:
+                listener(heartbeat)
         if changed:
-            for change in self.changes:
-                change()
+            for notify in self.change_listeners:
+                notify()
         return news
 
     def outdated(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
-        """What is known of nodes of which these words tell an older life: whoever said them, perhaps the
-        node itself after it lost its disk, is to be told, or nobody listens to it any more."""
+        """The newer heartbeats of nodes of which these are of an older incarnation.
+
+        Whoever sent these is to know: perhaps the node itself, which lost its disk and counts from the
+        beginning, so that nobody takes its heartbeats any more."""
         known = ((self.table.get(heartbeat.node), heartbeat) for heartbeat in heartbeats)
         return [heard.heartbeat for heard, old in known if heard and heard.heartbeat.start > old.start]
 
     def supersede_old_incarnation(self, heartbeat: Heartbeat) -> None:
-        """A word of one's own life before the disk was lost: begin above it, or nobody listens."""
+        """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones."""
         if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
             self.start = heartbeat.start + 1
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)
 
     def age_s(self, node: NodeId) -> float | None:
-        """Seconds since the last new word of a node; 0 for this one, None if never heard."""
+        """Seconds since the last new heartbeat of a node; 0 for this one, None if never heard."""
         if node[:8] == self.node[:8]:
             return 0.0
         heard = self.table.get(node[:8])
         return None if heard is None else self.now() - heard.at_s
 
     def lively(self, node: NodeId) -> bool:
-        """Whether a node is heard as often as it used to be: sooner to say no than any patience."""
+        """Whether a node is heard as often as it used to be; it says no sooner than a job's patience."""
         if node[:8] == self.node[:8]:
             return True
         heard = self.table.get(node[:8])
@@ -150,11 +155,12 @@ class Presence:
         return late_s <= HEARTBEATS_MISSED_MAX * self.usual_s()
 
     def doing(self, node: NodeId) -> str:
-        """What a node said it does, last."""
+        """The state in a node's last heartbeat."""
         heard = self.table.get(node[:8])
         return STATES[heard.heartbeat.state] if heard else "unknown"
 
     def heartbeats(self) -> list[Heartbeat]:
+        """All that are known, this node's own first."""
         mine = [self._mine] if self._mine else []
         return mine + [h.heartbeat for h in self.table.values()]
 
@@ -162,5 +168,5 @@ class Presence:
 def _interval_s(known: Heard | None, now_s: float) -> float:
     if known is None:
         return 0.0
-    gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence and says nothing of its words
+    gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence
     return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2

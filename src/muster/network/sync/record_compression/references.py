@@ -40,7 +40,7 @@ _decode = msgspec.msgpack.Decoder().decode
 
 
 class References:
-    """Looks records up in one store; `note` must be told of every new one."""
+    """Looks records up in one store; every new one must be noted."""
 
     def __init__(self, store: Store, node: NodeId) -> None:
         self._store, self._node = store, node
