@@ -62,7 +62,7 @@ def opened(browser: Browser, url: str, **context: Any) -> Page:
 
 
 def settle(page: Page) -> None:
-    """Pointer out of the way, one more moment for fonts and figures."""
+    """Move the pointer aside, one more moment for fonts and figures."""
     page.mouse.move(2, 2)
     page.wait_for_timeout(700)
 
