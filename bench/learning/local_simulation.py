@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from muster.algorithms import aggregation, server
+from muster.algorithms import aggregation, merging, server
 from muster.algorithms.aggregation import UpdateMeta
 from muster.algorithms.learning_rate import learning_rate
 from muster.compression.change import difference
@@ -83,16 +83,8 @@ def simulate(
         curve.append(evaluate(task, model, held_out))
         if on_round is not None:
             on_round(len(curve), curve[-1])
-    params.load_into(model, layout, mean(layout, list(last)))
+    params.load_into(model, layout, merging.mean(layout, reversed(last)))
     return SimulatedJob(tuple(curve), evaluate(task, model, held_out))
-
-
-def mean(layout: Layout, last: Sequence[Arrays]) -> dict[str, Any]:
-    """The mean of several models, in fp64: the closing model of a job."""
-    total = aggregation.init(layout)
-    for arrays in last:
-        total = aggregation.accumulate(total, difference(layout, last[-1], arrays), 1.0 / len(last))
-    return server.apply(server.init(), last[-1], total)[0]
 
 
 def models(

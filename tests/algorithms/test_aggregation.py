@@ -17,7 +17,7 @@ from muster.algorithms.aggregation import (
     init,
     weights,
 )
-from muster.algorithms.merging import merge
+from muster.algorithms.merging import mean, merge
 from muster.compression import change, parse
 from muster.compression.change import difference
 from muster.compression.codec import TINY
@@ -270,3 +270,13 @@ def test_a_denormal_number_does_not_tip_a_rounding() -> None:
     assert finish(state, small) == finish(state, zero)
     state = accumulate(accumulate(init(layout), small, 0.25), even, 0.75)
     assert finish(state, zero) == merge(layout, even, zero, 0.75)
+
+
+def test_the_mean_of_models_is_plain_and_counters_are_the_first_ones() -> None:
+    found = mean(LAYOUT, (model(seed) for seed in (3, 1, 2)))
+    expected = np.mean([model(seed)["w"].astype(np.float64) for seed in (3, 1, 2)], axis=0)
+    assert np.allclose(found["w"], expected)
+    assert found["w"].dtype == np.float32
+    assert found["n"] == 3
+    with pytest.raises(ValueError):
+        mean(LAYOUT, [])

@@ -9,6 +9,7 @@ import pytest
 from toys import Plain, bench, data
 
 from muster.algorithms import splits
+from muster.algorithms.merging import mean
 from muster.learning import baselines, params
 from muster.learning.evaluation import evaluate
 from muster.protocol.records import Recipe
@@ -59,7 +60,7 @@ def test_the_closing_model_is_the_mean_of_the_last() -> None:
     layout = params.layout_of(Plain().model())
     model = Plain().model()
     expected = {k: np.mean([r[k].astype(np.float64) for r in runs[-3:]], axis=0) for k in runs[0]}
-    found = simulation.mean(layout, runs[-3:])
+    found = mean(layout, reversed(runs[-3:]))
     assert all(np.allclose(found[k], expected[k], atol=1e-6) for k in expected)
     params.load_into(model, layout, found)
     closing = simulation.simulate(Plain(), [whole], whole, recipe, 5, conditions).closing

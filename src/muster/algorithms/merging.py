@@ -1,13 +1,14 @@
-"""Two models become one: the mean of two branches of a job's history, weighted by their work.
+"""Several models become one: two branches that are merged, or the mean of a line's last models.
 
     merged = alpha * a + (1 - alpha) * b
 
-The caller chooses alpha from the histories (history/graph.py): no side judges a merge by its own data.
+The caller chooses alpha from the histories (history/graph.py): no side judges a merge by its own data.  The
+mean of the last models is stochastic weight averaging (Izmailov et al., UAI 2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,24 @@ def merge(
             change = np.subtract(other, one, dtype=spec.change_dtype)
             merged[spec.name] = add_whole_steps(spec, one, (1.0 - alpha) * change.astype(np.float64))
     return merged
+
+
+def mean(layout: Layout, models: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The plain mean in fp64, with one model in memory at a time; counters are the first one's.
+
+    Raises ValueError when there is no model.
+    """
+    rest = iter(models)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("there are no models to take the mean of")
+    sums = {spec.name: first[spec.name].astype(np.float64) for spec in layout.tensors if spec.floating}
+    count = 1
+    for arrays in rest:
+        count += 1
+        for name, total in sums.items():
+            total += arrays[name]
+    return {
+        spec.name: (sums[spec.name] / count).astype(spec.dtype) if spec.floating else first[spec.name]
+        for spec in layout.tensors
+    }

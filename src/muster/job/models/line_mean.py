@@ -1,18 +1,15 @@
-"""The mean of a line's last models, which a job may close with because the rounds' jitter cancels in it.
-
-Stochastic weight averaging: Izmailov et al., UAI 2018, arXiv 1803.05407.
-"""
+"""The mean of a line's last models, which a job may close with because the rounds' jitter cancels in it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
-from muster.compression.tensors import Layout, pack
+from muster.algorithms.merging import mean
+from muster.compression.tensors import pack
 from muster.history.graph import Point
-from muster.job.models.store import Arrays, ModelStore
+from muster.job.models.store import ModelStore
 from muster.job.view import JobView
-from muster.protocol.records import Commit, CommitId
+from muster.protocol.records import Commit
 from muster.storage.store import Store
 
 
@@ -25,7 +22,8 @@ def mean_of_line(view: JobView, models: ModelStore, head: Point) -> tuple[bytes,
         if not before.folded or not models.held(before.id):
             break
         line.append(before)
-    return pack(models.layout, _mean(models.layout, models, [p.id for p in line])), len(line)
+    arrays = mean(models.layout, (models.arrays(point.id) for point in line))
+    return pack(models.layout, arrays), len(line)
 
 
 def keep_mean_of_line(view: JobView, models: ModelStore, store: Store, record: Commit) -> bool:
@@ -38,17 +36,3 @@ def keep_mean_of_line(view: JobView, models: ModelStore, store: Store, record: C
         return False
     store.put_blob(packed)
     return True
-
-
-def _mean(layout: Layout, models: ModelStore, commits: Sequence[CommitId]) -> Arrays:
-    """The plain mean in fp64, reading one model at a time; counters are the first one's."""
-    first = models.arrays(commits[0])
-    sums = {s.name: first[s.name].astype("float64") for s in layout.tensors if s.floating}
-    for commit in commits[1:]:
-        arrays = models.arrays(commit)
-        for name, total in sums.items():
-            total += arrays[name]
-    return {
-        s.name: (sums[s.name] / len(commits)).astype(s.dtype) if s.floating else first[s.name]
-        for s in layout.tensors
-    }
