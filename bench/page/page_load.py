@@ -46,6 +46,7 @@ class Fleet:
         from muster.job.context import Policy
         from muster.network.trust.signing import TrustStore, seal
         from muster.node.core import Core
+        from muster.node.event_log import EventLog
         from muster.simulation.identities import PretendIdentity, PretendVerifier
         from muster.simulation.virtual.network import SimNetwork
         from muster.storage.memory import MemoryStore
@@ -67,7 +68,7 @@ class Fleet:
             open_trainer=self._no_trainer,
             installed=lambda task: True,
             battery=lambda: None,
-            wall_clock=time.time,
+            log=EventLog(time.time),
         )
         self.heads: list[Any] = []
         self.heartbeats: dict[bytes, int] = {}

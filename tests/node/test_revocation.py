@@ -13,6 +13,7 @@ from muster.network.transport.link import Unreachable
 from muster.network.trust.identity import FleetVerifier, Identity, init_fleet, issue, load_bundle
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
+from muster.node.event_log import EventLog
 from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
@@ -34,7 +35,7 @@ def node(identity: Identity, network: SimNetwork, store: MemoryStore) -> Core:
         open_trainer=no_trainer,
         installed=lambda task: False,
         battery=lambda: None,
-        wall_clock=lambda: 0.0,
+        log=EventLog(lambda: 0.0),
     )
 
 

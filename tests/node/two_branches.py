@@ -11,6 +11,7 @@ from muster.job.context import Policy, TrainerLike
 from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.core import Core
+from muster.node.event_log import EventLog
 from muster.protocol.records import Job, JobId, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
@@ -70,7 +71,7 @@ def node(number: int, network: SimNetwork) -> Core:
         open_trainer=open_trainer,
         installed=lambda task: True,
         battery=lambda: None,
-        wall_clock=lambda: 0.0,
+        log=EventLog(lambda: 0.0),
     )
 
 

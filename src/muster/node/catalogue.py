@@ -1,4 +1,4 @@
-"""The tasks of a node: what is installed or named in its configuration, and the trainer child for them."""
+"""Knows the tasks of a node, installed or named in its configuration, and opens trainers for them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Catalogue:
     """Opens trainers; one that was opened to look at a task is handed on to the job that needs it next."""
 
     def __init__(
-        self, config: NodeConfig, store: Store, scratch: Path, tell: Callable[[str], None] = lambda _: None
+        self, config: NodeConfig, store: Store, scratch: Path, report: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`tell` gets a sentence when a trainer is held up."""
-        self._config, self._store, self._scratch, self._tell = config, store, scratch, tell
-        self._spare: tuple[str, StoreTrainer] | None = None
+        """`report` gets a sentence when a trainer is delayed."""
+        self._config, self._store, self._scratch, self._report = config, store, scratch, report
+        self._waiting: tuple[str, StoreTrainer] | None = None  # opened, for the next job with this task
         self._views: dict[str, TaskView] = {}
         self._names: list[str] = []
 
     def names(self) -> list[str]:
-        """Looked up once: it reads the metadata of every installed package."""
+        """Tasks that this node has; looked up once, as it reads the metadata of every installed package."""
         if not self._names:
             points = importlib.metadata.entry_points(group="muster.tasks")
             self._names = sorted({*(p.name for p in points), *self._config.tasks})
@@ -41,7 +41,7 @@ class Catalogue:
         return name in self.names()
 
     def views(self) -> list[TaskView]:
-        """What is known without starting anything."""
+        """The tasks as far as they are known without starting a trainer."""
         return [self._views.get(n, TaskView(n, "", "", 0, 0)) for n in self.names()]
 
     async def examine(self) -> list[TaskView]:
@@ -57,17 +57,17 @@ class Catalogue:
 
     async def open(self, name: str) -> StoreTrainer:
         """A trainer with the task loaded. Raises MusterError, ChildProcessError."""
-        if self._spare is not None:
-            (spare_name, spare), self._spare = self._spare, None
-            if spare_name == name:
-                return spare
-            await spare.close()
+        if self._waiting is not None:
+            (task, waiting), self._waiting = self._waiting, None
+            if task == name:
+                return waiting
+            await waiting.close()
         if not self.has(name):
             known = ", ".join(self.names()) or "none"
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
         from muster.node.trainer.adapter import StoreTrainer
 
-        trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch, self._tell)
+        trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch, self._report)
         facts = trainer.task
         self._views[name] = TaskView(
             name, facts.version, facts.fingerprint.hex(), facts.layout.parameters, facts.samples
@@ -76,15 +76,15 @@ class Catalogue:
 
     async def keep(self, name: str, trainer: StoreTrainer) -> None:
         """Give back a trainer that somebody is about to need."""
-        if self._spare is not None:
-            await self._spare[1].close()
-        self._spare = (name, trainer)
+        if self._waiting is not None:
+            await self._waiting[1].close()
+        self._waiting = (name, trainer)
 
     async def close(self) -> None:
-        if self._spare is not None:
+        if self._waiting is not None:
             with contextlib.suppress(ChildProcessError):
-                await self._spare[1].close()
-            self._spare = None
+                await self._waiting[1].close()
+            self._waiting = None
 
     def _source(self, name: str) -> TaskSource:
         from muster.node.trainer.messages import TaskSource

@@ -1,4 +1,4 @@
-"""The wall clock, which dates events for people and decides nothing."""
+"""Reads the wall clock, which dates events for people and decides nothing."""
 
 from __future__ import annotations
 

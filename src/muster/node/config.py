@@ -1,4 +1,4 @@
-"""A node's configuration: one TOML file, every key optional (docs/nodes are described in the README).
+"""Reads a node's configuration: one TOML file, every key optional (docs/configuration.md).
 
     name = "alpha"                        # default: the host's name
     home = "~/.local/share/muster/alpha"  # $MUSTER_HOME goes first, `--home` before both
@@ -150,7 +150,7 @@ def _read(path: Path | None) -> tuple[dict[str, Any], str, str, Path]:
 
 
 class _Reader:
-    """Checks plain TOML values; every sentence names the file, the line and the key."""
+    """Checks plain TOML values; every error names the file, the line and the key."""
 
     def __init__(self, source: str, text: str) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""One node put together: the same for a real device, an emulated one and a simulated one.
+"""Puts a node together: the same for a real device, an emulated one and a simulated one.
 
 What differs (engine, disk, identity, trainer, battery) is passed in; nothing here opens a socket or a file.
 """
@@ -6,9 +6,8 @@ What differs (engine, disk, identity, trainer, battery) is passed in; nothing he
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -25,40 +24,28 @@ from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
-from muster.node.api.snapshot import NodeEvent
+from muster.node.event_log import EventLog
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.store import Store
 
-EVENTS_MAX = 2000
 HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
-HEARTBEAT_SHARE = 0.02  # of the link's measured rate that words may take
+HEARTBEAT_SHARE = 0.02  # of the link's measured rate that heartbeats may take
 HEARTBEAT_MAX_S = 30.0
-HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight words, and its acknowledgement
-HEARTBEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a word rides with every record besides
+HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight heartbeats, and its acknowledgement
+HEARTBEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a heartbeat goes with every record besides
 METER_SAMPLES = 4  # of a bulk transfer, before it is believed that a link is narrow
 
 
 @dataclass
-class Log:
-    """The node's events, numbered; the newest `EVENTS_MAX` are kept."""
+class NodeStatus:
+    """What the node does for its jobs, as its heartbeats say: a state and 0..1 of it."""
 
-    wall_clock: Callable[[], float]
-    events: deque[NodeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
-    last: int = 0
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def add(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
-        self.last += 1
-        self.events.append(NodeEvent(self.last, self.wall_clock(), kind, text, job.hex(), node))
-        news, self.news = self.news, asyncio.Event()
-        news.set()
-
-    def since(self, number: int) -> list[NodeEvent]:
-        return [e for e in self.events if e.number > number]
+    state: str = "idle"
+    progress: float = 0.0
 
 
 class Core:
-    """A running node, without its shell."""
+    """A node's records, transfers and jobs over one link, without the process around it."""
 
     def __init__(
         self,
@@ -73,7 +60,8 @@ class Core:
         open_trainer: Callable[[str], Awaitable[TrainerLike]],
         installed: Callable[[str], bool],
         battery: Callable[[], float | None],
-        wall_clock: Callable[[], float],
+        log: EventLog,
+        status: NodeStatus | None = None,
         narrow: bool | None = None,
         on_job_event: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -81,9 +69,9 @@ class Core:
         `on_job_event(text)` is called before an event of a job is logged."""
         self.name, self.node, self.store, self.link, self.trust = name, signer.node, store, link, trust
         self._member = member
-        self.log = Log(wall_clock)
+        self.log = log
         self.battery = battery
-        self.state, self.progress = "idle", 0.0
+        self.status = status or NodeStatus()
         self.ledger = Ledger(store, signer, trust)
         self.presence = Presence(
             signer.node,
@@ -125,7 +113,7 @@ class Core:
         self.jobs = JobRegistry(self.context, hints, forwarding)
 
     async def start(self) -> None:
-        """Load what is kept, introduce this node, open for neighbours."""
+        """Load the stored records, publish this node's membership, and open the link."""
         self.ledger.replay()
         if not self.trust.knows(self.node) or not self._introduced():
             self.ledger.publish(self._member)
@@ -148,7 +136,7 @@ class Core:
         self.store.close()
 
     def heartbeat_period_s(self, neighbour: NodeId) -> float:
-        """How often to speak to a neighbour: often while a job runs, never more than the link bears."""
+        """Seconds between two heartbeats to a neighbour: few while a job runs, as many as the link needs."""
         if not self.busy():
             return HEARTBEAT_IDLE_S
         rate_bytes_s = self.rate_bytes_s(neighbour)
@@ -161,7 +149,7 @@ class Core:
         return min(HEARTBEAT_MAX_S, max(least_s, HEARTBEAT_COST_BYTES / (HEARTBEAT_SHARE * rate_bytes_s)))
 
     def rate_bytes_s(self, neighbour: NodeId) -> float | None:
-        """What a link was measured to carry: by bulk transfers, else roughly by small questions."""
+        """The measured goodput of a link: by bulk transfers, else roughly by small requests."""
         meter = self.transfers.meter(neighbour)
         measured = meter.rate_bytes_s if meter else None
         return measured if measured is not None else self.exchange.rate_bytes_s(neighbour)
@@ -175,7 +163,7 @@ class Core:
         return None
 
     def _usual_s(self) -> float:
-        """Between two words of a node that may be behind a narrow link."""
+        """Seconds between two heartbeats of a node that may be behind a narrow link."""
         narrow = any(self.exchange.narrow(node) for node in self.link.neighbours())
         return HEARTBEAT_NARROW_S if narrow else HEARTBEAT_USUAL_S
 
@@ -196,8 +184,8 @@ class Core:
         self.log.add(kind, text, job=job, node=node)
 
     def _set_status(self, state: str, progress: float, job: bytes, round_: int) -> None:
-        changed = state != self.state
-        self.state, self.progress = state, progress
+        changed = state != self.status.state
+        self.status.state, self.status.progress = state, progress
         self.presence.set_status(state, progress, self.battery(), job, round_)
         if changed and self.busy():
             self.exchange.publish_heartbeat()

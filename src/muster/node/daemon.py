@@ -1,34 +1,30 @@
-"""The daemon: the thin shell around `core.Core` that has a clock, a disk, sockets and signals."""
+"""Runs a node as a process: around `core.Core` it puts a clock, a disk, sockets and signals."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from muster import __version__
 from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.job.context import Policy
 from muster.network.transport.zenoh_link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
 from muster.network.trust.signing import TrustStore
-from muster.node import link_profile as pacing
-from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
+from muster.node import link_profile
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
 from muster.node.config import NodeConfig, fleet_dir
-from muster.node.core import Core
+from muster.node.core import Core, NodeStatus
 from muster.node.energy import EnergyModel, gauge
+from muster.node.event_log import EventLog
+from muster.node.operations import Operations
 from muster.storage.disk import DiskStore
 from muster.storage.store import StorageError
 
@@ -37,7 +33,7 @@ Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given
 
 
 class Daemon:
-    """One node of the fleet, running."""
+    """Opens the link, the catalogue and the control socket for one `Core`, and closes them at the end."""
 
     def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore) -> None:
         self._config, self._store = config, store
@@ -45,23 +41,25 @@ class Daemon:
         scratch.mkdir(mode=0o700, exist_ok=True)
         for left in scratch.iterdir():  # by a process that was killed
             left.unlink()
-        self._catalogue = Catalogue(config, store, scratch, lambda text: self.core.log.add("error", text))
+        log, status = EventLog(wall_clock()), NodeStatus()
+        report = partial(log.add, "error")
+        self._catalogue = Catalogue(config, store, scratch, report)
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
         energy = config.energy
         model = (
-            EnergyModel(energy.capacity_j, energy.idle_w, energy.train_w, loop.time, lambda: self.core.state)
+            EnergyModel(energy.capacity_j, energy.idle_w, energy.train_w, loop.time, status)
             if energy
             else None
         )
-        profile = pacing.at_start(config.profile, store.state(pacing.KEY))
+        profile = link_profile.at_start(config.profile, store.state(link_profile.KEY))
         self._link = ZenohLink(
             identity,
             list(config.listen),
             list(config.connect),
             discovery=config.discovery,
             profile=profile,
-            on_problem=lambda sentence: self.core.log.add("error", sentence),
+            on_problem=report,
         )
         self.core = Core(
             name=identity.name,
@@ -79,40 +77,27 @@ class Daemon:
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,
             battery=model.level if model else gauge,
-            wall_clock=wall_clock(),
+            log=log,
+            status=status,
             narrow=True if config.profile == "narrow" else None,
         )
+        self._operations = Operations(self.core, self._catalogue, self._link, config.home, self._started_s)
         self._control = ControlServer(
-            config.control_socket,
-            {
-                "snapshot": self._snapshot,
-                "train": self._train,
-                "stop": self._stop,
-                "export": self._export,
-                "tasks": self._tasks,
-                "log": self._log,
-                "show": self._show,
-                "diff": self._diff,
-                "record": self._record,
-                "self": self._self,
-                "shutdown": self._shutdown,
-            },
-            {"events": self._events, "watch": self._watch},
+            config.control_socket, self._operations.answering(), self._operations.streaming()
         )
-        self._over = asyncio.Event()
 
     async def run(self, beside: Beside | None = None) -> None:
         """Until a signal or `shutdown`. `beside` runs as long as the node answers."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._over.set)
+            loop.add_signal_handler(number, self._operations.over.set)
         await self.core.start()
         try:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
             printing = asyncio.create_task(self._print())
             async with beside(self._config.home) if beside else contextlib.nullcontext():
-                await self._over.wait()
+                await self._operations.over.wait()
             printing.cancel()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
@@ -121,146 +106,35 @@ class Daemon:
             await self.core.close()
             await self._catalogue.close()
 
-    async def _pace(self) -> None:
-        """With `profile = "auto"`: timings by what the links were measured to carry."""
+    async def _adapt_profile(self) -> None:
+        """With `profile = "auto"`: change the links' timings by what they were measured to carry."""
         met = False
         while self._config.profile == "auto":
-            await asyncio.sleep(pacing.LOOK_S)
+            await asyncio.sleep(link_profile.LOOK_S)
             neighbours = self._link.neighbours()
             met = met or bool(neighbours)
             rates = [r for n in neighbours if (r := self.core.rate_bytes_s(n)) is not None]
             alone_s = None if met else asyncio.get_running_loop().time() - self._started_s
-            choice = pacing.choose(self._link.profile, rates, alone_s)
+            choice = link_profile.choose(self._link.profile, rates, alone_s)
             if choice.profile is not self._link.profile:
                 self._link.adopt(choice.profile)
                 with contextlib.suppress(StorageError):
-                    self._store.set_state(pacing.KEY, choice.profile.name.encode())
+                    self._store.set_state(link_profile.KEY, choice.profile.name.encode())
                 self.core.log.add("link", f"links are {choice.profile.name}: timings to suit")
             if choice.renew:
                 await self._link.renew()
 
     async def _print(self) -> None:
-        async for item in self._events({"since": 0}):
+        async for item in self._operations.events({"since": 0}):
             event = item["event"]
             clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
             with contextlib.suppress(OSError):  # its disk may be full; the node goes on
                 print(f"{clock} {event.text}", flush=True)
 
-    # ---- operations ---------------------------------------------------------------------------------
-
-    async def _snapshot(self, _: dict[str, Any]) -> Any:
-        now_s = asyncio.get_running_loop().time()
-        return snapshot(
-            self.core,
-            version=__version__,
-            uptime_s=now_s - self._started_s,
-            home=str(self._config.home),
-            listen=self._link.listening(),
-            tasks=self._catalogue.views(),
-            now_s=now_s,
-        )
-
-    async def _train(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import job_requests as asking
-
-        job = await asking.ask(self.core, self._catalogue, arguments, secrets.token_bytes(8))
-        return {"job": job.hex()}
-
-    async def _stop(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import job_requests as asking
-
-        job = asking.stop(self.core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
-        return {"job": job.hex()}
-
-    async def _export(self, arguments: dict[str, Any]) -> Any:
-        to = arguments.get("to")
-        if not isinstance(to, str) or not to:
-            raise MusterError("usage", "say where the model shall go: --to FILE")
-        from muster.node.api import job_requests as asking
-
-        job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
-        return await asking.export(self.core, self._catalogue, job, Path(to), commit)
-
-    async def _tasks(self, _: dict[str, Any]) -> Any:
-        return await self._catalogue.examine()
-
-    async def _log(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import job_requests as asking
-
-        runner = asking.find(self.core, str(arguments.get("job", "")))
-        view = job_view(self.core, runner, None)
-        answer = {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
-        if arguments.get("why"):
-            from muster.node.api import inspection as inspecting
-
-            answer["why"] = inspecting.why(self.core, runner)
-        if arguments.get("links"):
-            answer["links"] = neighbour_views(self.core, asyncio.get_running_loop().time())
-        return answer
-
-    async def _show(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import inspection as inspecting
-
-        return inspecting.show(self.core, str(arguments.get("commit", "")))
-
-    async def _diff(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import inspection as inspecting
-
-        return await inspecting.diff(self.core, str(arguments.get("a", "")), str(arguments.get("b", "")))
-
-    async def _record(self, arguments: dict[str, Any]) -> Any:
-        """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""
-        try:
-            wire = bytes.fromhex(str(arguments.get("wire", "")))
-        except ValueError as error:
-            raise MusterError("usage", f"the record is not given in hex: {error}") from error
-        record_id = self.core.ledger.receive(wire, b"")
-        if record_id is None:
-            raise MusterError("fleet", f"this node refuses the record: {self.core.ledger.refusals.last}")
-        return {"record": record_id.hex()}
-
-    async def _shutdown(self, _: dict[str, Any]) -> Any:
-        self._over.set()
-        return {}
-
-    async def _watch(self, _: dict[str, Any]) -> AsyncIterator[Any]:
-        """The node's view in pieces, for the page; imported only when somebody looks."""
-        from muster.node.api.rows import state_stream
-
-        async for item in state_stream.watch(self.core, self._own):
-            yield item
-
-    async def _self(self, _: dict[str, Any]) -> Any:
-        from muster.node.api.rows import node_rows
-
-        return node_rows.self_report(self.core, self._own())
-
-    def _own(self) -> dict[str, Any]:
-        from muster.node.api.rows import node_rows
-
-        return {
-            "version": __version__,
-            "home": str(self._config.home),
-            "pid": os.getpid(),
-            "listen": self._link.listening(),
-            "began_t": round(self._started_s, 1),
-            "installed": self._catalogue.names(),
-            "tasks": node_rows.task_rows(self._catalogue.views()),
-        }
-
-    async def _events(self, arguments: dict[str, Any]) -> AsyncIterator[Any]:
-        since = int(arguments.get("since", 0))
-        log = self.core.log
-        while True:
-            news = log.news
-            for event in log.since(since):
-                since = event.number
-                yield {"event": event}
-            await news.wait()
-
 
 async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
-    """Run one node until it is told to end, and `beside` with it (the page). Raises MusterError."""
+    """Run one node until a signal or `shutdown` ends it,
+    and `beside` with it (the page). Raises MusterError."""
     try:
         config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -1,12 +1,20 @@
-"""How full the battery is: from the board's gauge, or from a model for boards that have none."""
+"""Measures the battery's charge: by the device's gauge, or by a model where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 POWER_SUPPLY = Path("/sys/class/power_supply")
 TRAINING_STATES = ("training",)
+
+
+class Status(Protocol):
+    """What the node is doing."""
+
+    @property
+    def state(self) -> str: ...
 
 
 class EnergyModel:
@@ -18,24 +26,24 @@ class EnergyModel:
         idle_w: float,
         train_w: float,
         now: Callable[[], float],
-        state: Callable[[], str],
+        status: Status,
     ) -> None:
         self._capacity_j, self._idle_w, self._train_w = capacity_j, idle_w, train_w
-        self._now, self._state = now, state
+        self._now, self._status = now, status
         self._left_j = capacity_j
         self._at_s = now()
 
     def level(self) -> float:
-        """0..1, as of now."""
+        """The charge now, 0..1."""
         now_s = self._now()
-        watts = self._train_w if self._state() in TRAINING_STATES else self._idle_w
+        watts = self._train_w if self._status.state in TRAINING_STATES else self._idle_w
         self._left_j = max(0.0, self._left_j - watts * (now_s - self._at_s))
         self._at_s = now_s
         return self._left_j / self._capacity_j
 
 
 def gauge() -> float | None:
-    """The first battery of this machine, 0..1; None on mains or where nothing can be read."""
+    """The charge of this machine's first battery, 0..1; None on mains or where nothing can be read."""
     for supply in sorted(POWER_SUPPLY.glob("*/capacity")):
         try:
             return min(1.0, max(0.0, int(supply.read_text()) / 100))

@@ -1,7 +1,7 @@
-"""`profile = "auto"`: which timings of the engine suit a node's links.
+"""Chooses the timings of a node's links by what was measured, with `profile = "auto"`.
 
-The engine's timings hold for a whole session, and a session cannot be opened anew without shaking hands with
-everybody again (13 kB a link).  So what was measured takes effect with the next session: it is kept for the
+The engine's timings hold for a whole session, and opening another one means a handshake with every neighbour
+(13 kB a link).  So what was measured takes effect with the next session: it is kept for the
 next start, and for when the watchdog opens one.  A node that has reached nobody at all after a while has
 nothing to lose: it opens its session again with the patient timings, as a handshake takes 15 s at 9.6 kbit/s.
 """
@@ -20,6 +20,8 @@ KEY = "profile"  # of the store's state
 
 @dataclass(frozen=True)
 class ProfileChoice:
+    """The timings to go on with, and whether they are worth a new session."""
+
     profile: LinkProfile
     renew: bool = False  # open the session again now
 
@@ -32,7 +34,7 @@ def at_start(configured: str, remembered: bytes | None) -> LinkProfile:
 
 
 def choose(current: LinkProfile, rates_bytes_s: Sequence[float], alone_s: float | None) -> ProfileChoice:
-    """What to go on with. `alone_s`: since the start, when nobody was ever met; None: somebody was.
+    """The profile to go on with. `alone_s`: since the start, if no neighbour was ever met, else None.
 
     >>> choose(LAN, [1200.0, 1e6], None).profile.name
     'narrow'

@@ -10,6 +10,7 @@ from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
+from muster.node.event_log import EventLog
 from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
@@ -120,7 +121,7 @@ class Machine:
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
-            wall_clock=lambda: 1.6e9 + now() + self.offset_s,
+            log=EventLog(lambda: 1.6e9 + now() + self.offset_s),
             on_job_event=on_job_event,
         )
 

@@ -17,6 +17,7 @@ from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.api.contribution_rows import contributions, values
 from muster.node.core import Core
+from muster.node.event_log import EventLog
 from muster.protocol.records import Job, JobId, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
@@ -84,7 +85,7 @@ class Field:
             trust=TrustStore(PretendVerifier()),
             store=store, link=self.network.link(identity.node, identity.name), policy=Policy(),
             open_trainer=open_trainer, installed=lambda task: True, battery=lambda: None,
-            wall_clock=lambda: 0.0,
+            log=EventLog(lambda: 0.0),
         )  # fmt: skip
 
     async def play(self, codec: str) -> JobId:

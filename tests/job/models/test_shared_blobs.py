@@ -14,6 +14,7 @@ from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
+from muster.node.event_log import EventLog
 from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
@@ -42,7 +43,7 @@ def node(disk_limit_bytes: int, tasks: set[str]) -> Core:
         name="alone", signer=identity, member=identity.member(), trust=TrustStore(PretendVerifier()),
         store=store, link=SimNetwork(random.Random(1)).link(identity.node, "alone"),
         policy=Policy(disk_limit_bytes=disk_limit_bytes), open_trainer=open_trainer,
-        installed=tasks.__contains__, battery=lambda: None, wall_clock=lambda: 0.0,
+        installed=tasks.__contains__, battery=lambda: None, log=EventLog(lambda: 0.0),
     )  # fmt: skip
 
 

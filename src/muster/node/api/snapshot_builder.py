@@ -45,7 +45,7 @@ def snapshot(
         name=core.name,
         version=version,
         state=own_state(core),
-        progress=core.progress,
+        progress=core.status.progress,
         battery=core.battery(),
         uptime_s=uptime_s,
         home=home,
@@ -176,7 +176,7 @@ def memory_bytes() -> int:
 
 def own_state(core: Core) -> str:
     acting = any(r.acting and r.finished() is None for r in core.jobs.runners.values())
-    return "coordinating" if core.state == "idle" and acting else core.state
+    return "coordinating" if core.status.state == "idle" and acting else core.status.state
 
 
 def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:

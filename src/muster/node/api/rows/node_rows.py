@@ -76,7 +76,7 @@ def node_rows(
             key=node.hex(),
             me=me,
             state=state,
-            progress=round(core.progress if me else heartbeat.progress / 100 if heartbeat else 0.0, 2),
+            progress=round(core.status.progress if me else heartbeat.progress / 100 if heartbeat else 0.0, 2),
             heard_t=round(heard.at_s, 1) if heard else None,
             reachable=me or node in near or lively,
             battery=None if battery is None else round(battery, 2),
@@ -99,7 +99,7 @@ def self_report(core: Core, facts: Row) -> Row:
     """What a node says of itself alone, for whoever looks after the whole emulation."""
     return {
         "state": own_state(core),
-        "progress": round(core.progress, 2),
+        "progress": round(core.status.progress, 2),
         "battery": core.battery(),
         "resources": msgspec.to_builtins(resources(core, facts)),
         "tasks": facts.get("tasks", []),

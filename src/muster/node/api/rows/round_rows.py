@@ -84,7 +84,7 @@ class RoundRows:
             return "in", 1.0
         core = self._core
         if node == core.node:
-            return PHASES.get(core.state, "wait"), round(core.progress, 2)
+            return PHASES.get(core.status.state, "wait"), round(core.status.progress, 2)
         heard = core.presence.table.get(node[:8])
         if heard is None:
             return "wait", 0.0

@@ -1,0 +1,33 @@
+"""Keeps the node's newest events, numbered, for whoever watches it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from muster.node.api.snapshot import NodeEvent
+
+EVENTS_MAX = 2000
+
+
+@dataclass
+class EventLog:
+    """Dates events by `wall_clock`; the newest `EVENTS_MAX` are kept."""
+
+    wall_clock: Callable[[], float]
+    events: deque[NodeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    last: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)  # set at the next event, and then replaced
+
+    def add(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
+        """Log an event and wake those that wait for `news`."""
+        self.last += 1
+        self.events.append(NodeEvent(self.last, self.wall_clock(), kind, text, job.hex(), node))
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+    def since(self, number: int) -> list[NodeEvent]:
+        """The kept events after event `number`."""
+        return [e for e in self.events if e.number > number]

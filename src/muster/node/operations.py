@@ -1,0 +1,162 @@
+"""Answers the requests that come in over the node's control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from muster import __version__
+from muster.control.server import Operation, Stream
+from muster.errors import MusterError
+from muster.network.transport.zenoh_link import ZenohLink
+from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
+from muster.node.catalogue import Catalogue
+from muster.node.core import Core
+
+
+class Operations:
+    """The requests of commands and of the page; `over` is set by the one that ends the node."""
+
+    def __init__(
+        self, core: Core, catalogue: Catalogue, link: ZenohLink, home: Path, started_s: float
+    ) -> None:
+        self._core, self._catalogue, self._link = core, catalogue, link
+        self._home, self._started_s = home, started_s
+        self.over = asyncio.Event()
+
+    def answering(self) -> dict[str, Operation]:
+        """Requests with one answer, by name."""
+        return {
+            "snapshot": self._snapshot,
+            "train": self._train,
+            "stop": self._stop,
+            "export": self._export,
+            "tasks": self._tasks,
+            "log": self._log,
+            "show": self._show,
+            "diff": self._diff,
+            "record": self._record,
+            "self": self._self,
+            "shutdown": self._shutdown,
+        }
+
+    def streaming(self) -> dict[str, Stream]:
+        """Requests with a stream of answers, by name."""
+        return {"events": self.events, "watch": self._watch}
+
+    async def _snapshot(self, _: dict[str, Any]) -> Any:
+        now_s = asyncio.get_running_loop().time()
+        return snapshot(
+            self._core,
+            version=__version__,
+            uptime_s=now_s - self._started_s,
+            home=str(self._home),
+            listen=self._link.listening(),
+            tasks=self._catalogue.views(),
+            now_s=now_s,
+        )
+
+    async def _train(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import job_requests
+
+        job = await job_requests.ask(self._core, self._catalogue, arguments, secrets.token_bytes(8))
+        return {"job": job.hex()}
+
+    async def _stop(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import job_requests
+
+        job = job_requests.stop(self._core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
+        return {"job": job.hex()}
+
+    async def _export(self, arguments: dict[str, Any]) -> Any:
+        to = arguments.get("to")
+        if not isinstance(to, str) or not to:
+            raise MusterError("usage", "say where the model shall go: --to FILE")
+        from muster.node.api import job_requests
+
+        job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
+        return await job_requests.export(self._core, self._catalogue, job, Path(to), commit)
+
+    async def _tasks(self, _: dict[str, Any]) -> Any:
+        return await self._catalogue.examine()
+
+    async def _log(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import job_requests
+
+        runner = job_requests.find(self._core, str(arguments.get("job", "")))
+        view = job_view(self._core, runner, None)
+        answer = {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
+        if arguments.get("why"):
+            from muster.node.api import inspection
+
+            answer["why"] = inspection.why(self._core, runner)
+        if arguments.get("links"):
+            answer["links"] = neighbour_views(self._core, asyncio.get_running_loop().time())
+        return answer
+
+    async def _show(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import inspection
+
+        return inspection.show(self._core, str(arguments.get("commit", "")))
+
+    async def _diff(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import inspection
+
+        return await inspection.diff(self._core, str(arguments.get("a", "")), str(arguments.get("b", "")))
+
+    async def _record(self, arguments: dict[str, Any]) -> Any:
+        """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""
+        try:
+            wire = bytes.fromhex(str(arguments.get("wire", "")))
+        except ValueError as error:
+            raise MusterError("usage", f"the record is not given in hex: {error}") from error
+        record_id = self._core.ledger.receive(wire, b"")
+        if record_id is None:
+            raise MusterError("fleet", f"this node refuses the record: {self._core.ledger.refusals.last}")
+        return {"record": record_id.hex()}
+
+    async def _shutdown(self, _: dict[str, Any]) -> Any:
+        self.over.set()
+        return {}
+
+    async def _watch(self, _: dict[str, Any]) -> AsyncIterator[Any]:
+        """The node's state in pieces, for the page; imported only when somebody looks."""
+        from muster.node.api.rows import state_stream
+
+        async for item in state_stream.watch(self._core, self._own):
+            yield item
+
+    async def _self(self, _: dict[str, Any]) -> Any:
+        from muster.node.api.rows import node_rows
+
+        return node_rows.self_report(self._core, self._own())
+
+    def _own(self) -> dict[str, Any]:
+        from muster.node.api.rows import node_rows
+
+        return {
+            "version": __version__,
+            "home": str(self._home),
+            "pid": os.getpid(),
+            "listen": self._link.listening(),
+            "began_t": round(self._started_s, 1),
+            "installed": self._catalogue.names(),
+            "tasks": node_rows.task_rows(self._catalogue.views()),
+        }
+
+    async def events(self, arguments: dict[str, Any]) -> AsyncIterator[Any]:
+        """The node's events after event `since`, as they come."""
+        since = int(arguments.get("since", 0))
+        log = self._core.log
+        while True:
+            news = log.news
+            for event in log.since(since):
+                since = event.number
+                yield {"event": event}
+            await news.wait()
