@@ -139,6 +139,15 @@ def faults() -> str:
     return table(("fault", "keys (default)", "what happens"), rows)
 
 
+def reactions() -> str:
+    """Which loop may have something to do when a record of some kind comes."""
+    from muster.job.registry import REACTIONS
+
+    loops = list(dict.fromkeys(loop for found in REACTIONS.values() for loop in found))
+    rows = [(kind, *("x" if loop in found else "" for loop in loops)) for kind, found in REACTIONS.items()]
+    return table(("record", *loops), rows)
+
+
 # ---- the command line ------------------------------------------------------------------------------------
 
 
@@ -185,6 +194,7 @@ def _commands(
 
 # ---- benchmarks ------------------------------------------------------------------------------------------
 
+UNKNOWN = "not recorded"
 FIELDS = ("claim", "target", "value", "unit", "spread", "runs", "command", "commit", "machine", "date", "met")
 
 
@@ -201,21 +211,28 @@ def claims() -> list[dict[str, Any]]:
 
 
 def benchmarks() -> str:
-    rows, commands, machines = [], {}, {}
+    """What misses its target, what meets it, what has none; then commands and machines."""
+    commands: dict[str, str] = {}
+    machines: dict[str, str] = {}
+    tables: dict[bool | None, list[tuple[str, ...]]] = {False: [], True: [], None: []}
     for entry in claims():
-        command = commands.setdefault(entry["command"], f"c{len(commands) + 1}")
-        machine = machines.setdefault(entry["machine"], f"m{len(machines) + 1}")
-        met = {True: "yes", False: "**no**", None: "-"}[entry["met"]]
+        by, on = entry["command"], entry["machine"]
+        by = by if by == UNKNOWN else commands.setdefault(by, f"c{len(commands) + 1}")
+        on = on if on == UNKNOWN else machines.setdefault(on, f"m{len(machines) + 1}")
         value = f"{entry['value']} {entry['unit']}".strip()
-        rows.append(
-            (entry["claim"], entry["target"], value, met, entry["spread"], entry["runs"], command, machine,
-             " ".join(str(part) for part in (entry["date"], entry["commit"]) if part))
-        )  # fmt: skip
-    head = ("claim", "target", "measured", "met", "spread", "runs", "by", "on", "when, commit")
-    parts = [table(head, rows), "", "Commands:", ""]
-    parts += [f"* {short}: `{command}`" for command, short in commands.items()]
-    parts += ["", "Machines:", ""]
-    parts += [f"* {short}: {machine}" for machine, short in machines.items()]
+        when = " ".join(part for part in (entry["date"], entry["commit"]) if part != UNKNOWN) or UNKNOWN
+        row = (entry["claim"], entry["target"], value, entry["spread"], str(entry["runs"]), by, on, when)
+        tables[entry["met"]].append(row)
+    head = ("claim", "target", "measured", "spread", "runs", "by", "on", "when, commit")
+    parts = []
+    for met, title in (
+        (False, "Targets that are missed"),
+        (True, "Targets that are met"),
+        (None, "Without a target"),
+    ):
+        parts += [f"## {title}", "", table(head, tables[met]), ""]
+    parts += ["## Commands", "", *(f"* {short}: `{command}`" for command, short in commands.items()), ""]
+    parts += ["## Machines", "", *(f"* {short}: {machine}" for machine, short in machines.items())]
     return "\n".join(parts)
 
 
@@ -223,7 +240,9 @@ PARTS = {
     "node": (DOCS / "configuration.md", node_configuration),
     "scenarios": (DOCS / "configuration.md", scenarios),
     "faults": (DOCS / "configuration.md", faults),
+    "reactions": (DOCS / "architecture.md", reactions),
     "commands": (DOCS / "cli.md", command_line),
+    "claims": (DOCS / "benchmarks.md", benchmarks),
 }
 
 

@@ -1,7 +1,7 @@
 """Where the bytes of a round go on a narrow link, layer by layer, from the emulator's count to the payload.
 
     python bench/fleet/round_bytes.py [--data mnist.npz] [--rounds 12] [--leaves 9] [--codec stc:0.02]
-                                [--steps 50] [--json FILE] [--svg docs/round-bytes.svg]
+                                [--steps 50] [--json FILE] [--svg docs/notes/round-bytes.svg]
 
 A star of real daemons, all links 9.6 kbit/s, 300 ms, 1 % loss; the hub asks for a job.  Frames and bytes are
 counted at the emulator (Ethernet, IP and UDP take 42 bytes of a frame), payload, records, exchange and words

@@ -1,6 +1,6 @@
 """Bugs planted on purpose: each is a change to the product that the invariants must catch within 200 seeds.
 
-python tests/simulation/planted.py [--seeds 200] [--write docs/reliability.md] [NAME ...]
+python tests/simulation/planted.py [--seeds 200] [--write docs/notes/2026-11-28-planted-bugs.md] [NAME ...]
 """
 
 from __future__ import annotations
