@@ -4,7 +4,7 @@
 
 Two daemons on an emulated link of 60 kbit/s, 5 ms, one of which dials the other.  (With both dialling, as
 `muster demo` has it on fast links, idle bytes double and reconnecting takes half the time.)  Bytes are
-counted at the emulator, headers included.  Targets (design section 10): 70 MB, 2.5 kB a minute each way with
+counted at the emulator, headers included.  Targets: 70 MB, 2.5 kB a minute each way with
 15 s lease (1.3 kB with 30 s), 0.5 % of a core, 1.5 s from start to reachable.
 """
 

@@ -1,4 +1,4 @@
-"""What a round costs beyond computing and moving bytes (design section 10: under 1 s on LAN links).
+"""What a round costs beyond computing and moving bytes (target: under 1 s on LAN links).
 
     python bench/fleet/round_overhead.py [--rounds 20] [--json FILE]
 

@@ -134,7 +134,7 @@ def test_exact_shapley_of_a_game_known_by_heart() -> None:
 
 @pytest.mark.parametrize("split", ["iid", "dirichlet:1"])
 def test_values_tell_harm_idleness_and_equal_data_apart_on_digits(split: str) -> None:
-    """The figures that docs/benchmarks.md has for MNIST, in small."""
+    """The figures that docs/notes/2026-11-23-contributions.md has for MNIST, in small."""
     b = bench("contribution")
     run = b.play(Digits(), defaults("digits").recipe, split, rounds=4, seed=0, examples=180)
     total = np.sum(run.first_order, axis=0)

@@ -1,4 +1,4 @@
-"""What a coordinator's lossy commits left out is not lost when another one goes on (design section 5.5)."""
+"""What a coordinator's lossy commits left out is not lost when another one goes on."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The default recipe of a job, by task.
 
 They were chosen by simulation in one process (bench/learning/local_simulation.py), under the conditions of
-the scenario field-8 and two classes a node.  docs/recipes.md has the figures, on seeds that had no part in
-the choice.
+the scenario field-8 and two classes a node.  docs/notes/2026-11-28-recipes.md has the figures, on seeds that
+had no part in the choice.
 """
 
 from __future__ import annotations

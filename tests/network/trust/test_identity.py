@@ -158,7 +158,7 @@ def test_a_record_comes_back_with_its_author(fleet_dir: Path) -> None:
     alpha, bravo = make(fleet_dir, "alpha"), make(fleet_dir, "bravo")
     identifier, wire = seal(alpha, STOP)
     assert trusting(bravo, alpha).verify(wire) == (identifier, alpha.node, STOP)
-    assert len(wire) - len(STOP.reason) - 32 <= 120  # design section 10: the envelope
+    assert len(wire) - len(STOP.reason) - 32 <= 120  # the envelope (docs/benchmarks.md)
 
 
 def test_an_unknown_author_is_named(fleet_dir: Path) -> None:

@@ -17,7 +17,7 @@ session every `renew_s`.  The engine's QUIC listener takes one handshake at a ti
 own for it (zenoh 1.10.2, `accept_task` in zenoh-link-commons/src/quic/unicast.rs; zenoh issue 2719, a part of
 it mended by pull request 2805, open as of 1.10.2): a handshake of which a bad spell left one half keeps
 everybody out for QUIC's idle time of 30 s, and several do so one after the other.  A new listener has
-forgotten them, and with nobody in reach nothing is lost by it (measurements: docs/soak.md).
+forgotten them, and with nobody in reach nothing is lost by it (docs/notes/2026-11-23-soak.md).
 """
 
 from __future__ import annotations
