@@ -93,7 +93,7 @@ def _first(p: torch.Tensor) -> torch.Tensor:
 
 
 def network(kind: str) -> nn.Module:
-    """cnn6k: 5,994 parameters; cnn29k: 28,938 (science.md, section 11).
+    """cnn6k: 5,994 parameters; cnn29k: 28,938.
 
     Pooling before the ReLU is the same function and less work."""
     first, second, padding, side = {"cnn6k": (8, 16, 0, 4), "cnn29k": (16, 32, 2, 7)}[kind]

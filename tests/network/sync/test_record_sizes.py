@@ -1,4 +1,4 @@
-"""How long records are on the wire beside their payload, in a job of ten simulated nodes (docs/benchmarks.md)."""
+"""How long records are beside their payload, in a job of ten simulated nodes (docs/benchmarks.md)."""
 
 from __future__ import annotations
 
