@@ -17,9 +17,8 @@ STORIES = ("partition", "narrow")
 NARROW_SCENARIO = "narrow-9"
 NARROW_TASK: dict[str, str | int] = {"model": "cnn6k"}  # of mnist: about 6,000 parameters
 NARROW_OPTIONS: dict[str, Any] = {"patience_s": 90.0, "min_nodes": 8}
-NARROW_MNIST: dict[
-    str, Any
-] = {  # few large rounds: on such links every record weighs (docs/notes/2026-11-23-bytes-of-a-round.md)
+# Few large rounds: on such links every record weighs (docs/notes/2026-11-23-bytes-of-a-round.md).
+NARROW_MNIST: dict[str, Any] = {
     "rounds": 36,
     "lr": 0.1,
     "lr_end": 0.1,
