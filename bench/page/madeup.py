@@ -151,7 +151,9 @@ class Fleet:
         self.feed.publish(changes)
         if not quiet:
             self.feed.publish({"jobs": {self.job: self._job_row()}, "contributions": self._contributions()})
-            self.feed.say("commit", f"round {self._round}: {row['counted']} updates counted", job=self.job)
+            self.feed.add_line(
+                "commit", f"round {self._round}: {row['counted']} updates counted", job=self.job
+            )
             self._plan()
 
     def mark(self, kind: str, text: str, nodes: tuple[str, ...] = ()) -> Row:

@@ -71,7 +71,7 @@ class MadeUpClients:
         names = tuple(sorted(faults.names_in(fault)))
         mark = fleet.mark(kind, f"{kind} {' '.join(names)}", names)
         feed.publish({"marks": {mark["id"]: mark}})
-        feed.say("fault", mark["text"])
+        feed.add_line("fault", mark["text"])
 
 
 def _given(parameters: LinkParameters) -> Row:

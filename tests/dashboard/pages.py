@@ -1,4 +1,4 @@
-"""A page with nothing behind it: a feed, and doors that note what they are asked."""
+"""A page with nothing behind it: a feed, and clients that note what they are asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKENS = {"operator-token": OPERATOR, "viewer-token": VIEWER}
 
 
 @dataclass
-class Doors:
+class FakeClients:
     """Node and emulator in one."""
 
     answers: dict[str, Any] = field(default_factory=dict)
@@ -41,12 +41,12 @@ class Doors:
 class Made:
     app: Any
     feed: Feed
-    doors: Doors
+    clients: FakeClients
 
 
 def make(*, tokens: bool = False, emulated: bool = True, clock: Any = None) -> Made:
     feed = Feed(header("a test", emulated=emulated), *([clock] if clock else []))
-    doors = Doors()
+    clients = FakeClients()
     access = Access(TOKENS, "muster_7450") if tokens else Access()
-    app = build(AppDeps(feed, access, doors, doors if emulated else None))
-    return Made(app, feed, doors)
+    app = build(AppDeps(feed, access, clients, clients if emulated else None))
+    return Made(app, feed, clients)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pages import Doors, Made, make
+from pages import FakeClients, Made, make
 
 from madeup import Fleet
 from muster.dashboard.address import Address, listen
@@ -22,7 +22,7 @@ class Served:
     """`make(...)` and a small made-up fleet in it, served by a thread of its own."""
 
     def __init__(self, made: Made, loop: asyncio.AbstractEventLoop, url: str) -> None:
-        self.doors: Doors = made.doors
+        self.clients: FakeClients = made.clients
         self.feed = made.feed
         self.url = url
         self.fleet: Any = None

@@ -58,7 +58,7 @@ def test_patches_lead_to_the_state(steps: list[Any]) -> None:
                 if step == "flush":
                     made.feed.flush()
                 elif step == "say":
-                    made.feed.say("job", "something happened")
+                    made.feed.add_line("job", "something happened")
                 elif step == "yield":
                     await asyncio.sleep(0)
                 else:

@@ -49,9 +49,9 @@ def test_links_and_faults_reach_the_emulator() -> None:
             {"fault": "partition", "groups": [["alpha"], ["bravo"]]},
         ):
             assert (await ask(made.app, "POST", "/api/faults", fault)).status == 200
-        assert made.doors.links[0].there == LinkParameters(rate_kbit_s=64, loss=0.02)
-        assert made.doors.links[1].preset == "lora"
-        assert made.doors.faults == [Cut("delta", "echo"), Partition((("alpha",), ("bravo",)))]
+        assert made.clients.links[0].there == LinkParameters(rate_kbit_s=64, loss=0.02)
+        assert made.clients.links[1].preset == "lora"
+        assert made.clients.faults == [Cut("delta", "echo"), Partition((("alpha",), ("bravo",)))]
 
     on_page(steps)
 
@@ -77,7 +77,7 @@ def test_links_and_faults_reach_the_emulator() -> None:
 def test_a_malformed_request_is_named(path: str, body: Any, word: str) -> None:
     async def steps(made: Made) -> Reply:
         reply = await ask(made.app, "POST", path, body)
-        assert made.doors.asked == made.doors.faults == made.doors.links == []
+        assert made.clients.asked == made.clients.faults == made.clients.links == []
         return reply
 
     reply = on_page(steps)
@@ -104,10 +104,10 @@ def test_outside_an_emulation_nothing_is_touched() -> None:
 
 def test_a_job_starts_from_a_commit() -> None:
     async def steps(made: Made) -> None:
-        made.doors.answers = {"show": {"task": "digits"}, "train": {"job": "ab" * 32}}
+        made.clients.answers = {"show": {"task": "digits"}, "train": {"job": "ab" * 32}}
         reply = await ask(made.app, "POST", "/api/jobs", {"from": "77ab12", "rounds": 5, "target": None})
         assert (reply.status, reply.json()) == (202, {"job": "ab" * 32})
-        assert made.doors.asked[-1] == ("train", {"task": "digits", "from": "77ab12", "rounds": 5})
+        assert made.clients.asked[-1] == ("train", {"task": "digits", "from": "77ab12", "rounds": 5})
 
     on_page(steps)
 
@@ -121,7 +121,7 @@ def test_an_export_comes_as_a_file_and_leaves_nothing() -> None:
         return {"commit": "cd" * 32, "paths": [arguments["to"]]}
 
     async def steps(made: Made) -> Reply:
-        made.doors.answers = {"export": write}
+        made.clients.answers = {"export": write}
         return await ask(made.app, "POST", "/api/export", {"job": "ab" * 32, "kind": "onnx"})
 
     reply = on_page(steps)
@@ -136,7 +136,7 @@ def test_an_export_comes_as_a_file_and_leaves_nothing() -> None:
 )
 def test_a_nodes_refusal_keeps_its_code(code: str, status: int) -> None:
     async def steps(made: Made) -> Reply:
-        made.doors.answers = {"show": MusterError(code, "because")}
+        made.clients.answers = {"show": MusterError(code, "because")}
         return await ask(made.app, "GET", "/api/commits/abcd")
 
     reply = on_page(steps)
@@ -145,7 +145,7 @@ def test_a_nodes_refusal_keeps_its_code(code: str, status: int) -> None:
 
 def test_a_fault_of_ours_tells_no_secrets() -> None:
     async def steps(made: Made) -> Reply:
-        made.doors.answers = {"show": lambda _: 1 / 0}
+        made.clients.answers = {"show": lambda _: 1 / 0}
         with pytest.raises(ZeroDivisionError):  # the server logs it
             await ask(made.app, "GET", "/api/commits/abcd")
         return await ask(made.app, "GET", "/api/state")
@@ -157,7 +157,7 @@ def test_a_fault_of_ours_tells_no_secrets() -> None:
 def test_strange_names_are_names(name: str) -> None:
     async def steps(made: Made) -> None:
         made.feed.publish({"nodes": {name: {"id": name, "name": name}}})
-        made.feed.say("job", f"{name} asks for help")
+        made.feed.add_line("job", f"{name} asks for help")
         state = (await ask(made.app, "GET", "/api/state")).json()
         assert state["nodes"][name]["name"] == name
         assert state["log"][0]["text"] == f"{name} asks for help"
@@ -165,7 +165,7 @@ def test_strange_names_are_names(name: str) -> None:
         assert text.count(b"\n\n") == 1  # no name ends an event
         assert text.count(b"\n") == 4
         assert (await ask(made.app, "POST", "/api/faults", {"fault": "kill", "node": name})).status == 200
-        assert made.doors.faults[0].node == name
+        assert made.clients.faults[0].node == name
 
     on_page(steps)
 

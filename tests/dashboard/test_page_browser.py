@@ -71,7 +71,7 @@ def test_strange_names_are_only_strange_names(page: Any, served: Served) -> None
         contributions={f"{job}/odd": {**gift, "id": f"{job}/odd", "node": "odd"}},
         marks={"odd": mark},
     )
-    served.do(lambda: served.feed.say("fault", STRANGE))
+    served.do(lambda: served.feed.add_line("fault", STRANGE))
     pick(page, "odd")
     for place in ("#network-side h3", "#event-lines .what", "#contribution-rows .name"):
         page.locator(place, has_text=STRANGE).first.wait_for()
@@ -83,22 +83,22 @@ def test_strange_names_are_only_strange_names(page: Any, served: Served) -> None
 
 
 def test_a_link_is_set_by_sliders_and_presets(page: Any, served: Served) -> None:
-    served.doors.links.clear()
+    served.clients.links.clear()
     pick(page, link="alpha|bravo")
     slider = page.locator("[data-dial=delay_ms][data-side=there]")
     slider.focus()
     page.keyboard.press("ArrowRight")
-    until(lambda: served.doors.links, "the slider's value has come")
-    sent = served.doors.links[-1]
+    until(lambda: served.clients.links, "the slider's value has come")
+    sent = served.clients.links[-1]
     assert (sent.a, sent.b) == ("alpha", "bravo")
     assert sent.there.delay_ms == sent.back.delay_ms > 0
     page.locator("#both-directions").uncheck()
     page.locator("[data-dial=loss][data-side=back]").focus()
     page.keyboard.press("End")
-    until(lambda: served.doors.links[-1].back.loss == 0.5, "the loss has come")
-    assert served.doors.links[-1].there.loss is None
+    until(lambda: served.clients.links[-1].back.loss == 0.5, "the loss has come")
+    assert served.clients.links[-1].there.loss is None
     page.locator("[data-preset=lora]").click()
-    until(lambda: served.doors.links[-1].preset == "lora", "the preset has come")
+    until(lambda: served.clients.links[-1].preset == "lora", "the preset has come")
 
 
 def test_selected_nodes_are_partitioned(page: Any, served: Served) -> None:
@@ -106,8 +106,8 @@ def test_selected_nodes_are_partitioned(page: Any, served: Served) -> None:
     for name in ("alpha", "bravo"):
         page.get_by_label(f"select {name}", exact=True).check()
     page.locator("[data-do=partition]").click()
-    until(lambda: served.doors.faults, "the fault has come")
-    assert [set(group) for group in served.doors.faults[-1].groups] == [{"alpha", "bravo"}]
+    until(lambda: served.clients.faults, "the fault has come")
+    assert [set(group) for group in served.clients.faults[-1].groups] == [{"alpha", "bravo"}]
 
 
 def test_outside_an_emulation_it_shows_and_does_not_touch(browser: Any, built_page: None) -> None:
@@ -142,7 +142,7 @@ def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: 
     detail |= {"params_bytes": 19304}
     layer = {"name": "fc1.weight", "shape": [4, 4], "norm_a": 5.1, "moved": 0.31, "moved_max": 0.02}
     one = {"node": "echo", "incarnation": 1, "sequence": 1, "steps": 9, "examples": 9, "weight": 1.0}
-    served.doors.answers.update(
+    served.clients.answers.update(
         show=lambda asked: {**detail, "commit": first if asked["commit"] == first["id"] else second},
         diff={
             "a": first,
@@ -163,8 +163,8 @@ def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: 
     page.locator("#history-detail [data-do=new-job]").click()
     page.locator("dialog input[name=rounds]").fill("7")
     page.get_by_role("button", name="Start", exact=True).click()
-    until(lambda: [op for op, _ in served.doors.asked if op == "train"], "the job was asked for")
-    asked = [arguments for op, arguments in served.doors.asked if op == "train"][-1]
+    until(lambda: [op for op, _ in served.clients.asked if op == "train"], "the job was asked for")
+    asked = [arguments for op, arguments in served.clients.asked if op == "train"][-1]
     assert asked["from"] == second["id"]
     assert asked["rounds"] == 7
 
@@ -216,7 +216,7 @@ def test_a_dragged_node_stays_where_it_was_put(page: Any) -> None:
 
 def test_a_gap_in_the_numbers_is_healed_by_a_snapshot(page: Any, served: Served) -> None:
     page.evaluate("window.muster.store.connection.last = '0badb007-5'")
-    served.do(lambda: served.feed.say("page", "after the gap"))
+    served.do(lambda: served.feed.add_line("page", "after the gap"))
     page.locator("#event-lines .what", has_text="after the gap").first.wait_for()
     connection = page.evaluate("window.muster.store.connection")
     assert (connection["gaps"], connection["snapshots"]) == (1, 2)
@@ -232,7 +232,7 @@ def test_after_a_lost_connection_no_event_is_missing(browser: Any, served: Serve
     page.locator("#stamp.lost", has_text="lost").wait_for()
     page.locator("#banner", has_text="No connection").wait_for()
     assert page.locator("body.stale-data").count() == 1
-    served.do(lambda: [served.feed.say("page", f"meanwhile {k}") for k in range(30)])
+    served.do(lambda: [served.feed.add_line("page", f"meanwhile {k}") for k in range(30)])
     served.publish(nodes={"bravo": {"samples": 4711}})
     wire.mend()
     live(page)
@@ -286,7 +286,7 @@ def test_a_phone_shows_everything_and_scrolls_over_the_map(browser: Any, served:
     page = context.new_page()
     page.goto(served.url)
     live(page)
-    served.do(lambda: [served.feed.say("page", f"line {k}") for k in range(5)])
+    served.do(lambda: [served.feed.add_line("page", f"line {k}") for k in range(5)])
     page.locator("#event-lines .what", has_text="line 4").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for panel in ("network", "training", "contributions", "history", "events"):

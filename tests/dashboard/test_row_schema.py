@@ -63,7 +63,7 @@ def test_the_state_of_a_fresh_page_is_of_the_schema() -> None:
         found = [{"a": a, "b": b, "params": params, "count": counts} for a, b in pairs]
         merger.links(found, lambda pair: LinkSettings(None, None))
         merger.marks.add("cut", "a cut", ["alpha"])
-        made.feed.say("fault", "a cut", node="alpha")
+        made.feed.add_line("fault", "a cut", node="alpha")
         made.feed.flush()
         patch = made.feed._ring[-1][1].split(b"data: ")[1]
         return json.loads(made.feed.state("operator")), json.loads(patch)

@@ -74,7 +74,7 @@ def test_a_reader_that_leaves_is_forgotten() -> None:
             writer.close()
             async with asyncio.timeout(10):
                 while made.feed.readers:
-                    made.feed.say("job", "news")
+                    made.feed.add_line("job", "news")
                     await asyncio.sleep(0.01)
 
     asyncio.run(main())

@@ -147,7 +147,7 @@ class EmulatedNetwork:
         try:
             await request
         except MusterError as error:
-            self._merger.feed.say("error", error.sentence)
+            self._merger.feed.add_line("error", error.sentence)
 
 
 def _given(parameters: LinkParameters) -> Row:

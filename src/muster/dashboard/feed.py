@@ -77,7 +77,7 @@ class Feed:
             self._pending.setdefault("header", {}).update(changed)
             self._schedule()
 
-    def say(
+    def add_line(
         self, kind: str, text: str, *, t: float | None = None, node: str | None = None, job: str | None = None
     ) -> None:
         """Add a line to the log."""

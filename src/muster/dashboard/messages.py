@@ -25,7 +25,7 @@ from muster.node.api.rows.schema import (
 API = 1
 
 
-class Source(msgspec.Struct, frozen=True):
+class ViewSource(msgspec.Struct, frozen=True):
     """How the node that is looked at answers. Unless `live`, all rows are as they were at `fresh_t`."""
 
     state: Literal["live", "silent", "lost"]  # silent: it is there but has not answered for 3 s
@@ -45,7 +45,7 @@ class Header(msgspec.Struct, frozen=True):
     title: str
     emulated: bool
     role: Literal["operator", "viewer"]  # the reader's own
-    source: Source
+    source: ViewSource
     job: str | None  # to show first: the newest that runs, else the newest
     tasks: list[str]  # installed on the viewing node
     presets: list[Preset]  # of links; empty outside an emulation

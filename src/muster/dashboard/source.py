@@ -52,7 +52,7 @@ class NodeSource:
                     reason = f"no node answers in {home}"
             if reason:
                 self._heard = False
-                self._say("lost", reason)
+                self._set_state("lost", reason)
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self, home: Path) -> None:
@@ -68,18 +68,18 @@ class NodeSource:
         feed = self._merger.feed
         quiet_s = feed.t() - feed.fresh_t
         if quiet_s < SILENT_S:
-            self._say("live", "")
+            self._set_state("live", "")
         elif self._state == "live":
-            self._say("silent", "the node is there but does not answer: it is paused or busy")
+            self._set_state("silent", "the node is there but does not answer: it is paused or busy")
 
-    def _say(self, state: str, reason: str) -> None:
+    def _set_state(self, state: str, reason: str) -> None:
         if state == self._state:
             return
         feed = self._merger.feed
         self._since_t = feed.t() if state == "live" else feed.fresh_t
         if state != "live" and self._was_live:
-            feed.say("page", reason)
+            feed.add_line("page", reason)
         elif state == "live" and self._was_live:
-            feed.say("page", "the node answers again")
+            feed.add_line("page", "the node answers again")
         self._state, self._was_live = state, self._was_live or state == "live"
         feed.describe({"source": {"state": state, "since_t": self._since_t, "reason": reason}})

@@ -21,12 +21,12 @@ SAME_LINE_S = 0.05
 NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions")
 LOSSES = {  # condition of an emulated node -> kind of mark, text
     "gone": ("kill", "the process of {} has ended"),
-    "paused": ("pause", "{} stands still"),
+    "paused": ("pause", "{} is paused"),
     "away": ("leave", "{} switches its radio off"),
 }
 RETURNS = {  # from which condition it came back
     "gone": ("restart", "{} is started again"),
-    "paused": ("resume", "{} goes on"),
+    "paused": ("resume", "{} runs again"),
     "away": ("join", "{} has its radio on again"),
 }
 
@@ -95,7 +95,7 @@ class StateMerger:
         for line in moved.get("log", ()):
             if line["t"] > self._line_t + SAME_LINE_S or not first:  # a new connection sends all again
                 self._line_t = max(self._line_t, line["t"])
-                feed.say(line["kind"], line["text"], t=line["t"], node=line["node"], job=line["job"])
+                feed.add_line(line["kind"], line["text"], t=line["t"], node=line["node"], job=line["job"])
 
     def _forget(self, moved: Mapping[str, Any]) -> None:
         """Rows that the node does not know any more, or another node does not know."""
@@ -185,7 +185,7 @@ class StateMerger:
         else:
             kind, text = RETURNS.get(before or "", ("join", "{} is back"))
         self.marks.add(kind, text.format(key), [key])
-        self.feed.say("fault", text.format(key), node=key)
+        self.feed.add_line("fault", text.format(key), node=key)
 
     # ---- links, by the emulator ---------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class StateMerger:
                 )
                 kind = kind if up else "partition"
             self.marks.add(kind, text, names)
-            self.feed.say("fault", text)
+            self.feed.add_line("fault", text)
 
 
 def _unheard(key: str) -> Row:

@@ -3,7 +3,7 @@
 import type { CommitRow, ContributionRow, JobRow, LinkRow, LogLine, MarkRow, NodeRow, RoundRow } from "./rows";
 
 /** How the node that is looked at answers. Unless `live`, all rows are as they were at `fresh_t`. */
-export interface Source {
+export interface ViewSource {
   state: "live" | "lost" | "silent"; // silent: it is there but has not answered for 3 s
   since_t: number; // when that began
   fresh_t: number; // when the newest data came from the node; patches and ticks say it again
@@ -20,7 +20,7 @@ export interface Header {
   title: string;
   emulated: boolean;
   role: "operator" | "viewer"; // the reader's own
-  source: Source;
+  source: ViewSource;
   job: string | null; // to show first: the newest that runs, else the newest
   tasks: string[]; // installed on the viewing node
   presets: Preset[]; // of links; empty outside an emulation
