@@ -1,4 +1,4 @@
-"""A line of nodes that keep records and beats level, without jobs, in virtual time."""
+"""A line of nodes that keep records and heartbeats level, without jobs, in virtual time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Asked:
 
 
 class Node:
-    """The lower half of a node: records and beats, no jobs."""
+    """The lower half of a node: records and heartbeats, no jobs."""
 
     def __init__(
         self, network: SimNetwork, name: str, store: MemoryStore | None = None, link: Link | None = None
@@ -72,7 +72,7 @@ class Node:
         await self.exchange.close()
         await self.link.close()
 
-    def say(self, text: str) -> None:
+    def publish(self, text: str) -> None:
         self.ledger.publish(Refusal(JOB, 1, 1, text))
 
     def heard(self) -> set[str]:

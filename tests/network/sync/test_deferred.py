@@ -1,4 +1,4 @@
-"""What narrow links are not told, and when they are told it after all."""
+"""What is deferred for narrow links, and when they hear of it after all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OnlyTowards:
     towards: NodeId
     node: Node
     done: set[str] = field(default_factory=set)
-    spared: list[bool] = field(default_factory=list)  # as asked at each new session
+    had_deferred: list[bool] = field(default_factory=list)  # as asked at each new session
 
     def defer(self, author: NodeId, record: Record) -> Deferral | None:
         held = isinstance(record, Refusal) and record.reason.startswith("held")
@@ -31,7 +31,7 @@ class OnlyTowards:
         return isinstance(record, Refusal) and record.reason in self.done
 
     def unacknowledged(self, *, had_deferred: bool) -> list[bytes]:
-        self.spared.append(had_deferred)
+        self.had_deferred.append(had_deferred)
         entries = self.node.ledger.load("refusal")
         return [e.id for e in entries if not self.obsolete(e.author, e.record)]
 
@@ -40,8 +40,8 @@ def narrow_star(nodes: list[Node]) -> OnlyTowards:
     """b, in the middle, knows that what is held is for a."""
     for node in nodes:
         node.exchange.shared.known_narrow = lambda _: True
-    nodes[1].forwarding.by = interest = OnlyTowards(nodes[0].identity.node, nodes[1])
-    return interest
+    nodes[1].forwarding.by = forwarding = OnlyTowards(nodes[0].identity.node, nodes[1])
+    return forwarding
 
 
 @pytest.mark.parametrize("params", [PathParams(), PathParams(nudge_loss=0.5)], ids=["clean", "nudges lost"])
@@ -49,8 +49,8 @@ def test_a_narrow_link_hears_later_of_what_is_for_others(params: PathParams) -> 
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         narrow_star(nodes)
         await asyncio.sleep(10)
-        nodes[1].say("held: for a")
-        nodes[1].say("for all")
+        nodes[1].publish("held: for a")
+        nodes[1].publish("for all")
         await asyncio.sleep(30)
         assert nodes[0].heard() == {"held: for a", "for all"}
         assert nodes[2].heard() == {"for all"}
@@ -60,13 +60,13 @@ def test_a_narrow_link_hears_later_of_what_is_for_others(params: PathParams) -> 
     with_line(scene, params)
 
 
-def test_what_is_settled_is_not_told_any_more() -> None:
+def test_what_is_obsolete_is_not_announced_any_more() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        interest = narrow_star(nodes)
+        forwarding = narrow_star(nodes)
         await asyncio.sleep(10)
-        nodes[1].say("held: for a")
+        nodes[1].publish("held: for a")
         await asyncio.sleep(30)
-        interest.done.add("held: for a")
+        forwarding.done.add("held: for a")
         await asyncio.sleep(120)
         assert nodes[0].heard() == {"held: for a"}
         assert nodes[2].heard() == set()
@@ -74,12 +74,12 @@ def test_what_is_settled_is_not_told_any_more() -> None:
     with_line(scene, PathParams())
 
 
-def test_a_new_session_does_not_forget_what_was_held_back() -> None:
+def test_a_new_session_does_not_forget_what_was_deferred() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         narrow_star(nodes)
         await asyncio.sleep(10)
-        nodes[1].say("held: for a")
-        nodes[1].say("for all")  # the cursor of c moves beyond both
+        nodes[1].publish("held: for a")
+        nodes[1].publish("for all")  # the cursor of c moves beyond both
         await asyncio.sleep(10)
         b, c = nodes[1].identity.node, nodes[2].identity.node
         network.cut(b, c)
@@ -91,11 +91,11 @@ def test_a_new_session_does_not_forget_what_was_held_back() -> None:
     with_line(scene, PathParams())
 
 
-def test_it_is_known_in_the_next_session_who_was_spared_something() -> None:
+def test_it_is_known_in_the_next_session_for_whom_something_was_deferred() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        interest = narrow_star(nodes)
+        forwarding = narrow_star(nodes)
         await asyncio.sleep(10)
-        nodes[1].say("held: for a")
+        nodes[1].publish("held: for a")
         await asyncio.sleep(10)
         b = nodes[1].identity.node
         for other in (nodes[0], nodes[2]):
@@ -103,25 +103,25 @@ def test_it_is_known_in_the_next_session_who_was_spared_something() -> None:
             await asyncio.sleep(30)
             network.heal(b, other.identity.node)
             await asyncio.sleep(30)
-        assert interest.spared[-2:] == [False, True]  # a, c
+        assert forwarding.had_deferred[-2:] == [False, True]  # a, c
 
     with_line(scene, PathParams())
 
 
-def test_without_a_way_to_whom_it_is_for_everybody_hears_at_once() -> None:
+def test_without_a_link_to_whom_it_is_for_everybody_hears_at_once() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         narrow_star(nodes)
         await asyncio.sleep(10)
         network.cut(nodes[0].identity.node, nodes[1].identity.node)
         await asyncio.sleep(30)
-        nodes[1].say("held: for a")
+        nodes[1].publish("held: for a")
         await asyncio.sleep(5)
         assert nodes[2].heard() == {"held: for a"}
 
     with_line(scene, PathParams())
 
 
-def test_a_large_update_is_held_back_on_every_link() -> None:
+def test_a_large_update_is_deferred_on_every_link() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         nodes[1].forwarding.by = Updates(nodes[0].identity.node, nodes[1])
         await asyncio.sleep(10)
@@ -150,7 +150,7 @@ class Updates(OnlyTowards):
         return [e.id for e in self.node.ledger.load("update")]
 
 
-def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
+def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_record() -> None:
     carried = {}
 
     def play(narrow: bool) -> None:
@@ -158,7 +158,7 @@ def test_a_narrow_link_costs_fewer_bytes_and_nobody_misses_a_word() -> None:
             for node in nodes:
                 node.exchange.shared.known_narrow = lambda _: narrow
             for number in range(60):
-                nodes[number % 3].say(f"word {number}")
+                nodes[number % 3].publish(f"record {number}")
                 nodes[number % 3].exchange.publish_heartbeat()
                 await asyncio.sleep(1.0)
             await asyncio.sleep(120)

@@ -1,4 +1,4 @@
-"""Records and beats reach everybody, whatever the links lose."""
+"""Records and heartbeats reach everybody, whatever the links lose."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from muster.storage.memory import MemoryStore
 def test_everybody_gets_everything(params: PathParams) -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         for number in range(30):
-            nodes[number % 3].say(f"word {number}")
+            nodes[number % 3].publish(f"record {number}")
             await asyncio.sleep(0.5)
         await asyncio.sleep(300)
         for node in nodes:
@@ -69,8 +69,8 @@ def test_what_comes_from_afar_is_passed_on_whole() -> None:
         for node in nodes:
             await node.start()
         await asyncio.sleep(30)
-        nodes[0].say("from afar")
-        nodes[2].say("from here")
+        nodes[0].publish("from afar")
+        nodes[2].publish("from here")
         await asyncio.sleep(0.3 + 0.08 + 0.1)  # an eighth of a second less than with a question
         assert nodes[2].heard() == {"from afar", "from here"}
         assert nodes[0].heard() == {"from afar", "from here"}
@@ -84,8 +84,8 @@ def test_what_was_said_behind_a_cut_comes_with_the_heal() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         a, b, _ = (n.identity.node for n in nodes)
         network.cut(a, b)
-        nodes[0].say("from here")
-        nodes[2].say("from there")
+        nodes[0].publish("from here")
+        nodes[2].publish("from there")
         await asyncio.sleep(100)
         assert nodes[0].heard() == {"from here"}
         network.heal(a, b)
@@ -99,7 +99,7 @@ def test_a_carrier_brings_what_it_heard_to_those_it_meets_later() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         a, b, c = (n.identity.node for n in nodes)
         network.cut(b, c)
-        nodes[0].say("hello")
+        nodes[0].publish("hello")
         await asyncio.sleep(30)
         network.cut(a, b)
         network.heal(b, c)
@@ -111,14 +111,14 @@ def test_a_carrier_brings_what_it_heard_to_those_it_meets_later() -> None:
 
 def test_a_lost_disk_gets_back_even_what_it_had_said_itself() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        nodes[0].say("before")
+        nodes[0].publish("before")
         await asyncio.sleep(20)
         await nodes[0].close()
         nodes[0] = Node(network, "a", MemoryStore(random.Random("new")))
         await nodes[0].start()
         await asyncio.sleep(20)
         assert nodes[0].heard() == {"before"}
-        nodes[0].say("after")
+        nodes[0].publish("after")
         await asyncio.sleep(20)
         assert nodes[2].heard() == {"before", "after"}
 
@@ -129,7 +129,7 @@ def test_a_full_disk_takes_what_it_missed_when_there_is_room() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         await asyncio.sleep(10)
         nodes[1].store.fill()
-        nodes[0].say("hello")
+        nodes[0].publish("hello")
         await asyncio.sleep(60)
         assert nodes[1].heard() == set()
         nodes[1].store.free()
@@ -139,7 +139,7 @@ def test_a_full_disk_takes_what_it_missed_when_there_is_room() -> None:
     with_line(scene, PathParams())
 
 
-def test_the_words_of_a_node_that_lost_its_disk_are_heard_again() -> None:
+def test_the_heartbeats_of_a_node_that_lost_its_disk_are_heard_again() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         nodes[0].presence.start = 7
         nodes[0].presence.set_status("idle", 0.0, None, b"", 0)
@@ -157,7 +157,7 @@ def test_the_words_of_a_node_that_lost_its_disk_are_heard_again() -> None:
 
 
 def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
-    """Seed 812: the neighbour had been restarted, too, and heard of the old words only later."""
+    """Seed 812: the neighbour had been restarted, too, and heard of the old heartbeats only later."""
 
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
         nodes[0].presence.start = 7
@@ -179,7 +179,7 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
     with_line(scene, PathParams())
 
 
-def test_a_beat_replaces_an_older_one_only() -> None:
+def test_a_heartbeat_replaces_an_older_one_only() -> None:
     presence = Presence(b"m" * 32, 1, lambda: 0.0)
     newer, older = Heartbeat(b"n" * 8, 2, 1, 0, 0, 255, b"", 0), Heartbeat(b"n" * 8, 1, 9, 0, 0, 255, b"", 0)
     assert presence.merge([newer, older]) == [newer]
@@ -223,7 +223,7 @@ def test_news_by_somebody_unknown_does_not_hide_who_that_is() -> None:
         network.connect(a.identity.node, b.identity.node, PathParams(ask_loss=1.0))
         await a.start()
         await asyncio.sleep(5)
-        c.say("news")
+        c.publish("news")
         await asyncio.sleep(20)
         network.set(a.identity.node, b.identity.node, PathParams())
         await asyncio.sleep(120)
@@ -236,16 +236,16 @@ def test_news_by_somebody_unknown_does_not_hide_who_that_is() -> None:
 
 def test_a_neighbour_of_an_older_format_is_named() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        told: list[str] = []
-        nodes[0].exchange.shared.on_problem = told.append
+        problems: list[str] = []
+        nodes[0].exchange.shared.on_problem = problems.append
 
         async def old(node: NodeId, payload: bytes) -> bytes:
             return msgspec.msgpack.encode([1234567, 0, [], []])  # its answer began with the incarnation
 
         nodes[1].link.serve("c", old)
-        nodes[1].say("hello")
+        nodes[1].publish("hello")
         await asyncio.sleep(120)
-        assert len(told) == 1
-        assert "in format 1, this node in format 2: update muster" in told[0]
+        assert len(problems) == 1
+        assert "in format 1, this node in format 2: update muster" in problems[0]
 
     with_line(scene, PathParams(), names="ab")

@@ -1,4 +1,4 @@
-"""What a neighbour is told, and when, without a loop, a link or a store."""
+"""What a neighbour hears, and when, without a loop, a link or a store."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def update(size_bytes: int) -> Entry:
 
 @dataclass
 class Jobs:
-    """Every record is for the coordinator, until it is told to forward all."""
+    """Every record is for the coordinator, unless `towards` is None."""
 
     towards: NodeId | None = COORDINATOR
     done: set[bytes] = field(default_factory=set)  # authors and reasons are all alike: by record
@@ -93,7 +93,7 @@ def begun(*, narrow: bool = False, now_s: float = 100.0) -> Half:
     return half
 
 
-def told(found: list[Announcement]) -> list[bytes]:
+def heartbeats_in(found: list[Announcement]) -> list[bytes]:
     """Of whom heartbeats are in the messages, in their order."""
     return [h.node for a in found for h in unpack_heartbeats(a.message.heartbeats, ME)]
 
@@ -145,7 +145,7 @@ def test_many_heartbeats_go_in_several_announcements() -> None:
         half.outbound.on_heartbeat(heartbeat(number.to_bytes(8, "big")))
     found = half.take(100.0)
     assert len(found) == 2
-    assert len(told(found)) == HEARTBEATS_MAX + 1
+    assert len(heartbeats_in(found)) == HEARTBEATS_MAX + 1
 
 
 def test_a_neighbour_that_is_far_behind_asks_by_its_cursor() -> None:
@@ -160,21 +160,21 @@ def test_a_neighbour_that_is_far_behind_asks_by_its_cursor() -> None:
 def test_a_neighbour_does_not_hear_its_own_heartbeat_but_from_a_newer_life() -> None:
     half = begun()
     half.outbound.on_heartbeat(heartbeat(NEIGHBOUR))
-    assert told(half.take(100.0)) == []
+    assert heartbeats_in(half.take(100.0)) == []
     half.outbound.on_outdated([heartbeat(NEIGHBOUR, 2)])
-    assert told(half.take(100.0)) == [NEIGHBOUR[:8]]
+    assert heartbeats_in(half.take(100.0)) == [NEIGHBOUR[:8]]
     half.outbound.begin([heartbeat(NEIGHBOUR), heartbeat(b"o" * 8)], 50, 100.0)
-    assert told(half.take(100.0)) == [b"o" * 8]
+    assert heartbeats_in(half.take(100.0)) == [b"o" * 8]
 
 
 def test_on_a_narrow_link_others_heartbeats_are_relayed_once_in_a_while() -> None:
     half = begun(narrow=True)
     half.outbound.on_heartbeat(heartbeat(b"o" * 8))
     half.outbound.on_own_heartbeat(heartbeat(ME), 105.0)
-    assert told(half.take(100.0)) == [ME]
-    assert told(half.take(100.0 + RELAY_S)) == [b"o" * 8]
+    assert heartbeats_in(half.take(100.0)) == [ME]
+    assert heartbeats_in(half.take(100.0 + RELAY_S)) == [b"o" * 8]
     half.outbound.on_heartbeat(heartbeat(b"o" * 8, 2))
-    assert told(half.take(101.0 + RELAY_S)) == []
+    assert heartbeats_in(half.take(101.0 + RELAY_S)) == []
 
 
 def test_on_a_narrow_link_the_own_heartbeat_goes_with_records() -> None:
@@ -186,7 +186,7 @@ def test_on_a_narrow_link_the_own_heartbeat_goes_with_records() -> None:
     assert not half.outbound.wants_own_heartbeat(ME, narrow=False)
     half.outbound.add_own_heartbeat(heartbeat(ME), 130.0)
     assert half.outbound.heartbeat_due_s == 130.0
-    assert told(half.take(100.0)) == [ME]
+    assert heartbeats_in(half.take(100.0)) == [ME]
 
 
 def test_a_narrow_link_carries_a_change_of_job_at_once_and_other_changes_later() -> None:

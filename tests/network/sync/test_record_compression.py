@@ -156,12 +156,12 @@ def test_every_kind_survives() -> None:
 
 def test_whoever_lacks_the_base_asks_in_full() -> None:
     story = Story()
-    stranger = Held.nothing("stranger")
+    newcomer = Held.nothing("newcomer")
     record_id, wire = seal(who(1), Measurement(story.job, story.head, 10, 5, 3.0, True))
     short = story.here.compressor.compress(record_id, wire)
     with pytest.raises(CannotDecompress):
-        stranger.compressor.decompress(short)
-    assert stranger.compressor.decompress(wire) == wire
+        newcomer.compressor.decompress(short)
+    assert newcomer.compressor.decompress(wire) == wire
 
 
 def test_another_form_is_named() -> None:

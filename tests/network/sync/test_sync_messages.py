@@ -38,18 +38,18 @@ heartbeats = st.builds(
 
 
 @given(st.lists(heartbeats, max_size=12))
-def test_words_survive(words: list[Heartbeat]) -> None:
-    assert unpack_heartbeats(pack_heartbeats(words, ME), ME + b"rest") == words
+def test_heartbeats_survive(sent: list[Heartbeat]) -> None:
+    assert unpack_heartbeats(pack_heartbeats(sent, ME), ME + b"rest") == sent
 
 
 @given(st.lists(heartbeats, max_size=3), st.binary(max_size=40))
-def test_damaged_words_do_no_harm(words: list[Heartbeat], junk: bytes) -> None:
-    for heartbeat in unpack_heartbeats(pack_heartbeats(words, ME)[:-1] + junk, ME):
+def test_damaged_heartbeats_do_no_harm(sent: list[Heartbeat], junk: bytes) -> None:
+    for heartbeat in unpack_heartbeats(pack_heartbeats(sent, ME)[:-1] + junk, ME):
         assert len(heartbeat.node) == 8
         assert 0 <= heartbeat.state < len(STATES)
 
 
-def test_own_words_are_short() -> None:
+def test_own_heartbeats_are_short() -> None:
     assert len(pack_heartbeats([Heartbeat(ME, 3, 40, 2, 50, 255, b"jobs", 7)], ME)) <= 10
 
 
