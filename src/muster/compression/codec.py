@@ -7,7 +7,7 @@ between processors, so that every node rebuilds the same bits on x86 and on Arm.
     message = 1 byte (family << 5 | parameter), then the family's parameters, then its body
 
 Lengths that follow from the vector's length or from the parameters are not sent.  To add a codec write one
-file with one class that fits `Codec` and name it in `families.py`.
+file with one class that fits `Codec` and name it in `families.py`; `naming.py` has what their names share.
 """
 
 from __future__ import annotations

@@ -38,6 +38,17 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True)
+class TrainingRequest:
+    """Local training to be done: `steps` of SGD with heavy-ball `momentum`, on batches drawn from `seed`."""
+
+    steps: int
+    lr: float
+    batch: int
+    momentum: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """A finished local training: `update` is w_after - w_before, tensor by tensor."""
 
@@ -86,16 +97,9 @@ class TrainerLike(Protocol):
         """Seconds of one local step."""
 
     async def train(
-        self,
-        params: BlobId,
-        *,
-        steps: int,
-        lr: float,
-        batch: int,
-        momentum: float,
-        seed: int,
-        progress: Callable[[float], None],
-    ) -> TrainingResult: ...
+        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
+    ) -> TrainingResult:
+        """Train on top of a stored model; `progress` gets the share that is done, 0..1."""
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         """The figures of a model on `which` held-out data, "common" or "own"; at most `limit` examples."""

@@ -40,8 +40,8 @@ ROUNDS = 5
 class Idler(LinearTrainer):
     """Sends updates of zeros."""
 
-    async def train(self, params: Any, **recipe: Any) -> Any:
-        done = await super().train(params, **recipe)
+    async def train(self, params: Any, *work: Any) -> Any:
+        done = await super().train(params, *work)
         done.update["w"][:] = 0.0
         return done
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from muster.job.context import TrainingRequest
 from muster.node.trainer import adapter
 from muster.node.trainer.adapter import StoreTrainer
 from muster.node.trainer.messages import TaskSource
@@ -42,9 +43,8 @@ def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pyte
             assert child is not None
             pid = child
             limit_files(pid, 1000)
-            done = await trainer.train(
-                blob, steps=2, lr=0.1, batch=8, momentum=0.0, seed=1, progress=lambda _: None
-            )
+            request = TrainingRequest(steps=2, lr=0.1, batch=8, momentum=0.0, seed=1)
+            done = await trainer.train(blob, request, lambda _: None)
             assert done.steps == 2
             assert list(scratch.iterdir()) == []
         finally:

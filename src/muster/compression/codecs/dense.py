@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,24 +19,18 @@ from muster.compression.codec import (
     raw_bytes,
 )
 from muster.compression.codecs.bytestage import Body, squeeze
+from muster.compression.codecs.naming import PlainName
 from muster.compression.codecs.scale import from_half, half_exponent, to_half
 
 BLOCK = 1 << 16  # elements converted at a time, so that temporaries stay small
 
 
 @dataclass(frozen=True)
-class Dense32:
+class Dense32(PlainName):
     """Exact. Body: little-endian fp32."""
 
+    NAME: ClassVar[str] = "dense32"
     FAMILY: ClassVar[int] = 0
-
-    @property
-    def name(self) -> str:
-        return "dense32"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        return cls() if name == "dense32" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)
@@ -61,21 +55,14 @@ class Dense32:
 
 
 @dataclass(frozen=True)
-class Dense16:
+class Dense16(PlainName):
     """Error per element at most 2**-11 of it plus 2**-39 of the largest (plus TINY).
 
     Parameters: one signed byte, the common power of two. Body: little-endian fp16.
     """
 
+    NAME: ClassVar[str] = "dense16"
     FAMILY: ClassVar[int] = 1
-
-    @property
-    def name(self) -> str:
-        return "dense16"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        return cls() if name == "dense16" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)

@@ -8,7 +8,7 @@ random so that the mean is x.  Error per element: below one step, m / L (plus TI
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from muster.compression.codec import (
 )
 from muster.compression.codecs.bytestage import squeeze
 from muster.compression.codecs.dense import fixed_body
+from muster.compression.codecs.naming import PlainName
 
 SCALE_BLOCK = 1024  # elements that share one fp32 scale
 _CHUNK = 64 * SCALE_BLOCK  # elements worked on at a time
@@ -119,18 +120,11 @@ def _unpack_nibbles(packed: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Quant8:
+class Quant8(PlainName):
     """One byte an element, one fp32 scale for each 1024."""
 
+    NAME: ClassVar[str] = "quant8"
     FAMILY: ClassVar[int] = 2
-
-    @property
-    def name(self) -> str:
-        return "quant8"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        return cls() if name == "quant8" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         return _encode(self.FAMILY, 127, vector, rng)
@@ -144,18 +138,11 @@ class Quant8:
 
 
 @dataclass(frozen=True)
-class Quant4:
+class Quant4(PlainName):
     """Half a byte an element, one fp32 scale for each 1024."""
 
+    NAME: ClassVar[str] = "quant4"
     FAMILY: ClassVar[int] = 3
-
-    @property
-    def name(self) -> str:
-        return "quant4"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        return cls() if name == "quant4" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         return _encode(self.FAMILY, 7, vector, rng)

@@ -10,29 +10,20 @@ term for the rounding of mu (plus TINY**2 for each element).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from muster.compression.codec import Message, Vector, check_vector, parse_density
+from muster.compression.codec import Message, Vector, check_vector
+from muster.compression.codecs.naming import NameWithDensity
 from muster.compression.codecs.scale import put_bfloat16, take_bfloat16
 from muster.compression.codecs.sparse import estimate, frame, kept_count, largest, scatter, unframe
 
 
 @dataclass(frozen=True)
-class Ternary:
-    density: float  # in (0, DENSITY_MAX]
-
+class Ternary(NameWithDensity):
+    NAME: ClassVar[str] = "stc"
     FAMILY: ClassVar[int] = 6
-
-    @property
-    def name(self) -> str:
-        return f"stc:{float(self.density)!r}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        kind, _, density = name.partition(":")
-        return cls(parse_density(density, name)) if kind == "stc" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)

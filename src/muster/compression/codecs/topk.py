@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from muster.compression.codec import TINY, CodecError, Message, Vector, check_vector, parse_density
+from muster.compression.codec import TINY, CodecError, Message, Vector, check_vector
+from muster.compression.codecs.naming import NameWithDensity
 from muster.compression.codecs.scale import from_half, half_exponent, to_half
 from muster.compression.codecs.sparse import estimate, frame, kept_count, largest, scatter, unframe
 
@@ -30,21 +31,11 @@ _ROOTS = (
 
 
 @dataclass(frozen=True)
-class TopK4:
+class TopK4(NameWithDensity):
     """Named "topk:DENSITY"."""
 
-    density: float  # in (0, DENSITY_MAX]
-
+    NAME: ClassVar[str] = "topk"
     FAMILY: ClassVar[int] = 4
-
-    @property
-    def name(self) -> str:
-        return f"topk:{float(self.density)!r}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        kind, _, density = name.partition(":")
-        return cls(parse_density(density, name)) if kind == "topk" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)
@@ -78,21 +69,11 @@ class TopK4:
 
 
 @dataclass(frozen=True)
-class TopK16:
+class TopK16(NameWithDensity):
     """Named "topk16:DENSITY"."""
 
-    density: float  # in (0, DENSITY_MAX]
-
+    NAME: ClassVar[str] = "topk16"
     FAMILY: ClassVar[int] = 5
-
-    @property
-    def name(self) -> str:
-        return f"topk16:{float(self.density)!r}"
-
-    @classmethod
-    def parse(cls, name: str) -> Self | None:
-        kind, _, density = name.partition(":")
-        return cls(parse_density(density, name)) if kind == "topk16" else None
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         check_vector(vector)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from muster.algorithms.learning_rate import learning_rate
 from muster.history.graph import Point
-from muster.job.context import Context
+from muster.job.context import Context, TrainingRequest
 from muster.job.models.fetching import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.offered_speed import OfferedSpeed
@@ -136,14 +136,15 @@ class Participant:
         async with trainer.lock.exclusive():
             if not trainer.facts.has_common:
                 await self._measure_own(parent)
+            request = TrainingRequest(
+                assignment.steps,
+                learning_rate(recipe, plan.record.round, view.job.stop.rounds),
+                recipe.batch,
+                recipe.momentum,
+                node_seed(recipe.seed, context.node, plan.record.round),
+            )
             trained = await trainer.child.train(
-                blob,
-                steps=assignment.steps,
-                lr=learning_rate(recipe, plan.record.round, view.job.stop.rounds),
-                batch=recipe.batch,
-                momentum=recipe.momentum,
-                seed=node_seed(recipe.seed, context.node, plan.record.round),
-                progress=lambda done: self._set_status("training", done),
+                blob, request, lambda done: self._set_status("training", done)
             )
         took_s = context.now() - began_s
         announce = await self.when_room(lambda: self._writer.keep_update(plan, assignment.codec, trained))

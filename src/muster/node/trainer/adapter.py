@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
-from muster.job.context import ContributionResult, EvaluationResult, TrainingResult
+from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
@@ -84,15 +84,7 @@ class StoreTrainer:
         return await _job_errors(self._trainer.measure_speed(batch))
 
     async def train(
-        self,
-        params: BlobId,
-        *,
-        steps: int,
-        lr: float,
-        batch: int,
-        momentum: float,
-        seed: int,
-        progress: Callable[[float], None],
+        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         out = self._scratch / "update.bin"
 
@@ -101,12 +93,10 @@ class StoreTrainer:
 
         while True:
             try:
+                base = self._store.blob_path(params)
                 done = await _job_errors(
-                    self._trainer.train(
-                        self._store.blob_path(params), out, steps=steps, lr=lr, batch=batch,
-                        momentum=momentum, seed=seed, progress=on_progress,
-                    )
-                )  # fmt: skip
+                    self._trainer.train(base, out, **asdict(request), progress=on_progress)
+                )
                 return TrainingResult(
                     done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout.changes, out)
                 )

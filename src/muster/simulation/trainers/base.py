@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
-from muster.job.context import ContributionResult, EvaluationResult, TrainingResult
+from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
 from muster.job.models.payloads import payload_bytes
 from muster.protocol.records import BlobId, Payload
 from muster.simulation.trainers.pace import SLICES, Pace
@@ -93,21 +93,14 @@ class SimTrainer(ABC):
         return await self._pace.measure()
 
     async def train(
-        self,
-        params: BlobId,
-        *,
-        steps: int,
-        lr: float,
-        batch: int,
-        momentum: float,
-        seed: int,
-        progress: Callable[[float], None],
+        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         before = self._read(params)
         for piece in range(SLICES):
-            await self._pace.slice(steps)
+            await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
-        after, loss = self.learn(before, steps, lr, batch, seed)
+        steps, batch = request.steps, request.batch
+        after, loss = self.learn(before, steps, request.lr, batch, request.seed)
         self.last = after - before
         self._on_trained(self)
         return TrainingResult(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))

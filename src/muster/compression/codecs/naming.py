@@ -1,0 +1,40 @@
+"""How codecs are named: a plain word, or a word and a density."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from muster.compression.codec import parse_density
+
+
+class PlainName:
+    """A codec without parameters, called `NAME`."""
+
+    NAME: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return self.NAME
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        return cls() if name == cls.NAME else None
+
+
+@dataclass(frozen=True)
+class NameWithDensity:
+    """A sparse codec, called "NAME:DENSITY"; `density` is in (0, DENSITY_MAX]."""
+
+    density: float
+
+    NAME: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.NAME}:{float(self.density)!r}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        kind, _, density = name.partition(":")
+        return cls(parse_density(density, name)) if kind == cls.NAME else None
