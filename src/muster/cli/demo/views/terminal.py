@@ -47,7 +47,7 @@ def bar(share: float, width: int) -> str:
 
 
 def battery(share: float | None) -> Text:
-    """A quarter-filled ring and the charge in percent; None runs on mains."""
+    """A ring filled in quarters and the charge in percent; without a charge the node runs on mains."""
     if share is None:
         return Text("mains", "bright_black")
     colour = "red" if share < 0.2 else "yellow" if share < 0.5 else "green"
