@@ -22,15 +22,7 @@ import struct
 import time
 from functools import partial
 
-from muster.emulation.radio.medium import (
-    CarrierRequests,
-    Medium,
-    Pair,
-    read_setup,
-    remove_leftovers,
-    run,
-    set_links,
-)
+from muster.emulation.radio.medium import CarrierRequests, Medium, Pair, read_setup, remove_leftovers, run
 from muster.emulation.radio.namespaces import NodeSpace, enter_namespace, make_nodes, sweep
 from muster.errors import MusterError
 
@@ -109,7 +101,7 @@ def main() -> None:
             sockets[pair[1]].send(frame)
 
     medium = Medium(len(spaces), setup["seed"], send)
-    set_links(medium, setup["links"])
+    medium.set_links(setup["links"])
     poll = select.epoll()
     sources = {
         opened.fileno(): partial(_take, medium, number, opened) for number, opened in enumerate(sockets)

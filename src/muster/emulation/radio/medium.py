@@ -55,6 +55,11 @@ class Medium:
             self._hears[a].append(b)
         self._apply(now_s, pair)
 
+    def set_links(self, links: list[list[Any]]) -> None:
+        """The links of the set-up line: from, to, parameters as plain values."""
+        for a, b, raw in links:
+            self.set_link(time.monotonic(), a, b, msgspec.convert(raw, LinkParams))
+
     def set_away(self, now_s: float, node: int, away: bool) -> None:
         """Switch a node's radio off or on."""
         (self._away.add if away else self._away.discard)(node)
@@ -219,12 +224,6 @@ def read_setup(channel: socket.socket) -> dict[str, Any]:
         line += data
     value: dict[str, Any] = json.loads(line)
     return value
-
-
-def set_links(medium: Medium, links: list[list[Any]]) -> None:
-    """The links of the set-up line."""
-    for a, b, raw in links:
-        medium.set_link(time.monotonic(), a, b, msgspec.convert(raw, LinkParams))
 
 
 def remove_leftovers(paths: list[str]) -> None:

@@ -22,15 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from muster.emulation.radio.medium import (
-    CarrierRequests,
-    Medium,
-    Pair,
-    read_setup,
-    remove_leftovers,
-    run,
-    set_links,
-)
+from muster.emulation.radio.medium import CarrierRequests, Medium, Pair, read_setup, remove_leftovers, run
 
 HEADERS_BYTES = 42  # Ethernet 14, IPv4 20, UDP 8: stood for by as many bytes before the datagram
 DATAGRAM_BYTES_MAX = 1472  # of a 1500-byte packet
@@ -170,7 +162,7 @@ def main() -> None:
     relay = Relay(poll, setup["nodes"], setup["seed"], setup["port"])
     ready = {"number": setup["number"], "user_namespace": False, "fds": []}
     try:
-        set_links(relay.medium, setup["links"])
+        relay.medium.set_links(setup["links"])
     except OSError as error:
         where = f"UDP port {setup['port']} on loopback cannot be used for the emulated links"
         ready["error"] = f"{where} ({error.strerror}); is another emulation running?"

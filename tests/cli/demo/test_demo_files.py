@@ -15,7 +15,7 @@ from muster.emulation.scenario_file import load
 from muster.errors import EXIT_CODES
 from muster.node.config import load_config
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_every_node_of_a_scenario_gets_a_configuration_that_loads(tmp_path: Path) -> None:
