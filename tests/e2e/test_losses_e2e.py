@@ -149,7 +149,7 @@ def test_a_dead_trainer_and_a_full_disk_do_not_end_a_job() -> None:
     asyncio.run(main())
 
 
-def test_the_emulator_is_driven_by_plain_words(tmp_path: Path) -> None:
+def test_the_emulator_is_driven_through_its_control_socket(tmp_path: Path) -> None:
     """A fault on the control socket, as the page sends it, ends a real node and starts it again."""
     from muster.emulation.client import EmulationClient
 
