@@ -1,8 +1,8 @@
 """Every command line in the README and the pages below is executed, in order, on two nodes of one machine.
 
 `make` lines are checked against the Makefile, demos and emulations parsed (one runs in
-tests/cli/demo/test_demo_e2e.py); everything else runs as it stands there, with only addresses, the job's id and
-homes filled in.
+tests/cli/demo/test_demo_e2e.py); everything else runs as it stands there, with only addresses, the job's id
+and homes filled in.
 """
 
 from __future__ import annotations
