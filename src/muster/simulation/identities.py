@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 
 from muster.errors import MusterError
-from muster.network.trust.signing import Known
+from muster.network.trust.signing import VerifiedMember
 from muster.protocol.records import Member, NodeId
 
 
@@ -40,11 +40,13 @@ class PretendVerifier:
 
     authority: NodeId = PretendIdentity("authority").node
 
-    def member(self, certificate: bytes) -> Known:
+    def member(self, certificate: bytes) -> VerifiedMember:
         if not certificate.startswith(b"pretend"):
             raise MusterError("fleet", "these bytes are no pretended certificate")
         who = PretendIdentity(certificate[len(b"pretend") :].decode())
-        return Known(who.node, who.name, certificate, lambda signature, data: who.sign(data) == signature)
+        return VerifiedMember(
+            who.node, who.name, certificate, lambda signature, data: who.sign(data) == signature
+        )
 
     def by_authority(self, signature: bytes, data: bytes) -> bool:
         return _pretend_signature(self.authority, data) == signature

@@ -4,8 +4,8 @@
     home/store.sqlite           records, state, the incarnation
     home/blobs, partial, tmp    see `files`
 
-Nothing is cached in memory but the maps of partial blobs in use, so memory does not grow with the number
-of records or blobs.  Not for more than one thread.
+Only the maps of partial blobs in use are kept in memory, so it does not grow with the number of records or
+blobs.  Use it from one thread.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Blobs as files, named by the SHA-256 of their bytes; written aside, synced, renamed.
 
     home/blobs/aa/<hex>    finished blobs
-    home/partial/          blobs on their way in, see `partial`
+    home/partial/          blobs that are arriving, see `partial`
     home/tmp/              files being written; emptied at open
 
-Nothing here knows of transactions: the owner is told of each blob that is new (`placed`).
+Nothing here knows of transactions: it calls `placed` for each blob that is new.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def guarded(home: Path) -> Iterator[None]:
 
 
 class BlobFiles:
-    """The blobs of one home.
+    """Keeps the blobs of one home.
 
     A missing blob raises KeyError, bytes outside a blob ValueError, a disk that fails StorageError.
     """

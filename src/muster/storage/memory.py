@@ -81,7 +81,7 @@ class MemoryStore:
     # faults
 
     def lose(self, rng: random.Random) -> None:
-        """The disk is replaced by an empty one: everything is gone and a new life begins."""
+        """The disk is replaced by an empty one: everything is gone, and the incarnation is a new one."""
         self.incarnation = rng.getrandbits(31)
         self._records: list[StoredRecord] = []
         self._record_bytes = 0
@@ -99,7 +99,7 @@ class MemoryStore:
 
     def crash(self, rng: random.Random) -> None:
         """The process dies; an open transaction is undone, each partial blob may lose its newest cells."""
-        self._roll_back()
+        self._undo_all()
         self._partials = {
             blob: partial.after_crash(rng.random() < 0.5) for blob, partial in self._partials.items()
         }
@@ -138,13 +138,13 @@ class MemoryStore:
             if self._spoilt:
                 raise StorageError("a part of this transaction failed, so all of it was undone: try again")
         except BaseException:
-            self._roll_back()
+            self._undo_all()
             raise
         self._undo, later, self._delete_later = None, self._delete_later, []
         for blob in later:
             self.delete_blob(blob)
 
-    def _roll_back(self) -> None:
+    def _undo_all(self) -> None:
         steps, self._undo, self._delete_later = self._undo or [], None, []
         for step in reversed(steps):
             step()

@@ -1,8 +1,8 @@
-"""A blob on its way in, on disk: a sparse file and beside it the map of what has arrived.
+"""A blob that is arriving, on disk: a sparse file and beside it the map of what has arrived.
 
 The map is kept twice in its file.  The *live* copy is written after every piece, without fsync: after
 `kill -9` the kernel still holds both it and the data, so nothing is fetched again.  The *synced* copy is
-written after the data was fsynced, every `SYNC_BYTES`: after a power cut (told by the kernel's boot id)
+written after the data was fsynced, every `SYNC_BYTES`: after a power cut (seen by the kernel's boot id)
 only it is believed.  So the map may lag behind the data and is never ahead of it.
 """
 

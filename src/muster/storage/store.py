@@ -31,7 +31,7 @@ class StoredRecord:
 
 
 class PartialBlob(Protocol):
-    """A blob on its way in: survives restarts, knows which chunks it has. `CHUNK_BYTES` = 4096 grid."""
+    """A blob that is arriving: survives restarts, knows which cells of 4096 bytes it has."""
 
     size_bytes: int
 
@@ -49,7 +49,9 @@ class PartialBlob(Protocol):
 
 
 class Store(Protocol):
-    incarnation: int  # drawn at random (31 bits) when the store was created: a lost store is a new life
+    incarnation: (
+        int  # drawn at random (31 bits) when the store is created: a node that lost its store has another one
+    )
 
     def transaction(self) -> AbstractContextManager[None]: ...
 

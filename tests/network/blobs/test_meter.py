@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, WindowSize, window
+from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, WindowSize, window_size
 
 
 @pytest.mark.parametrize(
@@ -10,14 +10,14 @@ from muster.network.blobs.meter import WINDOW_BYTES_MAX, GoodputMeter, WindowSiz
     [(9.6, 2, 4), (64, 2, 4), (256, 2, 16), (1000, 8, 16), (5000, 19, 32), (1_000_000, 24, 32)],
 )
 def test_about_one_second_is_outstanding(kbit_s: float, count: int, chunk_kib: int) -> None:
-    assert window(kbit_s * 125, 0.1) == WindowSize(chunk_kib * 1024, count)
+    assert window_size(kbit_s * 125, 0.1) == WindowSize(chunk_kib * 1024, count)
 
 
 def test_limits_of_the_window() -> None:
-    assert window(None, None) == WindowSize(4096, 2)
-    assert window(1e12, 0.001).size_bytes <= WINDOW_BYTES_MAX
+    assert window_size(None, None) == WindowSize(4096, 2)
+    assert window_size(1e12, 0.001).size_bytes <= WINDOW_BYTES_MAX
     # an answer that takes two seconds at least: a window of one second would halve the rate
-    assert window(32_000, 2.0).size_bytes >= 2.5 * 32_000
+    assert window_size(32_000, 2.0).size_bytes >= 2.5 * 32_000
 
 
 def feed(meter: GoodputMeter, rate_bytes_s: float, rtt_s: float, chunks: int, start_s: float = 0.0) -> float:
@@ -25,7 +25,7 @@ def feed(meter: GoodputMeter, rate_bytes_s: float, rtt_s: float, chunks: int, st
     now_s = free_s = start_s
     flying: list[tuple[object, float, int]] = []
     for _ in range(chunks):
-        size = meter.window()
+        size = meter.window_size()
         while len(flying) < size.count:
             free_s = max(free_s, now_s + rtt_s) + size.chunk_bytes / rate_bytes_s
             flying.append((meter.asked(now_s, limited=False), free_s, size.chunk_bytes))

@@ -31,7 +31,7 @@ def test_a_cut_is_survived_and_little_is_sent_again() -> None:
         assert status.sources == (ident("a"),)
         meter = b.transfers.meter(ident("a"))
         assert meter is not None
-        window_bytes = meter.window().size_bytes
+        window_bytes = meter.window_size().size_bytes
         world.network.cut(ident("a"), ident("b"))
         await asyncio.sleep(60)
         status = b.transfers.status(blob)

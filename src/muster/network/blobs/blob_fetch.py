@@ -1,4 +1,4 @@
-"""One blob on its way here: what is missing, what was asked of whom, and who wants it."""
+"""One blob that is being fetched: what is missing, what was asked of whom, and who wants it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from muster.network.blobs.chunk_messages import (
     HOPS_MAX,
-    Answer,
     Ask,
+    ChunkAnswer,
     Status,
     encode_ask,
     encode_short_ask,
@@ -16,7 +16,7 @@ from muster.network.blobs.chunk_messages import (
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GRID_BYTES, Mark
 from muster.network.blobs.missing_ranges import MissingRanges
-from muster.network.blobs.sources import Source, Sources
+from muster.network.blobs.sources import BlobSource, BlobSources
 from muster.network.blobs.window import PeerWindow
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.store import PartialBlob
@@ -41,7 +41,7 @@ class ChunkRequest:
     offset: int
     length: int
     asked_s: float
-    source: Source
+    source: BlobSource
     window: PeerWindow
     mark: Mark | None = None  # set when it goes out
     repeated: bool = False  # another source was asked for it, too
@@ -52,7 +52,7 @@ class ChunkRequest:
             self.parked = True
             self.window.release(self.length)
 
-    def on_answer(self, answer: Answer | None, now_s: float) -> None:
+    def on_answer(self, answer: ChunkAnswer | None, now_s: float) -> None:
         """It is over: account for it with the neighbour's window."""
         self.park()
         self.source.requests -= 1
@@ -81,7 +81,7 @@ class BlobFetch:
         self._limits = limits
         self.fetchers = 0  # tasks of this node that wait for it; none: it is fetched for neighbours only
         self.behind = behind  # nodes that wait for us to get it (8 bytes each): not asked by a relay
-        self.sources = Sources(limits)
+        self.sources = BlobSources(limits)
         self.active: tuple[NodeId, ...] = ()  # pulled from now
         self.requests: dict[ChunkRequest, None] = {}
         self.asked_s: float | None = None  # by a neighbour, last
@@ -113,7 +113,7 @@ class BlobFetch:
     # the bytes
 
     def restart(self, partial: PartialBlob) -> None:
-        """Go by what `partial` holds: ask for what is missing and not under way."""
+        """Go by what `partial` holds: ask for what is missing and was not asked for yet."""
         self.partial = partial
         self.missing = MissingRanges(partial.missing())
         self._count_held()
@@ -137,7 +137,7 @@ class BlobFetch:
         """Write what a neighbour sent. Raises StorageError."""
         self.partial.write(offset, data)
         self.sources.contributed(node)
-        self._count_held()  # counted anew: of a range asked for twice a part may have come before
+        self._count_held()  # not added up: of a range asked for twice a part may have come before
         self.last_progress_s = now_s
 
     # requests
@@ -182,14 +182,16 @@ class BlobFetch:
     def timeout_s(self, request: ChunkRequest) -> float:
         return request.window.timeout_s() + (0.0 if request.source.whole else self._limits.hold_s)
 
-    def usable_bytes(self, request: ChunkRequest, answer: Answer) -> int:
+    def usable_bytes(self, request: ChunkRequest, answer: ChunkAnswer) -> int:
         """How many of the bytes that came count: whole cells only, except at the end of the blob."""
         size_bytes = min(len(answer.data), request.length)
         if request.offset + size_bytes < self.size_bytes:
             size_bytes -= (request.offset + size_bytes) % GRID_BYTES
         return max(0, size_bytes)
 
-    def on_answer(self, request: ChunkRequest, answer: Answer | None, kept_bytes: int, now_s: float) -> None:
+    def on_answer(
+        self, request: ChunkRequest, answer: ChunkAnswer | None, kept_bytes: int, now_s: float
+    ) -> None:
         """What did not come of a range is asked for again; who had nothing rests."""
         source = request.source
         rest = (request.offset + kept_bytes, request.length - kept_bytes)

@@ -1,6 +1,6 @@
-"""What crosses a link for bulk: a question for a range of a blob, and its answer.
+"""What crosses a link for bulk: a request for a range of a blob, and its answer.
 
-The first question to a neighbour names the blob in full (32 bytes, its size, the nodes it came through),
+The first request to a neighbour names the blob in full (32 bytes, its size, the nodes it came through),
 later ones by 8 bytes: [id, offset, length] in MessagePack, 17 to 20 bytes.  An answer is three bytes
 (status, time the answerer waited for the data in 1/100 s) and the data.
 """
@@ -29,10 +29,10 @@ HEAD_BYTES = _HEAD.size  # of an answer, beside the data
 
 class Status(IntEnum):
     WHOLE = 0  # data (or none, when none was asked for) from one who has all of it
-    PARTIAL = 1  # data (or none, when none was asked for) from one who is getting it
-    NOT_YET = 2  # it is on its way here; ask again later
+    PARTIAL = 1  # data (or none, when none was asked for) from one that it is arriving at
+    NOT_YET = 2  # it is arriving here; ask again later
     UNKNOWN = 3  # these 8 bytes say nothing to me: ask in full
-    NO = 4  # not here, and not on its way
+    NO = 4  # not here, and not arriving
 
 
 class _ShortAsk(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +53,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChunkAnswer:
     status: Status
     held_s: float
     data: bytes
@@ -95,12 +95,12 @@ def encode_answer(status: Status, data: bytes = b"", held_s: float = 0.0) -> byt
     return _HEAD.pack(status, min(65535, round(held_s * 100))) + data
 
 
-def decode_answer(payload: bytes) -> Answer:
+def decode_answer(payload: bytes) -> ChunkAnswer:
     """Raises ValueError when it is malformed."""
     if len(payload) < _HEAD.size:
         raise ValueError("not an answer for a chunk: too short")
     status, held = _HEAD.unpack_from(payload)
-    return Answer(Status(status), held / 100, payload[_HEAD.size :])
+    return ChunkAnswer(Status(status), held / 100, payload[_HEAD.size :])
 
 
 class KnownBlobs:

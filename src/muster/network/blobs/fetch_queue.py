@@ -1,4 +1,4 @@
-"""Fetches that wait until fewer transfers are under way, lowest rank first."""
+"""Fetches that wait until fewer transfers are running, lowest rank first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 
 
 class FetchQueue:
+    """Lets waiting fetches go one at a time."""
+
     def __init__(self) -> None:
         self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -25,6 +27,7 @@ class FetchQueue:
                 self._queue.remove(entry)
 
     def next(self) -> None:
+        """The lowest rank may go."""
         entry = min(self._queue, key=lambda entry: entry[:2])
         self._queue.remove(entry)
         if not entry[2].done():

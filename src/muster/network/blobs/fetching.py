@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
-from muster.network.blobs.chunk_messages import Answer, Ask, KnownBlobs, Status, prefix
+from muster.network.blobs.chunk_messages import Ask, ChunkAnswer, KnownBlobs, Status, prefix
 from muster.network.blobs.effects import (
     BytesCame,
     Effect,
@@ -32,7 +32,7 @@ Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
 
 
 class Fetching:
-    """Decides what is asked of which neighbour, for all blobs on their way to one node."""
+    """Decides what is asked of which neighbour, for all blobs that one node fetches."""
 
     def __init__(
         self, node: NodeId, store: Store, hints: Hints, limits: TransferLimits, known: KnownBlobs
@@ -47,7 +47,7 @@ class Fetching:
         self.wrong_blobs = 0  # whole blobs with the wrong hash so far
 
     def __contains__(self, blob: object) -> bool:
-        """Whether it is on its way here."""
+        """Whether it is being fetched."""
         return blob in self._fetches
 
     def find(self, blob: BlobId) -> BlobFetch | None:
@@ -168,7 +168,7 @@ class Fetching:
             return None, effects
         fetch.asked_s = moment.now_s
         if not fetch.behind.issuperset(ask.path):
-            # Whoever is behind an asker is not asked to get it for us, and those that we ask are told so:
+            # Whoever is behind an asker is not asked to get it for us, and those that we ask learn of it:
             # requests that wait for each other in a ring would keep each other alive.
             fetch.behind |= frozenset(ask.path)
             if not fetch.own:
@@ -195,7 +195,7 @@ class Fetching:
         return message, fetch.timeout_s(request)
 
     def on_answer(
-        self, fetch: BlobFetch, request: ChunkRequest, answer: Answer | None, moment: Moment
+        self, fetch: BlobFetch, request: ChunkRequest, answer: ChunkAnswer | None, moment: Moment
     ) -> list[Effect]:
         """A request that went out was answered, or not (None)."""
         effects: list[Effect] = []
@@ -276,7 +276,7 @@ class Fetching:
     # what came
 
     def _take_answer(
-        self, fetch: BlobFetch, request: ChunkRequest, answer: Answer | None, moment: Moment,
+        self, fetch: BlobFetch, request: ChunkRequest, answer: ChunkAnswer | None, moment: Moment,
         effects: list[Effect],
     ) -> None:  # fmt: skip
         kept = 0

@@ -14,7 +14,7 @@ class TransferLimits:
     sources_max: int = 4  # neighbours that one blob is pulled from at once
     held_asks_max: int = 256
     held_asks_neighbour_max: int = 32  # half of what the link serves at once: control must not wait for bulk
-    hold_s: float = 8.0  # how long a request waits for data on its way here; a lost one is missed later
+    hold_s: float = 8.0  # how long a request waits for data to arrive here; a lost one is missed later
     rest_min_s: float = 1.0
     rest_max_s: float = 60.0
     rest_hinted_s: float = 8.0  # at most, of a neighbour from whom the blob's record was learnt

@@ -1,4 +1,4 @@
-"""What a link to one neighbour was measured to do, and how much to ask for at a time (design section 6).
+"""What a link to one neighbour was measured to do, and how much to ask for at a time.
 
 The rate is measured as in BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue
 2016, delivery-rate samples): bytes that arrived between two deliveries, divided by the time between them,
@@ -19,7 +19,7 @@ WINDOW_BYTES_MIN = 2 * 4096
 WINDOW_BYTES_MAX = 768 * 1024
 GRID_BYTES = 4096
 CHUNK_BYTES_MAX = 16 * 1024
-FAST_CHUNK_BYTES = 32 * 1024  # from FAST_BYTES_S on: half the questions, still under 0.1 s of the link
+FAST_CHUNK_BYTES = 32 * 1024  # from FAST_BYTES_S on: half the requests, still under 0.1 s of the link
 FAST_BYTES_S = 400_000.0
 
 _RISE, _FALL = 0.5, 0.2  # weight of a new sample above / below the estimate
@@ -38,12 +38,12 @@ class WindowSize:
         return self.chunk_bytes * self.count
 
 
-def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool = False) -> WindowSize:
+def window_size(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool = False) -> WindowSize:
     """The window for a measured rate; the smallest when nothing is known.
 
     `early`: the estimate is young and was held down by the window itself; grow in a few round trips.
 
-    >>> [(w.count, w.chunk_bytes // 1024) for w in (window(k * 125.0, 0.1) for k in (64, 256, 1000))]
+    >>> [(w.count, w.chunk_bytes // 1024) for w in (window_size(k * 125.0, 0.1) for k in (64, 256, 1000))]
     [(2, 4), (2, 16), (8, 16)]
     """
     if rate_bytes_s is None:
@@ -54,15 +54,15 @@ def window(rate_bytes_s: float | None, rtt_min_s: float | None, *, early: bool =
         chunk_bytes = FAST_CHUNK_BYTES
     # A chunk comes as a whole, so what keeps the link busy is a round trip's worth and one chunk: more than
     # a second where answers take long (satellites, two radios in a row).
-    trip_bytes = (3.0 if early else 1.25) * rate_bytes_s * (rtt_min_s or 0.0) + chunk_bytes
-    outstanding_bytes = min(max(second_bytes, trip_bytes), WINDOW_BYTES_MAX)
+    rtt_bytes = (3.0 if early else 1.25) * rate_bytes_s * (rtt_min_s or 0.0) + chunk_bytes
+    outstanding_bytes = min(max(second_bytes, rtt_bytes), WINDOW_BYTES_MAX)
     # rounded up rather than down: a window that falls short lowers the measured rate, and so the next window
     return WindowSize(chunk_bytes, max(2, math.ceil(outstanding_bytes / chunk_bytes - 0.2)))
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The state of things when a question was asked; give it back with the answer."""
+    """The state of things when a request went out; give it back with the answer."""
 
     asked_s: float
     delivered_bytes: int
@@ -81,13 +81,12 @@ class GoodputMeter:
         self.received_bytes = 0
         self._delivered_s = 0.0
         self._outstanding = 0
-        self._window: tuple[tuple[float | None, float | None], WindowSize] | None = None
 
-    def window(self) -> WindowSize:
-        return window(self.rate_bytes_s, self.rtt_min_s, early=self.samples < _EARLY_SAMPLES)
+    def window_size(self) -> WindowSize:
+        return window_size(self.rate_bytes_s, self.rtt_min_s, early=self.samples < _EARLY_SAMPLES)
 
     def pinged(self, rtt_s: float) -> None:
-        """A small question was answered after `rtt_s`."""
+        """A small request was answered after `rtt_s`."""
         assert rtt_s >= 0
         self.rtt_s = rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
         self.rtt_min_s = rtt_s if self.rtt_min_s is None else min(self.rtt_min_s, rtt_s)

@@ -1,20 +1,22 @@
-"""Asking a neighbour for a chunk over the link, and counting what the question costs."""
+"""Asking a neighbour for a chunk over the link, and counting what the request costs."""
 
 from __future__ import annotations
 
-from muster.network.blobs.chunk_messages import TOPIC, Answer, decode_answer
+from muster.network.blobs.chunk_messages import TOPIC, ChunkAnswer, decode_answer
 from muster.network.transport.link import Link, Refused, Unreachable, Urgency
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import NodeId
 
 
 class ChunkRequester:
+    """Turns a lost, refused or unreadable answer into None."""
+
     def __init__(self, link: Link, traffic: TrafficCounters) -> None:
         self._link, self._traffic = link, traffic
 
     async def ask(
         self, node: NodeId, message: bytes, *, timeout_s: float, urgency: Urgency = Urgency.BULK
-    ) -> Answer | None:
+    ) -> ChunkAnswer | None:
         """The neighbour's answer; None when none came, or one that cannot be read."""
         self._traffic.add_exchange(node, len(message))
         try:

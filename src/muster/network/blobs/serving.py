@@ -1,7 +1,7 @@
 """Answering neighbours that ask for chunks, as a state machine: from what is held, or as it arrives.
 
-Nothing here sends, waits or reads a clock.  A request for bytes that are on their way is held open until they
-come; whoever was answered in vain is remembered, to be nudged when there is data.
+Nothing here sends, waits or reads a clock.  A request for bytes that are still to arrive is held open until
+they come; whoever asked in vain is remembered, to be nudged when there is data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from muster.storage.store import Store
 
 @dataclass(frozen=True)
 class Wanted:
-    """A range of this blob is asked for; it is on its way here, or could be fetched."""
+    """A range of this blob is asked for; it is being fetched, or could be."""
 
     blob: BlobId
     size_bytes: int
@@ -41,7 +41,7 @@ class Serving:
         self._waiting_peers: dict[BlobFetch, dict[NodeId, None]] = {}  # to be nudged when there is data
 
     def on_ask(self, ask: Ask, arriving: Container[BlobId]) -> bytes | Wanted:
-        """The answer that can be given at once; `arriving`: blobs on their way here. Raises StorageError."""
+        """What can be answered at once; `arriving`: blobs that are being fetched. Raises StorageError."""
         if len(ask.id) == 32:
             self._known.remember(ask.id, ask.size_bytes)
         known = self._known.find(prefix(ask.id))
@@ -62,7 +62,7 @@ class Serving:
     ) -> bytes | None:
         """The answer from what has arrived by now; None: hold the request open until more has.
 
-        `goes_on`: the blob is still on its way.  Raises StorageError.
+        `goes_on`: the blob is still being fetched.  Raises StorageError.
         """
         held_s = now_s - asked_s
         answer = self._from_held(fetch.blob, fetch.size_bytes, ask, held_s)

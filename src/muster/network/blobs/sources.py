@@ -18,7 +18,7 @@ PROBES_MAX = 2  # requests to a source before it is known to have anything
 
 
 @dataclass
-class Source:
+class BlobSource:
     """One neighbour as a source of one blob."""
 
     whole: bool = False
@@ -48,22 +48,22 @@ class Choice(NamedTuple):
     next_s: float  # when a rest ends: look again
 
 
-class Sources:
+class BlobSources:
     """Keeps what each neighbour is good for, as a source of one blob."""
 
     def __init__(self, limits: TransferLimits) -> None:
         self._limits = limits
-        self._by_node: dict[NodeId, Source] = {}
+        self._by_node: dict[NodeId, BlobSource] = {}
         self._contributors: dict[NodeId, None] = {}
         self.hints: tuple[NodeId, ...] = ()  # neighbours that the blob's record was learnt from, best first
         self.single = False  # pull from one source only, to tell who gives wrong bytes
 
-    def of(self, node: NodeId) -> Source:
-        return self._by_node.setdefault(node, Source())
+    def of(self, node: NodeId) -> BlobSource:
+        return self._by_node.setdefault(node, BlobSource())
 
     def add(self, node: NodeId) -> None:
         """A neighbour came: what was known of it does not count any more."""
-        self._by_node[node] = Source()
+        self._by_node[node] = BlobSource()
 
     def contributed(self, node: NodeId) -> None:
         """Bytes of it are in the blob."""
@@ -96,7 +96,7 @@ class Sources:
         count = 1 if self.single else self._limits.sources_max
         return Choice(tuple(wholes[:count] if wholes else helpers[:1]), candidates, next_s)
 
-    def rest(self, node: NodeId, source: Source, now_s: float) -> None:
+    def rest(self, node: NodeId, source: BlobSource, now_s: float) -> None:
         """It had nothing (more)."""
         source.waiting = True
         if source.rest_until_s > now_s:  # of several requests in vain the first counts

@@ -7,7 +7,7 @@ blob crosses a narrow link once however many want it behind.  A source that has 
 growing while; news (`poke`, a neighbour that appears, a nudge) ends the rest, so nothing is polled busily.
 
 Ranges are taken from a list of what is missing, made once from the store's partial blob: what is held is
-never asked for again, except what was under way when a link or the process went.
+never asked for again, except what was asked for when a link or the process went.
 
 This is the shell: it turns messages, neighbours and timers into events and carries out what follows from
 them.  What is asked of whom is decided in `fetching`, what others are answered in `serving`.
@@ -195,7 +195,7 @@ class Transfers:
         return answer
 
     async def _answer(self, asker: NodeId, ask: Ask) -> bytes:
-        """At once, or when bytes that are on their way have come."""
+        """At once, or when bytes that are being fetched have come."""
         asked_s = _loop_time_s()
         found = self._serving.on_ask(ask, self._fetching)
         if not isinstance(found, Wanted):

@@ -31,7 +31,7 @@ class PeerWindow:
 
     def next_chunk_bytes(self) -> int:
         """The size of the next chunk to ask for; 0 while the window is full."""
-        size = self.meter.window()
+        size = self.meter.window_size()
         room_bytes = size.size_bytes - self.outstanding_bytes
         return 0 if room_bytes < size.chunk_bytes and self.requests else size.chunk_bytes
 
@@ -47,7 +47,7 @@ class PeerWindow:
 
     def on_sent(self, now_s: float) -> Mark:
         """A request goes out now; its mark is given back with the answer."""
-        limited = self.outstanding_bytes < self.meter.window().size_bytes
+        limited = self.outstanding_bytes < self.meter.window_size().size_bytes
         return self.meter.asked(now_s, limited=limited)
 
     def on_answer(self, mark: Mark, now_s: float, size_bytes: int, held_s: float) -> None:
@@ -55,7 +55,7 @@ class PeerWindow:
         self.meter.answered(mark, now_s, size_bytes, held_s)
 
     def on_no_answer(self, asked_s: float, now_s: float) -> None:
-        """A request of `asked_s` had no answer. Several that were under way together count once."""
+        """A request of `asked_s` had no answer. Several that were outstanding together count once."""
         self.meter.lost()
         if asked_s >= self._doubled_s:
             self._timeout_factor = min(2.0 * self._timeout_factor, TIMEOUT_FACTOR_MAX)

@@ -168,7 +168,7 @@ class ZenohLink:
         if peer is None or session is None:
             raise Unreachable(f"{short(node)} is no neighbour now")
         if len(peer.waiting) >= ASKS_MAX:
-            raise Refused(f"{ASKS_MAX} questions wait for {peer.name} already")
+            raise Refused(f"{ASKS_MAX} requests wait for {peer.name} already")
         message = encode_message(self._session.tag, topic, payload)
         future: asyncio.Future[bytes] = self._loop.create_future()
         post = self._session.poster()

@@ -1,8 +1,8 @@
-"""Certificates of a fleet: what is in them, and what is believed of one that is shown (design section 9).
+"""Certificates of a fleet: what is in them, and what is believed of one that is shown.
 
 Ed25519 keys throughout.  A node's id is the SHA-256 of its raw public key, so that a name can be given again
-while an identity cannot.  Dates decide nothing: certificates are valid from 2000 to 2100, since a small board
-boots without a clock.
+while an identity cannot.  Dates decide nothing: certificates are valid from 2000 to 2100, since a small
+computer boots without a clock.
 
 A certificate's common name is "<node name>:<first 16 bytes of the node id, base64url>"; the network engine
 shows that name for each link, which is how a neighbour's claim to be a node is checked.

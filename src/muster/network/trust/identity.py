@@ -1,4 +1,4 @@
-"""Fleets and identities: who may take part, and who made a record (design section 9).
+"""Fleets and identities: who may take part, and who made a record.
 
 A fleet is a certificate authority, made by its owner with one command.  A node's identity is one Ed25519
 key with a certificate by that authority; the same key proves the node to its neighbours (mutual TLS inside
@@ -36,7 +36,7 @@ from muster.network.trust.certificates import (
     verifies,
     verify_member,
 )
-from muster.network.trust.signing import Known, seal
+from muster.network.trust.signing import VerifiedMember, seal
 from muster.protocol.records import Member, NodeId, RecordId, Revocation
 
 BUNDLE_BYTES_MAX = 64 * 1024
@@ -200,9 +200,9 @@ class FleetVerifier:
         self._key = key_of(x509.load_der_x509_certificate(ca_certificate))
         self.authority: NodeId = node_id(self._key)
 
-    def member(self, certificate: bytes) -> Known:
+    def member(self, certificate: bytes) -> VerifiedMember:
         node, name, key = verify_member(self._ca, certificate)
-        return Known(node, name, certificate, lambda signature, data: verifies(key, signature, data))
+        return VerifiedMember(node, name, certificate, lambda signature, data: verifies(key, signature, data))
 
     def by_authority(self, signature: bytes, data: bytes) -> bool:
         return verifies(self._key, signature, data)

@@ -46,7 +46,7 @@ class Signer(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class VerifiedMember:
     """A member whose certificate was checked; `verify(signature, data)` is True for its own signatures."""
 
     node: NodeId
@@ -61,7 +61,7 @@ class Verifier(Protocol):
     @property
     def authority(self) -> NodeId: ...
 
-    def member(self, certificate: bytes) -> Known:
+    def member(self, certificate: bytes) -> VerifiedMember:
         """Raises MusterError("fleet", ...) for the wrong fleet or garbage."""
 
     def by_authority(self, signature: bytes, data: bytes) -> bool: ...
@@ -89,10 +89,10 @@ class TrustStore:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._members: dict[NodeId, Known] = {}
+        self._members: dict[NodeId, VerifiedMember] = {}
         self._revoked: dict[NodeId, str] = {}
 
-    def members(self) -> dict[NodeId, Known]:
+    def members(self) -> dict[NodeId, VerifiedMember]:
         return dict(self._members)
 
     def name(self, node: NodeId) -> str:
@@ -106,7 +106,7 @@ class TrustStore:
     def revoked(self, node: NodeId) -> bool:
         return node in self._revoked
 
-    def verify_member(self, wire: bytes) -> Known:
+    def verify_member(self, wire: bytes) -> VerifiedMember:
         """Check a signed Member record and keep the member. Raises MusterError("fleet") or RecordError."""
         signed, identifier, record = _decoded(wire)
         if not isinstance(record, Member):
@@ -114,7 +114,7 @@ class TrustStore:
         return self._add_member(signed, identifier, record)
 
     def verify(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
-        """Check a record: (id, author, record). Member and Revocation records take effect on the way.
+        """Check a record: (id, author, record). Member and Revocation records take effect at once.
 
         Raises UnknownAuthor, MusterError("fleet") for a revoked author or a wrong certificate, RecordError
         for anything malformed or with a signature that is not its author's.
@@ -147,7 +147,7 @@ class TrustStore:
                 "fleet", f"node {self.name(node)!r} is out of the fleet: {self._revoked[node] or 'revoked'}"
             )
 
-    def _add_member(self, signed: Signed, identifier: RecordId, record: Member) -> Known:
+    def _add_member(self, signed: Signed, identifier: RecordId, record: Member) -> VerifiedMember:
         known = self._verifier.member(record.certificate)
         self._refuse_revoked(known.node)
         if signed.author != known.node or record.name != known.name:
