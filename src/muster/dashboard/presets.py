@@ -10,6 +10,8 @@ SCENARIO = "scenario"  # not in the list: the link as the scenario has it
 
 
 class Preset(msgspec.Struct, frozen=True):
+    """A kind of link: what a click sets in both directions."""
+
     id: str
     name: str
     text: str

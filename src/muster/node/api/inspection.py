@@ -1,4 +1,4 @@
-"""Looking at single commits: find one by the beginning of its id, show it, compare two."""
+"""Single commits: finds one by the beginning of its id, shows it, compares two, fetches its parameters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a node shows of itself: one value, sent as JSON to the command line, the terminal view and the page.
+"""What a node shows of itself as one value, sent as JSON to the command line and the terminal view.
 
-Times in it are ages in seconds, so that no reader needs this node's clock; ids are hex.
+Times in it are ages in seconds, so that no reader needs this node's clock; ids are hex.  (The page follows
+rows that change instead: `rows/schema.py`.)
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import msgspec
 
 
 class TaskView(msgspec.Struct, frozen=True):
+    """A task that is installed here; empty but for the name while it was not opened."""
+
     name: str
     version: str
     fingerprint: str
@@ -28,6 +31,8 @@ class SentView(msgspec.Struct, frozen=True):
 
 
 class SelfView(msgspec.Struct, frozen=True):
+    """The node that answers."""
+
     id: str
     name: str
     version: str
@@ -45,6 +50,8 @@ class SelfView(msgspec.Struct, frozen=True):
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
+    """A node with a link to this one."""
+
     id: str
     name: str
     up_s: float
@@ -69,6 +76,8 @@ class PeerView(msgspec.Struct, frozen=True):
 
 
 class ContributionView(msgspec.Struct, frozen=True):
+    """What one node gave to a job, by the head's history."""
+
     node: str  # name
     id: str
     samples: int
@@ -98,6 +107,8 @@ class ValuesView(msgspec.Struct, frozen=True):
 
 
 class PlanView(msgspec.Struct, frozen=True):
+    """The round in progress. Nodes are given by name."""
+
     round: int
     assigned: list[str]
     arrived: list[str]
@@ -107,6 +118,8 @@ class PlanView(msgspec.Struct, frozen=True):
 
 
 class CommitView(msgspec.Struct, frozen=True):
+    """A commit of a job's history. Nodes are given by name."""
+
     id: str
     parents: list[str]
     round: int
@@ -123,6 +136,8 @@ class CommitView(msgspec.Struct, frozen=True):
 
 
 class JobSnapshot(msgspec.Struct, frozen=True):
+    """A job that this node knows, with its history. Nodes are given by name."""
+
     id: str
     task: str
     asker: str
@@ -148,6 +163,8 @@ class JobSnapshot(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
+    """Everything: the answer to `snapshot`."""
+
     event: int  # number of the last event that this snapshot includes
     node: SelfView
     neighbours: list[NeighbourView]

@@ -1,4 +1,4 @@
-"""A node's state as the snapshot that people and programs read: pure reading, nothing changes here."""
+"""Builds the snapshot from a node's core. It only reads: nothing changes here."""
 
 from __future__ import annotations
 
@@ -175,11 +175,13 @@ def memory_bytes() -> int:
 
 
 def own_state(core: Core) -> str:
+    """What this node does, as its heartbeats say it; `coordinating` when it does nothing else meanwhile."""
     acting = any(r.acting and r.finished() is None for r in core.jobs.runners.values())
     return "coordinating" if core.status.state == "idle" and acting else core.status.state
 
 
 def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
+    """One sentence: what the job is doing or waiting for."""
     view = runner.view
     if runner.error:
         return runner.error
@@ -204,6 +206,7 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
 
 
 def plan_of(core: Core, runner: JobRunner, head: Point | None) -> PlanView | None:
+    """The first plan on the head that this node knows; None between rounds."""
     if head is None:
         return None
     plans = list(runner.view.plans.get(head.id, {}).values())
@@ -232,15 +235,18 @@ def coordinator_of(core: Core, runner: JobRunner, head: Point | None) -> NodeId 
 
 
 def rate_of(core: Core, node: NodeId) -> float | None:
+    """Goodput to a neighbour in bytes a second; None: not measured."""
     meter = core.transfers.meter(node)
     return meter.rate_bytes_s if meter else None
 
 
 def rtt_of(core: Core, node: NodeId) -> float | None:
+    """Round trip time to a neighbour in seconds; None: not measured."""
     meter = core.transfers.meter(node)
     return (meter.rtt_s or meter.rtt_min_s) if meter else None
 
 
 def traffic_of(core: Core, node: NodeId) -> tuple[int, int]:
+    """Bytes sent to and received from a neighbour; zeros where the link does not count them."""
     traffic = getattr(core.link, "traffic", None)
     return traffic(node) if traffic else (0, 0)

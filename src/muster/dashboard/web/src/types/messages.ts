@@ -62,7 +62,7 @@ export interface Tick {
   fresh_t: number;
 }
 
-/**  */
+/** A kind of link: what a click sets in both directions. */
 export interface Preset {
   id: string;
   name: string;
@@ -87,7 +87,7 @@ export interface Drop {
   first_s: number;
 }
 
-/**  */
+/** A commit of a job's history. Nodes are given by name. */
 export interface CommitView {
   id: string;
   parents: string[];
