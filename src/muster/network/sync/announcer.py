@@ -55,7 +55,7 @@ class Announcer:
             if stored is not None and stored.source != peer.node:
                 entry = entry_of(stored)
                 until_s = self._rule.until_s(peer.node, entry, now_s)
-                outbound.deferred.waiting[record_id] = (now_s if until_s is None else until_s, entry)
+                outbound.deferred.add(entry, now_s if until_s is None else until_s)
 
     def enqueue(self, peer: SyncPeer, entry: Entry) -> None:
         """Announce a record to a neighbour: soon, with others, or when it was deferred long enough."""
