@@ -1,4 +1,4 @@
-"""How codecs are named: a plain word, or a word and a density."""
+"""The names of codecs: a plain name, or a name and a density."""
 
 from __future__ import annotations
 
