@@ -64,7 +64,7 @@ async def follow_events(home: Path, since: int) -> AsyncIterator[NodeEvent]:
 
 
 async def watch(home: Path) -> AsyncIterator[dict[str, Any]]:
-    """The node's view in pieces, as they change (node/api/state_stream.py), until the node ends."""
+    """The node's view in pieces, as they change (node/api/rows/state_stream.py), until the node ends."""
     async with (
         connected(home / SOCKET) as connection,
         contextlib.aclosing(connection.stream("watch")) as items,
