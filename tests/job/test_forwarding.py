@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muster.history.counted import Counted, Key
-from muster.job.forwarding import HOLD_S_MAX, defer, unacknowledged
+from muster.job.forwarding import DEFER_S_MAX, defer, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
@@ -61,7 +61,7 @@ def view_of(*entries: Entry) -> JobView:
 def test_what_updates_were_worth_waits_while_the_job_goes_on() -> None:
     view = view_of(ROOT, FIRST)
     head, last = view.graph.points[FIRST.id], view_of(ROOT, FIRST, LAST).graph.points[LAST.id]
-    assert defer(view, [head], A, VALUES.record) == Deferral(NOBODY, HOLD_S_MAX)
+    assert defer(view, [head], A, VALUES.record) == Deferral(NOBODY, DEFER_S_MAX)
     assert defer(view, [last], A, VALUES.record) is None
 
 

@@ -15,7 +15,7 @@ from muster.planning.links import (
     TransferSample,
     estimate_link,
     next_probe,
-)
+)  # fmt: skip
 
 SMALL, MEDIUM, LARGE = Message(5_994), Message(28_938), Message(1_000_000)
 

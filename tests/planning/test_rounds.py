@@ -82,19 +82,19 @@ def test_who_is_late_by_what_is_known_of_it_is_not_waited_for() -> None:
 
 
 def test_the_steadier_a_node_is_the_sooner_it_is_late() -> None:
-    def late_s(off_s: float | None) -> float:
-        node = Resources(A, 0.1, 2.0, "dense32", off_s=off_s)
+    def late_s(deviation_s: float | None) -> float:
+        node = Resources(A, 0.1, 2.0, "dense32", deviation_s=deviation_s)
         return node.late_at_s(20) - node.expected_s(20)
 
     assert late_s(None) == 5.0  # half of what it takes, and three seconds
     assert late_s(0.01) == 1.0
     assert late_s(1.0) == 4.0
     assert late_s(60.0) == 5.0
-    slow = Resources(A, 5.0, 2.0, "dense32", off_s=0.0)
+    slow = Resources(A, 5.0, 2.0, "dense32", deviation_s=0.0)
     assert slow.late_at_s(20) == slow.expected_s(20) * 1.25
-    busy = Resources(A, 0.1, 2.0, "dense32", busy_s=7.0, off_s=0.0)
+    busy = Resources(A, 0.1, 2.0, "dense32", busy_s=7.0, deviation_s=0.0)
     assert busy.late_at_s(20) == 4.0 + 1.0 + 7.0
-    quick = Resources(A, 0.01, 0.3, "dense32", off_s=0.0)
+    quick = Resources(A, 0.01, 0.3, "dense32", deviation_s=0.0)
     assert quick.late_at_s(20) == 1.0
 
 

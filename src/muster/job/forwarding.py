@@ -34,8 +34,8 @@ from muster.protocol.records import (
 if TYPE_CHECKING:  # with numpy, which an idle daemon does without
     from muster.job.models.store import ModelStore
 
-HOLD_S = 60.0  # at least; several rounds of a small model on a slow link
-HOLD_S_MAX = 600.0
+DEFER_S = 60.0  # at least; several rounds of a small model on a slow link
+DEFER_S_MAX = 600.0
 CONTRIBUTIONS_MAX = 256  # rounds whose contributions are announced again in a new session
 
 
@@ -49,7 +49,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
         if heads and all(head.id != base for head in heads):  # its round is over: who goes on needs it
             base = newest(heads).id
     elif isinstance(record, Contribution):
-        return None if any(view.finished(head) for head in heads) else Deferral(NOBODY, HOLD_S_MAX)
+        return None if any(view.finished(head) for head in heads) else Deferral(NOBODY, DEFER_S_MAX)
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
@@ -68,7 +68,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     if any(plan.author != point.author for plan in plans):
         return None  # another node than the commit's author goes on from it
     deadline_s = max((plan.record.deadline_s for plan in plans), default=0.0)
-    return Deferral(towards, min(HOLD_S_MAX, max(HOLD_S, deadline_s)))
+    return Deferral(towards, min(DEFER_S_MAX, max(DEFER_S, deadline_s)))
 
 
 def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:

@@ -33,16 +33,9 @@ class TrainerSession:
     """Owns the participant of one job, which exists from the first offer on."""
 
     def __init__(
-        self,
-        context: Context,
-        view: JobView,
-        models: ModelStore,
-        fetcher: JobFetcher,
-        answer: Answer,
-        start: StartModel,
-        evaluation: HeadEvaluator,
-        contributions: ContributionEstimator,
-    ) -> None:
+        self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, answer: Answer,
+        start: StartModel, evaluation: HeadEvaluator, contributions: ContributionEstimator,
+    ) -> None:  # fmt: skip
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._answer, self._start = answer, start
         self._evaluation, self._contributions = evaluation, contributions

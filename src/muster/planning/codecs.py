@@ -206,37 +206,22 @@ def fixed(
 
 
 def up_choice(
-    job: Job,
-    message: Message,
-    goodput_bytes_s: float | None,
-    compute_s: float,
-    last: Sequence[SentMessage],
-    at_least_bytes_s: float = 0.0,
-) -> CodecChoice:
+    job: Job, message: Message, goodput_bytes_s: float | None, compute_s: float,
+    last: Sequence[SentMessage], at_least_bytes_s: float = 0.0,
+) -> CodecChoice:  # fmt: skip
     """The codec of one node's next update: the recipe's, or the one chosen by what was measured."""
     return _planned(job, job.recipe.codec, message, goodput_bytes_s, compute_s, last, at_least_bytes_s)
 
 
 def down_choice(
-    job: Job,
-    message: Message,
-    goodput_bytes_s: float | None,
-    compute_s: float,
-    last: Sequence[SentMessage],
-    at_least_bytes_s: float = 0.0,
-) -> CodecChoice:
+    job: Job, message: Message, goodput_bytes_s: float | None, compute_s: float,
+    last: Sequence[SentMessage], at_least_bytes_s: float = 0.0,
+) -> CodecChoice:  # fmt: skip
     """The codec of a commit, which every node of the round pulls: the rates are those of the slowest one."""
     return _planned(
-        job,
-        job.recipe.down_codec,
-        message,
-        goodput_bytes_s,
-        compute_s,
-        last,
-        at_least_bytes_s,
-        FREE_TIME_SHARE_COMMIT,
-        None,
-    )
+        job, job.recipe.down_codec, message, goodput_bytes_s, compute_s, last, at_least_bytes_s,
+        free_time_share=FREE_TIME_SHARE_COMMIT, never_free=None,
+    )  # fmt: skip
 
 
 def _planned(

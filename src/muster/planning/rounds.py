@@ -40,7 +40,7 @@ class Resources:
     overhead_s: float  # seconds a round costs besides its steps: receive, encode, send
     codec: str
     busy_s: float = 0.0  # seconds of other work that it may have to finish first
-    off_s: float | None = None  # by how much it was off the expected time lately; None: not known yet
+    deviation_s: float | None = None  # by how much it was off the expected time lately; None: not known yet
 
     def expected_s(self, steps: int) -> float:
         """Seconds that a round with so many steps takes the node."""
@@ -50,8 +50,9 @@ class Resources:
         """The round's age at which the node is late: it is not waited for any longer."""
         expected_s = self.expected_s(steps)
         late_s = LATE_SHARE * expected_s + LATE_S
-        if self.off_s is not None:
-            late_s = min(late_s, max(LATE_MIN_S, LATE_SHARE_KNOWN * expected_s, DEVIATIONS * self.off_s))
+        if self.deviation_s is not None:
+            by_share_s, by_deviation_s = LATE_SHARE_KNOWN * expected_s, DEVIATIONS * self.deviation_s
+            late_s = min(late_s, max(LATE_MIN_S, by_share_s, by_deviation_s))
         return self.busy_s + expected_s + late_s
 
 
@@ -144,12 +145,12 @@ class Overhead:
     """Seconds that a round costs a node besides its steps, as measured, and by how much they vary."""
 
     seconds: float
-    off_s: float | None = None  # smoothed absolute difference from what was expected; None: one round only
+    deviation_s: float | None = None  # smoothed |difference| from the expected time; None: one round only
 
     def late(self) -> Overhead:
         """The same after a round that closed without it: the next one waits twice as long (RFC 6298, 5.5)."""
-        off_s = None if self.off_s is None else 2 * max(self.off_s, LATE_MIN_S / DEVIATIONS)
-        return Overhead(self.seconds, off_s)
+        deviation_s = None if self.deviation_s is None else 2 * max(self.deviation_s, LATE_MIN_S / DEVIATIONS)
+        return Overhead(self.seconds, deviation_s)
 
 
 def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step_s: float) -> Overhead:
@@ -157,7 +158,7 @@ def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step
     measured_s = max(0.05, turnaround_s - steps * step_s)
     if known is None:
         return Overhead(measured_s)
-    off_s = abs(measured_s - known.seconds)
-    if known.off_s is not None:
-        off_s = known.off_s + DEVIATION_SMOOTHING * (off_s - known.off_s)
-    return Overhead(known.seconds + OVERHEAD_SMOOTHING * (measured_s - known.seconds), off_s)
+    deviation_s = abs(measured_s - known.seconds)
+    if known.deviation_s is not None:
+        deviation_s = known.deviation_s + DEVIATION_SMOOTHING * (deviation_s - known.deviation_s)
+    return Overhead(known.seconds + OVERHEAD_SMOOTHING * (measured_s - known.seconds), deviation_s)

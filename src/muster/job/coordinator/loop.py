@@ -33,17 +33,9 @@ class Coordinator:
     """Coordinates one job while this node is the best-ranked in reach."""
 
     def __init__(
-        self,
-        context: Context,
-        view: JobView,
-        models: ModelStore,
-        fetcher: JobFetcher,
-        commits: CommitWriter,
-        evaluation: HeadEvaluator,
-        state: CoordinatorState,
-        *,
-        fresh: bool,
-    ) -> None:
+        self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
+        evaluation: HeadEvaluator, state: CoordinatorState, *, fresh: bool,
+    ) -> None:  # fmt: skip
         """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._commits, self._state, self._fresh = commits, state, fresh

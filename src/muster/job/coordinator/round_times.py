@@ -36,8 +36,8 @@ class RoundTimeModel:
         amid = head.is_merge and self._context.presence.doing(node) == "training"
         busy_s = step_s * self._view.job.recipe.steps if amid else 0.0
         overhead = self._overhead.get(node) or self._usual(node, choice)
-        off_s = None if head.is_merge else overhead.off_s  # at a merge nothing is as usual
-        return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, off_s)
+        deviation_s = None if head.is_merge else overhead.deviation_s  # at a merge nothing is as usual
+        return Resources(node, step_s, overhead.seconds, choice.codec, busy_s, deviation_s)
 
     def _usual(self, node: NodeId, choice: CodecChoice) -> Overhead:
         """The overhead of a node that was in no round yet: the slowest of the others', as it may have to
@@ -53,7 +53,7 @@ class RoundTimeModel:
 
     def planned(self, nodes: Sequence[Resources], steps: Mapping[NodeId, int]) -> None:
         """Note from when on each node of a new round is late."""
-        self._late_at_s = {n.node: n.late_at_s(steps[n.node]) for n in nodes if n.off_s is not None}
+        self._late_at_s = {n.node: n.late_at_s(steps[n.node]) for n in nodes if n.deviation_s is not None}
 
     def late_at_s(self, node: NodeId) -> float:
         """The running round's age at which the node is late; infinite where nothing is known."""

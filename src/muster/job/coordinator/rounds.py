@@ -33,16 +33,9 @@ class Rounds:
     """
 
     def __init__(
-        self,
-        context: Context,
-        view: JobView,
-        models: ModelStore,
-        fetcher: JobFetcher,
-        commits: CommitWriter,
-        evaluation: HeadEvaluator,
-        reach: Reach,
-        state: CoordinatorState,
-    ) -> None:
+        self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
+        evaluation: HeadEvaluator, reach: Reach, state: CoordinatorState,
+    ) -> None:  # fmt: skip
         self._context, self._view, self._fetcher, self._commits = context, view, fetcher, commits
         self._evaluation, self._state = evaluation, state
         self._offer_window = OfferWindow(context, view, reach)
