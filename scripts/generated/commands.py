@@ -1,0 +1,51 @@
+"""The command line, from its commands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+
+
+def command_line() -> str:
+    """All commands; options that several have in common stand at the end, once."""
+    from muster.cli.main import cli
+
+    found = list(_commands(cli, "muster", click.Context(cli, info_name="muster")))
+    times = Counter(line for _, _, _, options in found for line in options)
+    common = {line for line, count in times.items() if count > 1}
+    parts: list[str] = []
+    for path, usage, text, options in found:
+        parts += [f"## {path}", "", f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:], ""]
+        own = [line for line in options if line not in common]
+        shared = ", ".join(line.split("`")[1].split()[0] for line in options if line in common)
+        parts += [*own, *([f"* and of those below: `{shared}`"] if shared else []), ""]
+    ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
+    parts += ["## Options that several commands have", "", *ordered]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip()
+
+
+def _commands(
+    command: click.Command, path: str, context: click.Context
+) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """(path, usage, paragraphs, a line an option) of a command and of those below it."""
+    text = "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n"))
+    if isinstance(command, click.Group):
+        if path != "muster":
+            yield path, "", text.split("\n"), []
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            below = click.Context(inner, info_name=name, parent=context)
+            yield from _commands(inner, f"{path} {name}", below)
+        return
+    records = [
+        parameter.get_help_record(context)
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+    lines = [f"* `{r[0]}`: {' '.join(r[1].split())}" for r in records if r is not None]
+    yield path, " ".join(command.collect_usage_pieces(context)), text.split("\n"), lines
