@@ -1,4 +1,4 @@
-"""Pure numpy: aggregation, merging, contributions, splits, rates.
+"""Pure numpy: aggregation, server step, merging, contributions, splits, learning rate.
 
-Knows no torch, network, disk or clock.
+An algorithm is `init` / `apply` over one state of plain arrays.  Knows no torch, network, disk or clock.
 """

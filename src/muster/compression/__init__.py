@@ -1,4 +1,4 @@
-"""Update codecs and error feedback. Knows numpy and nothing else of Muster."""
+"""A model's tensors as bytes, update codecs, error feedback. Knows numpy, errors and varints."""
 
 from muster.compression.codec import Codec, CodecError
 from muster.compression.codecs.families import decode, parse

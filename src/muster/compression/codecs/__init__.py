@@ -1,1 +1,1 @@
-"""The update codecs: dense, quantised, sparse, ternary. Know numpy and nothing else."""
+"""One file for each kind of codec: dense, quantised, top-k, ternary. Knows numpy, no models or tensors."""
