@@ -111,7 +111,7 @@ class Metered:
         self.node = link.node
         self.start, self.close, self.neighbours = link.start, link.close, link.neighbours
         self.forbid, self.watch, self.nudge = link.forbid, link.watch, link.nudge
-        self.bytes = self.words = self.chunks = 0  # bytes is all
+        self.bytes = self.heartbeats = self.chunks = 0  # bytes is all
         self.shorts: list[bytes] = []  # records, as they came
         self.incarnations: dict[NodeId, int] = {}  # of the neighbours' stores
 
@@ -129,7 +129,7 @@ class Metered:
         if topic == TOPIC:
             self.chunks += len(answer) - HEAD_BYTES
         elif topic == "c":
-            self.words += len(unpack_changes(answer).heartbeats)
+            self.heartbeats += len(unpack_changes(answer).heartbeats)
         else:
             self.shorts += unpack_list(answer)
         return answer
@@ -145,10 +145,10 @@ class Metered:
         def metered(node: NodeId, payload: bytes) -> None:
             self.bytes += len(payload)
             if topic != TOPIC:
-                told = unpack_announce(payload, self.incarnations[node])
-                assert told is not None
-                self.shorts += told.inline
-                self.words += len(told.heartbeats)
+                announcement = unpack_announce(payload, self.incarnations[node])
+                assert announcement is not None
+                self.shorts += announcement.inline
+                self.heartbeats += len(announcement.heartbeats)
             listener(node, payload)
 
         self._link.listen(topic, metered)
@@ -183,8 +183,10 @@ class End(Node):
             payload = record.delta if isinstance(record, Commit) else payload
             tensors += len(payload.inline or b"") if payload else 0
             records[record_id(signed.author, signed.body)] += len(short)
-        rest = metered.bytes - metered.chunks - metered.words - records.total()
-        return BytesSent(metered.chunks + tensors, records.total() - tensors, rest, metered.words), records
+        rest = metered.bytes - metered.chunks - metered.heartbeats - records.total()
+        return BytesSent(
+            metered.chunks + tensors, records.total() - tensors, rest, metered.heartbeats
+        ), records
 
 
 def introduce(*ends: End) -> None:
@@ -264,19 +266,19 @@ def test_a_neighbour_that_lost_its_disk_gets_it_all_again() -> None:
         payload, _ = await a_round(a, b)
         first, (_, before) = counted_by(a, b).total(), b.received()
         await b.close()
-        anew = ends[1] = End(network, "b", MemoryStore(random.Random("new")))
-        introduce(a, anew)
-        await anew.start()
+        returned = ends[1] = End(network, "b", MemoryStore(random.Random("new")))
+        introduce(a, returned)
+        await returned.start()
         await asyncio.sleep(30)
-        params = next(e.record.params for e in anew.ledger.load("commit") if e.record.delta is not None)
-        await anew.transfers.fetch(params, 24_000)
+        params = next(e.record.params for e in returned.ledger.load("commit") if e.record.delta is not None)
+        await returned.transfers.fetch(params, 24_000)
         await asyncio.sleep(30)
-        sent, (received, records) = counted_by(a, anew), anew.received()
+        sent, (received, records) = counted_by(a, returned), returned.received()
         twice = sum(size for name, size in records.items() if name in before)
         assert len(records.keys() & before.keys()) == 4  # member, two commits, figures
         assert sent.again == twice + 24_000 > 24_150
         assert sent.payload == payload + received.payload
-        assert sent.total() == first + received.total() == first + anew.metered.bytes
+        assert sent.total() == first + received.total() == first + returned.metered.bytes
 
     with_line(scene, PathParams())
 

@@ -155,7 +155,7 @@ def test_words_of_idle_neighbours_come_often_enough_to_spare_the_pings() -> None
     for tick in range(1, 2000):
         now = tick * TICK_S
         if now - heard >= HEARTBEAT_IDLE_S:
-            heard = now  # a beat
+            heard = now  # a heartbeat
         state, decision = step(state, now, {A: Sign(heard)}, LAN.watch)
         assert decision == Decision()
 
@@ -252,7 +252,7 @@ def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
     assert renewed == [18.0, 34.0]
 
 
-def test_half_a_link_is_opened_anew_at_once_and_then_seldom() -> None:
+def test_half_a_link_is_reopened_at_once_and_then_seldom() -> None:
     state, decision = step(WatchdogState(0.0), 2.0, {A: Sign(2.0)}, LAN.watch, half_open=True)
     assert decision.half_open
     again, decision = step(state, 4.0, {A: Sign(4.0)}, LAN.watch, half_open=True)

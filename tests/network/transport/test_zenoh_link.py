@@ -117,12 +117,12 @@ async def test_large_answers_arrive_whole(members: dict[str, Identity]) -> None:
 async def test_nudges_arrive_with_their_sender(members: dict[str, Identity]) -> None:
     heard: list[tuple[NodeId, bytes]] = []
     async with pair(members) as (alpha, bravo):
-        alpha.listen("beat", lambda node, payload: heard.append((node, payload)))
-        bravo.nudge(alpha.node, "beat", b"thump")
-        bravo.nudge(alpha.node, "beat", bytes(NUDGE_BYTES_MAX + 1))  # too long: lost
-        bravo.nudge(members["carol"].node, "beat", b"nobody there")
+        alpha.listen("topic", lambda node, payload: heard.append((node, payload)))
+        bravo.nudge(alpha.node, "topic", b"thump")
+        bravo.nudge(alpha.node, "topic", bytes(NUDGE_BYTES_MAX + 1))  # too long: lost
+        bravo.nudge(members["carol"].node, "topic", b"nobody there")
         await until(lambda: heard)
-        bravo.nudge(alpha.node, "beat", b"again")
+        bravo.nudge(alpha.node, "topic", b"again")
         await until(lambda: len(heard) == 2)
     assert heard == [(members["bravo"].node, b"thump"), (members["bravo"].node, b"again")]
 

@@ -149,12 +149,12 @@ async def test_half_a_link_is_made_whole(members: dict[str, Identity]) -> None:
 
 @e2e
 async def test_half_a_link_is_made_whole_when_nobody_asks(members: dict[str, Identity]) -> None:
-    """Words are enough: bravo has nothing to ask alpha, of which it hears nothing."""
+    """Heartbeats are enough: bravo has nothing to ask alpha, of which it hears nothing."""
     async with pair(members) as (alpha, bravo):
         alpha._peers.clear()
         began_s = asyncio.get_running_loop().time()
         while not alpha.half_open() and not alpha.reopened:
-            bravo.nudge(alpha.node, "beat", b"here")
+            bravo.nudge(alpha.node, "topic", b"here")
             await asyncio.sleep(1.0)
             assert asyncio.get_running_loop().time() - began_s < 2 * HALF_OPEN_S
         await until(lambda: alpha.neighbours() and bravo.neighbours())
@@ -185,10 +185,10 @@ async def test_discovery_finds_nodes_of_this_machine(members: dict[str, Identity
 @e2e
 async def test_a_node_of_another_fleet_never_gets_in(members: dict[str, Identity]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        stranger = load_bundle(issue(init_fleet(Path(directory) / "f", "north").directory, "bravo"))
+        outsider = load_bundle(issue(init_fleet(Path(directory) / "f", "north").directory, "bravo"))
     alpha = quiet(members["alpha"], ["127.0.0.1:0"], [])
     async with opened(alpha):
-        outside = quiet(stranger, ["127.0.0.1:0"], alpha.listening())
+        outside = quiet(outsider, ["127.0.0.1:0"], alpha.listening())
         inside = quiet(members["bravo"], ["127.0.0.1:0"], alpha.listening())
         async with opened(outside):
             await asyncio.sleep(0.7)  # its first attempt and one more (every 0.5 s)

@@ -77,10 +77,10 @@ def test_a_name_given_twice_is_two_identities(fleet_dir: Path, tmp_path: Path) -
 
 
 def test_another_fleet_of_the_same_name_is_refused(fleet_dir: Path, tmp_path: Path) -> None:
-    stranger = make(init_fleet(tmp_path / "other", "north").directory, "alpha")
+    outsider = make(init_fleet(tmp_path / "other", "north").directory, "alpha")
     own = make(fleet_dir, "alpha")
     with pytest.raises(MusterError, match="another fleet") as caught:
-        verify_member(own.ca_certificate, stranger.certificate)
+        verify_member(own.ca_certificate, outsider.certificate)
     assert caught.value.code == "fleet"
 
 
