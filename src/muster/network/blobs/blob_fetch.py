@@ -48,6 +48,7 @@ class ChunkRequest:
     parked: bool = False  # does not count against the neighbour's window (any more)
 
     def park(self) -> None:
+        """Others may go meanwhile: it takes no room in the neighbour's window any more."""
         if not self.parked:
             self.parked = True
             self.window.release(self.length)
