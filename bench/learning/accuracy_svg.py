@@ -1,6 +1,6 @@
 """A picture of accuracy against bytes, from logs of bytes_to_accuracy.py and figures that others published.
 
-    python bench/learning/accuracy_svg.py --log runs.jsonl --to docs/bytes-to-accuracy.svg
+    python bench/learning/accuracy_svg.py --log runs.jsonl --to docs/images/bytes-to-accuracy.svg
 
 The x axis is payload bytes a node, up + down, logarithmic (dense fp32: 4 bytes a weight); the y axis
 is test accuracy from 80 % on.  Dots are published figures for MNIST: what the DeComFL

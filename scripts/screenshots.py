@@ -1,6 +1,6 @@
-"""Takes the pictures of the page in docs/: a real job on the emulated network field-8, torn apart and merged.
+"""Takes the pictures of the page for docs/: a real job on the emulated network field-8, torn apart and merged.
 
-    python docs/screenshots.py              about three minutes; writes docs/page-*.png
+    python scripts/screenshots.py           about three minutes; writes docs/images/page-*.png
 
 Needs what `make demo` needs, and Chromium.  Look at every picture before you commit it.
 """
@@ -100,7 +100,7 @@ def take(browser: Browser, url: str, to: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     parser.add_argument("--port", type=int, default=7477)
     parser.add_argument("--log", type=Path, default=Path("screenshots.log"))
     options = parser.parse_args()
