@@ -1,4 +1,4 @@
-"""Takes the pictures of the page for docs/: a real job on the emulated network field-8, torn apart and merged.
+"""Takes the pictures of the page for docs/: a real job on the emulated field-8, torn apart and merged.
 
     python scripts/screenshots.py           about three minutes; writes docs/images/page-*.png
 
