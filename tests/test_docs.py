@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from muster.emulation.scenario_file import parse
+from test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -73,6 +74,13 @@ def test_pages_name_no_machine_of_their_writers() -> None:
 def test_notes_are_dated() -> None:
     for page in (DOCS / "notes").glob("*.md"):
         assert page.name == "README.md" or re.match(r"\d{4}-\d{2}-\d{2}-[a-z0-9-]+\.md", page.name), page.name
+
+
+def test_the_architecture_names_every_room_from_top_to_bottom() -> None:
+    found = re.findall(r"^\| `(\w+)/`", (DOCS / "architecture.md").read_text("utf-8"), re.MULTILINE)
+    folders = {p.name for p in (ROOT / "src" / "muster").iterdir() if (p / "__init__.py").exists()}
+    assert set(found) == folders
+    assert found == sorted(found, key=LAYERS.index)
 
 
 def test_files_that_pages_name_exist() -> None:
