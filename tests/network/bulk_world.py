@@ -58,6 +58,12 @@ class World:
         await link.start()
         return node
 
+    def fetching(self, data: bytes) -> tuple[Node, asyncio.Task[None]]:
+        """Node b, and its fetch of what a holds, which has just begun."""
+        a, b = self.nodes["a"], self.nodes["b"]
+        blob = a.store.put_blob(data)
+        return b, asyncio.create_task(b.transfers.fetch(blob, len(data)))
+
     async def kill(self, name: str) -> None:
         node = self.nodes[name]
         self.network.kill(node.id)

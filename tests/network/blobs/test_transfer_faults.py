@@ -20,9 +20,7 @@ def test_a_cut_is_survived_and_little_is_sent_again() -> None:
     blob, data = data_of(500_000)
 
     async def scene(world: World) -> None:
-        world.nodes["a"].store.put_blob(data)
-        b = world.nodes["b"]
-        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        b, fetch = world.fetching(data)
         await asyncio.sleep(6)
         status = b.transfers.status(blob)
         assert status is not None
@@ -52,9 +50,7 @@ def test_a_restarted_node_goes_on(crash: bool) -> None:
     blob, data = data_of(1_000_000)
 
     async def scene(world: World) -> None:
-        world.nodes["a"].store.put_blob(data)
-        b = world.nodes["b"]
-        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        b, fetch = world.fetching(data)
         await asyncio.sleep(20)
         status = b.transfers.status(blob)
         assert status is not None
@@ -113,9 +109,7 @@ def test_a_full_disk_fails_the_fetch_and_not_the_node() -> None:
     blob, data = data_of(500_000)
 
     async def scene(world: World) -> None:
-        world.nodes["a"].store.put_blob(data)
-        b = world.nodes["b"]
-        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        b, fetch = world.fetching(data)
         await asyncio.sleep(5)
         b.store.fill()
         with pytest.raises(StorageError):
@@ -128,12 +122,10 @@ def test_a_full_disk_fails_the_fetch_and_not_the_node() -> None:
 
 
 def test_a_blob_made_here_meanwhile_ends_the_fetch() -> None:
-    blob, data = data_of(500_000)
+    _, data = data_of(500_000)
 
     async def scene(world: World) -> None:
-        world.nodes["a"].store.put_blob(data)
-        b = world.nodes["b"]
-        fetch = asyncio.create_task(b.transfers.fetch(blob, len(data)))
+        b, fetch = world.fetching(data)
         await asyncio.sleep(5)
         b.store.put_blob(data)
         b.transfers.poke()
