@@ -34,7 +34,7 @@ from muster.emulation.emulator import Emulation
 from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
 from muster.network.blobs.transfers import Transfers
-from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import load_bundle, machine_bundle
 from muster.storage.disk import DiskStore
 

@@ -42,7 +42,7 @@ from muster.emulation.emulator import Emulation
 from muster.emulation.radio.bursts import SLOT_S, Burst
 from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import LinkSpec, NodeSpec, Scenario
-from muster.network.transport.zenoh_config import PROFILES
+from muster.network.transport.zenoh.config import PROFILES
 from muster.network.trust.identity import machine_bundle
 from soak_judging import ZOMBIE_S, Outcome, Run, Spells, judge, table
 from soak_worker import work

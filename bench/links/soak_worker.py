@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muster.network.transport.link import Refused, Unreachable, Urgency
-from muster.network.transport.zenoh_config import PROFILES
-from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh.config import PROFILES
+from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import load_bundle
 from muster.protocol.records import NodeId
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import Identity
 from muster.protocol.records import NodeId
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster.network.transport.zenoh_config import LAN, NARROW
+from muster.network.transport.zenoh.config import LAN, NARROW
 from muster.node.link_profile import ALONE_S, at_start, choose
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.job.context import Policy
-from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
 from muster.network.trust.signing import TrustStore
 from muster.node import link_profile

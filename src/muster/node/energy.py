@@ -10,7 +10,7 @@ POWER_SUPPLY = Path("/sys/class/power_supply")
 TRAINING_STATES = ("training",)
 
 
-class Status(Protocol):
+class DeviceStatus(Protocol):
     """What the node is doing."""
 
     @property
@@ -26,7 +26,7 @@ class EnergyModel:
         idle_w: float,
         train_w: float,
         now: Callable[[], float],
-        status: Status,
+        status: DeviceStatus,
     ) -> None:
         self._capacity_j, self._idle_w, self._train_w = capacity_j, idle_w, train_w
         self._now, self._status = now, status

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from muster.network.transport.zenoh_config import LAN, NARROW, PROFILES, LinkProfile, profile_for
+from muster.network.transport.zenoh.config import LAN, NARROW, PROFILES, LinkProfile, profile_for
 
 LOOK_S = 5.0
 ALONE_S = 60.0  # without ever having met anybody

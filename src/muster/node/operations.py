@@ -14,7 +14,7 @@ import msgspec
 from muster import __version__
 from muster.control.server import Operation, Stream
 from muster.errors import MusterError
-from muster.network.transport.zenoh_link import ZenohLink
+from muster.network.transport.zenoh.link import ZenohLink
 from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core

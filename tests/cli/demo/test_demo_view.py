@@ -10,9 +10,9 @@ from rich.console import Console
 
 from muster.cli.demo.views.frame import (
     Frame,
+    LinkLine,
     LinkMeter,
-    LinkStatus,
-    NodeStatus,
+    NodeLine,
     curve_of,
     node_rows,
     state_of,
@@ -24,10 +24,10 @@ NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel
 
 def frame(nodes: int = 8, links: int = 13, events: int = 20) -> Frame:
     rows = tuple(
-        NodeStatus(NAMES[i % 8], ("training", "away", "idle")[i % 3], 0.5, 0.02, 0.8, 180, 60, 3, 0.125)
+        NodeLine(NAMES[i % 8], ("training", "away", "idle")[i % 3], 0.5, 0.02, 0.8, 180, 60, 3, 0.125)
         for i in range(nodes)
     )
-    lines = tuple(LinkStatus("alpha", f"node{i}", i != 1, 1000 * i, 20, 10.0, 0.0) for i in range(links))
+    lines = tuple(LinkLine("alpha", f"node{i}", i != 1, 1000 * i, 20, 10.0, 0.0) for i in range(links))
     said = tuple((float(i), f"event number {i} " + "x" * 100) for i in range(events))
     return Frame(
         "digits on field-8", "", 12.0, job_view("running"), ((1, 0.1), (2, 0.9)), rows, lines, said, events
@@ -60,7 +60,7 @@ def test_at_120_by_40_all_links_are_there() -> None:
 
 def test_before_there_is_a_job_the_phase_is_shown() -> None:
     early = Frame(
-        "t", "starting: 3 of 8 nodes are up", 2.0, None, (), (NodeStatus("alpha", "starting"),), (), ()
+        "t", "starting: 3 of 8 nodes are up", 2.0, None, (), (NodeLine("alpha", "starting"),), (), ()
     )
     assert "starting: 3 of 8" in "\n".join(line.plain for line in draw(early, 80, 24))
 
@@ -92,7 +92,7 @@ def test_rows_join_the_nodes_with_what_the_asker_counted() -> None:
     )
     assert (rows[0].updates_counted, rows[0].share, rows[0].battery) == (3, 0.75, 0.83)
     assert (rows[1].step_s, rows[1].state) == (0.01, "starting")
-    assert rows[2] == NodeStatus("charlie", "starting")
+    assert rows[2] == NodeLine("charlie", "starting")
     assert curve_of(job_view()) == ((12.0, 0.934),)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from muster.network.transport.udp_ports import take_back
+from muster.network.transport.zenoh.udp_ports import take_back
 
 
 def bound(host: str, kind: int = socket.SOCK_DGRAM, port: int = 0) -> socket.socket:

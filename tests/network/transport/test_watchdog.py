@@ -17,7 +17,7 @@ from muster.network.transport.watchdog import (
     step,
     watch,
 )
-from muster.network.transport.zenoh_config import LAN
+from muster.network.transport.zenoh.config import LAN
 from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.loop import run

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from muster.errors import MusterError
-from muster.network.transport.zenoh_config import (
+from muster.network.transport.zenoh.config import (
     DEFAULT_PORT,
     LAN,
     NARROW,

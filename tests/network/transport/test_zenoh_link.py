@@ -10,10 +10,10 @@ import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, pair, until
 
 from muster.network.transport.link import Refused, Unreachable, Urgency
-from muster.network.transport.zenoh_link import ZenohLink
-from muster.network.transport.zenoh_messages import ANSWER_BYTES_MAX, NUDGE_BYTES_MAX, REFUSAL_BYTES_MAX
-from muster.network.transport.zenoh_server import SERVED_MAX
-from muster.network.transport.zenoh_threads import QUEUE_ITEMS_MAX
+from muster.network.transport.zenoh.link import ZenohLink
+from muster.network.transport.zenoh.messages import ANSWER_BYTES_MAX, NUDGE_BYTES_MAX, REFUSAL_BYTES_MAX
+from muster.network.transport.zenoh.server import SERVED_MAX
+from muster.network.transport.zenoh.threads import QUEUE_ITEMS_MAX
 from muster.network.trust.identity import Identity
 from muster.protocol.records import NodeId
 

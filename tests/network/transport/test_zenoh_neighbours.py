@@ -15,12 +15,12 @@ import pytest
 from zenoh_pair import SECONDS_MAX, e2e, echo, opened, pair, quiet, until
 
 from muster.errors import MusterError
-from muster.network.transport import zenoh_session
 from muster.network.transport.activity import HALF_OPEN_S
 from muster.network.transport.link import Unreachable
-from muster.network.transport.zenoh_config import Endpoint
-from muster.network.transport.zenoh_link import ZenohLink
-from muster.network.transport.zenoh_threads import call_limited
+from muster.network.transport.zenoh import session as zenoh_session
+from muster.network.transport.zenoh.config import Endpoint
+from muster.network.transport.zenoh.link import ZenohLink
+from muster.network.transport.zenoh.threads import call_limited
 from muster.network.trust.identity import Identity, init_fleet, issue, load_bundle
 from muster.protocol.records import NodeId
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from muster.network.transport.zenoh_threads import QUEUE_ITEMS_MAX, SenderThread, call_limited
+from muster.network.transport.zenoh.threads import QUEUE_ITEMS_MAX, SenderThread, call_limited
 
 
 def test_a_sender_keeps_order_and_is_bounded() -> None:

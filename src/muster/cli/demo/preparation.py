@@ -9,7 +9,7 @@ from typing import Any
 
 from muster.cli.demo.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
-from muster.network.transport.zenoh_config import NARROW, profile_for
+from muster.network.transport.zenoh.config import NARROW, profile_for
 
 PORT = 7447
 BOTH_CONNECT_KBIT_S = 64.0  # below it the keep-alives of two sessions would weigh

@@ -1,6 +1,6 @@
 """The link interface: what Muster asks of a network engine, between direct neighbours only.
 
-Two implementations: `zenoh_link.ZenohLink` (real sockets), `simulation.virtual.link.SimLink` (virtual time).
+Two implementations: `zenoh.link.ZenohLink` (real sockets), `simulation.virtual.link.SimLink` (virtual time).
 Everything that crosses more than one hop is Muster's own store-and-forward above this.
 
 Nothing here promises delivery.  `ask` either returns the answer or raises `Unreachable`; `nudge` may be

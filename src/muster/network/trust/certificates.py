@@ -160,7 +160,7 @@ def authority_certificate(name: str, key: Ed25519PrivateKey) -> x509.Certificate
 
 
 def node_certificate(fleet: str, authority: Ed25519PrivateKey, name: str, key: Ed25519PublicKey) -> bytes:
-    """DER. Both TLS roles; the one SAN is a formality that rustls asks for (see zenoh_config.py)."""
+    """DER. Both TLS roles; the one SAN is a formality that rustls asks for (see zenoh/config.py)."""
     both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
     certificate = (
         _builder(common_name(name, node_id(key)), fleet, key)

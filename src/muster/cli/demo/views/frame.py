@@ -16,7 +16,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class NodeStatus:
+class NodeLine:
     """One node. `state` is starting, away, gone, idle, receiving, training, sending, ..."""
 
     name: str
@@ -31,7 +31,7 @@ class NodeStatus:
 
 
 @dataclass(frozen=True)
-class LinkStatus:
+class LinkLine:
     """One link, both directions: bytes since the job began, bytes a second lately."""
 
     a: str
@@ -52,8 +52,8 @@ class Frame:
     elapsed_s: float  # since the job was asked for; before: since the start
     job: JobSnapshot | None
     curve: tuple[tuple[float, float], ...]  # (job's age in s, accuracy)
-    nodes: tuple[NodeStatus, ...]
-    links: tuple[LinkStatus, ...]
+    nodes: tuple[NodeLine, ...]
+    links: tuple[LinkLine, ...]
     events: tuple[tuple[float, str], ...]  # the newest ones
     event_count: int = 0  # how many there were in all
 
@@ -78,7 +78,7 @@ def node_rows(
     away: frozenset[str],
     ended: frozenset[str],
     job: JobSnapshot | None,
-) -> tuple[NodeStatus, ...]:
+) -> tuple[NodeLine, ...]:
     """A row a node, in the scenario's order; contributions by the node that was asked."""
     shares: dict[str, ContributionView] = {c.node: c for c in job.contributions} if job else {}
     speeds: dict[str, float] = {}
@@ -88,7 +88,7 @@ def node_rows(
     for name in names:
         seen, given = snapshots.get(name), shares.get(name)
         rows.append(
-            NodeStatus(
+            NodeLine(
                 name,
                 state_of(seen, away=name in away, ended=name in ended),
                 seen.node.progress if seen else 0.0,
@@ -140,10 +140,10 @@ class LinkMeter:
         (from_s, old), (to_s, new) = self._past[0], self._past[-1]
         return max(0.0, (new.get(pair, 0) - old.get(pair, 0)) / max(to_s - from_s, 1e-6))
 
-    def rows(self, links: tuple[Pair, ...], down: frozenset[Pair]) -> tuple[LinkStatus, ...]:
+    def rows(self, links: tuple[Pair, ...], down: frozenset[Pair]) -> tuple[LinkLine, ...]:
         """A row a link."""
         return tuple(
-            LinkStatus(
+            LinkLine(
                 a,
                 b,
                 (a, b) not in down,

@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from muster.cli.demo.views.frame import Frame, LinkStatus, NodeStatus
+from muster.cli.demo.views.frame import Frame, LinkLine, NodeLine
 from muster.cli.output import percent, rate, size, span
 
 FRAMES_PER_S = 4
@@ -76,7 +76,7 @@ def header(frame: Frame, width: int) -> list[Text]:
     return [first, second, third]
 
 
-def node_table(rows: tuple[NodeStatus, ...], width: int, height: int) -> list[Text]:
+def node_table(rows: tuple[NodeLine, ...], width: int, height: int) -> list[Text]:
     """A head line and a line a node; what does not fit is counted in the last line."""
     bar_width = max(8, min(30, width - 66))
     head = f" {'NODE':<10} {'STATE':<12} {'':<{bar_width}}"
@@ -102,7 +102,7 @@ def node_table(rows: tuple[NodeStatus, ...], width: int, height: int) -> list[Te
     return lines
 
 
-def link_cell(link: LinkStatus) -> Text:
+def link_cell(link: LinkLine) -> Text:
     """`delta-echo 1.2 MB>  345 kB<  96 kbit/s`"""
     name = f"{link.a}-{link.b}"
     if not link.up:
@@ -113,7 +113,7 @@ def link_cell(link: LinkStatus) -> Text:
     return cell
 
 
-def link_lines(links: tuple[LinkStatus, ...], width: int, height: int) -> list[Text]:
+def link_lines(links: tuple[LinkLine, ...], width: int, height: int) -> list[Text]:
     """Links in columns, the busiest ones when not all fit (in their own order)."""
     columns = max(1, (width - 1) // LINK_WIDTH)
     room = columns * (height - 1)

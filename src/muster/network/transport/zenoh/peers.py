@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from muster.network.transport.link import Neighbour, Unreachable, Urgency
-from muster.network.transport.zenoh_config import SESSIONS_MAX
-from muster.network.transport.zenoh_threads import SenderThread
+from muster.network.transport.zenoh.config import SESSIONS_MAX
+from muster.network.transport.zenoh.threads import SenderThread
 from muster.network.trust.certificates import common_name
 from muster.protocol.records import NodeId
 

@@ -13,14 +13,14 @@ import zenoh
 
 from muster.network.transport.activity import PeerActivity, UnknownSessions
 from muster.network.transport.link import Handler, Listener, Refused, Urgency
-from muster.network.transport.zenoh_messages import (
+from muster.network.transport.zenoh.messages import (
     BUSY,
     check_topic,
     decode_message,
     encode_payload_answer,
     encode_refusal,
 )
-from muster.network.transport.zenoh_peers import PeerSessions
+from muster.network.transport.zenoh.peers import PeerSessions
 from muster.protocol.records import NodeId
 
 SMALL_ANSWER_BYTES = 1500  # fits into one batch; a larger one goes through the sender for bulk

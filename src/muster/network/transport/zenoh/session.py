@@ -16,8 +16,7 @@ from typing import Any, TypeAlias
 import zenoh
 
 from muster.errors import MusterError
-from muster.network.transport.udp_ports import take_back
-from muster.network.transport.zenoh_config import (
+from muster.network.transport.zenoh.config import (
     DEFAULT_PORT,
     Endpoint,
     LinkProfile,
@@ -25,8 +24,9 @@ from muster.network.transport.zenoh_config import (
     free_endpoint,
     session_config,
 )
-from muster.network.transport.zenoh_messages import BUSY, TAG_CHARS
-from muster.network.transport.zenoh_threads import Inbox, call_limited
+from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
+from muster.network.transport.zenoh.threads import Inbox, call_limited
+from muster.network.transport.zenoh.udp_ports import take_back
 from muster.network.trust.identity import Identity
 
 OPEN_S_MAX = 15.0

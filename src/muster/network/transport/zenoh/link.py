@@ -6,12 +6,12 @@ Keys are short, since bytes matter at 9.6 kbit/s.  Each session has an 8-charact
 * queryable and subscriber on ``<tag>``: requests and nudges to this session.
 
 The tag is new for each session, so that nothing is sent into what a killed process left behind.  Tokens are
-declared last: whoever sees one can ask at once.  The tag in a message (`zenoh_messages`) is a claim by a
+declared last: whoever sees one can ask at once.  The tag in a message (`messages`) is a claim by a
 member of the fleet, enough for accounting; what must be proven is signed (records) or hashed (blobs).
 
-Opening, closing and what Zenoh's threads call: `zenoh_session`; who is a neighbour: `zenoh_peers`; what is
-answered: `zenoh_server`.  Sends may block for up to 5 s on a full link and therefore run in a thread for each
-neighbour and urgency (`zenoh_threads.SenderThread`).
+Opening, closing and what Zenoh's threads call: `session`; who is a neighbour: `peers`; what is
+answered: `server`.  Sends may block for up to 5 s on a full link and therefore run in a thread for each
+neighbour and urgency (`threads.SenderThread`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import zenoh
 from muster.network.transport.activity import PeerActivity, UnknownSessions
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.network.transport.watchdog import PING_TOPIC, watch
-from muster.network.transport.zenoh_config import LAN, LinkProfile, endpoint
-from muster.network.transport.zenoh_messages import NUDGE_BYTES_MAX, encode_message
-from muster.network.transport.zenoh_peers import PeerSession, PeerSessions
-from muster.network.transport.zenoh_server import ZenohServer
-from muster.network.transport.zenoh_session import CLOSE_S_MAX, ZenohSession
+from muster.network.transport.zenoh.config import LAN, LinkProfile, endpoint
+from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, encode_message
+from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
+from muster.network.transport.zenoh.server import ZenohServer
+from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
 from muster.network.trust.identity import Identity
 from muster.protocol.records import NodeId, short
 
