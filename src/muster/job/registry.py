@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from muster.job.context import Context
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
+from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.protocol.records import BlobId, Job, JobId
@@ -49,7 +50,7 @@ class JobRegistry:
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._early: dict[JobId, list[Entry]] = {}
         self._early_count = 0
-        self._slot = asyncio.Lock()
+        self._slot = TrainerSlot()
         self._loading = False
 
     def start(self) -> None:

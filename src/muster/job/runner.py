@@ -24,8 +24,9 @@ from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
 from muster.job.participant.loop import Participant
 from muster.job.participant.start_model import StartModel
+from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.roles import finished, newest
-from muster.job.session import TrainerSession
+from muster.job.session import SessionEnd, TrainerSession
 from muster.job.view import JobView
 from muster.protocol.records import BlobId
 
@@ -37,16 +38,17 @@ class JobRunner:
         self,
         context: Context,
         view: JobView,
-        slot: asyncio.Lock,
+        slot: TrainerSlot,
         *,
         fresh: bool,
         needed_by_others: Callable[[], set[BlobId]],
     ) -> None:
-        """`slot`: one job at a time trains. `fresh`: the job was made here in this life of the process.
+        """`slot`: who has the trainer. `fresh`: the job was made here in this life of the process.
         `needed_by_others()`: blobs that this node's other jobs cannot do without."""
         self.context, self.view, self._slot = context, view, slot
         self.opened_s = context.now()
         self.waiting_for_slot = False
+        self.yielded = False  # its trainer went to another job, as nothing moved in this one
         self._fault: str | None = None
         self._state = CoordinatorState(head_since_s=context.now())
         self.models = ModelStore(context, view)
@@ -62,7 +64,7 @@ class JobRunner:
         self._start = StartModel(context, view, self.models)
         self._session = TrainerSession(
             context, view, self.models, self.fetcher, self._answer, self._start, self._evaluation,
-            self._contributions,
+            self._contributions, slot,
         )  # fmt: skip
         self._garbage = GarbageCollector(
             context, view, self.models, self._session, self._contributions, needed_by_others=needed_by_others
@@ -76,6 +78,7 @@ class JobRunner:
                 group.create_task(self._coordinator.run())
                 group.create_task(self._work())
         finally:
+            self._slot.leave(self.view.id)
             await self.fetcher.close()
 
     @property
@@ -137,13 +140,35 @@ class JobRunner:
             if reason is not None:
                 self._answer.refuse(reason)
                 return
-            if self.finished() is None or self._lacks_layout():
-                self.waiting_for_slot = True
-                async with self._slot:
-                    self.waiting_for_slot = False
-                    if not await self._session.run():
-                        return
+            due = self.finished() is None or self._lacks_layout()
+            wanted = self._slot.wanted
+            if due and self._slot.ask(self.view.id, urgent=self._can_go_on()):
+                self.waiting_for_slot = False
+                ended = await self._train()
+                if ended is SessionEnd.OUT:
+                    return
+                self.yielded = ended is SessionEnd.YIELDED
+                if self.yielded:
+                    continue
+            self.waiting_for_slot = due
+            if not due:
+                self._slot.leave(self.view.id)
+            if self._slot.wanted and not wanted:
+                self.context.changes.notify()  # the job that has the trainer looks whether it needs it
             await self.context.changes.wait()
+
+    async def _train(self) -> SessionEnd:
+        """A session of the trainer, which this job has until it ends."""
+        try:
+            return await self._session.run()
+        finally:
+            self._slot.leave(self.view.id)
+            self.context.changes.notify()
+
+    def _can_go_on(self) -> bool:
+        """Whether there is work for the trainer; a job that it never worked for may have some."""
+        participant = self._session.participant
+        return not self.yielded or participant is None or participant.can_train() or self._start.due()
 
     def _lacks_layout(self) -> bool:
         """Whether a merge cannot be computed here, as the node came after the job's end and has to ask its

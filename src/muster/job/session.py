@@ -1,13 +1,14 @@
 """Runs the trainer child of one job for as long as there is work for it, and again when it died.
 
 A session publishes this node's offer and then runs three loops over one trainer: it trains what plans ask
-for, evaluates heads and estimates contributions.  It ends when the job is over, or when this node cannot take
-part.
+for, evaluates heads and estimates contributions.  It ends when the job is over, when this node cannot take
+part, or when another job waits for the trainer and nothing has moved in this one for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 
 from muster.compression.codec import CodecError
 from muster.errors import MusterError
@@ -20,6 +21,7 @@ from muster.job.participant.answer import Answer
 from muster.job.participant.loop import ROOM_RETRY_S, Participant
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.start_model import StartModel
+from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
 from muster.job.roles import finished
 from muster.job.view import JobView
 from muster.protocol.records import short
@@ -27,6 +29,15 @@ from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
 RESTART_DELAY_S = 1.0
+LOOK_S = 5.0  # between two looks whether the job moves, while another one waits
+
+
+class SessionEnd(Enum):
+    """Why a session ended."""
+
+    OVER = "the job is over"
+    OUT = "this node takes no part"
+    YIELDED = "another job has the trainer"
 
 
 class TrainerSession:
@@ -34,15 +45,16 @@ class TrainerSession:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, answer: Answer,
-        start: StartModel, evaluation: HeadEvaluator, contributions: ContributionEstimator,
+        start: StartModel, evaluation: HeadEvaluator, contributions: ContributionEstimator, slot: TrainerSlot,
     ) -> None:  # fmt: skip
+        self._slot = slot
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._answer, self._start = answer, start
         self._evaluation, self._contributions = evaluation, contributions
         self.participant: Participant | None = None
 
-    async def run(self) -> bool:
-        """Until the job is over; False: this node is out of the job."""
+    async def run(self) -> SessionEnd:
+        """Until the job is over, this node is out of it, or another job is to have the trainer."""
         failures = 0
         while True:
             trainer: TrainerLike | None = None
@@ -53,7 +65,7 @@ class TrainerSession:
                 return await self._train_with(trainer)
             except (MusterError, CodecError) as error:  # no codec carries what was trained: it has diverged
                 self._answer.refuse(str(error))
-                return False
+                return SessionEnd.OUT
             except StorageError as error:
                 self._context.event("error", f"waits for room: {error}", job=self._view.id)
                 await asyncio.sleep(ROOM_RETRY_S)
@@ -62,26 +74,26 @@ class TrainerSession:
                 self._context.event("error", f"the trainer died: {error}", job=self._view.id)
                 if failures > RESTARTS_MAX:
                     self._answer.refuse(f"the trainer died {failures} times: {error}")
-                    return False
+                    return SessionEnd.OUT
                 await asyncio.sleep(RESTART_DELAY_S * 2 ** (failures - 1))
             finally:
                 if trainer is not None:
                     await trainer.close()
                 self._context.set_status("idle", 0.0, b"", 0)
 
-    async def _train_with(self, trainer: TrainerLike) -> bool:
+    async def _train_with(self, trainer: TrainerLike) -> SessionEnd:
         facts = await trainer.describe()
         if facts.fingerprint != self._view.job.fingerprint:
             self._answer.refuse(
                 f"the task {facts.name!r} here has fingerprint {short(facts.fingerprint)}, the job's has "
                 f"{short(self._view.job.fingerprint)}: install the same version of the task on every node"
             )
-            return False
+            return SessionEnd.OUT
         self._models.learn_layout(facts.layout)
         await self._start.make(trainer)
         self._context.changes.notify()
         if finished(self._view, self._models.heads()) is not None:
-            return True
+            return SessionEnd.OVER
         shared = SharedTrainer(trainer, facts)
         participant = Participant(self._context, self._view, self._models, self._fetcher, shared)
         self.participant = participant
@@ -89,7 +101,8 @@ class TrainerSession:
         self._answer.remember()
         self._context.changes.notify()
         loops = participant.run(), self._evaluate(participant), self._contributions.run(participant)
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        making, others_turn = self._make_start_later(shared), self._until_others_turn(participant)
+        tasks = [asyncio.create_task(loop) for loop in (others_turn, *loops, making)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -98,7 +111,37 @@ class TrainerSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return True
+        return SessionEnd.YIELDED if done == {tasks[0]} else SessionEnd.OVER
+
+    async def _make_start_later(self, trainer: SharedTrainer) -> None:
+        """Make the first model when its commit comes after the trainer was ready; until cancelled."""
+        while True:
+            if self._start.due():
+                async with trainer.lock.exclusive():
+                    await self._start.make(trainer.child)
+            await self._context.changes.wait()
+
+    async def _until_others_turn(self, participant: Participant) -> None:
+        """Return when another job has work for the trainer and nothing moved in this one for `LEASE_S`."""
+        seen, moved_s = self._motion(), self._context.now()
+        while True:
+            motion, now = self._motion(), self._context.now()
+            if motion != seen or not participant.trainer.lock.free or self._fetcher.growing():
+                seen, moved_s = motion, now
+            elif self._slot.wanted and now - moved_s >= LEASE_S:
+                text = f"gives the trainer to another job: nothing came for {now - moved_s:.0f} s"
+                self._context.event("job", text, job=self._view.id)
+                return
+            await self._context.changes.wait(LOOK_S if self._slot.wanted else None)
+
+    def _motion(self) -> tuple[object, ...]:
+        """What changes while a job goes on, here or at another node that works for it."""
+        heard = (self._context.presence.table.get(node[:8]) for node in self._view.offers)
+        heartbeats = [
+            h.heartbeat for h in heard if h is not None and self._view.id.startswith(h.heartbeat.job)
+        ]
+        others = tuple((b.node, b.state, b.progress, b.round) for b in heartbeats if b.job)
+        return self._view.graph.version, len(self._view.updates), others
 
     async def _evaluate(self, participant: Participant) -> None:
         """Ends with the job, when its last head is evaluated and its last rounds' contributions are known."""

@@ -58,6 +58,12 @@ class JobFetcher:
         others = [h.counted for h in (*self._models.heads(), *self.incoming_heads()) if h.id != head.id]
         return [u for u in self._view.uncounted(head.counted) if not any(u.key in c for c in others)]
 
+    def growing(self) -> bool:
+        """Whether anything comes in of what is being fetched."""
+        ages = [self._context.progress_age_s(blob) for blob in self._payload_fetches]
+        payload_grows = any(age_s is not None and age_s < STALL_S for age_s in ages)
+        return payload_grows or not all(self._stalled(c) for c in self._model_fetches)
+
     # ---- models -------------------------------------------------------------------------------------
 
     async def ensure(self, commit: CommitId, progress: Progress | None = None) -> None:

@@ -80,6 +80,11 @@ class Participant:
         """Whether the trainer has nothing to do: its lock is free, and no plan waits."""
         return self.trainer.lock.free and self._next() is None
 
+    def can_train(self) -> bool:
+        """Whether a plan waits and the model that it begins with is here."""
+        plan = self._next()
+        return plan is not None and self._models.held(plan.record.parent)
+
     async def when_room(self, write: Callable[[], T]) -> T:
         """Call `write` until the disk has room for it, so that what was trained is not thrown away."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class StoreTrainer:
     async def train(
         self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
-        out = self._scratch / "update.bin"
+        out = self._scratch_file("update")
 
         def on_progress(p: Progress) -> None:
             progress(p.done / max(1, p.of))
@@ -141,9 +142,17 @@ class StoreTrainer:
 
     async def initial(self, seed: int, start: Path | None) -> BlobId:
         """Starting parameters, fresh or from a safetensors file, as a blob of the store."""
-        out = self._scratch / "initial.bin"
-        await _job_errors(self._trainer.initial(out, seed, start))
-        return self._store.adopt_blob(out)
+        out = self._scratch_file("initial")
+        try:
+            await _job_errors(self._trainer.initial(out, seed, start))
+            return self._store.adopt_blob(out)
+        finally:
+            with contextlib.suppress(OSError):
+                out.unlink()
+
+    def _scratch_file(self, what: str) -> Path:
+        """A file of its own for each request: two trainers may be at work at once."""
+        return self._scratch / f"{what}-{secrets.token_hex(8)}.bin"
 
     async def export(self, params: BlobId, out: Path, format_: str, metadata: dict[str, str]) -> None:
         await _job_errors(self._trainer.export(self._store.blob_path(params), out, format_, metadata))

@@ -1,0 +1,103 @@
+"""A few nodes with trainers in virtual time, and jobs that are asked for by record."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+
+from muster.job.context import Policy, TrainerLike
+from muster.job.runner import JobRunner
+from muster.network.trust.signing import TrustStore
+from muster.node.api.job_requests import open_job
+from muster.node.core import Core
+from muster.node.event_log import EventLog
+from muster.protocol.records import BlobId, Job, JobId, Recipe, StopRule
+from muster.simulation.identities import PretendIdentity, PretendVerifier
+from muster.simulation.trainers.linear import (
+    TASK,
+    LinearTrainer,
+    facts_of,
+    initial_blob,
+    layout_of,
+    target_of,
+)
+from muster.simulation.virtual.network import SimNetwork
+from muster.storage.memory import MemoryStore
+
+LAYOUT = layout_of(40)
+
+
+class SeedTrainer(LinearTrainer):
+    """Can make the model that every job begins with."""
+
+    async def fresh(self, seed: int) -> BlobId | None:
+        return self._store.put_blob(initial_blob(LAYOUT))
+
+
+class SmallField:
+    """A mesh of nodes; `kind` is how they train."""
+
+    def __init__(
+        self, names: str, kind: type[LinearTrainer] = LinearTrainer, policy: Policy | None = None
+    ) -> None:
+        self.network = SimNetwork(random.Random(1))
+        self.stores = {n: MemoryStore(random.Random(n)) for n in names}
+        self.cores = {n: self._node(n, number, kind, policy) for number, n in enumerate(names)}
+        self._nonces = itertools.count()
+        for a, b in itertools.combinations(names, 2):
+            self.network.connect(self.cores[a].node, self.cores[b].node)
+
+    def _node(self, name: str, number: int, kind: type[LinearTrainer], policy: Policy | None) -> Core:
+        identity, store = PretendIdentity(name), self.stores[name]
+
+        async def open_trainer(task: str) -> TrainerLike:
+            facts = facts_of(LAYOUT, 50, True)
+            return kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
+
+        return Core(
+            name=name,
+            signer=identity,
+            member=identity.member(),
+            trust=TrustStore(PretendVerifier()),
+            store=store,
+            link=self.network.link(identity.node, name),
+            policy=policy or Policy(),
+            open_trainer=open_trainer,
+            installed=lambda task: True,
+            battery=lambda: None,
+            log=EventLog(lambda: 0.0),
+        )
+
+    async def start(self) -> None:
+        for core in self.cores.values():
+            await core.start()
+        await asyncio.sleep(20)
+
+    async def close(self) -> None:
+        for core in self.cores.values():
+            await core.close()
+
+    def ask(
+        self, asker: str, *, rounds: int = 3, min_nodes: int = 1, patience_s: float = 2.0, start: bytes = b""
+    ) -> JobId:
+        """A job that begins from `start`, by default from what the seed gives."""
+        core = self.cores[asker]
+        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
+        stop, nonce = StopRule(rounds=rounds), bytes([next(self._nonces)])
+        job = Job(TASK, LAYOUT.fingerprint(), recipe, stop, min_nodes, patience_s, nonce)
+        return open_job(core, job, core.store.put_blob(start or initial_blob(LAYOUT)))
+
+    def runner(self, name: str, job: JobId) -> JobRunner:
+        return self.cores[name].jobs.runners[job]
+
+    def said(self, name: str) -> list[str]:
+        return [event.text for event in self.cores[name].log.since(0)]
+
+    async def until(self, holds: Callable[[], bool], limit_s: float) -> bool:
+        """Whether it came to hold within `limit_s`."""
+        ends_s = asyncio.get_running_loop().time() + limit_s
+        while not holds() and asyncio.get_running_loop().time() < ends_s:
+            await asyncio.sleep(0.5)
+        return holds()

@@ -1,0 +1,45 @@
+"""Two requests at once, of two trainers, keep their files apart."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from muster.node.trainer.adapter import StoreTrainer
+from muster.storage.disk import DiskStore
+
+
+class Child:
+    """Writes the seed's model in two pieces, as slowly as it is told to."""
+
+    def __init__(self, go: asyncio.Event) -> None:
+        self.go = go
+
+    async def initial(self, out: Path, seed: int, start: Path | None) -> None:
+        out.write_bytes(bytes([seed]) * 10)
+        await self.go.wait()
+        with out.open("ab") as file:
+            file.write(bytes([seed]) * 10)
+
+
+def test_each_request_gets_the_model_of_its_own_seed(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = DiskStore(tmp_path / "home")
+        scratch = tmp_path / "home" / "scratch"
+        scratch.mkdir()
+        go = asyncio.Event()
+        facts = cast(Any, SimpleNamespace())
+        one, two = (
+            StoreTrainer(cast(Any, Child(go)), facts, store, scratch, lambda _: None) for _ in range(2)
+        )
+        asked = [asyncio.create_task(t.initial(seed, None)) for seed, t in ((1, one), (2, two))]
+        await asyncio.sleep(0)
+        go.set()
+        blobs = await asyncio.gather(*asked)
+        assert [store.read_blob(b) for b in blobs] == [b"\x01" * 20, b"\x02" * 20]
+        assert list(scratch.iterdir()) == []
+        store.close()
+
+    asyncio.run(main())
