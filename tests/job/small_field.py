@@ -40,9 +40,14 @@ class SmallField:
     """A mesh of nodes; `kind` is how they train."""
 
     def __init__(
-        self, names: str, kind: type[LinearTrainer] = LinearTrainer, policy: Policy | None = None
+        self,
+        names: str,
+        kind: type[LinearTrainer] = LinearTrainer,
+        policy: Policy | None = None,
+        *,
+        common: bool = True,
     ) -> None:
-        self.network = SimNetwork(random.Random(1))
+        self.network, self._common = SimNetwork(random.Random(1)), common
         self.stores = {n: MemoryStore(random.Random(n)) for n in names}
         self.cores = {n: self._node(n, number, kind, policy) for number, n in enumerate(names)}
         self._nonces = itertools.count()
@@ -53,7 +58,7 @@ class SmallField:
         identity, store = PretendIdentity(name), self.stores[name]
 
         async def open_trainer(task: str) -> TrainerLike:
-            facts = facts_of(LAYOUT, 50, True)
+            facts = facts_of(LAYOUT, 50, self._common)
             return kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
 
         return Core(
@@ -80,12 +85,19 @@ class SmallField:
             await core.close()
 
     def ask(
-        self, asker: str, *, rounds: int = 3, min_nodes: int = 1, patience_s: float = 2.0, start: bytes = b""
+        self,
+        asker: str,
+        *,
+        stop: StopRule | None = None,
+        min_nodes: int = 1,
+        patience_s: float = 2.0,
+        start: bytes = b"",
+        average: int = 1,
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives."""
         core = self.cores[asker]
-        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
-        stop, nonce = StopRule(rounds=rounds), bytes([next(self._nonces)])
+        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32", average=average)
+        stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         job = Job(TASK, LAYOUT.fingerprint(), recipe, stop, min_nodes, patience_s, nonce)
         return open_job(core, job, core.store.put_blob(start or initial_blob(LAYOUT)))
 

@@ -27,6 +27,11 @@ class Figures:
         return self.loss_sum / self.examples
 
 
+def ends_without_figures(rule: StopRule) -> bool:
+    """Whether anything but a target ends the job."""
+    return rule.rounds is not None or rule.seconds is not None or rule.bytes is not None
+
+
 def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
     """Why a head with these figures ends its job, in one sentence, or None."""
     if point.round >= ROUNDS_MAX:

@@ -211,6 +211,8 @@ def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
     else:
         for path in done.paths:
             click.echo(path)
+        for warning in done.warnings:
+            click.echo(f"warning: {warning}", err=True)
         click.echo(f"accuracy {percent(done.accuracy)}, commit {done.commit[:8]}")
 
 

@@ -66,4 +66,5 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
         values=msgspec.convert(job.values, ValuesReport | None, from_attributes=True),
         model_path=paths[0] if paths else None,
         model_paths=list(paths),
+        warnings=list(outcome.exported.warnings),
     )

@@ -80,6 +80,7 @@ class Report(msgspec.Struct, frozen=True):
     values: ValuesReport | None
     model_path: str | None
     model_paths: list[str]
+    warnings: list[str]
 
 
 def write(report: Report, path: Path) -> None:

@@ -31,6 +31,7 @@ EXAMPLES = 500  # held-out samples at most
 OWN_EXAMPLES_MIN = 20  # fewer of a node's own mean nothing
 BEHIND_MAX = 2  # rounds that wait for their estimate
 LOOK_BACK = 32  # points of the history, newest first, among which these are looked for
+DEATHS_MAX = 2  # of the trainer while it estimates
 BUSY_SHARE = 0.05  # of a coordinator's time, where the trainer is never idle
 CALM_S = 0.25  # nothing to do for so long: the next plan is not just being made
 
@@ -48,7 +49,8 @@ class ContributionEstimator:
         self._trouble = ""  # the last fault, so that it is reported once
         self._finishing = False
         self._spent_s = 0.0
-        self._off = False  # there are no samples to estimate with
+        self._off = False  # there are no samples to estimate with, or the trainer dies of it
+        self._deaths = 0
 
     async def run(self, participant: Participant) -> None:
         """Estimate rounds as they come, until cancelled. Raises ChildProcessError."""
@@ -107,11 +109,14 @@ class ContributionEstimator:
         self._in_hand.append(point)
         try:
             found = await participant.trainer.value(*inputs, which, EXAMPLES, background=background)
-        except (MusterError, ChildProcessError) as error:
+        except (MusterError, StorageError) as error:
             self._give_up(point, getattr(error, "sentence", str(error)))
-            if isinstance(error, ChildProcessError):
-                raise
             return
+        except ChildProcessError as error:
+            self._give_up(point, str(error))
+            self._deaths += 1
+            self._off = self._deaths >= DEATHS_MAX
+            raise
         except KeyError:  # from the store: a blob is gone; values are not worth failing the job
             self._give_up(point, "an update or the model that it began with is gone")
             return

@@ -1,12 +1,15 @@
 """Evaluates heads on the task's common set, while this node coordinates, and chooses the closing commit.
 
-Each head is measured on part of the set, the last one on all of it.  Figures are records of their own.
+Each head is measured on part of the set, the last one on all of it.  Figures are records of their own.  A
+task whose evaluation fails has none; its job goes on, unless figures are the only thing that can end it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
+from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, EvaluationResult
 from muster.job.coordinator.commit_writer import CommitWriter
@@ -14,11 +17,13 @@ from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.roles import newest
+from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView
-from muster.protocol.records import CommitId, Measurement, short
+from muster.protocol.records import BlobId, CommitId, Measurement, short
 
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
 LOOK_S = 1.0  # between two looks whether this node has to measure the head
+DEATHS_MAX = 2  # of the trainer, at the evaluation of one head
 PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
 
 
@@ -38,6 +43,8 @@ class HeadEvaluator:
         self._measured_fully: set[CommitId] = set()
         self._evaluates: Participant | None = None  # while this node evaluates heads on the common set
         self._planned_for: CommitId = b""  # the head whose round had time to be planned
+        self._given_up: set[CommitId] = set()  # heads that cannot be evaluated
+        self._deaths: Counter[CommitId] = Counter()
 
     async def run(self, participant: Participant) -> None:
         """Until the job has ended and its last head was measured."""
@@ -55,6 +62,7 @@ class HeadEvaluator:
             and self._view.job.stop.target is not None
             and self._view.figures(head.id) is None
             and self._models.held(head.id)
+            and head.id not in self._given_up
         )
 
     async def _measure_heads(self, participant: Participant) -> None:
@@ -66,7 +74,7 @@ class HeadEvaluator:
                 if reason is not None and self._view.closing_due(head):
                     await self._choose_closing(participant, head)
                     continue
-                if reason is None and self._view.figures(head.id) is None:
+                if reason is None and head.id not in self._given_up and self._view.figures(head.id) is None:
                     if await self._own_part_first(participant, head):
                         await self._measure(participant, head.id, MEASURE_EXAMPLES)
                     continue
@@ -98,25 +106,53 @@ class HeadEvaluator:
         blob = self._models.blob_of(commit)
         if blob is None or not self._context.store.has_blob(blob):
             return
-        m = await participant.trainer.evaluate(blob, limit, self._view.job.stop.target)
-        await participant.when_room(lambda: self._publish(commit, m))
+        m = await self._evaluated(participant, commit, blob, limit)
+        if m is not None:
+            await participant.when_room(lambda: self._publish(commit, m))
+
+    async def _evaluated(
+        self, participant: Participant, commit: CommitId, blob: BlobId, limit: int | None = None
+    ) -> EvaluationResult | None:
+        """A model's figures; None when the task's evaluation fails. Raises ChildProcessError, and MusterError
+        in a job that only figures can end."""
+        if commit in self._given_up:
+            return None
+        try:
+            return await participant.trainer.evaluate(blob, limit, self._view.job.stop.target)
+        except MusterError as error:
+            if not ends_without_figures(self._view.job.stop):
+                raise
+            self._give_up(commit, error.sentence)
+        except ChildProcessError as error:
+            self._deaths[commit] += 1
+            if self._deaths[commit] >= DEATHS_MAX:
+                self._give_up(commit, str(error))
+            raise
+        return None
+
+    def _give_up(self, commit: CommitId, why: str) -> None:
+        first = not self._given_up
+        self._given_up.add(commit)
+        if first:
+            self._context.event("error", f"there are no figures: {why}", job=self._view.id)
 
     async def _choose_closing(self, participant: Participant, head: Point) -> None:
         """Close with the mean of the line's last models if the common set finds it better than the head."""
         await self._measure(participant, head.id)
         own = self._view.figures(head.id)
         blob, count = self._commits.mean_of_line(head)
-        mean = await participant.trainer.evaluate(blob)
-        better = own is None or mean.correct > own.correct
+        mean = await self._evaluated(participant, head.id, blob)
+        better = mean is not None and (own is None or mean.correct > own.correct)
         own_blob = self._models.blob_of(head.id)
         if own_blob is None or not self._view.closing_due(head):
             return
         closing = self._commits.close(head, blob if better else own_blob)
-        if better or own is None:
+        if mean is not None and better:
             self._publish(closing, mean)
             text = f"closed with the mean of the last {count} models as {short(closing)}"
         else:
-            self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
+            if own is not None:
+                self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
             text = (
                 f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
             )

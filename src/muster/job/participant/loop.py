@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from muster.algorithms.learning_rate import learning_rate
+from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, TrainingRequest
 from muster.job.models.fetching import JobFetcher
@@ -15,6 +16,7 @@ from muster.job.participant.offered_speed import OfferedSpeed
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import UpdateWriter, node_seed
 from muster.job.roles import open_plans
+from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import CommitId, Measurement
 from muster.storage.store import StorageError
@@ -39,6 +41,7 @@ class Participant:
         self.working_on: CommitId | None = None  # the base of what is trained now
         self.waits_for_room = False  # for something that is done here and has to be kept
         self._several_heads_since_s: float | None = None
+        self._without_figures = False  # the task's evaluation fails
 
     async def offer(self) -> None:
         """Answer the call for help with what was measured here."""
@@ -169,7 +172,15 @@ class Participant:
         """Publish the figures of a commit on this node's held-out data; the caller has the trainer's lock."""
         blob = self._models.blob_of(commit)
         assert blob is not None
-        m = await self.trainer.child.evaluate(blob, "own")
+        try:
+            m = await self.trainer.child.evaluate(blob, "own")
+        except MusterError as error:
+            if not ends_without_figures(self._view.job.stop):
+                raise
+            if not self._without_figures:
+                self._context.event("error", f"there are no figures: {error.sentence}", job=self._view.id)
+            self._without_figures = True
+            return
         record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
         await self.when_room(lambda: self._context.ledger.publish(record))
 

@@ -42,6 +42,7 @@ class Exported(msgspec.Struct, frozen=True):
     paths: list[str]
     accuracy: float | None
     commit: str
+    warnings: list[str] = []  # what could not be written beside the parameters
 
 
 class Client:

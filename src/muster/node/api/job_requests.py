@@ -193,7 +193,7 @@ def stop(core: Core, prefix: str, reason: str) -> JobId:
 
 async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit: str = "") -> dict[str, Any]:
     """Write the head's model, or that of `commit` (of any job), as safetensors, ONNX or (without a suffix)
-    both. Raises MusterError."""
+    both; an ONNX file beside the safetensors is worth a warning at most. Raises MusterError."""
     head: Point | None
     if commit:
         runner, head = find_commit(core, commit)
@@ -221,17 +221,26 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
         "round": str(head.round),
         "accuracy": f"{figures.accuracy:.6f}" if figures else "",
     }
+    paths: list[str] = []
+    warnings: list[str] = []
     try:
         trainer = await catalogue.open(runner.view.job.task)
         try:
             for kind, path in wanted.items():
-                await trainer.export(blob, path, kind, metadata)
+                try:
+                    await trainer.export(blob, path, kind, metadata)
+                    paths.append(str(path))
+                except (MusterError, ChildProcessError) as error:
+                    if not paths:  # the parameters themselves
+                        raise
+                    warnings.append(f"{path.name} is not written: {getattr(error, 'sentence', error)}")
         finally:
             await trainer.close()
     except ChildProcessError as error:
         raise MusterError("failed", f"the export failed: {error}") from error
     return {
-        "paths": [str(p) for p in wanted.values()],
+        "paths": paths,
+        "warnings": warnings,
         "accuracy": figures.accuracy if figures else None,
         "commit": head.id.hex(),
     }

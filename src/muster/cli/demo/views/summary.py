@@ -31,6 +31,8 @@ def print_summary(report: Report, file: IO[str]) -> None:
     click.echo("", file=file)
     for path in report.model_paths:
         click.echo(f"model: {path}", file=file)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", file=file)
 
 
 def print_history(log: LogView, file: IO[str]) -> None:
