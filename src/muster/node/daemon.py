@@ -149,6 +149,8 @@ async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
     try:
         daemon = Daemon(config, identity, store)
         await daemon.run(beside)
+    except StorageError as error:
+        raise MusterError(error.code, str(error)) from error
     finally:
         with contextlib.suppress(Exception):
             store.close()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
-from muster.storage.files import FULL, BlobFiles, GuardedPartial, guarded
+from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
 from muster.storage.store import StorageError, StoredRecord
 
 FORMAT = 1
@@ -65,9 +65,8 @@ class DiskStore:
             ) from error
         except sqlite3.Error as error:
             self._unlock()
-            raise MusterError(
-                "home", f"the store in {home} cannot be opened ({error}): check the disk, or use another home"
-            ) from error
+            failed = database_error(home, error)
+            raise MusterError(failed.code, str(failed)) from error
         except MusterError:
             self._unlock()
             raise

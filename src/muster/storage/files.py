@@ -20,9 +20,11 @@ from pathlib import Path
 
 from muster.protocol.records import BlobId
 from muster.storage.partial import DiskPartial, fsync_dir, hash_file
-from muster.storage.store import StorageError
+from muster.storage.store import DiskFull, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
+
+PAGE_BYTES = 16_384  # the smallest step in which the database's log grows, and some
 
 
 @contextlib.contextmanager
@@ -32,12 +34,31 @@ def guarded(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise StorageError(f"the disk that holds {home} is full: free some space") from error
+            raise DiskFull(f"the disk that holds {home} is full: free some space") from error
         raise StorageError(f"the disk that holds {home} fails: {error.strerror}") from error
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise StorageError(f"the disk that holds {home} is full: free some space") from error
-        raise StorageError(f"the store in {home} fails ({error}): check the disk") from error
+        raise database_error(home, error) from error
+
+
+def database_error(home: Path, error: sqlite3.Error) -> StorageError:
+    """What the database fails with, as a sentence that says what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension
+    if code == sqlite3.SQLITE_FULL or (
+        code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _full(home)
+    ):
+        return DiskFull(f"the disk that holds {home} is full: free some space")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StorageError(
+            f"the store in {home} is damaged ({error}): check the disk, move store.sqlite* in it away and "
+            "start again; records and models come back from the other nodes"
+        )
+    return StorageError(f"the store in {home} fails ({error}): check the disk")
+
+
+def _full(home: Path) -> bool:
+    """Whether the disk has no room for a page."""
+    room = os.statvfs(home)
+    return room.f_bavail * room.f_frsize < PAGE_BYTES
 
 
 class BlobFiles:

@@ -19,6 +19,14 @@ from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 class StorageError(Exception):
     """The disk is full, read-only or damaged; the message is one sentence with what to do."""
 
+    code = "home"  # of `muster.errors`, when it ends the node
+
+
+class DiskFull(StorageError):
+    """There is no room."""
+
+    code = "disk_full"
+
 
 @dataclass(frozen=True)
 class StoredRecord:
