@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
+from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.protocol.records import BlobId, NodeId, Payload
@@ -139,6 +140,7 @@ class Context:
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
+    supervisor: Supervisor  # of the loops of its jobs
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
 
     def now(self) -> float:

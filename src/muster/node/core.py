@@ -17,6 +17,7 @@ from muster.job.models.blob_hints import BlobHints
 from muster.job.registry import JobRegistry
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
+from muster.network.supervisor import Supervisor
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
@@ -64,6 +65,7 @@ class Core:
         status: NodeStatus | None = None,
         narrow: bool | None = None,
         on_job_event: Callable[[str], None] = lambda text: None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself.
         `on_job_event(text)` is called before an event of a job is logged."""
@@ -81,8 +83,9 @@ class Core:
         )
         self._all_narrow = narrow
         self._on_job_event = on_job_event
+        self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
-        self.transfers = Transfers(link, store, hints=hints.neighbours, traffic=traffic)
+        self.transfers = Transfers(link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor)
         self.exchange = Exchange(
             link,
             store,
@@ -93,6 +96,7 @@ class Core:
             heartbeat_period_s=self.heartbeat_period_s,
             narrow=self._narrow,
             on_problem=lambda sentence: self.log.add("error", sentence),
+            supervisor=self.supervisor,
         )
         self.context = Context(
             node=signer.node,
@@ -108,6 +112,7 @@ class Core:
             event=self._job_event,
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
+            supervisor=self.supervisor,
             changes=ChangeSignal(),
         )
         self.jobs = JobRegistry(self.context, hints, forwarding)
@@ -129,10 +134,12 @@ class Core:
         await self.link.start()
 
     async def close(self) -> None:
+        self.supervisor.ending()
         await self.jobs.close()
         await self.transfers.close()
         await self.exchange.close()
         await self.link.close()
+        await self.supervisor.close()
         self.store.close()
 
     def heartbeat_period_s(self, neighbour: NodeId) -> float:

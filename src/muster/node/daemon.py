@@ -14,6 +14,7 @@ from pathlib import Path
 from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.job.context import Policy
+from muster.network.supervisor import Pulse, Supervisor
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
 from muster.network.trust.signing import TrustStore
@@ -37,6 +38,7 @@ class Daemon:
 
     def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore) -> None:
         self._config, self._store = config, store
+        self._printed = 0  # the last event that was
         scratch = config.home / SCRATCH
         scratch.mkdir(mode=0o700, exist_ok=True)
         for left in scratch.iterdir():  # by a process that was killed
@@ -44,6 +46,7 @@ class Daemon:
         log, status = EventLog(wall_clock()), NodeStatus()
         report = partial(log.add, "error")
         self._catalogue = Catalogue(config, store, scratch, report)
+        self._supervisor = Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
         energy = config.energy
@@ -60,6 +63,7 @@ class Daemon:
             discovery=config.discovery,
             profile=profile,
             on_problem=report,
+            supervisor=self._supervisor,
         )
         self.core = Core(
             name=identity.name,
@@ -79,6 +83,7 @@ class Daemon:
             battery=model.level if model else gauge,
             log=log,
             status=status,
+            supervisor=self._supervisor,
             narrow=True if config.profile == "narrow" else None,
         )
         self._operations = Operations(self.core, self._catalogue, self._link, config.home, self._started_s)
@@ -95,10 +100,9 @@ class Daemon:
         try:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
-            printing = asyncio.create_task(self._print())
+            self._supervisor.keep("printing events", self._print)
             async with beside(self._config.home) if beside else contextlib.nullcontext():
                 await self._operations.over.wait()
-            printing.cancel()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
                 loop.remove_signal_handler(number)
@@ -124,9 +128,10 @@ class Daemon:
             if choice.renew:
                 await self._link.renew()
 
-    async def _print(self) -> None:
-        async for item in self._operations.events({"since": 0}):
+    async def _print(self, pulse: Pulse) -> None:
+        async for item in self._operations.events({"since": self._printed}):
             event = item["event"]
+            self._printed = event.number
             clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
             with contextlib.suppress(OSError):  # its disk may be full; the node goes on
                 print(f"{clock} {event.text}", flush=True)

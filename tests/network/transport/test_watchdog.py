@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from itertools import pairwise
 
+from muster.network.supervisor import Pulse
 from muster.network.transport.link import Neighbour, Unreachable
 from muster.network.transport.watchdog import (
     BACKOFF_FIRST_S,
@@ -205,7 +206,7 @@ def test_the_task_reopens_a_zombie_once() -> None:
     link = FakeLink(alive=False)
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(link, lambda: TIMINGS))
+        task = asyncio.ensure_future(watch(link, lambda: TIMINGS, Pulse()))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -219,7 +220,7 @@ def test_the_task_leaves_a_healthy_link_alone() -> None:
     link = FakeLink(alive=True)
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(link, lambda: TIMINGS))
+        task = asyncio.ensure_future(watch(link, lambda: TIMINGS, Pulse()))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -243,7 +244,7 @@ def test_the_task_renews_the_listener_of_a_deserted_node() -> None:
             renewed.append(asyncio.get_running_loop().time())
 
     async def main() -> None:
-        task = asyncio.ensure_future(watch(Deserted(alive=True), lambda: TIMINGS))
+        task = asyncio.ensure_future(watch(Deserted(alive=True), lambda: TIMINGS, Pulse()))
         await asyncio.sleep(600)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -51,12 +51,14 @@ from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.requester import ChunkRequester
 from muster.network.blobs.serving import Serving, Wanted
 from muster.network.blobs.waiters import Progress, Waiters
+from muster.network.supervisor import Supervisor
 from muster.network.transport.link import Link, Refused, Urgency
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
 SURVEY_TIMEOUT_S = 30.0
+FAULT_RETRY_S = 5.0  # after a fault of its own
 
 
 class Transfers:
@@ -73,6 +75,7 @@ class Transfers:
         hints: Hints,
         limits: TransferLimits | None = None,
         traffic: TrafficCounters | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._link = link
         self._store = store
@@ -82,6 +85,7 @@ class Transfers:
         self._fetching = Fetching(link.node, store, hints, limits, known)
         self._serving = Serving(store, limits, known)
         self._requester = ChunkRequester(link, self._traffic)
+        self._supervisor = supervisor or Supervisor()
         self._queue = FetchQueue()
         self._numbers = itertools.count()  # of those in the queue
         self._waiters: dict[BlobFetch, Waiters] = {}
@@ -223,7 +227,7 @@ class Transfers:
         for effect in effects:
             match effect:
                 case SendRequest(fetch, request, overdue_s):
-                    self._spawn(self._request(fetch, request))
+                    self._spawn(self._request(fetch, request), partial(self._ask_again, fetch, request))
                     if overdue_s is not None:
                         loop = asyncio.get_running_loop()
                         self._overdue[request] = loop.call_later(overdue_s, self._call_overdue, request)
@@ -237,7 +241,13 @@ class Transfers:
                     self._ended(effect)
 
     def _look_again(self, fetch: BlobFetch) -> None:
-        self._carry_out(self._fetching.on_time(fetch, self._moment()))
+        """The time for a look has come; one that fails is made again."""
+        try:
+            self._carry_out(self._fetching.on_time(fetch, self._moment()))
+        except Exception as error:
+            self._supervisor.fault("fetching a blob", error)
+            again_s = _loop_time_s() + FAULT_RETRY_S
+            self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
 
     def _call_overdue(self, request: ChunkRequest) -> None:
         self._carry_out(self._fetching.on_overdue(request, self._moment()))
@@ -275,6 +285,16 @@ class Transfers:
                 timer.cancel()
         self._carry_out(self._fetching.on_answer(fetch, request, answer, self._moment()))
 
+    def _ask_again(self, fetch: BlobFetch, request: ChunkRequest) -> None:
+        """A request ended by a fault: what it asked for is asked for again, of others perhaps."""
+        if request in fetch.requests:
+            del fetch.requests[request]
+            request.on_answer(None, _loop_time_s())
+        if self._fetching.goes_on(fetch):
+            fetch.restart(fetch.partial)
+            again_s = _loop_time_s() + FAULT_RETRY_S
+            self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
+
     async def _survey(self, fetch: BlobFetch, node: NodeId) -> None:
         message, asked_s = encode_ask(Ask(fetch.blob, 0, 0, fetch.size_bytes)), _loop_time_s()
         answer = await self._requester.ask(node, message, timeout_s=SURVEY_TIMEOUT_S, urgency=Urgency.CONTROL)
@@ -284,11 +304,11 @@ class Transfers:
 
     # parts
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], on_fault: Callable[[], None] = lambda: None) -> None:
         if self._closed:
             work.close()
             return
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._supervisor.once("asking for chunks", work, on_fault=on_fault)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 

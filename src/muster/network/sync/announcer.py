@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from muster.network.change_signal import ChangeSignal
+from muster.network.supervisor import Pulse, Supervisor
 from muster.network.sync.deferred import DeferralRule
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import PREFIX_BYTES, pack_announce
@@ -20,6 +21,7 @@ from muster.protocol.records import NodeId
 
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
 IDLE_S = 60.0  # without a neighbour
+RETRY_S = 1.0  # after a failure, before the same neighbour gets the next announcement
 WAIT_MIN_S = 0.05
 
 
@@ -27,10 +29,15 @@ class Announcer:
     """`run` sends heartbeats for ever; a timer sends records soon after they come."""
 
     def __init__(
-        self, shared: SyncContext, rule: DeferralRule, heartbeat_period_s: Callable[[NodeId], float]
+        self,
+        shared: SyncContext,
+        rule: DeferralRule,
+        heartbeat_period_s: Callable[[NodeId], float],
+        supervisor: Supervisor,
     ) -> None:
         self._shared, self._rule, self._heartbeat_period_s = shared, rule, heartbeat_period_s
         self._link, self._store, self._presence = shared.link, shared.store, shared.presence
+        self._supervisor = supervisor
         self._own = shared.presence.node[:PREFIX_BYTES]
         self._flush: asyncio.TimerHandle | None = None
         self._publish_now = False
@@ -73,7 +80,7 @@ class Announcer:
         for peer in self._shared.peers.values():
             peer.outbound.on_heartbeat(heartbeat)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Send heartbeats, this node's own and those heard meanwhile, as often as each link can bear."""
         loop = asyncio.get_running_loop()
         while True:
@@ -89,8 +96,10 @@ class Announcer:
                     peer.outbound.on_own_heartbeat(mine, now_s + self._heartbeat_period_s(peer.node))
                     self._announce(peer)
             next_s = min((p.outbound.next_s() for p in self._shared.peers.values()), default=now_s + IDLE_S)
+            wait_s = max(WAIT_MIN_S, next_s - now_s)
+            pulse.beat(wait_s)
             if not self._publish_now:
-                await self._wake.wait(max(WAIT_MIN_S, next_s - now_s))
+                await self._wake.wait(wait_s)
 
     def _heartbeat_due(self, peer: SyncPeer, now_s: float) -> bool:
         changed = self._publish_now
@@ -116,7 +125,16 @@ class Announcer:
         self._flush_soon()
 
     def _announce(self, peer: SyncPeer) -> None:
-        """Send a neighbour all that is new for it."""
+        """Send a neighbour all that is new for it; what a failing disk or a fault keeps back goes later."""
+        try:
+            self._announce_all(peer)
+        except Exception as error:
+            name = self._shared.ledger.trust.name(peer.node)
+            self._supervisor.fault(f"telling {name} what is new", error)
+            peer.outbound.on_failure(loop_time_s() + RETRY_S)
+            self._flush_soon()
+
+    def _announce_all(self, peer: SyncPeer) -> None:
         node, outbound, now_s = peer.node, peer.outbound, loop_time_s()
         narrow = self._shared.narrow(node)
         if outbound.wants_own_heartbeat(self._own, narrow=narrow):
@@ -146,7 +164,11 @@ class Announcer:
         if not (made_here or self._far(entry.source) or self._far(node)):
             return None
         stored = self._store.get(entry.id) if entry.size_bytes <= 2 * room else None
-        data = self._shared.compressor.compress(stored.id, stored.wire) if stored is not None else None
+        try:
+            data = self._shared.compressor.compress(stored.id, stored.wire) if stored is not None else None
+        except Exception as error:  # it goes by its prefix alone, and holds up no other
+            self._supervisor.fault("shortening a record", error)
+            return None
         return data if data is not None and len(data) + 5 <= room else None
 
     def _far(self, node: NodeId) -> bool:

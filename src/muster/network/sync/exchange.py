@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+from muster.network.supervisor import KeptLoop, Supervisor
 from muster.network.sync.announcer import Announcer
 from muster.network.sync.answering import RecordResponder
 from muster.network.sync.deferred import DeferralRule, Forwarding
@@ -43,16 +45,18 @@ class Exchange:
         heartbeat_period_s: Callable[[NodeId], float],
         narrow: Callable[[NodeId], bool | None] = lambda node: None,
         on_problem: Callable[[str], None] = lambda sentence: None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """`forwarding`: which neighbour needs which record; `narrow`: whether a neighbour's link is below
         64 kbit/s, None: it is to be found out here."""
         self.shared = shared = SyncContext(link, store, ledger, presence, traffic, narrow, on_problem)
         self.traffic = traffic
+        self._supervisor = supervisor or Supervisor()
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
-        self._announcer = Announcer(shared, rule, heartbeat_period_s)
+        self._announcer = Announcer(shared, rule, heartbeat_period_s, self._supervisor)
         self._record_sync = RecordSync(shared)
         self._responder = RecordResponder(shared, rule)
-        self._heartbeats: asyncio.Task[None] | None = None
+        self._heartbeats: KeptLoop | None = None
 
     async def start(self) -> None:
         """Load what is kept, then listen to the ledger, to presence and to the link."""
@@ -74,11 +78,12 @@ class Exchange:
         shared.link.watch(self._on_neighbour)
         for node in shared.link.neighbours():
             self._on_neighbour(node, True)
-        self._heartbeats = asyncio.get_running_loop().create_task(self._announcer.run())
+        self._heartbeats = self._supervisor.keep("the announcer", self._announcer.run)
 
     async def close(self) -> None:
         peers = self.shared.peers.values()
-        tasks = [p.task for p in peers if p.task] + ([self._heartbeats] if self._heartbeats else [])
+        loops = [p.loop for p in peers] + [self._heartbeats]
+        tasks = [loop.task for loop in loops if loop is not None and loop.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,11 +122,13 @@ class Exchange:
         if up and peer is None:
             peer = shared.peers[node] = SyncPeer.load(node, shared.store)
             self._announcer.add_peer(peer)
-            peer.task = asyncio.get_running_loop().create_task(self._record_sync.run(peer))
+            name = shared.ledger.trust.name(node)
+            work = partial(self._record_sync.run, peer)
+            peer.loop = self._supervisor.keep(f"asking {name} for records", work)
             self.publish_heartbeat()
         elif not up and peer is not None:
             del shared.peers[node]
-            if peer.task:
-                peer.task.cancel()
+            if peer.loop:
+                peer.loop.cancel()
             peer.save(shared.store)
             self._record_sync.forget(node)

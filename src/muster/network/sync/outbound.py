@@ -132,6 +132,12 @@ class Outbound:
         deferred_s = self.deferred.next_s()
         return self.heartbeat_due_s if deferred_s is None else min(self.heartbeat_due_s, deferred_s)
 
+    def on_failure(self, again_s: float) -> None:
+        """What was queued could not be announced: what is left of it is due again, and the neighbour, to
+        which a number is missing now, compares."""
+        self.count += 1
+        self.due_s = again_s
+
     # ---- messages --------------------------------------------------------------------------------------
 
     def take_announcements(

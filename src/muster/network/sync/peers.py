@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from muster.network.supervisor import KeptLoop
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
@@ -35,7 +36,7 @@ class SyncPeer:
     outbound: Outbound
     speed: LinkSpeed = field(default_factory=LinkSpeed)  # by the requests of `RecordSync`
     wake: asyncio.Event = field(default_factory=asyncio.Event)  # there may be something to ask for
-    task: asyncio.Task[None] | None = None  # which asks
+    loop: KeptLoop | None = None  # which asks
 
     @classmethod
     def load(cls, node: NodeId, store: Store) -> SyncPeer:

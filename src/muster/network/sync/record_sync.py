@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from muster.network.supervisor import Pulse
 from muster.network.sync.inbound import AskChanges, AskRecords
 from muster.network.sync.messages import (
     PREFIX_BYTES,
@@ -77,16 +78,17 @@ class RecordSync:
         if peer.inbound.incomplete:
             peer.wake.set()
 
-    async def run(self, peer: SyncPeer) -> None:
+    async def run(self, peer: SyncPeer, pulse: Pulse) -> None:
         """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
+            pulse.beat(None)
             request = peer.inbound.next_request(self._in_flight, self._has)
             try:
                 if isinstance(request, AskChanges):
-                    await self._compare(peer, request)
+                    await self._compare(peer, request, pulse)
                 elif request is not None:
-                    await self._pull(peer, request)
+                    await self._pull(peer, request, pulse)
                 else:
                     peer.wake.clear()
                     await peer.wake.wait()
@@ -99,22 +101,22 @@ class RecordSync:
                 await asyncio.sleep(delay_s)
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
 
-    async def _compare(self, peer: SyncPeer, request: AskChanges) -> None:
+    async def _compare(self, peer: SyncPeer, request: AskChanges, pulse: Pulse) -> None:
         """Ask for the changes since the cursor."""
         digest = self._shared.digest_bytes()
         since = Since(WIRE, request.incarnation, request.cursor, digest, request.full_resync)
-        changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
+        changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES, pulse))
         self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
         if peer.inbound.on_changes(changes, self._has):
             peer.save(self._store)
 
-    async def _pull(self, peer: SyncPeer, request: AskRecords) -> None:
+    async def _pull(self, peer: SyncPeer, request: AskRecords, pulse: Pulse) -> None:
         """Ask for records and take them in. Raises UnknownAuthor, after all others of the answer."""
         for prefix in request.prefixes:
             self._in_flight[prefix] = peer.node
         try:
             topic, about_bytes = "R" if request.in_full else "r", len(request.prefixes) * RECORD_BYTES
-            answer = unpack_list(await self._ask(peer, topic, pack(request.prefixes), about_bytes))
+            answer = unpack_list(await self._ask(peer, topic, pack(request.prefixes), about_bytes, pulse))
             unknown: UnknownAuthor | None = None
             misread = False
             for data in answer:
@@ -138,12 +140,15 @@ class RecordSync:
                 self._in_flight.pop(prefix, None)
             self._wake_all()
 
-    async def _ask(self, peer: SyncPeer, topic: str, request: bytes, answer_bytes: int) -> bytes:
+    async def _ask(
+        self, peer: SyncPeer, topic: str, request: bytes, answer_bytes: int, pulse: Pulse
+    ) -> bytes:
         """Ask, and measure the link by how long the answer takes."""
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         self._traffic.add_exchange(peer.node, len(request))
         timeout_s = peer.speed.timeout_s(len(request) + answer_bytes)
+        pulse.beat(timeout_s)
         try:
             answer = await self._link.ask(peer.node, topic, request, timeout_s=timeout_s)
         except Unreachable:

@@ -28,11 +28,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from muster.network.supervisor import Pulse
 from muster.network.transport.link import Neighbour, Refused, Unreachable
 from muster.protocol.records import NodeId
 
 PING_TOPIC = "p"
 TICK_S = 2.0
+REOPEN_S = 60.0  # that a new session may take before the watchdog counts as late
 BACKOFF_FIRST_S = 30.0
 BACKOFF_MAX_S = 600.0
 RENEW_MAX_S = 300.0  # between two new sessions of a deserted node ...
@@ -168,7 +170,7 @@ class Watched(Protocol):
         """The same, because this node is deserted."""
 
 
-async def watch(link: Watched, current: Callable[[], Timings]) -> None:
+async def watch(link: Watched, current: Callable[[], Timings], pulse: Pulse) -> None:
     """Look every `TICK_S` for ever; cancel to stop. The link must serve `PING_TOPIC` (any answer will do)."""
     loop = asyncio.get_running_loop()
     state = WatchdogState(loop.time(), not_before_s=loop.time())
@@ -180,6 +182,7 @@ async def watch(link: Watched, current: Callable[[], Timings]) -> None:
 
     try:
         while True:
+            pulse.beat(TICK_S)
             await asyncio.sleep(TICK_S)
             up = {
                 node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
@@ -190,6 +193,7 @@ async def watch(link: Watched, current: Callable[[], Timings]) -> None:
                 task = loop.create_task(ping(node))
                 pings.add(task)
                 task.add_done_callback(pings.discard)
+            pulse.beat(REOPEN_S)
             if decision.reopen_for or decision.half_open:
                 await link.reopen()
             elif decision.renew:

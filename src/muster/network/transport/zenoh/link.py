@@ -23,6 +23,7 @@ from typing import Any
 
 import zenoh
 
+from muster.network.supervisor import KeptLoop, Pulse, Supervisor
 from muster.network.transport.activity import PeerActivity, UnknownSessions
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.network.transport.watchdog import PING_TOPIC, watch
@@ -55,6 +56,7 @@ class ZenohLink:
         discovery: bool,
         profile: LinkProfile = LAN,
         on_problem: Callable[[str], None] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.node: NodeId = identity.node
         self.profile = profile
@@ -74,7 +76,8 @@ class ZenohLink:
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
         self._server = ZenohServer(self._peers, self._activity, self._unknown)
         self._watchers: list[Watcher] = []
-        self._background: list[asyncio.Task[None]] = []
+        self._supervisor = supervisor or Supervisor()
+        self._background: list[KeptLoop] = []
         self.reopened = 0  # times that the watchdog found a zombie
         self.renewed = 0  # times that it found this node deserted
         self.serve(PING_TOPIC, _pong)
@@ -85,13 +88,13 @@ class ZenohLink:
         """Open the session. Raises MusterError("port_in_use" or "config") when it cannot listen."""
         self._loop = asyncio.get_running_loop()
         await self._session.open()
-        for work in (watch(self, lambda: self.profile.watch), self._session.report_unlinked_endpoints()):
-            self._background.append(self._loop.create_task(work))
+        for name, work in (("the watchdog", self._watch), ("looking for endpoints", self._report_unlinked)):
+            self._background.append(self._supervisor.keep(name, work))
 
     async def close(self) -> None:
         """End the session, tell the watchers, forget all; returns within a few seconds whatever happens."""
-        for task in self._background:
-            task.cancel()
+        for minder in self._background:
+            minder.cancel()
         self._server.close()
         self._peers.clear()
         await self._session.shut(CLOSE_S_MAX)
@@ -108,6 +111,12 @@ class ZenohLink:
         self.renewed += 1
         self._peers.clear()
         await self._session.reopen()
+
+    async def _watch(self, pulse: Pulse) -> None:
+        await watch(self, lambda: self.profile.watch, pulse)
+
+    async def _report_unlinked(self, pulse: Pulse) -> None:
+        await self._session.report_unlinked_endpoints()
 
     def adopt(self, profile: LinkProfile) -> None:
         """Other timings: the watchdog's from now on, the engine's from the next session on."""

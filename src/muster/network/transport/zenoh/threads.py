@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -64,7 +65,10 @@ class SenderThread:
             if self._closed:
                 self._running = False
                 return
-            send()
+            try:
+                send()
+            except Exception:  # or all later ones would wait for ever
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
             del send  # it may hold a query, which must end when it is answered
 
 
