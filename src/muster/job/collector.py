@@ -58,7 +58,7 @@ class GarbageCollector:
 
     def needs(self) -> set[BlobId]:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
-        points = (self._view.graph.points[c] for c in self._needed_commits())
+        points = (self._view.graph.points[c] for c in self.needed_commits())
         blobs = {b for p in points for b in (self._models.blob_of(p.id), delta_of(p)) if b is not None}
         return blobs | self._payloads_in_use() | self._being_evaluated()
 
@@ -83,14 +83,15 @@ class GarbageCollector:
         store, models = self._context.store, self._models
         kept = self._needed_by_others() | self._being_evaluated()
         gone = []
-        for blob in collectable(self._view.graph, self._needed_commits(), models.blob_of):
+        for blob in collectable(self._view.graph, self.needed_commits(), models.blob_of):
             size_bytes = store.blob_size(blob)
             if size_bytes is not None and blob not in kept and bytes_ > 0:
                 gone.append(blob)
                 bytes_ -= size_bytes
         models.drop(gone)
 
-    def _needed_commits(self) -> set[CommitId]:
+    def needed_commits(self) -> set[CommitId]:
+        """Commits whose parameters stay whatever the disk limit says."""
         participant = self._session.participant
         working = participant.working_on if participant else None
         heads = {p.id: p for p in [*self._models.heads(), *self._models.known_heads()]}

@@ -104,6 +104,10 @@ class JobForwarding:
         """Decide for one more job; records of unknown jobs go to everybody."""
         self._jobs[view.id] = view, models
 
+    def remove(self, job: JobId) -> None:
+        """A job is retired."""
+        self._jobs.pop(job, None)
+
     def defer(self, author: NodeId, record: Record) -> Deferral | None:
         view, models = self._jobs.get(_job_of(record), (None, None))
         return defer(view, models.known_heads(), author, record) if view and models else None

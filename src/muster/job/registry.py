@@ -1,23 +1,33 @@
-"""Keeps the jobs that a node knows: one view and one runner each, fed from the ledger."""
+"""Keeps the jobs that a node knows, fed from the ledger: those that go on and the last that ended in memory,
+with one view and one runner each, all others in the store.
+
+A job is loaded again when a record of it comes, or when somebody asks for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
+from muster.job import retired as retirement
+from muster.job import set_aside
 from muster.job.context import Context
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
 from muster.job.participant.trainer_slot import TrainerSlot
+from muster.job.retired import JobLimits, StoredJobs
 from muster.job.view import JobView
+from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import BlobId, Job, JobId
+from muster.network.sync.peers import entry_of
+from muster.protocol.records import BlobId, Job, JobId, RecordId, short
+from muster.storage.store import StorageError
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
-JOBS_MAX = 64  # kept in memory; older ones are in the store
-EARLY_MAX = 4096  # records that came before their job's own
 # The loops that react to each kind of record.  A record is absorbed into its job's view, and then every loop
 # of the node's jobs looks again (`Context.changes`); those named here may have something to do.  The kinds
 # stand in the order in which they are loaded from the store.  A job's own record starts its loops.
@@ -41,93 +51,250 @@ REACTIONS = {
 
 
 class JobRegistry:
-    """Opens a runner for each job, and gives it the job's records as they come."""
+    """Opens a runner for each job, gives it the job's records as they come, and closes it when it is done."""
 
-    def __init__(self, context: Context, hints: BlobHints, forwarding: JobForwarding) -> None:
+    def __init__(
+        self, context: Context, hints: BlobHints, forwarding: JobForwarding, limits: JobLimits | None = None
+    ) -> None:
         """`hints` learns from where blobs may be had, `forwarding` which jobs there are."""
         self._context, self._hints, self._forwarding = context, hints, forwarding
-        self.runners: dict[JobId, JobRunner] = {}
-        self._tasks: dict[JobId, asyncio.Task[None]] = {}
-        self._early: dict[JobId, list[Entry]] = {}
-        self._early_count = 0
+        self._limits = limits or JobLimits()
+        self.runners: dict[JobId, JobRunner] = {}  # in the order in which the jobs came
+        self._order: dict[JobId, int] = {}  # of all known jobs: the sequence number of their record
+        self._stored = StoredJobs(context.store, context.policy.disk_limit_bytes)
+        self._at_rest: dict[JobId, float] = {}  # of those in memory: loop time since when
+        self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
+        self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
+        self._strikes: dict[JobId, set_aside.Strikes] = {}
         self._slot = TrainerSlot()
-        self._loading = False
 
     def start(self) -> None:
-        """Load what the store has, then listen."""
-        self._loading = True
+        """Load what the store has and is not at rest, then listen."""
+        store = self._context.store
+        unsettled = retirement.unsettled(store)
+        going_on: list[Entry] = []
         for entry in self._context.ledger.load(Job.KIND):
-            self._on_record(entry)
-            for kind in REACTIONS:
-                for known in self._context.ledger.load(kind, entry.id):
-                    self._on_record(known)
-        self._loading = False
+            self._order[entry.id] = entry.sequence
+            retired = None if entry.id in unsettled else retirement.load(store, entry.id)
+            if retired is None:
+                going_on.append(entry)
+            else:
+                self._stored.needs[entry.id] = retired.needs
+        room = self._limits.in_memory
+        self._stored.waiting |= {entry.id: None for entry in going_on[:-room]}
+        for entry in going_on[-room:]:
+            self._tell(entry)
+            self._open(entry)
         self._context.ledger.listeners.append(self._on_record)
+        self._context.supervisor.keep("looking after jobs", self._look_after)
 
     async def close(self) -> None:
         """End the loops of all jobs."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(runner.close() for runner in self.runners.values()), return_exceptions=True)
 
-    def find(self, prefix: str) -> list[JobRunner]:
-        """Jobs whose id begins with the hex digits `prefix`."""
-        return [r for j, r in self.runners.items() if j.hex().startswith(prefix.lower())]
+    # ---- what is asked of it ------------------------------------------------------------------------
+
+    def find(self, prefix: str) -> list[JobId]:
+        """Jobs whose id begins with the hex digits `prefix`, in the order in which they came."""
+        found = [job for job in self._order if job.hex().startswith(prefix.lower())]
+        return sorted(found, key=self._order.__getitem__)
+
+    def runner(self, job: JobId) -> JobRunner:
+        """The runner of a job, which is loaded if it is not in memory. Raises KeyError for an unknown one."""
+        found = self.runners.get(job)
+        if found is None:
+            stored = self._context.store.get(job) if job in self._order else None
+            if stored is None:
+                raise KeyError(job)
+            at_rest = job not in self._stored.waiting
+            self._make_room()
+            found = self._open(entry_of(stored))
+            if at_rest:
+                self._at_rest[job] = self._context.now()
+        return found
+
+    def retired(self) -> list[JobId]:
+        """Jobs that are in the store only, in the order in which they came."""
+        return sorted(self._order.keys() - self.runners.keys(), key=self._order.__getitem__)
+
+    # ---- records ------------------------------------------------------------------------------------
 
     def _on_record(self, entry: Entry) -> None:
-        record = entry.record
-        if isinstance(record, Job):
-            if entry.id not in self.runners and len(self.runners) < JOBS_MAX:
-                self._open(entry, record)
+        if isinstance(entry.record, Job):
+            if entry.id not in self._order:
+                self._order[entry.id] = entry.sequence
+                self._begin(entry)
             return
-        job: JobId = getattr(record, "job", b"")
-        if not job:
-            return
+        job: JobId = getattr(entry.record, "job", b"")
+        runner = self.runners.get(job)
+        if runner is not None:
+            self._absorb(runner, entry)
+        elif job in self._order:  # what came before the job's own record is found in the store with it
+            self._come_back(job)
+
+    def _begin(self, entry: Entry) -> None:
+        """A job that was not known: it is opened if there is room, or can be made."""
+        if self._make_room():
+            self._tell(entry)
+            self._open(entry, fresh=entry.source == b"")
+            self._context.publish_status_now()
+        else:
+            self._stored.waiting[entry.id] = None
+            text = f"the job waits until one of {len(self.runners)} others ends or stands still here"
+            self._context.event("job", text, job=entry.id)
+
+    def _come_back(self, job: JobId) -> None:
+        """A record came of a job that is not in memory."""
+        if job not in self._stored.waiting:
+            with contextlib.suppress(StorageError):  # then `retirement.unsettled` knows
+                retirement.forget(self._context.store, job)
+            self._stored.waiting[job] = None
+        if self._make_room():
+            self.runner(job)
+
+    def _absorb(self, runner: JobRunner, entry: Entry) -> None:
+        job = runner.view.id
+        if entry.id not in self._aside[job]:
+            self._news_s[job] = self._context.now()
+            self._at_rest.pop(job, None)
+            self._hints.learn(entry)
+            if not self._take_in(runner.view, entry):
+                self._reopen_soon(job)
+        self._context.transfers.poke()
+        self._context.changes.notify()
+
+    def _take_in(self, view: JobView, entry: Entry) -> bool:
+        """False: the record is set aside, and what it left half done in the view must go."""
+        try:
+            view.absorb(entry)
+        except Exception as error:
+            self._context.supervisor.fault(f"taking in a record of job {short(view.id)}", error, job=view.id)
+            self._set_aside(view.id, entry.id, describe(error))
+            return False
+        return True
+
+    # ---- what fails again and again -----------------------------------------------------------------
+
+    def _failed(self, job: JobId, error: Exception) -> None:
+        """A loop of a job failed: perhaps on one record, again and again."""
         runner = self.runners.get(job)
         if runner is None:
-            if self._early_count < EARLY_MAX:
-                self._early.setdefault(job, []).append(entry)
-                self._early_count += 1
             return
-        self._absorb(runner, entry)
+        record = self._strikes.setdefault(job, set_aside.Strikes()).out(
+            error, runner.view, self._context.node
+        )
+        if record is not None and record not in self._aside[job]:
+            self._set_aside(job, record, describe(error))
+            self._reopen_soon(job)
 
-    def _open(self, entry: Entry, record: Job) -> None:
+    def _set_aside(self, job: JobId, record: RecordId, reason: str) -> None:
+        self._aside[job][record] = reason
+        with contextlib.suppress(StorageError):  # then the next start finds it out again
+            set_aside.add(self._context.store, job, record, reason)
+        text = f"sets aside the record {short(record)}, on which the job fails here ({reason})"
+        self._context.event("error", text, job=job)
+
+    def _reopen_soon(self, job: JobId) -> None:
+        self._context.supervisor.once(f"loading job {short(job)} again", self._reopen(job))
+
+    async def _reopen(self, job: JobId) -> None:
+        """Load a job anew, without what is set aside."""
+        runner = self.runners.get(job)
+        if runner is not None:
+            await runner.close()
+            if self.runners.get(job) is runner:
+                del self.runners[job]
+                self.runner(job)
+
+    # ---- into memory and out of it ------------------------------------------------------------------
+
+    def _tell(self, entry: Entry) -> None:
+        assert isinstance(entry.record, Job)
+        name = self._context.name_of(entry.author)
+        self._context.event("job", f"{name} asks for help with {entry.record.task}", job=entry.id)
+
+    def _open(self, entry: Entry, *, fresh: bool = False) -> JobRunner:
+        """Load a job with all of its records, and begin its loops. `fresh`: it was made here, just now."""
         from muster.job.runner import JobRunner  # with numpy, which an idle daemon does without
 
-        view = JobView(entry.id, record, entry.author)
-        fresh = entry.source == b"" and not self._loading
+        context, job = self._context, entry.id
+        assert isinstance(entry.record, Job)
+        aside = self._aside[job] = set_aside.load(context.store, job)
+        known = [known for kind in REACTIONS for known in context.ledger.load(kind, job)]
+        for before in known:
+            self._hints.learn(before)
+        view = JobView(job, entry.record, entry.author)
+        while not all(self._take_in(view, before) for before in known if before.id not in aside):
+            view = JobView(job, entry.record, entry.author)
         runner = JobRunner(
-            self._context, view, self._slot,
-            fresh=fresh, needed_by_others=lambda: self._needed_besides(entry.id),
-        )  # fmt: skip
-        self.runners[entry.id] = runner
-        self._forwarding.add(view, runner.models)
-        early = self._early.pop(entry.id, [])
-        self._early_count -= len(early)
-        for known in early:
-            self._absorb(runner, known)
-        self._context.event(
-            "job", f"{self._context.name_of(entry.author)} asks for help with {record.task}", job=entry.id
+            context, view, self._slot, fresh=fresh, needed_by_others=lambda: self._needed_besides(job)
         )
-        self._context.publish_status_now()
-        self._tasks[entry.id] = asyncio.get_running_loop().create_task(runner.run())
-        self._tasks[entry.id].add_done_callback(lambda task: self._ended(entry.id, task))
+        self._stored.forget(job)
+        self._news_s[job] = context.now()
+        self.runners[job] = runner
+        ordered = sorted(self.runners, key=self._order.__getitem__)
+        if ordered[-1] != job:
+            self.runners = {other: self.runners[other] for other in ordered}
+        self._forwarding.add(view, runner.models)
+        runner.start(partial(self._failed, job))
+        context.transfers.poke()
+        context.changes.notify()
+        return runner
 
     def _needed_besides(self, job: JobId) -> set[BlobId]:
         """Blobs that the other jobs of this node cannot do without."""
-        return set().union(*(runner.needs() for j, runner in self.runners.items() if j != job))
+        needs = [runner.needs() for other, runner in self.runners.items() if other != job]
+        return set().union(*needs, *self._stored.needs.values())
 
-    def _ended(self, job: JobId, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.runners[job].failed(f"internal fault: {error}")
-            self._context.event("error", f"internal fault in a job: {error!r}", job=job)
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a job's runner ended", "exception": error}
-            )
+    def _make_room(self) -> bool:
+        """Whether there is room in memory for one more job, perhaps after another one left."""
+        limits, now = self._limits, self._context.now()
+        if len(self.runners) < limits.in_memory:
+            return True
+        quiet = sorted(self._news_s, key=self._news_s.__getitem__)
+        for job in [*self._at_rest, *(j for j in quiet if now - self._news_s[j] >= limits.quiet_s)]:
+            if self.runners[job].may_leave() and self._retire(job):
+                return True
+        return False
 
-    def _absorb(self, runner: JobRunner, entry: Entry) -> None:
-        self._hints.learn(entry)
-        runner.view.absorb(entry)
-        self._context.transfers.poke()
-        self._context.changes.notify()
+    def _retire(self, job: JobId) -> bool:
+        """Take a job out of memory; False: that cannot be noted now."""
+        from muster.job.retiring import summary
+
+        runner = self.runners[job]
+        retired = summary(runner)
+        if runner.rests():
+            try:
+                retirement.keep(self._context.store, job, retired)
+            except StorageError:
+                return False
+        else:
+            self._stored.waiting[job] = None
+        self._stored.needs[job] = retired.needs
+        del self.runners[job]
+        for table in (self._at_rest, self._news_s, self._aside, self._strikes):
+            table.pop(job, None)
+        self._forwarding.remove(job)
+        self._context.supervisor.once(f"closing job {short(job)}", runner.close())
+        return True
+
+    async def _look_after(self, pulse: Pulse) -> None:
+        while True:
+            pulse.beat(self._limits.look_s)
+            await asyncio.sleep(self._limits.look_s)
+            self._retire_some()
+            while self._stored.waiting and self._make_room():
+                self.runner(next(iter(self._stored.waiting)))
+            self._stored.delete_spare(lambda: self._needed_besides(b""))
+
+    def _retire_some(self) -> None:
+        """Of the jobs at rest the last few stay in memory."""
+        now, limits = self._context.now(), self._limits
+        for job, runner in self.runners.items():
+            if not runner.rests():
+                self._at_rest.pop(job, None)
+            elif job not in self._at_rest:
+                self._at_rest[job] = now
+        for job, since_s in list(self._at_rest.items())[: -limits.at_rest or None]:
+            if now - since_s >= max(limits.rest_s, 2 * self.runners[job].view.job.patience_s):
+                self._retire(job)

@@ -28,7 +28,10 @@ from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.roles import finished, newest
 from muster.job.session import SessionEnd, TrainerSession
 from muster.job.view import JobView
-from muster.protocol.records import BlobId
+from muster.network.supervisor import KeptLoop, Pulse
+from muster.protocol.records import BlobId, CommitId, short
+
+FAULTS_TOLD = 5  # of one loop in the supervisor's time, and the job is said to be held up
 
 
 class JobRunner:
@@ -49,7 +52,8 @@ class JobRunner:
         self.opened_s = context.now()
         self.waiting_for_slot = False
         self.yielded = False  # its trainer went to another job, as nothing moved in this one
-        self._fault: str | None = None
+        self._in_session = False
+        self._loops: list[KeptLoop] = []
         self._state = CoordinatorState(head_since_s=context.now())
         self.models = ModelStore(context, view)
         self.fetcher = JobFetcher(context, view, self.models)
@@ -70,16 +74,26 @@ class JobRunner:
             context, view, self.models, self._session, self._contributions, needed_by_others=needed_by_others
         )
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow())
-                group.create_task(self._coordinator.run())
-                group.create_task(self._work())
-        finally:
-            self._slot.leave(self.view.id)
-            await self.fetcher.close()
+    def start(self, on_fault: Callable[[Exception], None]) -> None:
+        """Begin the three loops; `on_fault(error)` is told when one of them fails, and starts again."""
+        name, supervisor = short(self.view.id), self.context.supervisor
+        for what, loop in (
+            ("following", self._follow),
+            ("coordinating", self._coordinator.run),
+            ("working for", self._work),
+        ):
+            self._loops.append(
+                supervisor.keep(f"{what} job {name}", loop, job=self.view.id, on_fault=on_fault)
+            )
+
+    async def close(self) -> None:
+        """End the loops and what they fetch."""
+        for loop in self._loops:
+            loop.cancel()
+        tasks = [loop.task for loop in self._loops if loop.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._slot.leave(self.view.id)
+        await self.fetcher.close()
 
     @property
     def acting(self) -> bool:
@@ -94,15 +108,31 @@ class JobRunner:
     @property
     def error(self) -> str | None:
         """Why this node takes no part in the job, in one sentence."""
-        return self._fault or self._answer.refused
+        now_s = self.context.now()
+        for loop in self._loops:
+            if loop.recent_faults(now_s) >= FAULTS_TOLD:
+                return f"a fault in Muster holds this job up here, it is tried again: {loop.why}"
+        return self._answer.refused
 
-    def failed(self, fault: str) -> None:
-        """Note that a loop of the job ended by an internal fault."""
-        self._fault = fault
+    def may_leave(self) -> bool:
+        """Whether no trainer works for the job."""
+        return not self._in_session
+
+    def rests(self) -> bool:
+        """Whether nothing is left to do for the job here, as far as this node knows."""
+        if self._in_session:
+            return False
+        if self._answer.refused is not None or self.view.stopped is not None:  # it may never hold a model
+            return finished(self.view, self.models.known_heads()) is not None
+        return self._coordinator.rests() and all(self.models.held(h.id) for h in self.models.known_heads())
 
     def needs(self) -> set[BlobId]:
         """Blobs that this job cannot do without."""
         return self._garbage.needs()
+
+    def needed_commits(self) -> set[CommitId]:
+        """Commits whose parameters stay whatever the disk limit says."""
+        return self._garbage.needed_commits()
 
     def head(self) -> Point | None:
         """The head that this node would train on."""
@@ -122,7 +152,7 @@ class JobRunner:
             return "finished"
         return "waiting" if self.waiting_for_slot else "running"
 
-    async def _follow(self) -> None:
+    async def _follow(self, pulse: Pulse) -> None:
         """Hold the parameters of every head that is known and the payloads that are this node's to get, and
         delete what is not needed any more."""
         while True:
@@ -131,11 +161,14 @@ class JobRunner:
             self.fetcher.fetch_payloads(self.head(), self._state.acting)
             self._answer.supersede_old()
             self._garbage.collect()
-            await self.context.changes.wait(REST_S if self._coordinator.rests() else STALL_S)
+            wait_s = REST_S if self._coordinator.rests() else STALL_S
+            pulse.beat(wait_s)
+            await self.context.changes.wait(wait_s)
 
-    async def _work(self) -> None:
+    async def _work(self, pulse: Pulse) -> None:
         """Train as long as the job goes on; again when a late merge makes it go on."""
         while True:
+            pulse.beat(None)
             reason = self._answer.unwilling()
             if reason is not None:
                 self._answer.refuse(reason)
@@ -159,9 +192,11 @@ class JobRunner:
 
     async def _train(self) -> SessionEnd:
         """A session of the trainer, which this job has until it ends."""
+        self._in_session = True
         try:
             return await self._session.run()
         finally:
+            self._in_session = False
             self._slot.leave(self.view.id)
             self.context.changes.notify()
 

@@ -85,7 +85,9 @@ class Core:
         self._on_job_event = on_job_event
         self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
-        self.transfers = Transfers(link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor)
+        self.transfers = Transfers(
+            link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor
+        )
         self.exchange = Exchange(
             link,
             store,

@@ -20,6 +20,7 @@ from muster.job.models.fetching import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.roles import coordinator
 from muster.job.view import JobView
+from muster.network.supervisor import Pulse
 from muster.protocol.records import CommitId, Discarded, NodeId
 from muster.storage.store import StorageError
 
@@ -46,7 +47,7 @@ class Coordinator:
         self._reach = Reach(context, view, state)
         self._rounds = Rounds(context, view, models, fetcher, commits, evaluation, self._reach, state)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Until cancelled."""
         changes, state, presence = self._context.changes, self._state, self._context.presence
         while True:
@@ -58,6 +59,7 @@ class Coordinator:
                     self._context.event("error", f"cannot coordinate: {error}", job=self._view.id)
                 state.blocked = presence.blocked = True
                 state.acting, due_s = False, WAIT_MAX_S
+            pulse.beat(REST_S if self.rests() else WAIT_MAX_S)
             if due_s == 0.0:
                 await asyncio.sleep(0)
             elif due_s is None:

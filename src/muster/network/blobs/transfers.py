@@ -246,8 +246,7 @@ class Transfers:
             self._carry_out(self._fetching.on_time(fetch, self._moment()))
         except Exception as error:
             self._supervisor.fault("fetching a blob", error)
-            again_s = _loop_time_s() + FAULT_RETRY_S
-            self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
+            self._look_later(fetch)
 
     def _call_overdue(self, request: ChunkRequest) -> None:
         self._carry_out(self._fetching.on_overdue(request, self._moment()))
@@ -292,8 +291,11 @@ class Transfers:
             request.on_answer(None, _loop_time_s())
         if self._fetching.goes_on(fetch):
             fetch.restart(fetch.partial)
-            again_s = _loop_time_s() + FAULT_RETRY_S
-            self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
+            self._look_later(fetch)
+
+    def _look_later(self, fetch: BlobFetch) -> None:
+        again_s = _loop_time_s() + FAULT_RETRY_S
+        self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
 
     async def _survey(self, fetch: BlobFetch, node: NodeId) -> None:
         message, asked_s = encode_ask(Ask(fetch.blob, 0, 0, fetch.size_bytes)), _loop_time_s()

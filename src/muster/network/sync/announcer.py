@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from muster.network.change_signal import ChangeSignal
-from muster.network.supervisor import Pulse, Supervisor
+from muster.network.supervisor import Pulse
 from muster.network.sync.deferred import DeferralRule
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import PREFIX_BYTES, pack_announce
@@ -33,11 +33,9 @@ class Announcer:
         shared: SyncContext,
         rule: DeferralRule,
         heartbeat_period_s: Callable[[NodeId], float],
-        supervisor: Supervisor,
     ) -> None:
         self._shared, self._rule, self._heartbeat_period_s = shared, rule, heartbeat_period_s
         self._link, self._store, self._presence = shared.link, shared.store, shared.presence
-        self._supervisor = supervisor
         self._own = shared.presence.node[:PREFIX_BYTES]
         self._flush: asyncio.TimerHandle | None = None
         self._publish_now = False
@@ -130,7 +128,7 @@ class Announcer:
             self._announce_all(peer)
         except Exception as error:
             name = self._shared.ledger.trust.name(peer.node)
-            self._supervisor.fault(f"telling {name} what is new", error)
+            self._shared.supervisor.fault(f"telling {name} what is new", error)
             peer.outbound.on_failure(loop_time_s() + RETRY_S)
             self._flush_soon()
 
@@ -164,11 +162,7 @@ class Announcer:
         if not (made_here or self._far(entry.source) or self._far(node)):
             return None
         stored = self._store.get(entry.id) if entry.size_bytes <= 2 * room else None
-        try:
-            data = self._shared.compressor.compress(stored.id, stored.wire) if stored is not None else None
-        except Exception as error:  # it goes by its prefix alone, and holds up no other
-            self._supervisor.fault("shortening a record", error)
-            return None
+        data = self._shared.shorten(stored) if stored is not None else None
         return data if data is not None and len(data) + 5 <= room else None
 
     def _far(self, node: NodeId) -> bool:

@@ -79,7 +79,7 @@ class RecordResponder:
         size = 0
         # in the order in which they came here: what a compressed record refers to goes before it
         for stored in sorted((s for s in found if s is not None), key=lambda s: s.sequence):
-            data = stored.wire if in_full else self._shared.compressor.compress(stored.id, stored.wire)
+            data = stored.wire if in_full else self._shared.shorten(stored)
             if not records or size + len(data) <= REPLY_BYTES_MAX:
                 records.append(data)
                 size += len(data)

@@ -49,11 +49,13 @@ class Exchange:
     ) -> None:
         """`forwarding`: which neighbour needs which record; `narrow`: whether a neighbour's link is below
         64 kbit/s, None: it is to be found out here."""
-        self.shared = shared = SyncContext(link, store, ledger, presence, traffic, narrow, on_problem)
-        self.traffic = traffic
         self._supervisor = supervisor or Supervisor()
+        self.shared = shared = SyncContext(
+            link, store, ledger, presence, traffic, narrow, on_problem, self._supervisor
+        )
+        self.traffic = traffic
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
-        self._announcer = Announcer(shared, rule, heartbeat_period_s, self._supervisor)
+        self._announcer = Announcer(shared, rule, heartbeat_period_s)
         self._record_sync = RecordSync(shared)
         self._responder = RecordResponder(shared, rule)
         self._heartbeats: KeptLoop | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.network.supervisor import KeptLoop
+from muster.network.supervisor import KeptLoop, Supervisor
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
@@ -73,9 +73,10 @@ class SyncContext:
         traffic: TrafficCounters,
         known_narrow: Callable[[NodeId], bool | None],
         on_problem: Callable[[str], None],
+        supervisor: Supervisor,
     ) -> None:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
-        self.traffic = traffic
+        self.traffic, self.supervisor = traffic, supervisor
         self.known_narrow, self.on_problem = known_narrow, on_problem
         self.compressor = RecordCompressor(store, ledger.signer.node)
         self.peers: dict[NodeId, SyncPeer] = {}
@@ -103,6 +104,14 @@ class SyncContext:
         if node not in self._problems and len(self._problems) < PROBLEMS_MAX:
             self._problems.add(node)
             self.on_problem(f"nothing is exchanged with {self.ledger.trust.name(node)}: {sentence}")
+
+    def shorten(self, stored: StoredRecord) -> bytes:
+        """A record as it goes to a neighbour; one that cannot be shortened goes as it is."""
+        try:
+            return self.compressor.compress(stored.id, stored.wire)
+        except Exception as error:
+            self.supervisor.fault("shortening a record", error)
+            return stored.wire
 
     def add_to_digest(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""

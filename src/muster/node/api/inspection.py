@@ -23,7 +23,7 @@ from muster.node.api.commit_detail import (
 )
 from muster.node.api.snapshot_builder import commit_view
 from muster.node.core import Core
-from muster.protocol.records import Commit, Discarded, Folded, Payload, short
+from muster.protocol.records import Commit, Discarded, Folded, Merge, Payload, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +44,7 @@ def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
             "usage",
             f"{prefix!r} is no commit: give {PREFIX_MIN} or more of the hex digits that `muster log` shows",
         )
+    _load_job_of(core, prefix)
     found = [
         (runner, point)
         for runner in core.jobs.runners.values()
@@ -58,6 +59,15 @@ def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
         names = ", ".join(point.id.hex()[:12] for _, point in found[:8])
         raise MusterError("unknown_commit", f"{prefix!r} fits several commits ({names}): give more digits")
     return found[0]
+
+
+def _load_job_of(core: Core, prefix: str) -> None:
+    """Have the job of a commit in memory; it may be in the store only."""
+    for record in core.store.find(bytes.fromhex(prefix[: len(prefix) // 2 * 2])):
+        stored = core.store.get(record) if record.hex().startswith(prefix.lower()) else None
+        if stored is not None and stored.kind in (Commit.KIND, Merge.KIND):
+            with contextlib.suppress(KeyError):
+                core.jobs.runner(stored.job)
 
 
 def show(core: Core, prefix: str) -> CommitDetail:

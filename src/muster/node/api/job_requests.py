@@ -179,9 +179,9 @@ def find(core: Core, prefix: str) -> JobRunner:
     if not found:
         raise MusterError("unknown_job", f"no job here begins with {prefix!r}: `muster jobs` lists them")
     if len(found) > 1 and prefix:
-        names = ", ".join(short(r.view.id) for r in found)
+        names = ", ".join(short(job) for job in found)
         raise MusterError("unknown_job", f"{prefix!r} fits several jobs ({names}): give more digits")
-    return found[-1]
+    return core.jobs.runner(found[-1])
 
 
 def stop(core: Core, prefix: str, reason: str) -> JobId:

@@ -78,9 +78,14 @@ class Watcher:
 
     def _focus(self) -> JobRows | None:
         """The job to show first: the newest that runs, else the newest."""
-        for job, runner in self._core.jobs.runners.items():
+        runners = self._core.jobs.runners
+        if any(runners.get(job) is not rows.runner for job, rows in self._jobs.items()):
+            self._jobs = {j: rows for j, rows in self._jobs.items() if runners.get(j) is rows.runner}
+        for job, runner in runners.items():
             if job not in self._jobs:
                 self._jobs[job] = JobRows(self._core, runner, self.names)
+        if list(self._jobs) != list(runners):  # an old one was loaded again
+            self._jobs = {job: self._jobs[job] for job in runners}
         jobs = list(self._jobs.values())
         running = [job for job in jobs if not job.over()]
         return (running or jobs or [None])[-1]  # type: ignore[list-item]

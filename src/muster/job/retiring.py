@@ -1,0 +1,32 @@
+"""Sums up a job that leaves memory (see `retired`)."""
+
+from __future__ import annotations
+
+from muster.job.models.retention import collectable
+from muster.job.retired import RetiredJob
+from muster.job.runner import JobRunner
+
+SPARE_MAX = 1000  # blobs of one job that are listed to be deleted
+
+
+def summary(runner: JobRunner) -> RetiredJob:
+    """What is to be kept of a job."""
+    view, head = runner.view, runner.head()
+    figures = view.figures(head.id) if head is not None else None
+    needs = runner.needs()
+    has = runner.context.store.has_blob
+    keep = runner.needed_commits()
+    spare = [b for b in collectable(view.graph, keep, runner.models.blob_of) if b not in needs and has(b)]
+    return RetiredJob(
+        task=view.job.task,
+        asker=view.asker,
+        state=runner.state(),
+        why=runner.finished() or "",
+        round=head.round if head is not None else 0,
+        rounds=view.job.stop.rounds,
+        accuracy=figures.accuracy if figures is not None else None,
+        age_s=head.age_s if head is not None else 0.0,
+        spent_bytes=sum(s.bytes for s in head.spent) if head is not None else 0,
+        needs=tuple(sorted(b for b in needs if has(b))),
+        spare=tuple(spare[:SPARE_MAX]),
+    )
