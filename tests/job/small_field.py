@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 
 from muster.job.context import Policy, TrainerLike
+from muster.job.retired import JobLimits
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
@@ -46,20 +47,23 @@ class SmallField:
         policy: Policy | None = None,
         *,
         common: bool = True,
+        limits: JobLimits | None = None,
     ) -> None:
+        self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
         self.stores = {n: MemoryStore(random.Random(n)) for n in names}
-        self.cores = {n: self._node(n, number, kind, policy) for number, n in enumerate(names)}
+        self._numbers = {n: number for number, n in enumerate(names)}
+        self.cores = {n: self._node(n) for n in names}
         self._nonces = itertools.count()
         for a, b in itertools.combinations(names, 2):
             self.network.connect(self.cores[a].node, self.cores[b].node)
 
-    def _node(self, name: str, number: int, kind: type[LinearTrainer], policy: Policy | None) -> Core:
-        identity, store = PretendIdentity(name), self.stores[name]
+    def _node(self, name: str) -> Core:
+        identity, store, number = PretendIdentity(name), self.stores[name], self._numbers[name]
 
         async def open_trainer(task: str) -> TrainerLike:
             facts = facts_of(LAYOUT, 50, self._common)
-            return kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
+            return self._kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
 
         return Core(
             name=name,
@@ -68,12 +72,17 @@ class SmallField:
             trust=TrustStore(PretendVerifier()),
             store=store,
             link=self.network.link(identity.node, name),
-            policy=policy or Policy(),
+            policy=self._policy or Policy(),
             open_trainer=open_trainer,
             installed=lambda task: True,
             battery=lambda: None,
             log=EventLog(lambda: 0.0),
+            job_limits=self._limits,
         )
+
+    def restart(self, name: str) -> Core:
+        """The same node as a new process, not started yet; the one before must be closed."""
+        return self._node(name)
 
     async def start(self) -> None:
         for core in self.cores.values():

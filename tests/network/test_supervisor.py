@@ -57,7 +57,8 @@ def test_a_loop_that_fails_starts_again_and_says_so() -> None:
         assert (health.state, health.faults, health.why) == ("well", 3, "ValueError: no use")
         await asyncio.sleep(FAULTS_PERIOD_S)
         assert scene.supervisor.health()[0].faults == 0
-        assert loop.task is not None and not loop.task.done()
+        assert loop.task is not None
+        assert not loop.task.done()
 
     scene.play(main)
     assert began == [0, 1, 3, 7]

@@ -32,6 +32,7 @@ from muster.storage.store import Store
 
 STRIKES = 3  # failures on one record
 SET_ASIDE_MAX = 1000  # of a job
+LOOKED_AT_MAX = 64  # of a list
 # Faults of the machine and of its devices, not of a record.
 _NOT_A_RECORDS = (*EXPECTED, OSError, MemoryError, TimeoutError)
 
@@ -53,16 +54,20 @@ class Strikes:
 
 
 def culprit(trace: TracebackType | None, view: JobView, node: NodeId) -> RecordId | None:
-    """The record of the job that the innermost function had in hand when it failed."""
+    """The record, by another node, that the innermost function had in hand when it failed: by itself, or in
+    a list."""
     frames = []
     while trace is not None:
         frames.append(trace.tb_frame)
         trace = trace.tb_next
     for frame in reversed(frames):
-        for value in list(frame.f_locals.values()):
-            found = _record(value, view)
-            if found is not None and found[1] != node:
-                return found[0]
+        values = list(frame.f_locals.values())
+        lists = [v for value in values if isinstance(value, list | tuple) for v in value[-LOOKED_AT_MAX:]]
+        for some in (values, lists[::-1]):  # of several the one that came last
+            for value in some:
+                found = _record(value, view)
+                if found is not None and found[1] != node:
+                    return found[0]
     return None
 
 

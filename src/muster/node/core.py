@@ -15,6 +15,7 @@ from muster.job.context import Context, Policy, TrainerLike
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
 from muster.job.registry import JobRegistry
+from muster.job.retired import JobLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
@@ -66,6 +67,7 @@ class Core:
         narrow: bool | None = None,
         on_job_event: Callable[[str], None] = lambda text: None,
         supervisor: Supervisor | None = None,
+        job_limits: JobLimits | None = None,
     ) -> None:
         """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself.
         `on_job_event(text)` is called before an event of a job is logged."""
@@ -117,7 +119,7 @@ class Core:
             supervisor=self.supervisor,
             changes=ChangeSignal(),
         )
-        self.jobs = JobRegistry(self.context, hints, forwarding)
+        self.jobs = JobRegistry(self.context, hints, forwarding, job_limits)
 
     async def start(self) -> None:
         """Load the stored records, publish this node's membership, and open the link."""

@@ -1,0 +1,165 @@
+"""Jobs at rest leave memory, and come back when a record of them comes or somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from small_field import SmallField
+
+from muster.errors import MusterError
+from muster.job import retired
+from muster.job.retired import JobLimits
+from muster.node.api import inspection, job_requests
+from muster.protocol.records import Contribution, JobId, Stop
+from muster.simulation.virtual.loop import run
+
+FEW = JobLimits(in_memory=6, at_rest=2)
+
+
+def over(field: SmallField, name: str, job: JobId) -> bool:
+    jobs = field.cores[name].jobs
+    runner = jobs.runners.get(job)
+    return job in jobs.retired() or (runner is not None and runner.state() == "finished")
+
+
+async def some(field: SmallField, number: int) -> list[JobId]:
+    """Jobs that ended, one after the other."""
+    await field.start()
+    jobs = []
+    for _ in range(number):
+        jobs.append(field.ask("a", rounds=1))
+        assert await field.until(lambda: all(over(field, n, jobs[-1]) for n in "ab"), 120)
+    await asyncio.sleep(200)
+    return jobs
+
+
+def test_after_sixty_six_jobs_a_node_still_hears() -> None:
+    """Until now 64 jobs ever were opened, and a node was deaf from then on."""
+
+    async def main() -> None:
+        field = SmallField("ab")
+        jobs = await some(field, 66)
+        core = field.cores["b"]
+        assert len(core.jobs.runners) <= 8
+        assert core.jobs.find("") == jobs
+        assert set(core.jobs.retired()) | core.jobs.runners.keys() == set(jobs)
+        [first] = [retired.load(core.store, job) for job in jobs[:1]]
+        assert first is not None
+        assert (first.state, first.round) == ("finished", 1)
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_a_retired_job_comes_back_when_asked_for() -> None:
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        jobs = await some(field, 5)
+        core = field.cores["b"]
+        assert jobs[0] in core.jobs.retired()
+        runner = job_requests.find(core, jobs[0].hex()[:12])
+        head = runner.head()
+        assert head is not None
+        assert head.round == 1
+        assert runner.models.held(head.id)
+        assert job_requests.find(core, "").view.id == jobs[-1]  # the newest one, whatever was loaded last
+        second = retired.load(core.store, jobs[1])
+        assert second is not None
+        assert jobs[1] in core.jobs.retired()
+        commit = core.store.select("commit", jobs[1])[-1].id
+        assert inspection.show(core, commit.hex()[:13]).job == jobs[1].hex()
+        with pytest.raises(MusterError, match="no job here begins with"):
+            job_requests.find(core, "ffffffffffff")
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_a_retired_job_comes_back_when_a_record_comes() -> None:
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        jobs = await some(field, 5)
+        core = field.cores["b"]
+        assert jobs[0] in core.jobs.retired()
+        head = core.store.select("commit", jobs[0])[-1].id
+        field.cores["a"].ledger.publish(Contribution(jobs[0], head, 7, False, 0.0, b""))
+        await asyncio.sleep(5)
+        assert jobs[0] in core.jobs.runners
+        assert core.jobs.runners[jobs[0]].view.contributions[head]
+        assert list(core.jobs.runners) == [j for j in jobs if j in core.jobs.runners]
+        await asyncio.sleep(200)
+        assert jobs[0] in core.jobs.runners  # the one that came to rest last
+        assert len(core.jobs.runners) == FEW.at_rest
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_a_start_loads_what_goes_on_only() -> None:
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        jobs = await some(field, 5)
+        retired_before = field.cores["b"].jobs.retired()
+        await field.cores.pop("b").close()
+        b = field.restart("b")
+        await b.start()
+        assert b.jobs.retired() == retired_before
+        assert b.jobs.find("") == jobs
+        await b.close()
+        # a record that was kept, and the process ended before its job took it in
+        head = field.stores["b"].select("commit", jobs[0])[-1].id
+        b = field.restart("b")
+        b.jobs.start = lambda: None  # type: ignore[method-assign]
+        await b.start()
+        b.ledger.publish(Contribution(jobs[0], head, 7, False, 0.0, b""))
+        await b.close()
+        b = field.restart("b")
+        await b.start()
+        assert jobs[0] in b.jobs.runners
+        await b.close()
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_jobs_that_never_end_leave_room_for_others() -> None:
+    """They wait for a second node that is not there; the newest one does not wait for ever."""
+
+    async def main() -> None:
+        field = SmallField("a", limits=FEW)
+        await field.start()
+        dead = [field.ask("a", min_nodes=3) for _ in range(8)]
+        await asyncio.sleep(30)
+        core = field.cores["a"]
+        assert len(core.jobs.runners) == 6
+        assert core.jobs.find("") == dead
+        job = field.ask("a", rounds=1)
+        assert await field.until(lambda: over(field, "a", job), 3600)
+        core.ledger.publish(Stop(dead[0], "by its user"))
+        await asyncio.sleep(1)
+        runner = core.jobs.runners.get(dead[0])
+        assert runner is None or runner.state() == "stopped"
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_models_of_retired_jobs_are_left_alone_and_old_ones_go_over_the_limit() -> None:
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        jobs = await some(field, 5)
+        core = field.cores["b"]
+        summed = retired.load(core.store, jobs[0])
+        assert summed is not None
+        assert summed.needs
+        spare = core.store.put_blob(b"old parameters")
+        retired.keep(core.store, jobs[0], msgspec.structs.replace(summed, spare=(spare, *summed.needs)))
+        core.jobs._stored.disk_limit_bytes = 0
+        await asyncio.sleep(30)
+        assert not core.store.has_blob(spare)
+        assert all(core.store.has_blob(blob) for blob in summed.needs)
+        await field.close()
+
+    run(main(), until_s=36000)
