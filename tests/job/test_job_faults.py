@@ -15,7 +15,7 @@ from muster.job.coordinator.loop import Coordinator
 from muster.job.view import JobView, KnownUpdate
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import JobId
+from muster.protocol.records import JobId, StopRule
 from muster.simulation.virtual.loop import run
 
 
@@ -103,7 +103,7 @@ def test_a_record_on_which_a_job_fails_three_times_is_set_aside(monkeypatch: pyt
         field = SmallField("ab")
         me.append(field.cores["a"].node)
         await field.start()
-        job = field.ask("a", rounds=4)
+        job = field.ask("a", stop=StopRule(rounds=4))
         assert await field.until(lambda: done(field, "a", job), 600)
         assert poison
         [said] = [text for text in field.said("a") if "sets aside" in text]
@@ -141,7 +141,7 @@ def test_a_record_that_no_view_takes_in_bricks_no_node(monkeypatch: pytest.Monke
         quiet()
         field = SmallField("ab")
         await field.start()
-        job = field.ask("a", rounds=3)
+        job = field.ask("a", stop=StopRule(rounds=3))
         assert await field.until(lambda: done(field, "b", job), 300)
         poison.extend(s.id for s in field.stores["b"].select("offer", job))
         assert poison

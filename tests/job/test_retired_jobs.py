@@ -12,7 +12,7 @@ from muster.errors import MusterError
 from muster.job import retired
 from muster.job.retired import JobLimits
 from muster.node.api import inspection, job_requests
-from muster.protocol.records import Contribution, JobId, Stop
+from muster.protocol.records import Contribution, JobId, Stop, StopRule
 from muster.simulation.virtual.loop import run
 
 FEW = JobLimits(in_memory=6, at_rest=2)
@@ -29,7 +29,7 @@ async def some(field: SmallField, number: int) -> list[JobId]:
     await field.start()
     jobs = []
     for _ in range(number):
-        jobs.append(field.ask("a", rounds=1))
+        jobs.append(field.ask("a", stop=StopRule(rounds=1)))
         assert await field.until(lambda: all(over(field, n, jobs[-1]) for n in "ab"), 120)
     await asyncio.sleep(200)
     return jobs
@@ -135,7 +135,7 @@ def test_jobs_that_never_end_leave_room_for_others() -> None:
         core = field.cores["a"]
         assert len(core.jobs.runners) == 6
         assert core.jobs.find("") == dead
-        job = field.ask("a", rounds=1)
+        job = field.ask("a", stop=StopRule(rounds=1))
         assert await field.until(lambda: over(field, "a", job), 3600)
         core.ledger.publish(Stop(dead[0], "by its user"))
         await asyncio.sleep(1)

@@ -100,7 +100,8 @@ def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Ex
     )
     models = SimpleNamespace(blob_of=lambda commit: b"b" * 32)
     runner = SimpleNamespace(view=view, models=models, head=lambda: head)
-    core = cast(Any, SimpleNamespace(jobs=SimpleNamespace(find=lambda prefix: [runner])))
+    jobs = SimpleNamespace(find=lambda prefix: [b"j" * 32], runner=lambda job: runner)
+    core = cast(Any, SimpleNamespace(jobs=jobs))
 
     def exported(to: str, **cannot: Exception) -> dict[str, Any]:
         return asyncio.run(export(core, cast(Any, Exporter(cannot)), "", tmp_path / to))
