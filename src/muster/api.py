@@ -50,7 +50,8 @@ def train(
     """Train `task` with every node in reach of `node` (a name or home) and wait for the end.
 
     `start`: parameters to begin with, a safetensors file or a commit (hex digits).  Options: rounds,
-    target (0..1), seconds, bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s.
+    target (0..1), seconds, bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s,
+    linger_s.
     Raises MusterError.
     """
     client = choose(node)

@@ -82,7 +82,25 @@ def test_train_follows_to_the_end(alpha: FakeNode, capsys: Capture) -> None:
         NodeEvent(9, 0.0, "job", "another job", "00" * 32, "alpha"),
         NodeEvent(10, 0.0, "end", "3 rounds done", JOB, "alpha"),
     ]
-    assert run(["train", "digits", "--rounds", "3", "--lr", "0.1", "--bytes", "20MB", "--patience", "5"]) == 0
+    assert (
+        run(
+            [
+                "train",
+                "digits",
+                "--rounds",
+                "3",
+                "--lr",
+                "0.1",
+                "--bytes",
+                "20MB",
+                "--patience",
+                "5",
+                "--linger",
+                "9",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "alpha asks for help" in out
     assert "another job" not in out
@@ -91,7 +109,15 @@ def test_train_follows_to_the_end(alpha: FakeNode, capsys: Capture) -> None:
     assert "shares: alpha 75 %, bravo 25 %" in out
     assert f"muster export {JOB[:8]}" in out
     asked = next(request for request in alpha.requests if request["op"] == "train")
-    assert asked == {"op": "train", "task": "digits", "rounds": 3, "lr": 0.1, "bytes": 2e7, "patience_s": 5.0}
+    assert asked == {
+        "op": "train",
+        "task": "digits",
+        "rounds": 3,
+        "lr": 0.1,
+        "bytes": 2e7,
+        "patience_s": 5.0,
+        "linger_s": 9.0,
+    }
     assert {"op": "events", "since": 7} in alpha.requests
 
 

@@ -60,13 +60,14 @@ def test_of_two_nodes_the_other_one_is_waited_for() -> None:
 
 def test_a_node_that_goes_costs_its_round_a_second_or_two() -> None:
     """It took half as long as the round, and three seconds more; and that for each round until the node was
-    missed.  It may die right after a word, so that it is in one plan more."""
+    missed.  It may die right after a word, so that it is in one plan more.  (The last round, which has no
+    next one, waits for it as long as it would be heard by its habit.)"""
     verdict = field("abcd", (ASKED_S + 20.0, Bury("d")))
     assert verdict.good, story(verdict)
     gaps = [after - before for before, after in itertools.pairwise(commits(verdict))]
     usual_s = sorted(gaps)[len(gaps) // 2]
     assert max(gaps) < usual_s + 2.5
-    assert 1 <= sum(gap > usual_s + 0.5 for gap in gaps) <= 2
+    assert 1 <= sum(gap > usual_s + 0.5 for gap in gaps[:-1]) <= 2
 
 
 @pytest.mark.parametrize("takes_s", [0.1, 15.0])

@@ -29,7 +29,7 @@ def stop_options(command: F) -> F:
 
 
 def recipe_options(command: F) -> F:
-    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience and finer ones."""
+    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger and others."""
     for option in reversed(
         (
             click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate."),
@@ -61,6 +61,13 @@ def recipe_options(command: F) -> F:
                 type=click.FloatRange(0.1),
                 help="Seconds without progress that are normal.",
             ),
+            click.option(
+                "--linger",
+                "linger_s",
+                type=click.FloatRange(0),
+                help="Seconds that the last round waits at most for nodes that come and go. "
+                "[default: 5 x --patience]",
+            ),
         )
     ):
         command = option(command)
@@ -85,6 +92,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "seed",
         "min_nodes",
         "patience_s",
+        "linger_s",
     )
     request = {name: given.get(name) for name in names} | {"bytes": given.get("bytes_max")}
     return {key: value for key, value in request.items() if value is not None}

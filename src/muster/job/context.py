@@ -142,6 +142,7 @@ class Context:
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
     supervisor: Supervisor  # of the loops of its jobs
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
+    clock_time: Callable[[float], str]  # a loop time by this node's clock on the wall, such as 21:48:05
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

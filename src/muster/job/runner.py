@@ -100,6 +100,10 @@ class JobRunner:
         """Whether this node coordinates the job."""
         return self._state.acting
 
+    def waits_for(self) -> str:
+        """Whom the last round waits for here, and until when; "" for nobody."""
+        return self._coordinator.waits_for()
+
     @property
     def participant(self) -> Participant | None:
         """This node's training for the job, from its first offer on."""

@@ -32,6 +32,17 @@ def ends_without_figures(rule: StopRule) -> bool:
     return rule.rounds is not None or rule.seconds is not None or rule.bytes is not None
 
 
+def ends_with(rule: StopRule, round_: int, age_s: float, spent_bytes: int) -> bool:
+    """Whether a commit of this round, age and spending ends the job, as far as that is known before it is
+    measured."""
+    return (
+        round_ >= ROUNDS_MAX
+        or (rule.rounds is not None and round_ >= rule.rounds)
+        or (rule.seconds is not None and age_s >= rule.seconds)
+        or (rule.bytes is not None and spent_bytes >= rule.bytes)
+    )
+
+
 def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
     """Why a head with these figures ends its job, in one sentence, or None."""
     if point.round >= ROUNDS_MAX:

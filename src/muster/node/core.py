@@ -118,6 +118,7 @@ class Core:
             publish_status_now=self.exchange.publish_heartbeat,
             supervisor=self.supervisor,
             changes=ChangeSignal(),
+            clock_time=self._clock_time,
         )
         self.jobs = JobRegistry(self.context, hints, forwarding, job_limits)
 
@@ -148,9 +149,9 @@ class Core:
 
     def heartbeat_period_s(self, neighbour: NodeId) -> float:
         """Seconds between two heartbeats to a neighbour: few while a job runs, as many as the link needs."""
-        if not self.busy():
+        if not self.busy() and not self._misses_an_end(neighbour):
             return HEARTBEAT_IDLE_S
-        rate_bytes_s = self.rate_bytes_s(neighbour)
+        rate_bytes_s = self._known_rate_bytes_s(neighbour)
         least_s = HEARTBEAT_USUAL_S
         if self.exchange.narrow(neighbour):
             rate_bytes_s = min(rate_bytes_s or NARROW_BYTES_S, NARROW_BYTES_S)
@@ -159,11 +160,24 @@ class Core:
             return least_s
         return min(HEARTBEAT_MAX_S, max(least_s, HEARTBEAT_COST_BYTES / (HEARTBEAT_SHARE * rate_bytes_s)))
 
+    def _misses_an_end(self, neighbour: NodeId) -> bool:
+        """Whether a neighbour works for a job that is over here: it may have missed the end."""
+        heard = self.presence.table.get(neighbour[:8])
+        job = heard.heartbeat.job if heard is not None else b""
+        return bool(job) and any(known[:4] == job for known in self.jobs.runners)
+
     def rate_bytes_s(self, neighbour: NodeId) -> float | None:
         """The measured goodput of a link: by bulk transfers, else roughly by small requests."""
         meter = self.transfers.meter(neighbour)
         measured = meter.rate_bytes_s if meter else None
         return measured if measured is not None else self.exchange.rate_bytes_s(neighbour)
+
+    def _known_rate_bytes_s(self, neighbour: NodeId) -> float | None:
+        """The same, if it was measured often enough: one transfer that a cut held up says little."""
+        meter = self.transfers.meter(neighbour)
+        if meter is not None and meter.rate_bytes_s is not None and meter.samples >= METER_SAMPLES:
+            return meter.rate_bytes_s
+        return self.exchange.rate_bytes_s(neighbour)
 
     def _narrow(self, neighbour: NodeId) -> bool | None:
         if self._all_narrow is not None:
@@ -193,6 +207,9 @@ class Core:
     def _job_event(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
         self._on_job_event(text)
         self.log.add(kind, text, job=job, node=node)
+
+    def _clock_time(self, at_s: float) -> str:
+        return self.log.clock_time(at_s - asyncio.get_running_loop().time())
 
     def _set_status(self, state: str, progress: float, job: bytes, round_: int) -> None:
         changed = state != self.status.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import time
 
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
@@ -121,7 +122,7 @@ class Machine:
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
-            log=EventLog(lambda: 1.6e9 + now() + self.offset_s),
+            log=EventLog(lambda: 1.6e9 + now() + self.offset_s, time.gmtime),
             on_job_event=on_job_event,
         )
 

@@ -90,6 +90,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     average: int = 1
     server_momentum: float = 0.0
     target: float | None = None
+    linger_s: float | None = None  # of the last round; None: by default
     back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
 
 

@@ -111,7 +111,7 @@ class World:
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
         job = Job(name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce)
-        self.jobs.append(Asked(open_job(core, job, start), spec))
+        self.jobs.append(Asked(open_job(core, job, start, spec.linger_s), spec))
         return True
 
     async def _start(self, core: Core, spec: JobSpec) -> BlobId | None:

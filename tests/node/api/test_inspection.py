@@ -147,6 +147,7 @@ def test_what_cannot_be_started_from_is_said() -> None:
         assert await ask(field.alpha, **{"from": "00000000"}) == "unknown_commit"
         assert await ask(field.alpha, **{"from": prefix, "task": "other"}) == "usage"
         other = Catalogue(layout_of(41))
+        assert await ask(field.alpha, linger_s=-1.0) == "usage"
         assert await ask(field.alpha, other, **{"from": prefix}) == "fingerprint"
         assert other.trainer.closed
         field.network.cut(field.ids[1], field.ids[2])

@@ -57,6 +57,7 @@ class JobRequest(_Body, frozen=True, rename={"start": "from"}):
     lr: float | None = None
     batch: int | None = None
     patience_s: float | None = None
+    linger_s: float | None = None
 
 
 class StopRequest(_Body, frozen=True):

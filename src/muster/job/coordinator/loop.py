@@ -13,6 +13,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.evaluation import HeadEvaluator
+from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.rounds import Rounds
 from muster.job.coordinator.state import CoordinatorState
@@ -45,7 +46,10 @@ class Coordinator:
         self._apart: tuple[list[CommitId], float] = ([], 0.0)  # which, and since when these
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
         self._reach = Reach(context, view, state)
-        self._rounds = Rounds(context, view, models, fetcher, commits, evaluation, self._reach, state)
+        self._lingering = Lingering(context, view)
+        self._rounds = Rounds(
+            context, view, models, fetcher, commits, evaluation, self._lingering, self._reach, state
+        )
 
     async def run(self, pulse: Pulse) -> None:
         """Until cancelled."""
@@ -66,6 +70,10 @@ class Coordinator:
                 await changes.wait(REST_S if self.rests() else WAIT_MAX_S)
             else:
                 await changes.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
+
+    def waits_for(self) -> str:
+        """Whom the last round waits for, and until when; "" for nobody."""
+        return self._lingering.sentence() if self._state.acting else ""
 
     def rests(self) -> bool:
         """Whether nothing is left to do here, as far as this node knows."""
@@ -95,6 +103,9 @@ class Coordinator:
         if self._view.finished(head) is not None:
             return self._close(head)
         if self._out_of_time(head):
+            linger_s = self._rounds.linger_s(head)
+            if linger_s > 0:
+                return linger_s
             self._rounds.close(head, self._rounds.arrived(head))
             return 0.0
         plan = self._view.plans.get(head.id, {}).get(self._context.node)

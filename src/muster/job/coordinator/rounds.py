@@ -9,6 +9,7 @@ from muster.job.context import Context
 from muster.job.coordinator.codec_forecasts import CodecForecasts
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.evaluation import HeadEvaluator
+from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.round_times import RoundTimeModel
@@ -34,10 +35,10 @@ class Rounds:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
-        evaluation: HeadEvaluator, reach: Reach, state: CoordinatorState,
+        evaluation: HeadEvaluator, lingering: Lingering, reach: Reach, state: CoordinatorState,
     ) -> None:  # fmt: skip
         self._context, self._view, self._fetcher, self._commits = context, view, fetcher, commits
-        self._evaluation, self._state = evaluation, state
+        self._evaluation, self._lingering, self._state = evaluation, lingering, state
         self._offer_window = OfferWindow(context, view, reach)
         self._round_times = RoundTimeModel(context, view, models)
         self._forecasts = CodecForecasts(context, view, models)
@@ -85,6 +86,9 @@ class Rounds:
         if wait_s == 0.0:
             if age_s < max(FIGURES_S, plan.record.deadline_s) and self._evaluation.awaits_figures(head):
                 return None
+            linger_s = self.linger_s(head)
+            if linger_s > 0:
+                return linger_s
             self._round_times.closed(plan.record.parent, published_s, missing)
             self.close(head, here)
             return 0.0
@@ -96,6 +100,11 @@ class Rounds:
         """Updates that nothing counts yet, and whose payload is here."""
         store = self._context.store
         return [u for u in self._fetcher.uncounted(head) if payload_held(store, u.record.payload)]
+
+    def linger_s(self, head: Point) -> float:
+        """Seconds that the last round waits yet for updates that are owed; 0 if this one is not the last."""
+        age_s = self._commits.age_s(head)
+        return self._lingering.wait_s(head, age_s, self._fetcher.uncounted(head), self.arrived(head))
 
     def close(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
         """Commit `updates` on top of `head`."""

@@ -23,6 +23,8 @@ FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting 
 IDLE_S = 60.0  # without a neighbour
 RETRY_S = 1.0  # after a failure, before the same neighbour gets the next announcement
 WAIT_MIN_S = 0.05
+SPREAD = 0.2  # of the pause between two heartbeats
+GOLDEN = 0.618034  # whose multiples, less their whole parts, are spread evenly over 0..1
 
 
 class Announcer:
@@ -73,6 +75,16 @@ class Announcer:
         else:
             self._flush_soon()
 
+    def on_back(self, peer: SyncPeer) -> None:
+        """A neighbour is heard again after a silence in which it may have missed announcements: the count in
+        the next one shows it.  That goes at once on a link that can bear it, and on any link if the neighbour
+        works for a job and this node does not: it may have missed the end."""
+        heard, mine = self._presence.table.get(peer.node[:8]), self._presence.job()
+        theirs = heard.heartbeat.job if heard is not None else b""
+        if (mine and not self._shared.narrow(peer.node)) or (theirs and not mine):
+            peer.outbound.heartbeat_due_s = 0.0
+            self._wake.notify()
+
     def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Another node was heard: its heartbeat is passed on."""
         for peer in self._shared.peers.values():
@@ -91,13 +103,18 @@ class Announcer:
             if due:
                 mine = self._presence.next()
                 for peer in due:
-                    peer.outbound.on_own_heartbeat(mine, now_s + self._heartbeat_period_s(peer.node))
+                    peer.outbound.on_own_heartbeat(mine, self._next_s(peer, now_s, mine.count))
                     self._announce(peer)
             next_s = min((p.outbound.next_s() for p in self._shared.peers.values()), default=now_s + IDLE_S)
             wait_s = max(WAIT_MIN_S, next_s - now_s)
             pulse.beat(wait_s)
             if not self._publish_now:
                 await self._wake.wait(wait_s)
+
+    def _next_s(self, peer: SyncPeer, now_s: float, count: int) -> float:
+        """When the next heartbeat is due: never in step with a link that comes and goes."""
+        spread = 1.0 + SPREAD * (count * GOLDEN % 1.0 - 0.5)
+        return now_s + spread * self._heartbeat_period_s(peer.node)
 
     def _heartbeat_due(self, peer: SyncPeer, now_s: float) -> bool:
         changed = self._publish_now

@@ -56,7 +56,7 @@ class Exchange:
         self.traffic = traffic
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
         self._announcer = Announcer(shared, rule, heartbeat_period_s)
-        self._record_sync = RecordSync(shared)
+        self._record_sync = RecordSync(shared, self._announcer.on_back)
         self._responder = RecordResponder(shared, rule)
         self._heartbeats: KeptLoop | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ class SyncPeer:
     speed: LinkSpeed = field(default_factory=LinkSpeed)  # by the requests of `RecordSync`
     wake: asyncio.Event = field(default_factory=asyncio.Event)  # there may be something to ask for
     loop: KeptLoop | None = None  # which asks
+    heard_s: float = math.inf  # when its last announcement came
 
     @classmethod
     def load(cls, node: NodeId, store: Store) -> SyncPeer:

@@ -7,6 +7,7 @@ authenticated, so that only members of the fleet can send one at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -15,11 +16,14 @@ import msgspec
 from muster.protocol.records import NodeId
 
 STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
+WORKING = ("preparing", "receiving", "training", "sending")
 SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEATS_MISSED_MAX = 3
 GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
 HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
+PAUSE_MIN_S = 2 * HEARTBEAT_USUAL_S  # a longer silence of a node that works for a job is a pause
+PAUSES_KEPT = 8  # a node, the newest
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +51,7 @@ class Heard:
     heartbeat: Heartbeat
     at_s: float  # loop time
     interval_s: float = 0.0  # between its heartbeats, as they come here: an exponential average
+    pauses_s: tuple[float, ...] = ()  # how long it was silent before it came back, the newest last
 
     def differs_from(self, newer: Heartbeat) -> bool:
         """Whether a newer heartbeat says something else than being alive and how far the work is."""
@@ -109,7 +114,9 @@ class Presence:
             if known is None and len(self.table) >= HEARTBEATS_MAX:
                 continue
             now_s = self.now()
-            self.table[heartbeat.node] = Heard(heartbeat, now_s, _interval_s(known, now_s))
+            self.table[heartbeat.node] = Heard(
+                heartbeat, now_s, _interval_s(known, now_s), _pauses_s(known, now_s)
+            )
             if known is None or known.differs_from(heartbeat) or now_s - known.at_s > SILENCE_S:
                 changed = True
             news.append(heartbeat)
@@ -144,20 +151,37 @@ class Presence:
 
     def lively(self, node: NodeId) -> bool:
         """Whether a node is heard as often as it used to be; it says no sooner than a job's patience."""
+        return self.now() <= self.lively_until_s(node)
+
+    def lively_until_s(self, node: NodeId) -> float:
+        """Until which loop time a node is lively if it is not heard again; minus infinity: never heard."""
         if node[:8] == self.node[:8]:
-            return True
+            return math.inf
         heard = self.table.get(node[:8])
         if heard is None:
-            return False
-        late_s = self.now() - heard.at_s - HEARTBEAT_USUAL_S
-        if late_s <= HEARTBEATS_MISSED_MAX * max(HEARTBEAT_USUAL_S, heard.interval_s):
-            return True
-        return late_s <= HEARTBEATS_MISSED_MAX * self.usual_s()
+            return -math.inf
+        period_s = max(HEARTBEAT_USUAL_S, heard.interval_s)
+        if self.now() > heard.at_s + HEARTBEAT_USUAL_S + HEARTBEATS_MISSED_MAX * period_s:
+            period_s = self.usual_s()  # costly to know
+        return heard.at_s + HEARTBEAT_USUAL_S + HEARTBEATS_MISSED_MAX * period_s
 
     def doing(self, node: NodeId) -> str:
         """The state in a node's last heartbeat."""
         heard = self.table.get(node[:8])
         return STATES[heard.heartbeat.state] if heard else "unknown"
+
+    def works_for(self, node: NodeId, job: bytes) -> bool:
+        """Whether a node says, and is heard to say, that it makes or sends an update of this job."""
+        heard = self.table.get(node[:8])
+        heartbeat = self._mine if node[:8] == self.node[:8] else heard.heartbeat if heard else None
+        if heartbeat is None or heartbeat.job != job[:4] or not self.lively(node):
+            return False
+        return STATES[heartbeat.state] in WORKING
+
+    def pauses_s(self, node: NodeId) -> tuple[float, ...]:
+        """How long a node was silent before it came back, the newest last; at most PAUSES_KEPT."""
+        heard = self.table.get(node[:8])
+        return heard.pauses_s if heard else ()
 
     def heartbeats(self) -> list[Heartbeat]:
         """All that are known, this node's own first."""
@@ -170,3 +194,12 @@ def _interval_s(known: Heard | None, now_s: float) -> float:
         return 0.0
     gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence
     return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2
+
+
+def _pauses_s(known: Heard | None, now_s: float) -> tuple[float, ...]:
+    if known is None:
+        return ()
+    gap_s = now_s - known.at_s
+    if gap_s <= PAUSE_MIN_S or not known.heartbeat.job:  # an idle node sends few heartbeats
+        return known.pauses_s
+    return (*known.pauses_s, gap_s)[-PAUSES_KEPT:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from muster.network.supervisor import Pulse
 from muster.network.sync.inbound import AskChanges, AskRecords
@@ -23,7 +24,7 @@ from muster.network.sync.messages import (
     unpack_heartbeats,
     unpack_list,
 )
-from muster.network.sync.peers import SyncContext, SyncPeer
+from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
 from muster.network.sync.record_compression.compressor import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.trust.signing import UnknownAuthor
@@ -35,14 +36,16 @@ REJECTED_MAX = 4096
 RECORD_BYTES = 400  # about what one takes in an answer
 CHANGES_BYTES = 3000  # about what a long list of changes takes
 RETRY_S = 1.0
+CONTACT_PAUSE_S = 4.0  # after such a silence a neighbour may have missed what was said to it
 RETRY_MAX_S = 30.0
 
 
 class RecordSync:
     """`run` goes on as long as its neighbour is there."""
 
-    def __init__(self, shared: SyncContext) -> None:
-        self._shared = shared
+    def __init__(self, shared: SyncContext, on_back: Callable[[SyncPeer], None] = lambda peer: None) -> None:
+        """`on_back(peer)` is called when a neighbour is heard again after a silence."""
+        self._shared, self._on_back = shared, on_back
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
         self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
         self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
@@ -59,6 +62,10 @@ class RecordSync:
         peer = self._shared.peers.get(node)
         if peer is None:
             return
+        now_s = loop_time_s()
+        silent_s, peer.heard_s = now_s - peer.heard_s, now_s
+        if silent_s > CONTACT_PAUSE_S:
+            self._on_back(peer)
         message = unpack_announce(payload, peer.inbound.incarnation)
         if message is None:
             peer.inbound.on_damaged()

@@ -12,6 +12,7 @@ from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
 from muster.errors import MusterError
 from muster.history.graph import Point
+from muster.job.coordinator.lingering import keep_linger
 from muster.job.runner import JobRunner
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PATIENCE_S = 20.0
 AVERAGE_MAX = 64
+LINGER_MAX_S = 7 * 86_400.0
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
     "average",
@@ -51,6 +53,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     average: int | None = None
     min_nodes: int = 1
     patience_s: float = DEFAULT_PATIENCE_S
+    linger_s: float | None = None
     start: str | None = None
 
 
@@ -83,7 +86,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     facts = trainer.task
     await catalogue.keep(request.task, trainer)
     job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
-    return open_job(core, job, blob)
+    return open_job(core, job, blob, request.linger_s)
 
 
 def _names_commit(start: str) -> bool:
@@ -118,7 +121,7 @@ async def _from_commit(
     return blob
 
 
-def open_job(core: Core, job: Job, start: BlobId) -> JobId:
+def open_job(core: Core, job: Job, start: BlobId, linger_s: float | None = None) -> JobId:
     """Publish a job and the root of its history, together: a job without a root could never begin."""
     size = core.store.blob_size(start)
     assert size is not None
@@ -126,6 +129,8 @@ def open_job(core: Core, job: Job, start: BlobId) -> JobId:
         job_id, announce_job = core.ledger.keep_unannounced(job)
         root = Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, start, size)
         _, announce_root = core.ledger.keep_unannounced(root)
+        if linger_s is not None:
+            keep_linger(core.store, job_id, linger_s)
     announce_job()
     announce_root()
     return job_id
@@ -161,6 +166,10 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (stop.seconds is None or stop.seconds > 0, "--seconds must be above 0"),
         (stop.bytes is None or stop.bytes > 0, "--bytes must be above 0"),
         (request.min_nodes >= 1, "--min-nodes must be 1 or more"),
+        (
+            request.linger_s is None or 0 <= request.linger_s <= LINGER_MAX_S,
+            f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
+        ),
         (request.patience_s >= 1, "--patience must be 1 s or more"),
     ]
     for holds, sentence in limits:

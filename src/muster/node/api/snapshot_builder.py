@@ -199,6 +199,8 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
         return f"round {head.round} is done, the next one is being planned"
     if not runner.acting:  # not every update comes by here
         return f"round {plan.round} is in progress: {len(plan.assigned)} nodes"
+    if waits := runner.waits_for():
+        return f"round {plan.round} is the last: {waits}"
     missing = [n for n in plan.assigned if n not in plan.arrived]
     return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
         f", waits for {', '.join(missing)}" if missing else ""

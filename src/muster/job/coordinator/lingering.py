@@ -1,0 +1,141 @@
+"""Decides whom the last round waits for, and until when: it has no next one in which a late update counts.
+
+Waited for is who owes an update, and works on it or should be heard again soon by the pauses that it made so
+far; and the maker of an update that is known without its payload.  All in all `linger` seconds at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
+
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.models.fetching import STALL_S
+from muster.job.stop_rule import ends_with
+from muster.job.view import JobView, KnownUpdate
+from muster.planning.presence import back_by_s, linger_s
+from muster.protocol.records import Commit, CommitId, JobId, NodeId
+from muster.storage.store import Store
+
+LINE_MAX = 32  # commits before the head, whose plans may still be owed an update
+
+
+def keep_linger(store: Store, job: JobId, asked_s: float) -> None:
+    """Keep what the asker said: it holds while this node coordinates; another one takes the default."""
+    store.set_state(_key(job), msgspec.msgpack.encode(asked_s))
+
+
+def _key(job: JobId) -> str:
+    return "linger/" + job.hex()
+
+
+class Lingering:
+    """The last round's wait for updates that are owed."""
+
+    def __init__(self, context: Context, view: JobView) -> None:
+        self._context, self._view = context, view
+        kept = context.store.state(_key(view.id))
+        asked_s = msgspec.msgpack.decode(kept, type=float) if kept else None
+        self.limit_s = linger_s(asked_s, view.job.patience_s)
+        self.waits: dict[NodeId, float] = {}  # for whom now, and until which loop time
+        self._since: tuple[CommitId, float] = b"", 0.0  # the head, and since when its round could be closed
+        self._announced: dict[NodeId, float] = {}  # until when, by the events
+
+    def wait_s(self, head: Point, age_s: float, uncounted: Sequence[KnownUpdate],
+               here: Sequence[KnownUpdate]) -> float:  # fmt: skip
+        """Seconds for which the round on `head` must not be closed yet, by what is owed; 0: it may be.
+
+        `age_s` is the job's age; `uncounted` are all updates that are known, `here` those with their payload.
+        """
+        now = self._context.now()
+        if not ends_with(self._view.job.stop, head.round + bool(here), age_s, self._spent_bytes(head, here)):
+            self.waits = {}
+            return 0.0
+        if self._since[0] != head.id:
+            self._since, self._announced = (head.id, now), {}
+        limit_s = self._since[1] + self.limit_s
+        if now >= limit_s:
+            self.waits = {}
+            return 0.0
+        coming, owing = self._coming(uncounted, here), self._owing(head, here)
+        until_s = {n: max(coming.get(n, 0.0), owing.get(n, 0.0)) for n in coming | owing}
+        self.waits = {n: min(limit_s, at_s) for n, at_s in sorted(until_s.items()) if at_s > now}
+        self._tell()
+        return max(self.waits.values(), default=now) - now
+
+    def sentence(self) -> str:
+        """For whom it waits, and until when: "waits for c until 21:48:05"; "" for nobody."""
+        now, dated, name_of = self._context.now(), self._context.clock_time, self._context.name_of
+        waits = [f"{name_of(n)} until {dated(at_s)}" for n, at_s in self.waits.items() if at_s > now]
+        return "waits for " + ", ".join(waits) if waits else ""
+
+    def _spent_bytes(self, head: Point, here: Sequence[KnownUpdate]) -> int:
+        """About what will have been spent when these are committed: the commit costs as much as the last."""
+        record = head.record
+        delta = record.delta if isinstance(record, Commit) else None
+        sizes = sum(u.record.payload.size_bytes + (delta.size_bytes if delta else 0) for u in here)
+        return sum(s.bytes for s in head.spent) + sizes
+
+    def _coming(self, uncounted: Sequence[KnownUpdate], here: Sequence[KnownUpdate]) -> dict[NodeId, float]:
+        """Makers of updates that are known without their payloads, and until when these should come."""
+        held, until_s = {u.id for u in here}, dict[NodeId, float]()
+        for update in uncounted:
+            if update.id in held or update.record.payload.blob is None:
+                continue
+            node, progress_s = update.key.node, self._context.progress_age_s(update.record.payload.blob)
+            here_s = max(self._context.presence.lively_until_s(n) for n in (node, update.source))
+            at_s = max(here_s, self._expected_s(node), self._expected_s(update.source))
+            if progress_s is not None and progress_s < STALL_S:
+                at_s = max(at_s, self._context.now() + STALL_S - progress_s)
+            until_s[node] = max(at_s, until_s.get(node, 0.0))
+        return until_s
+
+    def _owing(self, head: Point, here: Sequence[KnownUpdate]) -> dict[NodeId, float]:
+        """Nodes that have not answered the newest plan of this line that names them, and until when each is
+        to be waited for."""
+        view = self._view
+        done: dict[NodeId, int] = {}  # the newest base that an update of the node is in for
+        for key, update in view.updates.items():
+            if key in head.counted:
+                done[key.node] = max(update.record.base_round, done.get(key.node, 0))
+        for update in here:
+            done[update.key.node] = max(update.record.base_round, done.get(update.key.node, 0))
+        until_s, seen = dict[NodeId, float](), set(view.refusals)
+        for point in islice(view.graph.ancestors(head.id), LINE_MAX):
+            for plan in view.plans.get(point.id, {}).values():
+                for node in {a.node for a in plan.record.assignments} - seen:
+                    seen.add(node)
+                    if done.get(node, -1) >= point.round:
+                        continue
+                    until_s[node] = self._waited_for_s(node, new=point is head)
+        return until_s
+
+    def _waited_for_s(self, node: NodeId, *, new: bool) -> float:
+        """Until when a node is waited for that owes an update by the `new` plan, or by an older one."""
+        presence, lively_s = self._context.presence, self._context.presence.lively_until_s(node)
+        if presence.works_for(node, self._view.id):
+            return self._context.now() + self.limit_s
+        if lively_s < self._context.now():
+            return self._expected_s(node)
+        # one that is here and rests may not have the new plan yet; an old one it has given up
+        return max(lively_s, self._expected_s(node)) if new else 0.0
+
+    def _expected_s(self, node: NodeId) -> float:
+        """When a node is heard again at the latest, if it goes on as so far; 0: nobody can say."""
+        age_s = self._context.presence.age_s(node)
+        if age_s is None:
+            return 0.0
+        now = self._context.now()
+        return back_by_s(now - age_s, self._context.presence.pauses_s(node)) or 0.0
+
+    def _tell(self) -> None:
+        """An event for each node that is waited for from now on, or longer than announced."""
+        for node, at_s in self.waits.items():
+            if self._context.now() >= self._announced.get(node, 0.0):
+                self._announced[node] = at_s
+                name = self._context.name_of(node)
+                text = f"the last round waits for {name} until {self._context.clock_time(at_s)}"
+                self._context.event("wait", text, job=self._view.id, node=name)
