@@ -1,8 +1,8 @@
 """A model's update as one message: which tensors go through the codec, and how the rest travels beside it.
 
 Weights (floating tensors, tied ones once: `Layout` lists them so) are one flat float32 vector, layout order,
-small tensors included, and go through the codec; buffers and untouched rows:
-`buffers.py`, `embedding_rows.py`.  The tensors of an update are those of a difference of two models (`change.py`).
+small tensors included, and go through the codec; buffers and untouched rows do not (`buffers.py`,
+`embedding_rows.py`).  The tensors of an update are those of a difference of two models (`change.py`).
 
 A model with nothing but weights costs no extra byte: its message is the codec's own.  Otherwise
 
