@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from generated.claims import benchmarks
-from generated.code_tables import limits, reactions
-from generated.commands import command_line
-from generated.keys import faults, node_configuration, scenarios
+from generators.claims import benchmarks
+from generators.code_tables import limits, reactions
+from generators.commands import command_line
+from generators.keys import faults, node_configuration, scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -3,7 +3,7 @@
     python scripts/row_types.py             write what differs
     python scripts/row_types.py --check     exit 1 when something differs
 
-Sources: muster/node/api/rows/schema.py, muster/dashboard/messages.py, muster/node/api/commit_detail.py.
+Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, muster/node/api/commit_detail.py.
 hatch_build.py calls it before the page is built.  It needs msgspec; where that is not installed (an isolated
 build) the committed files are used, and a test holds that they are up to date.
 """
@@ -25,15 +25,21 @@ from msgspec import inspect as types
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from muster.dashboard import messages, presets  # noqa: E402
+from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
 from muster.node.api import commit_detail, snapshot  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
 TYPES = ROOT / "src/muster/dashboard/web/src/types"
 DOCS = ROOT / "docs"
-ENTRIES = (messages.State, messages.Patch, messages.Tick, commit_detail.CommitDetail, commit_detail.DiffView)
-MODULES = (messages, presets, requests, schema, snapshot, commit_detail)  # in the order of the pages
+ENTRIES = (
+    page_messages.State,
+    page_messages.Patch,
+    page_messages.Tick,
+    commit_detail.CommitDetail,
+    commit_detail.DiffView,
+)
+MODULES = (page_messages, presets, requests, schema, snapshot, commit_detail)  # in the order of the pages
 MADE = "Made by scripts/row_types.py: change the structs."
 ROWS_HEAD = f"""# The rows of the page's tables, field by field
 
@@ -42,7 +48,7 @@ ROWS_HEAD = f"""# The rows of the page's tables, field by field
 """
 MESSAGES_HEAD = f"""# The page's messages, field by field
 
-{MADE} They stand in `muster/dashboard/messages.py` and
+{MADE} They stand in `muster/dashboard/page_messages.py` and
 `muster/node/api/commit_detail.py`. How they are sent: [api.md](api.md). Rows: [api-rows.md](api-rows.md).
 """
 

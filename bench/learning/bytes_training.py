@@ -18,7 +18,7 @@ from muster.compression import Codec, parse
 from muster.compression.feedback import norm
 from muster.compression.model import EncodedUpdate, encode_with_feedback
 from muster.compression.tensors import Layout, TensorSpec
-from muster.planning.codecs import Message, SentMessage, choose
+from muster.planning.codec_choice import Message, SentMessage, choose
 
 HELD = 3  # evaluations in a row at or above the target
 DENSE_RATES = (0.02, 0.05, 0.1, 0.2)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muster.algorithms import aggregation, server, splits
+from muster.algorithms import aggregation, server_step, splits
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.change import difference
 from muster.compression.codecs.families import parse
@@ -75,7 +75,7 @@ def play(
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     codec = parse(CODEC)
-    base, state = params.arrays_of(model, layout), server.init()
+    base, state = params.arrays_of(model, layout), server_step.init()
     residuals: list[Any] = [None] * len(ROLES)
     run = Run()
     for number in range(rounds):
@@ -112,7 +112,7 @@ def play(
         total = aggregation.init(layout)
         for update, share in zip(updates, weighed.shares, strict=True):
             total = aggregation.accumulate(total, update, share)
-        base, state = server.apply(
+        base, state = server_step.apply(
             state, base, total, recipe.server_lr * weighed.scale, server_momentum=recipe.server_momentum
         )
     return run

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from muster.algorithms import aggregation, merging, server
+from muster.algorithms import aggregation, merging, server_step
 from muster.algorithms.aggregation import UpdateMeta
 from muster.algorithms.learning_rate import learning_rate
 from muster.compression.change import difference
@@ -96,7 +96,7 @@ def models(
     codec = parse(AUTO_CODEC if recipe.codec == "auto" else recipe.codec)
     rng = np.random.default_rng([recipe.seed, 0xAB5E])
     base: Arrays = params.arrays_of(model, layout)
-    state = server.init()
+    state = server_step.init()
     residuals: list[Any] = [None] * len(parts)
     back = [0] * len(parts)  # the round in which a node that is away is here again
     due: dict[int, list[tuple[int, int, Arrays]]] = {}  # by the round it is here: base's round, node, update
@@ -120,7 +120,7 @@ def models(
         arrived = due.pop(number, [])
         if arrived:
             total, scale = _aggregated(layout, number, arrived, parts, recipe, conditions)
-            base, state = server.apply(
+            base, state = server_step.apply(
                 state, base, total, recipe.server_lr * scale, server_momentum=recipe.server_momentum
             )
         yield base

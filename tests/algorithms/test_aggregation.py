@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.algorithms import server
+from muster.algorithms import server_step
 from muster.algorithms.aggregation import (
     BOOST_MAX,
     Accumulator,
@@ -40,8 +40,8 @@ def finish(
     previous: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The server's step; the state after it holds the base."""
-    state = server.init(previous)
-    params, after = server.apply(state, base, total, server_lr, server_momentum=server_momentum)
+    state = server_step.init(previous)
+    params, after = server_step.apply(state, base, total, server_lr, server_momentum=server_momentum)
     assert after.previous is base
     return params
 

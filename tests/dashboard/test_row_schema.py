@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from pages import make
 
-from muster.dashboard import messages
+from muster.dashboard import page_messages
 from muster.dashboard.emulated_links import LinkSettings
 from muster.dashboard.feed import TABLES
 from muster.dashboard.http.requests import Drop
@@ -45,8 +45,8 @@ def test_the_interfaces_have_the_fields_of_the_structs() -> None:
 
 
 def test_the_tables_of_the_feed_are_those_of_the_state() -> None:
-    assert set(messages.State.__struct_fields__) == {"t", "id", "header", "log", *TABLES}
-    assert set(messages.Patch.__struct_fields__) == {"t", "fresh_t", "header", "log", *TABLES}
+    assert set(page_messages.State.__struct_fields__) == {"t", "id", "header", "log", *TABLES}
+    assert set(page_messages.Patch.__struct_fields__) == {"t", "fresh_t", "header", "log", *TABLES}
     assert set(CHANGING) <= set(schema.CommitRow.__struct_fields__)
     assert schema.DropRow.__struct_fields__ == Drop.__struct_fields__
 
@@ -69,8 +69,8 @@ def test_the_state_of_a_fresh_page_is_of_the_schema() -> None:
         return json.loads(made.feed.state("operator")), json.loads(patch)
 
     state, patch = asyncio.run(run())
-    assert exact(state, messages.State)
-    assert msgspec.convert(patch, messages.Patch).nodes
+    assert exact(state, page_messages.State)
+    assert msgspec.convert(patch, page_messages.Patch).nodes
 
 
 def exact(sent: Any, kind: Any) -> bool:

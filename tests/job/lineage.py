@@ -18,7 +18,7 @@ from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
 from muster.history.graph import Point, merge_of
-from muster.job.models.fetching import JobFetcher
+from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress

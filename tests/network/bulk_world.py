@@ -12,8 +12,8 @@ from typing import Any
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.protocol.records import BlobId, NodeId
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink
-from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork, Timing
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore

@@ -16,7 +16,7 @@ from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import TrustStore
 from muster.protocol.records import NodeId, Record, Refusal
 from muster.simulation.identities import PretendIdentity, PretendVerifier
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore

@@ -14,7 +14,7 @@ from muster.network.trust.identity import FleetVerifier, Identity, init_fleet, i
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.node.event_log import EventLog
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.compression import CodecError, parse
-from muster.planning import codecs
-from muster.planning.codecs import (
+from muster.planning import codec_choice
+from muster.planning.codec_choice import (
     LADDER,
     START,
     Message,
@@ -44,8 +44,8 @@ def test_a_job_starts_sparse_or_with_two_packets() -> None:
 
 def test_the_ladder_costs_more_and_leaves_less_at_every_rung() -> None:
     assert all(a < b for a, b in itertools.pairwise(cost(name) for name in LADDER))
-    assert len(codecs.USUAL_RESIDUAL_RATIO) == len(LADDER)
-    assert all(a > b for a, b in itertools.pairwise(codecs.USUAL_RESIDUAL_RATIO))
+    assert len(codec_choice.USUAL_RESIDUAL_RATIO) == len(LADDER)
+    assert all(a > b for a, b in itertools.pairwise(codec_choice.USUAL_RESIDUAL_RATIO))
 
 
 def test_a_fast_link_sends_eight_bits_because_bytes_save_nothing() -> None:
@@ -64,7 +64,7 @@ def test_a_slow_link_caps_the_density() -> None:
     choice = choose(SIZE, cost(START), 1, samples(START, 50))
     assert LADDER.index(choice.codec) < LADDER.index(START)
     assert choice.seconds is not None
-    assert choice.seconds <= codecs.SHARE
+    assert choice.seconds <= codec_choice.SHARE
 
 
 def test_a_round_without_computing_is_no_reason_to_send_next_to_nothing() -> None:
@@ -114,9 +114,9 @@ def test_every_choice_is_a_codec_with_a_reason(
     assert choice.residual_ratio >= 0
     assert choice == choose(Message(size), goodput, compute_s, samples(codec, residual_ratio))
     smallest = min(parse(name).estimate_bytes(size) for name in LADDER)
-    if goodput is not None and smallest <= goodput * compute_s * codecs.SHARE:
+    if goodput is not None and smallest <= goodput * compute_s * codec_choice.SHARE:
         assert choice.seconds is not None
-        assert choice.seconds <= codecs.SHARE * max(compute_s, codecs.COMPUTE_MIN_S) * (1 + 1e-9)
+        assert choice.seconds <= codec_choice.SHARE * max(compute_s, codec_choice.COMPUTE_MIN_S) * (1 + 1e-9)
 
 
 @given(st.floats(1, 1e8), st.floats(1, 1e8), st.floats(0.01, 100))

@@ -9,7 +9,7 @@ from muster.compression import parse
 from muster.compression.buffers import beside_bytes, weights
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
-from muster.planning.codecs import LADDER, Message
+from muster.planning.codec_choice import LADDER, Message
 
 WEIGHTS, CHANNELS = 60_000, 3_000
 BATCH_NORM = Layout(

@@ -6,7 +6,15 @@ import random
 
 import pytest
 
-from muster.planning.codecs import LADDER, START, CodecChoice, Message, SentMessage, choose, choose_probe
+from muster.planning.codec_choice import (
+    LADDER,
+    START,
+    CodecChoice,
+    Message,
+    SentMessage,
+    choose,
+    choose_probe,
+)
 from muster.planning.links import (
     PROBE_S,
     SAMPLES_USED,

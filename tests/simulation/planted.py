@@ -17,7 +17,7 @@ from muster.history.graph import Graph
 from muster.job import collector, roles
 from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator
-from muster.job.models import fetching, residuals
+from muster.job.models import job_fetcher, residuals
 from muster.job.models.store import ModelStore
 from muster.job.participant import loop as participate
 from muster.job.view import JobView
@@ -222,7 +222,7 @@ def no_incarnation() -> list[Patch]:
 
 @bug("only the coordinator pulls payloads: a node that meets others one at a time carries nothing")
 def nobody_carries() -> list[Patch]:
-    return [(fetching.JobFetcher, "_carries", lambda self, head: False)]
+    return [(job_fetcher.JobFetcher, "_carries", lambda self, head: False)]
 
 
 @bug("a lost announcement is not noticed")

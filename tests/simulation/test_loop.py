@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from muster.simulation.virtual.loop import Deadlock, OutOfTime, Standstill, run
+from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill, run
 
 
 def now() -> float:

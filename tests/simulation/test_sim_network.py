@@ -8,8 +8,8 @@ import pytest
 
 from muster.network.transport.link import Refused, Unreachable, Urgency
 from muster.protocol.records import NodeId
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink
-from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork, Timing
 from muster.simulation.virtual.pipe import PathParams
 

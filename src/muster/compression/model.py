@@ -1,8 +1,8 @@
 """A model's update as one message: which tensors go through the codec, and how the rest travels beside it.
 
 Weights (floating tensors, tied ones once: `Layout` lists them so) are one flat float32 vector, layout order,
-small tensors included, and go through the codec; buffers and untouched rows: `buffers.py`, `rows.py`.  The
-tensors of an update are those of a difference of two models (`change.py`).
+small tensors included, and go through the codec; buffers and untouched rows do not (`buffers.py`,
+`embedding_rows.py`).  The tensors of an update are those of a difference of two models (`change.py`).
 
 A model with nothing but weights costs no extra byte: its message is the codec's own.  Otherwise
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from muster.compression import rows
+from muster.compression import embedding_rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
 from muster.compression.codec import ESCAPE, SIZE_MAX, Codec, CodecError, Vector
 from muster.compression.codecs.families import decode
@@ -85,7 +85,7 @@ def _filled(layout: Layout, arrays: Mapping[str, Array], residual: Vector | None
         raise CodecError(f"a residual of {residual.size} elements does not fit a model of {size} weights")
     vector = np.empty(size, np.float32) if residual is None else residual.copy()
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then, the codec names
-        for spec, part in rows.parts(layout, vector):
+        for spec, part in embedding_rows.parts(layout, vector):
             flat = arrays[spec.name].reshape(-1)
             if residual is None:
                 part[:] = flat
@@ -105,12 +105,16 @@ def _encode(
     codec: Codec, layout: Layout, vector: Vector, arrays: Mapping[str, Array], seed: int | Sequence[int]
 ) -> bytes:
     rest = b"".join(put_buffer(spec, arrays[spec.name]) for spec in layout.tensors if not is_weight(spec))
-    touched = rows.touched(layout, vector)
-    masks = b"".join(rows.put_rows(touched[s.name], s.shape[0]) for s in rows.matrices(layout) if touched)
+    touched = embedding_rows.touched(layout, vector)
+    masks = b"".join(
+        embedding_rows.put_rows(touched[s.name], s.shape[0])
+        for s in embedding_rows.matrices(layout)
+        if touched
+    )
     if masks:
-        whole, less = (codec.estimate_bytes(n) for n in (vector.size, rows.size(layout, touched)))
+        whole, less = (codec.estimate_bytes(n) for n in (vector.size, embedding_rows.size(layout, touched)))
         if less + len(masks) < whole:
-            vector = rows.gather(layout, vector, touched)
+            vector = embedding_rows.gather(layout, vector, touched)
         else:
             masks = b""
     flags = (_REST if rest else 0) | (_ROWS if masks else 0)
@@ -130,14 +134,14 @@ def _decode(layout: Layout, data: bytes) -> tuple[Vector, dict[str, Array]]:
         raise CodecError("the message does not fit the model: it has other buffers")
     touched: dict[str, Positions] = {}
     if flags & _ROWS:
-        for spec in rows.matrices(layout):
-            touched[spec.name], offset = rows.take_rows(data, offset, spec.shape[0])
+        for spec in embedding_rows.matrices(layout):
+            touched[spec.name], offset = embedding_rows.take_rows(data, offset, spec.shape[0])
     decoded: dict[str, Array] = {}
     for spec in buffers:
         decoded[spec.name], offset = take_buffer(spec, data, offset)
-    vector = decode(memoryview(data)[offset:], rows.size(layout, touched))
+    vector = decode(memoryview(data)[offset:], embedding_rows.size(layout, touched))
     if touched:
-        vector = rows.spread(layout, vector, touched)
-    for spec, part in rows.parts(layout, vector):
+        vector = embedding_rows.spread(layout, vector, touched)
+    for spec, part in embedding_rows.parts(layout, vector):
         decoded[spec.name] = part.reshape(spec.shape).astype(spec.change_dtype, copy=False)
     return vector, {spec.name: decoded[spec.name] for spec in layout.tensors}

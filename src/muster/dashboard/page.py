@@ -17,7 +17,7 @@ from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
 from muster.dashboard.http.guard import Access
 from muster.dashboard.http.serve import serving
-from muster.dashboard.messages import API
+from muster.dashboard.page_messages import API
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.source import NodeSource
 from muster.dashboard.state_merger import StateMerger

@@ -19,7 +19,7 @@ from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.loop import REST_S, Coordinator
 from muster.job.coordinator.state import CoordinatorState
-from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
 from muster.job.participant.loop import Participant

@@ -15,7 +15,7 @@ from muster.errors import MusterError
 from muster.job.context import Context, TrainerLike
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.coordinator.evaluation import HeadEvaluator
-from muster.job.models.fetching import JobFetcher
+from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
 from muster.job.participant.loop import ROOM_RETRY_S, Participant

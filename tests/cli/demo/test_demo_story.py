@@ -22,7 +22,7 @@ from muster.emulation.scenario_file import load
 from muster.errors import MusterError
 from muster.node.api.snapshot import Snapshot
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 FIELD = load("field-8")
 SOUTH, NORTH = ("alpha", "bravo", "charlie", "delta"), ("echo", "foxtrot", "golf", "hotel")

@@ -10,7 +10,7 @@ import pytest
 from muster.history.counted import Key
 from muster.job.coordinator.codec_forecasts import EVERYBODY, CodecForecasts, Forecast, load
 from muster.job.view import KnownUpdate
-from muster.planning.codecs import START
+from muster.planning.codec_choice import START
 from muster.protocol.records import Payload, Plan, Update
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play

@@ -28,7 +28,7 @@ from muster.simulation.trainers.linear import (
     layout_of,
     target_of,
 )
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from muster.job.participant.shared_trainer import TrainerLock
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 
 def test_background_work_gives_way_and_others_wait_in_line() -> None:

@@ -28,8 +28,8 @@ from muster.network.trust.signing import seal
 from muster.protocol.envelope import decode, record_id, unpack
 from muster.protocol.records import Commit, Measurement, NodeId, Payload, RecordId, Update
 from muster.simulation.identities import PretendIdentity
+from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink
-from muster.simulation.virtual.loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore

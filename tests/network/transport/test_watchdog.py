@@ -21,7 +21,7 @@ from muster.network.transport.watchdog import (
 from muster.network.transport.zenoh.config import LAN
 from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import NodeId
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 A, B = b"a" * 32, b"b" * 32
 TIMINGS = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)

@@ -16,7 +16,7 @@ from muster.node.api.snapshot_builder import job_view, neighbour_views, sent_vie
 from muster.node.core import Core
 from muster.protocol.records import JobId
 from muster.simulation.trainers.linear import TASK, layout_of
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 
 def on_field(main: Any) -> None:

@@ -21,7 +21,7 @@ from muster.node.api.rows.schema import (
 )
 from muster.node.api.rows.state_stream import Watcher, watch
 from muster.node.core import Core
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 ROWS = {
     "nodes": NodeRow,

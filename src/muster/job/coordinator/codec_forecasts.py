@@ -12,13 +12,13 @@ from statistics import median
 import msgspec
 
 from muster.compression.buffers import beside_bytes, weights
-from muster.compression.rows import matrices
+from muster.compression.embedding_rows import matrices
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import (
+from muster.planning.codec_choice import (
     MESSAGES_USED,
     CodecChoice,
     Message,

@@ -22,7 +22,7 @@ from muster.job.models.residuals import Vector
 from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
-from muster.planning.codecs import DENSE
+from muster.planning.codec_choice import DENSE
 from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
 
 

@@ -17,7 +17,7 @@ from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.rounds import Rounds
 from muster.job.coordinator.state import CoordinatorState
-from muster.job.models.fetching import JobFetcher
+from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.roles import coordinator
 from muster.job.view import JobView

@@ -12,7 +12,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.codecs import CodecChoice
+from muster.planning.codec_choice import CodecChoice
 from muster.planning.rounds import Missing, Overhead, Resources, learn_overhead
 from muster.protocol.records import CommitId, NodeId
 

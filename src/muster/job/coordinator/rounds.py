@@ -14,7 +14,7 @@ from muster.job.coordinator.offer_window import OfferWindow
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.round_times import RoundTimeModel
 from muster.job.coordinator.state import CoordinatorState
-from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes

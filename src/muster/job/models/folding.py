@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muster.algorithms import aggregation, server
+from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
 from muster.compression.codec import CodecError
 from muster.compression.model import decode_update
@@ -122,8 +122,8 @@ def _attempt(
         except (TensorError, CodecError) as error:
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
     try:
-        params, _ = server.apply(
-            server.init(context.previous),
+        params, _ = server_step.apply(
+            server_step.init(context.previous),
             context.base,
             state,
             recipe.server_lr * scale,

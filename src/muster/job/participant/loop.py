@@ -10,7 +10,7 @@ from muster.algorithms.learning_rate import learning_rate
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, TrainingRequest
-from muster.job.models.fetching import JobFetcher
+from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.offered_speed import OfferedSpeed
 from muster.job.participant.shared_trainer import SharedTrainer

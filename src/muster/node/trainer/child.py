@@ -127,7 +127,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 waiting.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    from muster.node.trainer.session import TaskSession  # imports torch
+    from muster.node.trainer.task_session import TaskSession  # imports torch
 
     session = TaskSession()
     send({"ready": os.getpid()})

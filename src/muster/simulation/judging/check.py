@@ -17,8 +17,8 @@ from muster.simulation.judging.invariants import broken, runner_of, running, set
 from muster.simulation.mortal_store import Killed
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
+from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.virtual.lives import LivesLoop
-from muster.simulation.virtual.loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.world import Asked, World
 
 LOOK_S = 10.0  # between two looks at what is durable where

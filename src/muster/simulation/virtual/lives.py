@@ -13,7 +13,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
-from muster.simulation.virtual.loop import VirtualLoop
+from muster.simulation.virtual.event_loop import VirtualLoop
 
 
 @dataclass(eq=False)

@@ -8,11 +8,11 @@ from typing import Any
 from histories import BRANCH, FIRST, ID, LAYOUT, ROOT, entry, view_of, with_params
 
 from muster.history.graph import merge_of
-from muster.job.models.fetching import STALL_S, JobFetcher
+from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
 from muster.network.change_signal import ChangeSignal
 from muster.protocol.records import NOBODY
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 from muster.storage.memory import MemoryStore
 
 

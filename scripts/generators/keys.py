@@ -13,7 +13,7 @@ from typing import get_args
 
 import msgspec
 
-from generated.markdown import table
+from generators.markdown import table
 
 
 def fields(kind: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from generated.markdown import table
+from generators.markdown import table
 
 RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results"
 UNKNOWN = "not recorded"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from generated.markdown import table
+from generators.markdown import table
 
 
 def reactions() -> str:
@@ -57,7 +57,7 @@ LIMITS: tuple[tuple[str, str, str, Callable[[int], str]], ...] = (
     ("further plans on one parent by one coordinator", "job.coordinator.rounds", "REPLACED_MAX", _plain),
     ("commits in a chain of deltas", "job.models.delta_path", "CHAIN_MAX", _plain),
     ("merges in it", "job.models.delta_path", "MERGES_MAX", _plain),
-    ("payloads of updates fetched at once", "job.models.fetching", "PAYLOADS_MAX", _plain),
+    ("payloads of updates fetched at once", "job.models.job_fetcher", "PAYLOADS_MAX", _plain),
     ("restarts of a trainer without an update between", "job.session", "RESTARTS_MAX", _plain),
     ("a trainer's silence", "node.trainer.child_process", "SILENCE_TIMEOUT_S", _seconds),
     ("tensors of a model", "compression.tensors", "TENSORS_MAX", _plain),
