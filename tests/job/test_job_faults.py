@@ -16,7 +16,7 @@ from muster.job.view import JobView, KnownUpdate
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
 from muster.protocol.records import JobId, StopRule
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 
 def quiet() -> list[BaseException]:

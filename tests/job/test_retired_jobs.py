@@ -13,7 +13,7 @@ from muster.job import retired
 from muster.job.retired import JobLimits
 from muster.node.api import inspection, job_requests
 from muster.protocol.records import Contribution, JobId, Stop, StopRule
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 FEW = JobLimits(in_memory=6, at_rest=2)
 

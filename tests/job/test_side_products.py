@@ -15,7 +15,7 @@ from muster.job.context import ContributionResult, EvaluationResult
 from muster.node.api.job_requests import export
 from muster.protocol.records import JobId, StopRule
 from muster.simulation.trainers.linear import LinearTrainer
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 
 class NoFigures(LinearTrainer):

@@ -10,7 +10,7 @@ from muster.compression.tensors import pack
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
 from muster.protocol.records import JobId
 from muster.simulation.trainers.linear import target_of
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 ELSEWHERE = pack(LAYOUT, {"w": target_of(99, 40)})  # a start that no seed gives
 

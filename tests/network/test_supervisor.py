@@ -17,7 +17,7 @@ from muster.network.supervisor import (
     Supervisor,
     pause_s,
 )
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 from muster.storage.store import StorageError
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.models.fetching import STALL_S
+from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.presence import back_by_s, linger_s
