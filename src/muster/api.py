@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.cli.commands.train import beginning
-from muster.cli.follow import follow
+from muster.cli.follow import ask, follow
 from muster.node.api.client import Client, choose
 from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
@@ -58,6 +58,6 @@ def train(
     if start is not None:
         options["from"] = beginning(os.fspath(start))
     since = client.snapshot().event
-    job = client.train(task, **options)
+    job, since = ask(client, task, options, since, on_event)
     view = follow(client, job, since, quiet=True, timeout_s=timeout_s, on_event=on_event)
     return Result(job, view.accuracy, view.round, view, client)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike
 from muster.job.retired import JobLimits
 from muster.job.runner import JobRunner
@@ -48,9 +49,12 @@ class SmallField:
         *,
         common: bool = True,
         limits: JobLimits | None = None,
+        faults: Mapping[str, MusterError] | None = None,
     ) -> None:
+        """`faults`: what the trainers of some nodes fail with."""
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
+        self._faults = faults or {}
         self.stores = {n: MemoryStore(random.Random(n)) for n in names}
         self._numbers = {n: number for number, n in enumerate(names)}
         self.cores = {n: self._node(n) for n in names}
@@ -62,6 +66,8 @@ class SmallField:
         identity, store, number = PretendIdentity(name), self.stores[name], self._numbers[name]
 
         async def open_trainer(task: str) -> TrainerLike:
+            if name in self._faults:
+                raise self._faults[name]
             facts = facts_of(LAYOUT, 50, self._common)
             return self._kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
 

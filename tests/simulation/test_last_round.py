@@ -163,5 +163,5 @@ def test_the_job_says_whom_its_last_round_waits_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(World, "apply", look)
     looks = [TimedFault(float(at_s), f.SkewClock("b", 0.0)) for at_s in range(20, 200)]
     run("ab bc ac", STEADY | {"c": 0.75}, job(rounds=7), *away("c", 20.0, 20.0, 10.0), *looks)
-    assert any(text.startswith("round 7 is the last: waits for c until ") for text in said)
+    assert any(text.startswith("round 7: ") and "; waits for c until " in text for text in said)
     assert not any("waits for c until" in text for text in said if "round 7" not in text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
@@ -13,8 +15,45 @@ from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
 POLL_S = 0.5
+PATIENCE_S = 0.5  # for an answer before events are shown
 PAUSE_S = 0.1  # so long without an event: all that there are have come
 ENDED = ("finished", "stopped", "failed")
+
+
+def ask(
+    client: Client,
+    task: str,
+    options: Mapping[str, Any],
+    since: int,
+    on_event: Callable[[NodeEvent], None] | None = None,
+) -> tuple[str, int]:
+    """The id of a new job, and the number of the last event that `on_event` got meanwhile.
+
+    The node starts a trainer first, which may take a minute: its events come in between.  Raises MusterError.
+    """
+    answer: list[str | BaseException] = []
+
+    def train() -> None:
+        try:
+            answer.append(client.train(task, **options))
+        except BaseException as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not answer:
+        for event in client.events(since, pause_s=PAUSE_S):
+            if answer:
+                break
+            if event is not None:
+                since = event.number
+                if on_event is not None and not event.job:
+                    on_event(event)
+    thread.join()
+    if isinstance(answer[0], BaseException):
+        raise answer[0]
+    return answer[0], since
 
 
 def follow(

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from muster.history.graph import Point
+from muster.job import waits
 from muster.job.collector import GarbageCollector
 from muster.job.context import Context
 from muster.job.contribution_totals import ContributionTotals
@@ -28,6 +29,7 @@ from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.roles import finished, newest
 from muster.job.session import SessionEnd, TrainerSession
 from muster.job.view import JobView
+from muster.job.waits import Wait, WaitLog
 from muster.network.supervisor import KeptLoop, Pulse
 from muster.protocol.records import BlobId, CommitId, short
 
@@ -54,6 +56,7 @@ class JobRunner:
         self.yielded = False  # its trainer went to another job, as nothing moved in this one
         self._in_session = False
         self._loops: list[KeptLoop] = []
+        self._wait_log = WaitLog(context, view)
         self._state = CoordinatorState(head_since_s=context.now())
         self.models = ModelStore(context, view)
         self.fetcher = JobFetcher(context, view, self.models)
@@ -99,10 +102,6 @@ class JobRunner:
     def acting(self) -> bool:
         """Whether this node coordinates the job."""
         return self._state.acting
-
-    def waits_for(self) -> str:
-        """Whom the last round waits for here, and until when; "" for nobody."""
-        return self._coordinator.waits_for()
 
     @property
     def participant(self) -> Participant | None:
@@ -156,6 +155,33 @@ class JobRunner:
             return "finished"
         return "waiting" if self.waiting_for_slot else "running"
 
+    def _waits(self) -> list[Wait]:
+        """What the job waits for as far as this node knows."""
+        context, view, head = self.context, self.view, self.head()
+        found: list[Wait] = []
+        if self.finished() is None and self.error is None:
+            if self.waiting_for_slot:
+                found.append(Wait("waits until this node's trainer is done with another job"))
+            elif self._session.starting:
+                found.append(Wait("the trainer is starting"))
+            if head is None:
+                found.append(waits.at_start(context, view))
+                return found
+            acting = self._state.acting
+            wait = self._coordinator.waits_for() if acting else waits.in_round(context, view, head)
+            found += [wait] if wait is not None else []
+        return found
+
+    def waits(self, *, outside: bool = True) -> list[str]:
+        """What the job waits for, in sentences, and (`outside`) who takes no part."""
+        found = self._waits() + (waits.outside(self.context, self.view) if outside else [])
+        return [waits.said(self.context, wait) for wait in found]
+
+    def _tell_waits(self) -> None:
+        """Log waits where somebody follows the job."""
+        if self._state.acting or self.view.asker == self.context.node:
+            self._wait_log.look(self._waits() + waits.outside(self.context, self.view))
+
     async def _follow(self, pulse: Pulse) -> None:
         """Hold the parameters of every head that is known and the payloads that are this node's to get, and
         delete what is not needed any more."""
@@ -165,6 +191,7 @@ class JobRunner:
             self.fetcher.fetch_payloads(self.head(), self._state.acting)
             self._answer.supersede_old()
             self._garbage.collect()
+            self._tell_waits()
             wait_s = REST_S if self._coordinator.rests() else STALL_S
             pulse.beat(wait_s)
             await self.context.changes.wait(wait_s)

@@ -52,6 +52,7 @@ class TrainerSession:
         self._answer, self._start = answer, start
         self._evaluation, self._contributions = evaluation, contributions
         self.participant: Participant | None = None
+        self.starting = False  # the trainer, which takes its time
 
     async def run(self) -> SessionEnd:
         """Until the job is over, this node is out of it, or another job is to have the trainer."""
@@ -60,6 +61,7 @@ class TrainerSession:
             trainer: TrainerLike | None = None
             before = len(self._view.updates)
             try:
+                self.starting = True
                 self._context.set_status("preparing", 0.0, self._view.id, 0)
                 trainer = await self._context.open_trainer(self._view.job.task)
                 return await self._train_with(trainer)
@@ -77,6 +79,7 @@ class TrainerSession:
                     return SessionEnd.OUT
                 await asyncio.sleep(RESTART_DELAY_S * 2 ** (failures - 1))
             finally:
+                self.starting = False
                 if trainer is not None:
                     await trainer.close()
                 self._context.set_status("idle", 0.0, b"", 0)
@@ -98,6 +101,7 @@ class TrainerSession:
         participant = Participant(self._context, self._view, self._models, self._fetcher, shared)
         self.participant = participant
         await participant.offer()
+        self.starting = False
         self._answer.remember()
         self._context.changes.notify()
         loops = participant.run(), self._evaluate(participant), self._contributions.run(participant)

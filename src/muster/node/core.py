@@ -131,7 +131,8 @@ class Core:
         self.presence.change_listeners.append(self.context.changes.notify)
         self.link.watch(self._on_neighbour)
         for entry in self.ledger.load(Revocation.KIND):
-            self._on_record(entry)
+            if isinstance(entry.record, Revocation):
+                self.link.forbid(entry.record.node)
         self.ledger.listeners.append(self._on_record)
         self.transfers.start()
         await self.exchange.start()
@@ -226,6 +227,8 @@ class Core:
     def _on_record(self, entry: Entry) -> None:
         if isinstance(entry.record, Revocation):
             self.link.forbid(entry.record.node)
+            name = self.trust.name(entry.record.node)
+            self.log.add("peer", f"{name} was revoked: {entry.record.reason}", node=name)
 
     def _link_name(self, node: NodeId) -> str:
         neighbour = self.link.neighbours().get(node)

@@ -136,6 +136,8 @@ def log(
         return
     view = found.job
     click.echo(f"job {view.id[:8]}: {view.task}, {view.state}: {view.why}")
+    for fact in view.waits:
+        click.echo(f"  {fact}")
     if graph:
         from muster.cli.commit_graph import draw
 

@@ -11,7 +11,7 @@ from muster.cli.options import job_request, recipe_options, stop_options
 from muster.cli.output import emit, json_option, node_option, percent, size, span
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobSnapshot
+    from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
 HEX = "0123456789abcdef"
 
@@ -45,7 +45,7 @@ def train(
 
     Ctrl-C ends the following only; the job goes on.
     """
-    from muster.cli.follow import follow
+    from muster.cli.follow import ask, follow
     from muster.node.api.client import choose
 
     request = job_request(given)
@@ -53,7 +53,7 @@ def train(
         request["from"] = beginning(start)
     client = choose(node)
     since = client.snapshot().event
-    job = client.train(task, **request)
+    job, since = ask(client, task, request, since, None if as_json else _tell)
     if detach:
         emit({"job": job}) if as_json else click.echo(
             f"job {job[:8]} runs; follow it with: muster log {job[:8]}"
@@ -70,6 +70,10 @@ def train(
         emit(view)
     else:
         click.echo(summary(view))
+
+
+def _tell(event: NodeEvent) -> None:
+    click.echo(event.text, err=True)
 
 
 def beginning(start: str) -> str:

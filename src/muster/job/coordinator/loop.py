@@ -21,6 +21,7 @@ from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.roles import coordinator
 from muster.job.view import JobView
+from muster.job.waits import Wait
 from muster.network.supervisor import Pulse
 from muster.protocol.records import CommitId, Discarded, NodeId
 from muster.storage.store import StorageError
@@ -71,9 +72,12 @@ class Coordinator:
             else:
                 await changes.wait(min(WAIT_MAX_S, max(WAIT_MIN_S, due_s)))
 
-    def waits_for(self) -> str:
-        """Whom the last round waits for, and until when; "" for nobody."""
-        return self._lingering.sentence() if self._state.acting else ""
+    def waits_for(self) -> Wait | None:
+        """What the round that this node coordinates waits for."""
+        if not self._state.acting:
+            return None
+        owed = self._lingering.sentence()
+        return Wait(f"{owed}, as this round is the last", logged=True) if owed else self._rounds.waits_for
 
     def rests(self) -> bool:
         """Whether nothing is left to do here, as far as this node knows."""

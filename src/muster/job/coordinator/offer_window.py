@@ -45,6 +45,11 @@ class OfferWindow:
             self._since_s = now  # starting a trainer takes its time
         return self._since_s + OFFER_GRACE_S - now
 
+    def silent(self) -> list[NodeId]:
+        """Nodes that may answer and have not."""
+        answered = {*self._view.offers, *self._view.refusals}
+        return [n for n in self._lately_heard() if n not in answered]
+
     def _lately_heard(self) -> list[NodeId]:
         """Members that may answer a call for help: idle nodes send few heartbeats, so this looks far back."""
         ages = {n: self._context.presence.age_s(n) for n in self._context.ledger.trust.members()}

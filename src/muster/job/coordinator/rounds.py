@@ -19,6 +19,7 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
+from muster.job.waits import Wait, names
 from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
 from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
 
@@ -44,19 +45,24 @@ class Rounds:
         self._forecasts = CodecForecasts(context, view, models)
         self._published_s: dict[RecordId, float] = {}  # when a plan of the open round was published
         self._arrived_ids: set[RecordId] = set()  # updates whose arrival in the open round is noted
+        self.waits_for: Wait | None = None  # what the round, or the next one, waits for
 
     def plan(self, head: Point) -> float | None:
         """Open the round on top of `head`, once there are nodes enough for it."""
         view, now = self._view, self._context.now()
         if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
+            self.waits_for = self._answers_awaited()
             return wait_s
         present = self._present(head)
         if not present:
+            self.waits_for = Wait("waits for a node that can train: none is in reach")
             return None
         if len(present) < min_nodes(view, head):
             alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
             if alone_s > 0:
+                self.waits_for = self._away_awaited([n for n in view.offers if n not in present])
                 return alone_s
+        self.waits_for = None
         self._forget_round()
         self._publish(head, present, {}, 0)
         return 0.0
@@ -83,6 +89,8 @@ class Rounds:
             arrived=len({u.key.node for u in here} - due), enough=enough, missing=missing,
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
+        away = [m.node for m in missing if not m.reachable and not m.growing(STALL_S)]
+        self.waits_for = self._away_awaited(away) if away and wait_s != 0.0 else None
         if wait_s == 0.0:
             if age_s < max(FIGURES_S, plan.record.deadline_s) and self._evaluation.awaits_figures(head):
                 return None
@@ -113,6 +121,22 @@ class Rounds:
         if updates:
             self._forecasts.committed(head, codec, size_bytes, residual_ratio)
         self._forget_round()
+
+    def _answers_awaited(self) -> Wait | None:
+        silent = [n for n in self._offer_window.silent() if n != self._context.node]
+        if not silent:
+            return None
+        starting = [n for n in silent if self._context.presence.doing(n) == "preparing"]
+        text = f"waits for the answers of {names(self._context, silent)}"
+        return Wait(
+            f"{text}; the trainer of {names(self._context, starting)} is starting" if starting else text
+        )
+
+    def _away_awaited(self, nodes: list[NodeId]) -> Wait:
+        if not nodes:
+            return Wait("waits for more nodes that can train")
+        alone_s = self._state.head_since_s + ALONE_PATIENCES * self._view.job.patience_s
+        return Wait(f"waits for {names(self._context, nodes)}, out of reach", alone_s)
 
     def _forget_round(self) -> None:
         self._published_s, self._arrived_ids = {}, set()

@@ -15,11 +15,22 @@ import msgspec
 
 from muster.protocol.records import NodeId
 
-STATES = ("idle", "preparing", "receiving", "training", "sending", "coordinating", "leaving", "blocked")
+STATES = (
+    "idle",
+    "preparing",
+    "receiving",
+    "training",
+    "sending",
+    "coordinating",
+    "leaving",
+    "blocked",
+    "cloned",
+)
 WORKING = ("preparing", "receiving", "training", "sending")
 SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEATS_MISSED_MAX = 3
+CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
 GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
 HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 PAUSE_MIN_S = 2 * HEARTBEAT_USUAL_S  # a longer silence of a node that works for a job is a pause
@@ -75,13 +86,19 @@ class Presence:
     change_listeners: list[Callable[[], None]] = field(default_factory=list)
     blocked: bool = False  # this node's disk is full: its heartbeat says so instead of what it does
     _mine: Heartbeat | None = None
+    _superseded: int = 0  # heartbeats in this node's name that another process must have sent
+
+    @property
+    def cloned(self) -> bool:
+        """Whether another process uses this node's identity at the same time."""
+        return self._superseded >= CLONED_AFTER
 
     def set_status(
         self, state: str, progress: float, battery: float | None, job: bytes, round_: int
     ) -> Heartbeat:
         """Set what this node's next heartbeat says; `progress` and `battery` are 0..1."""
         count = self._mine.count if self._mine else 0
-        said = STATES.index("blocked" if self.blocked else state)
+        said = STATES.index("cloned" if self.cloned else "blocked" if self.blocked else state)
         self._mine = Heartbeat(
             self.node[:8], self.start, count, said, int(100 * min(1.0, max(0.0, progress))),
             255 if battery is None else int(100 * battery), job[:4], round_,
@@ -138,6 +155,7 @@ class Presence:
     def supersede_old_incarnation(self, heartbeat: Heartbeat) -> None:
         """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones."""
         if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
+            self._superseded += 1
             self.start = heartbeat.start + 1
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)

@@ -106,6 +106,10 @@ class TrustStore:
     def revoked(self, node: NodeId) -> bool:
         return node in self._revoked
 
+    def why_revoked(self, node: NodeId) -> str:
+        """The reason that the fleet's owner gave; "" for one that was not revoked."""
+        return self._revoked.get(node, "")
+
     def verify_member(self, wire: bytes) -> VerifiedMember:
         """Check a signed Member record and keep the member. Raises MusterError("fleet") or RecordError."""
         signed, identifier, record = _decoded(wire)

@@ -69,6 +69,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     recipe, stop = _recipe(request), _stop(request)
     _check(request, recipe, stop)
     begin = _commit(core, request) if request.start and _names_commit(request.start) else None
+    core.log.add("job", f"starts the trainer of {request.task}")
     try:
         trainer = await catalogue.open(request.task)
         try:

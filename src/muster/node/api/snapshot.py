@@ -160,6 +160,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     error: str | None = None
     sent: SentView = SentView()  # by this node for this job: payload and records
     values: ValuesView | None = None  # None before the first round
+    waits: list[str] = []  # what it waits for, and who takes no part and why
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -177,7 +178,7 @@ class NodeEvent(msgspec.Struct, frozen=True):
 
     number: int
     time_s: float  # wall clock, for people only
-    kind: str  # job | offer | plan | training | update | commit | merge | peer | link | error | end
+    kind: str  # job | offer | plan | training | update | commit | merge | wait | peer | link | error | end
     text: str
     job: str = ""
     node: str = ""  # name of the node that it is about

@@ -135,6 +135,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         error=runner.error,
         sent=sent_view(core.exchange.traffic.by_job.get(view.id)),
         values=values(runner, head),
+        waits=runner.waits(),
     )
 
 
@@ -185,25 +186,27 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
     view = runner.view
     if runner.error:
         return runner.error
-    if runner.waiting_for_slot:
-        return "waits until this node is done with another job"
+    waits = runner.waits(outside=False)
     if head is None:
-        return "waits for the starting parameters"
+        return waits[-1] if waits else "waits for the model that it begins with"
     done = view.finished(head)
     if done is not None:
         return done
-    if head.round == 0 and not view.plans:
-        return f"asks for help: {len(view.offers)} offers so far"
+    return "; ".join([_doing(core, runner, head), *waits[-1:]])
+
+
+def _doing(core: Core, runner: JobRunner, head: Point) -> str:
+    """What a job that goes on is at."""
+    if head.round == 0 and not runner.view.plans:
+        return f"asks for help: {len(runner.view.offers)} offers so far"
     plan = plan_of(core, runner, head)
     if plan is None:
         return f"round {head.round} is done, the next one is being planned"
     if not runner.acting:  # not every update comes by here
         return f"round {plan.round} is in progress: {len(plan.assigned)} nodes"
-    if waits := runner.waits_for():
-        return f"round {plan.round} is the last: {waits}"
     missing = [n for n in plan.assigned if n not in plan.arrived]
     return f"round {plan.round}: {len(plan.arrived)} of {len(plan.assigned)} updates are in" + (
-        f", waits for {', '.join(missing)}" if missing else ""
+        f", {', '.join(missing)} missing" if missing else ""
     )
 
 

@@ -79,6 +79,7 @@ class JobRows:
             stop=StopRow(stop.rounds, stop.target, stop.seconds, stop.bytes),
             recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
             values=values(runner, head),
+            waits=runner.waits(),
             error=runner.error,
         )
         built: Row = msgspec.to_builtins(row)

@@ -81,8 +81,9 @@ class NodeRow(msgspec.Struct, frozen=True):
     name: str
     key: str | None  # 64 hex digits
     me: bool  # the viewing node itself
-    # idle, preparing, receiving, training, sending, coordinating, leaving, blocked (its disk is full),
-    # unknown (never heard); in an emulation also starting, away, paused, gone (its process ended)
+    # idle, preparing, receiving, training, sending, coordinating, leaving, blocked (its disk is full), cloned
+    # (another process uses its bundle), unknown (never heard); in an emulation also starting, away, paused,
+    # gone (its process ended)
     state: str
     progress: float
     heard_t: float | None  # when its last heartbeat came; None of the viewing node itself: do not fade it
@@ -173,6 +174,7 @@ class JobRow(msgspec.Struct, frozen=True):
     stop: StopRow
     recipe: dict[str, float | str]  # lr, batch, steps, codec, ...
     values: ValuesView | None  # None before the first round
+    waits: list[str]  # what it waits for, and who takes no part and why
     error: str | None
 
 
@@ -263,7 +265,7 @@ class LogLine(msgspec.Struct, frozen=True):
 
     n: int  # grows by one
     t: float
-    kind: str  # job, offer, plan, training, update, commit, merge, peer, link, fault, error, end, page
+    kind: str  # job, offer, plan, training, update, commit, merge, wait, peer, link, fault, error, end, page
     text: str
     node: str | None
     job: str | None

@@ -17,6 +17,7 @@ const LOOKS: Record<string, Look> = {
   sending: { label: "sending", colour: "violet", sign: "M12 19V6M6 12l6-6l6 6" },
   coordinating: { label: "coordinating", colour: "yellow", sign: "M5 17h14M5 17L4 8l5 4l3-6l3 6l5-4l-1 9" },
   leaving: { label: "leaving", colour: "grey", sign: "M5 12h13M13 7l5 5l-5 5" },
+  cloned: { label: "cloned", colour: "red", sign: "M12 5v9M12 18v1" },
   blocked: { label: "disk full", colour: "red", sign: "M12 5v9M12 18v1" },
   unknown: { label: "never heard", colour: "grey", sign: "M9 9a3 3 0 1 1 3 4v1M12 18v.5" },
   starting: { label: "starting", colour: "blue", sign: "M12 7v5l3 2M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16" },

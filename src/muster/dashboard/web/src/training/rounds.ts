@@ -29,14 +29,17 @@ export class RoundBars {
     const round = job === null ? undefined : this.store.tables.rounds[job];
     const row = job === null ? undefined : this.store.tables.jobs[job];
     const now_t = this.store.now_t();
+    const waits = row?.waits ?? [];
     if (round === undefined) {
-      setText(this.line, row === undefined ? "no job yet" : row.why || `${row.state}, round ${row.round}`);
+      const why = row === undefined ? "no job yet" : row.why || `${row.state}, round ${row.round}`;
+      setText(this.line, [why, ...waits.filter((fact) => !why.includes(fact))].join("; "));
       toggle(this.list, "past", true);
       show(this.list, this.list.childElementCount > 0 && row?.state === "running");
       return;
     }
     const all = Object.entries(round.nodes).sort(([a], [b]) => this.store.name(a).localeCompare(this.store.name(b)));
-    setText(this.line, `round ${round.round}: ${round.arrived} of ${all.length} in${this.end(round.expected_t, round.deadline_t, now_t)}`);
+    const end = this.end(round.expected_t, round.deadline_t, now_t);
+    setText(this.line, [`round ${round.round}: ${round.arrived} of ${all.length} in${end}`, ...waits].join("; "));
     this.line.title = round.why;
     show(this.list, true);
     toggle(this.list, "past", false);

@@ -57,7 +57,7 @@ export interface NodeRow {
   name: string;
   key: string | null; // 64 hex digits
   me: boolean; // the viewing node itself
-  state: string; // idle, preparing, receiving, training, sending, coordinating, leaving, blocked (its disk is full), unknown (never heard); in an emulation also starting, away, paused, gone (its process ended)
+  state: string; // idle, preparing, receiving, training, sending, coordinating, leaving, blocked (its disk is full), cloned (another process uses its bundle), unknown (never heard); in an emulation also starting, away, paused, gone (its process ended)
   progress: number;
   heard_t: number | null; // when its last heartbeat came; null of the viewing node itself: do not fade it
   reachable: boolean; // in contact, perhaps over others
@@ -140,6 +140,7 @@ export interface JobRow {
   stop: StopRow;
   recipe: Record<string, number | string>; // lr, batch, steps, codec, ...
   values: ValuesView | null; // null before the first round
+  waits: string[]; // what it waits for, and who takes no part and why
   error: string | null;
 }
 
@@ -222,7 +223,7 @@ export interface MarkRow {
 export interface LogLine {
   n: number; // grows by one
   t: number;
-  kind: string; // job, offer, plan, training, update, commit, merge, peer, link, fault, error, end, page
+  kind: string; // job, offer, plan, training, update, commit, merge, wait, peer, link, fault, error, end, page
   text: string;
   node: string | null;
   job: string | null;

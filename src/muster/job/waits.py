@@ -1,0 +1,99 @@
+"""What a job waits for and who stays out of it: one kind of fact, a sentence for whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.view import JobView
+from muster.protocol.records import NodeId
+
+NAMES_MAX = 8  # in one sentence
+LOOK_S = 3.0  # between two looks at what is waited for
+OUTSIDE_MAX = 16  # sentences of nodes that take no part
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A fact: what is waited for, or who is not there and why."""
+
+    text: str  # one sentence, and the same as long as the fact is the same
+    until_s: float | None = None  # loop time at which the wait ends by itself
+    logged: bool = False  # in the log already, by whoever knows it
+
+
+def said(context: Context, wait: Wait) -> str:
+    """A wait as a sentence, with the time of day at which it ends."""
+    return wait.text if wait.until_s is None else f"{wait.text}, until {context.clock_time(wait.until_s)}"
+
+
+class WaitLog:
+    """Logs each wait of a job once, when it has lasted for a while."""
+
+    def __init__(self, context: Context, view: JobView) -> None:
+        self._context, self._view = context, view
+        self._looked_s = context.now()
+        self._seen: set[str] = set()  # at the last look,
+        self._told: set[str] = set()  # and what of it is in the log
+
+    def look(self, found: Sequence[Wait]) -> None:
+        """Call it again and again with the waits of now."""
+        now = self._context.now()
+        if now < self._looked_s + LOOK_S:
+            return
+        present = {wait.text: wait for wait in found if not wait.logged}
+        for text, wait in present.items():
+            if text in self._seen and text not in self._told:
+                self._context.event("wait", said(self._context, wait), job=self._view.id)
+        self._told = (self._told | self._seen) & present.keys()
+        self._looked_s, self._seen = now, set(present)
+
+
+def names(context: Context, nodes: Iterable[NodeId]) -> str:
+    """Names of nodes for a sentence."""
+    found = sorted(context.name_of(n) for n in nodes)
+    more = f" and {len(found) - NAMES_MAX} more" if len(found) > NAMES_MAX else ""
+    return ", ".join(found[:NAMES_MAX]) + more
+
+
+def at_start(context: Context, view: JobView) -> Wait:
+    """No node here has the model that the job begins with."""
+    asker = context.name_of(view.asker)
+    if view.asker == context.node or context.presence.lively(view.asker):
+        return Wait(f"waits for the model that it begins with, from {asker}")
+    return Wait(f"waits for the model that it begins with: {asker}, which has it, is out of reach")
+
+
+def in_round(context: Context, view: JobView, head: Point) -> Wait | None:
+    """Nodes out of reach that the round on `head` waits for, as one that does not coordinate knows it."""
+    owing: set[NodeId] = set()
+    for plan in view.plans.get(head.id, {}).values():
+        if plan.author != context.node and not context.presence.lively(plan.author):
+            return Wait(f"waits for {context.name_of(plan.author)}, which coordinates and is out of reach")
+        owing |= {a.node for a in plan.record.assignments}
+    done = {key.node for key, u in view.updates.items() if u.record.base == head.id}
+    away = [n for n in owing - done if not context.presence.lively(n)]
+    return Wait(f"waits for {names(context, away)}, out of reach") if away else None
+
+
+def outside(context: Context, view: JobView) -> list[Wait]:
+    """Who takes no part, and why."""
+    trust, presence = context.ledger.trust, context.presence
+    found = []
+    for node, reason in view.refusals.items():
+        if node != context.node and not trust.revoked(node):
+            found.append(Wait(f"{context.name_of(node)} takes no part: {reason}"))
+    if presence.cloned:
+        found.append(Wait("this node was cloned: two processes use its bundle, give each one of its own"))
+    for node in view.offers:
+        name = context.name_of(node)
+        if trust.revoked(node):
+            found.append(Wait(f"{name} was revoked: {trust.why_revoked(node)}"))
+        elif presence.doing(node) == "cloned":
+            found.append(Wait(f"{name} was cloned: two processes use its bundle, give each one of its own"))
+        elif presence.doing(node) == "blocked" and presence.lively(node):
+            found.append(Wait(f"{name} waits for room: its disk is full"))
+    return list(islice(found, OUTSIDE_MAX))

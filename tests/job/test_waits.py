@@ -1,0 +1,157 @@
+"""What a node knows of waits, refusals, revocations and clones is said to whoever asked."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from small_field import SmallField
+
+from muster.errors import MusterError
+from muster.job.coordinator.offer_window import OFFER_GRACE_S
+from muster.job.waits import outside
+from muster.network.sync.presence import CLONED_AFTER, STATES, Presence
+from muster.node.api.rows.state_stream import Watcher
+from muster.node.api.snapshot import JobSnapshot
+from muster.node.api.snapshot_builder import job_view
+from muster.protocol.records import JobId, StopRule
+from muster.simulation.trainers.linear import LinearTrainer
+from muster.simulation.virtual.loop import run
+
+LATE_S = 12.0  # two looks of the loop that says it
+
+
+def view(field: SmallField, name: str, job: JobId) -> JobSnapshot:
+    return job_view(field.cores[name], field.runner(name, job), None)
+
+
+def said(field: SmallField, name: str) -> list[str]:
+    return [e.text for e in field.cores[name].log.since(0) if e.kind == "wait"]
+
+
+def test_a_lost_node_is_waited_for_aloud_and_until_when() -> None:
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1000), patience_s=20.0)
+        await field.until(lambda: view(field, "a", job).round >= 3, 60.0)
+        field.network.isolate(field.cores["b"].node)
+        await field.until(lambda: bool(said(field, "a")), 30.0)
+        (sentence,) = said(field, "a")
+        assert re.fullmatch(r"waits for b, out of reach, until \d\d:\d\d:\d\d", sentence)
+        assert view(field, "a", job).waits == [sentence]
+        assert view(field, "a", job).why.endswith(f"; {sentence}")
+        facts = {"version": "1", "home": "/h", "pid": 1, "listen": [], "began_t": 0.0, "tasks": []}
+        row = Watcher(field.cores["a"], lambda: facts).look(asyncio.get_running_loop().time())["jobs"]
+        assert row[job.hex()]["waits"] == [sentence]
+        round_ = view(field, "a", job).round
+        await field.until(lambda: view(field, "a", job).round > round_, 300.0)
+        assert said(field, "a") == [sentence]  # once
+        assert view(field, "b", job).waits[0].startswith("waits for a, ")
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+def test_who_takes_no_part_is_said_with_the_reason_also_at_the_end() -> None:
+    async def main() -> None:
+        why = "batch norm needs 3 samples, it has 2"
+        field = SmallField("abc", faults={"c": MusterError("task_fault", why)})
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=40))
+        await field.until(lambda: field.runner("a", job).state() == "finished", 300.0)
+        await asyncio.sleep(30.0)
+        assert said(field, "a") == [f"c takes no part: {why}"]
+        assert view(field, "a", job).waits == [f"c takes no part: {why}"]
+        assert not said(field, "b")  # did not ask
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+class SlowTrainer(LinearTrainer):
+    async def measure_speed(self, batch: int) -> float:
+        await asyncio.sleep(15.0)
+        return await super().measure_speed(batch)
+
+
+def test_a_trainer_that_starts_is_a_fact() -> None:
+    async def main() -> None:
+        field = SmallField("ab", SlowTrainer)
+        await field.start()
+        job = field.ask("a")
+        await asyncio.sleep(LATE_S)
+        assert "the trainer is starting" in view(field, "a", job).waits
+        assert "the trainer is starting" in said(field, "a")
+        assert "waits for the answers of b; the trainer of b is starting" in view(field, "a", job).why
+        await field.close()
+
+    assert OFFER_GRACE_S > 15.0
+    run(main(), until_s=3600)
+
+
+def test_a_job_without_a_start_says_who_has_it() -> None:
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("b")
+        for blob, _ in list(field.stores["b"].blobs()):
+            field.stores["b"].delete_blob(blob)
+        await asyncio.sleep(5.0)
+        assert view(field, "a", job).waits == ["waits for the model that it begins with, from b"]
+        await field.cores.pop("b").close()
+        await asyncio.sleep(60.0)
+        assert view(field, "a", job).why == (
+            "waits for the model that it begins with: b, which has it, is out of reach"
+        )
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+def test_a_clone_is_noticed_by_both_and_named_by_others() -> None:
+    """Two processes with one home, so with the same count of starts."""
+    one, two = (Presence(b"b" * 32, 4, lambda: 0.0) for _ in range(2))
+    for _ in range(2 * CLONED_AFTER):
+        for here, there in ((one, two), (two, one)):
+            there.merge([here.next()])
+    for presence in (one, two):
+        assert presence.cloned
+        assert STATES[presence.set_status("training", 0.5, None, b"", 1).state] == "cloned"
+
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("a")
+        await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
+        field.cores["b"].presence._superseded = CLONED_AFTER
+        field.cores["b"].context.set_status("idle", 0.0, b"", 0)
+        await asyncio.sleep(120.0)
+        assert "b was cloned: two processes use its bundle" in view(field, "a", job).waits[0]
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+def test_a_lost_disk_is_no_clone() -> None:
+    """Others send the heartbeats of its former life, whose count of starts was higher."""
+    again = Presence(b"b" * 32, 1, lambda: 0.0)
+    old = Presence(b"b" * 32, 7, lambda: 0.0)
+    for _ in range(5):
+        again.merge([old.next()])
+        again.next()
+    assert not again.cloned
+
+
+def test_a_revoked_node_is_named() -> None:
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("a")
+        await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
+        field.cores["a"].trust._revoked[field.cores["b"].node] = "stolen"
+        facts = outside(field.cores["a"].context, field.runner("a", job).view)
+        assert [f.text for f in facts] == ["b was revoked: stolen"]
+        await field.close()
+
+    run(main(), until_s=3600)
