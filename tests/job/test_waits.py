@@ -16,7 +16,7 @@ from muster.node.api.snapshot import JobSnapshot
 from muster.node.api.snapshot_builder import job_view
 from muster.protocol.records import JobId, StopRule
 from muster.simulation.trainers.linear import LinearTrainer
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 LATE_S = 12.0  # two looks of the loop that says it
 
