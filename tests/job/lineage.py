@@ -27,6 +27,7 @@ from muster.network.sync.ledger import Entry
 from muster.protocol.records import NOBODY, BlobId, Commit, CommitId, Folded, NodeId, Payload
 from muster.simulation.trainers.linear import layout_of
 from muster.storage.memory import MemoryStore
+from muster.storage.offload import inline
 
 LAYOUT = layout_of(1000)  # a model of 4 kB; by stc:0.02 a delta has some 30 bytes
 
@@ -78,7 +79,7 @@ class Lineage:
     def merge(self, a: CommitId, b: CommitId) -> CommitId:
         merge_id, record = merge_of(ID, a, b)
         self._take(entry(NOBODY, record))
-        self.models.keep_merge(merge_id, *record.parents)
+        self.models.keep_merge(merge_id, self.models.merger(*record.parents)())
         return merge_id
 
     def spoil(self, commit: CommitId, delta: Payload) -> CommitId:
@@ -113,7 +114,7 @@ class Getter:
         self.events: list[str] = []
         self.context: Any = SimpleNamespace(
             store=self.store, transfers=self.transfers, now=lambda: asyncio.get_running_loop().time(),
-            event=lambda kind, text, job: self.events.append(text), changes=ChangeSignal(),
+            event=lambda kind, text, job: self.events.append(text), changes=ChangeSignal(), offload=inline,
         )  # fmt: skip
         self.view = JobView(ID, JOB, A)
         for known in lineage.entries:

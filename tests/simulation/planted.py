@@ -101,7 +101,7 @@ def count_twice() -> list[Patch]:
 
 @bug("what a lossy message left out is forgotten instead of carried to the next")
 def forget_residual() -> list[Patch]:
-    return [(residuals, "load", lambda *a, **k: None)]
+    return [(residuals, "read", lambda store, kept: np.zeros(0, np.float32))]
 
 
 @bug("a merge keeps its first parent's parameters")
@@ -133,20 +133,20 @@ def uncapped() -> list[Patch]:
 
 @bug("an island judges the merge by its own data: each node prefers the side that it was on")
 def own_data() -> list[Patch]:
-    real = ModelStore.keep_merge
+    real = ModelStore.merger
 
-    def keep_merge(self: ModelStore, merge_id: bytes, a: bytes, b: bytes) -> None:
+    def merger(self: ModelStore, a: bytes, b: bytes) -> Any:
         view, me = self._view, self._context.node
         mine = [c for c in (a, b) if any(f.node == me for p in view.graph.ancestors(c) for f in p.folded)]
         share = view.graph.share
         favoured = 0.9 if mine[:1] == [a] else 0.1
         view.graph.share = lambda x, y: favoured  # type: ignore[method-assign]
         try:
-            real(self, merge_id, a, b)
+            return real(self, a, b)
         finally:
             view.graph.share = share  # type: ignore[method-assign]
 
-    return [(ModelStore, "keep_merge", keep_merge)]
+    return [(ModelStore, "merger", merger)]
 
 
 @bug("a merge names its parents in the order in which they were met")
@@ -237,14 +237,17 @@ def no_gap() -> list[Patch]:
 @bug("a node that finds its disk full throws away what it trained")
 def full_disk_loses() -> list[Patch]:
     async def when_room(self: Any, write: Callable[[], Any]) -> Any:
-        return write()
+        return await write()
 
     return [(participate.Participant, "when_room", when_room)]
 
 
 @bug("updates that come after the end are left lying")
 def never_closes() -> list[Patch]:
-    return [(Coordinator, "_close", lambda self, head: None)]
+    async def close(self: Coordinator, head: Any) -> None:
+        return None
+
+    return [(Coordinator, "_close", close)]
 
 
 @bug("a merge takes the mean instead of the parents' work")

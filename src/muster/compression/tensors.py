@@ -175,12 +175,12 @@ def check(layout: Layout, arrays: Mapping[str, Array], *, finite: bool = True) -
             raise TensorError(f"tensor {spec.name!r} holds values that are not finite")
 
 
-def chunks(layout: Layout, arrays: Mapping[str, Array]) -> Iterable[bytes]:
-    """The blob piece by piece, one tensor at a time: a large model is never held twice."""
+def chunks(layout: Layout, arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:
+    """The blob piece by piece, one tensor at a time and without a copy: a large model is never held twice."""
     yield _HEADER.pack(MAGIC, FORMAT, 0, layout.fingerprint()[:8])
     for spec in layout.tensors:
         little = np.dtype(spec.dtype).newbyteorder("<")
-        yield arrays[spec.name].astype(little, copy=False).tobytes()
+        yield arrays[spec.name].astype(little, copy=False).reshape(-1).view(np.uint8).data
 
 
 def pack(layout: Layout, arrays: Mapping[str, Array], *, finite: bool = True) -> bytes:

@@ -13,6 +13,7 @@ from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.protocol.records import BlobId, NodeId, Payload
+from muster.storage.offload import Offload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
@@ -141,6 +142,7 @@ class Context:
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
     supervisor: Supervisor  # of the loops of its jobs
+    offload: Offload  # runs what takes long beside the event loop
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
     clock_time: Callable[[float], str]  # a loop time by this node's clock on the wall, such as 21:48:05
 

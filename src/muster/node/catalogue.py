@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from muster.errors import MusterError
 from muster.node.api.snapshot import TaskView
 from muster.node.config import NodeConfig
+from muster.storage.offload import Offload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy comes with the first trainer
@@ -22,10 +23,16 @@ class Catalogue:
     """Opens trainers; one that was opened to look at a task is handed on to the job that needs it next."""
 
     def __init__(
-        self, config: NodeConfig, store: Store, scratch: Path, report: Callable[[str], None] = lambda _: None
+        self,
+        config: NodeConfig,
+        store: Store,
+        scratch: Path,
+        offload: Offload,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`report` gets a sentence when a trainer is delayed."""
         self._config, self._store, self._scratch, self._report = config, store, scratch, report
+        self._offload = offload
         self._waiting: tuple[str, StoreTrainer] | None = None  # opened, for the next job with this task
         self._views: dict[str, TaskView] = {}
         self._names: list[str] = []
@@ -67,7 +74,9 @@ class Catalogue:
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
         from muster.node.trainer.adapter import StoreTrainer
 
-        trainer = await StoreTrainer.open(self._source(name), self._store, self._scratch, self._report)
+        trainer = await StoreTrainer.open(
+            self._source(name), self._store, self._scratch, self._offload, self._report
+        )
         facts = trainer.task
         self._views[name] = TaskView(
             name, facts.version, facts.fingerprint.hex(), facts.layout.parameters, facts.samples

@@ -28,6 +28,7 @@ from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
 from muster.node.event_log import EventLog
 from muster.protocol.records import Member, NodeId, Revocation, short
+from muster.storage.offload import Offload, inline
 from muster.storage.store import Store
 
 HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
@@ -63,6 +64,7 @@ class Core:
         installed: Callable[[str], bool],
         battery: Callable[[], float | None],
         log: EventLog,
+        offload: Offload = inline,
         status: NodeStatus | None = None,
         narrow: bool | None = None,
         on_job_event: Callable[[str], None] = lambda text: None,
@@ -88,7 +90,7 @@ class Core:
         self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
         self.transfers = Transfers(
-            link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor
+            link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor, offload=offload
         )
         self.exchange = Exchange(
             link,
@@ -117,6 +119,7 @@ class Core:
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
             supervisor=self.supervisor,
+            offload=offload,
             changes=ChangeSignal(),
             clock_time=self._clock_time,
         )

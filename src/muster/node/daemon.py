@@ -27,6 +27,7 @@ from muster.node.energy import EnergyModel, gauge
 from muster.node.event_log import EventLog
 from muster.node.operations import Operations
 from muster.storage.disk import DiskStore
+from muster.storage.offload import Threads
 from muster.storage.store import StorageError
 
 SCRATCH = "scratch"
@@ -45,7 +46,8 @@ class Daemon:
             left.unlink()
         log, status = EventLog(wall_clock()), NodeStatus()
         report = partial(log.add, "error")
-        self._catalogue = Catalogue(config, store, scratch, report)
+        self._threads = Threads()
+        self._catalogue = Catalogue(config, store, scratch, self._threads, report)
         self._supervisor = Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
@@ -82,6 +84,7 @@ class Daemon:
             installed=self._catalogue.has,
             battery=model.level if model else gauge,
             log=log,
+            offload=self._threads,
             status=status,
             supervisor=self._supervisor,
             narrow=True if config.profile == "narrow" else None,
@@ -108,6 +111,7 @@ class Daemon:
                 loop.remove_signal_handler(number)
             await self._control.close()
             await self.core.close()
+            self._threads.close()
             await self._catalogue.close()
 
     async def _adapt_profile(self) -> None:

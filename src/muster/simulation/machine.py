@@ -16,6 +16,7 @@ from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.mortal_store import MortalStore
+from muster.simulation.slow_threads import SlowThreads
 from muster.simulation.specs import MachineSpec, WorldSpec
 from muster.simulation.trainers.base import SimTrainer
 from muster.simulation.trainers.kinds import trainer_of
@@ -123,6 +124,7 @@ class Machine:
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
             log=EventLog(lambda: 1.6e9 + now() + self.offset_s, time.gmtime),
+            offload=SlowThreads(random.Random(f"{self._world.seed}/{spec.name}/{self.lives}")),
             on_job_event=on_job_event,
         )
 

@@ -7,12 +7,14 @@ whatever it does (an open transaction is undone, as on a real disk).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
-from muster.storage.memory import MemoryPartial, MemoryStore
+from muster.storage.memory import MemoryPartial, MemoryStore, StagedBytes
+from muster.storage.store import Buffer, StagedBlob
 
 
 class Killed(asyncio.CancelledError):
@@ -109,6 +111,16 @@ class MortalStore:
             return blob
         return b"\0" * 32
 
+    def stage(self, pieces: Iterable[Buffer]) -> StagedBytes:
+        return self._disk.stage(pieces)
+
+    def stage_file(self, path: Path) -> StagedBytes:
+        return self._disk.stage_file(path)
+
+    def put_staged(self, staged: StagedBlob) -> BlobId:
+        assert isinstance(staged, StagedBytes)
+        return self.put_blob(staged.data)
+
     def adopt_blob(self, path: Any) -> BlobId:
         return self._disk.adopt_blob(path)
 
@@ -128,13 +140,14 @@ class _MortalPartial:
         self._store, self._partial = store, partial
         self.size_bytes = partial.size_bytes
         self.has, self.missing, self.read = partial.has, partial.missing, partial.read
+        self.check = partial.check
         self.held_bytes = partial.held_bytes
 
     def write(self, offset: int, data: bytes) -> None:
         if self._store._writes():
             self._partial.write(offset, data)
 
-    def finish(self) -> bool:
+    def finish(self, right: bool | None = None) -> bool:
         if not self._store._writes():
             raise Killed  # nothing is held by this: a fetch would go round for ever
-        return self._partial.finish()
+        return self._partial.finish(right)

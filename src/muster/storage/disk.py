@@ -5,7 +5,7 @@
     home/blobs, partial, tmp    see `files`
 
 Only the maps of partial blobs in use are kept in memory, so it does not grow with the number of records or
-blobs.  Use it from one thread.
+blobs.  Use it from one thread, but for what `storage.store` says.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
-from muster.storage.store import StorageError, StoredRecord
+from muster.storage.staged import StagedFile
+from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 
 FORMAT = 1
 _SCHEMA = """
@@ -200,7 +201,17 @@ class DiskStore:
         return self._kept(self._files.put(data))
 
     def adopt_blob(self, path: Path) -> BlobId:
-        return self._kept(self._files.adopt(path))
+        return self.put_staged(self.stage_file(path))
+
+    def stage(self, pieces: Iterable[Buffer]) -> StagedFile:
+        return self._files.stage(pieces)
+
+    def stage_file(self, path: Path) -> StagedFile:
+        return self._files.stage_file(path)
+
+    def put_staged(self, staged: StagedBlob) -> BlobId:
+        assert isinstance(staged, StagedFile)
+        return self._kept(self._files.place(staged))
 
     def _kept(self, blob: BlobId) -> BlobId:
         """What is put again is not deleted at the transaction's end."""

@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from muster.protocol.records import BlobId
-from muster.storage.partial import DiskPartial, fsync_dir, hash_file
-from muster.storage.store import DiskFull, StorageError
+from muster.storage.partial import DiskPartial
+from muster.storage.staged import StagedFile, fsync_dir, sync_file, write_staged
+from muster.storage.store import Buffer, DiskFull, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 
@@ -73,6 +75,7 @@ class BlobFiles:
         self._blobs, self._incoming, self._tmp = home / "blobs", home / "partial", home / "tmp"
         self._partials: weakref.WeakValueDictionary[BlobId, GuardedPartial] = weakref.WeakValueDictionary()
         self._used_bytes: int | None = None
+        self._numbers = itertools.count()  # of staged files
         for folder in (self._blobs, self._incoming, self._tmp):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -101,41 +104,37 @@ class BlobFiles:
 
     def put(self, data: bytes) -> BlobId:
         blob = hashlib.sha256(data).digest()
-        if self.has(blob):
-            return blob
-        temporary = self._tmp / f"{blob.hex()}.put"
+        return blob if self.has(blob) else self.place(self.stage((data,)))
+
+    def stage(self, pieces: Iterable[Buffer]) -> StagedFile:
+        """Write a blob aside, hashed and synced. In any thread."""
+        path = self._tmp / f"{os.getpid()}.{next(self._numbers)}"
         with guarded(self._home):
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            self._place(temporary, blob)
+            return write_staged(path, pieces)
+
+    def stage_file(self, path: Path) -> StagedFile:
+        """The same for a finished file, which is there no more. In any thread."""
+        staged = self._tmp / f"{os.getpid()}.{next(self._numbers)}"
+        with guarded(self._home):
+            blob = sync_file(path)
+            path.rename(staged)
+        return StagedFile(blob, staged)
+
+    def place(self, staged: StagedFile) -> BlobId:
+        """Make what was staged a blob."""
+        blob = staged.blob
+        if not self.has(blob):
+            with guarded(self._home):
+                self._rename(staged.path, blob)
         return blob
 
-    def adopt(self, path: Path) -> BlobId:
-        """Make the file at `path` a blob; it is there no more."""
-        with guarded(self._home):
-            blob = hash_file(path)
-            if self.has(blob):
-                path.unlink()
-            else:
-                self._place(path, blob)
-        return blob
-
-    def _place(self, path: Path, blob: BlobId) -> None:
-        """Make the file at `path` the blob: its bytes are on the disk before its name is."""
+    def _rename(self, path: Path, blob: BlobId) -> None:
+        """Make the file at `path` the blob: its bytes are on the disk already, before its name is."""
         target = self.path(blob)
         if target.exists():
             path.unlink()
             return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-            size_bytes = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
+        size_bytes = path.stat().st_size
         if not target.parent.exists():
             target.parent.mkdir(exist_ok=True)
             fsync_dir(self._blobs)
@@ -172,7 +171,7 @@ class BlobFiles:
         if known is not None and known.size_bytes == size_bytes:
             return known
         with guarded(self._home):
-            inner = DiskPartial(self._incoming, blob, size_bytes, lambda path: self._place(path, blob))
+            inner = DiskPartial(self._incoming, blob, size_bytes, lambda path: self._rename(path, blob))
         partial = GuardedPartial(self._home, inner, lambda: self._partials.pop(blob, None))
         self._partials[blob] = partial
         return partial
@@ -222,8 +221,12 @@ class GuardedPartial:
         with guarded(self._home):
             return self._inner.read(offset, length)
 
-    def finish(self) -> bool:
+    def check(self) -> bool:
         with guarded(self._home):
-            right = self._inner.finish()
+            return self._inner.check()
+
+    def finish(self, right: bool | None = None) -> bool:
+        with guarded(self._home):
+            right = self._inner.finish(right)
         self._forget()
         return right

@@ -10,15 +10,28 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.cells import Cells
-from muster.storage.store import StorageError, StoredRecord
+from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 
 SYNC_BYTES = 256 * 1024  # as on disk: how often a partial blob's map is made durable
+
+
+@dataclass(frozen=True)
+class StagedBytes:
+    """Implements `storage.store.StagedBlob`."""
+
+    blob: BlobId
+    data: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data)
 
 
 class MemoryPartial:
@@ -48,13 +61,16 @@ class MemoryPartial:
             raise ValueError(f"bytes {offset} to {offset + length} of the blob are not held")
         return bytes(self._data[offset : offset + length])
 
-    def finish(self) -> bool:
+    def check(self) -> bool:
         if self._cells.missing_bytes():
             raise ValueError("the blob is not complete")
-        data = bytes(self._data)
-        right = hashlib.sha256(data).digest() == self._blob
+        return hashlib.sha256(self._data).digest() == self._blob
+
+    def finish(self, right: bool | None = None) -> bool:
+        if right is None:
+            right = self.check()
         if right:
-            self._store._keep_blob(self._blob, data)
+            self._store._keep_blob(self._blob, bytes(self._data))
         self._store._partials.pop(self._blob, None)
         return right
 
@@ -234,6 +250,22 @@ class MemoryStore:
         self._blobs[blob] = data
         self._partials.pop(blob, None)
         self._may_undo(lambda: self._blobs.pop(blob, None))
+
+    def stage(self, pieces: Iterable[Buffer]) -> StagedBytes:
+        data = b"".join(pieces)
+        staged = StagedBytes(hashlib.sha256(data).digest(), data)
+        if staged.blob not in self._blobs:
+            self._must_have_room()
+        return staged
+
+    def stage_file(self, path: Path) -> StagedBytes:
+        staged = self.stage((path.read_bytes(),))
+        path.unlink()
+        return staged
+
+    def put_staged(self, staged: StagedBlob) -> BlobId:
+        assert isinstance(staged, StagedBytes)
+        return self.put_blob(staged.data)
 
     def adopt_blob(self, path: Path) -> BlobId:
         """Reads the file and removes it."""

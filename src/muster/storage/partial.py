@@ -9,7 +9,6 @@ only it is believed.  So the map may lag behind the data and is never ahead of i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import struct
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from muster.protocol.records import BlobId
 from muster.storage.cells import Cells
+from muster.storage.staged import fsync_dir, sync_file
 
 SYNC_BYTES = 256 * 1024  # at most this much is fetched again after a power cut
 _HEADER = struct.Struct("<4sQ36s")
@@ -29,19 +29,6 @@ def boot_id() -> bytes:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()[:36].ljust(36)
     except OSError:
         return b"0" * 36
-
-
-def fsync_dir(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def hash_file(path: Path) -> BlobId:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def pwrite_all(descriptor: int, data: bytes | bytearray, offset: int) -> None:
@@ -151,10 +138,16 @@ class DiskPartial:
         finally:
             os.close(descriptor)
 
-    def finish(self) -> bool:
+    def check(self) -> bool:
+        """When complete: whether the bytes have the right hash; they are synced then. In any thread."""
         if self._cells.missing_bytes():
             raise ValueError("the blob is not complete")
-        if hash_file(self._data) != self._blob:
+        return sync_file(self._data) == self._blob
+
+    def finish(self, right: bool | None = None) -> bool:
+        if right is None:
+            right = self.check()
+        if not right:
             self.remove()
             return False
         self._adopt(self._data)

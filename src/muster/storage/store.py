@@ -2,18 +2,22 @@
 has one in memory that can lose what was not synced.
 
 Rules: a call that returns has made its change durable (fsync) unless it runs inside `transaction()`, which
-makes all of its changes durable together at its end or none of them.  Calls are synchronous and short.
+makes all of its changes durable together at its end or none of them.  Calls are synchronous and short, but
+for those that hash and sync whole blobs: `stage`, `stage_file`, `PartialBlob.check`.  These and `read_blob`
+may be called in any thread (`offload`), all others belong to one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class StorageError(Exception):
@@ -52,8 +56,24 @@ class PartialBlob(Protocol):
 
     def read(self, offset: int, length: int) -> bytes: ...
 
-    def finish(self) -> bool:
-        """When complete: check the hash and make it a blob; False (and all forgotten) if it is wrong."""
+    def check(self) -> bool:
+        """When complete: whether the bytes have the right hash; they are synced then. Takes long."""
+
+    def finish(self, right: bool | None = None) -> bool:
+        """When complete: make it a blob; False (and all forgotten) if it is wrong.
+
+        `right` is what `check` said; None: check now.
+        """
+
+
+class StagedBlob(Protocol):
+    """Bytes that are on the disk, hashed and synced, and no blob yet; they go when it is forgotten."""
+
+    @property
+    def blob(self) -> BlobId: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
 
 class Store(Protocol):
@@ -90,6 +110,15 @@ class Store(Protocol):
     def blob_size(self, blob: BlobId) -> int | None: ...
 
     def put_blob(self, data: bytes) -> BlobId: ...
+
+    def stage(self, pieces: Iterable[Buffer]) -> StagedBlob:
+        """Write the pieces of a blob aside. Takes long."""
+
+    def stage_file(self, path: Path) -> StagedBlob:
+        """The same for a finished file (same file system), which is there no more. Takes long."""
+
+    def put_staged(self, staged: StagedBlob) -> BlobId:
+        """`put_blob` of what was staged here; short."""
 
     def adopt_blob(self, path: Path) -> BlobId:
         """Move a finished file (same file system) into the store."""

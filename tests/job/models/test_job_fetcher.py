@@ -14,6 +14,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.protocol.records import NOBODY
 from muster.simulation.virtual.event_loop import run
 from muster.storage.memory import MemoryStore
+from muster.storage.offload import inline
 
 
 def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
@@ -28,7 +29,7 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
         loop = asyncio.get_running_loop()
         transfers = SimpleNamespace(poke=lambda: None)
         context: Any = SimpleNamespace(
-            store=store, transfers=transfers, now=loop.time, changes=ChangeSignal()
+            store=store, transfers=transfers, now=loop.time, changes=ChangeSignal(), offload=inline
         )
         models = ModelStore(context, view)
         fetcher = JobFetcher(context, view, models)

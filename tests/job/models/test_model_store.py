@@ -23,5 +23,5 @@ def test_a_merge_whose_record_came_first_is_held_once_it_is_computed() -> None:
     models = ModelStore(context, view)
     models.learn_layout(LAYOUT)
     assert {h.id for h in models.heads()} == {a.id, b.id}
-    models.keep_merge(merge_id, a.id, b.id)
+    models.keep_merge(merge_id, models.merger(a.id, b.id)())
     assert [h.id for h in models.heads()] == [merge_id]

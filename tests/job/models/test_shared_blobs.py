@@ -133,7 +133,7 @@ def test_a_model_that_others_are_being_made_from_is_kept() -> None:
 def test_equal_residuals_of_two_jobs_are_kept_apart() -> None:
     store, left = MemoryStore(random.Random(1)), np.ones(4, np.float32)
     for job in (b"1" * 32, b"2" * 32):
-        residuals.keep(store, "up", job, left)
+        residuals.keep(store, "up", job, residuals.stage(store, "up", job, left))
     residuals.keep(store, "up", b"1" * 32, None)
     assert residuals.load(store, "up", b"1" * 32) is None
     kept = residuals.load(store, "up", b"2" * 32)

@@ -55,7 +55,7 @@ def test_a_residual_is_kept_under_its_commit() -> None:
     store = MemoryStore(random.Random(0))
     assert residuals.tagged(store, "down", JOB) is None
     assert residuals.load(store, "down", JOB) is None
-    residuals.keep(store, "down", JOB, np.ones(3, np.float32), b"head")
+    residuals.keep(store, "down", JOB, residuals.stage(store, "down", JOB, np.ones(3, np.float32)), b"head")
     tag, kept = residuals.tagged(store, "down", JOB)  # type: ignore[misc]
     assert tag == b"head"
     assert np.array_equal(kept, np.ones(3, np.float32))

@@ -11,6 +11,7 @@ from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
 from muster.network.blobs.chunk_messages import Ask, ChunkAnswer, KnownBlobs, Status, decode_ask, prefix
 from muster.network.blobs.effects import (
     BytesCame,
+    CheckBlob,
     Effect,
     FetchEnded,
     LookAgain,
@@ -39,13 +40,24 @@ class Bench:
 
     def fetch(self, blob: BlobId, size_bytes: int, moment: Moment) -> tuple[BlobFetch, list[Effect]]:
         fetch, effects = self.fetching.begin(blob, size_bytes, 0, moment)
-        return fetch, effects + self.fetching.join(fetch, 0, moment)
+        return fetch, self.checked(effects + self.fetching.join(fetch, 0, moment), moment)
 
     def answer(self, sent: SendRequest, status: Status, data: bytes | None, moment: Moment) -> list[Effect]:
         """The request went out at the moment's time, and the answer is there at once."""
         self.fetching.on_sent(sent.fetch, sent.request, moment.now_s)
         answer = None if data is None else ChunkAnswer(status, 0.0, data)
-        return self.fetching.on_answer(sent.fetch, sent.request, answer, moment)
+        return self.checked(self.fetching.on_answer(sent.fetch, sent.request, answer, moment), moment)
+
+    def checked(self, effects: list[Effect], moment: Moment) -> list[Effect]:
+        """The effects, with each hashing of a whole blob done at once."""
+        done: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, CheckBlob):
+                fetch = effect.fetch
+                done += self.fetching.on_checked(fetch, fetch.partial.check(), moment)
+            else:
+                done.append(effect)
+        return done
 
 
 def requests(effects: list[Effect]) -> list[SendRequest]:
@@ -309,3 +321,53 @@ def test_after_the_end_nothing_is_decided() -> None:
     bench.fetching.close()
     assert bench.fetching.on_neighbour(B, False, Moment(1.0, [A])) == []
     assert bench.fetching.on_time(fetch, Moment(1.0, [A])) == []
+
+
+def being_hashed(bench: Bench, moment: Moment) -> tuple[BlobFetch, bytes, ChunkRequest]:
+    """A blob of which all is here, while it is hashed, and the request that brought the last of it."""
+    blob, data = data_of(4096)
+    fetch, effects = bench.fetch(blob, len(data), moment)
+    (sent,) = requests(effects)
+    bench.fetching.on_sent(fetch, sent.request, moment.now_s)
+    answer = ChunkAnswer(Status.WHOLE, 0.0, data)
+    after = bench.fetching.on_answer(fetch, sent.request, answer, moment)
+    assert [effect for effect in after if isinstance(effect, CheckBlob)] == [CheckBlob(fetch)]
+    assert ended(after) == []
+    return fetch, data, sent.request
+
+
+def test_nothing_is_asked_while_a_whole_blob_is_hashed_and_it_is_hashed_once() -> None:
+    bench, moment = Bench(), Moment(0.0, [A, B])
+    fetch, data, _ = being_hashed(bench, moment)
+    later = Moment(LIMITS.again_s + 1, [A, B])
+    assert requests(bench.fetching.on_time(fetch, later)) == []
+    joined = bench.fetching.join(fetch, 0, later)
+    assert not any(isinstance(effect, CheckBlob | SendRequest) for effect in joined)
+    assert not bench.store.has_blob(fetch.blob)
+    assert ended(bench.fetching.on_checked(fetch, True, later)) == [FetchEnded(fetch, held=True)]
+    assert bench.store.read_blob(fetch.blob) == data
+
+
+def test_a_fetch_that_was_given_up_while_it_was_hashed_keeps_nothing() -> None:
+    bench, moment = Bench(), Moment(0.0, [A])
+    fetch, data, _ = being_hashed(bench, moment)
+    assert not ended(bench.fetching.leave(fetch))[0].held
+    assert bench.fetching.on_checked(fetch, True, moment) == []
+    assert not bench.store.has_blob(fetch.blob)
+    assert bench.fetch(fetch.blob, len(data), moment)  # what came is still there, and is hashed again
+    assert bench.store.read_blob(fetch.blob) == data
+
+
+def test_a_blob_that_came_by_other_means_while_it_was_hashed_is_held() -> None:
+    bench, moment = Bench(), Moment(0.0, [A])
+    fetch, data, _ = being_hashed(bench, moment)
+    bench.store.put_blob(data)
+    assert ended(bench.fetching.on_checked(fetch, False, moment))[0].held
+    assert bench.fetching.wrong_blobs == 0
+
+
+def test_a_disk_that_fails_while_a_blob_is_hashed_fails_the_fetch() -> None:
+    bench, moment = Bench(), Moment(0.0, [A])
+    fetch, _, _ = being_hashed(bench, moment)
+    fault = StorageError("the disk fails")
+    assert ended(bench.fetching.on_checked(fetch, fault, moment)) == [FetchEnded(fetch, False, fault)]

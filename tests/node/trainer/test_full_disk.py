@@ -13,6 +13,7 @@ from muster.node.trainer import adapter
 from muster.node.trainer.adapter import StoreTrainer
 from muster.node.trainer.messages import TaskSource
 from muster.storage.disk import DiskStore
+from muster.storage.offload import inline
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +37,7 @@ def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pyte
             if len(reported) == 2:
                 limit_files(pid, None)
 
-        trainer = await StoreTrainer.open(TaskSource("digits", niceness=0), store, scratch, report)
+        trainer = await StoreTrainer.open(TaskSource("digits", niceness=0), store, scratch, inline, report)
         try:
             blob = await trainer.initial(1, None)
             child = trainer._trainer.pid

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
 
-from muster.compression.change import add, difference
-from muster.compression.codec import CodecError
-from muster.compression.codecs.families import parse
-from muster.compression.feedback import norm
-from muster.compression.model import encode_with_feedback, flatten
-from muster.compression.tensors import pack
+from muster.compression.tensors import Layout
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.job.context import Context
 from muster.job.models import residuals
-from muster.job.models.folding import Outcome, RoundContext, fold, post_merge_step_scale, spent_after
+from muster.job.models.downlink import make_downlink
+from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
 from muster.job.models.line_mean import mean_of_line
-from muster.job.models.payloads import keep_payload, payload_bytes
-from muster.job.models.residuals import Vector
 from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
-from muster.planning.codec_choice import DENSE
-from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId, Payload, short
+from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId, short
 
 
 class CommitWriter:
@@ -39,61 +32,70 @@ class CommitWriter:
             self.held_since = (head.id, self._context.now(), head.age_s)
         return self.held_since[2] + self._context.now() - self.held_since[1]
 
-    def commit(
+    async def commit(
         self,
         head: Point,
         updates: list[KnownUpdate],
         discarded: tuple[Discarded, ...],
         codec: str,
-    ) -> tuple[int, float]:
+        still: Callable[[], bool],
+    ) -> tuple[int, float] | None:
         """Commit a round; its delta is encoded by `codec`.
 
         Returns the delta's bytes and |residual| / |change|: how many rounds' worth it leaves for later ones.
+        None, with nothing kept, if `still()` does not hold any more when the sum is made.
         """
         context, view, models, store = self._context, self._view, self._models, self._context.store
         layout = models.layout
         assert layout is not None
-        base = models.arrays(head.id)
-        onto = RoundContext(
-            layout, base, self._previous(head), head.round, view.job.recipe, self._samples,
-            partial(self._part, head), post_merge_step_scale(view.graph, head),
-        )  # fmt: skip
-        outcome = fold(onto, updates, lambda u: payload_bytes(store, u.record.payload))
-        keys = [Key(f.node, f.incarnation, f.sequence) for f in outcome.folded]
-        discarded += outcome.discarded
+        kept = residuals.find(store, "down", view.id)
+        part = residuals.part_in(kept, view.graph, head.id)
+        left = (kept, part) if kept is not None and part else None
+        with models.using({head.id, *head.parents}):
+            onto = self._onto(layout, head, updates)
+            try:
+                made = await context.offload(make_downlink, store, view.id, onto, updates, codec, left)
+            except KeyError:  # another head counts the updates, and their payloads were deleted
+                return None
+        if not still() or residuals.find(store, "down", view.id) != kept:
+            return None
+        keys = [Key(f.node, f.incarnation, f.sequence) for f in made.folded]
+        discarded += made.discarded
         keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
         age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
         with store.transaction():
-            blob, delta, residual, waiting = self._downlink(head, base, outcome, codec)
+            blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            spent = spent_after(head, outcome.folded, updates, down_bytes)
+            spent = spent_after(head, made.folded, updates, down_bytes)
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
-                outcome.folded, self._roster(head), spent, age_s, blob, layout.blob_bytes, delta,
-                norm(residual), discarded,
+                made.folded, self._roster(head), spent, age_s, blob, layout.blob_bytes, delta,
+                made.residual_norm, discarded,
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
-            residuals.keep(store, "down", view.id, residual, commit_id)
+            residuals.keep(store, "down", view.id, made.residual, commit_id)
         models.check([commit_id])  # it may be known already, made again after its parameters were lost
         self.held_since = (commit_id, context.now(), age_s)
         announce()
-        names = [context.name_of(f.node) for f in outcome.folded]
-        late = sum(f.staleness > 0 for f in outcome.folded)
-        if updates:
-            text = f"round {record.round} committed as {short(commit_id)}: {len(names)} updates"
+        self._tell(record, commit_id, counted=bool(updates))
+        return down_bytes, made.waiting
+
+    def _tell(self, record: Commit, commit_id: CommitId, *, counted: bool) -> None:
+        context, view = self._context, self._view
+        late = sum(f.staleness > 0 for f in record.folded)
+        if counted:
+            text = f"round {record.round} committed as {short(commit_id)}: {len(record.folded)} updates"
             text += f" ({late} late)" if late else ""
             context.event("commit", text, job=view.id, node=context.name_of(context.node))
-        for d in discarded:
+        for d in record.discarded:
             context.event(
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
 
-        return down_bytes, waiting
-
-    def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
+    async def mean_of_line(self, head: Point) -> tuple[BlobId, int]:
         """Store the mean of the line's last models as a blob; its id, and the number of models."""
-        packed, count = mean_of_line(self._view, self._models, head)
-        return self._context.store.put_blob(packed), count
+        made, count = await mean_of_line(self._context, self._view, self._models, head)
+        return self._context.store.put_staged(made), count
 
     def close(self, head: Point, blob: BlobId) -> CommitId:
         """Write the closing commit: it counts nothing new and is no round of its own."""
@@ -109,35 +111,22 @@ class CommitWriter:
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 
-    def _downlink(
-        self, head: Point, base: Arrays, outcome: Outcome, codec: str
-    ) -> tuple[BlobId, Payload | None, Vector | None, float]:
-        """Store the new model; with a lossy codec, as every node will rebuild it from the delta.
+    def _onto(self, layout: Layout, head: Point, updates: list[KnownUpdate]) -> Callable[[], RoundContext]:
+        """What a round on `head` is aggregated on: what is known of it now; the call reads the rest."""
+        base, previous = self._models.reader(head.id), self._previous(head)
+        samples = {u.key.node: self._samples(u.key.node) for u in updates}
+        shares = {u.record.base: self._part(head, u.record.base) for u in updates}
+        scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
+        return lambda: RoundContext(
+            layout, base(), previous() if previous else None, head.round, recipe, samples.__getitem__,
+            shares.__getitem__, scale,
+        )  # fmt: skip
 
-        The residual is what the model lacks then; the residual of this node's earlier commits joins the
-        change.
-        """
-        layout, store = self._models.layout, self._context.store
-        assert layout is not None
-        left = residuals.left_out(store, self._view.id, self._view.graph, head.id)
-        if not outcome.folded:
-            return store.put_blob(pack(layout, outcome.params)), None, left, 0.0
-        change = difference(layout, base, outcome.params)
-        if codec == DENSE and left is None:
-            return store.put_blob(pack(layout, outcome.params)), None, None, 0.0
-        try:
-            sent = encode_with_feedback(parse(codec), layout, change, left, head.round)
-            blob = store.put_blob(pack(layout, add(layout, base, sent.decoded)))
-        except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
-            return store.put_blob(pack(layout, outcome.params)), None, left, 0.0
-        waiting = norm(sent.residual) / (norm(flatten(layout, change)) or 1.0)
-        return blob, keep_payload(store, codec, sent.message), sent.residual, waiting
-
-    def _previous(self, head: Point) -> Arrays | None:
-        """Parameters of the head's parent, which carry the server's momentum; None where there is none."""
+    def _previous(self, head: Point) -> Callable[[], Arrays] | None:
+        """Reads the parameters of the head's parent, which carry the server's momentum, or None."""
         if not self._view.job.recipe.server_momentum or len(head.parents) != 1:
             return None
-        return self._models.arrays(head.parents[0]) if self._models.held(head.parents[0]) else None
+        return self._models.reader(head.parents[0]) if self._models.held(head.parents[0]) else None
 
     def _part(self, head: Point, base: CommitId) -> float:
         """The share of `base` in the head's parameters; 1 for a commit that another one replaced, counting
@@ -153,11 +142,18 @@ class CommitWriter:
     def _roster(self, head: Point) -> tuple[NodeId, ...]:
         return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
 
-    def merge(self, a: Point, b: Point) -> None:
-        """Merge two heads: compute first and announce then, as others may ask for the model at once."""
+    async def merge(self, a: Point, b: Point, still: Callable[[], bool]) -> None:
+        """Merge two heads: compute first and announce then, as others may ask for the model at once.
+
+        Nothing is kept if `still()` does not hold any more when it is computed.
+        """
         merge_id, record = merge_of(self._view.id, a.id, b.id)
+        with self._models.using({a.id, b.id}):
+            merged = await self._context.offload(self._models.merger(a.id, b.id))
+        if not still():
+            return
         with self._context.store.transaction():
-            self._models.keep_merge(merge_id, a.id, b.id)
+            self._models.keep_merge(merge_id, merged)
             _, announce = self._context.ledger.keep_unannounced(record)
         announce()
         self._context.event(

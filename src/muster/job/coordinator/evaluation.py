@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 
 from muster.errors import MusterError
 from muster.history.graph import Point
@@ -108,7 +109,7 @@ class HeadEvaluator:
             return
         m = await self._evaluated(participant, commit, blob, limit)
         if m is not None:
-            await participant.when_room(lambda: self._publish(commit, m))
+            await participant.when_room(partial(self._publish, commit, m))
 
     async def _evaluated(
         self, participant: Participant, commit: CommitId, blob: BlobId, limit: int | None = None
@@ -140,7 +141,7 @@ class HeadEvaluator:
         """Close with the mean of the line's last models if the common set finds it better than the head."""
         await self._measure(participant, head.id)
         own = self._view.figures(head.id)
-        blob, count = self._commits.mean_of_line(head)
+        blob, count = await self._commits.mean_of_line(head)
         mean = await self._evaluated(participant, head.id, blob)
         better = mean is not None and (own is None or mean.correct > own.correct)
         own_blob = self._models.blob_of(head.id)
@@ -148,18 +149,18 @@ class HeadEvaluator:
             return
         closing = self._commits.close(head, blob if better else own_blob)
         if mean is not None and better:
-            self._publish(closing, mean)
+            await self._publish(closing, mean)
             text = f"closed with the mean of the last {count} models as {short(closing)}"
         else:
             if own is not None:
-                self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
+                await self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
             text = (
                 f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
             )
         self._measured_fully.add(closing)
         self._context.event("commit", text, job=self._view.id)
 
-    def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
+    async def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
         """Publish figures of the common set."""
         self._context.ledger.publish(
             Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)

@@ -49,15 +49,16 @@ class Coordinator:
         self._reach = Reach(context, view, state)
         self._lingering = Lingering(context, view)
         self._rounds = Rounds(
-            context, view, models, fetcher, commits, evaluation, self._lingering, self._reach, state
-        )
+            context, view, models, fetcher, commits, evaluation, self._lingering, self._reach, state,
+            lambda head: self._still([head]),
+        )  # fmt: skip
 
     async def run(self, pulse: Pulse) -> None:
         """Until cancelled."""
         changes, state, presence = self._context.changes, self._state, self._context.presence
         while True:
             try:
-                due_s = self._step()
+                due_s = await self._step()
                 state.blocked = presence.blocked = False
             except StorageError as error:
                 if not state.blocked:
@@ -84,7 +85,7 @@ class Coordinator:
         heads = self._models.heads()
         return len(heads) == 1 and not self._state.blocked and self._view.finished(heads[0]) is not None
 
-    def _step(self) -> float | None:
+    async def _step(self) -> float | None:
         """Do what is due; seconds until something may be due again (None: at the next change)."""
         heads, state = self._models.heads(), self._state
         if not heads:
@@ -96,7 +97,7 @@ class Coordinator:
             wait_s = self._until_calm(heads)
             if wait_s > 0:
                 return wait_s
-            self._commits.merge(heads[0], heads[1])
+            await self._commits.merge(heads[0], heads[1], lambda: self._still(heads))
             return 0.0
         self._apart_since_s = None
         head = heads[0]
@@ -105,15 +106,19 @@ class Coordinator:
         if self._view.closing_due(head):
             return self._close_unmeasured(head)
         if self._view.finished(head) is not None:
-            return self._close(head)
+            return await self._close(head)
         if self._out_of_time(head):
             linger_s = self._rounds.linger_s(head)
             if linger_s > 0:
                 return linger_s
-            self._rounds.close(head, self._rounds.arrived(head))
-            return 0.0
+            return await self._rounds.close(head, self._rounds.arrived(head))
         plan = self._view.plans.get(head.id, {}).get(self._context.node)
-        return self._rounds.plan(head) if plan is None else self._rounds.follow(head, plan)
+        return self._rounds.plan(head) if plan is None else await self._rounds.follow(head, plan)
+
+    def _still(self, heads: list[Point]) -> bool:
+        """Whether these are still the heads, and this node's to go on with: asked after a wait."""
+        now = self._models.heads()
+        return [h.id for h in now] == [h.id for h in heads] and self._is_mine(now)
 
     # ---- who coordinates ----------------------------------------------------------------------------
 
@@ -164,7 +169,7 @@ class Coordinator:
         self._commits.close(head, blob)
         return 0.0
 
-    def _close(self, head: Point) -> float | None:
+    async def _close(self, head: Point) -> float | None:
         """Discard the updates that came after the end, once no more seem to come."""
         late = self._fetcher.uncounted(head)
         if not late:
@@ -175,5 +180,4 @@ class Coordinator:
         wait_s = max(self._late[1], self._state.head_since_s) + self._view.job.patience_s - now
         if wait_s > 0:
             return wait_s
-        self._rounds.close(head, [], tuple(Discarded(*u.key, AFTER_THE_END) for u in late))
-        return 0.0
+        return await self._rounds.close(head, [], tuple(Discarded(*u.key, AFTER_THE_END) for u in late))

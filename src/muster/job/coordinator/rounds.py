@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
+from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.coordinator.codec_forecasts import CodecForecasts
@@ -24,6 +25,7 @@ from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
 from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
 
 REPLACED_MAX = 8  # plans on one parent after the first
+RETRY_S = 0.05  # after a sum that was overtaken by other records
 FIGURES_S = 60.0  # at most, for figures of a head when the round on it is all in
 
 
@@ -37,9 +39,12 @@ class Rounds:
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
         evaluation: HeadEvaluator, lingering: Lingering, reach: Reach, state: CoordinatorState,
+        still_due: Callable[[Point], bool],
     ) -> None:  # fmt: skip
+        """`still_due(head)`: whether this node still coordinates, on this head."""
         self._context, self._view, self._fetcher, self._commits = context, view, fetcher, commits
         self._evaluation, self._lingering, self._state = evaluation, lingering, state
+        self._still_due = still_due
         self._offer_window = OfferWindow(context, view, reach)
         self._round_times = RoundTimeModel(context, view, models)
         self._forecasts = CodecForecasts(context, view, models)
@@ -67,7 +72,7 @@ class Rounds:
         self._publish(head, present, {}, 0)
         return 0.0
 
-    def follow(self, head: Point, plan: KnownPlan) -> float | None:
+    async def follow(self, head: Point, plan: KnownPlan) -> float | None:
         """Close the round on top of `head` when it is due, or replace its plan when its nodes are gone."""
         view, now = self._view, self._context.now()
         published_s = self._published_s.setdefault(plan.id, now)
@@ -98,8 +103,7 @@ class Rounds:
             if linger_s > 0:
                 return linger_s
             self._round_times.closed(plan.record.parent, published_s, missing)
-            self.close(head, here)
-            return 0.0
+            return await self.close(head, here)
         if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
             return 0.0
         return wait_s
@@ -114,13 +118,27 @@ class Rounds:
         age_s = self._commits.age_s(head)
         return self._lingering.wait_s(head, age_s, self._fetcher.uncounted(head), self.arrived(head))
 
-    def close(self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()) -> None:
-        """Commit `updates` on top of `head`."""
+    async def close(
+        self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()
+    ) -> float:
+        """Commit `updates` on top of `head`, unless something else is due once the sum is made."""
         codec = self._forecasts.down_codec()
-        size_bytes, residual_ratio = self._commits.commit(head, updates, discarded, codec)
+        keys = {u.key for u in updates}.union(Key(d.node, d.incarnation, d.sequence) for d in discarded)
+
+        reason = self._view.finished(head)
+
+        def still() -> bool:
+            if not self._still_due(head) or self._view.finished(head) != reason:
+                return False
+            return keys <= {u.key for u in self._fetcher.uncounted(head)}
+
+        done = await self._commits.commit(head, updates, discarded, codec, still)
+        if done is None:
+            return RETRY_S
         if updates:
-            self._forecasts.committed(head, codec, size_bytes, residual_ratio)
+            self._forecasts.committed(head, codec, *done)
         self._forget_round()
+        return 0.0
 
     def _answers_awaited(self) -> Wait | None:
         silent = [n for n in self._offer_window.silent() if n != self._context.node]

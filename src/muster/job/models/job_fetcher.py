@@ -12,6 +12,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import merge_inputs, missing_ancestors
 from muster.job.models.model_fetch import ModelFetch
+from muster.job.models.rebuild import merge_here
 from muster.job.models.store import ModelStore, WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
@@ -86,8 +87,7 @@ class JobFetcher:
                 if not point.is_merge:
                     await self.ensure(point.id, progress)
                 elif not models.held(point.id):
-                    models.keep_merge(point.id, *point.parents)
-                    await asyncio.sleep(0)
+                    await merge_here(self._context, models, point)
 
     async def _ensure_commit(self, point: Point, progress: Progress | None) -> None:
         fetch = ModelFetch(self._context, self._view, self._models, point, progress)

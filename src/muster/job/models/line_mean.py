@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 
 from muster.algorithms.merging import mean
-from muster.compression.tensors import pack
+from muster.compression.tensors import Layout
 from muster.history.graph import Point
-from muster.job.models.store import ModelStore
+from muster.job.context import Context
+from muster.job.models.store import Arrays, ModelStore, stage_arrays
 from muster.job.view import JobView
 from muster.protocol.records import Commit
-from muster.storage.store import Store
+from muster.storage.store import StagedBlob, Store
 
 
-def mean_of_line(view: JobView, models: ModelStore, head: Point) -> tuple[bytes, int]:
-    """The packed mean of the held models up to `head`, at most as many as the recipe averages; how many."""
+async def mean_of_line(
+    context: Context, view: JobView, models: ModelStore, head: Point
+) -> tuple[StagedBlob, int]:
+    """The mean of the held models up to `head`, at most as many as the recipe averages; how many.
+
+    Raises KeyError when one of them was deleted meanwhile.
+    """
     assert models.layout is not None
     line = [head]
     while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
@@ -22,17 +28,26 @@ def mean_of_line(view: JobView, models: ModelStore, head: Point) -> tuple[bytes,
         if not before.folded or not models.held(before.id):
             break
         line.append(before)
-    arrays = mean(models.layout, (models.arrays(point.id) for point in line))
-    return pack(models.layout, arrays), len(line)
+    with models.using({point.id for point in line}):
+        readers = [models.reader(point.id) for point in line]
+        made = await context.offload(_stage_mean, context.store, models.layout, readers)
+    return made, len(line)
 
 
-def keep_mean_of_line(view: JobView, models: ModelStore, store: Store, record: Commit) -> bool:
+def _stage_mean(store: Store, layout: Layout, readers: list[Callable[[], Arrays]]) -> StagedBlob:
+    return stage_arrays(store, layout, mean(layout, (read() for read in readers)))
+
+
+async def keep_mean_of_line(context: Context, view: JobView, models: ModelStore, record: Commit) -> bool:
     """Whether a commit's parameters are the mean of a line whose models are held; they are kept then."""
     closes = len(record.parents) == 1 and not record.folded and view.job.recipe.average > 1
     if not closes or models.layout is None or not models.held(record.parents[0]):
         return False
-    packed, _ = mean_of_line(view, models, view.graph.points[record.parents[0]])
-    if hashlib.sha256(packed).digest() != record.params:
+    try:
+        made, _ = await mean_of_line(context, view, models, view.graph.points[record.parents[0]])
+    except KeyError:
         return False
-    store.put_blob(packed)
+    if made.blob != record.params:
+        return False
+    context.store.put_staged(made)
     return True

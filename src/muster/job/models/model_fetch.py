@@ -49,7 +49,7 @@ class ModelFetch:
 
         Waits through cuts as long as it takes: cancel it to give up.
         """
-        if keep_mean_of_line(self._view, self._models, self._context.store, self._record):
+        if await keep_mean_of_line(self._context, self._view, self._models, self._record):
             return
         with self._models.watched(self._news):
             try:

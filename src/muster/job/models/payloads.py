@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from muster.protocol.records import INLINE_BYTES_MAX, Payload
-from muster.storage.store import Store
+from muster.storage.store import StagedBlob, Store
 
 # Of an update. A blob comes a round trip later than its record, or two; but what is inside a record crosses
 # every link on which the record is not deferred (network/sync/deferred.py), and stays on disk with it.
 UPDATE_INLINE_BYTES_MAX = 2560
 
 
-def keep_payload(
+@dataclass(frozen=True)
+class StagedPayload:
+    """A message that is to be kept: written aside where it is too large for a record."""
+
+    codec: str
+    message: bytes
+    staged: StagedBlob | None
+
+    def keep(self, store: Store) -> Payload:
+        """Put it into a payload for a record; its blob is durable when this returns."""
+        if self.staged is None:
+            return Payload(self.codec, len(self.message), inline=self.message)
+        return Payload(self.codec, self.staged.size_bytes, blob=store.put_staged(self.staged))
+
+
+def stage_payload(
     store: Store, codec: str, message: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
-) -> Payload:
-    """Put a message into a payload for a record; its blob is durable when this returns."""
+) -> StagedPayload:
+    """Write a message aside. Takes long; in any thread."""
     if len(message) <= inline_bytes_max:
-        return Payload(codec, len(message), inline=message)
-    return Payload(codec, len(message), blob=store.put_blob(message))
+        return StagedPayload(codec, message, None)
+    return StagedPayload(codec, b"", store.stage((message,)))
 
 
 def payload_held(store: Store, payload: Payload) -> bool:

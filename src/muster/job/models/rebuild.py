@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+from collections.abc import Callable
+from functools import partial
 
 from muster.compression.change import add
 from muster.compression.model import decode_update
-from muster.compression.tensors import pack
+from muster.compression.tensors import Layout
+from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import Segment
 from muster.job.models.payloads import payload_bytes
 from muster.job.models.retention import KEEP_LAST
-from muster.job.models.store import ModelStore, WrongModel
+from muster.job.models.store import Arrays, ModelStore, WrongModel, stage_arrays
 from muster.network.blobs.waiters import Progress
-from muster.protocol.records import Commit, Payload
+from muster.protocol.records import BlobId, Commit, Payload
+from muster.storage.store import StagedBlob, Store
 
 
 async def follow_path(context: Context, models: ModelStore, path: list[Segment], progress: Progress) -> None:
@@ -31,10 +34,16 @@ async def follow_path(context: Context, models: ModelStore, path: list[Segment],
             if not all(models.held(c) for c in segment[0].parents):
                 raise WrongModel("what they begin from was deleted")
             if last.is_merge:
-                models.keep_merge(last.id, *last.parents)
+                await merge_here(context, models, last)
             else:
                 await _apply(context, models, segment, progress, KEEP_LAST if segment is path[-1] else 1)
             await asyncio.sleep(0)
+
+
+async def merge_here(context: Context, models: ModelStore, merge: Point) -> None:
+    """Compute a merge of two commits that are held and in use. Raises WrongModel."""
+    merged = await context.offload(models.merger(*merge.parents))
+    models.keep_merge(merge.id, merged)
 
 
 async def _apply(
@@ -47,24 +56,45 @@ async def _apply(
     """
     layout = models.layout
     assert layout is not None
-    params = models.arrays(segment[0].parents[0])
+    store = context.store
+    read = models.reader(segment[0].parents[0])
     for left, point in zip(range(len(segment) - 1, -1, -1), segment, strict=True):
         record = point.record
         assert isinstance(record, Commit)
         assert record.delta is not None
-        message = await _fetched(context, record.delta, progress)
-        params = add(layout, params, decode_update(layout, message))
-        if left < keep:
-            packed = pack(layout, params)
-            if hashlib.sha256(packed).digest() != record.params:  # before it is kept: it may be another's
-                raise WrongModel("they lead to other parameters")
-            context.store.put_blob(packed)
+        await _fetch(context, record.delta, progress)
+        wanted = record.params if left < keep else None
+        try:
+            params, made = await context.offload(_follow, store, layout, read, record.delta, wanted)
+        except KeyError as error:
+            raise WrongModel("what they are made from was deleted") from error
+        if made is not None:
+            store.put_staged(made)
             models.check([point.id])
-        await asyncio.sleep(0)
+        read = partial(_same, params)
 
 
-async def _fetched(context: Context, payload: Payload, progress: Progress) -> bytes:
-    """The bytes of a payload, pulled from neighbours when they are not here."""
+def _same(params: Arrays) -> Arrays:
+    return params
+
+
+def _follow(
+    store: Store, layout: Layout, read: Callable[[], Arrays], delta: Payload, wanted: BlobId | None
+) -> tuple[Arrays, StagedBlob | None]:
+    """Apply one delta to what `read` gives; where a blob is `wanted`, the result is written aside as well.
+
+    Takes long; in any thread. Raises WrongModel when it is another one than wanted.
+    """
+    params = add(layout, read(), decode_update(layout, payload_bytes(store, delta)))
+    if wanted is None:
+        return params, None
+    made = stage_arrays(store, layout, params)
+    if made.blob != wanted:  # before it is kept: it may be another's
+        raise WrongModel("they lead to other parameters")
+    return params, made
+
+
+async def _fetch(context: Context, payload: Payload, progress: Progress) -> None:
+    """Pull the bytes of a payload from neighbours when they are not here."""
     if payload.blob is not None and not context.store.has_blob(payload.blob):
         await context.transfers.fetch(payload.blob, payload.size_bytes, progress=progress, rank=0)
-    return payload_bytes(context.store, payload)

@@ -6,56 +6,78 @@ kept under the last one's id; until it is brought in, every model that comes fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.history.graph import Graph
-from muster.protocol.records import CommitId, JobId
-from muster.storage.store import Store
+from muster.protocol.records import BlobId, CommitId, JobId
+from muster.storage.store import StagedBlob, Store
 
 Vector = NDArray[np.float32]
 
 
-def left_out(store: Store, job: JobId, graph: Graph, head: CommitId) -> Vector | None:
-    """The part of this node's "down" residual that the parameters of `head` lack; None: no part of it."""
-    found = tagged(store, "down", job)
-    if found is None or found[0] not in graph.points:
-        return None
-    part = graph.influence(found[0], head)
-    return found[1] * np.float32(part) if part else None
+@dataclass(frozen=True)
+class Kept:
+    """A residual on the disk, and the tag that it is kept under."""
+
+    tag: bytes
+    blob: BlobId
+    offset: int  # in the blob, of the vector
 
 
-def tagged(store: Store, direction: str, job: JobId) -> tuple[bytes, Vector] | None:
-    """The residual and the tag that it is kept under, or None."""
+def find(store: Store, direction: str, job: JobId) -> Kept | None:
+    """The residual that is kept now, or None."""
     kept = store.state(_key(direction, job))
     if kept is None:
         return None
     tag, blob = msgspec.msgpack.decode(kept, type=tuple[bytes, bytes])
-    if not store.has_blob(blob):
-        return None
-    data = store.read_blob(blob, len(_key(direction, job)))
-    return tag, np.frombuffer(data, "<f4").astype(np.float32)
+    return Kept(tag, blob, len(_key(direction, job))) if store.has_blob(blob) else None
+
+
+def read(store: Store, kept: Kept) -> Vector:
+    """The vector itself. Takes long; in any thread. Raises KeyError when another one replaced it."""
+    return np.frombuffer(store.read_blob(kept.blob, kept.offset), "<f4").astype(np.float32)
+
+
+def part_in(kept: Kept | None, graph: Graph, head: CommitId) -> float:
+    """The part of this node's "down" residual that the parameters of `head` lack; 0: none."""
+    return graph.influence(kept.tag, head) if kept is not None and kept.tag in graph.points else 0.0
+
+
+def tagged(store: Store, direction: str, job: JobId) -> tuple[bytes, Vector] | None:
+    """The residual and the tag that it is kept under, or None."""
+    kept = find(store, direction, job)
+    return (kept.tag, read(store, kept)) if kept is not None else None
 
 
 def load(store: Store, direction: str, job: JobId) -> Vector | None:
     """The residual, whatever it is kept under, or None."""
-    found = tagged(store, direction, job)
-    return found[1] if found is not None else None
+    kept = find(store, direction, job)
+    return read(store, kept) if kept is not None else None
 
 
-def keep(store: Store, direction: str, job: JobId, residual: Vector | None, tag: bytes = b"") -> None:
-    """Replace the residual; None deletes it.
+def stage(store: Store, direction: str, job: JobId, residual: Vector | None) -> StagedBlob | None:
+    """Write a residual aside, to be kept; None when nothing was left out. Takes long; in any thread."""
+    if residual is None or not residual.any():
+        return None
+    # with its name before it: two jobs may have equal residuals, and each deletes its own
+    return store.stage((_key(direction, job).encode(), residual.astype("<f4", copy=False).data))
+
+
+def keep(store: Store, direction: str, job: JobId, staged: StagedBlob | None, tag: bytes = b"") -> None:
+    """Replace the residual by what was staged; None deletes it.
 
     Call it inside the transaction that keeps the message which left the residual.
     """
     old = store.state(_key(direction, job))
-    if residual is None or not residual.any():
+    blob = b""
+    if staged is None:
         store.set_state(_key(direction, job), None)
-        blob = b""
     else:
-        # with its name before it: two jobs may have equal residuals, and each deletes its own
-        blob = store.put_blob(_key(direction, job).encode() + residual.astype("<f4").tobytes())
+        blob = store.put_staged(staged)
         store.set_state(_key(direction, job), msgspec.msgpack.encode((tag, blob)))
     if old is not None:
         _, old_blob = msgspec.msgpack.decode(old, type=tuple[bytes, bytes])

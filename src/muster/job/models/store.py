@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from muster.algorithms.merging import merge
-from muster.compression.tensors import Layout, pack, unpack
+from muster.compression.tensors import Layout, check, chunks, unpack
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, Commit, CommitId, JobId
+from muster.storage.store import StagedBlob, Store
 
 Arrays = dict[str, Any]
 
@@ -78,12 +79,19 @@ class ModelStore:
         blob = self.blob_of(commit)
         return blob is not None and self._context.store.has_blob(blob)
 
-    def arrays(self, commit: CommitId) -> Arrays:
-        """The parameters of a commit that is held, by tensor name."""
-        blob = self.blob_of(commit)
+    def reader(self, commit: CommitId) -> Callable[[], Arrays]:
+        """Reads the parameters of a commit that is held, by tensor name. The call takes long; in any thread.
+
+        It raises KeyError when they were deleted meanwhile.
+        """
+        blob, layout, store = self.blob_of(commit), self.layout, self._context.store
         assert blob is not None
-        assert self.layout is not None
-        return unpack(self.layout, self._context.store.read_blob(blob))
+        assert layout is not None
+        return lambda: unpack(layout, store.read_blob(blob))
+
+    def arrays(self, commit: CommitId) -> Arrays:
+        """The parameters of a commit that is held, by tensor name. Takes long."""
+        return self.reader(commit)()
 
     def heads(self) -> list[Point]:
         """Points whose parameters this node holds and that no other held one replaces."""
@@ -126,16 +134,22 @@ class ModelStore:
         finally:
             self._watching.remove(event)
 
-    def keep_merge(self, merge_id: CommitId, a: CommitId, b: CommitId) -> None:
-        """Compute the merge of two commits that are held, and keep it. Raises WrongModel without a layout."""
-        if self.layout is None:
+    def merger(self, a: CommitId, b: CommitId) -> Callable[[], StagedBlob]:
+        """Computes the merge of two commits that are held. The call takes long; in any thread.
+
+        Raises WrongModel without a layout; the call raises KeyError when a parent was deleted meanwhile.
+        """
+        layout, store = self.layout, self._context.store
+        if layout is None:
             raise WrongModel("the model's layout is not known yet")
-        share = self._view.graph.share(a, b)
-        params = merge(self.layout, self.arrays(a), self.arrays(b), share)
+        share, one, other = self._view.graph.share(a, b), self.reader(a), self.reader(b)
+        return lambda: stage_arrays(store, layout, merge(layout, one(), other(), share))
+
+    def keep_merge(self, merge_id: CommitId, merged: StagedBlob) -> None:
+        """Keep what `merger` computed."""
         store = self._context.store
         with store.transaction():
-            blob = store.put_blob(pack(self.layout, params))
-            store.set_state(_merged_key(merge_id), blob)
+            store.set_state(_merged_key(merge_id), store.put_staged(merged))
         self._check(merge_id)  # its record may have been known before
 
     def drop(self, blobs: Iterable[BlobId]) -> None:
@@ -158,6 +172,12 @@ class ModelStore:
     def in_use(self) -> list[CommitId]:
         """Commits whose parameters are needed for what is being rebuilt now."""
         return list(self._in_use)
+
+
+def stage_arrays(store: Store, layout: Layout, arrays: Arrays) -> StagedBlob:
+    """Write parameters aside as a dense blob. Takes long; in any thread. Raises TensorError."""
+    check(layout, arrays)
+    return store.stage(chunks(layout, arrays))
 
 
 def _layout_key(job: JobId) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from muster.algorithms.learning_rate import learning_rate
 from muster.errors import MusterError
 from muster.history.graph import Point
-from muster.job.context import Context, TrainingRequest
+from muster.job.context import Context, TrainingRequest, TrainingResult
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.offered_speed import OfferedSpeed
@@ -19,6 +20,7 @@ from muster.job.roles import open_plans
 from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import CommitId, Measurement
+from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
 
 T = TypeVar("T")
@@ -49,12 +51,13 @@ class Participant:
 
     async def _offer(self, step_s: float) -> None:
         self._speed.offered(step_s)
-        announce = await self.when_room(
-            lambda: self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s)
-        )
+        announce = await self.when_room(partial(self._keep_offer, step_s))
         announce()
         text = f"offers {self.trainer.facts.samples} samples, {1 / step_s:.0f} steps/s"
         self._context.event("offer", text, job=self._view.id)
+
+    async def _keep_offer(self, step_s: float) -> Callable[[], None]:
+        return self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s)
 
     async def run(self) -> None:
         """Train one plan after another, until cancelled. Raises what the trainer raises, and CodecError."""
@@ -88,12 +91,12 @@ class Participant:
         plan = self._next()
         return plan is not None and self._models.held(plan.record.parent)
 
-    async def when_room(self, write: Callable[[], T]) -> T:
+    async def when_room(self, write: Callable[[], Awaitable[T]]) -> T:
         """Call `write` until the disk has room for it, so that what was trained is not thrown away."""
         try:
             while True:
                 try:
-                    return write()
+                    return await write()
                 except StorageError as error:
                     if not self.waits_for_room:
                         self._context.event("error", f"waits for room: {error}", job=self._view.id)
@@ -155,8 +158,8 @@ class Participant:
                 blob, request, lambda done: self._set_status("training", done)
             )
         took_s = context.now() - began_s
-        announce = await self.when_room(lambda: self._writer.keep_update(plan, assignment.codec, trained))
-        announce()
+        # also when the session ends meanwhile, as it does when the child dies: the work is done
+        await self.when_room(lambda: to_its_end(self._keep_update(plan, assignment.codec, trained)))
         self._set_status("sending", 0.0)
         context.event(
             "update",
@@ -167,6 +170,10 @@ class Participant:
         step_s = self._speed.trained(trained.step_s)
         if step_s is not None:
             await self._offer(step_s)
+
+    async def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> None:
+        announce = await self._writer.keep_update(plan, codec, trained)
+        announce()
 
     async def _measure_own(self, commit: CommitId) -> None:
         """Publish the figures of a commit on this node's held-out data; the caller has the trainer's lock."""
@@ -182,7 +189,10 @@ class Participant:
             self._without_figures = True
             return
         record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
-        await self.when_room(lambda: self._context.ledger.publish(record))
+        await self.when_room(partial(self._publish, record))
+
+    async def _publish(self, record: Measurement) -> None:
+        self._context.ledger.publish(record)
 
     # ---- what is shown ------------------------------------------------------------------------------
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import encode_with_feedback, flatten
-from muster.job.context import Context, Facts, TrainingResult
+from muster.compression.tensors import Layout
+from muster.job.context import Arrays, Context, Facts, TrainingResult
 from muster.job.models import residuals
 from muster.job.models.folding import weight_of
-from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, keep_payload
-from muster.job.models.residuals import Vector
+from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, StagedPayload, stage_payload
+from muster.job.models.residuals import Kept
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import CommitId, NodeId, Offer, Update
+from muster.protocol.records import CommitId, JobId, NodeId, Offer, Update
+from muster.storage.store import StagedBlob, Store
 
 GOODPUT_MAX = (1 << 31) - 1
 RESIDUAL_RATIO_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
@@ -70,26 +74,32 @@ class UpdateWriter:
         self._counters = counters
         return announce
 
-    def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Callable[[], None]:
+    async def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Callable[[], None]:
         """Encode what was trained with error feedback, and keep it as an update. Raises CodecError, too."""
         context, view, parent = self._context, self._view, plan.record.parent
-        residual = residuals.load(context.store, "up", view.id)
-        left = None if plan.author == context.node else self._left_out(plan)
-        if left is not None:
-            residual = hand_over(residual, left, self._share(plan))
-        counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
-        seed = node_seed(view.job.recipe.seed, context.node, counters.sequence)  # so that errors average out
-        sent = encode_with_feedback(parse(codec), self._facts.layout, trained.update, residual, seed)
-        with context.store.transaction():
-            context.store.set_state(self._key, msgspec.msgpack.encode(counters))
-            residuals.keep(context.store, "up", view.id, sent.residual)
+        store = context.store
+        while True:
+            counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
+            seed = node_seed(view.job.recipe.seed, context.node, counters.sequence)  # errors average out
+            up, left = residuals.find(store, "up", view.id), self._left_out(plan)
+            share = self._share(plan) if left is not None else 1.0
+            try:
+                encoded = await context.offload(
+                    _encode, store, view.id, self._facts.layout, codec, trained.update, up, left, share, seed
+                )
+            except KeyError:  # this node coordinates again, and has replaced what it left out
+                continue
+            if left is None or residuals.find(store, "down", view.id) == left[0]:
+                break
+        with store.transaction():
+            store.set_state(self._key, msgspec.msgpack.encode(counters))
+            residuals.keep(store, "up", view.id, encoded.residual)
             if left is not None:
-                residuals.keep(context.store, "down", view.id, None)
+                residuals.keep(store, "down", view.id, None)
             record = Update(
-                view.id, parent, plan.record.round - 1, context.store.incarnation, counters.sequence,
-                trained.steps, trained.examples, trained.loss,
-                keep_payload(context.store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
-                _residual_ratio(norm(sent.residual), norm(flatten(self._facts.layout, trained.update))),
+                view.id, parent, plan.record.round - 1, store.incarnation, counters.sequence,
+                trained.steps, trained.examples, trained.loss, encoded.payload.keep(store),
+                encoded.residual_ratio,
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
@@ -98,9 +108,14 @@ class UpdateWriter:
             context.event("update", text, job=view.id)
         return announce
 
-    def _left_out(self, plan: KnownPlan) -> Vector | None:
-        """What this node left out as coordinator and nobody has brought in yet."""
-        return residuals.left_out(self._context.store, self._view.id, self._view.graph, plan.record.parent)
+    def _left_out(self, plan: KnownPlan) -> tuple[Kept, float] | None:
+        """What this node left out as coordinator and nobody has brought in yet, and which part of it."""
+        kept = None if plan.author == self._context.node else self._kept_down()
+        part = residuals.part_in(kept, self._view.graph, plan.record.parent)
+        return (kept, part) if kept is not None and part else None
+
+    def _kept_down(self) -> Kept | None:
+        return residuals.find(self._context.store, "down", self._view.id)
 
     def _share(self, plan: KnownPlan) -> float:
         """The weight that this node's updates have from the planned round on, above 0 and at most 1.
@@ -115,6 +130,30 @@ class UpdateWriter:
         """The samples that a node offered; where its offer has not come this far, as many as here."""
         offer = self._view.offers.get(node)
         return offer.samples if offer else self._facts.samples
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    payload: StagedPayload
+    residual: StagedBlob | None
+    residual_ratio: int
+
+
+def _encode(
+    store: Store, job: JobId, layout: Layout, codec: str, update: Arrays, up: Kept | None,
+    left: tuple[Kept, float] | None, share: float, seed: int,
+) -> _Encoded:  # fmt: skip
+    """The message of an update and the residual that it leaves, written aside. Takes long; in any thread."""
+    residual = residuals.read(store, up) if up is not None else None
+    if left is not None:
+        residual = hand_over(residual, residuals.read(store, left[0]) * np.float32(left[1]), share)
+    sent = encode_with_feedback(parse(codec), layout, update, residual, seed)
+    ratio = _residual_ratio(norm(sent.residual), norm(flatten(layout, update)))
+    return _Encoded(
+        stage_payload(store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
+        residuals.stage(store, "up", job, sent.residual),
+        ratio,
+    )
 
 
 def node_seed(seed: int, node: bytes, number: int) -> int:

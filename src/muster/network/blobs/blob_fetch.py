@@ -89,6 +89,7 @@ class BlobFetch:
         self.surveyed_s = 0.0  # when neighbours were last asked whether they have it
         self.last_progress_s: float | None = None
         self.wrong = 0
+        self.checking = False  # all of it is here, and being hashed
         self.restart(partial)
 
     @property
@@ -115,7 +116,7 @@ class BlobFetch:
 
     def restart(self, partial: PartialBlob) -> None:
         """Go by what `partial` holds: ask for what is missing and was not asked for yet."""
-        self.partial = partial
+        self.partial, self.checking = partial, False
         self.missing = MissingRanges(partial.missing())
         self._count_held()
         for request in self.requests:
@@ -146,7 +147,7 @@ class BlobFetch:
     def next_request(self, node: NodeId, window: PeerWindow, now_s: float) -> ChunkRequest | None:
         """What to ask a neighbour for next, as far as its window allows; None when nothing."""
         source = self.sources.of(node)
-        if not source.takes_requests():
+        if self.checking or not source.takes_requests():
             return None
         if self.missing:
             offset, length = self.missing.take(window.next_chunk_bytes())

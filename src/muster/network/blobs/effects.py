@@ -51,6 +51,13 @@ class BytesCame:
 
 
 @dataclass(frozen=True)
+class CheckBlob:
+    """All bytes are here: hash them beside the loop, and say `on_checked`."""
+
+    fetch: BlobFetch
+
+
+@dataclass(frozen=True)
 class FetchEnded:
     """The blob is held (`held`), given up, or failed (`error`).
 
@@ -63,4 +70,4 @@ class FetchEnded:
     nudge: tuple[NodeId, ...] = ()
 
 
-Effect: TypeAlias = SendRequest | SendSurvey | LookAgain | BytesCame | FetchEnded
+Effect: TypeAlias = SendRequest | SendSurvey | LookAgain | BytesCame | CheckBlob | FetchEnded

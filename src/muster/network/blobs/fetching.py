@@ -14,6 +14,7 @@ from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
 from muster.network.blobs.chunk_messages import Ask, ChunkAnswer, KnownBlobs, Status, prefix
 from muster.network.blobs.effects import (
     BytesCame,
+    CheckBlob,
     Effect,
     FetchEnded,
     LookAgain,
@@ -88,7 +89,7 @@ class Fetching:
         fetch.sources.hints = tuple(self._hints(blob))
         self._fetches[blob] = fetch
         if not fetch.missing:
-            self._finish(fetch, moment, effects)
+            self._check(fetch, effects)
         else:
             first = next((node for node in fetch.sources.hints if node in moment.up), None)
             if first is None or size_bytes > SMALL_BYTES:  # the first is asked for chunks right away
@@ -208,6 +209,20 @@ class Fetching:
             self._end(fetch, effects, None if self._store.has_blob(fetch.blob) else error)
         return self._ask_for_more(request.node, moment, effects)
 
+    def on_checked(self, fetch: BlobFetch, right: bool | StorageError, moment: Moment) -> list[Effect]:
+        """The bytes of the whole blob were hashed, or that failed."""
+        effects: list[Effect] = []
+        if not self.goes_on(fetch) or self._closed:
+            return effects
+        try:
+            if isinstance(right, StorageError):
+                raise right
+            self._finish(fetch, right, moment, effects)
+        except StorageError as error:
+            # unless it came by other means meanwhile
+            self._end(fetch, effects, None if self._store.has_blob(fetch.blob) else error)
+        return effects
+
     # time
 
     def on_time(self, fetch: BlobFetch, moment: Moment) -> list[Effect]:
@@ -290,13 +305,21 @@ class Fetching:
             return
         fetch.on_answer(request, answer, kept, moment.now_s)
         if fetch.held_bytes == fetch.size_bytes:
-            self._finish(fetch, moment, effects)
+            self._check(fetch, effects)
         elif not kept or not fetch.missing:
             self._choose(fetch, moment, effects)
 
-    def _finish(self, fetch: BlobFetch, moment: Moment, effects: list[Effect]) -> None:
+    def _check(self, fetch: BlobFetch, effects: list[Effect]) -> None:
         """All bytes are here: are they the right ones?"""
-        if fetch.partial.finish():
+        if not fetch.checking:
+            fetch.checking = True
+            effects.append(CheckBlob(fetch))
+
+    def _finish(self, fetch: BlobFetch, right: bool, moment: Moment, effects: list[Effect]) -> None:
+        if self._store.has_blob(fetch.blob):  # it came by other means meanwhile
+            self._end(fetch, effects)
+            return
+        if fetch.partial.finish(right):
             self._end(fetch, effects)
             return
         self.wrong_blobs += 1

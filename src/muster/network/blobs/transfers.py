@@ -37,6 +37,7 @@ from muster.network.blobs.chunk_messages import (
 )
 from muster.network.blobs.effects import (
     BytesCame,
+    CheckBlob,
     Effect,
     FetchEnded,
     LookAgain,
@@ -55,6 +56,7 @@ from muster.network.supervisor import Supervisor
 from muster.network.transport.link import Link, Refused, Urgency
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import BlobId, NodeId
+from muster.storage.offload import Offload, inline
 from muster.storage.store import StorageError, Store
 
 SURVEY_TIMEOUT_S = 30.0
@@ -76,9 +78,10 @@ class Transfers:
         limits: TransferLimits | None = None,
         traffic: TrafficCounters | None = None,
         supervisor: Supervisor | None = None,
+        offload: Offload = inline,
     ) -> None:
         self._link = link
-        self._store = store
+        self._store, self._offload = store, offload
         self._limits = limits = limits or TransferLimits()
         self._traffic = traffic or TrafficCounters()
         known = KnownBlobs(limits.known_blobs_max)
@@ -237,6 +240,8 @@ class Transfers:
                     self._waiters_of(fetch).call_at(at_s, partial(self._look_again, fetch))
                 case BytesCame(fetch):
                     self._bytes_came(fetch)
+                case CheckBlob(fetch):
+                    self._spawn(self._check(fetch))
                 case FetchEnded():
                     self._ended(effect)
 
@@ -303,6 +308,14 @@ class Transfers:
         if answer is not None:
             moment = self._moment()
             self._carry_out(self._fetching.on_survey_answer(fetch, node, answer.status, asked_s, moment))
+
+    async def _check(self, fetch: BlobFetch) -> None:
+        right: bool | StorageError
+        try:
+            right = await self._offload(fetch.partial.check)
+        except StorageError as error:
+            right = error
+        self._carry_out(self._fetching.on_checked(fetch, right, self._moment()))
 
     # parts
 

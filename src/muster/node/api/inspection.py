@@ -142,7 +142,8 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
             )
     if runner_a.models.layout != runner_b.models.layout:
         raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} are not of one model")
-    moved = await asyncio.to_thread(layers, runner_a.models.arrays(a.id), runner_b.models.arrays(b.id))
+    read_a, read_b = runner_a.models.reader(a.id), runner_b.models.reader(b.id)
+    moved = await core.context.offload(lambda: layers(read_a(), read_b()))
     return DiffView(
         a=commit_view(core, runner_a, a),
         b=commit_view(core, runner_b, b),

@@ -17,6 +17,7 @@ from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
 from muster.protocol.records import BlobId, Payload
+from muster.storage.offload import Offload
 from muster.storage.store import Store
 
 T = TypeVar("T")
@@ -50,14 +51,20 @@ class StoreTrainer:
         facts: TaskFacts,
         store: Store,
         scratch: Path,
+        offload: Offload,
         report: Callable[[str], None],
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
-        self._report = report
+        self._offload, self._report = offload, report
 
     @classmethod
     async def open(
-        cls, source: TaskSource, store: Store, scratch: Path, report: Callable[[str], None]
+        cls,
+        source: TaskSource,
+        store: Store,
+        scratch: Path,
+        offload: Offload,
+        report: Callable[[str], None],
     ) -> StoreTrainer:
         """Start the child and load the task; `report` gets a sentence when the work must wait.
 
@@ -69,7 +76,7 @@ class StoreTrainer:
         except BaseException:
             await trainer.close()
             raise
-        return cls(trainer, facts, store, scratch, report)
+        return cls(trainer, facts, store, scratch, offload, report)
 
     @property
     def task(self) -> TaskFacts:
@@ -98,9 +105,8 @@ class StoreTrainer:
                 done = await _job_errors(
                     self._trainer.train(base, out, **asdict(request), progress=on_progress)
                 )
-                return TrainingResult(
-                    done.steps, done.examples, done.loss, done.step_s, read(self._facts.layout.changes, out)
-                )
+                update = await self._offload(read, self._facts.layout.changes, out)
+                return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update)
             except MusterError as error:
                 if error.code != "disk_full":
                     raise
@@ -115,7 +121,7 @@ class StoreTrainer:
         while True:
             await asyncio.sleep(ROOM_RETRY_S)
             try:
-                out.write_bytes(bytes(self._facts.layout.changes.blob_bytes))
+                await self._offload(out.write_bytes, bytes(self._facts.layout.changes.blob_bytes))
                 return
             except OSError:
                 continue
@@ -145,7 +151,7 @@ class StoreTrainer:
         out = self._scratch_file("initial")
         try:
             await _job_errors(self._trainer.initial(out, seed, start))
-            return self._store.adopt_blob(out)
+            return self._store.put_staged(await self._offload(self._store.stage_file, out))
         finally:
             with contextlib.suppress(OSError):
                 out.unlink()
