@@ -10,8 +10,8 @@ from small_field import SmallField
 
 from muster.history.graph import Graph
 from muster.job import set_aside
-from muster.job.coordinator import commit_writer
 from muster.job.coordinator.loop import Coordinator
+from muster.job.models import downlink
 from muster.job.view import JobView, KnownUpdate
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
@@ -84,7 +84,7 @@ def test_a_transient_fault_is_not_the_end_of_a_job(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_record_on_which_a_job_fails_three_times_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = commit_writer.fold
+    real = downlink.fold
     me: list[bytes] = []
     poison: list[bytes] = []
 
@@ -96,7 +96,7 @@ def test_a_record_on_which_a_job_fails_three_times_is_set_aside(monkeypatch: pyt
                 raise OverflowError("cannot convert float infinity to integer")
         return real(context, updates, read)
 
-    monkeypatch.setattr(commit_writer, "fold", fold)
+    monkeypatch.setattr(downlink, "fold", fold)
 
     async def main() -> None:
         quiet()

@@ -124,7 +124,9 @@ class Machine:
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
             log=EventLog(lambda: 1.6e9 + now() + self.offset_s, time.gmtime),
-            offload=SlowThreads(random.Random(f"{self._world.seed}/{spec.name}/{self.lives}")),
+            offload=SlowThreads(
+                random.Random(f"{self._world.seed}/{spec.name}/{self.lives}"), self._world.heavy_s
+            ),
             on_job_event=on_job_event,
         )
 

@@ -19,6 +19,7 @@ from muster.simulation.virtual.pipe import PathParams
 HOUR_S = 3600.0
 HEAL_SHARE = 0.75  # of the time; the rest is for healing
 NODES_MIN, NODES_MAX = 3, 9
+HEAVY_S = 3.0  # that adding up takes on a small board, at most: a third of the worlds; 0 in another third
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -44,7 +45,9 @@ def draw(seed: int, hours: float = 1.0) -> Schedule:
     jobs = [_job(rng, askers[0], rng.uniform(4.0, 60.0), _willing(nodes), tiny)]
     if rng.random() < 0.35:
         jobs.append(_second(rng, askers[1], jobs[0], nodes, heal_s))
-    spec = WorldSpec(seed, nodes, links, task, tuple(jobs), Timing(lease_s=rng.choice((10.0, 15.0, 30.0))))
+    timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
+    heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
+    spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
     events = mule(rng, pairs, heal_s) if shape == "mule" else []
     events += episodes(rng, names, pairs, spec, heal_s, hours)
     events.sort(key=lambda e: e.at_s)

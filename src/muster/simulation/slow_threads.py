@@ -11,20 +11,22 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 SLOW_SHARE = 0.3  # of all calls; the others are done at once
-SLOW_S = 3.0  # at most, before the call and after it; most are much quicker
 
 
 class SlowThreads:
-    """Implements `storage.offload.Offload` in virtual time, by draws from `rng`."""
+    """Implements `storage.offload.Offload` in virtual time, by draws from `rng`.
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    A slow call takes at most `most_s` before it is made and as much after it; most are much quicker.
+    """
+
+    def __init__(self, rng: random.Random, most_s: float) -> None:
+        self._rng, self._most_s = rng, most_s
 
     async def __call__(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        slow = self._rng.random() < SLOW_SHARE
+        slow = self._most_s > 0 and self._rng.random() < SLOW_SHARE
         if slow:
-            await asyncio.sleep(SLOW_S * self._rng.random() ** 4)
+            await asyncio.sleep(self._most_s * self._rng.random() ** 4)
         result = call(*arguments)
         if slow:
-            await asyncio.sleep(SLOW_S * self._rng.random() ** 4)
+            await asyncio.sleep(self._most_s * self._rng.random() ** 4)
         return result

@@ -103,6 +103,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
     task: TaskSpec
     jobs: tuple[JobSpec, ...]
     timing: Timing = Timing()
+    heavy_s: float = 0.0  # that encoding, adding up or hashing takes at most, beside a node's loop
 
 
 def describe(fault: WorldFault) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from muster.node.trainer.adapter import StoreTrainer
 from muster.storage.disk import DiskStore
+from muster.storage.offload import inline
 
 
 class Child:
@@ -32,7 +33,8 @@ def test_each_request_gets_the_model_of_its_own_seed(tmp_path: Path) -> None:
         go = asyncio.Event()
         facts = cast(Any, SimpleNamespace())
         one, two = (
-            StoreTrainer(cast(Any, Child(go)), facts, store, scratch, lambda _: None) for _ in range(2)
+            StoreTrainer(cast(Any, Child(go)), facts, store, scratch, inline, lambda _: None)
+            for _ in range(2)
         )
         asked = [asyncio.create_task(t.initial(seed, None)) for seed, t in ((1, one), (2, two))]
         await asyncio.sleep(0)
