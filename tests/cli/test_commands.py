@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from fakenode import JOB, FakeNode, job_view, snapshot
 
@@ -15,7 +17,7 @@ from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
 from muster.node.api.commit_detail import WhyView
-from muster.node.api.snapshot import NodeEvent
+from muster.node.api.snapshot import LoopView, NodeEvent, StoredJobView
 
 Capture = pytest.CaptureFixture[str]
 
@@ -276,3 +278,42 @@ def test_node_check_reads_the_configuration(capsys: Capture, tmp_path: Path) -> 
     path.write_text("name = ")
     assert run(["node", "--config", str(path)]) == 3
     assert "line 1" in capsys.readouterr().err
+
+
+def test_a_node_that_is_not_well_says_so(alpha: FakeNode, capsys: Capture) -> None:
+    assert run(["nodes"]) == 0
+    assert "not well" not in capsys.readouterr().out
+    loops = [
+        LoopView("the announcer", "restarting", None, None, 3, "ValueError: no use", "the announcer: bad"),
+        LoopView("the watchdog", "well", 1.0, 2.0, 0, ""),
+    ]
+    alpha.answers["snapshot"] = lambda request: snapshot(home=str(alpha.home), loops=loops)
+    assert run(["nodes"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "not well on alpha: the announcer: bad"
+    assert run(["nodes", "--json"]) == 0
+    loops_told = json.loads(capsys.readouterr().out)["node"]["loops"]
+    assert [loop["name"] for loop in loops_told] == ["the announcer", "the watchdog"]
+
+
+def test_jobs_that_left_memory_are_listed(alpha: FakeNode, capsys: Capture) -> None:
+    stored = [
+        StoredJobView(f"{number:064x}", "digits", "alpha", "finished", "", 2, 2, 0.5) for number in range(30)
+    ]
+
+    def answer(request: dict[str, Any]) -> list[StoredJobView]:
+        end = len(stored) - request["skip"]
+        return stored[max(0, end - request["limit"]) : end]
+
+    alpha.answers["stored_jobs"] = answer
+    alpha.answers["snapshot"] = lambda request: msgspec.structs.replace(
+        snapshot(home=str(alpha.home), jobs=[job_view()]), stored_jobs=30
+    )
+    assert run(["jobs"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 1 + 20 + 1 + 1
+    assert out[-1] == "10 older ones: muster jobs --all"
+    assert out[-2].startswith("abababab")
+    assert "2/2" in out[1]
+    assert run(["jobs", "--all", "--json"]) == 0
+    assert [j["id"] for j in json.loads(capsys.readouterr().out)] == [v.id for v in stored] + [job_view().id]

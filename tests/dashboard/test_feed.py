@@ -142,6 +142,32 @@ def test_the_ring_is_bounded_in_events_and_in_bytes() -> None:
     asyncio.run(run())
 
 
+def test_one_event_over_the_rings_limit_is_read_as_a_snapshot() -> None:
+    """Until now the reader's stream ended with an IndexError: the ring is empty then."""
+
+    async def run() -> None:
+        made = make()
+        feed = made.feed
+        feed.publish({"nodes": {"a": {"x": 1}}})
+        async with events(made.app) as queue:
+            assert (await queue.get()).kind == "snapshot"
+            feed.publish({"nodes": {"a": {"text": "x" * (feeds.RING_BYTES_MAX + 1)}}})
+            feed.flush()
+            assert not feed._ring
+            async with asyncio.timeout(10):
+                while (event := await queue.get()).kind == "tick":
+                    pass
+            assert (event.kind, event.id) == ("snapshot", f"{feed.boot}-{feed.sequence}")
+            feed.publish({"nodes": {"a": {"text": "short"}}})
+            feed.flush()
+            async with asyncio.timeout(10):
+                while (event := await queue.get()).kind == "tick":
+                    pass
+            assert event.kind == "patch"
+
+    asyncio.run(run())
+
+
 def test_what_did_not_change_is_not_sent_and_what_changes_together_comes_together() -> None:
     async def run() -> None:
         made = make()

@@ -12,7 +12,9 @@ from muster.errors import MusterError
 from muster.job import retired
 from muster.job.retired import JobLimits
 from muster.node.api import inspection, job_requests
+from muster.node.api.stored_jobs import stored_jobs
 from muster.protocol.records import Contribution, JobId, Stop, StopRule
+from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
 
 FEW = JobLimits(in_memory=6, at_rest=2)
@@ -65,6 +67,12 @@ def test_a_retired_job_comes_back_when_asked_for() -> None:
         assert head.round == 1
         assert runner.models.held(head.id)
         assert job_requests.find(core, "").view.id == jobs[-1]  # the newest one, whatever was loaded last
+        listed = stored_jobs(core, 0, 100)
+        assert [bytes.fromhex(view.id) for view in listed] == core.jobs.retired()
+        assert {(v.task, v.asker, v.state, v.round, v.rounds) for v in listed} == {
+            (TASK, "a", "finished", 1, 1)
+        }
+        assert [v.id for v in stored_jobs(core, 1, 1)] == [listed[-2].id]
         second = retired.load(core.store, jobs[1])
         assert second is not None
         assert jobs[1] in core.jobs.retired()
@@ -154,11 +162,13 @@ def test_models_of_retired_jobs_are_left_alone_and_old_ones_go_over_the_limit() 
         summed = retired.load(core.store, jobs[0])
         assert summed is not None
         assert summed.needs
-        spare = core.store.put_blob(b"old parameters")
-        retired.keep(core.store, jobs[0], msgspec.structs.replace(summed, spare=(spare, *summed.needs)))
+        old_models = core.store.put_blob(b"old parameters")
+        retired.keep(
+            core.store, jobs[0], msgspec.structs.replace(summed, old_models=(old_models, *summed.needs))
+        )
         core.jobs._stored.disk_limit_bytes = 0
         await asyncio.sleep(30)
-        assert not core.store.has_blob(spare)
+        assert not core.store.has_blob(old_models)
         assert all(core.store.has_blob(blob) for blob in summed.needs)
         await field.close()
 

@@ -55,8 +55,9 @@ def test_a_loop_that_fails_starts_again_and_says_so() -> None:
         await asyncio.sleep(8)
         [health] = scene.supervisor.health()
         assert (health.state, health.faults, health.why) == ("well", 3, "ValueError: no use")
+        assert health.sentence() == "the loop: well, 3 faults in ten minutes, the last: ValueError: no use"
         await asyncio.sleep(FAULTS_PERIOD_S)
-        assert scene.supervisor.health()[0].faults == 0
+        assert scene.supervisor.health()[0].well()
         assert loop.task is not None
         assert not loop.task.done()
 
@@ -125,11 +126,11 @@ def test_a_loop_that_hangs_is_late() -> None:
     scene = Scene()
 
     async def work(pulse: Pulse) -> None:
-        pulse.beat(5)
+        pulse.renew(5)
         await asyncio.sleep(1000)
 
     async def waits(pulse: Pulse) -> None:
-        pulse.beat(None)
+        pulse.renew(None)
         await asyncio.sleep(1000)
 
     async def main() -> None:

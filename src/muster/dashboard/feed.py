@@ -173,7 +173,7 @@ class Feed:
                 yield self._event(b"snapshot", data, number)
             news = self._news
             if number < self.sequence:
-                index = number + 1 - self._ring[0][0]
+                index = number + 1 - self._ring[0][0] if self._ring else -1  # one event may be over the limit
                 if index < 0 or not self._ring[index][1]:
                     number = None
                     continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from muster.dashboard.page_messages import API
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.source import NodeSource
 from muster.dashboard.state_merger import StateMerger
+from muster.network.supervisor import Supervisor
 from muster.node.api.rows.changes import Row
 
 EMULATION_SOCKET = "control.sock"
@@ -64,18 +64,17 @@ async def open_page(
     network = EmulatedNetwork(merger, rundir) if rundir is not None else None
     access = Access.for_host(where.host, sock.getsockname()[1])
     app = build(AppDeps(feed, access, source, network))
-    tasks = [asyncio.create_task(source.run())]
+    supervisor = Supervisor(lambda sentence, job: feed.add_line("page", sentence))
+    supervisor.keep("following the node", lambda pulse: source.run())
     if network is not None:
-        tasks.append(asyncio.create_task(network.run()))
+        supervisor.keep("following the emulated network", lambda pulse: network.run())
     place = url(sock, where.host)
     addresses = [(role, f"{place}#token={token}") for token, role in access.tokens.items()]
     try:
         async with serving(app, sock, feed.close):
             yield OpenPage(tuple(addresses or [("operator", place)]), feed)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await supervisor.close()
 
 
 def header(title: str, *, emulated: bool) -> Row:

@@ -30,10 +30,6 @@ class NodeSource:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
-
-    async def _watch(self) -> None:
         while True:
             home = self._home()
             following = asyncio.ensure_future(self._follow(home))

@@ -134,7 +134,8 @@ class StateMerger:
             slowdown=condition["slowdown"],
             says=SelfReport(report["state"], round(report["progress"], 2)) if report else None,
         )
-        own = {name: report[name] for name in ("resources", "tasks")} if report and not row["me"] else {}
+        shown = ("resources", "tasks", "health") if report and not row["me"] else ()
+        own = {name: report[name] for name in shown if report and name in report}
         return {**row, **own, "state": state, "emulated": msgspec.to_builtins(emulated)}
 
     def _process(self, key: str, condition: Row) -> Literal["starting", "running", "paused", "ended"]:
@@ -236,6 +237,7 @@ def _unheard(key: str) -> Row:
         refusal=None,
         plan=None,
         resources=None,
+        health=None,
         tasks=[],
         emulated=None,
     )

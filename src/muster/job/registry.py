@@ -113,6 +113,10 @@ class JobRegistry:
                 self._at_rest[job] = self._context.now()
         return found
 
+    def stored_count(self) -> int:
+        """How many jobs are not in memory."""
+        return len(self._order) - len(self.runners)
+
     def retired(self) -> list[JobId]:
         """Jobs that are in the store only, in the order in which they came."""
         return sorted(self._order.keys() - self.runners.keys(), key=self._order.__getitem__)
@@ -198,7 +202,7 @@ class JobRegistry:
         self._context.supervisor.once(f"loading job {short(job)} again", self._reopen(job))
 
     async def _reopen(self, job: JobId) -> None:
-        """Load a job anew, without what is set aside."""
+        """Load a job again, without what is set aside."""
         runner = self.runners.get(job)
         if runner is not None:
             await runner.close()
@@ -280,12 +284,12 @@ class JobRegistry:
 
     async def _look_after(self, pulse: Pulse) -> None:
         while True:
-            pulse.beat(self._limits.look_s)
+            pulse.renew(self._limits.look_s)
             await asyncio.sleep(self._limits.look_s)
             self._retire_some()
             while self._stored.waiting and self._make_room():
                 self.runner(next(iter(self._stored.waiting)))
-            self._stored.delete_spare(lambda: self._needed_besides(b""))
+            self._stored.delete_old_models(lambda: self._needed_besides(b""))
 
     def _retire_some(self) -> None:
         """Of the jobs at rest the last few stay in memory."""

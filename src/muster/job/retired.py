@@ -10,6 +10,7 @@ import msgspec
 from muster.protocol.records import BlobId, JobId, NodeId
 from muster.storage.store import Store
 
+IN_MEMORY_MAX = 64
 _SETTLED = "retired/settled"
 
 
@@ -17,7 +18,7 @@ _SETTLED = "retired/settled"
 class JobLimits:
     """How many jobs are kept in memory, and for how long."""
 
-    in_memory: int = 64
+    in_memory: int = IN_MEMORY_MAX
     at_rest: int = 8  # of them
     rest_s: float = 60.0  # so long at rest, and a job may leave memory ...
     quiet_s: float = 600.0  # ... or so long without a record of it, if there is no room for another
@@ -37,7 +38,7 @@ class RetiredJob(msgspec.Struct, frozen=True, array_like=True):
     age_s: float
     spent_bytes: int
     needs: tuple[BlobId, ...]  # that stay whatever the disk limit says
-    spare: tuple[BlobId, ...]  # that go when the disk limit is passed, oldest first
+    old_models: tuple[BlobId, ...]  # that go when the disk limit is passed, oldest first
 
 
 @dataclass
@@ -56,12 +57,12 @@ class StoredJobs:
         self.needs.pop(job, None)
         self._bare.discard(job)
 
-    def delete_spare(self, needed: Callable[[], set[BlobId]]) -> None:
+    def delete_old_models(self, needed: Callable[[], set[BlobId]]) -> None:
         """Over the disk limit old parameters of retired jobs go first."""
         over_bytes = self.store.used_bytes() - self.disk_limit_bytes
         for job in self.needs if over_bytes > 0 else ():
             if job not in self._bare and job not in self.waiting:
-                over_bytes -= delete_spare(self.store, job, needed(), over_bytes)
+                over_bytes -= delete_old_models(self.store, job, needed(), over_bytes)
                 self._bare.add(job)
                 if over_bytes <= 0:
                     return
@@ -85,10 +86,10 @@ def load(store: Store, job: JobId) -> RetiredJob | None:
     return None if kept is None else msgspec.msgpack.decode(kept, type=RetiredJob)
 
 
-def delete_spare(store: Store, job: JobId, needed: set[BlobId], bytes_: float) -> int:
+def delete_old_models(store: Store, job: JobId, needed: set[BlobId], bytes_: float) -> int:
     """Delete old parameters of a retired job, until so many bytes are free; how many that were."""
     retired, freed = load(store, job), 0
-    for blob in retired.spare if retired is not None else ():
+    for blob in retired.old_models if retired is not None else ():
         size_bytes = store.blob_size(blob) if blob not in needed else None
         if size_bytes is not None and freed < bytes_:
             store.delete_blob(blob)

@@ -6,7 +6,7 @@ from muster.job.models.retention import collectable
 from muster.job.retired import RetiredJob
 from muster.job.runner import JobRunner
 
-SPARE_MAX = 1000  # blobs of one job that are listed to be deleted
+OLD_MODELS_MAX = 1000  # blobs of one job that are listed to be deleted
 
 
 def summary(runner: JobRunner) -> RetiredJob:
@@ -15,8 +15,8 @@ def summary(runner: JobRunner) -> RetiredJob:
     figures = view.figures(head.id) if head is not None else None
     needs = runner.needs()
     has = runner.context.store.has_blob
-    keep = runner.needed_commits()
-    spare = [b for b in collectable(view.graph, keep, runner.models.blob_of) if b not in needs and has(b)]
+    old = collectable(view.graph, runner.needed_commits(), runner.models.blob_of)
+    old_models = [blob for blob in old if blob not in needs and has(blob)]
     return RetiredJob(
         task=view.job.task,
         asker=view.asker,
@@ -28,5 +28,5 @@ def summary(runner: JobRunner) -> RetiredJob:
         age_s=head.age_s if head is not None else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head is not None else 0,
         needs=tuple(sorted(b for b in needs if has(b))),
-        spare=tuple(spare[:SPARE_MAX]),
+        old_models=tuple(old_models[:OLD_MODELS_MAX]),
     )

@@ -33,7 +33,7 @@ from muster.job.waits import Wait, WaitLog
 from muster.network.supervisor import KeptLoop, Pulse
 from muster.protocol.records import BlobId, CommitId, short
 
-FAULTS_TOLD = 5  # of one loop in the supervisor's time, and the job is said to be held up
+FAULTS_NAMED = 5  # of one loop in the supervisor's time, and the job is said to be held up
 
 
 class JobRunner:
@@ -78,7 +78,7 @@ class JobRunner:
         )
 
     def start(self, on_fault: Callable[[Exception], None]) -> None:
-        """Begin the three loops; `on_fault(error)` is told when one of them fails, and starts again."""
+        """Begin the three loops; `on_fault(error)` is called when one of them fails; it starts again."""
         name, supervisor = short(self.view.id), self.context.supervisor
         for what, loop in (
             ("following", self._follow),
@@ -113,7 +113,7 @@ class JobRunner:
         """Why this node takes no part in the job, in one sentence."""
         now_s = self.context.now()
         for loop in self._loops:
-            if loop.recent_faults(now_s) >= FAULTS_TOLD:
+            if loop.recent_faults(now_s) >= FAULTS_NAMED:
                 return f"a fault in Muster holds this job up here, it is tried again: {loop.why}"
         return self._answer.refused
 
@@ -193,13 +193,13 @@ class JobRunner:
             self._garbage.collect()
             self._tell_waits()
             wait_s = REST_S if self._coordinator.rests() else STALL_S
-            pulse.beat(wait_s)
+            pulse.renew(wait_s)
             await self.context.changes.wait(wait_s)
 
     async def _work(self, pulse: Pulse) -> None:
         """Train as long as the job goes on; again when a late merge makes it go on."""
         while True:
-            pulse.beat(None)
+            pulse.renew(None)
             reason = self._answer.unwilling()
             if reason is not None:
                 self._answer.refuse(reason)

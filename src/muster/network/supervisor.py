@@ -32,7 +32,7 @@ class Pulse:
     def __init__(self) -> None:
         self.round_s = self.next_s = None  # type: float | None
 
-    def beat(self, within_s: float | None) -> None:
+    def renew(self, within_s: float | None) -> None:
         """The loop goes round now, and again within so many seconds; None: when what it waits for comes."""
         now_s = asyncio.get_running_loop().time()
         self.round_s, self.next_s = now_s, None if within_s is None else now_s + within_s
@@ -48,6 +48,15 @@ class LoopHealth:
     period_s: float | None  # in which it meant to go round again; None: when what it waits for comes
     faults: int  # in the last `FAULTS_PERIOD_S`
     why: str  # the last fault; "" when there was none in that time
+
+    def well(self) -> bool:
+        """Whether there is nothing to say of it."""
+        return self.state == "well" and not self.faults
+
+    def sentence(self) -> str:
+        """How it is, for people."""
+        said = f"{self.name}: {self.state}"
+        return f"{said}, {self.faults} faults in ten minutes, the last: {self.why}" if self.faults else said
 
 
 @dataclass(eq=False)
@@ -107,7 +116,7 @@ class Supervisor:
     ) -> KeptLoop:
         """Run `work` until it returns or is cancelled; start it again when it fails.
 
-        `on_fault(error)` is told of each fault before the pause.
+        `on_fault(error)` is called at each fault, before the pause.
         """
         loop = KeptLoop(name, job)
         self._loops[loop] = None
@@ -198,7 +207,7 @@ def _strayed(cancelled: asyncio.CancelledError) -> bool:
 
 
 def describe(error: Exception) -> str:
-    """A fault in a few words, on one line."""
+    """A fault in short, on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, EXPECTED):
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from muster.node.config import NodeConfig, fleet_dir
 from muster.node.core import Core, NodeStatus
 from muster.node.energy import EnergyModel, gauge
 from muster.node.event_log import EventLog
+from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
 from muster.storage.disk import DiskStore
 from muster.storage.offload import Threads
@@ -104,9 +106,12 @@ class Daemon:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
             self._supervisor.keep("printing events", self._print)
+            watch = HealthWatch(self._supervisor, self.core.log)
+            self._supervisor.keep("looking at all loops", watch.run)
             async with beside(self._config.home) if beside else contextlib.nullcontext():
                 await self._operations.over.wait()
         finally:
+            notify("STOPPING=1", os.environ)
             for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
                 loop.remove_signal_handler(number)
             await self._control.close()

@@ -39,6 +39,7 @@ class Operations:
             "export": self._export,
             "tasks": self._tasks,
             "log": self._log,
+            "stored_jobs": self._stored_jobs,
             "show": self._show,
             "diff": self._diff,
             "record": self._record,
@@ -99,6 +100,11 @@ class Operations:
         if arguments.get("links"):
             answer["links"] = neighbour_views(self._core, asyncio.get_running_loop().time())
         return answer
+
+    async def _stored_jobs(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api.stored_jobs import stored_jobs
+
+        return stored_jobs(self._core, int(arguments.get("skip", 0)), int(arguments.get("limit", 0)))
 
     async def _show(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import inspection

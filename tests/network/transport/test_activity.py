@@ -51,11 +51,12 @@ def test_one_that_was_silent_or_became_a_neighbour_starts_again() -> None:
     assert not unknown.half_open
 
 
-def test_only_so_many_are_remembered() -> None:
+def test_of_many_the_last_ones_are_remembered() -> None:
+    """Until now those that came when the table was full were not seen at all, whatever they went on to do."""
     unknown = UnknownSessions()
     for number in range(UNKNOWN_MAX + 1):
         unknown.heard(str(number), 0.0)
-    unknown.heard(str(UNKNOWN_MAX), HALF_OPEN_S)
-    assert not unknown.half_open
     unknown.heard("0", HALF_OPEN_S)
+    assert not unknown.half_open
+    unknown.heard(str(UNKNOWN_MAX), HALF_OPEN_S)
     assert unknown.half_open

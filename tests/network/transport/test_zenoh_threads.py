@@ -49,3 +49,20 @@ def test_a_calls_error_reaches_the_caller() -> None:
 
     with pytest.raises(ValueError, match="so"):
         asyncio.run(call_limited(fail, 10))
+
+
+def test_a_send_that_raises_does_not_end_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until now the queue filled up, and the neighbour was never sent anything again."""
+    traces: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: traces.append(args.exc_type.__name__))
+    sender = SenderThread("muster-test")
+    sent = threading.Event()
+
+    def fails() -> None:
+        raise RuntimeError("the engine is in a state that it should not be in")
+
+    assert sender.put(fails)
+    assert sender.put(sent.set)
+    assert sent.wait(10)
+    assert traces == ["RuntimeError"]
+    sender.close()

@@ -10,7 +10,9 @@ import click
 from muster.cli.output import emit, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, TaskView
+    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, StoredJobView, TaskView
+
+STORED_SHOWN = 20  # of the jobs that are not in the node's memory
 
 
 @click.command()
@@ -52,42 +54,39 @@ def nodes(node: str | None, as_json: bool) -> None:
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
     table(("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK"), rows)
+    if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:
+        click.echo(f"not well on {seen.node.name}: {'; '.join(wrong)}")
 
 
 @click.command()
+@click.option("--all", "all_", is_flag=True, help=f"Also the jobs that ended before the last {STORED_SHOWN}.")
 @node_option
 @json_option
-def jobs(node: str | None, as_json: bool) -> None:
+def jobs(all_: bool, node: str | None, as_json: bool) -> None:
     """Show the jobs that a node knows."""
     from muster.node.api.client import choose
 
-    found = choose(node).snapshot().jobs
+    client = choose(node)
+    seen = client.snapshot()
+    found, shown = seen.jobs, seen.stored_jobs if all_ else min(STORED_SHOWN, seen.stored_jobs)
+    stored = client.stored_jobs(shown) if shown else []
     if as_json:
-        emit(found)
-    elif not found:
+        emit([*stored, *found])
+    elif not found and not stored:
         click.echo("no jobs yet; start one with: muster train TASK")
     else:
         table(
             ("JOB", "TASK", "STATE", "ROUND", "ACCURACY", "AGE", "BYTES", "WHY"),
-            [
-                [
-                    j.id[:8],
-                    j.task,
-                    j.state,
-                    _round(j),
-                    percent(j.accuracy),
-                    span(j.age_s),
-                    size(j.spent_bytes),
-                    j.why,
-                ]
-                for j in found
-            ],
+            [_job_row(j, j.rounds) for j in stored] + [_job_row(j, j.stop.get("rounds")) for j in found],
         )
+        if shown < seen.stored_jobs:
+            click.echo(f"{seen.stored_jobs - shown} older ones: muster jobs --all")
 
 
-def _round(job: JobSnapshot) -> str:
-    limit = job.stop.get("rounds")
-    return f"{job.round}/{limit:.0f}" if limit else str(job.round)
+def _job_row(job: JobSnapshot | StoredJobView, rounds: float | None) -> list[str]:
+    done = f"{job.round}/{rounds:.0f}" if rounds else str(job.round)
+    figures = percent(job.accuracy), span(job.age_s), size(job.spent_bytes)
+    return [job.id[:8], job.task, job.state, done, *figures, job.why]
 
 
 def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:

@@ -67,7 +67,7 @@ class Coordinator:
                     self._context.event("error", f"cannot coordinate: {error}", job=self._view.id)
                 state.blocked = presence.blocked = True
                 state.acting, due_s = False, WAIT_MAX_S
-            pulse.beat(REST_S if self.rests() else WAIT_MAX_S)
+            pulse.renew(REST_S if self.rests() else WAIT_MAX_S)
             if due_s == 0.0:
                 await asyncio.sleep(0)
             elif due_s is None:

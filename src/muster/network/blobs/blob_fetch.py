@@ -171,6 +171,13 @@ class BlobFetch:
                 return request
         return None
 
+    def take_back(self, request: ChunkRequest, now_s: float) -> None:
+        """A request ended by a fault: what it asked for is missing still, unless it came."""
+        if request in self.requests:
+            del self.requests[request]
+            request.on_answer(None, now_s)
+        self.restart(self.partial)
+
     def message(self, request: ChunkRequest, own_node: NodeId) -> bytes:
         """The request as it goes over the link: in full as long as the source does not know the blob."""
         if request.source.introduced:

@@ -6,8 +6,7 @@ in reach has, from one neighbour at a time that fetches it for us and hands chun
 blob crosses a narrow link once however many want it behind.  A source that has nothing (more) rests for a
 growing while; news (`poke`, a neighbour that appears, a nudge) ends the rest, so nothing is polled busily.
 
-Ranges are taken from a list of what is missing, made once from the store's partial blob: what is held is
-never asked for again, except what was asked for when a link or the process went.
+What is held is never asked for again, except what was asked for when a link or the process went.
 
 This is the shell: it turns messages, neighbours and timers into events and carries out what follows from
 them.  What is asked of whom is decided in `fetching`, what others are answered in `serving`.
@@ -195,8 +194,7 @@ class Transfers:
             answer = await self._answer(asker, ask)
         except StorageError as error:
             raise Refused(str(error)) from error
-        size_bytes = len(answer) - HEAD_BYTES
-        if size_bytes:
+        if size_bytes := len(answer) - HEAD_BYTES:
             self._traffic.add_chunk(asker, prefix(ask.id), ask.offset, size_bytes)
         self._traffic.add_exchange(asker, HEAD_BYTES)
         return answer
@@ -291,16 +289,13 @@ class Transfers:
 
     def _ask_again(self, fetch: BlobFetch, request: ChunkRequest) -> None:
         """A request ended by a fault: what it asked for is asked for again, of others perhaps."""
-        if request in fetch.requests:
-            del fetch.requests[request]
-            request.on_answer(None, _loop_time_s())
+        fetch.take_back(request, _loop_time_s())
         if self._fetching.goes_on(fetch):
-            fetch.restart(fetch.partial)
             self._look_later(fetch)
 
     def _look_later(self, fetch: BlobFetch) -> None:
-        again_s = _loop_time_s() + FAULT_RETRY_S
-        self._waiters_of(fetch).call_at(again_s, partial(self._look_again, fetch))
+        look = partial(self._look_again, fetch)
+        self._waiters_of(fetch).call_at(_loop_time_s() + FAULT_RETRY_S, look)
 
     async def _survey(self, fetch: BlobFetch, node: NodeId) -> None:
         message, asked_s = encode_ask(Ask(fetch.blob, 0, 0, fetch.size_bytes)), _loop_time_s()

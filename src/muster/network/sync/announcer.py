@@ -107,7 +107,7 @@ class Announcer:
                     self._announce(peer)
             next_s = min((p.outbound.next_s() for p in self._shared.peers.values()), default=now_s + IDLE_S)
             wait_s = max(WAIT_MIN_S, next_s - now_s)
-            pulse.beat(wait_s)
+            pulse.renew(wait_s)
             if not self._publish_now:
                 await self._wake.wait(wait_s)
 

@@ -83,7 +83,7 @@ class SyncContext:
         self.compressor = RecordCompressor(store, ledger.signer.node)
         self.peers: dict[NodeId, SyncPeer] = {}
         self._digest = 0
-        self._problems: set[NodeId] = set()
+        self._problems: dict[NodeId, None] = {}
 
     def narrow(self, node: NodeId) -> bool:
         """Whether the link to a neighbour is to carry few heartbeats and only records that are needed now."""
@@ -103,8 +103,10 @@ class SyncContext:
 
     def report_problem(self, node: NodeId, sentence: str) -> None:
         """Say that nothing is exchanged with a neighbour, once for each."""
-        if node not in self._problems and len(self._problems) < PROBLEMS_MAX:
-            self._problems.add(node)
+        if node not in self._problems:
+            self._problems[node] = None
+            if len(self._problems) > PROBLEMS_MAX:
+                del self._problems[next(iter(self._problems))]
             self.on_problem(f"nothing is exchanged with {self.ledger.trust.name(node)}: {sentence}")
 
     def shorten(self, stored: StoredRecord) -> bytes:

@@ -129,7 +129,7 @@ class Presence:
             if known is not None and known.heartbeat.age_key >= heartbeat.age_key:
                 continue
             if known is None and len(self.table) >= HEARTBEATS_MAX:
-                continue
+                del self.table[min(self.table, key=lambda node: self.table[node].at_s)]
             now_s = self.now()
             self.table[heartbeat.node] = Heard(
                 heartbeat, now_s, _interval_s(known, now_s), _pauses_s(known, now_s)

@@ -89,7 +89,7 @@ class RecordSync:
         """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
-            pulse.beat(None)
+            pulse.renew(None)
             request = peer.inbound.next_request(self._in_flight, self._has)
             try:
                 if isinstance(request, AskChanges):
@@ -155,7 +155,7 @@ class RecordSync:
         asked_s = loop.time()
         self._traffic.add_exchange(peer.node, len(request))
         timeout_s = peer.speed.timeout_s(len(request) + answer_bytes)
-        pulse.beat(timeout_s)
+        pulse.renew(timeout_s)
         try:
             answer = await self._link.ask(peer.node, topic, request, timeout_s=timeout_s)
         except Unreachable:

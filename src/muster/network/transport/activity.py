@@ -60,8 +60,9 @@ class UnknownSessions:
         since_s, last_s = self._seen.pop(tag, (now_s, now_s))
         if now_s - last_s > SILENT_S:
             since_s = now_s
-        if len(self._seen) < UNKNOWN_MAX:
-            self._seen[tag] = (since_s, now_s)
+        if len(self._seen) >= UNKNOWN_MAX:
+            del self._seen[next(iter(self._seen))]  # the one that was heard longest ago
+        self._seen[tag] = (since_s, now_s)
         if now_s - since_s >= HALF_OPEN_S:
             self.half_open = True
 

@@ -182,7 +182,7 @@ async def watch(link: Watched, current: Callable[[], Timings], pulse: Pulse) -> 
 
     try:
         while True:
-            pulse.beat(TICK_S)
+            pulse.renew(TICK_S)
             await asyncio.sleep(TICK_S)
             up = {
                 node: Sign(max(neighbour.since_s, link.last_heard(node) or 0.0), link.last_unanswered(node))
@@ -193,7 +193,7 @@ async def watch(link: Watched, current: Callable[[], Timings], pulse: Pulse) -> 
                 task = loop.create_task(ping(node))
                 pings.add(task)
                 task.add_done_callback(pings.discard)
-            pulse.beat(REOPEN_S)
+            pulse.renew(REOPEN_S)
             if decision.reopen_for or decision.half_open:
                 await link.reopen()
             elif decision.renew:

@@ -16,7 +16,15 @@ import msgspec
 from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
-from muster.node.api.snapshot import CommitView, JobSnapshot, NeighbourView, NodeEvent, Snapshot, TaskView
+from muster.node.api.snapshot import (
+    CommitView,
+    JobSnapshot,
+    NeighbourView,
+    NodeEvent,
+    Snapshot,
+    StoredJobView,
+    TaskView,
+)
 from muster.node.config import data_root
 
 SOCKET = "control.sock"
@@ -25,6 +33,7 @@ TIMEOUT_S = 30.0
 TRAIN_TIMEOUT_S = 600.0  # a trainer starts slowly on a small computer, and a start may have to be fetched
 PROBE_TIMEOUT_S = 1.0
 HOMES_MAX = 256
+STORED_JOBS_PAGE = 200
 
 
 class LogView(msgspec.Struct, frozen=True):
@@ -72,6 +81,17 @@ class Client:
     def log(self, job: str, *, why: bool = False, links: bool = False) -> LogView:
         wanted = {name: True for name, given in (("why", why), ("links", links)) if given}
         return typed(self.ask("log", job=job, **wanted), LogView)
+
+    def stored_jobs(self, limit: int) -> list[StoredJobView]:
+        """The last `limit` of the jobs that are not in the node's memory, oldest first."""
+        found: list[StoredJobView] = []
+        while len(found) < limit:
+            asked = {"skip": len(found), "limit": min(STORED_JOBS_PAGE, limit - len(found))}
+            page = typed(self.ask("stored_jobs", **asked), list[StoredJobView])
+            if not page:
+                break
+            found = page + found
+        return found
 
     def show(self, commit: str) -> CommitDetail:
         return typed(self.ask("show", commit=commit), CommitDetail)

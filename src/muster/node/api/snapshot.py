@@ -30,6 +30,18 @@ class SentView(msgspec.Struct, frozen=True):
     again: int = 0  # of payload and records: sent to the same neighbour before
 
 
+class LoopView(msgspec.Struct, frozen=True):
+    """One of the loops that go on in a node's background."""
+
+    name: str
+    state: str  # well | late: it should have gone round | restarting: after a fault, soon
+    round_s: float | None  # seconds since it went round last; None: it has no rounds
+    period_s: float | None  # in which it meant to go round again; None: when what it waits for comes
+    faults: int  # in the last ten minutes
+    why: str  # the last of these
+    sentence: str = ""  # when there is something to say of it
+
+
 class SelfView(msgspec.Struct, frozen=True):
     """The node that answers."""
 
@@ -47,6 +59,7 @@ class SelfView(msgspec.Struct, frozen=True):
     disk_bytes: int
     memory_bytes: int
     sent: SentView = SentView()  # to all neighbours
+    loops: list[LoopView] = []
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
@@ -163,6 +176,21 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     waits: list[str] = []  # what it waits for, and who takes no part and why
 
 
+class StoredJobView(msgspec.Struct, frozen=True):
+    """A job that is not in a node's memory, as it was when it left it; whoever asks for it has it loaded."""
+
+    id: str
+    task: str
+    asker: str  # name
+    state: str  # waiting: there is no room for it | finished | stopped
+    why: str
+    round: int = 0
+    rounds: int | None = None  # that it was to do
+    accuracy: float | None = None
+    age_s: float = 0.0
+    spent_bytes: int = 0
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything: the answer to `snapshot`."""
 
@@ -171,6 +199,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     neighbours: list[NeighbourView]
     peers: list[PeerView]
     jobs: list[JobSnapshot]
+    stored_jobs: int = 0  # jobs that are not in the node's memory
 
 
 class NodeEvent(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from muster.node.api.contribution_rows import checked, contributions, values
 from muster.node.api.snapshot import (
     CommitView,
     JobSnapshot,
+    LoopView,
     NeighbourView,
     PeerView,
     PlanView,
@@ -55,10 +56,27 @@ def snapshot(
         disk_bytes=core.store.used_bytes(),
         memory_bytes=memory_bytes(),
         sent=sent_view(core.exchange.traffic.total()),
+        loops=loop_views(core, now_s),
     )
     neighbours = neighbour_views(core, now_s)
     jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
-    return Snapshot(core.log.last, myself, neighbours, peers(core), jobs)
+    return Snapshot(core.log.last, myself, neighbours, peers(core), jobs, core.jobs.stored_count())
+
+
+def loop_views(core: Core, now_s: float) -> list[LoopView]:
+    """How all loops of the node are."""
+    return [
+        LoopView(
+            h.name,
+            h.state,
+            None if h.round_s is None else round(now_s - h.round_s, 1),
+            None if h.period_s is None else round(h.period_s, 1),
+            h.faults,
+            h.why,
+            "" if h.well() else h.sentence(),
+        )
+        for h in core.supervisor.health()
+    ]
 
 
 def neighbour_views(core: Core, now_s: float) -> list[NeighbourView]:

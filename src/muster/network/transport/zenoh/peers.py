@@ -73,7 +73,9 @@ class PeerSessions:
         self._unchecked: set[str] = set()  # tokens whose link's certificate is not seen yet
         self._forbidden: set[NodeId] = set()
         self._early: dict[str, list[asyncio.Future[None]]] = {}
-        self._rejected: set[str] = set()  # tags of sessions that are no neighbours, and are not to be
+        self._rejected: dict[
+            str, None
+        ] = {}  # by when they were heard: tags of sessions that are no neighbours, and are not to be
         self.had_neighbours = False
 
     def neighbours(self) -> dict[NodeId, Neighbour]:
@@ -95,12 +97,16 @@ class PeerSessions:
             self._drop(peer)
 
     def _reject(self, tag: str) -> None:
-        if len(self._rejected) < SESSIONS_MAX:
-            self._rejected.add(tag)
+        self._rejected[tag] = None
+        if len(self._rejected) > SESSIONS_MAX:
+            del self._rejected[next(iter(self._rejected))]
 
     def rejected(self, tag: str) -> bool:
         """Whether this session may talk to us and is no neighbour all the same."""
-        return tag in self._rejected or len(self._rejected) >= SESSIONS_MAX
+        if tag not in self._rejected:
+            return False
+        self._rejected[tag] = self._rejected.pop(tag)  # one that goes on talking is not forgotten
+        return True
 
     def checking(self, tag: str) -> bool:
         """Whether this session's certificate is still being looked for."""

@@ -9,7 +9,13 @@ import msgspec
 
 from muster.network.sync.presence import STATES
 from muster.node.api.rows.changes import Row, Rows
-from muster.node.api.rows.schema import NodePlanRow, NodeRow, OfferRow, ResourcesRow, TaskRow
+from muster.node.api.rows.schema import (
+    NodePlanRow,
+    NodeRow,
+    OfferRow,
+    ResourcesRow,
+    TaskRow,
+)
 from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state
 from muster.node.core import Core
 from muster.protocol.records import NodeId, Offer, short
@@ -89,6 +95,7 @@ def node_rows(
             plan=plans.get(node),
             resources=resources(core, facts) if me else None,
             tasks=facts.get("tasks", []) if me else [],
+            health=health(core) if me else None,
             emulated=None,
         )
         rows[key] = msgspec.to_builtins(row)
@@ -103,7 +110,13 @@ def self_report(core: Core, facts: Row) -> Row:
         "battery": core.battery(),
         "resources": msgspec.to_builtins(resources(core, facts)),
         "tasks": facts.get("tasks", []),
+        "health": health(core),
     }
+
+
+def health(core: Core) -> list[str]:
+    """A sentence for each of this node's loops that is not well or failed in the last ten minutes."""
+    return [h.sentence() for h in core.supervisor.health() if not h.well()]
 
 
 def resources(core: Core, facts: Row) -> ResourcesRow:

@@ -98,6 +98,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     plan: NodePlanRow | None
     resources: ResourcesRow | None  # of the viewing node; in an emulation of every node that answers
     tasks: list[TaskRow]  # as `resources`
+    # as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
+    health: list[str] | None
     emulated: EmulatedRow | None  # None outside an emulation
 
 

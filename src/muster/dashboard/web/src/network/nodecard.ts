@@ -96,6 +96,7 @@ export class NodeCard {
       found.push(["offers", `${count(node.offer.samples)} samples, ${(node.offer.step_s * 1000).toFixed(1)} ms/step`]);
     } else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
     if (node.refusal !== null) found.push(["refuses", node.refusal]);
+    for (const sentence of node.health ?? []) found.push(["not well", sentence]);
     found.push(...this.resources(node));
     return found;
   }

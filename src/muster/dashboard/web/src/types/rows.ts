@@ -71,6 +71,7 @@ export interface NodeRow {
   plan: NodePlanRow | null;
   resources: ResourcesRow | null; // of the viewing node; in an emulation of every node that answers
   tasks: TaskRow[]; // as `resources`
+  health: string[] | null; // as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
   emulated: EmulatedRow | null; // null outside an emulation
 }
 
