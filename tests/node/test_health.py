@@ -13,7 +13,7 @@ import pytest
 from muster.network.supervisor import Pulse, Supervisor
 from muster.node.event_log import EventLog
 from muster.node.health import LOOK_S, HealthWatch, notify, watchdog_s
-from muster.simulation.virtual.loop import run
+from muster.simulation.virtual.event_loop import run
 
 
 @pytest.fixture

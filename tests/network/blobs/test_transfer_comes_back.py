@@ -36,6 +36,6 @@ def test_a_fetch_goes_on_after_a_fault(where: str, monkeypatch: pytest.MonkeyPat
             await fetch
         assert b.store.has_blob(blob)
         assert len(traces) <= 1  # once for a kind of fault
-        assert len(calls) > (1 if where == "on_time" else 3)
+        assert len(calls) >= (1 if where == "on_time" else 4)
 
     play("a-b", FAST, scene)

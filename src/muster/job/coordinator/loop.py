@@ -58,7 +58,7 @@ class Coordinator:
         """Until cancelled."""
         changes, state, presence = self._context.changes, self._state, self._context.presence
         while True:
-            pulse.beat(STEP_MAX_S)
+            pulse.renew(STEP_MAX_S)
             try:
                 due_s = await self._step()
                 state.blocked = presence.blocked = False

@@ -239,7 +239,7 @@ class Transfers:
                 case BytesCame(fetch):
                     self._bytes_came(fetch)
                 case CheckBlob(fetch):
-                    self._spawn(self._check(fetch))
+                    self._spawn(self._check(fetch), partial(self._unchecked, fetch))
                 case FetchEnded():
                     self._ended(effect)
 
@@ -311,6 +311,10 @@ class Transfers:
         except StorageError as error:
             right = error
         self._carry_out(self._fetching.on_checked(fetch, right, self._moment()))
+
+    def _unchecked(self, fetch: BlobFetch) -> None:
+        error = StorageError("the bytes that came could not be checked: they are fetched again")
+        self._carry_out(self._fetching.on_checked(fetch, error, self._moment()))
 
     # parts
 
