@@ -22,6 +22,7 @@ from muster.job.models.store import ModelStore
 from muster.job.participant import loop as participate
 from muster.job.participant import update_writer
 from muster.job.view import JobView
+from muster.network.supervisor import Supervisor
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
@@ -259,6 +260,15 @@ def never_closes() -> list[Patch]:
 @bug("a merge takes the mean instead of the parents' work")
 def plain_mean() -> list[Patch]:
     return [(Graph, "share", lambda self, a, b: 0.5)]
+
+
+@bug("a background loop that meets an unexpected fault ends for good")
+def loops_end() -> list[Patch]:
+    async def run(self: Supervisor, loop: Any, work: Any, on_fault: Any) -> None:
+        with contextlib.suppress(Exception):
+            await work(loop.pulse)
+
+    return [(Supervisor, "_run", run)]
 
 
 BEGIN, END = "<!-- planted bugs: written by tests/simulation/planted.py -->", "<!-- end of planted bugs -->"

@@ -22,6 +22,8 @@ from muster.simulation.specs import (
     JobSpec,
     LoseDisk,
     MachineSpec,
+    Misfire,
+    Stall,
     TaskSpec,
     WireSpec,
     WorldFault,
@@ -233,3 +235,24 @@ def test_a_report_is_continued(tmp_path: Path) -> None:
     assert (s.seeds, s.counted, s.held, s.failed, s.faults) == (3, 2, 1, (2,), 4)
     assert "1 of 2 seeds hold" in sentence(s)
     assert "Failing: 2" in sentence(s)
+
+
+def test_faults_inside_a_node_are_drawn_apart_from_the_others() -> None:
+    old, new = draw(11, version=1), draw(11)
+    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire)]
+    assert inner
+    assert [e for e in new.events if e not in inner] == list(old.events)
+
+
+def test_a_process_that_stands_still_reads_what_came_meanwhile() -> None:
+    verdict = scene("ab bc ac", (22.0, Stall("a", 40.0)), (80.0, Stall("b", 25.0)), heal_s=400.0, rounds=12)
+    assert verdict.good, story(verdict)
+    assert verdict.rounds == 12
+
+
+@pytest.mark.parametrize("bug", ["", "loops_end"])
+def test_a_loop_that_fails_comes_back(bug: str) -> None:
+    misfires = ((20.0 + 10.0 * i, Misfire(name, 1)) for i, name in enumerate("abcabc"))
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc ac", *misfires, heal_s=400.0, rounds=12)
+    assert verdict.good != bool(bug), story(verdict)

@@ -48,6 +48,16 @@ def mule(rng: random.Random, pairs: list[tuple[str, str]], heal_s: float) -> lis
     return events
 
 
+def moment(rng: random.Random, spec: WorldSpec, heal_s: float) -> float:
+    """When a fault happens: mostly while a job should be running."""
+    at_s = rng.uniform(10.0, heal_s - 10.0)
+    if rng.random() < IN_JOB_SHARE:
+        job = rng.choice(spec.jobs)
+        at_s = min(job.at_s + 5.0 + 1.2 * rng.random() * life_s(job, spec.nodes), at_s + heal_s / 2)
+        at_s = min(at_s, heal_s - 10.0)
+    return at_s
+
+
 def episodes(
     rng: random.Random,
     names: list[str],
@@ -62,11 +72,7 @@ def episodes(
     count = round(rng.randint(EPISODES_MIN, EPISODES_MAX) * max(1.0, hours))
     kinds = rng.choices(list(_KINDS), [weight for weight, _ in _KINDS.values()], k=count)
     for kind in kinds:
-        at_s = rng.uniform(10.0, heal_s - 10.0)
-        if rng.random() < IN_JOB_SHARE:
-            job = rng.choice(spec.jobs)
-            at_s = min(job.at_s + 5.0 + 1.2 * rng.random() * life_s(job, spec.nodes), at_s + heal_s / 2)
-            at_s = min(at_s, heal_s - 10.0)
+        at_s = moment(rng, spec, heal_s)
         if kind == "bury":
             who = spec.jobs[0].asker if rng.random() < 0.5 else rng.choice(names)
             if who not in buried and _may_bury(spec, pairs, buried | {who}):

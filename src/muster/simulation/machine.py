@@ -183,6 +183,11 @@ class Machine:
             self.kill()
             self.start_later(self.again_s)
 
+    def misfires(self) -> None:
+        """A fault in the program: what it was about to write is trained again."""
+        self._tell("misfires at a write")
+        self.unrecorded = None
+
     def kill(self) -> None:
         """End the process now: it writes, sends and does nothing any more."""
         core, life, store = self.core, self.life, self.store

@@ -21,6 +21,10 @@ class Killed(asyncio.CancelledError):
     """The process ended at this write; passes through everything, like the end itself."""
 
 
+class Unexpected(RuntimeError):
+    """What no part of the product expects: a fault in the program."""
+
+
 class MortalStore:
     """Implements `storage.store.Store`; calls `on_add(id, wire)` and `on_blob(id, data)` for what is kept."""
 
@@ -35,6 +39,8 @@ class MortalStore:
         self._disk, self._on_end, self._on_add, self._on_blob = disk, on_end, on_add, on_blob
         self.alive = True
         self._fuse: int | None = None
+        self._misfire: int | None = None
+        self._on_misfire: Callable[[], None] = lambda: None
         self._pending: list[tuple[RecordId, bytes]] | None = None  # of the open transaction
         self.incarnation = disk.incarnation
         # reading goes straight through: the bulk of all calls
@@ -47,8 +53,12 @@ class MortalStore:
         """The life ends at the `writes`-th write from now."""
         self._fuse = writes
 
+    def misfire(self, writes: int, on_misfire: Callable[[], None]) -> None:
+        """The `writes`-th write from now raises `Unexpected`, once."""
+        self._misfire, self._on_misfire = writes, on_misfire
+
     def disarm(self) -> None:
-        self._fuse = None
+        self._fuse = self._misfire = None
 
     def end(self) -> None:
         self.alive = False
@@ -66,6 +76,12 @@ class MortalStore:
                 self.alive = False
                 self._on_end()
                 raise Killed
+        if self.alive and self._misfire is not None:
+            self._misfire -= 1
+            if self._misfire <= 0:
+                self._misfire = None
+                self._on_misfire()
+                raise Unexpected("drawn by the simulation")
         return self.alive
 
     @contextmanager

@@ -12,6 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
+from muster.simulation.inner_faults import VERSION, inner_faults
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
 from muster.simulation.virtual.network import Timing
 from muster.simulation.virtual.pipe import PathParams
@@ -31,8 +32,8 @@ class Schedule(msgspec.Struct, frozen=True):
     hours: float = 1.0
 
 
-def draw(seed: int, hours: float = 1.0) -> Schedule:
-    """The schedule of a seed."""
+def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
+    """The schedule of a seed; `version`: which kinds of faults are drawn (inner_faults.py)."""
     rng = random.Random(f"schedule/{seed}")
     names = [f"n{i}" for i in range(rng.randint(NODES_MIN, NODES_MAX))]
     shape, pairs = _topology(rng, names)
@@ -50,6 +51,7 @@ def draw(seed: int, hours: float = 1.0) -> Schedule:
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
     events = mule(rng, pairs, heal_s) if shape == "mule" else []
     events += episodes(rng, names, pairs, spec, heal_s, hours)
+    events += inner_faults(seed, names, spec, heal_s, hours, version)
     events.sort(key=lambda e: e.at_s)
     return Schedule(seed, shape, spec, tuple(events), heal_s, hours)
 

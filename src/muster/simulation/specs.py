@@ -35,6 +35,20 @@ class KillAtWrite(_Fault, frozen=True, tag="kill_at_write"):
     after_s: float = 20.0
 
 
+class Stall(_Fault, frozen=True, tag="stall"):
+    """The node's process does nothing for `stall_s`; its links stay up, and what comes waits."""
+
+    node: str
+    stall_s: float
+
+
+class Misfire(_Fault, frozen=True, tag="misfire"):
+    """The node's `writes`-th write from now raises what nobody expects (`mortal_store.Unexpected`)."""
+
+    node: str
+    writes: int
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -47,7 +61,7 @@ class Bury(_Fault, frozen=True, tag="bury"):
     node: str
 
 
-WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | StopJob | Bury
+WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | Stall | Misfire | StopJob | Bury
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over
 
 

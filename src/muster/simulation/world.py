@@ -28,6 +28,8 @@ from muster.simulation.specs import (
     JobSpec,
     KillAtWrite,
     LoseDisk,
+    Misfire,
+    Stall,
     StopJob,
     WorldFault,
     WorldSpec,
@@ -38,7 +40,7 @@ from muster.simulation.virtual.lives import LIFE, LivesLoop
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.store import StorageError
 
-_NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, StopJob)
+_NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, Stall, Misfire, StopJob)
 BATCH = 10
 
 
@@ -205,6 +207,11 @@ class World:
                 if machine.store is not None:
                     machine.store.arm(fault.writes)
                     machine.again_s = fault.after_s
+            case Misfire():
+                if machine.store is not None:
+                    machine.store.misfire(fault.writes, machine.misfires)
+            case Stall():
+                return self._stall(machine, fault.stall_s)
             case f.Pause():
                 if machine.life is not None:
                     self._loop().pause(machine.life)
@@ -226,6 +233,14 @@ class World:
                 return bool(machine.trainers)
             case StopJob():
                 return self._stop(machine)
+        return True
+
+    def _stall(self, machine: Machine, stall_s: float) -> bool:
+        life = machine.life
+        if life is None or life.paused:
+            return False
+        self._loop().pause(life)
+        asyncio.get_running_loop().call_later(stall_s, self._loop().resume, life)
         return True
 
     def _stop(self, machine: Machine) -> bool:

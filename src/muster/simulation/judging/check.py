@@ -14,7 +14,7 @@ import msgspec
 from muster.simulation.episodes import far
 from muster.simulation.judging.durability import DurabilityWatch
 from muster.simulation.judging.invariants import broken, runner_of, running, settled
-from muster.simulation.mortal_store import Killed
+from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
 from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill
@@ -115,7 +115,7 @@ def play(schedule: Schedule) -> Run:
         gc.enable()
     run.seconds, run.simulated_s = time.process_time() - began_s, loop.time()
     for fault in loop.faults:
-        if not isinstance(fault, Killed):
+        if not isinstance(fault, Killed | Unexpected):
             run.found.insert(0, f"unexpected: {fault!r} {_where(fault)}")
     return run
 

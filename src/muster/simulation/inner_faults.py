@@ -1,0 +1,42 @@
+"""Faults inside a node that goes on: drawn beside the others by a generator of their own, so that a schedule
+without them (`version` 1) is the same as before they were there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from muster.simulation.episodes import TimedFault, moment
+from muster.simulation.specs import Misfire, Stall, WorldFault, WorldSpec
+
+VERSION = 2  # of what is drawn; a new kind raises it
+INNER_MAX = 4  # an hour
+
+
+def inner_faults(
+    seed: int, names: list[str], spec: WorldSpec, heal_s: float, hours: float, version: int = VERSION
+) -> list[TimedFault]:
+    """A few faults of the kinds that `version` knows; most while a job should be running."""
+    rng = random.Random(f"inner/{seed}")
+    kinds = [(weight, make) for since, weight, make in _KINDS.values() if since <= version]
+    if not kinds:
+        return []
+    found = []
+    for _ in range(round(rng.randint(0, INNER_MAX) * max(1.0, hours))):
+        (_, make) = rng.choices(kinds, [weight for weight, _ in kinds])[0]
+        found.append(TimedFault(moment(rng, spec, heal_s), make(rng, rng.choice(names))))
+    return found
+
+
+def _stall(rng: random.Random, name: str) -> WorldFault:
+    return Stall(name, rng.choice((1.0, 6.0, 20.0, 60.0)) * (0.5 + rng.random()))
+
+
+def _misfire(rng: random.Random, name: str) -> WorldFault:
+    return Misfire(name, rng.randint(1, 30))
+
+
+_KINDS: dict[str, tuple[int, float, Callable[[random.Random, str], WorldFault]]] = {
+    "stall": (2, 2, _stall),
+    "misfire": (2, 2, _misfire),
+}
