@@ -119,6 +119,12 @@ class SmallField:
     def runner(self, name: str, job: JobId) -> JobRunner:
         return self.cores[name].jobs.runners[job]
 
+    def round(self, name: str, job: JobId) -> int:
+        """Of the head that a node holds; 0 while it does not know the job."""
+        runner = self.cores[name].jobs.runners.get(job)
+        head = runner.head() if runner else None
+        return head.round if head else 0
+
     def said(self, name: str) -> list[str]:
         return [event.text for event in self.cores[name].log.since(0)]
 

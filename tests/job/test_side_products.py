@@ -98,7 +98,11 @@ def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Ex
     view = SimpleNamespace(
         id=b"j" * 32, figures=lambda head: None, job=SimpleNamespace(task="t", fingerprint=b"f")
     )
-    models = SimpleNamespace(blob_of=lambda commit: b"b" * 32)
+
+    async def sound(commit: bytes) -> bool:
+        return True
+
+    models = SimpleNamespace(blob_of=lambda commit: b"b" * 32, sound=sound)
     runner = SimpleNamespace(view=view, models=models, head=lambda: head)
     jobs = SimpleNamespace(find=lambda prefix: [b"j" * 32], runner=lambda job: runner)
     core = cast(Any, SimpleNamespace(jobs=jobs))

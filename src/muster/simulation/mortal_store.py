@@ -48,6 +48,7 @@ class MortalStore:
         self.last_sequence, self.select, self.state = disk.last_sequence, disk.select, disk.state
         self.has_blob, self.blob_size, self.read_blob = disk.has_blob, disk.blob_size, disk.read_blob
         self.blob_path, self.blobs, self.used_bytes = disk.blob_path, disk.blobs, disk.used_bytes
+        self.sound = disk.sound
 
     def arm(self, writes: int) -> None:
         """The life ends at the `writes`-th write from now."""

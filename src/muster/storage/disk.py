@@ -226,6 +226,9 @@ class DiskStore:
     def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes:
         return self._files.read(blob, offset, length)
 
+    def sound(self, blob: BlobId) -> bool:
+        return self._files.sound(blob)
+
     def blob_path(self, blob: BlobId) -> Path:
         path = self._files.path(blob)
         if not path.exists():

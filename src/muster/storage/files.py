@@ -165,6 +165,16 @@ class BlobFiles:
             finally:
                 os.close(descriptor)
 
+    def sound(self, blob: BlobId) -> bool:
+        """Whether the file has the hash that it is named by; one that cannot be read has not."""
+        try:
+            with self.path(blob).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == blob
+        except FileNotFoundError:
+            raise KeyError(blob) from None
+        except OSError:  # a sector that is gone
+            return False
+
     def partial(self, blob: BlobId, size_bytes: int) -> GuardedPartial:
         """The one partial blob of this id; one that was begun with another size starts afresh."""
         known = self._partials.get(blob)

@@ -280,6 +280,15 @@ class MemoryStore:
             raise ValueError(f"bytes {offset} to {end} are outside a blob of {len(data)}")
         return data[offset:end]
 
+    def sound(self, blob: BlobId) -> bool:
+        return hashlib.sha256(self._blobs[blob]).digest() == blob
+
+    def rot(self, blob: BlobId) -> None:
+        """One bit of a blob changes, unnoticed."""
+        data = bytearray(self._blobs[blob])
+        data[len(data) // 2] ^= 1
+        self._blobs[blob] = bytes(data)
+
     def blob_path(self, blob: BlobId) -> Path:
         raise StorageError("a store in memory has no files: use read_blob")
 

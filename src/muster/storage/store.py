@@ -125,6 +125,12 @@ class Store(Protocol):
 
     def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes: ...
 
+    def sound(self, blob: BlobId) -> bool:
+        """Whether a blob's bytes are still those that it is named by. Takes long; in any thread.
+
+        Raises KeyError, StorageError.
+        """
+
     def blob_path(self, blob: BlobId) -> Path:
         """For the trainer child, which maps it."""
 

@@ -105,7 +105,7 @@ class HeadEvaluator:
         """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
         the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
         blob = self._models.blob_of(commit)
-        if blob is None or not self._context.store.has_blob(blob):
+        if blob is None or not await self._models.sound(commit):
             return
         m = await self._evaluated(participant, commit, blob, limit)
         if m is not None:

@@ -60,6 +60,8 @@ class Coordinator:
         while True:
             pulse.renew(STEP_MAX_S)
             try:
+                for head in self._models.heads():
+                    await self._models.sound(head.id)
                 due_s = await self._step()
                 state.blocked = presence.blocked = False
             except StorageError as error:
@@ -92,6 +94,8 @@ class Coordinator:
         heads, state = self._models.heads(), self._state
         if not heads:
             return None
+        if not all(self._models.checked(h.id) for h in heads):  # another one came meanwhile
+            return 0.0
         state.acting = self._is_mine(heads)
         if not state.acting or self._models.layout is None:
             return None

@@ -87,6 +87,9 @@ class JobFetcher:
                 if not point.is_merge:
                     await self.ensure(point.id, progress)
                 elif not models.held(point.id):
+                    for parent in point.parents:
+                        if not await models.sound(parent):
+                            await self.ensure(parent, progress)
                     await merge_here(self._context, models, point)
 
     async def _ensure_commit(self, point: Point, progress: Progress | None) -> None:

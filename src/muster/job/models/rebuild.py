@@ -31,8 +31,8 @@ async def follow_path(context: Context, models: ModelStore, path: list[Segment],
             last = segment[-1]
             if models.held(last.id):  # it came by other means meanwhile
                 continue
-            if not all(models.held(c) for c in segment[0].parents):
-                raise WrongModel("what they begin from was deleted")
+            if not all([await models.sound(c) for c in segment[0].parents]):
+                raise WrongModel("what they begin from was deleted or damaged")
             if last.is_merge:
                 await merge_here(context, models, last)
             else:

@@ -20,10 +20,12 @@ from muster.compression.tensors import Layout, check, chunks, unpack
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Commit, CommitId, JobId
+from muster.protocol.records import BlobId, Commit, CommitId, JobId, short
 from muster.storage.store import StagedBlob, Store
 
 Arrays = dict[str, Any]
+CHECK_AGAIN_S = 600.0  # a disk may lose bits while the process lives
+SOUND_MAX = 64
 
 
 class WrongModel(Exception):
@@ -46,6 +48,7 @@ class ModelStore:
         self._known_heads: tuple[int, list[Point]] = (-1, [])
         self._watching: set[asyncio.Event] = set()
         self._in_use: Counter[CommitId] = Counter()
+        self._sound_s: dict[BlobId, float] = {}  # when blobs were last checked, the newest last
 
     @property
     def layout(self) -> Layout | None:
@@ -111,6 +114,45 @@ class ModelStore:
             self._known_heads = (graph.version, graph.heads(lambda _: True))
         return self._known_heads[1]
 
+    # ---- whether it is sound ------------------------------------------------------------------------
+
+    async def sound(self, commit: CommitId) -> bool:
+        """Whether a commit's parameters are held and still are what its hash says, before they become a base.
+
+        Damaged ones are deleted, so that they are fetched or computed again.
+        """
+        blob, store = self.blob_of(commit), self._context.store
+        if blob is None or not store.has_blob(blob):
+            self._not_held(commit)
+            return False
+        checked_s = self._sound_s.get(blob)
+        if checked_s is not None and self._context.now() - checked_s < CHECK_AGAIN_S:
+            return True
+        try:
+            sound = await self._context.offload(store.sound, blob)
+        except KeyError:  # deleted meanwhile
+            self._not_held(commit)
+            return False
+        if sound:
+            self._sound_s[blob] = self._context.now()
+            for old in list(self._sound_s)[:-SOUND_MAX]:
+                del self._sound_s[old]
+            return True
+        self.drop([blob])
+        text = f"the model of {short(commit)} was damaged on this disk: it is fetched again"
+        self._context.event("error", text, job=self._view.id)
+        self._context.changes.notify()
+        return False
+
+    def _not_held(self, commit: CommitId) -> None:
+        if commit in self._held:
+            self._held.discard(commit)
+            self._version += 1
+
+    def checked(self, commit: CommitId) -> bool:
+        """Whether a commit's parameters were found to be sound in this life of the process."""
+        return self.blob_of(commit) in self._sound_s
+
     # ---- what changes it ----------------------------------------------------------------------------
 
     def check(self, commits: Iterable[CommitId]) -> None:
@@ -156,6 +198,7 @@ class ModelStore:
         """Delete parameters; several commits may have the same."""
         gone = set(blobs)
         for blob in sorted(gone):
+            self._sound_s.pop(blob, None)
             self._context.store.delete_blob(blob)
         self._held = {c for c in self._held if self.blob_of(c) not in gone}
         self._version += 1

@@ -71,7 +71,7 @@ class Participant:
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
                 await self._context.changes.wait(RECEIVING_CHECK_S)
-            else:
+            elif await self._models.sound(plan.record.parent):
                 try:
                     await self._train(plan)
                 finally:

@@ -116,7 +116,8 @@ async def _from_commit(
             "install that one, or start from another commit",
         )
     runner.models.learn_layout(facts.layout)  # this node may never have trained it
-    await bring(core, runner, point, request.patience_s)
+    if not await runner.models.sound(point.id):
+        await bring(core, runner, point, request.patience_s)
     blob = runner.models.blob_of(point.id)
     assert blob is not None
     return blob
@@ -212,6 +213,8 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
         runner = find(core, prefix)
         head = runner.head()
     blob = runner.models.blob_of(head.id) if head else None
+    if head is not None and blob is not None and not await runner.models.sound(head.id):
+        await bring(core, runner, head, runner.view.job.patience_s)
     if head is None or blob is None:
         raise MusterError("no_result", "this node holds no model of that job yet: wait for its first commit")
     kinds = {".safetensors": "safetensors", ".onnx": "onnx"}
