@@ -178,3 +178,23 @@ def test_only_what_was_in_hand_is_to_blame() -> None:
     ):
         found = [strikes.out(fails(entry, kind("x")), view, b"a" * 32) for _ in range(3)]
         assert found == [None, None, blamed]
+
+
+def test_a_listener_that_fails_keeps_no_other_from_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exchange listens before the jobs: what fails there kept the record from its job."""
+
+    async def main() -> None:
+        traces = quiet()
+        field = SmallField("ab")
+        await field.start()
+
+        def fails(entry: Entry) -> None:
+            raise ZeroDivisionError("a fault in a listener")
+
+        field.cores["b"].ledger.listeners.insert(0, fails)
+        job = field.ask("a")
+        assert await field.until(lambda: done(field, "b", job), 120)
+        assert [type(error) for error in traces] == [ZeroDivisionError]
+        await field.close()
+
+    run(main(), until_s=3600)

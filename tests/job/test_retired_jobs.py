@@ -16,6 +16,7 @@ from muster.node.api.stored_jobs import stored_jobs
 from muster.protocol.records import Contribution, JobId, Stop, StopRule
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
+from muster.storage.store import StoredRecord
 
 FEW = JobLimits(in_memory=6, at_rest=2)
 
@@ -170,6 +171,40 @@ def test_models_of_retired_jobs_are_left_alone_and_old_ones_go_over_the_limit() 
         await asyncio.sleep(30)
         assert not core.store.has_blob(old_models)
         assert all(core.store.has_blob(blob) for blob in summed.needs)
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_a_start_reads_the_records_of_jobs_that_go_on_only() -> None:
+    """10,000 jobs: their own records and a summary each, whatever happened in them."""
+
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        [job, *_] = await some(field, 5)
+        store = field.stores["b"]
+        summed = retired.load(store, job)
+        assert summed is not None
+        await field.cores.pop("b").close()
+        wire = store.select("job", job)[0].wire
+        for number in range(10_000):
+            other = number.to_bytes(32, "big")
+            store.add(other, "job", other, wire, b"x" * 32)
+            retired.keep(store, other, summed)
+        b = field.restart("b")
+        selected = []
+        select = store.select
+
+        def counted(kind: str, of: bytes | None = None) -> list[StoredRecord]:
+            selected.append((kind, of))
+            return select(kind, of)
+
+        store.select = counted  # type: ignore[method-assign]
+        await b.start()
+        assert len(selected) < 40  # those of the two at rest in memory, and members
+        assert b.jobs.stored_count() == 10_003
+        assert len(b.jobs.runners) == FEW.at_rest
+        await b.close()
         await field.close()
 
     run(main(), until_s=36000)

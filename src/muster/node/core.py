@@ -78,7 +78,8 @@ class Core:
         self.log = log
         self.battery = battery
         self.status = status or NodeStatus()
-        self.ledger = Ledger(store, signer, trust)
+        self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
+        self.ledger = Ledger(store, signer, trust, on_fault=self.supervisor.fault)
         self.presence = Presence(
             signer.node,
             self._next_start(),
@@ -87,7 +88,6 @@ class Core:
         )
         self._all_narrow = narrow
         self._on_job_event = on_job_event
-        self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
         self.transfers = Transfers(
             link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor, offload=offload

@@ -11,6 +11,7 @@ in), `answering` (questions of neighbours); what there is to know of a neighbour
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -20,14 +21,16 @@ from muster.network.sync.answering import RecordResponder
 from muster.network.sync.deferred import DeferralRule, Forwarding
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import CHANGES_MAX
-from muster.network.sync.peers import SyncContext, SyncPeer
+from muster.network.sync.peers import SyncContext, SyncPeer, entry_of
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import named_blobs
-from muster.protocol.records import NodeId
-from muster.storage.store import Store
+from muster.protocol.records import Member, NodeId, Plan
+from muster.storage.store import Store, StoredRecord
+
+PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them
 
 
 class Exchange:
@@ -64,13 +67,14 @@ class Exchange:
         """Load what is kept, then listen to the ledger, to presence and to the link."""
         shared = self.shared
         after = 0
+        plans: deque[StoredRecord] = deque(maxlen=PLANS_NOTED)
         while page := shared.store.since(after, CHANGES_MAX):
             for stored in page:
                 shared.add_to_digest(stored.id)
+            plans += [stored for stored in page if stored.kind == Plan.KIND]
             after = page[-1].sequence
-        for kind in ("member", "plan"):
-            for entry in shared.ledger.load(kind):
-                shared.compressor.note(entry.id, entry.author, entry.record)
+        for entry in [*shared.ledger.load(Member.KIND), *map(entry_of, plans)]:
+            shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
         shared.presence.heartbeat_listeners.append(self._announcer.on_heartbeat)
         shared.link.listen("n", self._record_sync.on_announce)

@@ -40,6 +40,10 @@ class Refusals:
 Listener = Callable[[Entry], None]
 
 
+def _raise(what: str, error: Exception) -> None:
+    raise error
+
+
 @dataclass
 class Ledger:
     """Makes, takes in and loads the records of one node."""
@@ -49,6 +53,7 @@ class Ledger:
     trust: TrustStore
     listeners: list[Listener] = field(default_factory=list)
     refusals: Refusals = field(default_factory=Refusals)
+    on_fault: Callable[[str, Exception], None] = _raise  # what a listener raised
 
     def publish(self, record: Record) -> RecordId:
         """Sign and keep a record made here, then announce it. Durable when this returns."""
@@ -105,7 +110,10 @@ class Ledger:
 
     def _tell(self, entry: Entry) -> None:
         for listener in self.listeners:
-            listener(entry)
+            try:
+                listener(entry)
+            except Exception as error:  # it is kept, and the other listeners are to know of it
+                self.on_fault("telling of a record", error)
 
 
 def job_of(record: Record, record_id: RecordId) -> JobId:
