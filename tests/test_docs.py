@@ -96,6 +96,32 @@ def test_files_that_pages_name_exist() -> None:
     assert not missing
 
 
+def sources_of_commands() -> dict[str, str]:
+    """Pages, and the results of benchmarks, which name the commands that they came from."""
+    files = [*ROOT_PAGES, *DOCS.glob("*.md"), *(ROOT / "bench" / "results").glob("*.json")]
+    return {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in files}
+
+
+def test_files_inside_commands_exist() -> None:
+    """`python -m pytest tests/test_layers.py -k downwards`: the file, and a test of that name."""
+    path = re.compile(r"(?<![\w./-])(?:tests|bench|scripts|examples)/[\w./-]*\w")
+    missing = []
+    for name, text in sources_of_commands().items():
+        for found in path.findall(text):
+            if "NEW" not in found and not (ROOT / found).exists():
+                missing.append(f"{name}: {found}")
+    assert not missing
+
+
+def test_tests_that_commands_choose_exist() -> None:
+    chosen = re.compile(r"pytest[^`\n]* (tests/[\w/]+\.py) -k (\w+)")
+    found = [(name, *hit) for name, text in sources_of_commands().items() for hit in chosen.findall(text)]
+    assert found
+    for name, file, word in found:
+        tests = re.findall(r"def (test_\w+)", (ROOT / file).read_text("utf-8"))
+        assert any(word in test for test in tests), f"{name}: no test of {file} has {word!r} in its name"
+
+
 def test_pages_that_code_names_exist() -> None:
     folders = ("src", "tests", "bench", "scripts")
     files = [f for name in folders for f in (ROOT / name).rglob("*.py") if "node_modules" not in f.parts]
