@@ -41,7 +41,15 @@ ENTRIES = (
     commit_detail.DiffView,
 )
 PRINTED = (client.LogView, client.Exported, snapshot.SelfView, snapshot.PeerView)  # what --json is made of
-MODULES = (page_messages, presets, requests, schema, client, snapshot, commit_detail)  # in the order of the pages
+MODULES = (
+    page_messages,
+    presets,
+    requests,
+    schema,
+    client,
+    snapshot,
+    commit_detail,
+)  # in the order of the pages
 MADE = "Made by scripts/row_types.py: change the structs."
 ROWS_HEAD = f"""# The rows of the page's tables, field by field
 
