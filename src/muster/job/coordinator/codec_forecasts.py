@@ -1,6 +1,6 @@
 """Chooses the codecs of a round, and keeps each forecast beside its outcome.
 
-The rules are pure (`planning.codecs`, `planning.links`); this module collects what they need: what earlier
+The rules are pure (`planning.codec_choice`, `planning.links`); this module collects what they need: what earlier
 messages took.  The rows of forecast and outcome survive restarts; `muster log --why` shows them.
 """
 
