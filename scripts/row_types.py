@@ -3,8 +3,8 @@
     python scripts/row_types.py             write what differs
     python scripts/row_types.py --check     exit 1 when something differs
 
-Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and in muster/node/api commit_detail.py,
-snapshot.py and client.py.
+Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and commit_detail.py, snapshot.py
+and client.py in muster/node/api.
 hatch_build.py calls it before the page is built.  It needs msgspec; where that is not installed (an isolated
 build) the committed files are used, and a test holds that they are up to date.
 """
@@ -64,8 +64,9 @@ MESSAGES_HEAD = f"""# The page's messages, field by field
 PRINTED_HEAD = f"""# What `--json` prints, field by field
 
 {MADE} Each command prints one JSON value; a failure prints `{{"error": ...}}` ([errors.md](errors.md)).
-It is public API: fields may be added within a version, and what is there keeps its name and meaning. Names end in their unit,
-shares and accuracies are 0..1, `_s` are ages or spans in seconds, ids are hex, null means not known.
+It is public API: fields may be added within a version, and what is there keeps its name and meaning.
+Names end in their unit, shares and accuracies are 0..1, `_s` are ages or spans in seconds, ids are hex, null
+means not known.
 
 | command | value |
 |---|---|

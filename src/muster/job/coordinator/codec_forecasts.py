@@ -1,7 +1,7 @@
 """Chooses the codecs of a round, and keeps each forecast beside its outcome.
 
-The rules are pure (`planning.codec_choice`, `planning.links`); this module collects what they need: what earlier
-messages took.  The rows of forecast and outcome survive restarts; `muster log --why` shows them.
+The rules are pure (`planning.codec_choice`, `planning.links`); this module collects what they need: what
+earlier messages took.  The rows of forecast and outcome survive restarts; `muster log --why` shows them.
 """
 
 from __future__ import annotations
