@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from muster.emulation.scenario_file import parse
-from test_layers import LAYERS
+from test_layers import FORBIDDEN, LAYERS, imported, layer
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -81,6 +81,18 @@ def test_the_architecture_names_every_room_from_top_to_bottom() -> None:
     folders = {p.name for p in (ROOT / "src" / "muster").iterdir() if (p / "__init__.py").exists()}
     assert set(found) == folders
     assert found == sorted(found, key=LAYERS.index)
+
+
+def test_the_architecture_says_what_each_folder_imports() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)`.*\| ([\w, -]+) \| ([\w, -]+) \|$", page, re.MULTILINE)
+    assert len(rows) == len(LAYERS) - 1  # errors.py has no row
+    for name, imports, never in rows:
+        here = ROOT / "src" / "muster" / name
+        files = here.rglob("*.py") if here.is_dir() else [here.with_suffix(".py")]
+        used = {layer(dotted) for file in files for dotted in imported(file)} - {name, None}
+        assert set(imports.split(", ")) == (used or {"-"}), name
+        assert set(never.split(", ")) == FORBIDDEN.get(name, {"-"}), name
 
 
 def test_files_that_pages_name_exist() -> None:
