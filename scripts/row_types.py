@@ -1,9 +1,10 @@
-"""Writes the page's TypeScript types and the API's field tables from the structs that are sent.
+"""Writes the page's TypeScript types, and the field tables of API and `--json`, from the structs.
 
     python scripts/row_types.py             write what differs
     python scripts/row_types.py --check     exit 1 when something differs
 
-Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, muster/node/api/commit_detail.py.
+Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and commit_detail.py, snapshot.py
+and client.py in muster/node/api.
 hatch_build.py calls it before the page is built.  It needs msgspec; where that is not installed (an isolated
 build) the committed files are used, and a test holds that they are up to date.
 """
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import commit_detail, snapshot  # noqa: E402
+from muster.node.api import client, commit_detail, snapshot  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
 TYPES = ROOT / "src/muster/dashboard/web/src/types"
@@ -39,7 +40,16 @@ ENTRIES = (
     commit_detail.CommitDetail,
     commit_detail.DiffView,
 )
-MODULES = (page_messages, presets, requests, schema, snapshot, commit_detail)  # in the order of the pages
+PRINTED = (client.LogView, client.Exported, snapshot.SelfView, snapshot.PeerView)  # what --json is made of
+MODULES = (
+    page_messages,
+    presets,
+    requests,
+    schema,
+    client,
+    snapshot,
+    commit_detail,
+)  # in the order of the pages
 MADE = "Made by scripts/row_types.py: change the structs."
 ROWS_HEAD = f"""# The rows of the page's tables, field by field
 
@@ -51,12 +61,32 @@ MESSAGES_HEAD = f"""# The page's messages, field by field
 {MADE} They stand in `muster/dashboard/page_messages.py` and
 `muster/node/api/commit_detail.py`. How they are sent: [api.md](api.md). Rows: [api-rows.md](api-rows.md).
 """
+PRINTED_HEAD = f"""# What `--json` prints, field by field
+
+{MADE} Each command prints one JSON value; a failure prints `{{"error": ...}}` ([errors.md](errors.md)).
+It is public API: fields may be added within a version, and what is there keeps its name and meaning.
+Names end in their unit, shares and accuracies are 0..1, `_s` are ages or spans in seconds, ids are hex, null
+means not known.
+
+| command | value |
+|---|---|
+| `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
+| `muster tasks --json` | `TaskView[]`; without a node `{{"name"}}` of each installed task |
+| `muster jobs --json` | `JobSnapshot[]` |
+| `muster log JOB --json` | `LogView`; `why` with `--why`, `links` with `--bytes` |
+| `muster train TASK --json` | `JobSnapshot` at the end; with `--detach` `{{"job"}}` |
+| `muster export JOB --to FILE --json` | `Exported` |
+| `muster stop JOB --json` | `{{"job", "stopped"}}` |
+| `muster show COMMIT --json` | `CommitDetail` in [api-messages.md](api-messages.md) |
+| `muster diff A B --json` | `DiffView` there |
+| `muster demo --report FILE` | [report.md](report.md) |
+"""
 
 
-def structs() -> list[type[msgspec.Struct]]:
+def structs(entries: Iterable[type[msgspec.Struct]] = ENTRIES) -> list[type[msgspec.Struct]]:
     """Every struct that an entry leads to, in the order of the modules and their lines."""
     found: set[type[msgspec.Struct]] = set()
-    rest: list[Any] = list(types.multi_type_info(ENTRIES))
+    rest: list[Any] = list(types.multi_type_info(tuple(entries)))
     while rest:
         kind = rest.pop()
         if isinstance(kind, types.StructType) and kind.cls not in found:
@@ -186,6 +216,7 @@ def made() -> dict[Path, str]:
         TYPES / "messages.ts": f"{head}\n\n{imports}\n{body}",
         DOCS / "api-rows.md": markdown(ROWS_HEAD, rows),
         DOCS / "api-messages.md": markdown(MESSAGES_HEAD, rest),
+        DOCS / "cli-json.md": markdown(PRINTED_HEAD, structs(PRINTED)),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from muster.emulation.scenario_file import parse
-from test_layers import LAYERS
+from test_layers import FORBIDDEN, LAYERS, imported, layer
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -83,6 +83,18 @@ def test_the_architecture_names_every_room_from_top_to_bottom() -> None:
     assert found == sorted(found, key=LAYERS.index)
 
 
+def test_the_architecture_says_what_each_folder_imports() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)`.*\| ([\w, -]+) \| ([\w, -]+) \|$", page, re.MULTILINE)
+    assert len(rows) == len(LAYERS) - 1  # errors.py has no row
+    for name, imports, never in rows:
+        here = ROOT / "src" / "muster" / name
+        files = here.rglob("*.py") if here.is_dir() else [here.with_suffix(".py")]
+        used = {layer(dotted) for file in files for dotted in imported(file)} - {name, None}
+        assert set(imports.split(", ")) == (used or {"-"}), name
+        assert set(never.split(", ")) == FORBIDDEN.get(name, {"-"}), name
+
+
 def test_files_that_pages_name_exist() -> None:
     """`job/view.py`, `tests/test_layers.py`: as paths in the package or the repository."""
     missing = []
@@ -94,6 +106,32 @@ def test_files_that_pages_name_exist() -> None:
             ):
                 missing.append(f"{page.name}: {name}")
     assert not missing
+
+
+def sources_of_commands() -> dict[str, str]:
+    """Pages, and the results of benchmarks, which name the commands that they came from."""
+    files = [*ROOT_PAGES, *DOCS.glob("*.md"), *(ROOT / "bench" / "results").glob("*.json")]
+    return {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in files}
+
+
+def test_files_inside_commands_exist() -> None:
+    """`python -m pytest tests/test_layers.py -k downwards`: the file, and a test of that name."""
+    path = re.compile(r"(?<![\w./-])(?:tests|bench|scripts|examples)/[\w./-]*\w")
+    missing = []
+    for name, text in sources_of_commands().items():
+        for found in path.findall(text):
+            if "NEW" not in found and not (ROOT / found).exists():
+                missing.append(f"{name}: {found}")
+    assert not missing
+
+
+def test_tests_that_commands_choose_exist() -> None:
+    chosen = re.compile(r"pytest[^`\n]* (tests/[\w/]+\.py) -k (\w+)")
+    found = [(name, *hit) for name, text in sources_of_commands().items() for hit in chosen.findall(text)]
+    assert found
+    for name, file, word in found:
+        tests = re.findall(r"def (test_\w+)", (ROOT / file).read_text("utf-8"))
+        assert any(word in test for test in tests), f"{name}: no test of {file} has {word!r} in its name"
 
 
 def test_pages_that_code_names_exist() -> None:

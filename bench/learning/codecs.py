@@ -25,13 +25,11 @@ from pathlib import Path
 import numpy as np
 
 from muster.compression import benchmark, decode, parse
+from muster.compression.codecs.families import EXAMPLES
 from muster.compression.codecs.sparse import kept_count
 from muster.compression.tensors import Layout, TensorSpec
 
-NAMES = (
-    "dense32", "dense16", "quant8", "quant4", "topk16:0.01", "topk:0.01", "stc:0.2", "stc:0.1", "stc:0.05",
-    "stc:0.02", "stc:0.01", "stc:0.0025",
-)  # fmt: skip
+NAMES = (*EXAMPLES, "stc:0.1", "stc:0.2")
 
 
 @dataclass(frozen=True)

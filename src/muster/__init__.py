@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muster.api import Result, train
+    from muster.errors import MusterError
     from muster.learning.task import Task
 
 __version__ = "0.1.0"
 
 # The public API: it changes only with the version. Everything else in the package may change at any time.
-__all__ = ["Result", "Task", "__version__", "train"]
+__all__ = ["MusterError", "Result", "Task", "__version__", "train"]
 
-_LAZY = {"train": "muster.api", "Result": "muster.api", "Task": "muster.learning.task"}
+_LAZY = {
+    "train": "muster.api",
+    "Result": "muster.api",
+    "Task": "muster.learning.task",
+    "MusterError": "muster.errors",
+}
 
 
 def __getattr__(name: str) -> Any:

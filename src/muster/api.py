@@ -49,10 +49,10 @@ def train(
 ) -> Result:
     """Train `task` with every node in reach of `node` (a name or home) and wait for the end.
 
-    `start`: parameters to begin with, a safetensors file or a commit (hex digits).  Options: rounds,
-    target (0..1), seconds, bytes, lr, batch, steps, seed, momentum, codec, min_nodes, patience_s,
-    linger_s.
-    Raises MusterError.
+    `start`: parameters to begin with, a safetensors file or a commit (hex digits).  Options, as of
+    `muster train`: rounds, target (0..1), seconds, bytes; lr, lr_end, batch, steps, seed, momentum,
+    server_momentum, average, codec, down_codec; min_nodes, patience_s,
+    linger_s.  Raises MusterError.
     """
     client = choose(node)
     if start is not None:

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 
 from muster.cli.main import run as run_command
 from muster.cli.output import size
-from muster.compression.benchmark import NAMES, measure
-from muster.compression.codecs.families import parse
+from muster.compression.benchmark import measure
+from muster.compression.codecs.families import EXAMPLES, parse
 from muster.compression.example_update import mnist_update, update_for_file
 from muster.compression.tensors import TENSORS_MAX, Array
 from muster.errors import EXIT_CODES
@@ -24,7 +24,7 @@ def test_every_codec_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["parameters"] == 28_938
     rows = {row["codec"]: row for row in found["codecs"]}
-    assert list(rows) == list(NAMES)
+    assert list(rows) == list(EXAMPLES)
     assert rows["dense32"]["relative_error"] == 0
     assert rows["stc:0.0025"]["message_bytes"] < rows["stc:0.05"]["message_bytes"] < 2000
     assert 0 < rows["quant8"]["relative_error"] < rows["stc:0.01"]["relative_error"] < 1

@@ -5,7 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from muster.compression import decode, parse
+from muster.compression import CodecError, decode, parse
+from muster.compression.codec import ESCAPE, first_byte
+from muster.compression.codecs import families
+from muster.compression.codecs.dense import Dense32
+from muster.compression.model import decode_update, encode_update
+from muster.compression.tensors import Layout, TensorSpec
 
 # Messages written by the first version: what every later version and every processor must read alike.
 MESSAGES = [
@@ -43,3 +48,36 @@ def test_a_ternary_message_by_hand():
     )  # low bits of gaps 3 and 1, two signs, gap 3 >> 1 = 1, gap 1 >> 1 = 0
     message = bytes((6 << 5 | 1, 2)) + bytes.fromhex("803f") + int(bits.ljust(8, "0"), 2).to_bytes(1, "big")
     assert decode(message, 8).tolist() == [0, 0, 0, 1, 0, -1, 0, 0]
+
+
+class Later(Dense32):
+    """A codec of a later version: fp32 under a family number that one byte cannot say."""
+
+    NAME = "later"
+    FAMILY = 8
+
+
+@pytest.mark.parametrize("buffers", [False, True])
+def test_a_family_number_beyond_the_first_byte(monkeypatch, buffers):
+    """Alone, and behind the buffers of a composed message, whose first byte begins alike."""
+    specs = [TensorSpec("w", (40,), "float32"), *([TensorSpec("n", (1,), "int64")] if buffers else [])]
+    layout, update = Layout(specs), {"w": vector(), "n": np.array([3])}
+    message = encode_update(Later(), layout, update)
+    own = Later().encode(vector(), np.random.default_rng(1))
+    assert message.endswith(own)
+    assert own[:2] == b"\xff\x08"
+    with pytest.raises(CodecError, match="family 8, which this version does not know"):
+        decode_update(layout, message)
+    monkeypatch.setitem(families._BY_NUMBER, Later.FAMILY, Later)
+    decoded = decode_update(layout, message)
+    assert np.array_equal(decoded["w"], vector())
+    assert not buffers or decoded["n"].tolist() == [3]
+
+
+def test_family_numbers_are_used_once():
+    assert len({family.FAMILY for family in families.FAMILIES}) == len(families.FAMILIES)
+    assert ESCAPE not in {family.FAMILY for family in families.FAMILIES}
+    assert first_byte(6, 3) == bytes((6 << 5 | 3,))
+    for short in (b"\xff", b"\xff\x08"):
+        with pytest.raises(CodecError, match="ends too early"):
+            decode(short, 1)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-NAMES = ("dense32", "dense16", "quant8", "quant4", "topk:0.05", "topk16:0.05", "stc:0.02", "stc:0.2")
+from muster.compression.codecs.families import FAMILIES
+
+# One name of each family, and densities at which positions take their other forms.
+NAMES = (
+    *dict.fromkeys(
+        (*(family.examples()[0] for family in FAMILIES), "topk:0.05", "topk16:0.05", "stc:0.02", "stc:0.2")
+    ),
+)
 KINDS = ("normal", "heavy", "zero", "constant", "extreme", "denormal", "sparse", "mixed", "tied")
 LARGEST = float(np.finfo(np.float32).max)
 

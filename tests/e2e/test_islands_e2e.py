@@ -6,17 +6,20 @@ Three seeds with four nodes; `bench/fleet/two_islands.py` does it with eight.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from islands import APART, OVER, judge, live
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-DATA = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
+DATA = Path(os.environ.get("MUSTER_MNIST") or Path(__file__).parents[3] / "shared" / "data" / "mnist.npz")
 SEEDS = 0, 1, 2
 
 
-@pytest.mark.skipif(not DATA.is_file(), reason=f"MNIST is not there: {DATA}")
+@pytest.mark.skipif(
+    not DATA.is_file(), reason=f"MNIST is not there: {DATA} (say where it is: MUSTER_MNIST=FILE)"
+)
 def test_two_islands_with_disjoint_classes_are_merged() -> None:
     stories = []
     for seed in SEEDS:

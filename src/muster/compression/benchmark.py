@@ -14,11 +14,6 @@ from muster.compression.codecs.families import parse
 from muster.compression.model import decode_update, encode_update, encode_with_feedback, flatten
 from muster.compression.tensors import Array, Layout
 
-NAMES = (
-    "dense32", "dense16", "quant8", "quant4", "topk16:0.01", "topk:0.01", "stc:0.05", "stc:0.02", "stc:0.01",
-    "stc:0.0025",
-)  # fmt: skip
-
 
 class CodecMeasurement(msgspec.Struct, frozen=True):
     codec: str

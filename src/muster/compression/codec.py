@@ -6,6 +6,10 @@ between processors, so that every node rebuilds the same bits on x86 and on Arm.
 
     message = 1 byte (family << 5 | parameter), then the family's parameters, then its body
 
+Families 0 to 6 are taken.  A new one takes the next number from 8 on and costs two bytes more:
+
+    message = 0xFF, the family's number, 1 byte (parameter), then as above
+
 Lengths that follow from the vector's length or from the parameters are not sent.  To add a codec write one
 file with one class that fits `Codec` and name it in `families.py`; `naming.py` has what their names share.
 """
@@ -27,6 +31,7 @@ SIZE_MAX = (1 << 31) - 1  # elements of one vector
 COUNT_BYTES_MAX = 5  # of a count in a message
 DENSITY_MAX = 0.2  # of the sparse codecs; beyond it quant4 is the better bargain
 ESCAPE = 7  # the family number that is no codec: `model.py` marks its composed messages with it
+MORE_FAMILIES = ESCAPE << 5 | 31  # a first byte that no composed message has: the family is the next byte
 
 # Magnitudes below this are sent as zero.  With it no decoder ever meets a denormal number, which 32-bit
 # Arm flushes to zero and others do not.
@@ -52,22 +57,45 @@ class Codec(Protocol):
     def parse(cls, name: str) -> Self | None:
         """The codec called `name`; None when the name is of another family. Raises CodecError."""
 
+    @classmethod
+    def form(cls) -> str:
+        """How names of this family are written, e.g. "stc:DENSITY"."""
+
+    @classmethod
+    def examples(cls) -> tuple[str, ...]:
+        """Names of this family that tests and benchmarks go through."""
+
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:
         """The message for `vector` (finite float32, 1-D). Only stochastic codecs draw from `rng`."""
 
     @classmethod
     def decode(cls, data: Message, size: int) -> Vector:
-        """The vector of `size` elements in `data`. Raises CodecError for anything else than a message."""
+        """The vector of `size` elements in `data`. Raises CodecError for anything else than a message.
+
+        `data` begins with the byte whose low five bits are the parameter.
+        """
 
     def estimate_bytes(self, size: int) -> int:
         """About how long the message for a vector of `size` elements gets."""
 
 
 def first_byte(family: int, parameter: int = 0) -> bytes:
-    """The first byte of a message."""
-    assert 0 <= family < ESCAPE
+    """The first byte of a message, with what says its family: two bytes more for a family from 8 on."""
+    assert 0 <= family < 256
+    assert family != ESCAPE
     assert 0 <= parameter < 32
-    return bytes((family << 5 | parameter,))
+    return bytes((family << 5 | parameter,) if family < ESCAPE else (MORE_FAMILIES, family, parameter))
+
+
+def split_family(data: Message) -> tuple[int, Message]:
+    """The family of a message, and the message from the byte with its parameter on. Raises CodecError."""
+    if not data:
+        raise CodecError("the message is empty")
+    if data[0] != MORE_FAMILIES:
+        return data[0] >> 5, data
+    if len(data) < 3:
+        raise CodecError("the message ends too early")
+    return data[1], data[2:]
 
 
 def check_vector(vector: Vector) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from muster.compression import embedding_rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
-from muster.compression.codec import ESCAPE, SIZE_MAX, Codec, CodecError, Vector
+from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Vector
 from muster.compression.codecs.families import decode
 from muster.compression.codecs.positions import Positions
 from muster.compression.tensors import Array, Layout
@@ -129,7 +129,8 @@ def _decode(layout: Layout, data: bytes) -> tuple[Vector, dict[str, Array]]:
     buffers = [spec for spec in layout.tensors if not is_weight(spec)]
     if not data:
         raise CodecError("the message is empty")
-    flags, offset = (data[0] & 31, 1) if data[0] >> 5 == ESCAPE else (0, 0)
+    composed = data[0] >> 5 == ESCAPE and data[0] != MORE_FAMILIES
+    flags, offset = (data[0] & 31, 1) if composed else (0, 0)
     if (offset and not 0 < flags <= _REST | _ROWS) or bool(flags & _REST) != bool(buffers):
         raise CodecError("the message does not fit the model: it has other buffers")
     touched: dict[str, Positions] = {}

@@ -28,9 +28,11 @@ from muster.storage.store import StorageError
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
-# The loops that react to each kind of record.  A record is absorbed into its job's view, and then every loop
-# of the node's jobs looks again (`Context.changes`); those named here may have something to do.  The kinds
-# stand in the order in which they are loaded from the store.  A job's own record starts its loops.
+# The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
+# Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
+# job's view, and then every loop of the node's jobs looks again (`Context.changes`); those named here may
+# have something to do.  The kinds stand in the order in which they are loaded from the store.  A job's own
+# record starts its loops.
 #   follow       JobRunner._follow: fetch models and payloads, collect garbage
 #   coordinate   Coordinator.run: merge, plan, commit, close
 #   work         JobRunner._work: run a trainer session while the job goes on; in a session:

@@ -2,7 +2,9 @@
 
 A record is an immutable msgspec struct in canonical MessagePack: structs are positional arrays, there are no
 maps, and every sequence that is a set is sorted by its maker.  `envelope.py` says how a record is encoded,
-named and signed.  A new field goes to the end and has a default, so that older records keep their ids.
+named and signed.  The fields of a record are fixed: `envelope.decode` refuses bytes that it would not write
+itself, so with one more field, default or not, older records would be refused.  A new field needs a struct
+with a new tag, or a new format.
 
 Identifiers are 32 bytes.
 """

@@ -15,7 +15,7 @@ from muster.job.context import ContributionResult, Policy, TrainerLike
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
-from muster.node.api.contribution_rows import contributions, values
+from muster.node.api.contribution_views import contributions, values
 from muster.node.core import Core
 from muster.node.event_log import EventLog
 from muster.protocol.records import Job, JobId, Recipe, StopRule

@@ -30,10 +30,11 @@ def bench(model: Path | None, repeat: int, as_json: bool) -> None:
     what the message leaves unsent, as a share of the update's norm; error feedback sends it later.
     """
     from muster.compression import benchmark
+    from muster.compression.codecs.families import EXAMPLES
     from muster.compression.example_update import mnist_update, update_for_file
 
     layout, update = mnist_update() if model is None else update_for_file(model)
-    rows = [benchmark.measure(name, layout, update, repeat) for name in benchmark.NAMES]
+    rows = [benchmark.measure(name, layout, update, repeat) for name in EXAMPLES]
     if as_json:
         emit({"model": str(model or "cnn29k"), "parameters": layout.parameters, "codecs": rows})
         return

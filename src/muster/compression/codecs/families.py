@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from muster.compression.codec import Codec, CodecError, Message, Vector
+from muster.compression.codec import Codec, CodecError, Message, Vector, split_family
 from muster.compression.codecs.dense import Dense16, Dense32
 from muster.compression.codecs.quantise import Quant4, Quant8
 from muster.compression.codecs.ternary import Ternary
 from muster.compression.codecs.topk import TopK4, TopK16
 
 FAMILIES: tuple[type[Codec], ...] = (Dense32, Dense16, Quant8, Quant4, TopK4, TopK16, Ternary)
-NAMES = "dense32, dense16, quant8, quant4, topk:DENSITY, topk16:DENSITY, stc:DENSITY"
+NAMES = ", ".join(family.form() for family in FAMILIES)
+EXAMPLES = tuple(name for family in FAMILIES for name in family.examples())
 _BY_NUMBER = {family.FAMILY: family for family in FAMILIES}
 
 
@@ -24,9 +25,8 @@ def parse(name: str) -> Codec:
 
 def decode(data: Message, size: int) -> Vector:
     """The vector of `size` elements in the message `data`, of whatever codec. Raises CodecError."""
-    if not data:
-        raise CodecError("the message is empty")
-    family = _BY_NUMBER.get(data[0] >> 5)
+    number, message = split_family(data)
+    family = _BY_NUMBER.get(number)
     if family is None:
-        raise CodecError(f"the message is of codec family {data[0] >> 5}, which this version does not know")
-    return family.decode(data, size)
+        raise CodecError(f"the message is of codec family {number}, which this version does not know")
+    return family.decode(message, size)

@@ -21,6 +21,14 @@ class PlainName:
     def parse(cls, name: str) -> Self | None:
         return cls() if name == cls.NAME else None
 
+    @classmethod
+    def form(cls) -> str:
+        return cls.NAME
+
+    @classmethod
+    def examples(cls) -> tuple[str, ...]:
+        return (cls.NAME,)
+
 
 @dataclass(frozen=True)
 class NameWithDensity:
@@ -29,6 +37,7 @@ class NameWithDensity:
     density: float
 
     NAME: ClassVar[str]
+    DENSITIES: ClassVar[tuple[float, ...]] = (0.01,)  # of its examples
 
     @property
     def name(self) -> str:
@@ -38,3 +47,11 @@ class NameWithDensity:
     def parse(cls, name: str) -> Self | None:
         kind, _, density = name.partition(":")
         return cls(parse_density(density, name)) if kind == cls.NAME else None
+
+    @classmethod
+    def form(cls) -> str:
+        return f"{cls.NAME}:DENSITY"
+
+    @classmethod
+    def examples(cls) -> tuple[str, ...]:
+        return tuple(f"{cls.NAME}:{density}" for density in cls.DENSITIES)

@@ -23,6 +23,7 @@ from muster.compression.codecs.sparse import estimate, frame, kept_count, larges
 @dataclass(frozen=True)
 class Ternary(NameWithDensity):
     NAME: ClassVar[str] = "stc"
+    DENSITIES: ClassVar[tuple[float, ...]] = (0.05, 0.02, 0.01, 0.0025)
     FAMILY: ClassVar[int] = 6
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> bytes:

@@ -9,7 +9,7 @@ from muster.history.graph import Point
 from muster.network.sync.presence import STATES
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
-from muster.node.api.contribution_rows import checked, contributions, values
+from muster.node.api.contribution_views import checked, contributions, values
 from muster.node.api.snapshot import (
     CommitView,
     JobSnapshot,

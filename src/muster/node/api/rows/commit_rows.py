@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.history.graph import Point
-from muster.node.api.contribution_rows import checked
+from muster.node.api.contribution_views import checked
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.schema import CommitRow, MarkRow
 from muster.node.api.snapshot_builder import size_bytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.history.graph import Point
-from muster.node.api.contribution_rows import contributions, values
+from muster.node.api.contribution_views import contributions, values
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.commit_rows import CommitRows
 from muster.node.api.rows.round_rows import RoundRows
