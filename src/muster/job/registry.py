@@ -10,12 +10,13 @@ from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import BlobId, Job, JobId
+from muster.protocol.records import BlobId, Job, JobId, short
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 JOBS_MAX = 64  # kept in memory; older ones are in the store
+REPORTED_MAX = 16  # commits of a job that are named because they are left out
 EARLY_MAX = 4096  # records that came before their job's own
 # The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
 # Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
@@ -53,6 +54,7 @@ class JobRegistry:
         self._early_count = 0
         self._slot = asyncio.Lock()
         self._loading = False
+        self._reported: dict[JobId, int] = {}  # commits that are left out, as far as they were named
 
     def start(self) -> None:
         """Load what the store has, then listen."""
@@ -130,5 +132,14 @@ class JobRegistry:
     def _absorb(self, runner: JobRunner, entry: Entry) -> None:
         self._hints.learn(entry)
         runner.view.absorb(entry)
+        self._report_refused(runner)
         self._context.transfers.poke()
         self._context.changes.notify()
+
+    def _report_refused(self, runner: JobRunner) -> None:
+        """Name commits that are left out of a job's history, once each."""
+        refused = runner.view.graph.refused
+        for commit in list(refused)[self._reported.get(runner.view.id, 0) : REPORTED_MAX]:
+            text = f"the commit {short(commit)} is left out: {refused[commit]}"
+            self._context.event("error", text, job=runner.view.id)
+        self._reported[runner.view.id] = len(refused)

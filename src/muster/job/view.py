@@ -29,6 +29,7 @@ from muster.protocol.records import (
     Stop,
     Update,
 )
+from muster.protocol.validation.limits import SEQUENCE_MAX
 
 ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
 
@@ -128,7 +129,7 @@ class JobView:
     def next_number(self, node: NodeId) -> int:
         """The number of a node's next offer or refusal."""
         last = self.last_answer(node)
-        return last.number + 1 if last is not None else 1
+        return min(SEQUENCE_MAX, last.number + 1) if last is not None else 1
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""

@@ -72,7 +72,9 @@ class Core:
         self.log = log
         self.battery = battery
         self.status = status or NodeStatus()
-        self.ledger = Ledger(store, signer, trust)
+        self.ledger = Ledger(
+            store, signer, trust, on_problem=lambda sentence: self.log.add("error", sentence)
+        )
         self.presence = Presence(
             signer.node,
             self._next_start(),

@@ -29,6 +29,7 @@ class RecordResponder:
     def __init__(self, shared: SyncContext, rule: DeferralRule) -> None:
         self._shared, self._rule = shared, rule
         self._store, self._presence, self._traffic = shared.store, shared.presence, shared.traffic
+        self._quarantined = shared.ledger.quarantined
 
     async def changes(self, node: NodeId, payload: bytes) -> bytes:
         """Which records came after the asker's cursor, but for what is deferred."""
@@ -66,6 +67,8 @@ class RecordResponder:
 
     def _left_out(self, node: NodeId, stored: StoredRecord) -> bool:
         """Whether a record is kept from a neighbour for now, although it asks what is new."""
+        if stored.id in self._quarantined:
+            return True
         peer = self._shared.peers.get(node)
         if peer is None or not self._rule.costly(node, stored.kind, len(stored.wire)):
             return False
@@ -74,7 +77,8 @@ class RecordResponder:
         return stored.kind == Update.KIND and self._rule.obsolete(entry_of(stored))
 
     def _records_for(self, node: NodeId, prefixes: list[bytes], *, in_full: bool) -> bytes:
-        found = [self._store.get(i) for prefix in prefixes[:RECORDS_MAX] for i in self._store.find(prefix)]
+        names = [i for prefix in prefixes[:RECORDS_MAX] for i in self._store.find(prefix)]
+        found = [self._store.get(name) for name in names if name not in self._quarantined]
         records: list[bytes] = []
         size = 0
         # in the order in which they came here: what a compressed record refers to goes before it

@@ -60,7 +60,8 @@ class Exchange:
         after = 0
         while page := shared.store.since(after, CHANGES_MAX):
             for stored in page:
-                shared.add_to_digest(stored.id)
+                if stored.id not in shared.ledger.quarantined:
+                    shared.add_to_digest(stored.id)
             after = page[-1].sequence
         for kind in ("member", "plan"):
             for entry in shared.ledger.load(kind):

@@ -104,6 +104,11 @@ class Inbound:
         self.request_full = {p for p in (*self.request_full, *doubtful) if p in self.wanted}
         self.unknown_author = unknown_author
 
+    def give_up(self, prefix: bytes) -> None:
+        """What the neighbour has under this name is no record that can be kept."""
+        self.wanted.pop(prefix, None)
+        self.request_full.discard(prefix)
+
     def on_failure(self, *, unknown_author: bool) -> None:
         """A request came to nothing."""
         self.unknown_author = unknown_author

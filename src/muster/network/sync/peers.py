@@ -76,7 +76,7 @@ class SyncContext:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
         self.traffic = traffic
         self.known_narrow, self.on_problem = known_narrow, on_problem
-        self.compressor = RecordCompressor(store, ledger.signer.node)
+        self.compressor = RecordCompressor(store, ledger.signer.node, left_out=ledger.quarantined)
         self.peers: dict[NodeId, SyncPeer] = {}
         self._digest = 0
         self._problems: set[NodeId] = set()

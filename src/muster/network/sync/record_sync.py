@@ -7,7 +7,6 @@ again, later and later.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from muster.network.sync.inbound import AskChanges, AskRecords
 from muster.network.sync.messages import (
@@ -30,7 +29,6 @@ from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
 from muster.protocol.records import NodeId
 from muster.storage.store import StorageError
 
-REJECTED_MAX = 4096
 RECORD_BYTES = 400  # about what one takes in an answer
 CHANGES_BYTES = 3000  # about what a long list of changes takes
 RETRY_S = 1.0
@@ -45,7 +43,6 @@ class RecordSync:
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
         self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
         self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
-        self._rejected: dict[bytes, None] = {}
 
     def forget(self, node: NodeId) -> None:
         """A neighbour went: what was asked of it is asked of others."""
@@ -69,7 +66,7 @@ class RecordSync:
         understood = True
         for data in message.inline[:RECORDS_MAX]:
             try:
-                taken = self._ledger.receive(self._compressor.decompress(data), node) is not None
+                taken = self._taken(self._compressor.decompress(data), node)
             except (UnknownAuthor, StorageError, CannotDecompress, RecordError):
                 taken = False
             understood = understood and taken  # of a refused one it may be the decompression that was wrong
@@ -120,10 +117,10 @@ class RecordSync:
             for data in answer:
                 try:
                     wire = self._compressor.decompress(data)
-                    if self._ledger.receive(wire, peer.node) is None:
+                    if not self._taken(wire, peer.node):
                         misread = misread or wire != data
-                        if wire == data:
-                            self._reject(wire)
+                        if wire == data:  # of this neighbour only: another may have it rightly signed
+                            peer.inbound.give_up(_prefix(wire))
                 except UnknownAuthor as error:
                     unknown = error
                 except (CannotDecompress, RecordError):
@@ -154,17 +151,23 @@ class RecordSync:
         return answer
 
     def _has(self, prefix: bytes) -> bool:
-        return prefix in self._rejected or bool(self._store.find(prefix))
+        return self._ledger.refused(prefix) or bool(self._store.find(prefix))
 
-    def _reject(self, wire: bytes) -> None:
-        """A record that this node refused is not asked for again."""
-        with contextlib.suppress(RecordError):
-            signed = unpack(wire)
-            self._rejected[record_id(signed.author, signed.body)[:PREFIX_BYTES]] = None
-        while len(self._rejected) > REJECTED_MAX:
-            del self._rejected[next(iter(self._rejected))]
+    def _taken(self, wire: bytes, node: NodeId) -> bool:
+        """Take a record in; whether that is done with, also as it was refused for what it says. Else it is
+        no record, or the decompression was wrong."""
+        return self._ledger.receive(wire, node) is not None or self._ledger.refused(_prefix(wire))
 
     def _wake_all(self) -> None:
         for peer in self._shared.peers.values():
             if peer.inbound.incomplete:
                 peer.wake.set()
+
+
+def _prefix(wire: bytes) -> bytes:
+    """The beginning of a record's id; b"" for what is none."""
+    try:
+        signed = unpack(wire)
+    except RecordError:
+        return b""
+    return record_id(signed.author, signed.body)[:PREFIX_BYTES]

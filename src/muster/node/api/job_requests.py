@@ -19,6 +19,7 @@ from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
+from muster.protocol.validation.limits import clean
 
 if TYPE_CHECKING:
     from muster.node.trainer.messages import TaskFacts
@@ -187,7 +188,7 @@ def find(core: Core, prefix: str) -> JobRunner:
 def stop(core: Core, prefix: str, reason: str) -> JobId:
     runner = find(core, prefix)
     if runner.view.stopped is None:
-        core.ledger.publish(Stop(runner.view.id, reason or "by its user"))
+        core.ledger.publish(Stop(runner.view.id, clean(reason) or "by its user"))
     return runner.view.id
 
 

@@ -15,6 +15,7 @@ envelope (`envelope.pack`), whose first byte differs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 import msgspec
 
@@ -46,9 +47,10 @@ class CannotDecompress(Exception):
 class RecordCompressor:
     """Compresses and decompresses by what one store holds."""
 
-    def __init__(self, store: Store, node: NodeId = b"") -> None:
+    def __init__(self, store: Store, node: NodeId = b"", *, left_out: Container[RecordId] = ()) -> None:
+        """`left_out`: kept records that nothing is compressed against."""
         self._store = store
-        self._references = References(store, node)
+        self._references = References(store, node, left_out)
         self._compressed: OrderedDict[RecordId, bytes] = OrderedDict()
 
     def note(self, record_id: RecordId, author: NodeId, record: Record) -> None:
