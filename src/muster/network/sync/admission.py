@@ -32,7 +32,7 @@ class Admission:
         """One sentence about what is wrong with a record, or None."""
         wrong = validate(record)
         if wrong is None and (wrong := self._against_base(record)) is not None:
-            wrong = f"a {record.KIND} record is refused: {wrong}"
+            wrong = f"this {record.KIND} record cannot be used: {wrong}"
         return wrong
 
     def _against_base(self, record: Record) -> str | None:

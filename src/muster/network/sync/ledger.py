@@ -164,7 +164,7 @@ class Ledger:
     def _seal(self, record: Record) -> tuple[RecordId, bytes]:
         fault = self._admission.fault(record)
         if fault is not None:
-            raise InvalidRecord(f"this node itself made a record that is refused: {fault}")
+            raise InvalidRecord(f"this node itself made a record that nobody takes: {fault}")
         return seal(self.signer, record)
 
     def _find(self, record_id: RecordId) -> Record | None:
@@ -192,7 +192,7 @@ class Ledger:
     def _refuse(self, record_id: RecordId, author: NodeId, reason: str) -> None:
         self.refusals.add(record_id)
         if self.refusals.count(author, reason):
-            self._on_problem(f"{self.trust.name(author)} sends what nobody can use: {reason}")
+            self._on_problem(f"{self.trust.name(author)} made a record that is refused: {reason}")
 
     def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)

@@ -21,7 +21,7 @@ from muster.network.sync.messages import (
     unpack_heartbeats,
     unpack_list,
 )
-from muster.network.sync.peers import SyncContext, SyncPeer
+from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
 from muster.network.sync.record_compression.compressor import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.trust.signing import UnknownAuthor
@@ -53,7 +53,7 @@ class RecordSync:
     def on_announce(self, node: NodeId, payload: bytes) -> None:
         """Topic "n": take in the heartbeats and records inside, note which others there are."""
         peer = self._shared.peers.get(node)
-        if peer is None:
+        if peer is None or self._shared.cut(node):
             return
         message = unpack_announce(payload, peer.inbound.incarnation)
         if message is None:
@@ -78,6 +78,8 @@ class RecordSync:
         """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
+            if (pause_s := self._shared.offences.pause_s(peer.node, loop_time_s())) > 0:
+                await asyncio.sleep(pause_s)
             request = peer.inbound.next_request(self._in_flight, self._has)
             try:
                 if isinstance(request, AskChanges):
@@ -90,6 +92,7 @@ class RecordSync:
                 delay_s = RETRY_S
             except WrongWire as error:
                 self._shared.report_problem(peer.node, str(error))
+                self._shared.offended(peer.node, str(error))
                 await asyncio.sleep(RETRY_MAX_S)
             except (Unreachable, Refused, UnknownAuthor, StorageError, *UNREADABLE) as error:
                 peer.inbound.on_failure(unknown_author=isinstance(error, UnknownAuthor))
@@ -121,6 +124,7 @@ class RecordSync:
                         misread = misread or wire != data
                         if wire == data:  # of this neighbour only: another may have it rightly signed
                             peer.inbound.give_up(_prefix(wire))
+                            self._shared.offended(peer.node, self._ledger.refusals.last)
                 except UnknownAuthor as error:
                     unknown = error
                 except (CannotDecompress, RecordError):
@@ -156,7 +160,12 @@ class RecordSync:
     def _taken(self, wire: bytes, node: NodeId) -> bool:
         """Take a record in; whether that is done with, also as it was refused for what it says. Else it is
         no record, or the decompression was wrong."""
-        return self._ledger.receive(wire, node) is not None or self._ledger.refused(_prefix(wire))
+        if self._ledger.receive(wire, node) is not None:
+            return True
+        refused = self._ledger.refused(_prefix(wire))
+        if refused:
+            self._shared.offended(node, self._ledger.refusals.last)
+        return refused
 
     def _wake_all(self) -> None:
         for peer in self._shared.peers.values():

@@ -54,7 +54,7 @@ def validate(record: Record) -> str | None:
     try:
         _CHECKS[type(record)](record)
     except Invalid as invalid:
-        return f"a {record.KIND} record is refused: {invalid}"
+        return f"this {record.KIND} record cannot be used: {invalid}"
     return None
 
 

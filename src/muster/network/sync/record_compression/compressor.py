@@ -23,7 +23,7 @@ from muster.network.sync.record_compression import commit_delta
 from muster.network.sync.record_compression.dictionary import HeldRecord, deflate, dictionary, inflate
 from muster.network.sync.record_compression.inline_payload import Body, cut, paste
 from muster.network.sync.record_compression.references import References
-from muster.protocol.envelope import FORMAT, RecordError, Signed, pack, unpack
+from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, pack, unpack
 from muster.protocol.records import NodeId, Record, RecordId
 from muster.storage.store import Store
 
@@ -117,7 +117,7 @@ class RecordCompressor:
                 body = _encode(_commit(_decode(main), payload, held))
             elif payload:
                 body = _encode(paste(_decode(main), payload))
-        except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError) as error:
+        except (*UNREADABLE, ValueError, TypeError, LookupError, OverflowError) as error:
             raise CannotDecompress(f"a compressed record does not fit what is held here: {error}") from error
         return pack(Signed(FORMAT, author, body, signature))
 
