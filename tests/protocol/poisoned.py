@@ -32,7 +32,7 @@ from muster.storage.memory import MemoryStore
 
 ROUNDS = 14
 AT_ROUND = 4  # of the job, when the homes are taken
-FACTS = {"version": "", "home": "", "listen": [], "installed": [], "pid": 1, "began_t": 0.0}
+FACTS = dict.fromkeys(("version", "home"), "") | {"listen": [], "installed": [], "pid": 1, "began_t": 0.0}
 ELSEWHERE: NodeId = b"e" * 32  # a neighbour that is out of reach by now
 LINK = PathParams(rate_bytes_s=125_000.0, delay_s=0.01)
 
@@ -136,7 +136,7 @@ def play(
     restart: bool = False,
     done: Callable[[Played], bool] = lambda played: False,
 ) -> Played:
-    """Start the fleet with records that `a` finds in its home, or (`live`) gets from a neighbour; play so long."""
+    """Start the fleet with records that `a` finds in its home, or (`live`) gets from a neighbour; and play."""
     played = Played()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The mutation table: each nasty value in each field of each record, given to a fleet in the middle of a job."""
+"""The mutation table: nasty values in each field of each record, given to a fleet in the middle of a job."""
 
 from __future__ import annotations
 

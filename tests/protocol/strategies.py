@@ -1,0 +1,18 @@
+"""Hypothesis strategies: a record of any type with its author, about a given history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from generators import Around, ByHypothesis, Generator
+from hypothesis import strategies as st
+
+
+def records(around: Around) -> st.SearchStrategy[Any]:
+    """(author, record)"""
+
+    @st.composite
+    def make(draw: Any) -> Any:
+        return Generator(ByHypothesis(draw), around).record()
+
+    return make()
