@@ -136,7 +136,7 @@ def play(
     restart: bool = False,
     done: Callable[[Played], bool] = lambda played: False,
 ) -> Played:
-    """Start the fleet with records that `a` finds in its home, or (`live`) gets from a neighbour; and play."""
+    """Start the fleet with records that `a` has in its home, or (`live`) gets from a neighbour, and play."""
     played = Played()
 
     async def main() -> None:

@@ -105,6 +105,8 @@ class RecordSync:
         since = Since(WIRE, request.incarnation, request.cursor, digest, request.full_resync)
         changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES))
         self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
+        if peer.inbound.went_back(changes):
+            self._shared.offended(peer.node, "its numbers go back")
         if peer.inbound.on_changes(changes, self._has):
             peer.save(self._store)
 
