@@ -16,6 +16,7 @@ from muster.protocol.records import (
     NOBODY,
     Commit,
     Contribution,
+    Discarded,
     Job,
     NodeId,
     Offer,
@@ -53,6 +54,8 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     head = fleet.head
     commits = [r for _, r in fleet.of_kind("commit") if isinstance(r, Commit)]
     newest = max(commits, key=lambda r: r.round)
+    last = newest.folded[-1]
+    gone = Discarded(last.node, last.incarnation, last.sequence, "does not fit")
     updates = [(n, r) for n, r in fleet.of_kind("update") if isinstance(r, Update)]
     author, update = max(updates, key=lambda u: u[1].base_round)
     blob = Payload("quant8", 60, blob=bytes(range(32)))
@@ -66,6 +69,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (author, replace(fresh, payload=blob)),
         (a, newest),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
+        (a, replace(newest, folded=newest.folded[:-1], discarded=(gone,))),
         (a, next(r for r in commits if not r.parents)),
         (NOBODY, merge_of(job, *record_ids[:2])[1]),
         (b, Stop(job, "enough")),
