@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -152,6 +153,31 @@ class Consumers:
             self._read()
         finally:
             self._view, self._runner, self._mine = kept, mine, runners
+
+    def allows(self, record: Record) -> bool:
+        """Whether a record of this job would be taken."""
+        try:
+            record = decode(encode(record))
+        except OverflowError:
+            return False
+        return self._admission.fault(record) is None and getattr(record, "job", b"") == self.fleet.job
+
+    def view_after(self, entries: Sequence[Entry]) -> Any:
+        """What a view is after the job's own records and these, as bytes that can be compared."""
+        self.begin()
+        for each in entries:
+            self._absorb(each)
+        view = self._view
+        tables = [
+            sorted(view.offers.items()), sorted(view.refusals.items()),
+            sorted((k, v.id) for k, v in view.updates.items()),
+            [(c, n, p.id) for c, plans in sorted(view.plans.items()) for n, p in sorted(plans.items())],
+            [(c, sorted(ms.items())) for c, ms in sorted(view.measurements.items())],
+            [(c, sorted(cs.items())) for c, cs in sorted(view.contributions.items())],
+            sorted(view.graph.points), sorted(view.graph.refused.items()), view.stopped,
+            sorted((p.round, p.id, p.age_s) for p in view.graph.points.values()),
+        ]  # fmt: skip
+        return msgspec.msgpack.encode(tables)
 
     def _facts(self) -> SimFacts:
         return SimFacts("linear", self._world.layout, 100, True)

@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import records
 
+from muster.network.sync.ledger import Entry
+from muster.protocol.envelope import encode, record_id
+from muster.protocol.records import Record
+
 EXAMPLES = int(os.environ.get("MUSTER_EXAMPLES", "300"))
 
 
@@ -36,3 +40,16 @@ def test_many_by_chance(consumers: Consumers) -> None:
     for _ in range(3 * EXAMPLES):
         consumers.give(*generator.record())
     assert consumers.taken > consumers.refused / 4  # most are within their limits: else nothing is tested
+
+
+@settings(max_examples=EXAMPLES // 3, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_view_does_not_depend_on_the_order(consumers: Consumers, data: st.DataObject) -> None:
+    given_ = data.draw(st.lists(records(consumers.around), min_size=2, max_size=6))
+    taken = [entry(author, record) for author, record in given_ if consumers.allows(record)]
+    order = data.draw(st.permutations(taken))
+    assert consumers.view_after(taken) == consumers.view_after(order)
+
+
+def entry(author: bytes, record: Record) -> Entry:
+    return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)

@@ -198,7 +198,7 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             parse(codec)
         except CodecError as error:
             raise MusterError("usage", str(error)) from error
-    job = Job(request.task, bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
+    job = Job("t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
     if (wrong := validate(job)) is not None:  # what every other node would say
         raise MusterError("usage", wrong)
 

@@ -38,7 +38,7 @@ AGE_MAX_S = 1e9  # of a job: 31 years
 STEP_MAX_S = 1e6
 DEADLINE_MAX_S = 1e9
 WEIGHT_MAX = 1e6
-FIGURE_MAX = 1e100  # of a loss, a norm or joules: sums of them stay finite
+FIGURE_MAX = 1e300  # of a loss, a norm or joules: sums of them stay finite
 
 _UNCLEAN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")  # steer a terminal
 
