@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from muster.protocol.validation import checks
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.validate import validate
 from muster.simulation.identities import PretendIdentity, PretendVerifier
+from muster.storage.disk import DiskStore
 from muster.storage.memory import MemoryStore
+from muster.storage.store import Store
 
 JOB = Job("t", bytes(32), Recipe(0.1, 1, 4, 0), StopRule(rounds=3), 1, 10.0, b"n")
 
@@ -95,10 +98,9 @@ def test_a_recipe_beyond_its_limits(field: str, value: Any) -> None:
     assert field in wrong
 
 
-def ledger(name: str = "a", problems: list[str] | None = None) -> Ledger:
-    store = MemoryStore(random.Random(name))
+def ledger(name: str = "a", problems: list[str] | None = None, store: Store | None = None) -> Ledger:
     found = Ledger(
-        store, PretendIdentity(name), TrustStore(PretendVerifier()),
+        store or MemoryStore(random.Random(name)), PretendIdentity(name), TrustStore(PretendVerifier()),
         on_problem=(problems if problems is not None else []).append,
     )  # fmt: skip
     for one in "ab":
@@ -135,9 +137,10 @@ def test_what_is_refused_is_counted_by_author_and_named_once_a_reason() -> None:
     assert node.store.last_sequence() == 0
 
 
-def test_what_an_earlier_version_kept_is_set_aside_at_the_start() -> None:
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_an_earlier_version_kept_is_set_aside_at_the_start(tmp_path: Path, on_disk: bool) -> None:
     problems: list[str] = []
-    node = ledger("a", problems)
+    node = ledger("a", problems, DiskStore(tmp_path) if on_disk else None)
     for number, record in enumerate([Refusal(bytes(32), 1, 1, "no"), Refusal(bytes(32), -1, 1, "no")]):
         record_id, wire = sealed("b", record)
         node.store.add(record_id, "refusal", bytes(32), wire, bytes([number]) * 32)
@@ -147,3 +150,4 @@ def test_what_an_earlier_version_kept_is_set_aside_at_the_start() -> None:
     assert len(node.quarantined) == 2
     assert len(problems) == 2
     assert all("is set aside" in problem for problem in problems)
+    node.store.close()
