@@ -14,7 +14,7 @@ from muster.protocol.records import Commit, CommitId, Plan, Record, RecordId, Up
 from muster.protocol.validation.validate import validate
 
 COMMITS_AT_HAND = 64
-MESSAGE_BYTES_SPARE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
+MESSAGE_BYTES_BESIDE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
 
 
 class InvalidRecord(ValueError):
@@ -56,7 +56,7 @@ class Admission:
         else:
             payload = None
             wrong = _other_round(record.round - 1, base.round)
-        most_bytes = 2 * base.params_bytes + MESSAGE_BYTES_SPARE
+        most_bytes = 2 * base.params_bytes + MESSAGE_BYTES_BESIDE
         if wrong is None and payload is not None and payload.size_bytes > most_bytes:
             wrong = f"its tensors have {payload.size_bytes} bytes, the model {base.params_bytes}"
         return wrong

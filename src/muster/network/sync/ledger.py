@@ -83,7 +83,7 @@ class Ledger:
         *,
         on_problem: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        """`on_problem` is told, once each, which author's records are refused why."""
+        """`on_problem` gets a sentence, once each, about whose records are refused why."""
         self.store, self.signer, self.trust = store, signer, trust
         self.listeners: list[Listener] = []
         self.refusals = Refusals()

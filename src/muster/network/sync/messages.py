@@ -126,7 +126,7 @@ def unpack_prefixes(data: bytes) -> list[bytes]:
     try:
         prefixes = _list.decode(data)[:RECORDS_MAX]
     except UNREADABLE as error:
-        raise WrongWire(f"it asks for records in a way that cannot be read: {error}") from error
+        raise WrongWire(f"its request for records cannot be read: {error}") from error
     if any(len(prefix) != PREFIX_BYTES for prefix in prefixes):
         raise WrongWire("it asks for records by names that are none")
     return prefixes
