@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "protocol"))
 
 from consumers import Consumers, as_text
+
 from generators import ByChance, Generator
 
 BLOCK = 1000

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from generators import Around
 from poisoned import Homes, clone, compresses, homes, read, signed
 from tables import NAMES
 
+from generators import Around
 from muster.algorithms.learning_rate import learning_rate
 from muster.history.graph import Point
 from muster.job.context import TrainingResult

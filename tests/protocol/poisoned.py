@@ -24,8 +24,8 @@ from muster.protocol.records import NOBODY, JobId, NodeId, Record, RecordId
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.machine import Machine
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
+from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.virtual.lives import LivesLoop
-from muster.simulation.virtual.loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.virtual.pipe import PathParams
 from muster.simulation.world import World
 from muster.storage.memory import MemoryStore

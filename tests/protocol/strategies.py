@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from generators import Around, ByHypothesis, Generator
 from hypothesis import strategies as st
+
+from generators import Around, ByHypothesis, Generator
 
 
 def records(around: Around) -> st.SearchStrategy[Any]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from consumers import Consumers
-from generators import ByChance, Generator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import records
 
+from generators import ByChance, Generator
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import Record

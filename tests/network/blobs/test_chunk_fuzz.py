@@ -24,7 +24,7 @@ from muster.network.blobs.chunk_messages import (
     encode_ask,
 )
 from muster.network.transport.link import Refused
-from muster.simulation.virtual.loop import VirtualLoop
+from muster.simulation.virtual.event_loop import VirtualLoop
 from muster.simulation.virtual.network import SimNetwork
 
 DATA = bytes(range(256)) * 400

@@ -37,7 +37,7 @@ from muster.network.trust.signing import seal
 from muster.protocol.envelope import UNREADABLE, RecordError, decode, unpack
 from muster.protocol.records import NodeId, Refusal, Stop
 from muster.simulation.identities import PretendIdentity
-from muster.simulation.virtual.loop import VirtualLoop
+from muster.simulation.virtual.event_loop import VirtualLoop
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 

@@ -225,10 +225,9 @@ class Fetching:
 
     def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
         """Whether this node fetches a blob for a neighbour: not if nobody else is there to be asked."""
-        relays = [fetch.size_bytes for fetch in self._fetches.values() if not fetch.own]
-        if not (self._limits.relay and ask.relay) or len(relays) >= self._limits.relays_max or self._closed:
-            return False
-        if sum(relays) + size_bytes > self._limits.relay_bytes_max:
+        relays, limits = [fetch.size_bytes for fetch in self._fetches.values() if not fetch.own], self._limits
+        full = len(relays) >= limits.relays_max or sum(relays) + size_bytes > limits.relay_bytes_max
+        if not (limits.relay and ask.relay) or full or self._closed:
             return False
         return not all(prefix(node) in ask.path for node in moment.up)
 
