@@ -6,7 +6,7 @@ import numpy as np
 
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
-from muster.history.graph import merge_of
+from muster.history.graph import Point, join_spent, merge_of
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
@@ -17,6 +17,7 @@ from muster.protocol.records import (
     Folded,
     Job,
     Measurement,
+    Merge,
     NodeId,
     Offer,
     Payload,
@@ -41,12 +42,22 @@ def entry(author: NodeId, record: Record) -> Entry:
     return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
 
 
-def commit(parent: Entry | None, *folded: Folded, params: bytes = b"p" * 32, author: NodeId = A) -> Entry:
-    before = parent.record if parent else None
+def commit(
+    parent: Entry | None,
+    *folded: Folded,
+    params: bytes = b"p" * 32,
+    author: NodeId = A,
+    on: Point | None = None,
+) -> Entry:
+    """`on`: the parent as the graph has it, where it is a merge."""
+    before = on or (parent.record if parent else None)
+    assert not isinstance(before, Merge)
     counted = Counted.from_ranges(before.counted) if isinstance(before, Commit) else Counted()
+    counted = counted.union(on.counted) if on is not None else counted
     counted = counted.plus(Key(f.node, f.incarnation, f.sequence) for f in folded)
-    round_ = before.round + 1 if isinstance(before, Commit) else 0
-    spent = tuple(Spent(f.node, f.steps, f.examples, 10) for f in folded)
+    round_ = before.round + 1 if before else 0
+    known = before.spent if before else ()
+    spent = join_spent(known, [Spent(f.node, f.steps, f.examples, 10) for f in folded])
     record = Commit(
         ID, (parent.id,) if parent else (), round_, counted.ranges(), folded, (A, B), spent, 1.0, params, 100
     )

@@ -8,6 +8,18 @@ from typing import Any, TypeVar
 import click
 
 from muster.cli.output import Size
+from muster.protocol.validation.limits import (
+    AGE_MAX_S,
+    AVERAGE_MAX,
+    BATCH_MAX,
+    LR_MAX,
+    MOMENTUM_MAX,
+    NODES_MAX,
+    PATIENCE_MAX_S,
+    SEED_MAX,
+    SEED_MIN,
+    STEPS_MAX,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,7 +30,7 @@ def stop_options(command: F) -> F:
         (
             click.option("--rounds", type=click.IntRange(1, 1_000_000), help="End after this many rounds."),
             click.option("--target", type=click.FloatRange(0, 1), help="End at this accuracy, such as 0.95."),
-            click.option("--seconds", type=click.FloatRange(1), help="End after this time."),
+            click.option("--seconds", type=click.FloatRange(1, AGE_MAX_S), help="End after this time."),
             click.option(
                 "--bytes", "bytes_max", type=Size(), help="End when so much was sent, such as 20MB."
             ),
@@ -32,10 +44,10 @@ def recipe_options(command: F) -> F:
     """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger and others."""
     for option in reversed(
         (
-            click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate."),
-            click.option("--steps", type=click.IntRange(1), help="Local steps a node and round."),
-            click.option("--batch", type=click.IntRange(1), help="Samples a step."),
-            click.option("--momentum", type=click.FloatRange(0, 1, max_open=True)),
+            click.option("--lr", type=click.FloatRange(0, LR_MAX, min_open=True), help="Learning rate."),
+            click.option("--steps", type=click.IntRange(1, STEPS_MAX), help="Local steps a node and round."),
+            click.option("--batch", type=click.IntRange(1, BATCH_MAX), help="Samples a step."),
+            click.option("--momentum", type=click.FloatRange(0, MOMENTUM_MAX)),
             click.option("--codec", help="How updates are compressed; 'auto' goes by the links."),
             click.option("--down-codec", help="How commits are compressed, if other than updates."),
             click.option(
@@ -45,20 +57,26 @@ def recipe_options(command: F) -> F:
             ),
             click.option(
                 "--server-momentum",
-                type=click.FloatRange(0, 1, max_open=True),
+                type=click.FloatRange(0, MOMENTUM_MAX),
                 help="Share of the last round's change that a round repeats.",
             ),
             click.option(
                 "--average",
-                type=click.IntRange(1),
+                type=click.IntRange(1, AVERAGE_MAX),
                 help="End with the mean of the last so many models, if it is better than the last one.",
             ),
-            click.option("--seed", type=int, help="Of everything that is drawn at random."),
-            click.option("--min-nodes", type=click.IntRange(1), help="Wait for this many before round 1."),
+            click.option(
+                "--seed",
+                type=click.IntRange(SEED_MIN, SEED_MAX),
+                help="Of everything that is drawn at random.",
+            ),
+            click.option(
+                "--min-nodes", type=click.IntRange(1, NODES_MAX), help="Wait for this many before round 1."
+            ),
             click.option(
                 "--patience",
                 "patience_s",
-                type=click.FloatRange(0.1),
+                type=click.FloatRange(0.1, PATIENCE_MAX_S),
                 help="Seconds without progress that are normal.",
             ),
             click.option(

@@ -23,7 +23,7 @@ def opened(line: bytes, key: str = "ok") -> Any:
             code, sentence = str(answer["error"]["code"]), str(answer["error"]["sentence"])
             raise MusterError(code if code in EXIT_CODES else "internal", sentence)
         return answer[key]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MusterError("internal", f"the answer cannot be read ({error}): update both sides") from error
 
 

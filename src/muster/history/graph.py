@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
+from muster.history.succession import Before, succession_fault
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
 
@@ -41,28 +42,48 @@ class Graph:
         self.points: dict[CommitId, Point] = {}
         self.children: dict[CommitId, set[CommitId]] = {}
         self.version = 0  # grows with every point
+        self.refused: dict[CommitId, str] = {}  # why they are no points although their parents are
         self._incomplete: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
         self._shares: dict[tuple[CommitId, CommitId], float] = {}
 
     def add(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> list[Point]:
         """Take in a commit or merge; returns the points that became complete by it, parents first."""
-        if commit_id in self.points:
-            return []
-        missing = next((p for p in record.parents if p not in self.points), None)
-        if missing is not None:
-            incomplete = self._incomplete.setdefault(missing, [])
-            if all(commit_id != known for known, _, _ in incomplete):
-                incomplete.append((commit_id, author, record))
-            return []
-        point = self._point(commit_id, author, record)
-        self.points[commit_id] = point
-        self.version += 1
-        for parent in record.parents:
-            self.children.setdefault(parent, set()).add(commit_id)
-        complete = [point]
-        for child_id, child_author, child in self._incomplete.pop(commit_id, []):
-            complete += self.add(child_id, child_author, child)
+        complete: list[Point] = []
+        stack = [(commit_id, author, record)]
+        while stack:
+            commit_id, author, record = stack.pop()
+            if commit_id in self.points or commit_id in self.refused:
+                continue
+            missing = next((p for p in record.parents if p not in self.points), None)
+            if missing is not None:
+                incomplete = self._incomplete.setdefault(missing, [])
+                if all(commit_id != known for known, _, _ in incomplete):
+                    incomplete.append((commit_id, author, record))
+                continue
+            fault = self._fault(record)
+            if fault is not None:
+                self.refused[commit_id] = fault
+                continue
+            point = self._point(commit_id, author, record)
+            self.points[commit_id] = point
+            self.version += 1
+            for parent in record.parents:
+                self.children.setdefault(parent, set()).add(commit_id)
+            complete.append(point)
+            stack += reversed(self._incomplete.pop(commit_id, []))
         return complete
+
+    def _fault(self, record: Commit | Merge) -> str | None:
+        """Why a record cannot follow its parents, which are points."""
+        parents = [self.points[p] for p in record.parents]
+        if any(p.record.job != record.job for p in parents):
+            return "its parent is of another job"
+        if not isinstance(record, Commit) or not parents:
+            return None
+        parent = parents[0]
+        params_bytes = parent.record.params_bytes if isinstance(parent.record, Commit) else None
+        before = Before(parent.round, parent.counted, parent.roster, parent.spent, parent.age_s, params_bytes)
+        return succession_fault(record, before)
 
     def missing(self) -> list[CommitId]:
         """The ids of parents that are named but not known."""

@@ -28,6 +28,7 @@ from muster.storage.store import StorageError
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
+REPORTED_MAX = 16  # commits of a job that are named because they are left out
 # The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
 # Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
 # job's view, and then every loop of the node's jobs looks again (`Context.changes`); those named here may
@@ -69,6 +70,7 @@ class JobRegistry:
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
         self._slot = TrainerSlot()
+        self._reported: dict[JobId, int] = {}  # commits that are left out, as far as they were named
 
     def start(self) -> None:
         """Load what the store has and is not at rest, then listen."""
@@ -166,6 +168,7 @@ class JobRegistry:
             self._hints.learn(entry)
             if not self._take_in(runner.view, entry):
                 self._reopen_soon(job)
+            self._report_refused(runner)
         self._context.transfers.poke()
         self._context.changes.notify()
 
@@ -243,6 +246,7 @@ class JobRegistry:
             self.runners = {other: self.runners[other] for other in ordered}
         self._forwarding.add(view, runner.models)
         runner.start(partial(self._failed, job))
+        self._report_refused(runner)
         context.transfers.poke()
         context.changes.notify()
         return runner
@@ -278,7 +282,7 @@ class JobRegistry:
             self._stored.waiting[job] = None
         self._stored.needs[job] = retired.needs
         del self.runners[job]
-        for table in (self._at_rest, self._news_s, self._aside, self._strikes):
+        for table in (self._at_rest, self._news_s, self._aside, self._strikes, self._reported):
             table.pop(job, None)
         self._forwarding.remove(job)
         self._context.supervisor.once(f"closing job {short(job)}", runner.close())
@@ -304,3 +308,11 @@ class JobRegistry:
         for job, since_s in list(self._at_rest.items())[: -limits.at_rest or None]:
             if now - since_s >= max(limits.rest_s, 2 * self.runners[job].view.job.patience_s):
                 self._retire(job)
+
+    def _report_refused(self, runner: JobRunner) -> None:
+        """Name commits that are left out of a job's history, once each."""
+        refused = runner.view.graph.refused
+        for commit in list(refused)[self._reported.get(runner.view.id, 0) : REPORTED_MAX]:
+            text = f"the commit {short(commit)} is left out: {refused[commit]}"
+            self._context.event("error", text, job=runner.view.id)
+        self._reported[runner.view.id] = len(refused)

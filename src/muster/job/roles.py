@@ -49,7 +49,8 @@ def open_plans(
             continue
         closed_by = {view.graph.points[c].author for c in view.graph.children.get(head.id, ())}
         for plan in view.plans[head.id].values():
-            if plan.author not in closed_by and any(a.node == node for a in plan.record.assignments):
+            given = any(a.node == node for a in plan.record.assignments)
+            if given and plan.author not in closed_by and plan.record.round == head.round + 1:
                 found.append(plan)
     return sorted(found, key=lambda p: (-p.record.round, p.id))
 

@@ -5,6 +5,7 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ from muster.protocol.records import (
     Stop,
     Update,
 )
+from muster.protocol.validation.limits import SEQUENCE_MAX
 
 ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
 
@@ -128,7 +130,7 @@ class JobView:
     def next_number(self, node: NodeId) -> int:
         """The number of a node's next offer or refusal."""
         last = self.last_answer(node)
-        return last.number + 1 if last is not None else 1
+        return min(SEQUENCE_MAX, last.number + 1) if last is not None else 1
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
@@ -217,7 +219,13 @@ def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
 
 def _better(a: Measurement, b: Measurement) -> bool:
     """Whether `a` replaces `b`, an evaluation of the same commit by the same node: the larger one counts."""
-    return (a.examples, a.correct, a.loss_sum, a.common) > (b.examples, b.correct, b.loss_sum, b.common)
+    return _extent(a) > _extent(b)
+
+
+def _extent(m: Measurement) -> tuple[int, int, bool, float, bool]:
+    """The order of evaluations; a loss that is no number stands before all that are one."""
+    known = not math.isnan(m.loss_sum)
+    return (m.examples, m.correct, known, m.loss_sum if known else 0.0, m.common)
 
 
 def _wider(a: Contribution, b: Contribution) -> bool:

@@ -79,7 +79,13 @@ class Core:
         self.battery = battery
         self.status = status or NodeStatus()
         self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
-        self.ledger = Ledger(store, signer, trust, on_fault=self.supervisor.fault)
+        self.ledger = Ledger(
+            store,
+            signer,
+            trust,
+            on_problem=lambda sentence: self.log.add("error", sentence),
+            on_fault=self.supervisor.fault,
+        )
         self.presence = Presence(
             signer.node,
             self._next_start(),

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from muster.compression.codec import CodecError
+from muster.compression.codec import Codec, CodecError
 from muster.compression.codecs.families import parse
 from muster.planning.links import Probe
 from muster.protocol.records import Job, StopRule
@@ -58,6 +58,14 @@ TIME_LIMITED_BYTES = 2_400  # two packets, where the link is not measured: two s
 MESSAGES_USED = 3  # the newest ones, whose figures count
 
 
+def known_codec(name: str) -> Codec | None:
+    """The codec called `name`; None for one of another version, or for what is none."""
+    try:
+        return parse(name)
+    except CodecError:
+        return None
+
+
 @dataclass(frozen=True)
 class SentMessage:
     """A message that was sent: its codec, |residual| / |update| after it (the residual is what error feedback
@@ -84,9 +92,9 @@ class Message:
     def after(self, last: Sequence[SentMessage]) -> Message:
         """The same with the part that the last messages had, unless that is noise of the estimate."""
         parts = [
-            (s.size_bytes - self.beside_bytes) / parse(s.codec).estimate_bytes(self.weights)
+            (s.size_bytes - self.beside_bytes) / max(1, codec.estimate_bytes(self.weights))
             for s in last
-            if s.size_bytes is not None
+            if s.size_bytes is not None and (codec := known_codec(s.codec)) is not None
         ]
         part = max(parts, default=1.0)
         return replace(self, part=max(0.0, part)) if part < PART_MAX else self

@@ -15,8 +15,9 @@ from muster.protocol.records import RECORD_BYTES_MAX, NodeId, Record, RecordId
 
 FORMAT = 1
 
-# What msgspec raises for bytes that are no message; text that is not UTF-8 it has no error of its own for.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+# What msgspec raises for bytes that are no message; it has no errors of its own for text that is not UTF-8,
+# and for lists in lists without end.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class RecordError(ValueError):

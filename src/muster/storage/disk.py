@@ -57,10 +57,10 @@ class DiskStore:
             self._lock = _lock(home)
             self._files.clean()
             self._db = sqlite3.connect(home / "store.sqlite", isolation_level=None)
-            with contextlib.ExitStack() as failed:
-                failed.callback(self._db.close)
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._db.close)
                 self._open_database()
-                failed.pop_all()
+                undo.pop_all()
         except OSError as error:
             self._unlock()
             code = "disk_full" if error.errno in FULL else "home"

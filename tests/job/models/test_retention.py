@@ -49,9 +49,13 @@ def test_where_merges_are_many_a_head_keeps_sixteen_and_what_it_is_made_from() -
         side = turn % 6
         sides[side] = commit(sides[side], folded(B, turn), params=bytes([turn]) * 32)
         merged = entry(NOBODY, merge_of(ID, home.id, sides[side].id)[1])
-        home = commit(merged, folded(A, turn), params=bytes([100 + turn]) * 32) if turn % 3 == 0 else merged
-        for each in (sides[side], merged, home):
-            view.absorb(each)
+        view.absorb(sides[side])
+        view.absorb(merged)
+        home = merged
+        if turn % 3 == 0:
+            on = view.graph.points[merged.id]
+            home = commit(merged, folded(A, turn), params=bytes([100 + turn]) * 32, on=on)
+            view.absorb(home)
         head = view.graph.points[home.id]
         keep = pinned(view.graph, [head], [])
         assert {head.id, *head.parents} <= keep

@@ -221,7 +221,7 @@ async def a_round(a: End, b: End) -> tuple[int, int]:
     """Updates and commits, small ones in their records, large ones pulled; payload bytes (from a, from b)."""
     start = a.ledger.publish(Commit(JOB, (), 0, (), (), (a.identity.node,), (), 0.0, bytes(32), 24_000))
     await asyncio.sleep(5)
-    small, large = random.Random(3).randbytes(124), data_of(150_000)
+    small, large = random.Random(3).randbytes(124), data_of(110_000)
     delta, model = random.Random(4).randbytes(150), data_of(24_000, seed=8)
     update = Update(JOB, start, 0, 1, 1, 20, 640, 0.5, Payload("stc:0.01", len(small), inline=small))
     b.ledger.publish(update)
@@ -237,7 +237,7 @@ async def a_round(a: End, b: End) -> tuple[int, int]:
     a.ledger.publish(Measurement(JOB, head, 2000, 1700, 90.0, True))
     await asyncio.sleep(5)
     await b.transfers.fetch(params, 24_000)
-    return len(delta) + 24_000, len(small) + 150_000
+    return len(delta) + 24_000, len(small) + 110_000
 
 
 @pytest.mark.parametrize("params", [PathParams(), PathParams(delay_s=0.3)], ids=["near", "far"])

@@ -17,6 +17,7 @@ from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
 from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId, short
+from muster.protocol.validation.limits import AGE_MAX_S
 
 
 class CommitWriter:
@@ -31,6 +32,10 @@ class CommitWriter:
         if self.held_since is None or self.held_since[0] != head.id:
             self.held_since = (head.id, self._context.now(), head.age_s)
         return self.held_since[2] + self._context.now() - self.held_since[1]
+
+    def _rounded_age_s(self, head: Point) -> float:
+        """The age of a commit on `head`: short on the wire, and never early."""
+        return min(AGE_MAX_S, math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S)
 
     async def commit(
         self,
@@ -62,7 +67,7 @@ class CommitWriter:
         keys = [Key(f.node, f.incarnation, f.sequence) for f in made.folded]
         discarded += made.discarded
         keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
-        age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
+        age_s = self._rounded_age_s(head)
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
@@ -101,7 +106,7 @@ class CommitWriter:
         """Write the closing commit: it counts nothing new and is no round of its own."""
         context, view, layout = self._context, self._view, self._models.layout
         assert layout is not None
-        age_s = math.ceil(self.age_s(head) * TICKS_A_S) / TICKS_A_S  # short on the wire, and never early
+        age_s = self._rounded_age_s(head)
         record = Commit(
             view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
             blob, layout.blob_bytes,

@@ -23,6 +23,7 @@ from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, names
 from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
 from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
+from muster.protocol.validation.limits import DEADLINE_MAX_S
 
 REPLACED_MAX = 8  # plans on one parent after the first
 RETRY_S = 0.05  # after a sum that was overtaken by other records
@@ -177,9 +178,8 @@ class Rounds:
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         self._round_times.planned(resources, {a.node: a.steps for a in assignments})
         why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
-        record = Plan(
-            view.id, head.id, head.round + 1, assignments, round_.enough, round_.deadline_s, why, number
-        )
+        deadline_s = min(DEADLINE_MAX_S, round_.deadline_s)
+        record = Plan(view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s, why, number)
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
         names = ", ".join(self._context.name_of(a.node) for a in assignments)
         self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)

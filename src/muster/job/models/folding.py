@@ -18,6 +18,7 @@ from muster.compression.tensors import Layout, TensorError
 from muster.history.graph import Graph, Point, join_spent
 from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
+from muster.protocol.validation.limits import counter
 
 Arrays = dict[str, Any]
 ROUNDS_APART_MIN = 2  # that each parent of a merge has alone: single updates carried over are no branch
@@ -157,5 +158,8 @@ def spent_after(
     for f in folded:
         s = known.get(f.node, Spent(f.node, 0, 0, 0))
         cost = size[(f.node, f.incarnation, f.sequence)] + down_bytes  # type: ignore[index]
-        known[f.node] = Spent(f.node, s.steps + f.steps, s.examples + f.examples, s.bytes + cost, s.joules)
+        known[f.node] = Spent(
+            f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
+            s.joules,
+        )  # fmt: skip
     return join_spent(known.values(), ())

@@ -9,6 +9,7 @@ import msgspec
 from muster.job.context import Context
 from muster.job.view import JobView
 from muster.protocol.records import Offer, Refusal
+from muster.protocol.validation.limits import clean
 from muster.storage.store import StorageError
 
 
@@ -36,6 +37,7 @@ class Answer:
 
     def refuse(self, reason: str) -> None:
         """Publish that this node takes no part."""
+        reason = clean(reason)
         self.refused = reason
         if self._view.refusals.get(self._context.node) != reason:
             with contextlib.suppress(StorageError):  # published again after the next start
@@ -59,5 +61,7 @@ class Answer:
             self._last = last
             return
         with contextlib.suppress(StorageError):
-            self._last = msgspec.structs.replace(self._last, number=last.number + 1)
+            self._last = msgspec.structs.replace(
+                self._last, number=self._view.next_number(self._context.node)
+            )
             self._context.ledger.publish(self._last)

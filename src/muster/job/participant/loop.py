@@ -76,6 +76,7 @@ class Participant:
                     await self._train(plan)
                 finally:
                     self.working_on = None
+                    self._context.changes.notify()  # evaluation waits until this node owes nothing
 
     def owes(self, base: CommitId) -> bool:
         """Whether this node is to train on top of `base` and has not done so."""

@@ -163,7 +163,7 @@ class Fetching:
         """
         effects: list[Effect] = []
         fetch = self._fetches.get(blob)
-        if fetch is None and self._may_relay(ask, moment):
+        if fetch is None and self._may_relay(ask, size_bytes, moment):
             fetch, effects = self.begin(blob, size_bytes, 0, moment, frozenset(ask.path))
         if fetch is None or fetch.size_bytes != size_bytes or ask.offset >= size_bytes:
             return None, effects
@@ -238,10 +238,11 @@ class Fetching:
 
     # decisions
 
-    def _may_relay(self, ask: Ask, moment: Moment) -> bool:
+    def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
         """Whether this node fetches a blob for a neighbour: not if nobody else is there to be asked."""
-        relays = len(self._fetches) - self.own_count()
-        if not (self._limits.relay and ask.relay) or relays >= self._limits.relays_max or self._closed:
+        relays, limits = [fetch.size_bytes for fetch in self._fetches.values() if not fetch.own], self._limits
+        full = len(relays) >= limits.relays_max or sum(relays) + size_bytes > limits.relay_bytes_max
+        if not (limits.relay and ask.relay) or full or self._closed:
             return False
         return not all(prefix(node) in ask.path for node in moment.up)
 

@@ -6,13 +6,12 @@ from muster.network.sync.deferred import DeferralRule
 from muster.network.sync.messages import (
     CHANGES_MAX,
     PREFIX_BYTES,
-    RECORDS_MAX,
     WIRE,
     Changes,
     WrongWire,
     pack,
     pack_heartbeats,
-    unpack_list,
+    unpack_prefixes,
     unpack_since,
 )
 from muster.network.sync.peers import SyncContext, entry_of
@@ -29,13 +28,16 @@ class RecordResponder:
     def __init__(self, shared: SyncContext, rule: DeferralRule) -> None:
         self._shared, self._rule = shared, rule
         self._store, self._presence, self._traffic = shared.store, shared.presence, shared.traffic
+        self._quarantined = shared.ledger.quarantined
 
     async def changes(self, node: NodeId, payload: bytes) -> bytes:
         """Which records came after the asker's cursor, but for what is deferred."""
+        self._refuse_cut(node)
         try:
             request = unpack_since(payload)
         except WrongWire as error:
             self._shared.report_problem(node, str(error))
+            self._shared.offended(node, str(error))
             raise Refused(str(error)) from error
         cursor = request.cursor if request.incarnation == self._store.incarnation else 0
         peer = self._shared.peers.get(node)
@@ -59,13 +61,29 @@ class RecordResponder:
         return answer
 
     async def records(self, node: NodeId, payload: bytes) -> bytes:
-        return self._records_for(node, unpack_list(payload), in_full=False)
+        return self._records_for(node, self._prefixes(node, payload), in_full=False)
 
     async def records_in_full(self, node: NodeId, payload: bytes) -> bytes:
-        return self._records_for(node, unpack_list(payload), in_full=True)
+        return self._records_for(node, self._prefixes(node, payload), in_full=True)
+
+    def _prefixes(self, node: NodeId, payload: bytes) -> list[bytes]:
+        """What a neighbour asks for. Raises Refused."""
+        self._refuse_cut(node)
+        try:
+            return unpack_prefixes(payload)
+        except WrongWire as error:
+            self._shared.offended(node, str(error))
+            raise Refused(str(error)) from error
+
+    def _refuse_cut(self, node: NodeId) -> None:
+        """Raises Refused for a neighbour that is cut off."""
+        if self._shared.cut(node):
+            raise Refused("this node sent too much that nobody can use: it is heard again in some minutes")
 
     def _left_out(self, node: NodeId, stored: StoredRecord) -> bool:
         """Whether a record is kept from a neighbour for now, although it asks what is new."""
+        if stored.id in self._quarantined:
+            return True
         peer = self._shared.peers.get(node)
         if peer is None or not self._rule.costly(node, stored.kind, len(stored.wire)):
             return False
@@ -74,7 +92,8 @@ class RecordResponder:
         return stored.kind == Update.KIND and self._rule.obsolete(entry_of(stored))
 
     def _records_for(self, node: NodeId, prefixes: list[bytes], *, in_full: bool) -> bytes:
-        found = [self._store.get(i) for prefix in prefixes[:RECORDS_MAX] for i in self._store.find(prefix)]
+        names = [i for prefix in prefixes for i in self._store.find(prefix)]
+        found = [self._store.get(name) for name in names if name not in self._quarantined]
         records: list[bytes] = []
         size = 0
         # in the order in which they came here: what a compressed record refers to goes before it

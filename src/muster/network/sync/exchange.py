@@ -70,8 +70,13 @@ class Exchange:
         plans: deque[StoredRecord] = deque(maxlen=PLANS_NOTED)
         while page := shared.store.since(after, CHANGES_MAX):
             for stored in page:
-                shared.add_to_digest(stored.id)
-            plans += [stored for stored in page if stored.kind == Plan.KIND]
+                if stored.id not in shared.ledger.quarantined:
+                    shared.add_to_digest(stored.id)
+            plans += [
+                stored
+                for stored in page
+                if stored.kind == Plan.KIND and stored.id not in shared.ledger.quarantined
+            ]
             after = page[-1].sequence
         for entry in [*shared.ledger.load(Member.KIND), *map(entry_of, plans)]:
             shared.compressor.note(entry.id, entry.author, entry.record)

@@ -80,6 +80,9 @@ class Inbound:
         """The answer to `AskChanges` came. True: nothing is wanted, and the cursor is worth being stored."""
         if changes.incarnation != self.incarnation:
             self.begin_incarnation(changes.incarnation)
+        elif self.went_back(changes):
+            self.begin_incarnation(changes.incarnation)
+            return False
         for number, prefix in changes.entries:
             self._want(number, prefix, has)
         self.synced_up_to = max(self.synced_up_to, changes.last)
@@ -88,6 +91,10 @@ class Inbound:
         self.full_resync = self.full_resync and full
         self._settle(has)
         return not self.wanted
+
+    def went_back(self, changes: Changes) -> bool:
+        """Whether a neighbour now says less than it did: what it said before was wrong."""
+        return changes.incarnation == self.incarnation and changes.last < self.cursor
 
     def on_records(
         self, asked: AskRecords, has: Has, *, empty: bool, misread: bool, unknown_author: bool
@@ -103,6 +110,11 @@ class Inbound:
         doubtful = asked.prefixes if misread else ()
         self.request_full = {p for p in (*self.request_full, *doubtful) if p in self.wanted}
         self.unknown_author = unknown_author
+
+    def give_up(self, prefix: bytes) -> None:
+        """What the neighbour has under this name is no record that can be kept."""
+        self.wanted.pop(prefix, None)
+        self.request_full.discard(prefix)
 
     def on_failure(self, *, unknown_author: bool) -> None:
         """A request came to nothing."""

@@ -1,19 +1,29 @@
 """Every record goes through the ledger when it comes to a node, whoever made it.
 
-The ledger verifies it, keeps it durably, then tells the listeners (the jobs; the exchange with neighbours).
-A record by an unknown or revoked author is dropped and counted.
+The ledger verifies it, checks that it is within its limits (`admission`), keeps it durably, then tells the
+listeners (the jobs; the exchange with neighbours).  A record by an unknown or revoked author is dropped and
+counted; one beyond its limits is refused, and its author named once.  What an earlier version kept is checked
+at every start: a record beyond its limits stays in the store, and nobody is given it (`quarantined`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from muster.errors import MusterError
+from muster.network.sync.admission import Admission, InvalidRecord
+from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, unpack
 from muster.protocol.records import NOBODY, JobId, Member, NodeId, Record, RecordId, Revocation
-from muster.storage.store import Store
+from muster.storage.store import Store, StoredRecord
+
+REFUSED_IDS_MAX = 4096
+REFUSED_AUTHORS_MAX = 512  # that are counted each by itself
+REASONS_MAX = 32  # that are named of one author
+PAGE = 1000  # records that are read at once at a start
 
 
 @dataclass(frozen=True)
@@ -30,34 +40,68 @@ class Entry:
 
 @dataclass
 class Refusals:
-    """What was dropped, for the status page: counts only."""
+    """What was dropped, for the status page, and which records are not to be asked for again."""
 
     invalid: int = 0
     unknown_author: int = 0
     last: str = ""
+    by_author: dict[NodeId, int] = field(default_factory=dict)  # records beyond their limits
+    ids: dict[bytes, None] = field(default_factory=dict)  # the first bytes of the last of them
+    _named: set[tuple[NodeId, str]] = field(default_factory=set)
+
+    def add(self, prefix: bytes) -> None:
+        """Remember the beginning of the id of a record that was refused for what it says."""
+        self.ids[prefix[:PREFIX_BYTES]] = None
+        while len(self.ids) > REFUSED_IDS_MAX:
+            del self.ids[next(iter(self.ids))]
+
+    def count(self, author: NodeId, reason: str) -> bool:
+        """Count a record of `author`; whether this is to be named: once for each author and reason."""
+        self.invalid += 1
+        self.last = reason
+        if author in self.by_author or len(self.by_author) < REFUSED_AUTHORS_MAX:
+            self.by_author[author] = self.by_author.get(author, 0) + 1
+        kind = author, _DIGITS.sub("#", reason)
+        if kind in self._named or sum(known == author for known, _ in self._named) >= REASONS_MAX:
+            return False
+        self._named.add(kind)
+        return True
 
 
 Listener = Callable[[Entry], None]
+_DIGITS = re.compile(r"[0-9]+")
 
 
 def _raise(what: str, error: Exception) -> None:
     raise error
 
 
-@dataclass
 class Ledger:
     """Makes, takes in and loads the records of one node."""
 
-    store: Store
-    signer: Signer
-    trust: TrustStore
-    listeners: list[Listener] = field(default_factory=list)
-    refusals: Refusals = field(default_factory=Refusals)
-    on_fault: Callable[[str, Exception], None] = _raise  # what a listener raised
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        trust: TrustStore,
+        *,
+        on_problem: Callable[[str], None] = lambda sentence: None,
+        on_fault: Callable[[str, Exception], None] = _raise,
+    ) -> None:
+        """`on_problem` gets a sentence, once each, about whose records are refused why; `on_fault` what a
+        listener raised."""
+        self.store, self.signer, self.trust = store, signer, trust
+        self.listeners: list[Listener] = []
+        self.refusals = Refusals()
+        self.quarantined: set[RecordId] = set()  # kept records that nobody is given
+        self._on_problem, self.on_fault = on_problem, on_fault
+        self._admission = Admission(self._find)
 
     def publish(self, record: Record) -> RecordId:
-        """Sign and keep a record made here, then announce it. Durable when this returns."""
-        record_id, wire = seal(self.signer, record)
+        """Sign and keep a record made here, then announce it. Durable when this returns.
+
+        Raises InvalidRecord, as `keep_unannounced` does."""
+        record_id, wire = self._seal(record)
         if isinstance(record, Member):
             self.trust.verify(wire)
         self._keep(record_id, self.signer.node, record, wire, b"")
@@ -65,7 +109,7 @@ class Ledger:
 
     def keep_unannounced(self, record: Record) -> tuple[RecordId, Callable[[], None]]:
         """Keep a record inside the caller's transaction; call what is returned after it to announce."""
-        record_id, wire = seal(self.signer, record)
+        record_id, wire = self._seal(record)
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, b"")
 
         def announce() -> None:
@@ -85,23 +129,76 @@ class Ledger:
             self.refusals.invalid += 1
             self.refusals.last = str(error)
             return None
+        fault = self._admission.fault(record)
+        if fault is not None:
+            self._refuse(record_id, author, fault)
+            return None
         self._keep(record_id, author, record, wire, source)
         return record_id
 
+    def refused(self, prefix: bytes) -> bool:
+        """Whether the record whose id begins so was refused: it is not to be asked for again."""
+        return prefix in self.refusals.ids
+
     def replay(self) -> None:
-        """After a start: learn members and revocations from what is kept (listeners load the rest)."""
+        """After a start: check what is kept, learn members and revocations (listeners load the rest)."""
+        after = 0
+        while page := self.store.since(after, PAGE):
+            for stored in page:
+                self._check_kept(stored)
+            after = page[-1].sequence
         for kind in (Member.KIND, Revocation.KIND):
             for stored in self.store.select(kind):
-                self.trust.verify(stored.wire)
+                if stored.id in self.quarantined:
+                    continue
+                try:
+                    self.trust.verify(stored.wire)
+                except (RecordError, MusterError) as error:
+                    self._quarantine(stored.id, NOBODY, str(error))
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified when they came."""
         entries = []
         for stored in self.store.select(kind, job):
+            if stored.id in self.quarantined:
+                continue
             signed = unpack(stored.wire)
             record, size = decode(signed.body), len(stored.wire)
             entries.append(Entry(stored.id, signed.author, record, stored.source, stored.sequence, size))
         return entries
+
+    def _seal(self, record: Record) -> tuple[RecordId, bytes]:
+        fault = self._admission.fault(record)
+        if fault is not None:
+            raise InvalidRecord(f"this node itself made a record that nobody takes: {fault}")
+        return seal(self.signer, record)
+
+    def _find(self, record_id: RecordId) -> Record | None:
+        """A kept record that is not quarantined."""
+        stored = self.store.get(record_id) if record_id not in self.quarantined else None
+        return decode(unpack(stored.wire).body) if stored is not None else None
+
+    def _check_kept(self, stored: StoredRecord) -> None:
+        author = NOBODY
+        try:
+            signed = unpack(stored.wire)
+            author = signed.author
+            fault = self._admission.fault(decode(signed.body))
+        except RecordError as error:
+            fault = str(error)
+        if fault is not None:
+            self._quarantine(stored.id, author, fault)
+
+    def _quarantine(self, record_id: RecordId, author: NodeId, reason: str) -> None:
+        self.quarantined.add(record_id)
+        if self.refusals.count(author, reason):
+            by = f" by {self.trust.name(author)}" if author else ""
+            self._on_problem(f"a kept record{by} is set aside: {reason}")
+
+    def _refuse(self, record_id: RecordId, author: NodeId, reason: str) -> None:
+        self.refusals.add(record_id)
+        if self.refusals.count(author, reason):
+            self._on_problem(f"{self.trust.name(author)} made a record that is refused: {reason}")
 
     def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)

@@ -23,6 +23,7 @@ RECORDS_MAX = 64  # in one announcement, in one request
 PREFIX_BYTES = 8
 CRC_BYTES = 4
 NUMBER_BYTES_MAX = 10  # in a heartbeat: 70 bits
+NUMBER_END = 1 << 53  # of a store's numbers, its incarnation and the count of its announcements
 _NO_BATTERY = 255
 _HAS_BATTERY, _HAS_JOB, _OWN = 0x10, 0x20, 0x40  # beside the state
 
@@ -81,9 +82,10 @@ def unpack_announce(data: bytes, incarnation: int) -> Announce | None:
     if zlib.crc32(body, incarnation & 0xFFFFFFFF).to_bytes(CRC_BYTES, "big") != data[:CRC_BYTES]:
         return None  # one flipped bit in `last`, and records would be missed for ever
     try:
-        return _announce.decode(body)
+        message = _announce.decode(body)
     except UNREADABLE:
         return None
+    return message if _within(message.count, message.last) and _entries_fit(message.ids) else None
 
 
 def pack(message: Since | Changes | list[bytes]) -> bytes:
@@ -94,22 +96,48 @@ def unpack_since(data: bytes) -> Since:
     """Raises WrongWire."""
     _check(data)
     try:
-        return _since.decode(data)
+        since = _since.decode(data)
     except UNREADABLE as error:
         raise WrongWire(_sentence(None)) from error
+    if not _within(since.incarnation, since.cursor):
+        raise WrongWire("it asks with a number that is none")
+    return since
 
 
 def unpack_changes(data: bytes) -> Changes:
     """Raises WrongWire."""
     _check(data)
     try:
-        return _changes.decode(data)
+        changes = _changes.decode(data)
     except UNREADABLE as error:
         raise WrongWire(_sentence(None)) from error
+    if not _within(changes.incarnation, changes.last, changes.count) or not _entries_fit(changes.entries):
+        raise WrongWire("it answers with numbers or names that are none")
+    return changes
 
 
 def unpack_list(data: bytes) -> list[bytes]:
+    """Raises one of UNREADABLE."""
     return _list.decode(data)
+
+
+def unpack_prefixes(data: bytes) -> list[bytes]:
+    """The beginnings of ids that a neighbour asks for, at most `RECORDS_MAX`. Raises WrongWire."""
+    try:
+        prefixes = _list.decode(data)[:RECORDS_MAX]
+    except UNREADABLE as error:
+        raise WrongWire(f"its request for records cannot be read: {error}") from error
+    if any(len(prefix) != PREFIX_BYTES for prefix in prefixes):
+        raise WrongWire("it asks for records by names that are none")
+    return prefixes
+
+
+def _within(*numbers: int) -> bool:
+    return all(0 <= number < NUMBER_END for number in numbers)
+
+
+def _entries_fit(entries: list[tuple[int, bytes]]) -> bool:
+    return all(0 <= number < NUMBER_END and len(prefix) == PREFIX_BYTES for number, prefix in entries)
 
 
 def _check(data: bytes) -> None:

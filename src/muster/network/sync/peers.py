@@ -14,6 +14,7 @@ from muster.network.supervisor import KeptLoop, Supervisor
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
+from muster.network.sync.offences import CUT_S, Offences
 from muster.network.sync.outbound import Outbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_compression.compressor import RecordCompressor
@@ -80,8 +81,9 @@ class SyncContext:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
         self.traffic, self.supervisor = traffic, supervisor
         self.known_narrow, self.on_problem = known_narrow, on_problem
-        self.compressor = RecordCompressor(store, ledger.signer.node)
+        self.compressor = RecordCompressor(store, ledger.signer.node, left_out=ledger.quarantined)
         self.peers: dict[NodeId, SyncPeer] = {}
+        self.offences = Offences()
         self._digest = 0
         self._problems: dict[NodeId, None] = {}
 
@@ -116,6 +118,17 @@ class SyncContext:
         except Exception as error:
             self.supervisor.fault("shortening a record", error)
             return stored.wire
+
+    def offended(self, node: NodeId, sentence: str) -> None:
+        """A neighbour sent what nobody can use: count it, and say so when it is cut off."""
+        if self.offences.add(node, loop_time_s()):
+            name = self.ledger.trust.name(node)
+            text = f"{name} is not heard for {CUT_S:.0f} s: it sends what nobody can use"
+            self.on_problem(f"{text} ({sentence})")
+
+    def cut(self, node: NodeId) -> bool:
+        """Whether a neighbour is not heard now."""
+        return self.offences.cut(node, loop_time_s())
 
     def add_to_digest(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""

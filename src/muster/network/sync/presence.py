@@ -32,6 +32,7 @@ HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is m
 HEARTBEATS_MISSED_MAX = 3
 CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
 GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
+NUMBER_END = 1 << 53  # of the numbers in a heartbeat
 HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
 PAUSE_MIN_S = 2 * HEARTBEAT_USUAL_S  # a longer silence of a node that works for a job is a pause
 PAUSES_KEPT = 8  # a node, the newest
@@ -120,7 +121,7 @@ class Presence:
         news = []
         changed = False
         for heartbeat in heartbeats:
-            if not 0 <= heartbeat.state < len(STATES):
+            if not _readable(heartbeat):
                 continue
             if heartbeat.node == self.node[:8]:
                 self.supersede_old_incarnation(heartbeat)
@@ -156,7 +157,7 @@ class Presence:
         """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones."""
         if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
             self._superseded += 1
-            self.start = heartbeat.start + 1
+            self.start = min(NUMBER_END - 1, heartbeat.start + 1)
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)
 
@@ -205,6 +206,12 @@ class Presence:
         """All that are known, this node's own first."""
         mine = [self._mine] if self._mine else []
         return mine + [h.heartbeat for h in self.table.values()]
+
+
+def _readable(heartbeat: Heartbeat) -> bool:
+    """Whether a heartbeat is within its limits: this node's own goes on above its numbers."""
+    numbers = (heartbeat.start, heartbeat.count, heartbeat.round)
+    return 0 <= heartbeat.state < len(STATES) and all(0 <= n < NUMBER_END for n in numbers)
 
 
 def _interval_s(known: Heard | None, now_s: float) -> float:

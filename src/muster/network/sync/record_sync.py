@@ -7,7 +7,6 @@ again, later and later.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from muster.network.supervisor import Pulse
@@ -32,7 +31,6 @@ from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
 from muster.protocol.records import NodeId
 from muster.storage.store import StorageError
 
-REJECTED_MAX = 4096
 RECORD_BYTES = 400  # about what one takes in an answer
 CHANGES_BYTES = 3000  # about what a long list of changes takes
 RETRY_S = 1.0
@@ -49,7 +47,6 @@ class RecordSync:
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
         self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
         self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
-        self._rejected: dict[bytes, None] = {}
 
     def forget(self, node: NodeId) -> None:
         """A neighbour went: what was asked of it is asked of others."""
@@ -60,7 +57,7 @@ class RecordSync:
     def on_announce(self, node: NodeId, payload: bytes) -> None:
         """Topic "n": take in the heartbeats and records inside, note which others there are."""
         peer = self._shared.peers.get(node)
-        if peer is None:
+        if peer is None or self._shared.cut(node):
             return
         now_s = loop_time_s()
         silent_s, peer.heard_s = now_s - peer.heard_s, now_s
@@ -77,7 +74,7 @@ class RecordSync:
         understood = True
         for data in message.inline[:RECORDS_MAX]:
             try:
-                taken = self._ledger.receive(self._compressor.decompress(data), node) is not None
+                taken = self._taken(self._compressor.decompress(data), node)
             except (UnknownAuthor, StorageError, CannotDecompress, RecordError):
                 taken = False
             understood = understood and taken  # of a refused one it may be the decompression that was wrong
@@ -89,7 +86,11 @@ class RecordSync:
         """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
-            pulse.renew(None)
+            pause_s = self._shared.offences.pause_s(peer.node, loop_time_s())
+            pulse.renew(pause_s or None)
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+                pulse.renew(None)
             request = peer.inbound.next_request(self._in_flight, self._has)
             try:
                 if isinstance(request, AskChanges):
@@ -102,6 +103,7 @@ class RecordSync:
                 delay_s = RETRY_S
             except WrongWire as error:
                 self._shared.report_problem(peer.node, str(error))
+                self._shared.offended(peer.node, str(error))
                 await asyncio.sleep(RETRY_MAX_S)
             except (Unreachable, Refused, UnknownAuthor, StorageError, *UNREADABLE) as error:
                 peer.inbound.on_failure(unknown_author=isinstance(error, UnknownAuthor))
@@ -114,6 +116,8 @@ class RecordSync:
         since = Since(WIRE, request.incarnation, request.cursor, digest, request.full_resync)
         changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES, pulse))
         self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
+        if peer.inbound.went_back(changes):
+            self._shared.offended(peer.node, "its numbers go back")
         if peer.inbound.on_changes(changes, self._has):
             peer.save(self._store)
 
@@ -129,10 +133,11 @@ class RecordSync:
             for data in answer:
                 try:
                     wire = self._compressor.decompress(data)
-                    if self._ledger.receive(wire, peer.node) is None:
+                    if not self._taken(wire, peer.node):
                         misread = misread or wire != data
-                        if wire == data:
-                            self._reject(wire)
+                        if wire == data:  # of this neighbour only: another may have it rightly signed
+                            peer.inbound.give_up(_prefix(wire))
+                            self._shared.offended(peer.node, self._ledger.refusals.last)
                 except UnknownAuthor as error:
                     unknown = error
                 except (CannotDecompress, RecordError):
@@ -166,17 +171,28 @@ class RecordSync:
         return answer
 
     def _has(self, prefix: bytes) -> bool:
-        return prefix in self._rejected or bool(self._store.find(prefix))
+        return self._ledger.refused(prefix) or bool(self._store.find(prefix))
 
-    def _reject(self, wire: bytes) -> None:
-        """A record that this node refused is not asked for again."""
-        with contextlib.suppress(RecordError):
-            signed = unpack(wire)
-            self._rejected[record_id(signed.author, signed.body)[:PREFIX_BYTES]] = None
-        while len(self._rejected) > REJECTED_MAX:
-            del self._rejected[next(iter(self._rejected))]
+    def _taken(self, wire: bytes, node: NodeId) -> bool:
+        """Take a record in; whether that is done with, also as it was refused for what it says. Else it is
+        no record, or the decompression was wrong."""
+        if self._ledger.receive(wire, node) is not None:
+            return True
+        refused = self._ledger.refused(_prefix(wire))
+        if refused:
+            self._shared.offended(node, self._ledger.refusals.last)
+        return refused
 
     def _wake_all(self) -> None:
         for peer in self._shared.peers.values():
             if peer.inbound.incomplete:
                 peer.wake.set()
+
+
+def _prefix(wire: bytes) -> bytes:
+    """The beginning of a record's id; b"" for what is none."""
+    try:
+        signed = unpack(wire)
+    except RecordError:
+        return b""
+    return record_id(signed.author, signed.body)[:PREFIX_BYTES]

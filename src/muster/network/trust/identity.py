@@ -38,6 +38,7 @@ from muster.network.trust.certificates import (
 )
 from muster.network.trust.signing import VerifiedMember, seal
 from muster.protocol.records import Member, NodeId, RecordId, Revocation
+from muster.protocol.validation.limits import clean
 
 BUNDLE_BYTES_MAX = 64 * 1024
 
@@ -87,7 +88,7 @@ class Fleet:
 
     def revoke(self, node: NodeId, reason: str) -> tuple[RecordId, bytes]:
         """A signed record that puts `node` out of the fleet wherever it arrives."""
-        return seal(self, Revocation(node, reason))
+        return seal(self, Revocation(node, clean(reason)))
 
 
 # ---- making fleets and bundles ---------------------------------------------------------------------------

@@ -20,13 +20,29 @@ from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
+from muster.protocol.validation.limits import (
+    AGE_MAX_S,
+    AVERAGE_MAX,
+    BATCH_MAX,
+    ID_BYTES,
+    LR_MAX,
+    MOMENTUM_MAX,
+    NODES_MAX,
+    PATIENCE_MAX_S,
+    SEED_MAX,
+    SEED_MIN,
+    STEPS_MAX,
+    TOTAL_MAX,
+    clean,
+)
+from muster.protocol.validation.validate import validate
 
 if TYPE_CHECKING:
     from muster.node.trainer.messages import TaskFacts
 
 DEFAULT_PATIENCE_S = 20.0
-AVERAGE_MAX = 64
 LINGER_MAX_S = 7 * 86_400.0
+PATH_CHARS_MAX = 4096
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
     "average",
@@ -153,26 +169,37 @@ def _stop(request: Request) -> StopRule:
 
 def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
     limits: list[tuple[bool, str]] = [
-        (recipe.lr > 0, "the learning rate (--lr) must be above 0"),
-        (1 <= recipe.batch <= 65536, "the batch (--batch) must be 1 to 65536"),
-        (1 <= recipe.steps <= 1_000_000, "the steps (--steps) must be 1 to 1000000"),
+        (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
+        (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),
+        (1 <= recipe.steps <= STEPS_MAX, f"the steps (--steps) must be 1 to {STEPS_MAX}"),
+        (SEED_MIN <= recipe.seed <= SEED_MAX, f"--seed must be {SEED_MIN} to {SEED_MAX}"),
         (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
-        (0 <= recipe.server_momentum < 1, "the round momentum (--server-momentum) must be in [0, 1)"),
+        (
+            0 <= recipe.server_momentum <= MOMENTUM_MAX,
+            f"the round momentum (--server-momentum) must be 0 to {MOMENTUM_MAX}",
+        ),
         (
             1 <= recipe.average <= AVERAGE_MAX,
             f"--average must be 1 to {AVERAGE_MAX} models",
         ),
-        (0 <= recipe.momentum < 1, "the momentum (--momentum) must be in [0, 1)"),
+        (0 <= recipe.momentum <= MOMENTUM_MAX, f"the momentum (--momentum) must be 0 to {MOMENTUM_MAX}"),
         (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
         (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
-        (stop.seconds is None or stop.seconds > 0, "--seconds must be above 0"),
-        (stop.bytes is None or stop.bytes > 0, "--bytes must be above 0"),
-        (request.min_nodes >= 1, "--min-nodes must be 1 or more"),
+        (
+            stop.seconds is None or 0 < stop.seconds <= AGE_MAX_S,
+            f"--seconds must be above 0 and at most {AGE_MAX_S:g}",
+        ),
+        (stop.bytes is None or 0 < stop.bytes <= TOTAL_MAX, f"--bytes must be 1 to {TOTAL_MAX}"),
+        (1 <= request.min_nodes <= NODES_MAX, f"--min-nodes must be 1 to {NODES_MAX}"),
+        (
+            1 <= request.patience_s <= PATIENCE_MAX_S,
+            f"--patience must be 1 to {PATIENCE_MAX_S:g} seconds",
+        ),
         (
             request.linger_s is None or 0 <= request.linger_s <= LINGER_MAX_S,
             f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
         ),
-        (request.patience_s >= 1, "--patience must be 1 s or more"),
+        (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
     ]
     for holds, sentence in limits:
         if not holds:
@@ -182,6 +209,13 @@ def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             parse(codec)
         except CodecError as error:
             raise MusterError("usage", str(error)) from error
+    job = Job("t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
+    if (wrong := validate(job)) is not None:  # what every other node would say
+        raise MusterError("usage", wrong)
+
+
+def _is_path(start: str | None) -> bool:
+    return start is None or (len(start) <= PATH_CHARS_MAX and "\0" not in start)
 
 
 def find(core: Core, prefix: str) -> JobRunner:
@@ -198,7 +232,7 @@ def find(core: Core, prefix: str) -> JobRunner:
 def stop(core: Core, prefix: str, reason: str) -> JobId:
     runner = find(core, prefix)
     if runner.view.stopped is None:
-        core.ledger.publish(Stop(runner.view.id, reason or "by its user"))
+        core.ledger.publish(Stop(runner.view.id, clean(reason) or "by its user"))
     return runner.view.id
 
 

@@ -15,6 +15,7 @@ envelope (`envelope.pack`), whose first byte differs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 import msgspec
 
@@ -22,7 +23,7 @@ from muster.network.sync.record_compression import commit_delta
 from muster.network.sync.record_compression.dictionary import HeldRecord, deflate, dictionary, inflate
 from muster.network.sync.record_compression.inline_payload import Body, cut, paste
 from muster.network.sync.record_compression.references import References
-from muster.protocol.envelope import FORMAT, RecordError, Signed, pack, unpack
+from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, pack, unpack
 from muster.protocol.records import NodeId, Record, RecordId
 from muster.storage.store import Store
 
@@ -46,9 +47,10 @@ class CannotDecompress(Exception):
 class RecordCompressor:
     """Compresses and decompresses by what one store holds."""
 
-    def __init__(self, store: Store, node: NodeId = b"") -> None:
+    def __init__(self, store: Store, node: NodeId = b"", *, left_out: Container[RecordId] = ()) -> None:
+        """`left_out`: kept records that nothing is compressed against."""
         self._store = store
-        self._references = References(store, node)
+        self._references = References(store, node, left_out)
         self._compressed: OrderedDict[RecordId, bytes] = OrderedDict()
 
     def note(self, record_id: RecordId, author: NodeId, record: Record) -> None:
@@ -115,7 +117,7 @@ class RecordCompressor:
                 body = _encode(_commit(_decode(main), payload, held))
             elif payload:
                 body = _encode(paste(_decode(main), payload))
-        except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError) as error:
+        except (*UNREADABLE, ValueError, TypeError, LookupError, OverflowError) as error:
             raise CannotDecompress(f"a compressed record does not fit what is held here: {error}") from error
         return pack(Signed(FORMAT, author, body, signature))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import msgspec
 
@@ -42,8 +42,8 @@ _decode = msgspec.msgpack.Decoder().decode
 class References:
     """Looks records up in one store; every new one must be noted."""
 
-    def __init__(self, store: Store, node: NodeId) -> None:
-        self._store, self._node = store, node
+    def __init__(self, store: Store, node: NodeId, left_out: Container[RecordId] = ()) -> None:
+        self._store, self._node, self._left_out = store, node, left_out
         self._held: OrderedDict[RecordId, HeldRecord] = OrderedDict()
         # the newest two plans, the newest last: of a plan itself the one before it is wanted
         self._plans: OrderedDict[tuple[NodeId, JobId], tuple[RecordId, ...]] = OrderedDict()
@@ -66,7 +66,7 @@ class References:
         if known is not None:
             self._held.move_to_end(record_id)
             return known
-        stored = self._store.get(record_id)
+        stored = self._store.get(record_id) if record_id not in self._left_out else None
         if stored is None:
             return None
         signed = unpack(stored.wire)

@@ -1,0 +1,81 @@
+"""Gives millions of records of every type to everything that reads them, and counts what fails.
+
+python scripts/fuzz.py --inputs 1000000 --state fuzz.json        # goes on where it stopped
+python scripts/fuzz.py --minutes 5 --state fuzz.json --first 1000
+
+A block of `BLOCK` records comes from one seed.  The state names the next seed; findings are printed and kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "protocol"))
+
+from consumers import Consumers, as_text
+
+from generators import ByChance, Generator
+
+BLOCK = 1000
+
+
+def block(seed: int) -> tuple[Counter[str], list[str]]:
+    """What came of the records of one seed."""
+    consumers = Consumers()
+    generator = Generator(ByChance(random.Random(seed)), consumers.around)
+    counts: Counter[str] = Counter()
+    findings = []
+    for _ in range(BLOCK):
+        author, record = generator.record()
+        try:
+            taken = consumers.give(author, record)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            findings.append(
+                f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}: {as_text(record)}"
+            )
+            counts["findings"] += 1
+            consumers.begin()
+            continue
+        counts[f"{record.KIND} {'taken' if taken else 'refused'}"] += 1
+    consumers.close()
+    return counts, findings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000_000, help="in all, with those of earlier runs")
+    parser.add_argument("--minutes", type=float, default=1e9, help="of this run")
+    parser.add_argument("--first", type=int, default=0, help="the first seed, for runs side by side")
+    parser.add_argument("--state", type=Path, default=Path("fuzz.json"))
+    given = parser.parse_args()
+    state = {"seed": given.first, "inputs": 0, "seconds": 0.0, "counts": {}, "findings": []}
+    if given.state.exists():
+        state = json.loads(given.state.read_text())
+    began_s = time.monotonic()
+    while state["inputs"] < given.inputs and time.monotonic() - began_s < given.minutes * 60:
+        at_s = time.process_time()
+        counts, findings = block(state["seed"])
+        state["counts"] = dict(Counter(state["counts"]) + counts)
+        state["findings"] = (state["findings"] + findings)[:1000]
+        state["seed"] += 1
+        state["inputs"] += BLOCK
+        state["seconds"] += time.process_time() - at_s
+        given.state.write_text(json.dumps(state, indent=1))
+        for finding in findings:
+            print(finding[:700])
+    print(f"{state['inputs']} inputs, {len(state['findings'])} findings, {state['seconds']:.0f} s of a core")
+    for kind, count in sorted(state["counts"].items()):
+        print(f"  {count:9} {kind}")
+    return 1 if state["findings"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

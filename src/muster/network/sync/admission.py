@@ -1,0 +1,80 @@
+"""Decides whether a record may be kept: by its own fields, and by its parent's where the parent is kept here.
+
+A commit whose parent is not known yet is kept, and compared with it when it becomes known (`history/graph`).
+So is every commit on a merge, whose figures follow from the whole history.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from muster.history.succession import Before, succession_fault
+from muster.protocol.records import Commit, CommitId, Plan, Record, RecordId, Update
+from muster.protocol.validation.validate import validate
+
+COMMITS_AT_HAND = 64
+MESSAGE_BYTES_BESIDE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
+
+
+class InvalidRecord(ValueError):
+    """A record that this node made is beyond its limits: a fault in Muster."""
+
+
+class Admission:
+    """Compares records with those that a node keeps; `find(id)` is one of them, or None."""
+
+    def __init__(self, find: Callable[[RecordId], Record | None]) -> None:
+        self._find = find
+        self._commits: OrderedDict[CommitId, Commit] = OrderedDict()
+
+    def fault(self, record: Record) -> str | None:
+        """One sentence about what is wrong with a record, or None."""
+        wrong = validate(record)
+        if wrong is None and (wrong := self._against_base(record)) is not None:
+            wrong = f"this {record.KIND} record cannot be used: {wrong}"
+        return wrong
+
+    def _against_base(self, record: Record) -> str | None:
+        if isinstance(record, Commit):
+            base = self._commit(record.parents[0]) if record.parents else None
+        elif isinstance(record, Update):
+            base = self._commit(record.base)
+        elif isinstance(record, Plan):
+            base = self._commit(record.parent)
+        else:
+            return None
+        if base is None:
+            return None
+        if record.job != base.job:
+            return "the commit that it is made on is of another job"
+        if isinstance(record, Commit):
+            payload, wrong = record.delta, succession_fault(record, Before.of(base))
+        elif isinstance(record, Update):
+            payload = record.payload
+            wrong = _other_round(record.base_round, base.round)
+        else:
+            payload = None
+            wrong = _other_round(record.round - 1, base.round)
+        most_bytes = 2 * base.params_bytes + MESSAGE_BYTES_BESIDE
+        if wrong is None and payload is not None and payload.size_bytes > most_bytes:
+            wrong = f"its tensors have {payload.size_bytes} bytes, the model {base.params_bytes}"
+        return wrong
+
+    def _commit(self, commit_id: CommitId) -> Commit | None:
+        """A commit that is kept here."""
+        known = self._commits.get(commit_id)
+        if known is not None:
+            self._commits.move_to_end(commit_id)
+            return known
+        found = self._find(commit_id)
+        if not isinstance(found, Commit):
+            return None
+        self._commits[commit_id] = found
+        if len(self._commits) > COMMITS_AT_HAND:
+            self._commits.popitem(last=False)
+        return found
+
+
+def _other_round(said: int, true: int) -> str | None:
+    return None if said == true else f"it is made on round {true} and says {said}"

@@ -1,0 +1,109 @@
+"""The fields of commits and merges, each table by itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from muster.protocol.records import Commit, Discarded, Folded, Merge, Range, Spent
+from muster.protocol.validation import limits as lim
+from muster.protocol.validation.checks import (
+    Invalid,
+    ascending,
+    identifier,
+    length,
+    number,
+    payload,
+    text,
+    whole,
+)
+
+
+def merge(record: Merge) -> None:
+    """Raises Invalid."""
+    identifier("job", record.job)
+    for parent in record.parents:
+        identifier("a parent", parent)
+    ascending("parents", record.parents)
+
+
+def commit(record: Commit) -> None:
+    """Raises Invalid."""
+    identifier("job", record.job)
+    length("parents", record.parents, 0, 1)
+    for parent in record.parents:
+        identifier("the parent", parent)
+    whole("round", record.round, 0, lim.ROUND_MAX)
+    _ranges(record.counted)
+    _folded(record.folded)
+    _discarded(record.discarded)
+    _roster(record.roster)
+    _spent(record.spent)
+    number("age_s", record.age_s, 0.0, lim.AGE_MAX_S)
+    identifier("params", record.params)
+    whole("params_bytes", record.params_bytes, 0, lim.BLOB_BYTES_MAX)
+    if record.delta is not None:
+        payload("delta", record.delta)
+    number("residual_norm", record.residual_norm, 0.0, lim.FIGURE_MAX)
+    if not record.parents:
+        _root(record)
+
+
+def _root(record: Commit) -> None:
+    """The first commit of a job says which parameters it begins from, and nothing else."""
+    more = record.counted or record.folded or record.discarded or record.spent or record.delta
+    if record.round != 0 or record.age_s != 0.0 or more:
+        raise Invalid("a job's first commit has no round, counts nothing and has no delta")
+
+
+def _life(what: str, row: Range | Folded | Discarded) -> None:
+    identifier(f"{what}: the node", row.node)
+    whole(f"{what}: the incarnation", row.incarnation, 0, lim.INCARNATION_MAX)
+
+
+def _ranges(ranges: tuple[Range, ...]) -> None:
+    """Sorted, in order, and as few as can be: two that touch would be one."""
+    ascending("counted", ranges)
+    for r in ranges:
+        _life("counted", r)
+        whole("counted: the first", r.first, 1, lim.SEQUENCE_MAX)
+        whole("counted: the last", r.last, r.first, lim.SEQUENCE_MAX)
+    for a, b in pairwise(ranges):
+        if (a.node, a.incarnation) == (b.node, b.incarnation) and b.first <= a.last + 1:
+            raise Invalid("counted: two ranges overlap or touch")
+
+
+def _folded(rows: tuple[Folded, ...]) -> None:
+    ascending("folded", [(f.node, f.incarnation, f.sequence) for f in rows])
+    for f in rows:
+        _life("folded", f)
+        whole("folded: the sequence", f.sequence, 1, lim.SEQUENCE_MAX)
+        whole("folded: the steps", f.steps, 1, lim.STEPS_MAX)
+        whole("folded: the examples", f.examples, 0, lim.EXAMPLES_MAX)
+        whole("folded: the staleness", f.staleness, 0, lim.ROUND_MAX)
+        number("folded: the weight", f.weight, 0.0, lim.WEIGHT_MAX)
+
+
+def _discarded(rows: tuple[Discarded, ...]) -> None:
+    ascending("discarded", [(d.node, d.incarnation, d.sequence) for d in rows])
+    for d in rows:
+        _life("discarded", d)
+        whole("discarded: the sequence", d.sequence, 1, lim.SEQUENCE_MAX)
+        text("discarded: the reason", d.reason)
+
+
+def _roster(nodes: tuple[bytes, ...]) -> None:
+    length("roster", nodes, 1, lim.NODES_MAX)
+    for node in nodes:
+        identifier("roster", node)
+    if len(set(nodes)) != len(nodes):
+        raise Invalid("roster: a node stands there twice")
+
+
+def _spent(rows: tuple[Spent, ...]) -> None:
+    ascending("spent", [s.node for s in rows])
+    for s in rows:
+        identifier("spent: the node", s.node)
+        whole("spent: the steps", s.steps, 0, lim.TOTAL_MAX)
+        whole("spent: the examples", s.examples, 0, lim.TOTAL_MAX)
+        whole("spent: the bytes", s.bytes, 0, lim.TOTAL_MAX)
+        number("spent: the joules", s.joules, 0.0, lim.FIGURE_MAX)

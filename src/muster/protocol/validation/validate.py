@@ -1,0 +1,205 @@
+"""Says what is wrong with a record, by its own fields alone.
+
+`validate` is pure.  What passes it makes no reader of the record fail, on this node or another; that is what
+tests/protocol/test_mutations.py holds.  What a record has to have in common with its parent is checked where
+the parent is known (`history/succession.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from muster.protocol.records import (
+    Commit,
+    Contribution,
+    Job,
+    Measurement,
+    Member,
+    Merge,
+    Offer,
+    Plan,
+    Recipe,
+    Record,
+    Refusal,
+    Revocation,
+    Stop,
+    StopRule,
+    Update,
+)
+from muster.protocol.validation import limits as lim
+from muster.protocol.validation.checks import (
+    Invalid,
+    above,
+    ascending,
+    codec,
+    finite,
+    identifier,
+    length,
+    number,
+    payload,
+    text,
+    whole,
+)
+from muster.protocol.validation.commits import commit, merge
+
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def validate(record: Record) -> str | None:
+    """One sentence about what is wrong with a record, or None."""
+    try:
+        _CHECKS[type(record)](record)
+    except Invalid as invalid:
+        return f"this {record.KIND} record cannot be used: {invalid}"
+    return None
+
+
+def _member(record: Member) -> None:
+    if len(record.name) > lim.MEMBER_NAME_CHARS_MAX or _MEMBER_NAME.fullmatch(record.name) is None:
+        raise Invalid("its name is not made of a few letters, digits, '.', '_' or '-'")
+    length("its certificate", record.certificate, 1, lim.CERTIFICATE_BYTES_MAX)
+
+
+def _job(record: Job) -> None:
+    task = record.task
+    if not 0 < len(task) <= lim.NAME_CHARS_MAX or not all(c.isalnum() or c in "-_." for c in task):
+        raise Invalid("the task's name is not made of a few letters, digits, '-', '_' or '.'")
+    identifier("the task's fingerprint", record.fingerprint)
+    length("its nonce", record.nonce, 0, lim.NONCE_BYTES_MAX)
+    whole("min_nodes", record.min_nodes, 1, lim.NODES_MAX)
+    number("patience_s", record.patience_s, lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S)
+    recipe(record.recipe)
+    stop_rule(record.stop)
+
+
+def recipe(value: Recipe) -> None:
+    """Raises Invalid."""
+    above("lr", value.lr, 0.0, lim.LR_MAX)
+    whole("batch", value.batch, 1, lim.BATCH_MAX)
+    whole("steps", value.steps, 1, lim.STEPS_MAX)
+    whole("seed", value.seed, lim.SEED_MIN, lim.SEED_MAX)
+    number("momentum", value.momentum, 0.0, lim.MOMENTUM_MAX)
+    for what, name in (("codec", value.codec), ("down_codec", value.down_codec)):
+        if name != "auto":
+            codec(what, name)
+    above("server_lr", value.server_lr, 0.0, lim.LR_MAX)
+    number("server_momentum", value.server_momentum, 0.0, lim.MOMENTUM_MAX)
+    whole("average", value.average, 1, lim.AVERAGE_MAX)
+    number("lr_end", value.lr_end, 0.0, 1.0)
+
+
+def stop_rule(value: StopRule) -> None:
+    """Raises Invalid."""
+    if value.rounds is not None:
+        whole("rounds", value.rounds, 1, lim.ROUND_MAX)
+    if value.target is not None:
+        above("target", value.target, 0.0, 1.0)
+    if value.seconds is not None:
+        above("seconds", value.seconds, 0.0, lim.AGE_MAX_S)
+    if value.bytes is not None:
+        whole("bytes", value.bytes, 1, lim.TOTAL_MAX)
+
+
+def _offer(record: Offer) -> None:
+    identifier("job", record.job)
+    whole("incarnation", record.incarnation, 0, lim.INCARNATION_MAX)
+    whole("number", record.number, 0, lim.SEQUENCE_MAX)
+    whole("samples", record.samples, 0, lim.EXAMPLES_MAX)
+    number("step_s", record.step_s, 0.0, lim.STEP_MAX_S)
+    if record.battery is not None:
+        number("battery", record.battery, 0.0, 1.0)
+    if record.available_s is not None:
+        number("available_s", record.available_s, 0.0, lim.AGE_MAX_S)
+    whole("goodput_bytes_s", record.goodput_bytes_s, 0, lim.RATE_MAX)
+
+
+def _refusal(record: Refusal) -> None:
+    identifier("job", record.job)
+    whole("incarnation", record.incarnation, 0, lim.INCARNATION_MAX)
+    whole("number", record.number, 0, lim.SEQUENCE_MAX)
+    text("reason", record.reason)
+
+
+def _plan(record: Plan) -> None:
+    identifier("job", record.job)
+    identifier("parent", record.parent)
+    whole("round", record.round, 1, lim.ROUND_MAX)
+    length("assignments", record.assignments, 1, lim.NODES_MAX)
+    for a in record.assignments:
+        identifier("an assignment's node", a.node)
+        whole("an assignment's steps", a.steps, 1, lim.STEPS_MAX)
+        codec("an assignment's codec", a.codec)
+    ascending("assignments", sorted(a.node for a in record.assignments))
+    whole("enough", record.enough, 1, len(record.assignments))
+    number("deadline_s", record.deadline_s, 0.0, lim.DEADLINE_MAX_S)
+    text("why", record.why)
+    whole("number", record.number, 0, lim.SEQUENCE_MAX)
+
+
+def _update(record: Update) -> None:
+    identifier("job", record.job)
+    identifier("base", record.base)
+    whole("base_round", record.base_round, 0, lim.ROUND_MAX)
+    whole("incarnation", record.incarnation, 0, lim.INCARNATION_MAX)
+    whole("sequence", record.sequence, 1, lim.SEQUENCE_MAX)
+    whole("steps", record.steps, 1, lim.STEPS_MAX)
+    whole("examples", record.examples, 0, lim.EXAMPLES_MAX)
+    _loss("loss", record.loss)
+    payload("payload", record.payload)
+    whole("residual_ratio", record.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
+
+
+def _measurement(record: Measurement) -> None:
+    identifier("job", record.job)
+    identifier("commit", record.commit)
+    whole("examples", record.examples, 0, lim.EXAMPLES_MAX)
+    whole("correct", record.correct, 0, record.examples)
+    _loss("loss_sum", record.loss_sum)
+
+
+def _loss(what: str, value: float) -> None:
+    """A loss may be no number or infinite: a model that diverges says so. It decides nothing."""
+    if math.isfinite(value):
+        finite(what, value, lim.FIGURE_MAX)
+
+
+def _stop(record: Stop) -> None:
+    identifier("job", record.job)
+    text("reason", record.reason)
+
+
+def _revocation(record: Revocation) -> None:
+    identifier("node", record.node)
+    text("reason", record.reason)
+
+
+def _contribution(record: Contribution) -> None:
+    identifier("job", record.job)
+    identifier("commit", record.commit)
+    whole("examples", record.examples, 0, lim.EXAMPLES_MAX)
+    finite("drop", record.drop, lim.FIGURE_MAX)
+    length("values", record.values, 0, 4 * lim.NODES_MAX)
+    if len(record.values) % 4:
+        raise Invalid(f"values: {len(record.values)} bytes are no list of numbers of 4 bytes")
+    if not all(map(math.isfinite, struct.unpack(f"<{len(record.values) // 4}f", record.values))):
+        raise Invalid("values: one is not finite")
+
+
+_CHECKS: dict[type[Record], Callable[[Any], None]] = {
+    Member: _member,
+    Job: _job,
+    Offer: _offer,
+    Refusal: _refusal,
+    Plan: _plan,
+    Update: _update,
+    Commit: commit,
+    Merge: merge,
+    Measurement: _measurement,
+    Stop: _stop,
+    Revocation: _revocation,
+    Contribution: _contribution,
+}

@@ -1,0 +1,106 @@
+"""What a commit has in common with its parent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from muster.history.counted import Counted, Key
+from muster.history.graph import Graph, merge_of
+from muster.history.succession import Before, succession_fault
+from muster.protocol.envelope import encode, record_id
+from muster.protocol.records import Commit, Discarded, Folded, Range, Spent
+
+A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
+ROOT = Commit(JOB, (), 0, (), (), (A,), (), 0.0, bytes(32), 100)
+ROOT_ID = record_id(A, encode(ROOT))
+
+
+def child(parent: Commit, parent_id: bytes, node: bytes, sequence: int) -> Commit:
+    counted = Counted.from_ranges(parent.counted).plus([Key(node, 1, sequence)])
+    folded = (Folded(node, 1, sequence, 4, 4, 0, 0.5),)
+    roster = parent.roster + ((node,) if node not in parent.roster else ())
+    spent = {s.node: s for s in parent.spent} | {node: Spent(node, 4 * sequence, 4, 4)}
+    return Commit(
+        JOB, (parent_id,), parent.round + 1, counted.ranges(), folded, roster,
+        tuple(sorted(spent.values())), parent.age_s + 1.0, bytes(32), 100,
+    )  # fmt: skip
+
+
+FIRST = child(ROOT, ROOT_ID, A, 1)
+FIRST_ID = record_id(A, encode(FIRST))
+SECOND = child(FIRST, FIRST_ID, B, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"round": 1}, {"round": 3}, {"counted": FIRST.counted}, {"counted": (Range(B, 1, 1, 1),)},
+        {"counted": (Range(A, 1, 1, 1), Range(B, 1, 1, 2))}, {"folded": FIRST.folded},
+        {"discarded": (Discarded(B, 1, 1, "twice"),)}, {"discarded": (Discarded(A, 1, 1, "again"),)},
+        {"roster": (B,)}, {"roster": ()}, {"spent": ()}, {"spent": (Spent(A, 3, 4, 4),)}, {"age_s": 0.5},
+        {"params_bytes": 101},
+    ],
+)  # fmt: skip
+def test_what_does_not_follow(changes: dict[str, Any]) -> None:
+    assert succession_fault(SECOND, Before.of(FIRST)) is None
+    assert succession_fault(replace(SECOND, **changes), Before.of(FIRST)) is not None
+
+
+def test_a_round_that_only_discards_or_closes_may_stay() -> None:
+    closing = replace(FIRST, parents=(FIRST_ID,), folded=())
+    assert succession_fault(closing, Before.of(FIRST)) is None
+    assert succession_fault(replace(closing, round=2), Before.of(FIRST)) is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_commit_that_does_not_follow_is_no_point_whichever_comes_first(late: bool) -> None:
+    wrong = replace(SECOND, round=7)
+    wrong_id = record_id(A, encode(wrong))
+    after = replace(SECOND, parents=(wrong_id,), round=8)
+    graph = Graph()
+    graph.add(ROOT_ID, A, ROOT)
+    records = [(FIRST_ID, FIRST), (wrong_id, wrong), (b"x" * 32, after)]
+    for commit_id, record in records[::-1] if late else records:
+        graph.add(commit_id, A, record)
+    assert set(graph.points) == {ROOT_ID, FIRST_ID}
+    assert "round 7" in graph.refused[wrong_id]
+
+
+def test_a_commit_of_another_job_is_no_point() -> None:
+    graph = Graph()
+    graph.add(ROOT_ID, A, ROOT)
+    graph.add(FIRST_ID, A, replace(FIRST, job=b"o" * 32))
+    assert set(graph.points) == {ROOT_ID}
+
+
+def test_a_commit_on_a_merge_follows_both_sides() -> None:
+    graph = Graph()
+    other = child(ROOT, ROOT_ID, B, 1)
+    other_id = record_id(B, encode(other))
+    merge_id, merge = merge_of(JOB, FIRST_ID, other_id)
+    for commit_id, record in ((ROOT_ID, ROOT), (FIRST_ID, FIRST), (other_id, other), (merge_id, merge)):
+        graph.add(commit_id, A, record)
+    good = child(SECOND, merge_id, A, 2)
+    good = replace(good, round=graph.points[merge_id].round + 1, roster=graph.points[merge_id].roster)
+    one_side = replace(good, counted=child(FIRST, FIRST_ID, A, 2).counted)
+    graph.add(b"o" * 32, A, one_side)
+    graph.add(b"g" * 32, A, good)
+    assert b"g" * 32 in graph.points
+    assert b"o" * 32 in graph.refused
+
+
+def test_thousands_that_wait_for_one_parent_are_taken_in_order() -> None:
+    """One early commit that is missing, and a day's later ones: that was a RecursionError at 995."""
+    line, before, before_id = [], ROOT, ROOT_ID
+    for number in range(1, 3001):
+        before = child(before, before_id, A, number)
+        before_id = record_id(A, encode(before))
+        line.append((before_id, before))
+    graph = Graph()
+    for commit_id, record in line:
+        assert graph.add(commit_id, A, record) == []
+    complete = graph.add(ROOT_ID, A, ROOT)
+    assert [point.id for point in complete] == [ROOT_ID, *(commit_id for commit_id, _ in line)]

@@ -1,0 +1,46 @@
+"""The 25 records of one changed field that once killed a job, a node or its voice for good."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from msgspec.structs import replace
+from poisoned import Homes
+from tables import models
+
+from muster.protocol.records import Commit, NodeId, Record, Update
+
+HARMFUL: tuple[tuple[str, Any], ...] = (
+    *(("commit.round", v) for v in (-1, 2**64 - 1, 2**63 - 1, -(2**63))),
+    *(("commit.counted.first", v) for v in (2**64 - 1, 2**63 - 1)),
+    *(("commit.counted.last", v) for v in (0, -(2**63), -1, 2**64 - 1)),
+    ("commit.folded.sequence", -(2**63)),
+    ("commit.folded.steps", 2**64 - 1),
+    ("commit.folded.examples", 2**64 - 1),
+    *(("commit.spent.steps", v) for v in (-(2**63), 2**64 - 1)),
+    *(("commit.spent.examples", v) for v in (2**64 - 1, -(2**63))),
+    *(("commit.spent.bytes", v) for v in (-(2**63), 2**64 - 1)),
+    *(("commit.age_s", v) for v in (math.nan, math.inf)),
+    *(("update.steps", v) for v in (0, -(2**63), -1)),
+    ("update.payload.size_bytes", 2**64 - 1),
+)
+
+
+def harmful(fleet: Homes, path: str, value: Any) -> tuple[NodeId, Record]:
+    """The record, and the node that signs it."""
+    kind, *fields = path.split(".")
+    found = [(n, r) for n, r in models(fleet) if kind == r.KIND]
+    author, record = found[1] if path == "update.payload.size_bytes" else found[0]
+    assert isinstance(record, Commit | Update)
+    return author, _changed(record, fields, value)
+
+
+def _changed(struct: Any, fields: list[str], value: Any) -> Any:
+    name, *rest = fields
+    if not rest:
+        return replace(struct, **{name: value})
+    inner = getattr(struct, name)
+    if isinstance(inner, tuple):  # the last row of a table
+        return replace(struct, **{name: (*inner[:-1], _changed(inner[-1], rest, value))})
+    return replace(struct, **{name: _changed(inner, rest, value)})
