@@ -59,7 +59,7 @@ def recipe_options(command: F) -> F:
                 "--patience",
                 "patience_s",
                 type=click.FloatRange(0.1),
-                help="Seconds without progress that are normal.",
+                help="Seconds without a sign of life that are normal; usually 20.",
             ),
         )
     ):
