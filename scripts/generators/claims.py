@@ -32,10 +32,10 @@ def benchmarks() -> str:
     tables: dict[bool | None, list[tuple[str, ...]]] = {False: [], True: [], None: []}
     for entry in claims():
         by, on = entry["command"], entry["machine"]
-        by = by if by == UNKNOWN else commands.setdefault(by, f"c{len(commands) + 1}")
-        on = on if on == UNKNOWN else machines.setdefault(on, f"m{len(machines) + 1}")
+        by = "-" if by == UNKNOWN else commands.setdefault(by, f"c{len(commands) + 1}")
+        on = "-" if on == UNKNOWN else machines.setdefault(on, f"m{len(machines) + 1}")
         value = f"{entry['value']} {entry['unit']}".strip()
-        when = " ".join(part for part in (entry["date"], entry["commit"]) if part != UNKNOWN) or UNKNOWN
+        when = " ".join(part for part in (entry["date"], entry["commit"]) if part != UNKNOWN) or "-"
         row = (entry["claim"], entry["target"], value, entry["spread"], str(entry["runs"]), by, on, when)
         tables[entry["met"]].append(row)
     head = ("claim", "target", "measured", "spread", "runs", "by", "on", "when, commit")

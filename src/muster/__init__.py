@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The public API: it changes only with the version. Everything else in the package may change at any time.
+# The public API of the package, with what CHANGELOG.md names beside it: it changes only with the version.
+# Everything else in the package may change at any time.
 __all__ = ["MusterError", "Result", "Task", "__version__", "train"]
 
 _LAZY = {

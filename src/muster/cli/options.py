@@ -77,7 +77,7 @@ def recipe_options(command: F) -> F:
                 "--patience",
                 "patience_s",
                 type=click.FloatRange(0.1, PATIENCE_MAX_S),
-                help="Seconds without progress that are normal.",
+                help="Seconds without a sign of life that are normal; usually 20.",
             ),
             click.option(
                 "--linger",

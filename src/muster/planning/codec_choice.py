@@ -5,20 +5,20 @@ The ladder goes from few bytes to many.  Three things move along it:
 * *error*: with error feedback |residual| / |update| says how many updates' worth of change is still to be
   sent.  Above RESIDUAL_HIGH one rung more, below RESIDUAL_LOW one less: the density follows the training;
 * *free time*: were rounds to a target to fall with the density p as p**-a, time would be shortest where the
-  message takes a / (1 - a) of the round's compute time.  a was 0.5 and more from 1 to 2 % (MNIST,
-  docs/compression.md) and vanishes above 10 %; FREE_TIME_SHARE is at the low end of that, for bytes count as
-  well.  The densest rung within it is the floor: on a LAN 8 bits, which leave next to no residual;
+  message takes a / (1 - a) of the round's compute time.  a is 0.5 and more from 1 to 2 % and vanishes above
+  10 %; FREE_TIME_SHARE is at the low end of that, for bytes count as well.  The densest rung within it is the
+  floor: on a LAN 8 bits, which leave next to no residual;
 * *available time*: a message takes at most SHARE of the round's compute time, whatever the error asks for.
 
 A job that ends by its rounds alone is not time-limited: rounds are what it is short of, and each shall teach
 as much as it can.  There a message may take ROUNDS_LIMITED_S, or ROUNDS_LIMITED_BYTES where the link is not
-measured.  A time-limited one begins with START, or with more if that fits into TIME_LIMITED_BYTES: 10 %
-instead of 2 % in rounds 1 to 3 saved two or three rounds of seventeen (MNIST, field-8).
+measured.  A time-limited one begins with START, or with more if that fits into TIME_LIMITED_BYTES: denser
+first messages save rounds (docs/notes/2026-11-28-time-and-bytes.md has the runs).
 
 Where a link is not measured, the lower bound of its goodput (`planning.links`) makes rungs free all the same,
 and now and then a message goes as a probe some rungs further up, or down where up would take long.
 
-Sparse ternary is the only sparse rung: at equal bytes it did better than 4-bit values (docs/compression.md).
+Sparse ternary is the only sparse rung: at equal bytes it does better than 4-bit values.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ PART_MAX = 0.9  # of the estimate: a message that is not smaller than this has a
 FREE_TIME_SHARE = 0.2
 # Of a commit: every node has the use of it, and it crosses a link that many share but once.
 FREE_TIME_SHARE_COMMIT = 0.4
-# An update is never that dense because it is free: with four of eight nodes at 5 % no more rounds were needed
-# than with 10 %, and four messages of 10 % take half a second of the bridge of field-8 (docs/compression.md).
+# An update is never that dense only because it is free: it saves no rounds over the rung below, and nodes
+# that share a link delay one another.
 NEVER_FREE_UPDATE = "stc:0.1"
-RESIDUAL_HIGH = 32.0  # 1 % ran at 19 with two classes a node and did no worse for its bytes than 2 %
+RESIDUAL_HIGH = 32.0  # 1 % has a ratio of 19 and does no worse for its bytes than 2 %
 RESIDUAL_LOW = 1.5
 COMPUTE_MIN_S = (
     1.0  # no round is shorter: records, evaluation and waiting for one another take their time too
 )
-# On field-8 with MNIST that is 4 or 8 bits, with which 20 rounds reach what dense messages do.
+# On most links that is 4 or 8 bits, with which as many rounds reach what dense messages do.
 ROUNDS_LIMITED_S = 6.0
 ROUNDS_LIMITED_BYTES = 16_000
 TIME_LIMITED_BYTES = 2_400  # two packets, where the link is not measured: two seconds of one with 9.6 kbit/s
