@@ -15,8 +15,12 @@ from muster.job.models import downlink
 from muster.job.view import JobView, KnownUpdate
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
+from muster.node.api.rows.state_stream import Watcher
+from muster.node.api.snapshot_builder import snapshot
 from muster.protocol.records import JobId, StopRule
 from muster.simulation.virtual.event_loop import run
+
+FACTS = {"version": "", "began_t": 0.0, "home": "", "pid": 1, "listen": []}
 
 
 def quiet() -> list[BaseException]:
@@ -194,6 +198,28 @@ def test_a_listener_that_fails_keeps_no_other_from_knowing(monkeypatch: pytest.M
         field.cores["b"].ledger.listeners.insert(0, fails)
         job = field.ask("a")
         assert await field.until(lambda: done(field, "b", job), 120)
+        assert [type(error) for error in traces] == [ZeroDivisionError]
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+def test_a_job_that_cannot_be_shown_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        traces = quiet()
+        field = SmallField("ab")
+        await field.start()
+        first, second = field.ask("a"), field.ask("a")
+        assert await field.until(lambda: done(field, "a", second), 300)
+        core = field.cores["a"]
+        monkeypatch.setattr(field.runner("a", first), "head", lambda: 1 / 0)
+        for _ in range(2):
+            seen = snapshot(core, version="", uptime_s=1.0, home="", listen=[], tasks=[], now_s=1.0)
+            assert [job.id for job in seen.jobs] == [second.hex()]
+        watcher = Watcher(core, lambda: FACTS)
+        monkeypatch.setattr(watcher, "_focus", lambda: None)
+        Watcher._focus(watcher)
+        assert list(watcher.look(1.0)["jobs"]) == [second.hex()]
         assert [type(error) for error in traces] == [ZeroDivisionError]
         await field.close()
 

@@ -9,10 +9,12 @@ import pytest
 from small_field import SmallField
 
 from muster.errors import MusterError
+from muster.history.graph import Point
 from muster.job import retired
 from muster.job.retired import JobLimits
 from muster.node.api import inspection, job_requests
 from muster.node.api.stored_jobs import stored_jobs
+from muster.node.core import Core
 from muster.protocol.records import Contribution, JobId, Stop, StopRule
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
@@ -205,6 +207,50 @@ def test_a_start_reads_the_records_of_jobs_that_go_on_only() -> None:
         assert b.jobs.stored_count() == 10_003
         assert len(b.jobs.runners) == FEW.at_rest
         await b.close()
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def test_a_branch_that_comes_home_after_its_job_retired_is_merged() -> None:
+    """Two halves finish the job each for itself and forget it; when they meet again it is made one."""
+
+    async def main() -> None:
+        field = SmallField("ab", limits=JobLimits(at_rest=0))
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=40))
+        a, b = (field.cores[name] for name in "ab")
+        assert await field.until(lambda: job in b.jobs.runners and head(b, job).round >= 3, 60)
+        field.network.cut(a.node, b.node)
+        assert await field.until(lambda: all(job in c.jobs.retired() for c in (a, b)), 3600)
+        apart = [retired.load(core.store, job) for core in (a, b)]
+        assert all(known is not None and known.round == 40 for known in apart)
+        field.network.heal(a.node, b.node)
+        await asyncio.sleep(60)
+        heads = [core.jobs.runner(job).head() for core in (a, b)]
+        assert heads[0] is not None
+        assert heads[0] == heads[1]
+        graph = a.jobs.runner(job).view.graph
+        assert any(point.is_merge for point in graph.ancestors(heads[0].id))
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def head(core: Core, job: JobId) -> Point:
+    found = core.jobs.runners[job].head()
+    assert found is not None
+    return found
+
+
+def test_a_job_asked_for_here_is_opened_however_many_go_on() -> None:
+    async def main() -> None:
+        field = SmallField("a", limits=FEW)
+        await field.start()
+        asked = [field.ask("a", min_nodes=3) for _ in range(9)]
+        core = field.cores["a"]
+        assert asked[-1] in core.jobs.runners
+        assert len(core.jobs.runners) == FEW.in_memory
         await field.close()
 
     run(main(), until_s=36000)

@@ -161,3 +161,16 @@ def test_a_piece_of_work_clears_up_after_a_fault(ending: bool) -> None:
     scene.play(main)
     assert scene.said == ([] if ending else ["the work failed: ValueError: no use"])
     assert cleared == ([] if ending else [1])
+
+
+def test_what_is_tried_all_the_time_is_said_once() -> None:
+    scene = Scene()
+
+    async def main() -> None:
+        for text in ("one", "one", "two", "one"):
+            scene.supervisor.fault("showing a job", ValueError(text), first_only=True)
+        scene.supervisor.fault("showing a job", ValueError("one"))
+
+    scene.play(main)
+    assert scene.said == [f"showing a job failed: ValueError: {text}" for text in ("one", "two", "one")]
+    assert len(scene.traces) == 2

@@ -142,9 +142,10 @@ class JobRegistry:
 
     def _begin(self, entry: Entry) -> None:
         """A job that was not known: it is opened if there is room, or can be made."""
-        if self._make_room():
+        made_here = entry.source == b""  # its user follows it
+        if self._make_room(at_once=made_here):
             self._tell(entry)
-            self._open(entry, fresh=entry.source == b"")
+            self._open(entry, fresh=made_here)
             self._context.publish_status_now()
         else:
             self._stored.waiting[entry.id] = None
@@ -256,13 +257,15 @@ class JobRegistry:
         needs = [runner.needs() for other, runner in self.runners.items() if other != job]
         return set().union(*needs, *self._stored.needs.values())
 
-    def _make_room(self) -> bool:
-        """Whether there is room in memory for one more job, perhaps after another one left."""
+    def _make_room(self, *, at_once: bool = False) -> bool:
+        """Whether there is room in memory for one more job, perhaps after another one left; `at_once`: which
+        need not have stood still for long."""
         limits, now = self._limits, self._context.now()
         if len(self.runners) < limits.in_memory:
             return True
+        quiet_s = 0.0 if at_once else limits.quiet_s
         quiet = sorted(self._news_s, key=self._news_s.__getitem__)
-        for job in [*self._at_rest, *(j for j in quiet if now - self._news_s[j] >= limits.quiet_s)]:
+        for job in [*self._at_rest, *(j for j in quiet if now - self._news_s[j] >= quiet_s)]:
             if self.runners[job].may_leave() and self._retire(job):
                 return True
         return False
@@ -272,13 +275,14 @@ class JobRegistry:
         from muster.job.retiring import summary
 
         runner = self.runners[job]
-        retired = summary(runner)
-        if runner.rests():
-            try:
+        try:
+            retired, rests = summary(runner), runner.rests()
+            if rests:
                 retirement.keep(self._context.store, job, retired)
-            except StorageError:
-                return False
-        else:
+        except Exception as error:
+            self._context.supervisor.fault(f"retiring job {short(job)}", error, job=job, first_only=True)
+            return False
+        if not rests:
             self._stored.waiting[job] = None
         self._stored.needs[job] = retired.needs
         del self.runners[job]
@@ -297,11 +301,20 @@ class JobRegistry:
                 self.runner(next(iter(self._stored.waiting)))
             self._stored.delete_old_models(lambda: self._needed_besides(b""))
 
+    def _rests(self, runner: JobRunner) -> bool:
+        try:
+            return runner.rests()
+        except Exception as error:  # a fault in one job keeps no other from leaving
+            self._context.supervisor.fault(
+                f"looking after job {short(runner.view.id)}", error, first_only=True
+            )
+            return False
+
     def _retire_some(self) -> None:
         """Of the jobs at rest the last few stay in memory."""
         now, limits = self._context.now(), self._limits
         for job, runner in self.runners.items():
-            if not runner.rests():
+            if not self._rests(runner):
                 self._at_rest.pop(job, None)
             elif job not in self._at_rest:
                 self._at_rest[job] = now

@@ -133,16 +133,23 @@ class Supervisor:
         task.add_done_callback(lambda done: self._single.pop(done, None))
         return task
 
-    def fault(self, name: str, error: Exception, *, job: bytes = b"", then: str = "") -> None:
-        """Say that something failed, with its trace if it is the first of its kind."""
-        sentence = f"{name} failed{then}: {describe(error)}"
-        self._report(sentence, job)
-        kind = (name, describe(error))
-        if isinstance(error, EXPECTED) or kind in self._traced:
-            return
-        if len(self._traced) >= TRACES_MAX:
+    def fault(
+        self, name: str, error: Exception, *, job: bytes = b"", then: str = "", first_only: bool = False
+    ) -> None:
+        """Say that something failed, with its trace if it is the first of its kind.
+
+        `first_only`: of what is tried all the time, that one only.
+        """
+        sentence, kind = f"{name} failed{then}: {describe(error)}", (name, describe(error))
+        known = kind in self._traced
+        self._traced.pop(kind, None)
+        self._traced[kind] = None  # as the newest one
+        if len(self._traced) > TRACES_MAX:
             del self._traced[next(iter(self._traced))]
-        self._traced[kind] = None
+        if not (known and first_only):
+            self._report(sentence, job)
+        if known or isinstance(error, EXPECTED):
+            return
         asyncio.get_running_loop().call_exception_handler({"message": sentence, "exception": error})
 
     def health(self) -> list[LoopHealth]:

@@ -138,6 +138,7 @@ class Daemon:
                 await self._link.renew()
 
     async def _print(self, pulse: Pulse) -> None:
+        pulse.renew(None)
         async for item in self._operations.events({"since": self._printed}):
             event = item["event"]
             self._printed = event.number

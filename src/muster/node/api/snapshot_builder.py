@@ -59,7 +59,13 @@ def snapshot(
         loops=loop_views(core, now_s),
     )
     neighbours = neighbour_views(core, now_s)
-    jobs = [job_view(core, r, COMMITS_MAX) for r in core.jobs.runners.values()]
+    jobs = []
+    for runner in core.jobs.runners.values():
+        try:
+            jobs.append(job_view(core, runner, COMMITS_MAX))
+        except Exception as error:  # a fault in one job hides no other
+            name, job = f"showing job {short(runner.view.id)}", runner.view.id
+            core.supervisor.fault(name, error, job=job, first_only=True)
     return Snapshot(core.log.last, myself, neighbours, peers(core), jobs, core.jobs.stored_count())
 
 

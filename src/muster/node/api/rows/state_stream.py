@@ -54,7 +54,11 @@ class Watcher:
         commits: Rows = {}
         marks: Rows = {}
         for job in self._jobs.values():
-            job.look(now_s, tables, commits, marks)
+            try:
+                job.look(now_s, tables, commits, marks)
+            except Exception as error:  # a fault in one job hides no other
+                name, its_id = f"showing job {job.id[:8]}", job.runner.view.id
+                self._core.supervisor.fault(name, error, job=its_id, first_only=True)
         for table, rows in tables.items():
             sent = self._sent[table]
             gone: Rows = {key: None for key in sent if key not in rows}
