@@ -152,24 +152,23 @@ def run(mb: float, codec: str, loaded: bool, rounds: int, show: bool) -> dict[st
                 ended = False
             ended_s = time.monotonic()
             log = clients[0].log(job)
-        return figures(folder, began_s, ended_s, show) | {
+            said = "".join((folder / n / "output.log").read_text("utf-8", "replace") for n in NAMES)
+        return figures(folder, said, began_s, ended_s, show) | {
             "mb": mb, "codec": codec, "loaded": loaded, "rounds": max(c.round for c in log.commits),
             "ended": ended, "took_s": round(ended_s - began_s, 1),
         }  # fmt: skip
 
 
-def figures(folder: Path, began_s: float, ended_s: float, show: bool) -> dict[str, Any]:
-    """What the three nodes measured while the job ran."""
+def figures(folder: Path, text: str, began_s: float, ended_s: float, show: bool) -> dict[str, Any]:
+    """What the three nodes measured and said (`text`) while the job ran."""
     lags: list[float] = []
     peak_mb = own_mb = 0.0
     stuck: Counter[str] = Counter()
-    text = ""
     for name in NAMES:
         said = json.loads((folder / name / "lag.json").read_text())
         lags += [ms for s, ms in said["lags"] if began_s <= s <= ended_s + 1]
         peak_mb, own_mb = max(peak_mb, said["peak_mb"]), max(own_mb, said["own_mb"])
         stuck.update(dict(said["stuck"]))
-        text += (folder / name / "output.log").read_text("utf-8", "replace")
     if show:
         for where, times in stuck.most_common(20):
             print(f"  {times:4} {where}")

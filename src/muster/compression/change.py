@@ -12,7 +12,7 @@ more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -20,32 +20,62 @@ from muster.compression.codec import TINY, CodecError
 from muster.compression.tensors import Array, Layout
 
 
-def difference(layout: Layout, base: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
-    """The change that leads from `base` to `new`."""
-    return {
-        spec.name: np.asarray(np.subtract(new[spec.name], base[spec.name], dtype=spec.change_dtype))
-        for spec in layout.tensors
-    }
+class Difference(Mapping[str, Array]):
+    """The change that leads from `base` to `new`: each tensor is worked out when it is asked for."""
+
+    def __init__(self, layout: Layout, base: Mapping[str, Array], new: Mapping[str, Array]) -> None:
+        self._layout, self._base, self._new = layout, base, new
+
+    def __getitem__(self, name: str) -> Array:
+        dtype = self._layout.by_name[name].change_dtype
+        return np.asarray(np.subtract(self._new[name], self._base[name], dtype=dtype))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layout.by_name)
+
+    def __len__(self) -> int:
+        return len(self._layout.tensors)
 
 
-def add(layout: Layout, base: Mapping[str, Array], change: Mapping[str, Array]) -> dict[str, Array]:
-    """`base` plus `change`, one rounding an element: the same bits on every node.
+class Sum(Mapping[str, Array]):
+    """`base` plus `change`, each tensor when it is asked for.
 
-    Raises CodecError where the result leaves the range of its tensor's type.
+    One rounding an element: the same bits on every node.
+
+    Asking for a tensor raises CodecError where the result leaves the range of its type.
     """
-    result: dict[str, Array] = {}
-    for spec in layout.tensors:
+
+    def __init__(self, layout: Layout, base: Mapping[str, Array], change: Mapping[str, Array]) -> None:
+        self._layout, self._base, self._change = layout, base, change
+
+    def __getitem__(self, name: str) -> Array:
+        spec = self._layout.by_name[name]
         with np.errstate(over="ignore"):
-            wide = np.asarray(np.add(base[spec.name], change[spec.name], dtype=spec.change_dtype))
+            wide = np.asarray(np.add(self._base[name], self._change[name], dtype=spec.change_dtype))
             if spec.floating:
                 flush(wide)
             new = wide.astype(spec.dtype, copy=False)
         if spec.floating and not np.isfinite(new).all():
-            raise CodecError(f"the update makes tensor {spec.name!r} infinite")
+            raise CodecError(f"the update makes tensor {name!r} infinite")
         if not spec.floating and (new != wide).any():
-            raise CodecError(f"the update takes tensor {spec.name!r} out of the range of {spec.dtype}")
-        result[spec.name] = new
-    return result
+            raise CodecError(f"the update takes tensor {name!r} out of the range of {spec.dtype}")
+        return new
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layout.by_name)
+
+    def __len__(self) -> int:
+        return len(self._layout.tensors)
+
+
+def difference(layout: Layout, base: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
+    """The whole change that leads from `base` to `new`."""
+    return dict(Difference(layout, base, new))
+
+
+def add(layout: Layout, base: Mapping[str, Array], change: Mapping[str, Array]) -> dict[str, Array]:
+    """All of `base` plus `change`. Raises CodecError where a result leaves the range of its tensor's type."""
+    return dict(Sum(layout, base, change))
 
 
 def flush(array: Array) -> Array:

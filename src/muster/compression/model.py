@@ -18,6 +18,7 @@ many equal tensors has copies that are many times its largest tensor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from muster.compression.buffers import is_weight, put_buffer, take_buffer, weigh
 from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Vector
 from muster.compression.codecs.families import decode
 from muster.compression.codecs.positions import Positions
+from muster.compression.feedback import norm
 from muster.compression.tensors import Array, Layout
 
 _REST, _ROWS = 1, 2
@@ -58,6 +60,7 @@ def encode_with_feedback(
 ) -> EncodedUpdate:
     """`encode_update` with error feedback on the weights (see feedback.py). Raises CodecError."""
     wanted = _filled(layout, arrays, residual)
+    del residual  # it may have been given up by the caller
     message = _encode(codec, layout, wanted, arrays, seed)
     vector, decoded = _decode(layout, message)
     return EncodedUpdate(message, decoded, np.subtract(wanted, vector, out=wanted))
@@ -75,6 +78,12 @@ def flatten(layout: Layout, arrays: Mapping[str, Array]) -> Vector:
         _check_shapes(layout, arrays)
         return array.reshape(-1)
     return _filled(layout, arrays, None)
+
+
+def weights_norm(layout: Layout, arrays: Mapping[str, Array]) -> float:
+    """The Euclidean norm of the weights, a tensor at a time."""
+    parts = (norm(arrays[s.name].reshape(-1)) for s in layout.tensors if is_weight(s))
+    return math.sqrt(sum(part * part for part in parts))
 
 
 def _filled(layout: Layout, arrays: Mapping[str, Array], residual: Vector | None) -> Vector:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from muster.job import retired as retirement
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 REPORTED_MAX = 16  # commits of a job that are named because they are left out
+RUNNER = "muster.job.runner"  # with numpy, which an idle daemon does without
+
 # The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
 # Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
 # job's view, and then every loop of the node's jobs looks again (`Context.changes`); those named here may
@@ -131,7 +135,10 @@ class JobRegistry:
         if isinstance(entry.record, Job):
             if entry.id not in self._order:
                 self._order[entry.id] = entry.sequence
-                self._begin(entry)
+                if RUNNER in sys.modules:
+                    self._begin(entry)
+                else:
+                    self._context.supervisor.once("loading what a job needs", self._load_and_begin(entry))
             return
         job: JobId = getattr(entry.record, "job", b"")
         runner = self.runners.get(job)
@@ -139,6 +146,12 @@ class JobRegistry:
             self._absorb(runner, entry)
         elif job in self._order:  # what came before the job's own record is found in the store with it
             self._come_back(job)
+
+    async def _load_and_begin(self, entry: Entry) -> None:
+        """The first job of an idle daemon: numpy takes a while to load."""
+        await self._context.offload(import_module, RUNNER)
+        if entry.id not in self.runners:
+            self._begin(entry)
 
     def _begin(self, entry: Entry) -> None:
         """A job that was not known: it is opened if there is room, or can be made."""
@@ -225,7 +238,7 @@ class JobRegistry:
 
     def _open(self, entry: Entry, *, fresh: bool = False) -> JobRunner:
         """Load a job with all of its records, and begin its loops. `fresh`: it was made here, just now."""
-        from muster.job.runner import JobRunner  # with numpy, which an idle daemon does without
+        from muster.job.runner import JobRunner
 
         context, job = self._context, entry.id
         assert isinstance(entry.record, Job)

@@ -39,7 +39,7 @@ Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given
 class Daemon:
     """Opens the link, the catalogue and the control socket for one `Core`, and closes them at the end."""
 
-    def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore) -> None:
+    def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore, threads: Threads) -> None:
         self._config, self._store = config, store
         self._printed = 0  # the last event that was
         scratch = config.home / SCRATCH
@@ -48,7 +48,7 @@ class Daemon:
             left.unlink()
         log, status = EventLog(wall_clock()), NodeStatus()
         report = partial(log.add, "error")
-        self._threads = Threads()
+        self._threads = threads
         self._catalogue = Catalogue(config, store, scratch, self._threads, report)
         self._supervisor = Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         loop = asyncio.get_running_loop()
@@ -160,9 +160,10 @@ async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
     identity = load_bundle(bundle)
     if identity.name != config.name:
         print(f"this node is called {identity.name!r} by its bundle, not {config.name!r}", file=sys.stderr)
-    store = DiskStore(config.home)
+    threads = Threads()
+    store = DiskStore(config.home, threads.later)
     try:
-        daemon = Daemon(config, identity, store)
+        daemon = Daemon(config, identity, store, threads)
         await daemon.run(beside)
     except StorageError as error:
         raise MusterError(error.code, str(error)) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,8 @@ class Operations:
         )
 
     async def _train(self, arguments: dict[str, Any]) -> Any:
+        if "muster.node.api.job_requests" not in sys.modules:  # numpy comes with it
+            await self._core.context.offload(import_module, "muster.node.api.job_requests")
         from muster.node.api import job_requests
 
         job = await job_requests.ask(self._core, self._catalogue, arguments, secrets.token_bytes(8))

@@ -7,6 +7,7 @@ import contextvars
 import random
 import time
 
+import muster.job.runner  # noqa: F401  before the first run, so that none has to load it beside its loop
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
 from muster.network.trust.signing import TrustStore

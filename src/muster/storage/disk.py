@@ -21,6 +21,7 @@ from pathlib import Path
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
+from muster.storage.offload import Later, at_once
 from muster.storage.staged import StagedFile
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 
@@ -45,7 +46,8 @@ class DiskStore:
 
     incarnation: int
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, later: Later = at_once) -> None:
+        """`later` runs what takes a while on a busy disk, in one other thread."""
         self._home = home
         self._depth = 0
         self._spoilt = False
@@ -53,7 +55,7 @@ class DiskStore:
         self._delete_later: list[BlobId] = []
         self._lock = -1
         try:
-            self._files = BlobFiles(home, self._placed)
+            self._files = BlobFiles(home, self._placed, later)
             self._lock = _lock(home)
             self._files.clean()
             self._db = sqlite3.connect(home / "store.sqlite", isolation_level=None)

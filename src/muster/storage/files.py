@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from muster.protocol.records import BlobId
+from muster.storage.offload import Later, at_once
 from muster.storage.partial import DiskPartial
 from muster.storage.staged import StagedFile, fsync_dir, sync_file, write_staged
 from muster.storage.store import Buffer, DiskFull, StorageError
 
+LARGE_BYTES = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 
 PAGE_BYTES = 16_384  # the smallest step in which the database's log grows, and some
@@ -69,9 +71,9 @@ class BlobFiles:
     A missing blob raises KeyError, bytes outside a blob ValueError, a disk that fails StorageError.
     """
 
-    def __init__(self, home: Path, placed: Callable[[BlobId], None]) -> None:
-        """Raises OSError."""
-        self._home, self._placed = home, placed
+    def __init__(self, home: Path, placed: Callable[[BlobId], None], later: Later = at_once) -> None:
+        """`later` runs what takes a while on a busy disk. Raises OSError."""
+        self._home, self._placed, self._later = home, placed, later
         self._blobs, self._incoming, self._tmp = home / "blobs", home / "partial", home / "tmp"
         self._partials: weakref.WeakValueDictionary[BlobId, GuardedPartial] = weakref.WeakValueDictionary()
         self._used_bytes: int | None = None
@@ -82,7 +84,7 @@ class BlobFiles:
     def clean(self) -> None:
         """Remove what a killed process left half-written. Raises OSError."""
         for entry in self._tmp.iterdir():
-            entry.unlink()
+            entry.unlink(missing_ok=True)  # a node that is ending may be at it, too
         for entry in self._incoming.iterdir():
             twin = entry.with_suffix(".map" if entry.suffix == ".data" else ".data")
             if entry.suffix not in (".map", ".data") or not twin.exists():
@@ -181,7 +183,9 @@ class BlobFiles:
         if known is not None and known.size_bytes == size_bytes:
             return known
         with guarded(self._home):
-            inner = DiskPartial(self._incoming, blob, size_bytes, lambda path: self._rename(path, blob))
+            inner = DiskPartial(
+                self._incoming, blob, size_bytes, lambda path: self._rename(path, blob), self._later
+            )
         partial = GuardedPartial(self._home, inner, lambda: self._partials.pop(blob, None))
         self._partials[blob] = partial
         return partial
@@ -190,13 +194,26 @@ class BlobFiles:
         """Delete a blob, whole or partial, if it is there."""
         size_bytes = self.size(blob)
         with guarded(self._home):
-            self.path(blob).unlink(missing_ok=True)
+            if size_bytes is not None:
+                self._remove(self.path(blob), size_bytes)
             self._drop_partial(blob)
         if self._used_bytes is not None and size_bytes is not None:
             self._used_bytes -= size_bytes
 
+    def _remove(self, path: Path, size_bytes: int) -> None:
+        """Large files take a while to delete: out of sight now, deleted later."""
+        if size_bytes >= LARGE_BYTES:
+            gone = self._tmp / f"{os.getpid()}.{next(self._numbers)}"
+            with contextlib.suppress(OSError):  # a full disk may have no room for the other name
+                path.rename(gone)
+                self._later(lambda: _unlink(gone))
+                return
+        path.unlink(missing_ok=True)
+
     def _drop_partial(self, blob: BlobId) -> None:
-        self._partials.pop(blob, None)
+        dropped = self._partials.pop(blob, None)
+        if dropped is not None:
+            dropped.drop()
         for suffix in ("data", "map"):
             (self._incoming / f"{blob.hex()}.{suffix}").unlink(missing_ok=True)
 
@@ -215,6 +232,11 @@ class BlobFiles:
         return self._used_bytes + sum(entry.stat().st_blocks * 512 for entry in self._incoming.iterdir())
 
 
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 class GuardedPartial:
     """A `DiskPartial` whose OSErrors become the store's StorageError."""
 
@@ -222,6 +244,10 @@ class GuardedPartial:
         self.size_bytes = inner.size_bytes
         self._home, self._inner, self._forget = home, inner, forget
         self.has, self.missing = inner.has, inner.missing
+
+    def drop(self) -> None:
+        """Its files are another's from now on, or nobody's."""
+        self._inner.drop()
 
     def write(self, offset: int, data: bytes) -> None:
         with guarded(self._home):

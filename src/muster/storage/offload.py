@@ -8,9 +8,10 @@ belong to the loop.  After the wait the world may be another one, so whoever wai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -22,6 +23,15 @@ class Offload(Protocol):
     """`await offload(call, *arguments)` gives what the call gives, or raises what it raises."""
 
     def __call__(self, call: Callable[[*Ts], T], *arguments: *Ts) -> Awaitable[T]: ...
+
+
+# Runs a small piece of work on the disk, such as a sync, soon and one after another. It must not raise.
+Later: TypeAlias = Callable[[Callable[[], object]], None]
+
+
+def at_once(chore: Callable[[], object]) -> None:
+    """Implements `Later` in place."""
+    chore()
 
 
 async def inline(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
@@ -47,10 +57,17 @@ class Threads:
 
     def __init__(self, count: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="heavy")
+        self._chores = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
     def __call__(self, call: Callable[[*Ts], T], *arguments: *Ts) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
+    def later(self, chore: Callable[[], object]) -> None:
+        """Implements `Later`."""
+        with contextlib.suppress(RuntimeError):  # the node ends
+            self._chores.submit(chore)
+
     def close(self) -> None:
         """Wait for the calls that were begun."""
         self._pool.shutdown(cancel_futures=True)
+        self._chores.shutdown()

@@ -2,8 +2,8 @@
 
 The map is kept twice in its file.  The *live* copy is written after every piece, without fsync: after
 `kill -9` the kernel still holds both it and the data, so nothing is fetched again.  The *synced* copy is
-written after the data was fsynced, every `SYNC_BYTES`: after a power cut (seen by the kernel's boot id)
-only it is believed.  So the map may lag behind the data and is never ahead of it.
+written after the data was fsynced, every `SYNC_BYTES` or as fast as the disk can: after a power cut (seen by
+the kernel's boot id) only it is believed.  So the map may lag behind the data and is never ahead of it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from muster.protocol.records import BlobId
 from muster.storage.cells import Cells
+from muster.storage.offload import Later
 from muster.storage.staged import fsync_dir, sync_file
 
-SYNC_BYTES = 256 * 1024  # at most this much is fetched again after a power cut
+SYNC_BYTES = 256 * 1024  # so much, and what came during a sync, is fetched again after a power cut
 _HEADER = struct.Struct("<4sQ36s")
 _MAGIC = b"mpb1"
 
@@ -38,19 +39,33 @@ def pwrite_all(descriptor: int, data: bytes | bytearray, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
+def _pwrite(path: Path, data: bytes, offset: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        pwrite_all(descriptor, data, offset)
+    finally:
+        os.close(descriptor)
+
+
 class DiskPartial:
     """See `storage.store.PartialBlob`. Raises OSError; the store turns it into StorageError.
 
-    `adopt` moves the finished file into the store's blobs.
+    `adopt` moves the finished file into the store's blobs; `later` runs a sync, which takes a while on a busy
+    disk.  A sync that failed is raised by the next write.
     """
 
-    def __init__(self, folder: Path, blob: BlobId, size_bytes: int, adopt: Callable[[Path], None]) -> None:
+    def __init__(
+        self, folder: Path, blob: BlobId, size_bytes: int, adopt: Callable[[Path], None], later: Later
+    ) -> None:
         self.size_bytes = size_bytes
         self._blob = blob
         self._data = folder / f"{blob.hex()}.data"
         self._map = folder / f"{blob.hex()}.map"
         self._adopt = adopt
-        self._unsynced_bytes = 0
+        self._later = later
+        self._written_bytes = self._synced_bytes = 0  # in this object's life
+        self._syncing = self._gone = False
+        self._fault: OSError | None = None
         held = self._load()
         self._cells = Cells(size_bytes, held)
         if held is None:
@@ -82,15 +97,20 @@ class DiskPartial:
         try:
             with self._data.open("xb") as file:
                 file.truncate(self.size_bytes)
-            self._write_map(self._cells.map, self._cells.map)
+            # not synced: with nothing held, nothing is lost
+            self._map.write_bytes(self._header() + 2 * bytes(len(self._cells.map)))
         except OSError:
             self.remove()
             raise
+        self._gone = False
+
+    def _header(self) -> bytes:
+        return _HEADER.pack(_MAGIC, self.size_bytes, boot_id())
 
     def _write_map(self, synced: bytes | bytearray, live: bytes | bytearray) -> None:
         temporary = self._map.with_suffix(".new")
         with temporary.open("wb") as file:
-            file.write(_HEADER.pack(_MAGIC, self.size_bytes, boot_id()) + synced + live)
+            file.write(self._header() + synced + live)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._map)
@@ -105,28 +125,37 @@ class DiskPartial:
     def write(self, offset: int, data: bytes) -> None:
         """Only cells of 4096 bytes that `data` fills whole (or up to the blob's end) count as held."""
         cells = self._cells.covered(offset, len(data))
-        descriptor = os.open(self._data, os.O_WRONLY)
-        try:
-            pwrite_all(descriptor, data, offset)
-            self._unsynced_bytes += len(data)
-            sync = self._unsynced_bytes >= SYNC_BYTES
-            if sync:
-                os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        _pwrite(self._data, data, offset)
         self._cells.mark(cells)
-        descriptor = os.open(self._map, os.O_WRONLY)
+        ones = b"\x01" * len(cells)
+        _pwrite(self._map, ones, _HEADER.size + len(self._cells.map) + cells.start)
+        self._written_bytes += len(data)
+        if self._written_bytes - self._synced_bytes >= SYNC_BYTES and not self._syncing:
+            self._syncing = True
+            self._later(self._sync)
+
+    def _sync(self) -> None:
+        """Make what came durable, first the data and then the map of it. In any thread."""
         try:
-            count = len(self._cells.map)
-            if sync:
-                self._unsynced_bytes = 0
-                pwrite_all(descriptor, self._cells.map, _HEADER.size)
-            ones = b"\x01" * len(cells)
-            pwrite_all(descriptor, ones, _HEADER.size + count + cells.start)
-            if sync:
-                os.fdatasync(descriptor)
+            with self._data.open("rb") as data, self._map.open("r+b", buffering=0) as map_:
+                if self._gone:  # the files may be another partial blob's by now
+                    return
+                written_bytes, held = self._written_bytes, bytes(self._cells.map)
+                os.fdatasync(data.fileno())
+                pwrite_all(map_.fileno(), held, _HEADER.size)
+                os.fdatasync(map_.fileno())
+                if not self._synced_bytes:
+                    fsync_dir(self._map.parent)
+                self._synced_bytes = written_bytes
+        except FileNotFoundError:  # it has become a blob, or was deleted
+            pass
+        except OSError as error:
+            self._fault = error
         finally:
-            os.close(descriptor)
+            self._syncing = False
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes that are held. Raises ValueError when some of them are not."""
@@ -150,11 +179,17 @@ class DiskPartial:
         if not right:
             self.remove()
             return False
+        self._gone = True
         self._adopt(self._data)
         self._map.unlink(missing_ok=True)
         return True
 
+    def drop(self) -> None:
+        """Nothing is written to its files any more."""
+        self._gone = True
+
     def remove(self) -> None:
+        self._gone = True
         # the data first: a map without data is cleaned up, data that a stale map vouches for never exists
         for path in (self._data, self._map, self._map.with_suffix(".new")):
             with contextlib.suppress(FileNotFoundError):

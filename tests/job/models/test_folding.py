@@ -47,7 +47,7 @@ def folded_on(base: dict[str, NDArray[np.float32]], scale: float, **updates: flo
         record = Update(JOB, ROOT, 0, 1, 1, 5, 50, 0.1, Payload("dense32", len(message), message))
         known.append(KnownUpdate(hashlib.sha256(node).digest(), Key(node, 1, 1), record, node))
         payloads[known[-1].id] = message
-    head = RoundContext(LAYOUT, base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, scale)
+    head = RoundContext(LAYOUT, lambda: base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, scale)
     return fold(head, known, lambda u: payloads[u.id])
 
 

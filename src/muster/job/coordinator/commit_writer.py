@@ -116,15 +116,14 @@ class CommitWriter:
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 
-    def _onto(self, layout: Layout, head: Point, updates: list[KnownUpdate]) -> Callable[[], RoundContext]:
-        """What a round on `head` is aggregated on: what is known of it now; the call reads the rest."""
-        base, previous = self._models.reader(head.id), self._previous(head)
+    def _onto(self, layout: Layout, head: Point, updates: list[KnownUpdate]) -> RoundContext:
+        """What a round on `head` is aggregated on, by what is known now."""
         samples = {u.key.node: self._samples(u.key.node) for u in updates}
         shares = {u.record.base: self._part(head, u.record.base) for u in updates}
         scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
-        return lambda: RoundContext(
-            layout, base(), previous() if previous else None, head.round, recipe, samples.__getitem__,
-            shares.__getitem__, scale,
+        return RoundContext(
+            layout, self._models.reader(head.id), self._previous(head), head.round, recipe,
+            samples.__getitem__, shares.__getitem__, scale,
         )  # fmt: skip
 
     def _previous(self, head: Point) -> Callable[[], Arrays] | None:

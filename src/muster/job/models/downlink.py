@@ -5,19 +5,19 @@ The model is kept as every node will rebuild it from the delta.  What it lacks t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from muster.compression.change import add, difference
+from muster.compression.change import Difference, Sum
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import norm
-from muster.compression.model import encode_with_feedback, flatten
-from muster.compression.tensors import Layout
+from muster.compression.model import encode_with_feedback, weights_norm
+from muster.compression.tensors import chunks
 from muster.job.models import residuals
-from muster.job.models.folding import Arrays, Outcome, RoundContext, fold
+from muster.job.models.folding import Outcome, RoundContext, fold
 from muster.job.models.payloads import StagedPayload, payload_bytes, stage_payload
 from muster.job.models.residuals import Kept, Vector
 from muster.job.models.store import stage_arrays
@@ -43,40 +43,43 @@ class Downlink:
 def make_downlink(
     store: Store,
     job: JobId,
-    onto: Callable[[], RoundContext],
+    onto: RoundContext,
     updates: Sequence[KnownUpdate],
     codec: str,
     left: tuple[Kept, float] | None,
 ) -> Downlink:
-    """Fold `updates` and encode what changes. `onto()` reads what the round is aggregated on.
+    """Fold `updates` and encode what changes.
 
     `left`: the residual of this node's earlier commits, and the part of it that joins the change.  Raises
     KeyError when a blob was deleted meanwhile, StorageError.
     """
-    context = onto()
-    outcome = fold(context, updates, lambda u: payload_bytes(store, u.record.payload))
-    before = residuals.read(store, left[0]) * np.float32(left[1]) if left is not None else None
-    params, delta, residual, waiting = _encode(store, context, outcome, codec, before)
-    return Downlink(
-        outcome.folded, outcome.discarded, stage_arrays(store, context.layout, params), delta,
-        residuals.stage(store, "down", job, residual), norm(residual), waiting,
-    )  # fmt: skip
+    outcome = fold(onto, updates, lambda u: payload_bytes(store, u.record.payload))
+
+    def made(
+        params: StagedBlob, delta: StagedPayload | None, residual: Vector | None, waiting: float
+    ) -> Downlink:
+        kept = residuals.stage(store, "down", job, residual)
+        return Downlink(outcome.folded, outcome.discarded, params, delta, kept, norm(residual), waiting)
+
+    if outcome.folded and not (codec == DENSE and left is None):
+        try:
+            return made(*_encode(store, onto, outcome, codec, _before(store, left)))
+        except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
+            pass
+    return made(stage_arrays(store, onto.layout, outcome.params), None, _before(store, left), 0.0)
+
+
+def _before(store: Store, left: tuple[Kept, float] | None) -> Vector | None:
+    return residuals.read(store, left[0]) * np.float32(left[1]) if left is not None else None
 
 
 def _encode(
-    store: Store, context: RoundContext, outcome: Outcome, codec: str, left: Vector | None
-) -> tuple[Arrays, StagedPayload | None, Vector | None, float]:
-    """The new model, the delta that leads to it, the residual and how much it is."""
-    layout: Layout = context.layout
-    if not outcome.folded:
-        return outcome.params, None, left, 0.0
-    if codec == DENSE and left is None:
-        return outcome.params, None, None, 0.0
-    change = difference(layout, context.base, outcome.params)
-    try:
-        sent = encode_with_feedback(parse(codec), layout, change, left, context.round)
-        params = add(layout, context.base, sent.decoded)
-    except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
-        return outcome.params, None, left, 0.0
-    waiting = norm(sent.residual) / (norm(flatten(layout, change)) or 1.0)
+    store: Store, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None
+) -> tuple[StagedBlob, StagedPayload, Vector, float]:
+    """The new model, the delta that leads to it, the residual and how much it is. Raises CodecError."""
+    layout, base = onto.layout, onto.base()
+    change = Difference(layout, base, outcome.params)
+    sent = encode_with_feedback(parse(codec), layout, change, left, onto.round)
+    params = store.stage(chunks(layout, Sum(layout, base, sent.decoded)))
+    waiting = norm(sent.residual) / (weights_norm(layout, change) or 1.0)
     return params, stage_payload(store, codec, sent.message), sent.residual, waiting

@@ -44,8 +44,8 @@ class RoundContext:
     """
 
     layout: Layout
-    base: Arrays
-    previous: Arrays | None
+    base: Callable[[], Arrays]  # reads them
+    previous: Callable[[], Arrays] | None
     round: int  # of the head
     recipe: Recipe
     samples: Callable[[NodeId], int]
@@ -102,7 +102,7 @@ def _attempt(
     """The new parameters and what is in them. Raises _Invalid for the first update that does not fit."""
     layout, recipe = context.layout, context.recipe
     if not updates:
-        return context.base, ()
+        return context.base(), ()
     staleness = [max(0, context.round - u.record.base_round) for u in updates]
     meta = [
         UpdateMeta(
@@ -124,8 +124,8 @@ def _attempt(
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
     try:
         params, _ = server_step.apply(
-            server_step.init(context.previous),
-            context.base,
+            server_step.init(context.previous() if context.previous else None),
+            context.base(),
             state,
             recipe.server_lr * scale,
             server_momentum=recipe.server_momentum,

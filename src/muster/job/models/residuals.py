@@ -39,7 +39,7 @@ def find(store: Store, direction: str, job: JobId) -> Kept | None:
 
 def read(store: Store, kept: Kept) -> Vector:
     """The vector itself. Takes long; in any thread. Raises KeyError when another one replaced it."""
-    return np.frombuffer(store.read_blob(kept.blob, kept.offset), "<f4").astype(np.float32)
+    return np.frombuffer(store.read_blob(kept.blob, kept.offset), "<f4").astype(np.float32, copy=False)
 
 
 def part_in(kept: Kept | None, graph: Graph, head: CommitId) -> float:

@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
-from muster.compression.model import encode_with_feedback, flatten
+from muster.compression.model import encode_with_feedback, weights_norm
 from muster.compression.tensors import Layout
 from muster.job.context import Arrays, Context, Facts, TrainingResult
 from muster.job.models import residuals
 from muster.job.models.folding import weight_of
 from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, StagedPayload, stage_payload
-from muster.job.models.residuals import Kept
+from muster.job.models.residuals import Kept, Vector
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import CommitId, JobId, NodeId, Offer, Update
 from muster.storage.store import StagedBlob, Store
@@ -144,16 +144,21 @@ def _encode(
     left: tuple[Kept, float] | None, share: float, seed: int,
 ) -> _Encoded:  # fmt: skip
     """The message of an update and the residual that it leaves, written aside. Takes long; in any thread."""
-    residual = residuals.read(store, up) if up is not None else None
-    if left is not None:
-        residual = hand_over(residual, residuals.read(store, left[0]) * np.float32(left[1]), share)
-    sent = encode_with_feedback(parse(codec), layout, update, residual, seed)
-    ratio = _residual_ratio(norm(sent.residual), norm(flatten(layout, update)))
+    sent = encode_with_feedback(parse(codec), layout, update, _before(store, up, left, share), seed)
+    ratio = _residual_ratio(norm(sent.residual), weights_norm(layout, update))
     return _Encoded(
         stage_payload(store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
         residuals.stage(store, "up", job, sent.residual),
         ratio,
     )
+
+
+def _before(store: Store, up: Kept | None, left: tuple[Kept, float] | None, share: float) -> Vector | None:
+    """What earlier messages left out."""
+    residual = residuals.read(store, up) if up is not None else None
+    if left is None:
+        return residual
+    return hand_over(residual, residuals.read(store, left[0]) * np.float32(left[1]), share)
 
 
 def node_seed(seed: int, node: bytes, number: int) -> int:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from muster.compression.tensors import Layout, read
 from muster.errors import MusterError
@@ -105,7 +105,7 @@ class StoreTrainer:
                 done = await _job_errors(
                     self._trainer.train(base, out, **asdict(request), progress=on_progress)
                 )
-                update = await self._offload(read, self._facts.layout.changes, out)
+                update = await self._offload(_take, self._facts.layout.changes, out)
                 return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update)
             except MusterError as error:
                 if error.code != "disk_full":
@@ -165,6 +165,13 @@ class StoreTrainer:
 
     async def close(self) -> None:
         await self._trainer.close()
+
+
+def _take(layout: Layout, path: Path) -> dict[str, Any]:
+    """The tensors in a file, which is there no more. Takes long."""
+    tensors = read(layout, path)
+    path.unlink()
+    return tensors
 
 
 async def _job_errors(work: Awaitable[T]) -> T:
