@@ -54,7 +54,9 @@ class Probe:
             frame = sys._current_frames().get(self._loop_thread)
             names = []
             while frame is not None and len(names) < FRAMES:
-                names.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+                if not frame.f_code.co_filename.startswith("<frozen"):
+                    where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                    names.append(f"{where} {frame.f_code.co_name}")
                 frame = frame.f_back
             self.stuck[" < ".join(names)] += 1
 

@@ -128,6 +128,7 @@ def _encode(
             masks = b""
     flags = (_REST if rest else 0) | (_ROWS if masks else 0)
     message = codec.encode(vector, np.random.default_rng(seed))
+    del vector  # what was gathered is not needed any more
     return b"".join((bytes((ESCAPE << 5 | flags,)), masks, rest, message)) if flags else message
 
 

@@ -73,6 +73,7 @@ class JobRegistry:
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
+        self._loading: set[JobId] = set()  # to begin as soon as numpy is loaded
         self._slot = TrainerSlot()
         self._reported: dict[JobId, int] = {}  # commits that are left out, as far as they were named
 
@@ -135,21 +136,25 @@ class JobRegistry:
         if isinstance(entry.record, Job):
             if entry.id not in self._order:
                 self._order[entry.id] = entry.sequence
-                if RUNNER in sys.modules:
+                if not self._loading and hasattr(sys.modules.get(RUNNER), "JobRunner"):
                     self._begin(entry)
                 else:
+                    self._loading.add(entry.id)
                     self._context.supervisor.once("loading what a job needs", self._load_and_begin(entry))
             return
         job: JobId = getattr(entry.record, "job", b"")
         runner = self.runners.get(job)
         if runner is not None:
             self._absorb(runner, entry)
-        elif job in self._order:  # what came before the job's own record is found in the store with it
+        elif job in self._order and job not in self._loading:  # what came before is found in the store
             self._come_back(job)
 
     async def _load_and_begin(self, entry: Entry) -> None:
         """The first job of an idle daemon: numpy takes a while to load."""
-        await self._context.offload(import_module, RUNNER)
+        try:
+            await self._context.offload(import_module, RUNNER)
+        finally:
+            self._loading.remove(entry.id)
         if entry.id not in self.runners:
             self._begin(entry)
 
