@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from muster.job import retired as retirement
 from muster.job import set_aside
 from muster.job.context import Context
 from muster.job.forwarding import JobForwarding
+from muster.job.loader import Loader
 from muster.job.models.blob_hints import BlobHints
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.retired import JobLimits, StoredJobs
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 REPORTED_MAX = 16  # commits of a job that are named because they are left out
-RUNNER = "muster.job.runner"  # with numpy, which an idle daemon does without
-
 # The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
 # Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
 # job's view, and then every loop of the node's jobs looks again (`Context.changes`); those named here may
@@ -73,7 +70,7 @@ class JobRegistry:
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
-        self._loading: set[JobId] = set()  # to begin as soon as numpy is loaded
+        self._loader = Loader(context)
         self._slot = TrainerSlot()
         self._reported: dict[JobId, int] = {}  # commits that are left out, as far as they were named
 
@@ -136,30 +133,19 @@ class JobRegistry:
         if isinstance(entry.record, Job):
             if entry.id not in self._order:
                 self._order[entry.id] = entry.sequence
-                if not self._loading and hasattr(sys.modules.get(RUNNER), "JobRunner"):
-                    self._begin(entry)
-                else:
-                    self._loading.add(entry.id)
-                    self._context.supervisor.once("loading what a job needs", self._load_and_begin(entry))
+                self._loader.when_loaded(entry.id, partial(self._begin, entry))
             return
         job: JobId = getattr(entry.record, "job", b"")
         runner = self.runners.get(job)
         if runner is not None:
             self._absorb(runner, entry)
-        elif job in self._order and job not in self._loading:  # what came before is found in the store
+        elif job in self._order and job not in self._loader:  # what came before is found in the store
             self._come_back(job)
-
-    async def _load_and_begin(self, entry: Entry) -> None:
-        """The first job of an idle daemon: numpy takes a while to load."""
-        try:
-            await self._context.offload(import_module, RUNNER)
-        finally:
-            self._loading.remove(entry.id)
-        if entry.id not in self.runners:
-            self._begin(entry)
 
     def _begin(self, entry: Entry) -> None:
         """A job that was not known: it is opened if there is room, or can be made."""
+        if entry.id in self.runners:  # somebody asked for it while what it needs was loaded
+            return
         made_here = entry.source == b""  # its user follows it
         if self._make_room(at_once=made_here):
             self._tell(entry)

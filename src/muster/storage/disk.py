@@ -71,8 +71,8 @@ class DiskStore:
             ) from error
         except sqlite3.Error as error:
             self._unlock()
-            failed = database_error(home, error)
-            raise MusterError(failed.code, str(failed)) from error
+            fault = database_error(home, error)
+            raise MusterError(fault.code, str(fault)) from error
         except MusterError:
             self._unlock()
             raise
