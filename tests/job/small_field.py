@@ -27,6 +27,7 @@ from muster.simulation.trainers.linear import (
 )
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
+from muster.storage.offload import Offload, inline
 
 LAYOUT = layout_of(40)
 
@@ -50,8 +51,10 @@ class SmallField:
         common: bool = True,
         limits: JobLimits | None = None,
         faults: Mapping[str, MusterError] | None = None,
+        offload: Offload = inline,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with."""
+        self._offload = offload
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
         self._faults = faults or {}
@@ -83,6 +86,7 @@ class SmallField:
             installed=lambda task: True,
             battery=lambda: None,
             log=EventLog(lambda: 0.0),
+            offload=self._offload,
             job_limits=self._limits,
         )
 
