@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ class Catalogue:
 
 
 def asked(**arguments: Any) -> None:
-    nobody: Any = None
+    nobody: Any = SimpleNamespace(log=SimpleNamespace(add=lambda kind, text: None))
     catalogue: Any = Catalogue()
     asyncio.run(ask(nobody, catalogue, {"task": "digits", **arguments}, b"n"))
 
