@@ -20,6 +20,8 @@ from muster.storage.store import StorageError
 
 COLLECT_S = 10.0
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
+# Of it for what is here for others only, at the time of collecting: the rest is room for what they want next.
+RELAYED_SHARE = 0.5
 
 
 class GarbageCollector:
@@ -34,11 +36,13 @@ class GarbageCollector:
         contributions: ContributionEstimator,
         *,
         needed_by_others: Callable[[], set[BlobId]],
+        apart: Callable[[], bool],
     ) -> None:
-        """`needed_by_others()`: blobs that this node's other jobs cannot do without."""
+        """`needed_by_others()`: blobs that this node's other jobs cannot do without. `apart()`: whether this
+        node takes no part, so that all it has of the job is here for others."""
         self._context, self._view, self._models = context, view, models
         self._session, self._contributions = session, contributions
-        self._needed_by_others = needed_by_others
+        self._needed_by_others, self._apart = needed_by_others, apart
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
         # at the last time: how many updates, which heads, and updates without their contribution
@@ -52,9 +56,13 @@ class GarbageCollector:
         self._collected_s = now
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
             self._forget_payloads()
-            over_bytes = self._context.store.used_bytes() - self._context.policy.disk_limit_bytes
-            if over_bytes > 0:
-                self._make_room(over_bytes + self._context.policy.disk_limit_bytes * ROOM_SHARE)
+            limit_bytes = self._context.policy.disk_limit_bytes
+            used_bytes = self._context.store.used_bytes()
+            if self._apart() and used_bytes > limit_bytes * RELAYED_SHARE:
+                self._forget_relayed()
+                self._make_room(self._context.store.used_bytes() - limit_bytes * RELAYED_SHARE)
+            elif used_bytes > limit_bytes:
+                self._make_room(used_bytes - limit_bytes * (1 - ROOM_SHARE))
 
     def needs(self) -> set[BlobId]:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
@@ -78,6 +86,15 @@ class GarbageCollector:
         self._done_with &= self._view.updates.keys()
         self._collected = len(self._view.updates), *state[1:]
 
+    def _forget_relayed(self) -> None:
+        """Delete payloads that were fetched for others, as far as a known head counts them."""
+        counted = set[Key]()
+        spent = set(spent_payloads(self._view, self._models.known_heads(), counted))
+        updates = self._view.updates.items()
+        waiting = {u.record.payload.blob for key, u in updates if key not in counted}
+        for blob in sorted(spent - waiting - self._needed_by_others()):
+            self._context.store.delete_blob(blob)
+
     def _make_room(self, bytes_: float) -> None:
         """Delete parameters far behind the heads."""
         store, models = self._context.store, self._models
@@ -95,6 +112,8 @@ class GarbageCollector:
         participant = self._session.participant
         working = participant.working_on if participant else None
         heads = {p.id: p for p in [*self._models.heads(), *self._models.known_heads()]}
+        if self._apart():
+            heads = {}
         in_use = [*([working] if working else []), *self._contributions.bases(), *self._models.in_use()]
         return pinned(self._view.graph, heads.values(), in_use)
 

@@ -122,6 +122,7 @@ class Policy:
     tasks: Sequence[str] | None = None  # None: all that are installed
     battery_min: float = 0.0
     disk_limit_bytes: int = 2_000_000_000
+    relay: bool = True  # fetch for others, and carry updates to a coordinator that is not heard
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,13 @@ class JobRunner:
             self._contributions, slot,
         )  # fmt: skip
         self._garbage = GarbageCollector(
-            context, view, self.models, self._session, self._contributions, needed_by_others=needed_by_others
-        )
+            context, view, self.models, self._session, self._contributions,
+            needed_by_others=needed_by_others, apart=self._apart,
+        )  # fmt: skip
+
+    def _apart(self) -> bool:
+        """Whether all that this node has of the job is here for others."""
+        return self._answer.refused is not None and self.view.asker != self.context.node
 
     def start(self, on_fault: Callable[[Exception], None]) -> None:
         """Begin the three loops; `on_fault(error)` is called when one of them fails; it starts again."""

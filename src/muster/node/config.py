@@ -37,7 +37,7 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accept: bool = True  # take part in others' jobs
     tasks: tuple[str, ...] | None = None  # only these; None: all that are installed
-    relay: bool = True  # keep and pass on what others want; false has no effect yet
+    relay: bool = True  # fetch and keep what others want; false: only what this node's own work needs
     disk_limit_mb: float = 2000  # beyond it old models are deleted; records stay
     battery_min: float = 0.2  # charge below which the node offers no work
 

@@ -16,6 +16,7 @@ from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
 from muster.job.registry import JobRegistry
 from muster.job.retired import JobLimits
+from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
@@ -96,7 +97,13 @@ class Core:
         self._on_job_event = on_job_event
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
         self.transfers = Transfers(
-            link, store, hints=hints.neighbours, traffic=traffic, supervisor=self.supervisor, offload=offload
+            link,
+            store,
+            hints=hints.neighbours,
+            limits=TransferLimits(relay=policy.relay, disk_limit_bytes=policy.disk_limit_bytes),
+            traffic=traffic,
+            supervisor=self.supervisor,
+            offload=offload,
         )
         self.exchange = Exchange(
             link,

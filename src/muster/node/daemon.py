@@ -81,6 +81,7 @@ class Daemon:
                 config.policy.tasks,
                 config.policy.battery_min,
                 int(config.policy.disk_limit_mb * 1e6),
+                config.policy.relay,
             ),
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,

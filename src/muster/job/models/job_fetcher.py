@@ -188,7 +188,7 @@ class JobFetcher:
         it can carry them there.
         """
         wanted: dict[BlobId, int] = {}
-        if head is not None and (acting or self._carries(head)):
+        if head is not None and (acting or (self._context.policy.relay and self._carries(head))):
             for update in self.uncounted(head):
                 payload = update.record.payload
                 if payload.blob is not None and not self._context.store.has_blob(payload.blob):

@@ -224,7 +224,7 @@ def _bounds(world: World) -> Iterator[str]:
         records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))
         blobs = machine.disk.used_bytes() - records
         least = 24 * world.layout.blob_bytes * len(world.jobs)  # heads, forks, the last few are always kept
-        if machine.willing and blobs > max(machine.spec.disk_limit_bytes, least):
+        if blobs > max(machine.spec.disk_limit_bytes, least):
             yield f"{machine.spec.name} keeps {blobs} bytes of blobs"
 
 
