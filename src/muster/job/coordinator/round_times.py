@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from muster.history.graph import Point
 from muster.job.context import Context
@@ -14,9 +15,24 @@ from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.codec_choice import CodecChoice
 from muster.planning.rounds import Missing, Overhead, Resources, learn_overhead
-from muster.protocol.records import CommitId, NodeId
+from muster.protocol.records import CommitId, JobId, NodeId
+from muster.storage.store import Store
 
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
+
+
+def keep_from_seed(store: Store, job: JobId) -> None:
+    """Keep at the asker that its job begins from the seed's model, which every node can make."""
+    store.set_state(_key(job), b"1")
+
+
+def from_seed(store: Store, job: JobId) -> bool:
+    """Whether this node asked for the job and it begins from the seed's model."""
+    return store.state(_key(job)) is not None
+
+
+def _key(job: JobId) -> str:
+    return "seeded/" + job.hex()
 
 
 class RoundTimeModel:
@@ -41,15 +57,30 @@ class RoundTimeModel:
 
     def _usual(self, node: NodeId, choice: CodecChoice) -> Overhead:
         """The overhead of a node that was in no round yet: the slowest of the others', as it may have to
-        catch up; at first what a model and its update take over a link that nobody measured."""
+        catch up; at first what its update takes, and the model unless it has that already."""
         known_s = [overhead.seconds for overhead in self._overhead.values()]
         if len(known_s) > len(self._view.offers) / 2:
             return Overhead(max(known_s))
         if node == self._context.node:
             return Overhead(0.5)
-        layout = self._models.layout
-        size_bytes = (layout.blob_bytes if layout else 0) + choice.size_bytes
-        return Overhead(0.5 + size_bytes / UNKNOWN_RATE_BYTES_S)
+        layout, size_bytes = self._models.layout, choice.size_bytes
+        if layout is not None and not self._has_model(node):
+            size_bytes += layout.blob_bytes
+        return Overhead(0.5 + size_bytes / self._rate_bytes_s(node))
+
+    def _has_model(self, node: NodeId) -> bool:
+        """Whether a node that offered has the model: it came there, or it was made there from the seed."""
+        offer = self._view.offers.get(node)
+        came = offer is not None and offer.goodput_bytes_s > 0
+        return came or from_seed(self._context.store, self._view.id)
+
+    def _rate_bytes_s(self, node: NodeId) -> float:
+        """The goodput to a node as it offered it, else as others did."""
+        offer = self._view.offers.get(node)
+        if offer is not None and offer.goodput_bytes_s > 0:
+            return offer.goodput_bytes_s
+        offered = [o.goodput_bytes_s for o in self._view.offers.values() if o.goodput_bytes_s > 0]
+        return median(offered) if offered else UNKNOWN_RATE_BYTES_S
 
     def planned(self, nodes: Sequence[Resources], steps: Mapping[NodeId, int]) -> None:
         """Note from when on each node of a new round is late."""

@@ -13,6 +13,7 @@ from muster.compression.codecs.families import parse
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.coordinator.lingering import keep_linger
+from muster.job.coordinator.round_times import keep_from_seed
 from muster.job.runner import JobRunner
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
@@ -103,7 +104,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     facts = trainer.task
     await catalogue.keep(request.task, trainer)
     job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
-    return open_job(core, job, blob, request.linger_s)
+    return open_job(core, job, blob, request.linger_s, seeded=request.start is None)
 
 
 def _names_commit(start: str) -> bool:
@@ -139,8 +140,12 @@ async def _from_commit(
     return blob
 
 
-def open_job(core: Core, job: Job, start: BlobId, linger_s: float | None = None) -> JobId:
-    """Publish a job and the root of its history, together: a job without a root could never begin."""
+def open_job(
+    core: Core, job: Job, start: BlobId, linger_s: float | None = None, *, seeded: bool = False
+) -> JobId:
+    """Publish a job and the root of its history, together: a job without a root could never begin.
+
+    `seeded`: it starts from the model of its seed, which others can make."""
     size = core.store.blob_size(start)
     assert size is not None
     with core.store.transaction():
@@ -149,6 +154,8 @@ def open_job(core: Core, job: Job, start: BlobId, linger_s: float | None = None)
         _, announce_root = core.ledger.keep_unannounced(root)
         if linger_s is not None:
             keep_linger(core.store, job_id, linger_s)
+        if seeded:
+            keep_from_seed(core.store, job_id)
     announce_job()
     announce_root()
     return job_id
