@@ -19,7 +19,8 @@ from muster.job.retired import JobLimits
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
-from muster.network.supervisor import Supervisor
+from muster.network.supervisor import Pulse, Supervisor
+from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
@@ -145,6 +146,7 @@ class Core:
             self.ledger.publish(self._member)
         self.presence.set_status("idle", 0.0, self.battery(), b"", 0)
         self.presence.change_listeners.append(self.context.changes.notify)
+        self.supervisor.keep("noticing stalls", self._attend)
         self.link.watch(self._on_neighbour)
         for entry in self.ledger.load(Revocation.KIND):
             if isinstance(entry.record, Revocation):
@@ -154,6 +156,12 @@ class Core:
         await self.exchange.start()
         self.jobs.start()
         await self.link.start()
+
+    async def _attend(self, pulse: Pulse) -> None:
+        while True:
+            self.presence.tick()
+            pulse.renew(TICK_S)
+            await asyncio.sleep(TICK_S)
 
     async def close(self) -> None:
         self.supervisor.ending()

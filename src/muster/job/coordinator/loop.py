@@ -59,6 +59,9 @@ class Coordinator:
         changes, state, presence = self._context.changes, self._state, self._context.presence
         while True:
             pulse.renew(STEP_MAX_S)
+            if (settling_s := presence.settling_s()) > 0:  # this process stood still: what came is read first
+                await changes.wait(settling_s)
+                continue
             try:
                 for head in self._models.heads():
                     await self._models.sound(head.id)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from muster.network.sync.attention import Attention
 from muster.protocol.records import NodeId
 
 STATES = (
@@ -86,8 +87,25 @@ class Presence:
     # called when a node is back or does other work
     change_listeners: list[Callable[[], None]] = field(default_factory=list)
     blocked: bool = False  # this node's disk is full: its heartbeat says so instead of what it does
+    attention: Attention = field(init=False)
     _mine: Heartbeat | None = None
     _superseded: int = 0  # heartbeats in this node's name that another process must have sent
+
+    def __post_init__(self) -> None:
+        self.attention = Attention(self.now)
+
+    def tick(self) -> None:
+        """Call every `attention.TICK_S`: so a stall of this process is noticed, and is no age of others."""
+        self.settling_s()
+        self.attention.tick()
+
+    def settling_s(self) -> float:
+        """Seconds for which others should not be judged yet, after a stall of this process."""
+        lost_s = self.attention.lost_s()
+        if lost_s:
+            for heard in self.table.values():
+                heard.at_s += lost_s
+        return self.attention.settling_s()
 
     @property
     def cloned(self) -> bool:
@@ -165,6 +183,7 @@ class Presence:
         """Seconds since the last new heartbeat of a node; 0 for this one, None if never heard."""
         if node[:8] == self.node[:8]:
             return 0.0
+        self.settling_s()
         heard = self.table.get(node[:8])
         return None if heard is None else self.now() - heard.at_s
 
@@ -176,6 +195,7 @@ class Presence:
         """Until which loop time a node is lively if it is not heard again; minus infinity: never heard."""
         if node[:8] == self.node[:8]:
             return math.inf
+        self.settling_s()
         heard = self.table.get(node[:8])
         if heard is None:
             return -math.inf
