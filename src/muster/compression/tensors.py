@@ -31,6 +31,7 @@ MAGIC = b"MSTR"
 FORMAT = 1
 TENSORS_MAX = 65_536
 SIZE_BYTES_MAX = 1 << 40
+SYNCED_BYTES = 1 << 20  # of a file, written at once
 FLOATS = ("float32", "float64", "float16")
 DTYPES = (*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
 _CHANGES = {  # of the other types it is their own
@@ -233,13 +234,22 @@ def read(layout: Layout, path: Path) -> dict[str, NDArray[Any]]:
     return unpack(layout, path.read_bytes())
 
 
-def write(layout: Layout, path: Path, arrays: Mapping[str, Array], *, finite: bool = True) -> int:
-    """Write the blob to `path` through `path`.part; its size in bytes. Raises TensorError, OSError."""
+def write(
+    layout: Layout, path: Path, arrays: Mapping[str, Array], *, finite: bool = True, synced: bool = False
+) -> int:
+    """Write the blob to `path` through `path`.part; its size in bytes. Raises TensorError, OSError.
+
+    `synced`: piece by piece, so that whoever syncs the file later, or another one beside it, need not wait.
+    """
     check(layout, arrays, finite=finite)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        for piece in chunks(layout, arrays):
-            file.write(piece)
+        for whole in chunks(layout, arrays):
+            for start in range(0, len(whole), SYNCED_BYTES):
+                file.write(whole[start : start + SYNCED_BYTES])
+                if synced:
+                    file.flush()
+                    os.fdatasync(file.fileno())
     os.replace(part, path)
     return layout.blob_bytes
 

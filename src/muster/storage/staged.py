@@ -16,7 +16,7 @@ from pathlib import Path
 from muster.protocol.records import BlobId
 from muster.storage.store import Buffer
 
-PIECE_BYTES = 4 << 20  # written, hashed and synced at once
+PIECE_BYTES = 1 << 20  # written, hashed and synced at once
 
 
 class StagedFile:

@@ -137,7 +137,7 @@ def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, ou
         arrays = params.arrays_of(fresh_model(opened.task, seed), opened.layout)
     else:
         arrays = export.load_safetensors(Path(source), opened.layout)
-    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays)}
+    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
 
 
 def _idle_training(opened: OpenTask, batch: int) -> local_training.LocalTraining:
