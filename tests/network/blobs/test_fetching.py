@@ -120,7 +120,7 @@ def test_a_blob_is_pulled_and_its_waiters_learn_of_it() -> None:
     assert sum(isinstance(effect, BytesCame) for effect in seen) == len(requests(seen))
     assert ended(seen) == [FetchEnded(fetch, held=True)]
     assert seen[-1] == ended(seen)[0]
-    assert bench.fetching.find(blob) is None
+    assert bench.fetching.table.find(blob) is None
 
 
 def test_the_first_requests_name_the_blob_in_full_and_later_ones_by_8_bytes() -> None:
@@ -292,7 +292,7 @@ def test_a_relay_that_this_node_wants_too_asks_everybody_in_its_own_name() -> No
     assert decode_ask(message).path == (prefix(HERE),)
     bench.fetching.on_answer(fetch, late, None, Moment(0.3, [A, B]))
     assert bench.fetching.leave(fetch) == []  # a neighbour still waits for it
-    assert bench.fetching.goes_on(fetch)
+    assert bench.fetching.table.goes_on(fetch)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_a_fetch_goes_on_after_a_fault(where: str, monkeypatch: pytest.MonkeyPat
         b, fetch = world.fetching(data)
         if where == "on_time":
             await asyncio.sleep(0.1)
-            b.transfers._look_again(b.transfers._fetching.all()[0])
+            b.transfers._look_again(b.transfers._fetching.table.all()[0])
         async with asyncio.timeout(120):
             await fetch
         assert b.store.has_blob(blob)

@@ -22,6 +22,7 @@ from muster.network.blobs.effects import (
     SendRequest,
     SendSurvey,
 )
+from muster.network.blobs.fetch_table import FetchTable
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.window import PeerWindows
@@ -41,28 +42,11 @@ class Fetching:
         """`hints(blob)`: neighbours that the blob's record was learnt from, best first."""
         self._node, self._store, self._hints, self._limits = node, store, hints, limits
         self._known = known
-        self._fetches: dict[BlobId, BlobFetch] = {}
+        self.table = FetchTable()
         self._windows = PeerWindows(limits.neighbours_max)
         self._numbers = itertools.count()
         self._closed = False
         self.wrong_blobs = 0  # whole blobs with the wrong hash so far
-
-    def __contains__(self, blob: object) -> bool:
-        """Whether it is being fetched."""
-        return blob in self._fetches
-
-    def find(self, blob: BlobId) -> BlobFetch | None:
-        return self._fetches.get(blob)
-
-    def all(self) -> list[BlobFetch]:
-        """The first to be asked for first."""
-        return sorted(self._fetches.values(), key=lambda fetch: fetch.order)
-
-    def goes_on(self, fetch: BlobFetch) -> bool:
-        return self._fetches.get(fetch.blob) is fetch
-
-    def own_count(self) -> int:
-        return sum(1 for fetch in self._fetches.values() if fetch.own)
 
     def meter(self, node: NodeId) -> GoodputMeter | None:
         """What was measured of a neighbour; None before the first request to it."""
@@ -87,7 +71,7 @@ class Fetching:
         number = next(self._numbers)
         fetch = BlobFetch(blob, size_bytes, rank, number, partial, self._limits, behind)
         fetch.sources.hints = tuple(self._hints(blob))
-        self._fetches[blob] = fetch
+        self.table.add(fetch)
         if not fetch.missing:
             self._check(fetch, effects)
         else:
@@ -108,7 +92,7 @@ class Fetching:
     def leave(self, fetch: BlobFetch) -> list[Effect]:
         """A task does not wait for the blob any more."""
         fetch.fetchers -= 1
-        if fetch.own or not self.goes_on(fetch):
+        if fetch.own or not self.table.goes_on(fetch):
             return []
         fetch.sources.introduce_again()
         return self._end(fetch, []) if fetch.asked_s is None else []
@@ -119,7 +103,7 @@ class Fetching:
     def on_news(self, moment: Moment) -> list[Effect]:
         """New records arrived, or blobs were stored by other means: look whether that helps."""
         effects: list[Effect] = []
-        for fetch in list(self._fetches.values()):
+        for fetch in self.table:
             if self._store.has_blob(fetch.blob):
                 self._end(fetch, effects)
                 continue
@@ -136,7 +120,7 @@ class Fetching:
     def on_neighbour(self, node: NodeId, up: bool, moment: Moment) -> list[Effect]:
         """A neighbour came or went."""
         effects: list[Effect] = []
-        for fetch in self.all():
+        for fetch in self.table.all():
             if up:
                 fetch.sources.add(node)
                 self._survey(fetch, [node], moment, effects)
@@ -147,7 +131,7 @@ class Fetching:
         """The neighbour has data of a blob (`name`: its first 8 bytes) that it did not have when asked."""
         effects: list[Effect] = []
         known = self._known.find(name)
-        fetch = self._fetches.get(known[0]) if known else None
+        fetch = self.table.find(known[0]) if known else None
         if fetch is not None:
             fetch.sources.wake(node)
             self._survey(fetch, [node], moment, effects)
@@ -162,7 +146,7 @@ class Fetching:
         None when this node will not fetch it, or knows another size.  Raises StorageError.
         """
         effects: list[Effect] = []
-        fetch = self._fetches.get(blob)
+        fetch = self.table.find(blob)
         if fetch is None and self._may_relay(ask, size_bytes, moment):
             fetch, effects = self.begin(blob, size_bytes, 0, moment, frozenset(ask.path))
         if fetch is None or fetch.size_bytes != size_bytes or ask.offset >= size_bytes:
@@ -212,7 +196,7 @@ class Fetching:
     def on_checked(self, fetch: BlobFetch, right: bool | StorageError, moment: Moment) -> list[Effect]:
         """The bytes of the whole blob were hashed, or that failed."""
         effects: list[Effect] = []
-        if not self.goes_on(fetch) or self._closed:
+        if not self.table.goes_on(fetch) or self._closed:
             return effects
         try:
             if isinstance(right, StorageError):
@@ -241,20 +225,20 @@ class Fetching:
     def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
         """Whether this node fetches a blob for a neighbour: not if nobody else is there to be asked, nor
         beyond the disk limit, if all comes that it is fetching for others."""
-        relays, limits = [fetch.size_bytes for fetch in self._fetches.values() if not fetch.own], self._limits
+        relays, limits = [fetch.size_bytes for fetch in self.table if not fetch.own], self._limits
         full = len(relays) >= limits.relays_max or sum(relays) + size_bytes > limits.relay_bytes_max
         if not (limits.relay and ask.relay) or full or self._closed:
             return False
         limit_bytes = self._limits.disk_limit_bytes
         if limit_bytes is not None:
-            coming_bytes = sum(f.size_bytes - f.held_bytes for f in self._fetches.values() if not f.own)
+            coming_bytes = sum(f.size_bytes - f.held_bytes for f in self.table if not f.own)
             if self._store.used_bytes() + coming_bytes + size_bytes > limit_bytes:
                 return False
         return not all(prefix(node) in ask.path for node in moment.up)
 
     def _choose(self, fetch: BlobFetch, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Pick the sources to pull from now, set the time for the next look, and ask."""
-        if not self.goes_on(fetch) or self._closed:
+        if not self.table.goes_on(fetch) or self._closed:
             return effects
         now_s, limits = moment.now_s, self._limits
         if not fetch.own and fetch.asked_s is not None:
@@ -285,7 +269,7 @@ class Fetching:
     def _ask_for_more(self, node: NodeId, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Ask this neighbour for more, as far as its window allows, lowest rank first."""
         window = self._windows.of(node)
-        pulling = (fetch for fetch in self._fetches.values() if node in fetch.active)
+        pulling = (fetch for fetch in self.table if node in fetch.active)
         for fetch in sorted(pulling, key=lambda fetch: fetch.order):
             while window.next_chunk_bytes():
                 request = fetch.next_request(node, window, moment.now_s)
@@ -302,13 +286,13 @@ class Fetching:
         effects: list[Effect],
     ) -> None:  # fmt: skip
         kept = 0
-        if answer is not None and self.goes_on(fetch) and (kept := fetch.usable_bytes(request, answer)):
+        if answer is not None and self.table.goes_on(fetch) and (kept := fetch.usable_bytes(request, answer)):
             if request.source.on_data(answer.status):
                 self._choose(fetch, moment, effects)
             if not fetch.partial.has(request.offset, kept):  # else it was asked for twice
                 fetch.keep(request.offset, answer.data[:kept], request.node, moment.now_s)
                 effects.append(BytesCame(fetch))
-        if not self.goes_on(fetch):
+        if not self.table.goes_on(fetch):
             return
         fetch.on_answer(request, answer, kept, moment.now_s)
         if fetch.held_bytes == fetch.size_bytes:
@@ -323,10 +307,7 @@ class Fetching:
             effects.append(CheckBlob(fetch))
 
     def _finish(self, fetch: BlobFetch, right: bool, moment: Moment, effects: list[Effect]) -> None:
-        if self._store.has_blob(fetch.blob):  # it came by other means meanwhile
-            self._end(fetch, effects)
-            return
-        if fetch.partial.finish(right):
+        if self._store.has_blob(fetch.blob) or fetch.partial.finish(right):  # or it came by other means
             self._end(fetch, effects)
             return
         self.wrong_blobs += 1
@@ -340,8 +321,7 @@ class Fetching:
         self, fetch: BlobFetch, effects: list[Effect], error: StorageError | None = None
     ) -> list[Effect]:
         """It is held, given up or failed."""
-        if self.goes_on(fetch):
-            del self._fetches[fetch.blob]
+        self.table.remove(fetch)
         fetch.active = ()
         held = error is None and self._store.has_blob(fetch.blob)
         nudge = tuple(fetch.sources.incomplete()) if held else ()

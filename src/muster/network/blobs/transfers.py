@@ -50,7 +50,7 @@ from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.requester import ChunkRequester
 from muster.network.blobs.serving import Serving, Wanted
-from muster.network.blobs.waiters import Progress, Waiters
+from muster.network.blobs.waiters import Progress, Waiters, WaiterTable
 from muster.network.supervisor import Supervisor
 from muster.network.transport.link import Link, Refused, Urgency
 from muster.network.transport.traffic_counters import TrafficCounters
@@ -90,7 +90,7 @@ class Transfers:
         self._supervisor = supervisor or Supervisor()
         self._queue = FetchQueue()
         self._numbers = itertools.count()  # of those in the queue
-        self._waiters: dict[BlobFetch, Waiters] = {}
+        self._waiters: WaiterTable[BlobFetch] = WaiterTable()
         self._overdue: dict[ChunkRequest, asyncio.TimerHandle] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._closed = False
@@ -103,9 +103,7 @@ class Transfers:
     async def close(self) -> None:
         self._closed = True
         self._fetching.close()
-        for waiters in self._waiters.values():
-            waiters.cancel_timer()
-            waiters.wake()
+        self._waiters.wake_all()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -125,13 +123,13 @@ class Transfers:
         if not 0 <= size_bytes <= BLOB_BYTES_MAX:
             raise ValueError(f"a blob of {size_bytes} bytes is over the limit of {BLOB_BYTES_MAX}")
         while not self._store.has_blob(blob):
-            fetch = self._fetching.find(blob)
+            fetch = self._fetching.table.find(blob)
             if fetch is None:
-                if self._fetching.own_count() >= self._limits.transfers_max:
+                if self._fetching.table.own_count() >= self._limits.transfers_max:
                     await self._queue.wait(rank, next(self._numbers))
                     continue
                 fetch, effects = self._fetching.begin(blob, size_bytes, rank, self._moment())
-                waiters = self._waiters_of(fetch)
+                waiters = self._waiters.of(fetch)
                 self._carry_out(effects)
             elif fetch.size_bytes != size_bytes:
                 if fetch.own:
@@ -139,7 +137,7 @@ class Transfers:
                 self._carry_out(self._fetching.drop(fetch))  # what a neighbour said against our own record
                 continue
             else:
-                waiters = self._waiters_of(fetch)
+                waiters = self._waiters.of(fetch)
             await self._join(fetch, waiters, rank, progress)
 
     async def _join(self, fetch: BlobFetch, waiters: Waiters, rank: int, progress: Progress | None) -> None:
@@ -153,16 +151,16 @@ class Transfers:
             if progress is not None:
                 waiters.progress.remove(progress)
             self._carry_out(self._fetching.leave(fetch))
-            if self._queue and self._fetching.own_count() < self._limits.transfers_max:
+            if self._queue and self._fetching.table.own_count() < self._limits.transfers_max:
                 self._queue.next()
 
     def status(self, blob: BlobId) -> TransferStatus | None:
         """None when this blob is not being transferred."""
-        fetch = self._fetching.find(blob)
+        fetch = self._fetching.table.find(blob)
         return None if fetch is None else fetch.status()
 
     def statuses(self) -> list[TransferStatus]:
-        return [fetch.status() for fetch in self._fetching.all()]
+        return [fetch.status() for fetch in self._fetching.table.all()]
 
     def meter(self, node: NodeId) -> GoodputMeter | None:
         """What was measured of a neighbour; None before the first request to it."""
@@ -202,17 +200,17 @@ class Transfers:
     async def _answer(self, asker: NodeId, ask: Ask) -> bytes:
         """At once, or when bytes that are being fetched have come."""
         asked_s = _loop_time_s()
-        found = self._serving.on_ask(ask, self._fetching)
+        found = self._serving.on_ask(ask, self._fetching.table)
         if not isinstance(found, Wanted):
             return found
         fetch, effects = self._fetching.on_wanted(found.blob, found.size_bytes, ask, self._moment())
         if fetch is not None:
-            waiters = self._waiters_of(fetch)
+            waiters = self._waiters.of(fetch)
         self._carry_out(effects)
         if fetch is None:
             return encode_answer(Status.NO)
         while True:
-            goes_on = self._fetching.goes_on(fetch)
+            goes_on = self._fetching.table.goes_on(fetch)
             answer = self._serving.answer(asker, fetch, ask, asked_s, _loop_time_s(), goes_on=goes_on)
             if answer is not None:
                 return answer
@@ -235,7 +233,7 @@ class Transfers:
                 case SendSurvey(fetch, node):
                     self._spawn(self._survey(fetch, node))
                 case LookAgain(fetch, at_s):
-                    self._waiters_of(fetch).call_at(at_s, partial(self._look_again, fetch))
+                    self._waiters.of(fetch).call_at(at_s, partial(self._look_again, fetch))
                 case BytesCame(fetch):
                     self._bytes_came(fetch)
                 case CheckBlob(fetch):
@@ -255,14 +253,14 @@ class Transfers:
         self._carry_out(self._fetching.on_overdue(request, self._moment()))
 
     def _bytes_came(self, fetch: BlobFetch) -> None:
-        waiters = self._waiters_of(fetch)
+        waiters = self._waiters.of(fetch)
         for progress in waiters.progress:
             progress(fetch.held_bytes, fetch.size_bytes)
         waiters.wake()
         self._nudge(fetch, self._serving.take_waiting_peers(fetch))
 
     def _ended(self, end: FetchEnded) -> None:
-        waiters = self._waiters.pop(end.fetch, None)
+        waiters = self._waiters.pop(end.fetch)
         if waiters is not None:
             waiters.end(end.error)
         in_vain = self._serving.take_waiting_peers(end.fetch)
@@ -290,12 +288,12 @@ class Transfers:
     def _ask_again(self, fetch: BlobFetch, request: ChunkRequest) -> None:
         """A request ended by a fault: what it asked for is asked for again, of others perhaps."""
         fetch.take_back(request, _loop_time_s())
-        if self._fetching.goes_on(fetch):
+        if self._fetching.table.goes_on(fetch):
             self._look_later(fetch)
 
     def _look_later(self, fetch: BlobFetch) -> None:
         look = partial(self._look_again, fetch)
-        self._waiters_of(fetch).call_at(_loop_time_s() + FAULT_RETRY_S, look)
+        self._waiters.of(fetch).call_at(_loop_time_s() + FAULT_RETRY_S, look)
 
     async def _survey(self, fetch: BlobFetch, node: NodeId) -> None:
         message, asked_s = encode_ask(Ask(fetch.blob, 0, 0, fetch.size_bytes)), _loop_time_s()
@@ -325,11 +323,6 @@ class Transfers:
         task = self._supervisor.once("asking for chunks", work, on_fault=on_fault)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
-
-    def _waiters_of(self, fetch: BlobFetch) -> Waiters:
-        if fetch not in self._waiters:
-            self._waiters[fetch] = Waiters()
-        return self._waiters[fetch]
 
     def _moment(self) -> Moment:
         return Moment(_loop_time_s(), self._link.neighbours())

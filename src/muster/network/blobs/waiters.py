@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
+T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]  # bytes held, bytes in all
 
 
@@ -55,6 +56,27 @@ class Waiters:
         else:
             self.done.set_result(None)
         self.wake()
+
+
+class WaiterTable(Generic[T]):
+    """The waiters of all transfers; they are made when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[T, Waiters] = {}
+
+    def of(self, transfer: T) -> Waiters:
+        if transfer not in self._waiters:
+            self._waiters[transfer] = Waiters()
+        return self._waiters[transfer]
+
+    def pop(self, transfer: T) -> Waiters | None:
+        return self._waiters.pop(transfer, None)
+
+    def wake_all(self) -> None:
+        """The node ends."""
+        for waiters in self._waiters.values():
+            waiters.cancel_timer()
+            waiters.wake()
 
 
 def _let_go(waiter: asyncio.Future[None]) -> None:

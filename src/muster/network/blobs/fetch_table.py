@@ -1,0 +1,46 @@
+"""The blobs that one node fetches, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from muster.network.blobs.blob_fetch import BlobFetch
+from muster.protocol.records import BlobId
+
+
+class FetchTable:
+    """What is being fetched now: one fetch a blob, and none that has ended."""
+
+    def __init__(self) -> None:
+        self._fetches: dict[BlobId, BlobFetch] = {}
+
+    def __len__(self) -> int:
+        return len(self._fetches)
+
+    def __iter__(self) -> Iterator[BlobFetch]:
+        """In the order in which they began; the table may change meanwhile."""
+        return iter(list(self._fetches.values()))
+
+    def __contains__(self, blob: object) -> bool:
+        """Whether it is being fetched."""
+        return blob in self._fetches
+
+    def add(self, fetch: BlobFetch) -> None:
+        self._fetches[fetch.blob] = fetch
+
+    def remove(self, fetch: BlobFetch) -> None:
+        if self.goes_on(fetch):
+            del self._fetches[fetch.blob]
+
+    def find(self, blob: BlobId) -> BlobFetch | None:
+        return self._fetches.get(blob)
+
+    def all(self) -> list[BlobFetch]:
+        """The first to be asked for first."""
+        return sorted(self._fetches.values(), key=lambda fetch: fetch.order)
+
+    def goes_on(self, fetch: BlobFetch) -> bool:
+        return self._fetches.get(fetch.blob) is fetch
+
+    def own_count(self) -> int:
+        return sum(1 for fetch in self._fetches.values() if fetch.own)
