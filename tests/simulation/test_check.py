@@ -252,7 +252,7 @@ def test_a_process_that_stands_still_reads_what_came_meanwhile() -> None:
 
 @pytest.mark.parametrize("bug", ["", "loops_end"])
 def test_a_loop_that_fails_comes_back(bug: str) -> None:
-    misfires = ((20.0 + 10.0 * i, Misfire(name, 1)) for i, name in enumerate("abcabc"))
+    misfires = ((20.0 + 7.0 * i, Misfire(name, 1 + i)) for i, name in enumerate("aabbccabc"))
     with planted.planted(bug) if bug else contextlib.nullcontext():
         verdict = scene("ab bc ac", *misfires, heal_s=400.0, rounds=12)
     assert verdict.good != bool(bug), story(verdict)
