@@ -271,6 +271,11 @@ def loops_end() -> list[Patch]:
     return [(Supervisor, "_run", run)]
 
 
+@bug("a stored model is not compared with its hash before anything is built on it")
+def rot_unnoticed() -> list[Patch]:
+    return [(MemoryStore, "sound", lambda self, blob: True)]
+
+
 BEGIN, END = "<!-- planted bugs: written by tests/simulation/planted.py -->", "<!-- end of planted bugs -->"
 
 

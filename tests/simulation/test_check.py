@@ -17,6 +17,7 @@ from muster.simulation.judging.check import Verdict, check, judge, story
 from muster.simulation.judging.report import append, load, sentence, summary
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import (
+    BitRot,
     Bury,
     CrashTrainer,
     JobSpec,
@@ -239,7 +240,7 @@ def test_a_report_is_continued(tmp_path: Path) -> None:
 
 def test_faults_inside_a_node_are_drawn_apart_from_the_others() -> None:
     old, new = draw(11, version=1), draw(11)
-    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire)]
+    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire | BitRot)]
     assert inner
     assert [e for e in new.events if e not in inner] == list(old.events)
 
@@ -255,4 +256,12 @@ def test_a_loop_that_fails_comes_back(bug: str) -> None:
     misfires = ((20.0 + 7.0 * i, Misfire(name, 1 + i)) for i, name in enumerate("aabbccabc"))
     with planted.planted(bug) if bug else contextlib.nullcontext():
         verdict = scene("ab bc ac", *misfires, heal_s=400.0, rounds=12)
+    assert verdict.good != bool(bug), story(verdict)
+
+
+@pytest.mark.parametrize("bug", ["", "rot_unnoticed"])
+def test_a_damaged_model_is_had_again(bug: str) -> None:
+    rotten = ((25.0 + 30.0 * i, BitRot(name, 1.0)) for i, name in enumerate("abc"))
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc ac", *rotten, heal_s=400.0, rounds=20)
     assert verdict.good != bool(bug), story(verdict)

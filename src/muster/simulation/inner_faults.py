@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable
 
 from muster.simulation.episodes import TimedFault, moment
-from muster.simulation.specs import Misfire, Stall, WorldFault, WorldSpec
+from muster.simulation.specs import BitRot, Misfire, Stall, WorldFault, WorldSpec
 
-VERSION = 2  # of what is drawn; a new kind raises it
+VERSION = 3  # of what is drawn; a new kind raises it
 INNER_MAX = 4  # an hour
 
 
@@ -39,4 +39,5 @@ def _misfire(rng: random.Random, name: str) -> WorldFault:
 _KINDS: dict[str, tuple[int, float, Callable[[random.Random, str], WorldFault]]] = {
     "stall": (2, 2, _stall),
     "misfire": (2, 2, _misfire),
+    "bit_rot": (3, 1.5, lambda rng, name: BitRot(name, rng.choice((1.0, 20.0)))),
 }

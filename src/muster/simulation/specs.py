@@ -49,6 +49,13 @@ class Misfire(_Fault, frozen=True, tag="misfire"):
     writes: int
 
 
+class BitRot(_Fault, frozen=True, tag="bit_rot"):
+    """The node dies; bits of a model on its disk change that another node has, too; it starts again."""
+
+    node: str
+    after_s: float
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -61,7 +68,9 @@ class Bury(_Fault, frozen=True, tag="bury"):
     node: str
 
 
-WorldFault: TypeAlias = f.Fault | LoseDisk | CrashTrainer | KillAtWrite | Stall | Misfire | StopJob | Bury
+WorldFault: TypeAlias = (
+    f.Fault | LoseDisk | CrashTrainer | KillAtWrite | Stall | Misfire | BitRot | StopJob | Bury
+)
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over
 
 

@@ -284,9 +284,11 @@ class MemoryStore:
         return hashlib.sha256(self._blobs[blob]).digest() == blob
 
     def rot(self, blob: BlobId) -> None:
-        """One bit of a blob changes, unnoticed."""
+        """A few bits of a blob change, unnoticed, the high ones of a number among them."""
         data = bytearray(self._blobs[blob])
-        data[len(data) // 2] ^= 1
+        middle = len(data) // 2
+        for at in range(middle, min(middle + 4, len(data))):
+            data[at] ^= 0x40
         self._blobs[blob] = bytes(data)
 
     def blob_path(self, blob: BlobId) -> Path:
