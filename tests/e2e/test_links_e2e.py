@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import play
 import pytest
 from kept import Kept, counted_once, kept, one_head
 from play import ask, end_all, field, until_one_end
 
 from muster.emulation.scenario import Scenario
 from muster.emulation.scenario_file import parse
+from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.coordinator.loop import AFTER_THE_END
 from muster.learning.task import load
 from muster.protocol.envelope import unpack
 from muster.protocol.records import Commit
 from muster.simulation.faults import Cut, Heal
 from small_fleet import SmallFleet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 
 SLOT_S = 5.0  # that the mule stays with each of the two
 WIDE = Path(__file__).parent / "wide.py"
@@ -52,20 +51,21 @@ def test_a_mule_between_two_nodes_that_never_meet_carries_every_update() -> None
         async with field(mule()) as fleet:
             walking = asyncio.ensure_future(walk(fleet))
             await asyncio.sleep(0.5)  # from here on nobody meets two others
-            job = await ask(fleet, "ann", rounds=4, patience_s=12.0)
-            await until_one_end(fleet, names, job, 180.0)
+            # the last round waits long enough for a carrier on a busy machine
+            job = await ask(fleet, "ann", rounds=8, patience_s=12.0, linger_s=150.0)
+            await until_one_end(fleet, names, job, 360.0)
             walking.cancel()
-            log = await play.log(fleet, "ann", job)
-            counted = {c.node: c.updates_counted for c in log.job.contributions}
-            assert set(counted) == set(names)
-            assert min(counted.values()) >= 1, counted
             await end_all(fleet)
             with kept(fleet.rundir, names, job) as disks:
                 head = one_head(disks)
                 counted_once(disks, head)
-                line = [p.record for p in disks[0].graph.ancestors(head.id) if isinstance(p.record, Commit)]
-                reasons = {d.reason for record in line for d in record.discarded}
-                assert reasons <= {AFTER_THE_END}, "only what comes when all is over is not counted"
+                line = list(disks[0].graph.ancestors(head.id))
+                discarded = [d for p in line if isinstance(p.record, Commit) for d in p.record.discarded]
+                assert not discarded, "nobody's work is thrown away"
+                made = {key for disk in disks for key in disk.updates}
+                assert made == {Key(f.node, f.incarnation, f.sequence) for p in line for f in p.folded}
+                parts = {key.node for key in made}
+                print(f"{len(made)} updates of {len(parts)} nodes, all of them counted")
 
     asyncio.run(main())
 

@@ -23,7 +23,9 @@ from muster.job.participant import loop as participate
 from muster.job.participant import update_writer
 from muster.job.view import JobView
 from muster.network.supervisor import Supervisor
+from muster.network.sync.admission import Admission
 from muster.network.sync.inbound import Inbound
+from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.protocol.envelope import record_id
@@ -274,6 +276,16 @@ def loops_end() -> list[Patch]:
 @bug("a stored model is not compared with its hash before anything is built on it")
 def rot_unnoticed() -> list[Patch]:
     return [(MemoryStore, "sound", lambda self, blob: True)]
+
+
+@bug("records are not checked before they are kept")
+def takes_anything() -> list[Patch]:
+    return [(Admission, "fault", lambda self, record: None)]
+
+
+@bug("a home that holds a record that cannot be gives it to everybody at its start")
+def no_quarantine() -> list[Patch]:
+    return [(Ledger, "_check_kept", lambda self, stored: None)]
 
 
 BEGIN, END = "<!-- planted bugs: written by tests/simulation/planted.py -->", "<!-- end of planted bugs -->"

@@ -20,10 +20,12 @@ from muster.simulation.specs import (
     BitRot,
     Bury,
     CrashTrainer,
+    Flood,
     JobSpec,
     LoseDisk,
     MachineSpec,
     Misfire,
+    Poison,
     Stall,
     TaskSpec,
     WireSpec,
@@ -240,7 +242,7 @@ def test_a_report_is_continued(tmp_path: Path) -> None:
 
 def test_faults_inside_a_node_are_drawn_apart_from_the_others() -> None:
     old, new = draw(11, version=1), draw(11)
-    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire | BitRot)]
+    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire | BitRot | Poison | Flood)]
     assert inner
     assert [e for e in new.events if e not in inner] == list(old.events)
 
@@ -264,4 +266,13 @@ def test_a_damaged_model_is_had_again(bug: str) -> None:
     rotten = ((25.0 + 30.0 * i, BitRot(name, 1.0)) for i, name in enumerate("abc"))
     with planted.planted(bug) if bug else contextlib.nullcontext():
         verdict = scene("ab bc ac", *rotten, heal_s=400.0, rounds=20)
+    assert verdict.good != bool(bug), story(verdict)
+
+
+@pytest.mark.parametrize("bug", ["", "takes_anything", "no_quarantine"])
+def test_records_that_cannot_be_and_junk_harm_nobody(bug: str) -> None:
+    """Even numbers lie on a disk when its node starts again, odd ones are announced."""
+    poisons = ((22.0 + 4.0 * i, Poison("abc"[i % 3], i)) for i in range(20))
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc ac", *poisons, (30.0, Flood("c", 40)), heal_s=400.0, rounds=20)
     assert verdict.good != bool(bug), story(verdict)

@@ -56,6 +56,20 @@ class BitRot(_Fault, frozen=True, tag="bit_rot"):
     after_s: float
 
 
+class Poison(_Fault, frozen=True, tag="poison"):
+    """A record that cannot be, signed by the node, lies on its disk and is announced to its neighbours."""
+
+    node: str
+    number: int  # draws the record
+
+
+class Flood(_Fault, frozen=True, tag="flood"):
+    """The node sends each neighbour so many announcements that nobody can use, ten a second."""
+
+    node: str
+    messages: int
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -69,7 +83,17 @@ class Bury(_Fault, frozen=True, tag="bury"):
 
 
 WorldFault: TypeAlias = (
-    f.Fault | LoseDisk | CrashTrainer | KillAtWrite | Stall | Misfire | BitRot | StopJob | Bury
+    f.Fault
+    | LoseDisk
+    | CrashTrainer
+    | KillAtWrite
+    | Stall
+    | Misfire
+    | BitRot
+    | Poison
+    | Flood
+    | StopJob
+    | Bury
 )
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over
 

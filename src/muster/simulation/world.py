@@ -17,8 +17,9 @@ from muster.history.graph import Point
 from muster.node.api.inspection import bring
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Commit, Job, JobId, NodeId, Recipe, Stop, StopRule
+from muster.protocol.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule
 from muster.simulation import faults as f
+from muster.simulation import inner_effects
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.mortal_store import Killed
@@ -26,10 +27,12 @@ from muster.simulation.specs import (
     BitRot,
     Bury,
     CrashTrainer,
+    Flood,
     JobSpec,
     KillAtWrite,
     LoseDisk,
     Misfire,
+    Poison,
     Stall,
     StopJob,
     WorldFault,
@@ -41,7 +44,19 @@ from muster.simulation.virtual.lives import LIFE, LivesLoop
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.store import StorageError
 
-_NEEDS_LIFE = (f.Kill, f.Pause, f.Resume, CrashTrainer, KillAtWrite, Stall, Misfire, BitRot, StopJob)
+_NEEDS_LIFE = (
+    f.Kill,
+    f.Pause,
+    f.Resume,
+    CrashTrainer,
+    KillAtWrite,
+    Stall,
+    Misfire,
+    BitRot,
+    Poison,
+    Flood,
+    StopJob,
+)
 BATCH = 10
 
 
@@ -209,12 +224,18 @@ class World:
                     machine.store.arm(fault.writes)
                     machine.again_s = fault.after_s
             case BitRot():
-                return self._rot(machine, fault.after_s)
+                return inner_effects.rot(machine, self.standing(), self.archive, fault.after_s)
+            case Poison():
+                around = self.network.neighbours_of(machine.node)
+                return inner_effects.poison(machine, around, self.archive, fault.number)
+            case Flood():
+                around = self.network.neighbours_of(machine.node)
+                return inner_effects.flood(machine, around, fault.messages)
             case Misfire():
                 if machine.store is not None:
                     machine.store.misfire(fault.writes, machine.misfires)
             case Stall():
-                return self._stall(machine, fault.stall_s)
+                return inner_effects.stall(machine, fault.stall_s)
             case f.Pause():
                 if machine.life is not None:
                     self._loop().pause(machine.life)
@@ -236,30 +257,6 @@ class World:
                 return bool(machine.trainers)
             case StopJob():
                 return self._stop(machine)
-        return True
-
-    def _rot(self, machine: Machine, after_s: float) -> bool:
-        """Of the models that are held elsewhere, too, the one that came last is damaged."""
-        others = [m.disk for m in self.standing() if m is not machine]
-        models = [r.params for _, r in self.archive.records.values() if isinstance(r, Commit)]
-        shared = [
-            b
-            for b in models
-            if machine.disk.has_blob(b) and any(d.has_blob(b) and d.sound(b) for d in others)
-        ]
-        if not shared:
-            return False
-        machine.kill()
-        machine.disk.rot(shared[-1])
-        machine.start_later(after_s)
-        return True
-
-    def _stall(self, machine: Machine, stall_s: float) -> bool:
-        life = machine.life
-        if life is None or life.paused:
-            return False
-        self._loop().pause(life)
-        asyncio.get_running_loop().call_later(stall_s, self._loop().resume, life)
         return True
 
     def _stop(self, machine: Machine) -> bool:

@@ -95,6 +95,8 @@ class DurabilityWatch:
         safe: set[Key] = set()
         for machine in others:
             for stored in machine.disk.select("update", job):
+                if stored.id not in world.archive.records:
+                    continue  # that cannot be, and nobody takes it (specs.Poison)
                 key, update = world.archive.update(stored.id)
                 if has(machine, update.payload):
                     safe.add(key)

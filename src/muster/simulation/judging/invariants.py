@@ -131,6 +131,8 @@ def _counted(
             yield f"not taken along: update {_named(world, work.key)}: {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
+            if stored.id not in world.archive.records:
+                continue  # that cannot be, and nobody takes it (specs.Poison)
             key, _ = world.archive.update(stored.id)
             own = key.node == machine.node and key.incarnation == machine.disk.incarnation
             if own and key not in folded and not discarded.get(key):

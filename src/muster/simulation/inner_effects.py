@@ -1,0 +1,80 @@
+"""What faults inside a node do to a machine (`inner_faults.py` draws them). Each says if it did anything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from muster.network.sync.messages import Announce, pack_announce
+from muster.network.trust.signing import seal
+from muster.protocol.records import Commit, JobId, NodeId
+from muster.simulation.archive import Archive
+from muster.simulation.machine import Machine
+from muster.simulation.malformed import malformed
+from muster.simulation.virtual.lives import LivesLoop
+
+FLOOD_EVERY_S = 0.1
+JUNK_BYTES = 300
+AGAIN_S = 1.0  # until a poisoned node starts again
+
+
+def stall(machine: Machine, stall_s: float) -> bool:
+    loop, life = asyncio.get_running_loop(), machine.life
+    assert isinstance(loop, LivesLoop)
+    if life is None or life.paused:
+        return False
+    loop.pause(life)
+    loop.call_later(stall_s, loop.resume, life)
+    return True
+
+
+def rot(machine: Machine, others: Iterable[Machine], archive: Archive, after_s: float) -> bool:
+    """Of the models that are held elsewhere, too, the one that came last is damaged."""
+    disks = [m.disk for m in others if m is not machine]
+    models = [r.params for _, r in archive.records.values() if isinstance(r, Commit)]
+    held = [blob for blob in models if machine.disk.has_blob(blob)]
+    shared = [blob for blob in held if any(disk.has_blob(blob) and disk.sound(blob) for disk in disks)]
+    if not shared:
+        return False
+    machine.kill()
+    machine.disk.rot(shared[-1])
+    machine.start_later(after_s)
+    return True
+
+
+def poison(machine: Machine, neighbours: Iterable[NodeId], archive: Archive, number: int) -> bool:
+    """An even number: the record is on the node's disk when it starts again; an odd one: it is announced."""
+    record = malformed(random.Random(number), [r for _, r in archive.records.values()])
+    if record is None or machine.disk.is_full:
+        return False
+    record_id, wire = seal(machine.identity, record)
+    if number % 2:
+        return _announce(machine, neighbours, wire)
+    machine.kill()
+    job: JobId = record.job  # type: ignore[union-attr]
+    machine.disk.add(record_id, record.KIND, job, wire, b"")
+    machine.start_later(AGAIN_S)
+    return True
+
+
+def flood(machine: Machine, neighbours: Iterable[NodeId], messages: int) -> bool:
+    """Announcements of junk, ten a second, as long as this process lives."""
+    core, rng, around = machine.core, random.Random(f"flood/{machine.spec.name}"), list(neighbours)
+
+    def send(left: int) -> None:
+        if left > 0 and machine.core is core:
+            _announce(machine, around, rng.randbytes(JUNK_BYTES))
+            asyncio.get_running_loop().call_later(FLOOD_EVERY_S, send, left - 1)
+
+    send(messages)
+    return core is not None
+
+
+def _announce(machine: Machine, neighbours: Iterable[NodeId], data: bytes) -> bool:
+    if machine.core is None:
+        return False
+    packed = pack_announce(Announce(1, 0, [], [data], b""), machine.disk.incarnation)
+    for node in neighbours:
+        machine.core.link.nudge(node, "n", packed)
+    return True
