@@ -17,7 +17,8 @@ from muster.job.participant import update_writer
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.task import NAME_CHARACTERS_MAX
 from muster.network.blobs.chunk_messages import BLOB_BYTES_MAX
-from muster.network.sync.admission import InvalidRecord
+from muster.network.sync import ledger as ledgers
+from muster.network.sync.admission import Admission, InvalidRecord
 from muster.network.sync.ledger import Ledger
 from muster.network.trust.certificates import NAME_CHARS_MAX
 from muster.network.trust.signing import MEMBERS_MAX, TrustStore, seal
@@ -151,3 +152,32 @@ def test_what_an_earlier_version_kept_is_set_aside_at_the_start(tmp_path: Path, 
     assert len(problems) == 2
     assert all("is set aside" in problem for problem in problems)
     node.store.close()
+
+
+def test_what_was_checked_is_not_checked_at_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """55,000 records took two seconds and more."""
+    problems: list[str] = []
+    node = ledger("a", problems)
+    for number in range(20):
+        record_id, wire = sealed("b", Refusal(bytes(32), number - 10, 1, "no"))
+        node.store.add(record_id, "refusal", bytes(32), wire, b"n" * 32)
+    node.replay()
+    assert len(node.quarantined) == 10
+    record_id, wire = sealed("b", Refusal(bytes(32), -77, 1, "no"))
+    node.store.add(record_id, "refusal", bytes(32), wire, b"n" * 32)
+    looked: list[Record] = []
+    real = Admission.fault
+
+    def fault(self: Admission, record: Record) -> str | None:
+        looked.append(record)
+        return real(self, record)
+
+    monkeypatch.setattr(Admission, "fault", fault)
+    again = ledger("a", problems, node.store)
+    again.replay()
+    assert looked == [Refusal(bytes(32), -77, 1, "no")]
+    assert again.quarantined == node.quarantined | {record_id}
+    assert any(problem == "10 kept records are set aside, as at the last start" for problem in problems)
+    monkeypatch.setattr(ledgers, "RULES", 10_000)  # as in a later version
+    ledger("a", problems, node.store).replay()
+    assert len(looked) == 1 + 21

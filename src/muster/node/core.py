@@ -170,6 +170,7 @@ class Core:
         await self.exchange.close()
         await self.link.close()
         await self.supervisor.close()
+        self.ledger.note_checked()
         self.store.close()
 
     def heartbeat_period_s(self, neighbour: NodeId) -> float:

@@ -191,8 +191,10 @@ def test_answers_do_no_harm(pair: Pair, payload: bytes) -> None:
     pair.forgive()
     pair.answer(payload)
     peer = pair.node.exchange.shared.peers[pair.b]
-    assert peer.task is not None
-    assert not peer.task.done()
+    assert peer.loop is not None
+    assert peer.loop.task is not None
+    assert not peer.loop.task.done()
+    assert not peer.loop.faults
 
 
 def test_after_all_that_records_still_come(pair: Pair) -> None:

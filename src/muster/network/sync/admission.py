@@ -13,6 +13,7 @@ from muster.history.succession import Before, succession_fault
 from muster.protocol.records import Commit, CommitId, Plan, Record, RecordId, Update
 from muster.protocol.validation.validate import validate
 
+RULES = 1  # grows when `fault` refuses more than before: what is kept is checked again then
 COMMITS_AT_HAND = 64
 MESSAGE_BYTES_BESIDE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
 

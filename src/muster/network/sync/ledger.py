@@ -3,27 +3,32 @@
 The ledger verifies it, checks that it is within its limits (`admission`), keeps it durably, then tells the
 listeners (the jobs; the exchange with neighbours).  A record by an unknown or revoked author is dropped and
 counted; one beyond its limits is refused, and its author named once.  What an earlier version kept is checked
-at every start: a record beyond its limits stays in the store, and nobody is given it (`quarantined`).
+at the first start with other rules: a record beyond its limits stays in the store, and nobody is given it
+(`quarantined`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from muster.errors import MusterError
-from muster.network.sync.admission import Admission, InvalidRecord
+from muster.network.sync.admission import RULES, Admission, InvalidRecord
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, unpack
 from muster.protocol.records import NOBODY, JobId, Member, NodeId, Record, RecordId, Revocation
-from muster.storage.store import Store, StoredRecord
+from muster.storage.store import StorageError, Store, StoredRecord
 
 REFUSED_IDS_MAX = 4096
 REFUSED_AUTHORS_MAX = 512  # that are counted each by itself
 REASONS_MAX = 32  # that are named of one author
 PAGE = 1000  # records that are read at once at a start
+_CHECKED = "checked"  # state: by which rules, up to which record, and what is set aside
 
 
 @dataclass(frozen=True)
@@ -141,12 +146,14 @@ class Ledger:
         return prefix in self.refusals.ids
 
     def replay(self) -> None:
-        """After a start: check what is kept, learn members and revocations (listeners load the rest)."""
-        after = 0
+        """After a start: check what is kept and was not checked before by the same rules, learn members and
+        revocations (listeners load the rest)."""
+        after = self._load_checked()
         while page := self.store.since(after, PAGE):
             for stored in page:
                 self._check_kept(stored)
             after = page[-1].sequence
+        self.note_checked()
         for kind in (Member.KIND, Revocation.KIND):
             for stored in self.store.select(kind):
                 if stored.id in self.quarantined:
@@ -156,14 +163,37 @@ class Ledger:
                 except (RecordError, MusterError) as error:
                     self._quarantine(stored.id, NOBODY, str(error))
 
+    def note_checked(self) -> None:
+        """All that is kept now was checked: the next start need not."""
+        with contextlib.suppress(StorageError):
+            checked = (RULES, self.store.last_sequence(), sorted(self.quarantined))
+            self.store.set_state(_CHECKED, msgspec.msgpack.encode(checked))
+
+    def _load_checked(self) -> int:
+        """Up to which record this store was checked; 0 when the rules were others."""
+        kept = self.store.state(_CHECKED)
+        if kept is None:
+            return 0
+        rules, sequence, quarantined = msgspec.msgpack.decode(kept, type=tuple[int, int, list[bytes]])
+        if rules != RULES:
+            return 0
+        self.quarantined.update(quarantined)
+        if quarantined:
+            self._on_problem(f"{len(quarantined)} kept records are set aside, as at the last start")
+        return sequence
+
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified when they came."""
         entries = []
         for stored in self.store.select(kind, job):
             if stored.id in self.quarantined:
                 continue
-            signed = unpack(stored.wire)
-            record, size = decode(signed.body), len(stored.wire)
+            try:
+                signed = unpack(stored.wire)
+                record, size = decode(signed.body), len(stored.wire)
+            except RecordError as error:  # the disk changed it
+                self._quarantine(stored.id, NOBODY, str(error))
+                continue
             entries.append(Entry(stored.id, signed.author, record, stored.source, stored.sequence, size))
         return entries
 
