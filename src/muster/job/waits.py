@@ -37,7 +37,7 @@ class WaitLog:
         self._context, self._view = context, view
         self._looked_s = context.now()
         self._seen: set[str] = set()  # at the last look,
-        self._told: set[str] = set()  # and what of it is in the log
+        self._logged: set[str] = set()  # and what of it is in the log
 
     def look(self, found: Sequence[Wait]) -> None:
         """Call it again and again with the waits of now."""
@@ -46,9 +46,9 @@ class WaitLog:
             return
         present = {wait.text: wait for wait in found if not wait.logged}
         for text, wait in present.items():
-            if text in self._seen and text not in self._told:
+            if text in self._seen and text not in self._logged:
                 self._context.event("wait", said(self._context, wait), job=self._view.id)
-        self._told = (self._told | self._seen) & present.keys()
+        self._logged = (self._logged | self._seen) & present.keys()
         self._looked_s, self._seen = now, set(present)
 
 

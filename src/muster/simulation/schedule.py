@@ -20,7 +20,7 @@ from muster.simulation.virtual.pipe import PathParams
 HOUR_S = 3600.0
 HEAL_SHARE = 0.75  # of the time; the rest is for healing
 NODES_MIN, NODES_MAX = 3, 9
-HEAVY_S = 3.0  # that adding up takes on a small board, at most: a third of the worlds; 0 in another third
+HEAVY_S = 3.0  # that adding up takes on a small device, at most: a third of the worlds; 0 in another third
 
 
 class Schedule(msgspec.Struct, frozen=True):

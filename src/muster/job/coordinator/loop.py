@@ -28,7 +28,7 @@ from muster.storage.store import StorageError
 
 AFTER_THE_END = "after the end of the job"
 WAIT_MIN_S, WAIT_MAX_S = 0.05, 1.0  # between two looks when nothing is heard
-STEP_MAX_S = 600.0  # adding up many large models on a small board; the loop is not stuck meanwhile
+STEP_MAX_S = 600.0  # adding up many large models on a small device; the loop is not stuck meanwhile
 REST_S = 20.0  # the same once the job has ended
 CALM_S, CALM_MAX_S = 0.5, 3.0  # before a merge: no new heads for so long, but no longer than that in all
 

@@ -13,8 +13,8 @@ START_S = 60.0  # for the trainer to make the model; after that it is fetched as
 
 
 class StartModel:
-    """The first model of one job, which the trainer here may make: one model fewer to send, and the only way
-    to begin when the asker is gone."""
+    """The first model of one job, which the trainer here may make: one model fewer to send, and the only
+    start of a job whose asker is gone."""
 
     def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
         self._context, self._view, self._models = context, view, models
