@@ -40,6 +40,10 @@ class _Counters(msgspec.Struct, array_like=True):
     last_base: bytes = b""
 
 
+def _counters(kept: bytes | None) -> _Counters:
+    return msgspec.msgpack.decode(kept, type=_Counters) if kept else _Counters()
+
+
 class UpdateWriter:
     """Owns this node's counters in one job, and turns what was trained or measured into records.
 
@@ -50,8 +54,7 @@ class UpdateWriter:
     def __init__(self, context: Context, view: JobView, facts: Facts) -> None:
         self._context, self._view, self._facts = context, view, facts
         self._key = "participant/" + view.id.hex()
-        kept = context.store.state(self._key)
-        self._counters = msgspec.msgpack.decode(kept, type=_Counters) if kept else _Counters()
+        self._counters = _counters(context.store.state(self._key))
 
     def worked_on(self, base: CommitId) -> bool:
         """Whether this node has made an update on top of `base`."""
@@ -63,7 +66,8 @@ class UpdateWriter:
     def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Callable[[], None]:
         """Keep an offer with this node's samples, the seconds of a step and the goodput of its last model."""
         context = self._context
-        counters = replace(self._counters, offer=self._view.next_number(context.node))
+        kept = _counters(context.store.state(self._key))
+        counters = replace(kept, offer=self._view.next_number(context.node))
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
             context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(goodput_bytes_s)),
@@ -79,6 +83,8 @@ class UpdateWriter:
         context, view, parent = self._context, self._view, plan.record.parent
         store = context.store
         while True:
+            before = store.state(self._key)
+            self._counters = _counters(before)
             counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
             seed = node_seed(view.job.recipe.seed, context.node, counters.sequence)  # errors average out
             up, left = residuals.find(store, "up", view.id), self._left_out(plan)
@@ -89,7 +95,9 @@ class UpdateWriter:
                 )
             except KeyError:  # this node coordinates again, and has replaced what it left out
                 continue
-            if left is None or residuals.find(store, "down", view.id) == left[0]:
+            # a session that has ended may have kept its last update meanwhile
+            same = store.state(self._key) == before and residuals.find(store, "up", view.id) == up
+            if same and (left is None or self._kept_down() == left[0]):
                 break
         with store.transaction():
             store.set_state(self._key, msgspec.msgpack.encode(counters))

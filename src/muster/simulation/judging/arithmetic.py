@@ -168,8 +168,8 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             brought = world.archive.brought.get(record_id)
             if brought is not None:
                 lacks = _lacks(graph, brought, update.base, size)
-                weights = _weights(world, key.node, update)
-                possible = [trained + lacks / weight for trained in possible for weight in set(weights)]
+                weights = set(_weights(world, key.node, update))
+                possible = [trained + lacks / weight for trained in possible for weight in weights]
             count += 1
         kept = residuals.load(machine.disk, "up", asked.id)
         left = np.zeros(size, np.float64) if kept is None else kept.astype(np.float64)
