@@ -33,6 +33,7 @@ def test_rounds_of_a_third_of_a_second_have_figures() -> None:
     asyncio.set_event_loop(loop)
     kinds = loop.run_until_complete(main())
     asyncio.set_event_loop(None)
+    loop.close()
     assert loop.faults == []
     assert kinds.count("commit") > 30
     assert kinds.count("measurement") > 0.3 * kinds.count("commit")
