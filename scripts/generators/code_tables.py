@@ -10,7 +10,7 @@ from generators.markdown import table
 
 def reactions() -> str:
     """Which loop may have something to do when a record of some kind comes."""
-    from muster.job.registry import REACTIONS
+    from muster.job.reactions import REACTIONS
 
     loops = list(dict.fromkeys(loop for found in REACTIONS.values() for loop in found))
     rows = [(kind, *("x" if loop in found else "" for loop in loops)) for kind, found in REACTIONS.items()]

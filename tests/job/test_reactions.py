@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from muster.job.registry import REACTIONS
+from muster.job.reactions import REACTIONS
 from muster.protocol.records import Record
 
 

@@ -18,6 +18,7 @@ from muster.job.forwarding import JobForwarding
 from muster.job.loader import Loader
 from muster.job.models.blob_hints import BlobHints
 from muster.job.participant.trainer_slot import TrainerSlot
+from muster.job.reactions import REACTIONS
 from muster.job.retired import JobLimits, StoredJobs
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse, describe
@@ -30,28 +31,6 @@ if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 REPORTED_MAX = 16  # commits of a job that are named because they are left out
-# The loops that react to each kind of record: a table for readers (docs/architecture.md is made from it).
-# Only its keys are used here, as the kinds of record that belong to a job.  A record is absorbed into its
-# job's view, and then every loop of the node's jobs looks again (`Context.changes`); those named here may
-# have something to do.  The kinds stand in the order in which they are loaded from the store.  A job's own
-# record starts its loops.
-#   follow       JobRunner._follow: fetch models and payloads, collect garbage
-#   coordinate   Coordinator.run: merge, plan, commit, close
-#   work         JobRunner._work: run a trainer session while the job goes on; in a session:
-#   train        Participant.run: train what a plan asks, publish the update
-#   evaluate     HeadEvaluator.run: measure heads, choose the closing commit
-#   contribute   ContributionEstimator.run: estimate what updates were worth
-REACTIONS = {
-    "commit": ("follow", "coordinate", "work", "train", "evaluate", "contribute"),
-    "merge": ("follow", "coordinate", "work", "train", "evaluate"),
-    "offer": ("follow", "coordinate"),
-    "refusal": ("follow", "coordinate"),
-    "plan": ("coordinate", "train", "evaluate", "contribute"),
-    "update": ("follow", "coordinate", "evaluate"),
-    "measurement": ("coordinate", "work", "train", "evaluate"),
-    "contribution": ("follow", "contribute"),
-    "stop": ("coordinate", "work", "train", "evaluate"),
-}
 
 
 class JobRegistry:

@@ -1,6 +1,6 @@
 """Runs one job on one node: three loops over one view.
 
-Each loop looks at the state, does what is due and waits for a change (`registry.REACTIONS` says which loop
+Each loop looks at the state, does what is due and waits for a change (`reactions.REACTIONS` says which loop
 reacts to what).  Following and coordinating go on after the job has ended, so that a branch that comes home
 late is still merged; the trainer child lives only while there is work.
 """
