@@ -1,9 +1,9 @@
 """Which loop reacts to which kind of record: a table for readers (docs/architecture.md is made from it).
 
 A record is absorbed into its job's view, and then every loop of the node's jobs looks again
-(`Context.changes`); those named here may have something to do.  The registry uses the keys alone: they are the
-kinds of record that belong to a job, in the order in which they are loaded from the store.  A job's own record
-starts its loops.
+(`Context.changes`); those named here may have something to do.  The registry uses the keys alone: they are
+the kinds of record that belong to a job, in the order in which they are loaded from the store.  A job's own
+record starts its loops.
 """
 
 from __future__ import annotations
