@@ -96,6 +96,7 @@ class Fleet:
                 asker=self.names[0],
                 state="running",
                 why=f"round {self._round + 1}: waits for updates",
+                waits=[],
                 round=self._round,
                 head=head["id"] if head else "",
                 heads=list(self._lines),

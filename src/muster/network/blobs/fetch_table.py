@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from muster.network.blobs.blob_fetch import BlobFetch
+from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId
 
 
@@ -44,3 +45,17 @@ class FetchTable:
 
     def own_count(self) -> int:
         return sum(1 for fetch in self._fetches.values() if fetch.own)
+
+    def has_room_to_relay(
+        self, size_bytes: int, limits: TransferLimits, used_bytes: Callable[[], int]
+    ) -> bool:
+        """Whether one more blob may be fetched for others: within the bounds of relays, and within the disk
+        limit if all comes that is being fetched for others. `used_bytes` asks the store."""
+        relays = [fetch for fetch in self._fetches.values() if not fetch.own]
+        total_bytes = size_bytes + sum(fetch.size_bytes for fetch in relays)
+        if len(relays) >= limits.relays_max or total_bytes > limits.relay_bytes_max:
+            return False
+        if limits.disk_limit_bytes is None:
+            return True
+        coming_bytes = size_bytes + sum(fetch.size_bytes - fetch.held_bytes for fetch in relays)
+        return used_bytes() + coming_bytes <= limits.disk_limit_bytes

@@ -225,16 +225,9 @@ class Fetching:
     def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
         """Whether this node fetches a blob for a neighbour: not if nobody else is there to be asked, nor
         beyond the disk limit, if all comes that it is fetching for others."""
-        relays, limits = [fetch.size_bytes for fetch in self.table if not fetch.own], self._limits
-        full = len(relays) >= limits.relays_max or sum(relays) + size_bytes > limits.relay_bytes_max
-        if not (limits.relay and ask.relay) or full or self._closed:
-            return False
-        limit_bytes = self._limits.disk_limit_bytes
-        if limit_bytes is not None:
-            coming_bytes = sum(f.size_bytes - f.held_bytes for f in self.table if not f.own)
-            if self._store.used_bytes() + coming_bytes + size_bytes > limit_bytes:
-                return False
-        return not all(prefix(node) in ask.path for node in moment.up)
+        wanted = self._limits.relay and ask.relay and not self._closed
+        others = not all(prefix(node) in ask.path for node in moment.up)
+        return wanted and others and self.table.may_relay(size_bytes, self._limits, self._store.used_bytes)
 
     def _choose(self, fetch: BlobFetch, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Pick the sources to pull from now, set the time for the next look, and ask."""

@@ -1,15 +1,6 @@
-"""Bulk: blobs pulled in chunks over links that come and go, hop by hop.
+"""The shell of bulk transfers: it turns messages, neighbours and timers into events, and carries out effects.
 
-Each neighbour has one window of outstanding chunks, so a slow one never holds up a fast one; each blob has
-one transfer, whoever wants it.  A transfer pulls from every neighbour that has the whole blob; while nobody
-in reach has, from one neighbour at a time that fetches it for us and hands chunks on as they arrive: so a
-blob crosses a narrow link once however many want it behind.  A source that has nothing (more) rests for a
-growing while; news (`poke`, a neighbour that appears, a nudge) ends the rest, so nothing is polled busily.
-
-What is held is never asked for again, except what was asked for when a link or the process went.
-
-This is the shell: it turns messages, neighbours and timers into events and carries out what follows from
-them.  What is asked of whom is decided in `fetching`, what others are answered in `serving`.
+What is asked of whom is decided in `fetching`, what others are answered in `serving`.
 """
 
 from __future__ import annotations
@@ -63,10 +54,7 @@ FAULT_RETRY_S = 5.0  # after a fault of its own
 
 
 class Transfers:
-    """Fetches and serves blobs. `hints(blob)`: neighbours that the blob's record was learnt from, best first.
-
-    Needs a running loop from `start` on; `close` ends every task.
-    """
+    """Fetches and serves blobs. `hints(blob)`: neighbours that the blob's record was learnt from, best first."""
 
     def __init__(
         self,
