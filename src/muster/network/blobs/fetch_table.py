@@ -46,9 +46,7 @@ class FetchTable:
     def own_count(self) -> int:
         return sum(1 for fetch in self._fetches.values() if fetch.own)
 
-    def has_room_to_relay(
-        self, size_bytes: int, limits: TransferLimits, used_bytes: Callable[[], int]
-    ) -> bool:
+    def may_relay(self, size_bytes: int, limits: TransferLimits, used_bytes: Callable[[], int]) -> bool:
         """Whether one more blob may be fetched for others: within the bounds of relays, and within the disk
         limit if all comes that is being fetched for others. `used_bytes` asks the store."""
         relays = [fetch for fetch in self._fetches.values() if not fetch.own]

@@ -223,8 +223,7 @@ class Fetching:
     # decisions
 
     def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
-        """Whether this node fetches a blob for a neighbour: not if nobody else is there to be asked, nor
-        beyond the disk limit, if all comes that it is fetching for others."""
+        """Whether a blob is fetched for a neighbour: not beyond the limits, nor if nobody else can be asked."""
         wanted = self._limits.relay and ask.relay and not self._closed
         others = not all(prefix(node) in ask.path for node in moment.up)
         return wanted and others and self.table.may_relay(size_bytes, self._limits, self._store.used_bytes)

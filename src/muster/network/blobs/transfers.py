@@ -54,7 +54,7 @@ FAULT_RETRY_S = 5.0  # after a fault of its own
 
 
 class Transfers:
-    """Fetches and serves blobs. `hints(blob)`: neighbours that the blob's record was learnt from, best first."""
+    """Fetches and serves blobs. `hints(blob)`: neighbours that its record was learnt from, best first."""
 
     def __init__(
         self,
