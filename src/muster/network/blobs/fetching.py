@@ -223,10 +223,10 @@ class Fetching:
     # decisions
 
     def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
-        """Whether a blob is fetched for a neighbour: not beyond the limits, nor if nobody else can be asked."""
-        wanted = self._limits.relay and ask.relay and not self._closed
-        others = not all(prefix(node) in ask.path for node in moment.up)
-        return wanted and others and self.table.may_relay(size_bytes, self._limits, self._store.used_bytes)
+        """Whether a blob is fetched for others: not beyond the limits, nor if nobody else can be asked."""
+        if self._closed or not ask.relay or all(prefix(node) in ask.path for node in moment.up):
+            return False
+        return self._limits.relay and self.table.may_relay(size_bytes, self._limits, self._store.used_bytes)
 
     def _choose(self, fetch: BlobFetch, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Pick the sources to pull from now, set the time for the next look, and ask."""
