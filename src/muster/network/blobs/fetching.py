@@ -40,12 +40,11 @@ class Fetching:
         self, node: NodeId, store: Store, hints: Hints, limits: TransferLimits, known: KnownBlobs
     ) -> None:
         """`hints(blob)`: neighbours that the blob's record was learnt from, best first."""
-        self._node, self._store, self._hints, self._limits = node, store, hints, limits
-        self._known = known
+        self._node, self._store, self._known = node, store, known
+        self._hints, self._limits = hints, limits
         self.table = FetchTable()
         self._windows = PeerWindows(limits.neighbours_max)
-        self._numbers = itertools.count()
-        self._closed = False
+        self._numbers, self._closed = itertools.count(), False
         self.wrong_blobs = 0  # whole blobs with the wrong hash so far
 
     def meter(self, node: NodeId) -> GoodputMeter | None:
