@@ -51,7 +51,12 @@ LIMITS: tuple[tuple[str, str, str, Callable[[int], str]], ...] = (
     ("members of a fleet", "network.trust.signing", "MEMBERS_MAX", _plain),
     ("revocations of a fleet", "network.trust.signing", "REVOKED_MAX", _plain),
     ("a certificate", "network.trust.certificates", "CERTIFICATE_BYTES_MAX", _kib),
-    ("jobs in a node's memory; all others are in its store", "job.retired", "IN_MEMORY_MAX", _plain),
+    (
+        "jobs in a node's memory; others are in its store",
+        "job.retirement.retired",
+        "IN_MEMORY_MAX",
+        _plain,
+    ),
     ("rounds of a job", "job.stop_rule", "ROUNDS_MAX", _plain),
     ("further plans on one parent by one coordinator", "job.coordinator.rounds", "REPLACED_MAX", _plain),
     ("commits in a chain of deltas", "job.models.delta_path", "CHAIN_MAX", _plain),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike
-from muster.job.retired import JobLimits
+from muster.job.retirement.retired import JobLimits
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job

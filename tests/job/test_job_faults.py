@@ -9,9 +9,9 @@ import pytest
 from small_field import SmallField
 
 from muster.history.graph import Graph
-from muster.job import set_aside
 from muster.job.coordinator.loop import Coordinator
 from muster.job.models import downlink
+from muster.job.retirement import set_aside
 from muster.job.view import JobView, KnownUpdate
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry

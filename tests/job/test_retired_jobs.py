@@ -10,8 +10,8 @@ from small_field import SmallField
 
 from muster.errors import MusterError
 from muster.history.graph import Point
-from muster.job import retired
-from muster.job.retired import JobLimits
+from muster.job.retirement import retired
+from muster.job.retirement.retired import JobLimits
 from muster.node.api import inspection, job_requests
 from muster.node.api.stored_jobs import stored_jobs
 from muster.node.core import Core

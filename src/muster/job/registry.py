@@ -11,15 +11,15 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from muster.job import retired as retirement
-from muster.job import set_aside
 from muster.job.context import Context
 from muster.job.forwarding import JobForwarding
 from muster.job.loader import Loader
 from muster.job.models.blob_hints import BlobHints
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.reactions import REACTIONS
-from muster.job.retired import JobLimits, StoredJobs
+from muster.job.retirement import retired as retirement
+from muster.job.retirement import set_aside
+from muster.job.retirement.retired import JobLimits, StoredJobs
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
@@ -255,7 +255,7 @@ class JobRegistry:
 
     def _retire(self, job: JobId) -> bool:
         """Take a job out of memory; False: that cannot be noted now."""
-        from muster.job.retiring import summary
+        from muster.job.retirement.retiring import summary
 
         runner = self.runners[job]
         try:

@@ -15,7 +15,7 @@ from muster.job.context import Context, Policy, TrainerLike
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
 from muster.job.registry import JobRegistry
-from muster.job.retired import JobLimits
+from muster.job.retirement.retired import JobLimits
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal

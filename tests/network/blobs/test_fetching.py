@@ -7,7 +7,6 @@ import random
 import pytest
 from bulk_world import data_of, ident
 
-from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
 from muster.network.blobs.chunk_messages import Ask, ChunkAnswer, KnownBlobs, Status, decode_ask, prefix
 from muster.network.blobs.effects import (
     BytesCame,
@@ -19,7 +18,8 @@ from muster.network.blobs.effects import (
     SendRequest,
     SendSurvey,
 )
-from muster.network.blobs.fetching import SMALL_BYTES, Fetching
+from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest
+from muster.network.blobs.fetch.fetching import SMALL_BYTES, Fetching
 from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.memory import MemoryStore

@@ -6,7 +6,6 @@ import random
 
 from bulk_world import data_of, ident
 
-from muster.network.blobs.blob_fetch import BlobFetch
 from muster.network.blobs.chunk_messages import (
     ANSWER_BYTES_MAX,
     Ask,
@@ -16,6 +15,7 @@ from muster.network.blobs.chunk_messages import (
     decode_answer,
     prefix,
 )
+from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.serving import Serving, Wanted
 from muster.storage.memory import MemoryStore

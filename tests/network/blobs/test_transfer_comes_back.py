@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from bulk_world import FAST, World, data_of, play
 
-from muster.network.blobs.fetching import Fetching
+from muster.network.blobs.fetch.fetching import Fetching
 
 
 @pytest.mark.parametrize("where", ["on_answer", "on_sent", "on_time"])

@@ -8,7 +8,7 @@ import random
 import pytest
 from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
-from muster.network.blobs.blob_fetch import BlobFetch
+from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId
 from muster.simulation.virtual.pipe import PathParams

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bulk_world import ident
 
-from muster.network.blobs.missing_ranges import MissingRanges
+from muster.network.blobs.fetch.missing_ranges import MissingRanges
 from muster.network.blobs.window import (
     FIRST_RATE_BYTES_S,
     FIRST_TIMEOUT_S,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
+from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest
 from muster.protocol.records import NodeId
 from muster.storage.store import StorageError
 

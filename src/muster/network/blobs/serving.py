@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from muster.network.blobs.blob_fetch import BlobFetch
 from muster.network.blobs.chunk_messages import (
     ANSWER_BYTES_MAX,
     PREFIX_BYTES,
@@ -19,6 +18,7 @@ from muster.network.blobs.chunk_messages import (
     encode_answer,
     prefix,
 )
+from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.store import Store

@@ -1,6 +1,6 @@
 """The shell of bulk transfers: it turns messages, neighbours and timers into events, and carries out effects.
 
-What is asked of whom is decided in `fetching`, what others are answered in `serving`.
+What is asked of whom is decided in `fetch.fetching`, what others are answered in `serving`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest, TransferStatus
 from muster.network.blobs.chunk_messages import (
     BLOB_BYTES_MAX,
     HEAD_BYTES,
@@ -35,8 +34,9 @@ from muster.network.blobs.effects import (
     SendRequest,
     SendSurvey,
 )
-from muster.network.blobs.fetch_queue import FetchQueue
-from muster.network.blobs.fetching import Fetching, Hints
+from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest, TransferStatus
+from muster.network.blobs.fetch.fetching import Fetching, Hints
+from muster.network.blobs.fetch.queue import FetchQueue
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.requester import ChunkRequester

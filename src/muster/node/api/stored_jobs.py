@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.job import retired
+from muster.job.retirement import retired
 from muster.network.sync.peers import entry_of
 from muster.node.api.snapshot import StoredJobView
 from muster.node.core import Core

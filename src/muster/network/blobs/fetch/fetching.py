@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from muster.network.blobs.blob_fetch import BlobFetch, ChunkRequest
 from muster.network.blobs.chunk_messages import Ask, ChunkAnswer, KnownBlobs, Status, prefix
 from muster.network.blobs.effects import (
     BytesCame,
@@ -22,7 +21,8 @@ from muster.network.blobs.effects import (
     SendRequest,
     SendSurvey,
 )
-from muster.network.blobs.fetch_table import FetchTable
+from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest
+from muster.network.blobs.fetch.table import FetchTable
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.window import PeerWindows

@@ -13,10 +13,10 @@ from muster.network.blobs.chunk_messages import (
     encode_short_ask,
     prefix,
 )
+from muster.network.blobs.fetch.missing_ranges import MissingRanges
+from muster.network.blobs.fetch.sources import BlobSource, BlobSources
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GRID_BYTES, Mark
-from muster.network.blobs.missing_ranges import MissingRanges
-from muster.network.blobs.sources import BlobSource, BlobSources
 from muster.network.blobs.window import PeerWindow
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.store import PartialBlob

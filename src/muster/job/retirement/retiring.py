@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muster.job.models.retention import collectable
-from muster.job.retired import RetiredJob
+from muster.job.retirement.retired import RetiredJob
 from muster.job.runner import JobRunner
 
 OLD_MODELS_MAX = 1000  # blobs of one job that are listed to be deleted
