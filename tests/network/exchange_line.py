@@ -7,14 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
-from muster.network.sync.deferred import Deferral, ForwardAtOnce, Forwarding
+from muster.network.sync.deferred import Deferral, Forwarding
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.network.transport.link import Link
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import TrustStore
-from muster.protocol.records import NodeId, Record, Refusal
+from muster.protocol.records import NodeId, Record, RecordId, Refusal
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork
@@ -22,6 +22,19 @@ from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 
 JOB = b"j" * 32
+
+
+class ForwardAtOnce:
+    """Defers nothing: for an exchange without jobs."""
+
+    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+        return None
+
+    def obsolete(self, author: NodeId, record: Record) -> bool:
+        return False
+
+    def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:
+        return []
 
 
 class Asked:

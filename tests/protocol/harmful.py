@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from msgspec.structs import replace
 from poisoned import Homes
 from tables import models
 
 from muster.protocol.records import Commit, NodeId, Record, Update
+from muster.simulation.malformed import changed
 
 HARMFUL: tuple[tuple[str, Any], ...] = (
     *(("commit.round", v) for v in (-1, 2**64 - 1, 2**63 - 1, -(2**63))),
@@ -33,14 +33,4 @@ def harmful(fleet: Homes, path: str, value: Any) -> tuple[NodeId, Record]:
     found = [(n, r) for n, r in models(fleet) if kind == r.KIND]
     author, record = found[1] if path == "update.payload.size_bytes" else found[0]
     assert isinstance(record, Commit | Update)
-    return author, _changed(record, fields, value)
-
-
-def _changed(struct: Any, fields: list[str], value: Any) -> Any:
-    name, *rest = fields
-    if not rest:
-        return replace(struct, **{name: value})
-    inner = getattr(struct, name)
-    if isinstance(inner, tuple):  # the last row of a table
-        return replace(struct, **{name: (*inner[:-1], _changed(inner[-1], rest, value))})
-    return replace(struct, **{name: _changed(inner, rest, value)})
+    return author, changed(record, fields, value)

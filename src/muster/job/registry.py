@@ -307,8 +307,10 @@ class JobRegistry:
 
     def _report_refused(self, runner: JobRunner) -> None:
         """Name commits that are left out of a job's history, once each."""
-        refused = runner.view.graph.refused
-        for commit in list(refused)[self._reported.get(runner.view.id, 0) : REPORTED_MAX]:
+        refused, reported = runner.view.graph.refused, self._reported.get(runner.view.id, 0)
+        if len(refused) == reported:  # as at nearly every record
+            return
+        for commit in list(refused)[reported:REPORTED_MAX]:
             text = f"the commit {short(commit)} is left out: {refused[commit]}"
             self._context.event("error", text, job=runner.view.id)
         self._reported[runner.view.id] = len(refused)

@@ -29,14 +29,15 @@ def malformed(rng: random.Random, known: Sequence[Record]) -> Record | None:
     kind, *fields = path.split(".")
     whole = Commit if kind == "commit" else Update
     found = [r for r in known if isinstance(r, whole) and (not isinstance(r, Commit) or r.folded)]
-    return _changed(found[-1], fields, value) if found else None
+    return changed(found[-1], fields, value) if found else None
 
 
-def _changed(struct: Any, fields: Sequence[str], value: Any) -> Any:
+def changed(struct: Any, fields: Sequence[str], value: Any) -> Any:
+    """The struct with another value in the field that `fields` lead to; of a table, in its last row."""
     name, *rest = fields
     if not rest:
         return replace(struct, **{name: value})
     inner = getattr(struct, name)
-    if isinstance(inner, tuple):  # the last row of a table
-        return replace(struct, **{name: (*inner[:-1], _changed(inner[-1], rest, value))})
-    return replace(struct, **{name: _changed(inner, rest, value)})
+    if isinstance(inner, tuple):
+        return replace(struct, **{name: (*inner[:-1], changed(inner[-1], rest, value))})
+    return replace(struct, **{name: changed(inner, rest, value)})

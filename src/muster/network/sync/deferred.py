@@ -42,19 +42,6 @@ class Forwarding(Protocol):
         `had_deferred`: for a neighbour for which something is known to have been."""
 
 
-class ForwardAtOnce:
-    """Defers nothing: for an exchange without jobs."""
-
-    def defer(self, author: NodeId, record: Record) -> Deferral | None:
-        return None
-
-    def obsolete(self, author: NodeId, record: Record) -> bool:
-        return False
-
-    def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:
-        return []
-
-
 class DeferralRule:
     """Until when a record is deferred for a neighbour, by who needs it and by what the links bear."""
 

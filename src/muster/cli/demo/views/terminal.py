@@ -9,7 +9,6 @@ from rich.text import Text
 from muster.cli.demo.views.frame import Frame, LinkLine, NodeLine
 from muster.cli.output import percent, rate, size, span
 
-FRAMES_PER_S = 4
 COLOURS = {
     "away": "red",
     "gone": "bold red",
