@@ -4,6 +4,7 @@ python scripts/fuzz.py --inputs 1000000 --state fuzz.json        # goes on where
 python scripts/fuzz.py --minutes 5 --state fuzz.json --first 1000
 
 A block of `BLOCK` records comes from one seed.  The state names the next seed; findings are printed and kept.
+A finding names the last of the up to `EVERY` records that may be its cause; the seed of its block gives the rest.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from consumers import Consumers, as_text
 from generators import ByChance, Generator
 
 BLOCK = 1000
+EVERY = 4  # records after which everything decides and reads; the test of a minute does it after each
 
 
 def block(seed: int) -> tuple[Counter[str], list[str]]:
     """What came of the records of one seed."""
-    consumers = Consumers()
+    consumers = Consumers(EVERY)
     generator = Generator(ByChance(random.Random(seed)), consumers.around)
     counts: Counter[str] = Counter()
     findings = []
@@ -39,7 +41,7 @@ def block(seed: int) -> tuple[Counter[str], list[str]]:
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             findings.append(
-                f"{type(error).__name__} at {place.filename}:{place.lineno}: {error}: {as_text(record)}"
+                f"seed {seed}: {type(error).__name__} at {place.filename}:{place.lineno}: {error}: {as_text(record)}"
             )
             counts["findings"] += 1
             consumers.begin()
