@@ -1,4 +1,4 @@
-"""A node's samples as tensors, and the fault that a task's own code is blamed for."""
+"""A node's samples as tensors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-
-class TaskFault(Exception):
-    """A task's own code is at fault; the message is one sentence for people."""
+from muster.learning.faults import TaskFault as TaskFault
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,20 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from torch import nn
 
 from muster.compression import safetensors_file
 from muster.compression.tensors import Layout, TensorError, check, expand
 from muster.errors import MusterError
+
+if TYPE_CHECKING:  # a task without torch exports, too
+    import torch
+    from torch import nn
 
 
 def save_safetensors(
@@ -92,6 +94,7 @@ def save_onnx(path: Path, model: nn.Module, example: torch.Tensor, metadata: Map
 
 def _traced(model: nn.Module, example: torch.Tensor) -> Any:
     import onnx
+    import torch.onnx
 
     buffer = io.BytesIO()
     torch.onnx.export(
@@ -107,6 +110,9 @@ def _traced(model: nn.Module, example: torch.Tensor) -> Any:
 
 
 def _captured(model: nn.Module, example: torch.Tensor) -> Any:
+    import torch.export
+    import torch.onnx
+
     program = torch.onnx.export(
         model,
         (example,),

@@ -19,6 +19,8 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,16 @@ GROUP = "muster.tasks"
 NAME_CHARACTERS_MAX = 64
 
 
+@dataclass(frozen=True)
+class FitRecipe:
+    """What a job's recipe says about the work of one round, for `Task.fit`."""
+
+    lr: float = 0.05
+    batch: int = 32
+    momentum: float = 0.0
+    report: Callable[[int], None] = lambda steps: None  # call it with the steps done, if they take long
+
+
 class Task:
     """The base of every task. `name` and `version` are part of its fingerprint.
 
@@ -45,6 +57,10 @@ class Task:
 
     name: str = ""
     version: str = "1"
+    # Of tasks that train named arrays by `fit` (array_task.py):
+    statistics: tuple[str, ...] = ()  # patterns of arrays that are averaged, never extrapolated
+    measures_common = False  # `measure` has the same data on every node
+    recipe = FitRecipe()  # of the round that `fit` works for
 
     def __init__(
         self,
@@ -84,6 +100,24 @@ class Task:
     def correct(self, output: torch.Tensor, target: torch.Tensor) -> int:
         """How many samples of the batch are right: largest output unless overridden."""
         return int((output.argmax(1) == target).sum())
+
+    def initial(self, seed: int) -> dict[str, Any]:
+        """Of a task of any framework: the arrays that are trained together, by name; the same for a seed."""
+        raise NotImplementedError
+
+    def fit(
+        self, arrays: dict[str, Any], steps: int, seed: int
+    ) -> tuple[dict[str, Any], int, dict[str, Any]]:
+        """Train `arrays` for `steps` steps on this node's data: (arrays, examples, metrics).
+
+        `examples`: how many samples this node has, its weight.  `metrics`: {"loss": mean loss} or nothing.
+        `self.recipe` has the job's lr, batch and momentum.  Whoever overrides this needs no torch module.
+        """
+        raise NotImplementedError
+
+    def measure(self, arrays: dict[str, Any]) -> dict[str, tuple[float, float]]:
+        """The figures of `arrays` on what this node does not train on: name -> (sum, count)."""
+        return {}
 
     def mine(self, x: Any, y: Any) -> tuple[Any, Any]:
         """This node's part of a data set that all nodes share, by `split`, `part`, `parts` and `seed`."""

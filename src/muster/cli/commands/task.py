@@ -94,7 +94,7 @@ def _options(pairs: Iterable[str]) -> dict[str, Any]:
 def _checked(reference: str, options: dict[str, Any]) -> TaskReport:
     """The check's report; what the task's own code raises becomes one sentence with its line."""
     from muster.learning import task_check as checks
-    from muster.learning.data import TaskFault
+    from muster.learning.faults import TaskFault
     from muster.learning.task import load
 
     try:

@@ -2,5 +2,6 @@
 
 A request goes down through: `adapter` (blobs of the store) -> `process` (paths, one request at a time) ->
 `child_process` (one child's life) -> `framing` (bytes on a pipe) -> `child` (the child's main loop) ->
-`session` (the task, with torch).  Answers and progress come back through the same files, as `messages`.
+`session` (opens the task) -> `task_session` (a torch module) or `array_session` (any framework).  Answers and
+progress come back through the same files, as `messages`.
 """

@@ -1,4 +1,4 @@
-"""The process that imports torch, one for each job (`process.TrainerProcess` starts it).
+"""The process that imports a task, and torch with it, one for each job (`process.TrainerProcess` starts it).
 
 It reads requests from stdin and writes replies to stdout (framing.py); tensors go through files.  What the
 task prints goes to stderr.  Requests are handled one at a time (session.py); `cancel` and the end of stdin
@@ -25,7 +25,9 @@ import msgspec
 import muster
 from muster.compression.tensors import TensorError
 from muster.errors import MusterError
+from muster.learning.faults import TaskFault
 from muster.node.trainer.framing import pack_message, read_message
+from muster.node.trainer.session import Session
 
 PROGRESS_S = 0.2
 REQUESTS_MAX = 16
@@ -65,8 +67,6 @@ class Throttle:
 
 def fault_of(error: BaseException) -> dict[str, Any]:
     """An exception as the map {error, code, sentence}; a task's own fault names file and line."""
-    from muster.learning.data import TaskFault
-
     if isinstance(error, Cancelled):
         return {"error": "cancelled", "code": "interrupted", "sentence": "the training was cancelled"}
     if isinstance(error, MusterError):
@@ -127,9 +127,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 waiting.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
-    from muster.node.trainer.task_session import TaskSession  # imports torch
-
-    session = TaskSession()
+    session = Session()
     send({"ready": os.getpid()})
     while True:
         request = waiting.get()

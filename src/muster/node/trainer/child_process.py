@@ -42,7 +42,7 @@ class ChildProcess:
 
     @classmethod
     async def spawn(cls) -> ChildProcess:
-        """Start the process; it imports torch while `ready` waits."""
+        """Start the process; `ready` waits for its imports."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

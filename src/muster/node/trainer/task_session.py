@@ -5,7 +5,6 @@ Each request is a function of the open task, a progress callback and the request
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -50,19 +49,17 @@ class OpenTask:
 
 
 class TaskSession:
-    """Holds the open task and the throttle between requests."""
+    """Holds an open task that has a torch module. Raises what the task raises."""
 
-    def __init__(self) -> None:
-        self.opened: OpenTask | None = None
-        self.throttle = 1.0
+    def __init__(self, task: tasks.Task) -> None:
+        self.opened = open_task(task)
+        local_training.step(_idle_training(self.opened, TRIED_BATCH))  # a fault of the task shows now
 
-    def do(self, request: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
-        """The result of a request. `on_step(progress)` is called after each piece of work and may raise."""
-        arguments = {k: v for k, v in request.items() if k not in ("id", "do")}
-        if request["do"] == "open":
-            return self._open(**arguments)
-        if self.opened is None:
-            raise MusterError("internal", "the trainer was asked to work before a task was opened")
+    def facts(self) -> dict[str, Any]:
+        return describe(self.opened, lambda _: None)
+
+    def do(self, what: str, arguments: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
+        """The result of a request."""
         commands: dict[str, Callable[..., dict[str, Any]]] = {
             "describe": describe,
             "initial": initial,
@@ -72,31 +69,14 @@ class TaskSession:
             "value": value,
             "export": export_model,
         }
-        command = commands.get(request["do"])
+        command = commands.get(what)
         if command is None:
-            raise MusterError("internal", f"the trainer does not know the request {request['do']!r}")
-        result = command(self.opened, on_step, **arguments)
-        if "step_s" in result:  # measured without the rests between steps
-            result["step_s"] *= self.throttle
-        return result
-
-    def _open(
-        self, reference: str, options: dict[str, Any], threads: int, niceness: int, throttle: float
-    ) -> dict[str, Any]:
-        os.nice(max(0, niceness - os.nice(0)))
-        torch.set_num_threads(max(1, threads))
-        self.throttle = max(1.0, throttle)
-        self.opened = None  # should this fail, the former task must not answer in its place
-        opened = open_task(reference, options)
-        training = _idle_training(opened, TRIED_BATCH)
-        local_training.step(training)  # a fault of the task shows now, not in the first round
-        self.opened = opened
-        return describe(self.opened, lambda _: None)
+            raise MusterError("internal", f"the trainer does not know the request {what!r}")
+        return command(self.opened, on_step, **arguments)
 
 
-def open_task(reference: str, options: dict[str, Any]) -> OpenTask:
-    """Load the task and its data. Without a common evaluation set, 10 % of the own data is held out."""
-    task = tasks.load(reference, options)
+def open_task(task: tasks.Task) -> OpenTask:
+    """The task with its data. Without a common evaluation set, 10 % of the own data is held out."""
     model = fresh_model(task, 0)
     if not isinstance(model, nn.Module):
         raise TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")

@@ -1,0 +1,203 @@
+"""Handles the trainer's requests for a task that trains named arrays itself; torch is not imported here.
+
+As task_session.py does for a task with a torch module: plain values in and out, tensors through files.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from muster.algorithms.contribution import WeightedUpdate
+from muster.compression import tensors
+from muster.compression.change import difference
+from muster.compression.model import decode_update
+from muster.compression.tensors import Layout
+from muster.errors import MusterError
+from muster.learning import array_contribution, array_task, export
+from muster.learning import task as tasks
+from muster.learning.faults import TaskFault
+from muster.learning.task import FitRecipe
+
+MEASURE_TIMES = 4
+MEASURE_S_MAX = 3.0
+
+OnStep = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class OpenArrays:
+    """A task that is ready to train. `samples`: what one step said this node has; `figures` of the start."""
+
+    task: tasks.Task
+    layout: Layout
+    samples: int
+    figures: array_task.Figures
+
+
+class ArraySession:
+    """Holds an open task that trains named arrays. Raises what the task raises."""
+
+    def __init__(self, task: tasks.Task) -> None:
+        self.opened = open_task(task)
+
+    def facts(self) -> dict[str, Any]:
+        return describe(self.opened, lambda _: None)
+
+    def do(self, what: str, arguments: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
+        """The result of a request."""
+        commands: dict[str, Callable[..., dict[str, Any]]] = {
+            "describe": describe,
+            "initial": initial,
+            "measure_speed": measure_speed,
+            "train": train,
+            "evaluate": evaluate,
+            "value": value,
+            "export": export_arrays,
+        }
+        command = commands.get(what)
+        if command is None:
+            raise MusterError("internal", f"the trainer does not know the request {what!r}")
+        return command(self.opened, on_step, **arguments)
+
+
+def open_task(task: tasks.Task) -> OpenArrays:
+    """The task after one step and one measurement that are thrown away: its faults show now."""
+    arrays = array_task.initial(task, 0)
+    layout = array_task.layout_of(task, arrays)
+    fitted = array_task.fit(task, layout, arrays, FitRecipe(), 1, 0)
+    return OpenArrays(task, layout, fitted.examples, array_task.measure(task, fitted.arrays))
+
+
+def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
+    """The task's name, fingerprint and layout, and what this node holds of its data."""
+    task, figures = opened.task, opened.figures
+    common = max((int(count) for _, count in figures.values()), default=0) if task.measures_common else 0
+    return {
+        "name": task.name,
+        "version": task.version,
+        "fingerprint": tasks.fingerprint(task.name, task.version, opened.layout),
+        "layout": opened.layout.to_plain(),
+        "samples": opened.samples,
+        "classes": [],
+        "common": common,
+    }
+
+
+def initial(opened: OpenArrays, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
+    """Starting arrays, fresh from the seed or from a safetensors file."""
+    if source is None:
+        arrays = array_task.initial(opened.task, seed)
+        if array_task.layout_of(opened.task, arrays) != opened.layout:
+            raise TaskFault("initial() returns other names, shapes or types for another seed")
+    else:
+        arrays = export.load_safetensors(Path(source), opened.layout)
+    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
+
+
+def measure_speed(opened: OpenArrays, on_step: OnStep, batch: int) -> dict[str, Any]:
+    """Median seconds of one step of `batch`, on arrays that are thrown away."""
+    arrays, recipe = array_task.initial(opened.task, 0), FitRecipe(batch=batch)
+    times_s: list[float] = []
+    while len(times_s) < MEASURE_TIMES and sum(times_s) < MEASURE_S_MAX:
+        began_s = time.perf_counter()
+        array_task.fit(opened.task, opened.layout, arrays, recipe, 1, 0)
+        times_s.append(time.perf_counter() - began_s)
+        on_step({"done": len(times_s), "of": MEASURE_TIMES})
+    return {"step_s": statistics.median(times_s)}
+
+
+def train(
+    opened: OpenArrays,
+    on_step: OnStep,
+    base: str,
+    out: str,
+    steps: int,
+    lr: float,
+    batch: int,
+    momentum: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The task's `fit` from `base`; the difference to it goes to `out`."""
+    before = tensors.read(opened.layout, Path(base))
+    rested_s = 0.0
+
+    def report(done: int) -> None:
+        nonlocal rested_s
+        began_s = time.perf_counter()
+        on_step({"done": max(0, min(int(done), steps)), "of": steps})
+        rested_s += time.perf_counter() - began_s  # the throttle's sleep is no part of a step
+
+    began_s = time.perf_counter()
+    fitted = array_task.fit(
+        opened.task, opened.layout, before, FitRecipe(lr, batch, momentum, report), steps, seed
+    )
+    step_s = (time.perf_counter() - began_s - rested_s) / steps
+    on_step({"done": steps, "of": steps, "loss": fitted.loss})
+    update = difference(opened.layout, before, fitted.arrays)
+    try:
+        tensors.write(opened.layout.changes, Path(out), update)
+    except tensors.TensorError as error:
+        raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
+    return {"steps": steps, "examples": fitted.examples, "loss": fitted.loss, "step_s": step_s}
+
+
+def _has(opened: OpenArrays, which: str) -> bool:
+    return (which == "common") == opened.task.measures_common
+
+
+def evaluate(
+    opened: OpenArrays, on_step: OnStep, base: str, which: str, limit: int | None = None
+) -> dict[str, Any]:
+    """The task's `measure` of `base`. What it measures on is its own choice: `limit` is not heeded."""
+    figures: array_task.Figures = {}
+    if _has(opened, which):
+        figures = array_task.measure(opened.task, tensors.read(opened.layout, Path(base)))
+        on_step({"done": 1, "of": 1})
+    examples = max((int(count) for _, count in figures.values()), default=0)
+    correct, loss_sum = figures.get("accuracy", (0.0, 0.0))[0], figures.get("loss", (0.0, 0.0))[0]
+    return {"examples": examples, "correct": round(correct), "loss_sum": loss_sum}
+
+
+def value(
+    opened: OpenArrays, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
+) -> dict[str, Any]:
+    """What a round's updates, each [weight, message or the path of one], were worth by the task's loss."""
+    if not _has(opened, which) or "loss" not in opened.figures:
+        return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
+
+    def part(weight: float, source: bytes | str) -> WeightedUpdate:
+        def read() -> dict[str, Any]:
+            message = source if isinstance(source, bytes) else Path(source).read_bytes()
+            return decode_update(opened.layout, message)
+
+        return WeightedUpdate(weight, read)
+
+    found = array_contribution.contributions(
+        opened.task,
+        opened.layout,
+        tensors.read(opened.layout, Path(before)),
+        [part(weight, source) for weight, source in updates],
+        lambda: on_step({"done": 0, "of": 1}),
+    )
+    return {
+        "values": list(found.values),
+        "before": found.before,
+        "after": found.after,
+        "examples": found.examples,
+    }
+
+
+def export_arrays(
+    opened: OpenArrays, on_step: OnStep, base: str, out: str, format: str, metadata: dict[str, str]
+) -> dict[str, Any]:
+    """Write the arrays `base` to `out` as "safetensors"."""
+    if format != "safetensors":
+        raise MusterError("usage", f"the task {opened.task.name} has no torch module: export to .safetensors")
+    arrays = tensors.read(opened.layout, Path(base))
+    export.save_safetensors(Path(out), opened.layout, arrays, metadata)
+    return {"size_bytes": Path(out).stat().st_size}
