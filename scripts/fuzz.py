@@ -4,7 +4,8 @@ python scripts/fuzz.py --inputs 1000000 --state fuzz.json        # goes on where
 python scripts/fuzz.py --minutes 5 --state fuzz.json --first 1000
 
 A block of `BLOCK` records comes from one seed.  The state names the next seed; findings are printed and kept.
-A finding names the last of the up to `EVERY` records that may be its cause; the seed of its block gives the rest.
+A finding names the last of the up to `EVERY` records that may be its cause; the seed of its block gives the
+rest.
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ def block(seed: int) -> tuple[Counter[str], list[str]]:
             taken = consumers.give(author, record)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            findings.append(
-                f"seed {seed}: {type(error).__name__} at {place.filename}:{place.lineno}: {error}: {as_text(record)}"
-            )
+            where = f"{place.filename}:{place.lineno}"
+            findings.append(f"seed {seed}: {type(error).__name__} at {where}: {error}: {as_text(record)}")
             counts["findings"] += 1
             consumers.begin()
             continue
