@@ -70,7 +70,9 @@ def main() -> int:
         state["seed"] += 1
         state["inputs"] += BLOCK
         state["seconds"] += time.process_time() - at_s
-        given.state.write_text(json.dumps(state, indent=1))
+        part = given.state.with_suffix(".part")
+        part.write_text(json.dumps(state, indent=1))
+        part.replace(given.state)  # a run that is killed here loses nothing
         for finding in findings:
             print(finding[:700])
     print(f"{state['inputs']} inputs, {len(state['findings'])} findings, {state['seconds']:.0f} s of a core")
