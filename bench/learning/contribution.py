@@ -149,6 +149,7 @@ def coalition_utility(
     grow = sum(weights) / sum(weights[i] for i in members) if renorm and members else 1.0
     moved = {}
     for spec in layout.tensors:
+        assert not spec.averaged  # these models have no statistics
         step = sum((weights[i] * grow * updates[i][spec.name].astype(np.float64) for i in members), 0.0)
         moved[spec.name] = (base[spec.name] + step).astype(spec.dtype)
     params.load_into(model, layout, moved)

@@ -133,12 +133,31 @@ def test_counters_take_the_rounded_mean() -> None:
 
 
 def test_statistics_are_averaged_not_extrapolated() -> None:
-    layout = Layout((TensorSpec("running_var", (1,), "float32", learnt=False),))
-    base = {"running_var": np.ones(1, np.float32)}
-    state = accumulate(init(layout), {"running_var": np.full(1, -0.9, np.float32)}, 1.0)
-    before = {"running_var": np.full(1, 5, np.float32)}
+    layout = Layout((TensorSpec("var", (1,), "float32", learnt=False),))
+    base, trained, before = ({"var": np.full(1, x, np.float32)} for x in (1.0, 0.1, 5.0))
+    state = accumulate(init(layout), difference(layout, base, trained), 1.0)
     result = finish(state, base, 2.0, server_momentum=0.9, previous=before)
-    assert result["running_var"] == pytest.approx(0.1)
+    assert result["var"] == pytest.approx(0.1)
+
+
+def test_late_updates_of_statistics_stay_between_the_nodes_values() -> None:
+    """A difference to an older base, added to a newer model, made a variance of -76."""
+    layout = Layout((TensorSpec("var", (1,), "float32", learnt=False),))
+    old, head, late, now = ({"var": np.full(1, x, np.float32)} for x in (100.0, 12.0, 11.0, 2.0))
+    state = accumulate(init(layout), difference(layout, old, late), 0.6)
+    state = accumulate(state, difference(layout, head, now), 0.2)
+    state = accumulate(state, difference(layout, head, head), 0.2)  # whoever did not change it has no say
+    assert finish(state, head)["var"] == pytest.approx((0.6 * 11 + 0.2 * 2) / 0.8)
+    state = accumulate(init(layout), difference(layout, head, head), 1.0)
+    assert finish(state, head)["var"].tobytes() == head["var"].tobytes()
+
+
+def test_a_statistic_that_is_not_finite_in_part_is_refused() -> None:
+    layout = Layout((TensorSpec("var", (2,), "float32", learnt=False),))
+    with pytest.raises(TensorError, match="var"):
+        accumulate(init(layout), {"var": np.array([1.0, np.nan], np.float32)}, 1.0)
+    with pytest.raises(TensorError, match="var"):  # in a model it means nothing
+        finish(init(layout), {"var": np.full(2, np.nan, np.float32)})
 
 
 def test_rate_and_momentum() -> None:

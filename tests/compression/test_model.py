@@ -10,18 +10,18 @@ from muster.compression import CodecError, parse
 from muster.compression import model as m
 from muster.compression.buffers import weights
 from muster.compression.change import add, difference
-from muster.compression.tensors import Layout, TensorSpec
+from muster.compression.tensors import Layout, TensorSpec, check
 
 PLAIN = Layout((TensorSpec("conv.weight", (8, 1, 5, 5), "float32"), TensorSpec("conv.bias", (8,), "float32")))
 FULL = Layout(
     (
         TensorSpec("embed.weight", (500, 16), "float32"),
         TensorSpec("norm.weight", (16,), "float32"),
-        TensorSpec("norm.running_mean", (16,), "float32"),
-        TensorSpec("norm.running_var", (16,), "float32"),
-        TensorSpec("norm.num_batches_tracked", (), "int64"),
-        TensorSpec("mask", (5,), "bool"),
-        TensorSpec("histogram", (4,), "uint8"),
+        TensorSpec("norm.moving_mean", (16,), "float32", learnt=False),  # no name that anybody would know
+        TensorSpec("norm.moving_var", (16,), "float64", learnt=False),
+        TensorSpec("norm.num_batches_tracked", (), "int64", learnt=False),
+        TensorSpec("mask", (5,), "bool", learnt=False),
+        TensorSpec("histogram", (4,), "uint8", learnt=False),
         TensorSpec("fc.weight", (10, 16), "float16"),
         TensorSpec("fc.wide", (3,), "float64"),
     ),
@@ -34,7 +34,9 @@ def arrays(layout, seed, scale=1.0):
     made = {}
     for spec in layout.tensors:
         x = rng.standard_normal(spec.shape) * scale
-        if spec.dtype == "bool":
+        if spec.name.endswith("_var"):
+            x = np.exp(4 * x)  # a variance, over four decades
+        elif spec.dtype == "bool":
             x = x > 0
         elif not spec.floating:
             x = rng.integers(0, 200, spec.shape)
@@ -59,9 +61,9 @@ def test_buffers_statistics_and_tied_tensors_arrive(name):
     update = difference(FULL, base, new)
     got = m.decode_update(FULL, m.encode_update(parse(name), FULL, update, 0))
     assert list(got) == [spec.name for spec in FULL.tensors]  # the tied tensor once
-    for key in ("norm.running_mean", "norm.running_var"):
-        assert np.allclose(got[key], update[key], rtol=2**-11, atol=1e-9)
     rebuilt = add(FULL, base, got)
+    for key in ("norm.moving_mean", "norm.moving_var"):
+        assert np.allclose(rebuilt[key], new[key], rtol=2**-11, atol=1e-9)
     for key in ("norm.num_batches_tracked", "mask", "histogram"):
         assert rebuilt[key].tolist() == new[key].tolist()
     assert {k: (v.dtype.name, v.shape) for k, v in rebuilt.items()} == {
@@ -75,6 +77,28 @@ def test_dense32_rebuilds_the_new_model():
     rebuilt = add(FULL, base, got)
     for spec in FULL.tensors:
         assert np.allclose(rebuilt[spec.name], new[spec.name], rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("after", [2.0**-14, 1e-9, 3e5])
+def test_a_variance_stays_one_however_far_it_went_in_one_round(name, after):
+    """As a difference in fp16, 1 -> 2**-14 came out as 0 or below."""
+    base, new = arrays(FULL, 1), arrays(FULL, 2)
+    base["norm.moving_var"][:] = 1.0
+    new["norm.moving_var"][:] = after
+    message = m.encode_update(parse(name), FULL, difference(FULL, base, new), 0)
+    rebuilt = add(FULL, base, m.decode_update(FULL, message))
+    assert rebuilt["norm.moving_var"] == pytest.approx(new["norm.moving_var"], rel=2**-11)
+
+
+def test_a_statistic_that_did_not_change_costs_a_byte_and_stays_to_the_bit():
+    base, new = arrays(FULL, 1), arrays(FULL, 2)
+    whole = m.encode_update(parse("dense32"), FULL, difference(FULL, base, new))
+    new["norm.moving_var"] = base["norm.moving_var"].copy()
+    less = m.encode_update(parse("dense32"), FULL, difference(FULL, base, new))
+    assert len(less) == len(whole) - 2 * 16
+    rebuilt = add(FULL, base, m.decode_update(FULL, less))
+    assert rebuilt["norm.moving_var"].tobytes() == base["norm.moving_var"].tobytes()
 
 
 @pytest.mark.parametrize("name", ["dense32", "dense16", "quant8", "quant4", "stc:0.02", "topk:0.02"])
@@ -124,7 +148,7 @@ def test_corrupted_messages_give_the_right_shapes_or_a_sentence(name, layout, sp
         except CodecError:
             continue
         assert {k: v.shape for k, v in got.items()} == {s.name: s.shape for s in layout.tensors}
-        assert all(np.isfinite(got[s.name]).all() for s in layout.tensors if s.floating)
+        check(layout.changes, got)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,14 +28,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.algorithms.precision import to_fp64
-from muster.compression.tensors import Layout, check
+from muster.compression.tensors import Layout, check, is_unchanged
 
 BOOST_MAX = 4.0
 
@@ -103,13 +103,15 @@ def weights(work: Sequence[UpdateMeta]) -> Weights:
 class Accumulator:
     """A partial sum in fp64: tensor name -> sum of weight * update.
 
-    `weight` is the sum of the weights, `counted` the number of updates.
+    `weight` is the sum of the weights, `counted` the number of updates; `changed_by` has for each statistic
+    the sum of the weights of those that changed it.
     """
 
     layout: Layout
     sums: dict[str, NDArray[np.float64]]
     weight: float = 0.0
     counted: int = 0
+    changed_by: dict[str, float] = field(default_factory=dict)
 
 
 def init(layout: Layout) -> Accumulator:
@@ -126,7 +128,11 @@ def accumulate(state: Accumulator, update: Mapping[str, NDArray[Any]], weight: f
     if not math.isfinite(weight) or weight < 0:
         raise ValueError(f"a weight must be finite and not negative, not {weight}")
     for spec in state.layout.tensors:
+        if spec.averaged:
+            if is_unchanged(update[spec.name]):
+                continue
+            state.changed_by[spec.name] = state.changed_by.get(spec.name, 0.0) + weight
         value = to_fp64(update[spec.name])
         value *= weight
         state.sums[spec.name] += value
-    return Accumulator(state.layout, state.sums, state.weight + weight, state.counted + 1)
+    return replace(state, weight=state.weight + weight, counted=state.counted + 1)

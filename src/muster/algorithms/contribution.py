@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.compression.tensors import Layout, check
+from muster.compression.tensors import Layout, check, is_unchanged
 
 Arrays = Mapping[str, NDArray[Any]]
 Wide = dict[str, NDArray[np.float64]]
@@ -44,27 +44,37 @@ class WeightedUpdate:
 
 
 def weighted_sum(layout: Layout, updates: Sequence[WeightedUpdate]) -> Wide:
-    """G by tensor in fp64, and of statistics their weighted sum; one update at a time is in memory.
+    """G by tensor in fp64, and of statistics the weighted mean of their values, NaN where none changed.
+
+    One update at a time is in memory.
 
     Raises TensorError for an update that does not fit.
     """
     sums = {spec.name: np.zeros(spec.shape, np.float64) for spec in layout.tensors if spec.floating}
+    changed_by: dict[str, float] = {}
     for weighted in updates:
         update = weighted.read()
         check(layout.changes, update)
         for name, array in sums.items():
+            if layout.by_name[name].averaged:
+                if is_unchanged(update[name]):
+                    continue
+                changed_by[name] = changed_by.get(name, 0.0) + weighted.weight
             array += update[name].astype(np.float64) * weighted.weight
+    for spec in layout.tensors:
+        if spec.averaged:
+            sums[spec.name] = sums[spec.name] / (changed_by.get(spec.name, 0.0) or math.nan)
     return sums
 
 
-def moved(layout: Layout, before: Arrays, total: Wide, share: float, weight_sum: float) -> dict[str, Any]:
-    """w + share * G in the layout's dtypes; statistics move by their mean, counters stay."""
+def moved(layout: Layout, before: Arrays, total: Wide, share: float) -> dict[str, Any]:
+    """w + share * G in the layout's dtypes; statistics go that far towards their mean, counters stay."""
     out: dict[str, Any] = {}
     for spec in layout.tensors:
         out[spec.name] = before[spec.name]
-        if spec.floating:
-            rate = share if spec.learnt else share / weight_sum
-            wide = before[spec.name].astype(np.float64) + rate * total[spec.name]
+        if spec.floating and not (spec.averaged and is_unchanged(total[spec.name])):
+            wide = before[spec.name].astype(np.float64)
+            wide += share * (total[spec.name] - wide if spec.averaged else total[spec.name])
             out[spec.name] = wide.astype(spec.dtype)
     return out
 

@@ -48,7 +48,8 @@ def apply(
 ) -> tuple[dict[str, NDArray[Any]], ServerState]:
     """The next parameters, rounded to the layout's dtypes, and the state for the step after this one.
 
-    Counters and statistics take the weighted mean, without rate or momentum.  Integers and truth values move
+    A statistic becomes the weighted mean of the values of those that changed it, without rate or momentum,
+    whatever they began from.  Counters move by the weighted mean, likewise.  Integers and truth values move
     by the mean change, rounded to a whole step, and stay in their range (int64 wraps around): one update
     alone arrives exactly (int64: a change of at most 2**53, whatever the base is).
 
@@ -62,13 +63,14 @@ def apply(
         if not spec.floating:
             out[spec.name] = add_whole_steps(spec, base[spec.name], change / (total.weight or 1.0))
             continue
+        if spec.averaged:
+            changed_by = total.changed_by.get(spec.name, 0.0)
+            out[spec.name] = from_fp64(spec, change / changed_by) if changed_by else base[spec.name]
+            continue
         value = to_fp64(base[spec.name])
-        if spec.learnt:
-            moved = value + server_lr * change
-            if state.previous is not None and server_momentum:
-                moved = moved + server_momentum * (value - to_fp64(state.previous[spec.name]))
-        else:
-            moved = value + change / (total.weight or 1.0)
+        moved = value + server_lr * change
+        if state.previous is not None and server_momentum:
+            moved = moved + server_momentum * (value - to_fp64(state.previous[spec.name]))
         out[spec.name] = from_fp64(spec, moved)
     check(layout, out)
     return out, ServerState(base)

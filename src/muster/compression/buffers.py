@@ -1,9 +1,11 @@
 """The part of a model's change that does not go through a codec, and takes no part in error feedback.
 
-Batch-norm statistics are fp16 with a scale for each tensor; integers and truth values have the smallest width
-that holds their change.
+What training does not learn goes exactly, or nearly so: it may be a variance or a unit vector, and no codec
+knows that.  Statistics (floating buffers) are their new values in fp16 with a scale for each tensor (relative
+error 2**-11); integers and truth values have the smallest width that holds their change.
 
-    statistics: 1 byte (power of two), little-endian fp16        integers: 1 byte (width), little-endian
+    statistics: 1 byte (power of two), little-endian fp16; unchanged: 1 byte (0x80)
+    integers: 1 byte (width), little-endian
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ import numpy as np
 
 from muster.compression.codec import TINY, CodecError, Message
 from muster.compression.codecs.scale import from_half, half_exponent, to_half
-from muster.compression.tensors import Array, Layout, TensorSpec
+from muster.compression.tensors import Array, Layout, TensorSpec, is_unchanged
 
-STATISTICS = ("running_mean", "running_var")  # last part of a batch-norm buffer's name
+_UNCHANGED = -128  # no exponent of a scale
 _WIDTHS = (0, 1, 2, 4, 8)  # bytes an integer; 0: all are zero
 
 
 def is_weight(spec: TensorSpec) -> bool:
     """True for what goes through the codec."""
-    return spec.floating and spec.name.rpartition(".")[2] not in STATISTICS
+    return spec.floating and spec.learnt
 
 
 def weights(layout: Layout) -> int:
@@ -40,6 +42,8 @@ def put_buffer(spec: TensorSpec, array: Array) -> bytes:
     """The bytes of `array`, the change of a buffer. Raises CodecError."""
     flat = np.ascontiguousarray(array).reshape(-1)
     if spec.floating:
+        if is_unchanged(flat):
+            return struct.pack("b", _UNCHANGED)
         with np.errstate(over="ignore"):
             values = flat.astype(np.float32)
         if not np.isfinite(values).all():  # a float64 too large for fp32 is infinite by now
@@ -58,6 +62,8 @@ def take_buffer(spec: TensorSpec, data: Message, offset: int) -> tuple[Array, in
     """(the change of a buffer, offset behind it). Raises CodecError."""
     if offset >= len(data):
         raise CodecError(f"the message ends before tensor {spec.name!r}")
+    if spec.floating and struct.unpack_from("b", data, offset)[0] == _UNCHANGED:
+        return np.full(spec.shape, np.nan, spec.change_dtype), offset + 1
     width = 2 if spec.floating else data[offset]
     end = offset + 1 + width * spec.size
     if width not in _WIDTHS or end > len(data):

@@ -5,6 +5,9 @@ or fp64 for floats, for integers the next wider signed type, for truth values -1
 how far up or down, whatever it is added to later.  int64 alone has no wider type: it wraps around, as torch's
 sums do, and `add` wraps it back.
 
+A statistic (`TensorSpec.averaged`) is not moved but replaced: its part of a change is its new value, or all
+NaN where it stayed as it was.
+
 No parameter stays below TINY = 2**-100: a processor that flushes denormal numbers to zero (32-bit Arm's NEON)
 rebuilds the same bits then.  What it flushes is below 2**-126, too little to show in an fp32 sum of TINY or
 more.
@@ -17,7 +20,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from muster.compression.codec import TINY, CodecError
-from muster.compression.tensors import Array, Layout
+from muster.compression.tensors import Array, Layout, is_unchanged
 
 
 class Difference(Mapping[str, Array]):
@@ -27,8 +30,12 @@ class Difference(Mapping[str, Array]):
         self._layout, self._base, self._new = layout, base, new
 
     def __getitem__(self, name: str) -> Array:
-        dtype = self._layout.by_name[name].change_dtype
-        return np.asarray(np.subtract(self._new[name], self._base[name], dtype=dtype))
+        spec, base, new = self._layout.by_name[name], self._base[name], self._new[name]
+        if not spec.averaged:
+            return np.asarray(np.subtract(new, base, dtype=spec.change_dtype))
+        if np.array_equal(new, base):
+            return np.full(spec.shape, np.nan, spec.change_dtype)
+        return np.asarray(new, spec.change_dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layout.by_name)
@@ -49,9 +56,14 @@ class Sum(Mapping[str, Array]):
         self._layout, self._base, self._change = layout, base, change
 
     def __getitem__(self, name: str) -> Array:
-        spec = self._layout.by_name[name]
+        spec, change = self._layout.by_name[name], self._change[name]
+        if spec.averaged and is_unchanged(change):
+            return self._base[name]
         with np.errstate(over="ignore"):
-            wide = np.asarray(np.add(self._base[name], self._change[name], dtype=spec.change_dtype))
+            if spec.averaged:
+                wide = np.array(change, spec.change_dtype)
+            else:
+                wide = np.asarray(np.add(self._base[name], change, dtype=spec.change_dtype))
             if spec.floating:
                 flush(wide)
             new = wide.astype(spec.dtype, copy=False)

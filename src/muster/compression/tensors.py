@@ -55,8 +55,7 @@ class TensorError(ValueError):
 class TensorSpec:
     """One tensor: its name in the state_dict, its shape and its numpy dtype name.
 
-    `learnt` is False for what training only keeps count of, such as a batch norm's statistics: it is
-    averaged, never extrapolated (a variance pushed beyond the nodes' own would turn negative).
+    `learnt` is False for buffers, which training only keeps count in, such as a batch norm's statistics.
     """
 
     name: str
@@ -85,8 +84,16 @@ class TensorSpec:
         return self.dtype in FLOATS
 
     @property
+    def averaged(self) -> bool:
+        """True for a statistic: it travels as its value, and the nodes' values are averaged.
+
+        A variance that is moved by differences ends below zero: by one of another base, or by rounding.
+        """
+        return self.floating and not self.learnt
+
+    @property
     def change_dtype(self) -> str:
-        """The type of a difference of two such tensors (`change.py`)."""
+        """The type of a change of such a tensor (`change.py`)."""
         return _CHANGES.get(self.dtype, self.dtype)
 
 
@@ -96,6 +103,7 @@ class Layout:
 
     tensors: tuple[TensorSpec, ...]
     aliases: tuple[tuple[str, str], ...] = field(default=())
+    of_changes: bool = False  # it describes a change (`change.py`), not a model
 
     def __post_init__(self) -> None:
         names = [spec.name for spec in self.tensors] + [alias for alias, _ in self.aliases]
@@ -115,8 +123,9 @@ class Layout:
 
     @cached_property
     def changes(self) -> Layout:
-        """The layout of a difference of two such models."""
-        return Layout(tuple(replace(spec, dtype=spec.change_dtype) for spec in self.tensors), self.aliases)
+        """The layout of a change of such a model (`change.py`)."""
+        specs = (replace(spec, dtype=spec.change_dtype) for spec in self.tensors)
+        return Layout(tuple(specs), self.aliases, of_changes=True)
 
     @property
     def parameters(self) -> int:
@@ -173,7 +182,14 @@ def check(layout: Layout, arrays: Mapping[str, Array], *, finite: bool = True) -
         if array.dtype.name != spec.dtype:
             raise TensorError(f"tensor {spec.name!r} has dtype {array.dtype}, the layout says {spec.dtype}")
         if finite and spec.floating and not bool(np.isfinite(array).all()):
+            if layout.of_changes and spec.averaged and is_unchanged(array):
+                continue
             raise TensorError(f"tensor {spec.name!r} holds values that are not finite")
+
+
+def is_unchanged(array: Array) -> bool:
+    """Whether a statistic's part of a change says that it did not change: it is all NaN."""
+    return bool(np.isnan(array).all())
 
 
 def chunks(layout: Layout, arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:

@@ -40,7 +40,6 @@ def contributions(
     Raises TaskFault when a loss is missing or not finite, TensorError for an update that does not fit.
     """
     total = weighted_sum(layout, updates)
-    weight_sum = sum(update.weight for update in updates) or 1.0
     counts: list[float] = []
 
     def loss_of(arrays: Arrays) -> float:
@@ -52,19 +51,19 @@ def contributions(
         return loss_sum / count
 
     begin = loss_of(before)
-    end = loss_of(moved(layout, before, total, 1.0, weight_sum))
-    middle = moved(layout, before, total, 0.5, weight_sum)
+    end = loss_of(moved(layout, before, total, 1.0))
+    middle = moved(layout, before, total, 0.5)
     values = []
     for update in updates:
         step = _learnt(layout, update)
-        below, above = (moved(layout, middle, step, share, 1.0) for share in (-0.5, 0.5))
+        below, above = (moved(layout, middle, step, share) for share in (-0.5, 0.5))
         values.append(loss_of(below) - loss_of(above) + 0.0)
     return Values(tuple(values), begin, end, int(min(counts)))
 
 
 def _learnt(layout: Layout, update: WeightedUpdate) -> Wide:
-    """p Delta of the learnt arrays; statistics earn nobody anything."""
+    """p Delta of the learnt arrays; statistics, which earn nobody anything, stay (NaN)."""
     return {
-        name: array if layout.by_name[name].learnt else array * 0.0
+        name: array * math.nan if layout.by_name[name].averaged else array
         for name, array in weighted_sum(layout, [update]).items()
     }

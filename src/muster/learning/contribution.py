@@ -59,15 +59,14 @@ def contributions(
     Raises TaskFault when a loss or the gradient is not finite, TensorError for an update that does not fit.
     """
     total = weighted_sum(layout, updates)
-    weight_sum = sum(update.weight for update in updates) or 1.0
 
     def loss_at(share: float) -> float:
-        params.load_into(model, layout, moved(layout, before, total, share, weight_sum))
+        params.load_into(model, layout, moved(layout, before, total, share))
         held_out = evaluate(task, model, data, lambda _: on_batch())
         return held_out.loss_sum / max(1, held_out.examples)
 
     begin, end = loss_at(0.0), loss_at(1.0)
-    params.load_into(model, layout, moved(layout, before, total, 0.5, weight_sum))
+    params.load_into(model, layout, moved(layout, before, total, 0.5))
     slope = gradient(task, model, layout, data, on_batch)
     values = tuple(first_order_value(update, slope) for update in updates)
     if not all(map(math.isfinite, (begin, end, *values))):

@@ -144,8 +144,8 @@ def _attempt(
 
 
 def _peak(layout: Layout, arrays: Arrays) -> float:
-    """The largest magnitude of all weights and statistics."""
-    floats = (arrays[s.name] for s in layout.tensors if s.floating and s.size)
+    """The largest magnitude of all weights; a mean of statistics cannot overflow."""
+    floats = (arrays[s.name] for s in layout.tensors if s.floating and s.learnt and s.size)
     return max((float(abs(a).max()) for a in floats), default=0.0)
 
 

@@ -176,8 +176,9 @@ def train(
         on_step=stepped,
     )
     after = params.arrays_of(opened.model, opened.layout)
-    update = difference(opened.layout, before, after)
     try:
+        tensors.check(opened.layout, after)
+        update = difference(opened.layout, before, after)
         tensors.write(opened.layout.changes, Path(out), update)
     except tensors.TensorError as error:
         raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
