@@ -170,7 +170,7 @@ def figures(folder: Path, text: str, began_s: float, ended_s: float, show: bool)
         peak_mb, own_mb = max(peak_mb, said["peak_mb"]), max(own_mb, said["own_mb"])
         stuck.update(dict(said["stuck"]))
     if show:
-        for where, times in stuck.most_common(20):
+        for where, times in stuck.most_common(40):
             print(f"  {times:4} {where}")
     lags.sort()
     return {

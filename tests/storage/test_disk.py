@@ -10,7 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pytest
 
 from muster.errors import MusterError
 from muster.storage import partial as partial_module
-from muster.storage.disk import DiskStore
+from muster.storage.disk import CHECKPOINT_COMMITS, DiskStore
 from muster.storage.store import StorageError
 
 DATA = random.Random(3).randbytes(4096 * 200)
@@ -147,6 +147,21 @@ def test_a_full_database_leaves_nothing_half_written(tmp_path: Path) -> None:
         assert store.state("k") == b"new"
 
 
+def test_the_log_is_copied_by_the_other_thread(tmp_path: Path) -> None:
+    chores: list[Callable[[], object]] = []
+    store = DiskStore(tmp_path, chores.append)
+    for number in range(CHECKPOINT_COMMITS):
+        store.set_state("k", str(number).encode())
+    (copy,) = chores
+    before = (tmp_path / "store.sqlite").read_bytes()
+    copy()
+    assert (tmp_path / "store.sqlite").read_bytes() != before
+    store.note_state("k", b"noted")
+    assert store.state("k") == b"noted"
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL again
+    store.close()
+
+
 def test_a_blob_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         with file_limit(100_000), pytest.raises(StorageError):
@@ -186,7 +201,7 @@ def test_kill_9_loses_nothing_that_returned(tmp_path: Path) -> None:
     script = """
 import hashlib, random, sys
 from pathlib import Path
-from muster.storage.disk import DiskStore
+from muster.storage.disk import CHECKPOINT_COMMITS, DiskStore
 store = DiskStore(Path(sys.argv[1]))
 data = random.Random(3).randbytes(4096 * 200)
 partial = store.partial(hashlib.sha256(data).digest(), len(data))

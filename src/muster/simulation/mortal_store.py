@@ -121,6 +121,8 @@ class MortalStore:
         if self._writes():
             self._disk.set_state(key, value)
 
+    note_state = set_state
+
     def put_blob(self, data: bytes) -> BlobId:
         if self._writes():
             blob = self._disk.put_blob(data)

@@ -17,6 +17,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
@@ -26,6 +27,8 @@ from muster.storage.staged import StagedFile
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 
 FORMAT = 1
+CHECKPOINT_COMMITS = 100  # so often the log is copied into the database, some hundred pages
+CHECKPOINT_PAGES_MAX = 4000  # of the log: then it is copied in place
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE record (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE,
@@ -49,7 +52,9 @@ class DiskStore:
     def __init__(self, home: Path, later: Later = at_once) -> None:
         """`later` runs what takes a while on a busy disk, in one other thread."""
         self._home = home
+        self._later = later
         self._depth = 0
+        self._commits = 0  # since the log was last copied into the database
         self._spoilt = False
         self._put_here: list[BlobId] = []
         self._delete_later: list[BlobId] = []
@@ -82,6 +87,7 @@ class DiskStore:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-1024")
+        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES_MAX}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")
@@ -135,11 +141,27 @@ class DiskStore:
             raise
         else:
             self._depth = 0
+            self._committed()
             for blob in self._delete_later:
                 self._files.unlink(blob)
         finally:
             self._depth = 0
             self._put_here, self._delete_later = [], []
+
+    def _committed(self) -> None:
+        """Have the log copied into the database now and then, in the other thread: it syncs both."""
+        if self._depth:
+            return
+        self._commits += 1
+        if self._commits >= CHECKPOINT_COMMITS:
+            self._commits = 0
+            self._later(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # it is copied in place then
+            path = f"file:{quote(str(self._home / 'store.sqlite'))}?mode=rw"
+            with contextlib.closing(sqlite3.connect(path, uri=True)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     # records
 
@@ -149,7 +171,10 @@ class DiskStore:
                 "INSERT OR IGNORE INTO record (id, kind, job, wire, source) VALUES (?, ?, ?, ?, ?)",
                 (record_id, kind, job, wire, source),
             )
-            return cursor.lastrowid if cursor.rowcount == 1 else None
+            if cursor.rowcount != 1:
+                return None
+        self._committed()
+        return cursor.lastrowid
 
     def _rows(self, clause: str, *values: object) -> list[StoredRecord]:
         with guarded(self._home):
@@ -193,6 +218,19 @@ class DiskStore:
                 self._db.execute("DELETE FROM state WHERE key = ?", (key,))
             else:
                 self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+        self._committed()
+
+    def note_state(self, key: str, value: bytes | None) -> None:
+        if self._depth:
+            self.set_state(key, value)
+            return
+        with guarded(self._home):
+            self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self.set_state(key, value)
+        finally:
+            with guarded(self._home):
+                self._db.execute("PRAGMA synchronous=FULL")
 
     # blobs
 

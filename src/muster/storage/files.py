@@ -1,8 +1,12 @@
 """Blobs as files, named by the SHA-256 of their bytes; written aside, synced, renamed.
 
     home/blobs/aa/<hex>    finished blobs
+    home/staged/           files that are whole and synced, and no blobs yet
     home/partial/          blobs that are arriving, see `partial`
     home/tmp/              files being written; emptied at open
+
+A staged file's name is synced, too, so that to make it a blob takes a rename and no sync.  A power cut may
+undo that rename: what then lies in `staged` from an earlier run of the kernel becomes a blob at open.
 
 Nothing here knows of transactions: it calls `placed` for each blob that is new.
 """
@@ -21,13 +25,14 @@ from pathlib import Path
 
 from muster.protocol.records import BlobId
 from muster.storage.offload import Later, at_once
-from muster.storage.partial import DiskPartial
+from muster.storage.partial import DiskPartial, boot_id
 from muster.storage.staged import StagedFile, fsync_dir, sync_file, write_staged
 from muster.storage.store import Buffer, DiskFull, StorageError
 
 LARGE_BYTES = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 
+NO_BOOT = "0" * 8  # where the kernel's runs have no names: any may be another one
 PAGE_BYTES = 16_384  # the smallest step in which the database's log grows, and some
 
 
@@ -74,11 +79,12 @@ class BlobFiles:
     def __init__(self, home: Path, placed: Callable[[BlobId], None], later: Later = at_once) -> None:
         """`later` runs what takes a while on a busy disk. Raises OSError."""
         self._home, self._placed, self._later = home, placed, later
-        self._blobs, self._incoming, self._tmp = home / "blobs", home / "partial", home / "tmp"
+        self._blobs, self._incoming = home / "blobs", home / "partial"
+        self._tmp, self._staged = home / "tmp", home / "staged"
         self._partials: weakref.WeakValueDictionary[BlobId, GuardedPartial] = weakref.WeakValueDictionary()
         self._used_bytes: int | None = None
         self._numbers = itertools.count()  # of staged files
-        for folder in (self._blobs, self._incoming, self._tmp):
+        for folder in (self._blobs, self._incoming, self._tmp, self._staged):
             folder.mkdir(parents=True, exist_ok=True)
 
     def clean(self) -> None:
@@ -88,6 +94,12 @@ class BlobFiles:
         for entry in self._incoming.iterdir():
             twin = entry.with_suffix(".map" if entry.suffix == ".data" else ".data")
             if entry.suffix not in (".map", ".data") or not twin.exists():
+                entry.unlink()
+        for entry in self._staged.iterdir():
+            hashed, boot = entry.name.partition(".")[0], entry.suffix[1:]
+            if boot != _boot_tag() or boot == NO_BOOT:
+                self._rename(entry, bytes.fromhex(hashed))
+            else:
                 entry.unlink()
 
     def path(self, blob: BlobId) -> Path:
@@ -112,15 +124,23 @@ class BlobFiles:
         """Write a blob aside, hashed and synced. In any thread."""
         path = self._tmp / f"{os.getpid()}.{next(self._numbers)}"
         with guarded(self._home):
-            return write_staged(path, pieces)
+            return self._aside(path, write_staged(path, pieces))
 
     def stage_file(self, path: Path) -> StagedFile:
         """The same for a finished file, which is there no more. In any thread."""
-        staged = self._tmp / f"{os.getpid()}.{next(self._numbers)}"
         with guarded(self._home):
-            blob = sync_file(path)
-            path.rename(staged)
-        return StagedFile(blob, staged)
+            return self._aside(path, sync_file(path))
+
+    def _aside(self, path: Path, blob: BlobId) -> StagedFile:
+        """Give a synced file a name in `staged` that is durable. Raises OSError, with nothing left behind."""
+        name = f"{blob.hex()}.{os.getpid()}-{next(self._numbers)}.{_boot_tag()}"
+        try:
+            staged = StagedFile(blob, path.rename(self._staged / name))
+        except OSError:
+            _unlink(path)
+            raise
+        fsync_dir(self._staged)
+        return staged
 
     def place(self, staged: StagedFile) -> BlobId:
         """Make what was staged a blob."""
@@ -131,17 +151,14 @@ class BlobFiles:
         return blob
 
     def _rename(self, path: Path, blob: BlobId) -> None:
-        """Make the file at `path` the blob: its bytes are on the disk already, before its name is."""
+        """Make the file at `path` the blob: its bytes are on the disk already."""
         target = self.path(blob)
         if target.exists():
             path.unlink()
             return
         size_bytes = path.stat().st_size
-        if not target.parent.exists():
-            target.parent.mkdir(exist_ok=True)
-            fsync_dir(self._blobs)
+        target.parent.mkdir(exist_ok=True)
         path.rename(target)
-        fsync_dir(target.parent)
         self._drop_partial(blob)
         self._placed(blob)
         if self._used_bytes is not None:
@@ -184,11 +201,17 @@ class BlobFiles:
             return known
         with guarded(self._home):
             inner = DiskPartial(
-                self._incoming, blob, size_bytes, lambda path: self._rename(path, blob), self._later
+                self._incoming, blob, size_bytes, lambda path: self._adopt(path, blob), self._later
             )
         partial = GuardedPartial(self._home, inner, lambda: self._partials.pop(blob, None))
         self._partials[blob] = partial
         return partial
+
+    def _adopt(self, path: Path, blob: BlobId) -> None:
+        """Make a partial blob's file the blob; a power cut in the next moment may bring back the partial
+        one, or nothing, and it is fetched again."""
+        self._rename(path, blob)
+        self._later(lambda: _sync_dir(self.path(blob).parent))
 
     def unlink(self, blob: BlobId) -> None:
         """Delete a blob, whole or partial, if it is there."""
@@ -230,6 +253,16 @@ class BlobFiles:
         if self._used_bytes is None:
             self._used_bytes = sum(size_bytes for _, size_bytes in self.all())
         return self._used_bytes + sum(entry.stat().st_blocks * 512 for entry in self._incoming.iterdir())
+
+
+def _boot_tag() -> str:
+    """Names this run of the kernel in a file's name."""
+    return boot_id()[:8].decode("ascii").strip()
+
+
+def _sync_dir(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        fsync_dir(path)
 
 
 def _unlink(path: Path) -> None:

@@ -221,6 +221,8 @@ class MemoryStore:
         self._put_state(key, value)
         self._may_undo(lambda: self._put_state(key, before))
 
+    note_state = set_state
+
     def _put_state(self, key: str, value: bytes | None) -> None:
         if value is None:
             self._state.pop(key, None)

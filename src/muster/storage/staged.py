@@ -28,8 +28,8 @@ class StagedFile:
         weakref.finalize(self, _remove, path).atexit = False
 
 
-def write_staged(path: Path, pieces: Iterable[Buffer]) -> StagedFile:
-    """Write a new file. Raises OSError, with nothing left behind."""
+def write_staged(path: Path, pieces: Iterable[Buffer]) -> BlobId:
+    """Write a new file; its hash. Raises OSError, with nothing left behind."""
     sha = hashlib.sha256()
     try:
         with path.open("xb", buffering=0) as file:
@@ -50,7 +50,7 @@ def write_staged(path: Path, pieces: Iterable[Buffer]) -> StagedFile:
     except BaseException:
         _remove(path)
         raise
-    return StagedFile(sha.digest(), path)
+    return sha.digest()
 
 
 def sync_file(path: Path) -> BlobId:

@@ -104,6 +104,9 @@ class Store(Protocol):
 
     def set_state(self, key: str, value: bytes | None) -> None: ...
 
+    def note_state(self, key: str, value: bytes | None) -> None:
+        """`set_state` that a power cut may undo: without a sync, for what can be found out again."""
+
     # blobs
     def has_blob(self, blob: BlobId) -> bool: ...
 

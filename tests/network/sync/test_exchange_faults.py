@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from exchange_line import Node, with_line
 
 from muster.network.sync.record_sync import RecordSync
+from muster.protocol.records import RecordId
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.store import StorageError
@@ -102,3 +106,61 @@ def test_the_loop_that_asks_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with_line(scene, LAN, "ab")
     assert [type(error) for error in traces] == [ZeroDivisionError]
+
+
+def test_records_that_come_together_are_kept_together_and_told_of_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One transaction, that is one sync of the disk, for an announcement or an answer."""
+    kept: list[int] = []
+    told: list[bool] = []
+
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        a, b = nodes
+        await asyncio.sleep(5)
+        transaction = b.store.transaction
+
+        @contextlib.contextmanager
+        def counted() -> Iterator[None]:
+            before = b.store.last_sequence()
+            with transaction():
+                yield
+            kept.append(b.store.last_sequence() - before)
+
+        monkeypatch.setattr(b.store, "transaction", counted)
+        b.ledger.listeners.append(lambda entry: told.append(b.store._undo is None))
+        for number in range(5):
+            a.publish(f"text {number}")
+        await asyncio.sleep(10)
+        assert len(told) == 5
+
+    with_line(scene, LAN, "ab")
+    assert max(kept) >= 2
+    assert all(told)
+    assert sum(kept) == 5
+
+
+def test_of_records_that_come_together_none_is_kept_when_the_disk_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        a, b = nodes
+        await asyncio.sleep(5)
+        add, calls = b.store.add, []
+
+        def failing(*record: Any) -> int | None:
+            calls.append(record)
+            if len(calls) == 2:
+                raise StorageError("the disk fails")
+            return add(*record)
+
+        monkeypatch.setattr(b.store, "add", failing)
+        told: list[RecordId] = []
+        b.ledger.listeners.append(lambda entry: told.append(entry.id))
+        for number in range(3):
+            a.publish(f"text {number}")
+        await asyncio.sleep(60)
+        assert b.heard() >= {f"text {number}" for number in range(3)}
+        assert len(told) == len(set(told)) == 3
+
+    with_line(scene, LAN, "ab")

@@ -213,9 +213,9 @@ class CodecForecasts:
 
     def _keep(self) -> None:
         store, job = self._context.store, self._view.id
-        store.set_state(_key(job, self._round), msgspec.msgpack.encode(list(self._rows.values())))
+        store.note_state(_key(job, self._round), msgspec.msgpack.encode(list(self._rows.values())))
         if self._round > ROUNDS_KEPT:
-            store.set_state(_key(job, self._round - ROUNDS_KEPT), None)
+            store.note_state(_key(job, self._round - ROUNDS_KEPT), None)
 
     def _links(self, nodes: Sequence[NodeId]) -> tuple[dict[NodeId, LinkEstimate], float | None, float]:
         """The link to each node, the lowest goodput of all (None: one is not known), and a lower bound of it.

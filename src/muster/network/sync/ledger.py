@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -100,6 +100,7 @@ class Ledger:
         self.refusals = Refusals()
         self.quarantined: set[RecordId] = set()  # kept records that nobody is given
         self._on_problem, self.on_fault = on_problem, on_fault
+        self._unannounced: list[Entry] | None = None  # of a batch that is open
         self._admission = Admission(self._find)
 
     def publish(self, record: Record) -> RecordId:
@@ -122,6 +123,21 @@ class Ledger:
                 self._tell(Entry(record_id, self.signer.node, record, b"", sequence, len(wire)))
 
         return record_id, announce
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Keep what is received inside in one transaction, with one sync of the disk; listeners hear then.
+
+        All or nothing: raises StorageError with nothing kept. Never `await` inside."""
+        entries: list[Entry] = []
+        self._unannounced = entries
+        try:
+            with self.store.transaction():
+                yield
+        finally:
+            self._unannounced = None
+        for entry in entries:
+            self._tell(entry)
 
     def receive(self, wire: bytes, source: NodeId) -> RecordId | None:
         """Take in a record from a neighbour; None when it was refused. Raises UnknownAuthor."""
@@ -232,8 +248,13 @@ class Ledger:
 
     def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
         sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)
-        if sequence is not None:
-            self._tell(Entry(record_id, author, record, source, sequence, len(wire)))
+        if sequence is None:
+            return
+        entry = Entry(record_id, author, record, source, sequence, len(wire))
+        if self._unannounced is None:
+            self._tell(entry)
+        else:
+            self._unannounced.append(entry)
 
     def _tell(self, entry: Entry) -> None:
         for listener in self.listeners:

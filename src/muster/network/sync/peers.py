@@ -57,7 +57,7 @@ class SyncPeer:
         inbound, deferred = self.inbound, self.outbound.deferred
         with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
             kept = msgspec.msgpack.encode((inbound.incarnation, inbound.cursor, int(deferred.any_ever)))
-            store.set_state(_key(self.node), kept)
+            store.note_state(_key(self.node), kept)
 
 
 def _key(node: NodeId) -> str:

@@ -7,7 +7,7 @@ again, later and later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from muster.network.supervisor import Pulse
 from muster.network.sync.inbound import AskChanges, AskRecords
@@ -71,16 +71,27 @@ class RecordSync:
         heartbeats = unpack_heartbeats(message.heartbeats, node)
         self._presence.merge(heartbeats)
         peer.outbound.on_outdated(self._presence.outdated(heartbeats))
-        understood = True
-        for data in message.inline[:RECORDS_MAX]:
-            try:
-                taken = self._taken(self._compressor.decompress(data), node)
-            except (UnknownAuthor, StorageError, CannotDecompress, RecordError):
-                taken = False
-            understood = understood and taken  # of a refused one it may be the decompression that was wrong
+        understood = self._take_inline(message.inline[:RECORDS_MAX], node)
         peer.inbound.on_announce(message, self._has, understood=understood)
         if peer.inbound.incomplete:
             peer.wake.set()
+
+    def _take_inline(self, inline: Sequence[bytes], node: NodeId) -> bool:
+        """Take in the records inside an announcement; whether each is kept here now."""
+        if not inline:
+            return True
+        understood = True
+        try:
+            with self._ledger.batch():
+                for data in inline:
+                    try:
+                        taken = self._taken(self._compressor.decompress(data), node)
+                    except (UnknownAuthor, CannotDecompress, RecordError):
+                        taken = False
+                    understood = understood and taken  # else it may be the decompression that was wrong
+        except StorageError:
+            return False
+        return understood
 
     async def run(self, peer: SyncPeer, pulse: Pulse) -> None:
         """Ask one neighbour for what it has and this node lacks."""
@@ -128,20 +139,8 @@ class RecordSync:
         try:
             topic, about_bytes = "R" if request.in_full else "r", len(request.prefixes) * RECORD_BYTES
             answer = unpack_list(await self._ask(peer, topic, pack(request.prefixes), about_bytes, pulse))
-            unknown: UnknownAuthor | None = None
-            misread = False
-            for data in answer:
-                try:
-                    wire = self._compressor.decompress(data)
-                    if not self._taken(wire, peer.node):
-                        misread = misread or wire != data
-                        if wire == data:  # of this neighbour only: another may have it rightly signed
-                            peer.inbound.give_up(_prefix(wire))
-                            self._shared.offended(peer.node, self._ledger.refusals.last)
-                except UnknownAuthor as error:
-                    unknown = error
-                except (CannotDecompress, RecordError):
-                    misread = True
+            with self._ledger.batch():
+                misread, unknown = self._take_answer(answer, peer)
             peer.inbound.on_records(
                 request, self._has, empty=not answer, misread=misread, unknown_author=unknown is not None
             )
@@ -151,6 +150,25 @@ class RecordSync:
             for prefix in request.prefixes:
                 self._in_flight.pop(prefix, None)
             self._wake_all()
+
+    def _take_answer(self, answer: Sequence[bytes], peer: SyncPeer) -> tuple[bool, UnknownAuthor | None]:
+        """Take in what a neighbour answered; whether some of it was misread, and what an unknown author
+        was met with."""
+        unknown: UnknownAuthor | None = None
+        misread = False
+        for data in answer:
+            try:
+                wire = self._compressor.decompress(data)
+                if not self._taken(wire, peer.node):
+                    misread = misread or wire != data
+                    if wire == data:  # of this neighbour only: another may have it rightly signed
+                        peer.inbound.give_up(_prefix(wire))
+                        self._shared.offended(peer.node, self._ledger.refusals.last)
+            except UnknownAuthor as error:
+                unknown = error
+            except (CannotDecompress, RecordError):
+                misread = True
+        return misread, unknown
 
     async def _ask(
         self, peer: SyncPeer, topic: str, request: bytes, answer_bytes: int, pulse: Pulse

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from muster.errors import MusterError
 from muster.node.trainer.framing import pack_message, receive_message
 from muster.node.trainer.messages import Progress
+from muster.node.trainer.started import StartedProcess
 from muster.protocol.envelope import UNREADABLE
 
 START_TIMEOUT_S = 120.0  # importing torch from a slow card
@@ -32,10 +33,9 @@ class TrainerDied(Exception):
 class ChildProcess:
     """A child from `spawn` to `end`. One request at a time; a child that has died takes no more."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: StartedProcess) -> None:
         self._process = process
         self._stderr_lines: deque[str] = deque(maxlen=STDERR_LINES_MAX)
-        assert process.stderr is not None
         self._stderr_reader = asyncio.create_task(_keep_lines(process.stderr, self._stderr_lines))
         self._request_id = 0
         self.ended = False
@@ -43,16 +43,8 @@ class ChildProcess:
     @classmethod
     async def spawn(cls) -> ChildProcess:
         """Start the process; `ready` waits for its imports."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "muster.node.trainer.child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "MUSTER_TRAINER_PARENT": str(os.getpid())},
-        )
-        return cls(process)
+        env = {**os.environ, "MUSTER_TRAINER_PARENT": str(os.getpid())}
+        return cls(await StartedProcess.start((sys.executable, "-m", "muster.node.trainer.child"), env))
 
     @property
     def pid(self) -> int:
@@ -72,7 +64,6 @@ class ChildProcess:
         When the awaiting task is cancelled, the child is at rest again before the cancellation goes on.
         """
         self._request_id += 1
-        assert self._process.stdin is not None
         try:
             self._process.stdin.write(pack_message({"id": self._request_id} | request))
         except (OSError, RuntimeError):
@@ -88,7 +79,7 @@ class ChildProcess:
 
     def cancel(self) -> None:
         """Cancel the current request."""
-        if not self.ended and self._process.stdin is not None:
+        if not self.ended:
             with contextlib.suppress(OSError, RuntimeError):
                 self._process.stdin.write(pack_message({"do": "cancel", "of": self._request_id}))
 
@@ -98,21 +89,18 @@ class ChildProcess:
             return
         self.ended = True
         process = self._process
-        if process.stdin is not None:
-            process.stdin.close()
+        process.stdin.close()
         if process.returncode is None:
             try:
                 async with asyncio.timeout(grace_s):
                     await process.wait()
             except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                process.kill()
                 await process.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):  # a grandchild may hold stderr open
                 await self._stderr_reader
-        # without this the pipes' transports are closed only when the garbage collector finds them
-        process._transport.close()  # type: ignore[attr-defined]
+        process.close()
 
     async def _guarded(self, work: Coroutine[Any, Any, T]) -> T:
         """`work`, with the child's end and its silence turned into TrainerDied."""
@@ -138,7 +126,6 @@ class ChildProcess:
                 progress(Progress(**message["progress"]))
 
     async def _receive(self, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
         return await receive_message(self._process.stdout, timeout_s)
 
     async def _settle(self) -> None:
