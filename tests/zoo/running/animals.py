@@ -15,7 +15,15 @@ from muster.compression.change import Sum
 from muster.compression.tensors import Layout
 
 ZOO = Path(__file__).parents[1]
-JOB: dict[str, Any] = {"rounds": 6, "steps": 8, "lr": 0.1, "batch": 32, "momentum": 0.0, "seed": 0}
+JOB: dict[str, Any] = {
+    "rounds": 6,
+    "steps": 8,
+    "lr": 0.1,
+    "batch": 32,
+    "momentum": 0.0,
+    "server_momentum": 0.0,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True)

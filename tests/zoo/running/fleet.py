@@ -27,7 +27,7 @@ from muster.node.trainer.child import fault_of
 from muster.node.trainer.child_process import OnProgress
 from muster.node.trainer.messages import Progress, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.node.trainer.task_session import TaskSession
+from muster.node.trainer.session import Session
 from muster.protocol.records import BlobId, JobId
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual import event_loop
@@ -59,7 +59,7 @@ class ChildHere:
     pid, running, ended = 0, True, False
 
     def __init__(self) -> None:
-        self.session = TaskSession()
+        self.session = Session()
 
     async def request(self, request: dict[str, Any], progress: OnProgress | None = None) -> dict[str, Any]:
         """The session's answer. Both go through MessagePack, as between the processes."""

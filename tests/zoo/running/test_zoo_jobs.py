@@ -13,11 +13,11 @@ from fleet import run_job
 from muster.compression import tensors
 
 sys.path.insert(0, str(ZOO))  # until a task's folder is importable by itself
-PENDING = set(
-    """autoencoder autograd_in_forward bfloat16 binary bytes_in causal_mask char_transformer contrastive detector
+PENDING = """
+    autoencoder autograd_in_forward bfloat16 binary causal_mask char_transformer contrastive detector
     dict_batch extra_state few_samples gan ignore_index lazy moving_var multi_label nan_row observers ragged
-    reassigned_buffer segmentation shared_storage stream two_inputs workers""".split()
-)  # what the trainer cannot do yet
+    segmentation stream two_inputs workers
+"""  # what the trainer cannot do yet
 WORSE_MAX = 0.1  # of the headline, than training in one place
 
 
@@ -26,12 +26,12 @@ def headline(figures: dict[str, Any]) -> float:
     return float(figures["correct"] / figures["examples"])
 
 
-@pytest.mark.parametrize("codec", ["stc:0.05", "auto"])
+@pytest.mark.parametrize("codec", ["stc:0.2", "auto"])
 @pytest.mark.parametrize("stem", stems())
 def test_three_nodes_train_it_together(
     stem: str, codec: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if stem in PENDING:
+    if stem in PENDING.split():
         request.applymarker(pytest.mark.xfail(reason="not yet", strict=False))
     found = animal(stem)
     ended = run_job(str(found.path), tmp_path, found.task, codec=codec, **found.job)
