@@ -154,7 +154,7 @@ def coalition_utility(
         moved[spec.name] = (base[spec.name] + step).astype(spec.dtype)
     params.load_into(model, layout, moved)
     measured = evaluate(task, model, held_out)
-    return -measured.loss_sum / measured.examples
+    return -measured.loss
 
 
 def shapley(game: Game, players: int) -> list[float]:

@@ -109,6 +109,7 @@ class Fleet:
 
     def commit(self) -> None:
         """The next round: some of the nodes gave an update each."""
+        from muster.job.figures import of_classes, sorted_figures
         from muster.protocol.records import Commit, Folded, Measurement, Payload, Plan, Range, Spent
 
         self.round += 1
@@ -129,7 +130,8 @@ class Fleet:
         )  # fmt: skip
         self.line = self.take(record, author)
         correct = 100 + self.rng.randint(0, 200)
-        self.take(Measurement(self.job, self.line, 360, correct, 300.0, True), author)
+        figures = sorted_figures(of_classes(360, correct, 300.0))
+        self.take(Measurement(self.job, self.line, 360, figures, True), author)
         self.take(Plan(self.job, self.line, self.round + 1, self._parts(), 1, 60.0, "as always"), author)
 
     def _parts(self) -> Any:

@@ -298,7 +298,8 @@ def test_a_node_that_is_not_well_says_so(alpha: FakeNode, capsys: Capture) -> No
 
 def test_jobs_that_left_memory_are_listed(alpha: FakeNode, capsys: Capture) -> None:
     stored = [
-        StoredJobView(f"{number:064x}", "digits", "alpha", "finished", "", 2, 2, 0.5) for number in range(30)
+        StoredJobView(f"{number:064x}", "digits", "alpha", "finished", "", 2, 2, "accuracy", 0.5)
+        for number in range(30)
     ]
 
     def answer(request: dict[str, Any]) -> list[StoredJobView]:

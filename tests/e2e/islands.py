@@ -225,4 +225,4 @@ def _measured(disk: Kept, data: Path, seed: int, commit: CommitId) -> float:
     layout = params.layout_of(model)
     params.load_into(model, layout, disk.arrays(layout, commit))
     m = evaluate(task, model, as_data(task.evaluation_data(), "evaluation_data"))
-    return m.correct / m.examples
+    return m.accuracy

@@ -7,6 +7,7 @@ import numpy as np
 from muster.compression.tensors import pack
 from muster.history.counted import Counted, Key
 from muster.history.graph import Point, join_spent, merge_of
+from muster.job.figures import of_classes, sorted_figures
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
@@ -97,9 +98,9 @@ ENTRIES = [
     update(A, ROOT, 1),
     update(B, ROOT, 1),
     update(A, FIRST, 2),
-    entry(A, Measurement(ID, FIRST.id, 10, 5, 1.0, True)),
-    entry(A, Measurement(ID, FIRST.id, 100, 60, 9.0, True)),
-    entry(B, Measurement(ID, FIRST.id, 100, 61, 9.0, True)),
+    entry(A, Measurement(ID, FIRST.id, 10, sorted_figures(of_classes(10, 5, 1.0)), True)),
+    entry(A, Measurement(ID, FIRST.id, 100, sorted_figures(of_classes(100, 60, 9.0)), True)),
+    entry(B, Measurement(ID, FIRST.id, 100, sorted_figures(of_classes(100, 61, 9.0)), True)),
     entry(A, Stop(ID, "enough")),
     entry(B, Stop(ID, "no more")),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muster.history.counted import Counted, Key
+from muster.job.figures import of_classes, sorted_figures
 from muster.job.forwarding import DEFER_S_MAX, defer, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
@@ -48,7 +49,7 @@ ROOT = child(None)
 FIRST = child(ROOT)
 LAST = child(FIRST)
 VALUES = entry(Contribution(ID, FIRST.id, 100, True, 0.1, b"\0" * 4))
-FIGURES = entry(Measurement(ID, FIRST.id, 100, 60, 9.0, True))
+FIGURES = entry(Measurement(ID, FIRST.id, 100, sorted_figures(of_classes(100, 60, 9.0)), True))
 
 
 def view_of(*entries: Entry) -> JobView:

@@ -11,6 +11,7 @@ from muster.job import roles
 from muster.job.stop_rule import finished_by
 from muster.job.view import JobView
 from muster.protocol.records import (
+    CLASSES,
     Assignment,
     Offer,
     Plan,
@@ -42,11 +43,11 @@ def test_of_offers_and_refusals_of_a_node_the_newest_counts() -> None:
 
 def test_a_head_ends_the_job_by_its_stop_rule() -> None:
     point = view_of(ENTRIES).graph.points[FIRST.id]
-    assert finished_by(StopRule(rounds=2), point, None) is None
-    assert finished_by(StopRule(rounds=1), point, None) == "1 rounds done"
-    assert finished_by(StopRule(seconds=1.0), point, None) is not None
-    assert finished_by(StopRule(bytes=21), point, None) is None
-    assert finished_by(StopRule(bytes=20), point, None) is not None
+    assert finished_by(StopRule(rounds=2), CLASSES, point, None) is None
+    assert finished_by(StopRule(rounds=1), CLASSES, point, None) == "1 rounds done"
+    assert finished_by(StopRule(seconds=1.0), CLASSES, point, None) is not None
+    assert finished_by(StopRule(bytes=21), CLASSES, point, None) is None
+    assert finished_by(StopRule(bytes=20), CLASSES, point, None) is not None
 
 
 def test_a_closing_commit_has_its_parents_figures() -> None:

@@ -13,7 +13,7 @@ from small_field import SmallField
 from muster.errors import MusterError
 from muster.job.context import ContributionResult, EvaluationResult
 from muster.node.api.job_requests import export
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.records import JobId, StopRule, Target
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 
@@ -63,7 +63,7 @@ def test_a_job_that_only_figures_can_end_says_why_it_fails() -> None:
     async def main() -> None:
         field = SmallField("a", NoFigures)
         await field.start()
-        job = field.ask("a", stop=StopRule(target=0.9))
+        job = field.ask("a", stop=StopRule(target=Target("accuracy", 0.9)))
         await field.until(lambda: bool(field.runner("a", job).error), 60.0)
         assert field.runner("a", job).error == "the task failed in correct(): IndexError"
         await field.close()

@@ -19,7 +19,7 @@ from muster.planning.codec_choice import (
     time_limited,
     up_choice,
 )
-from muster.protocol.records import Job, Recipe, StopRule
+from muster.protocol.records import Job, Recipe, StopRule, Target
 
 SIZE = Message(28_938)
 LARGE = Message(1_000_000)
@@ -147,13 +147,13 @@ def test_nonsense_is_refused() -> None:
             choose(SIZE, goodput, compute_s)
 
 
-def job(recipe: Recipe, stop: StopRule = StopRule(target=0.9)) -> Job:  # noqa: B008
+def job(recipe: Recipe, stop: StopRule = StopRule(target=Target("accuracy", 0.9))) -> Job:  # noqa: B008
     return Job("mnist", b"", recipe, stop, 1, 30.0, b"")
 
 
 def test_only_a_job_that_ends_by_its_rounds_alone_is_not_time_limited() -> None:
     assert not time_limited(StopRule(rounds=20))
-    assert time_limited(StopRule(rounds=20, target=0.95))
+    assert time_limited(StopRule(rounds=20, target=Target("accuracy", 0.95)))
     assert time_limited(StopRule(seconds=60.0))
     assert time_limited(StopRule())
 

@@ -18,16 +18,20 @@ from hypothesis import strategies as st
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
 from muster.protocol.records import (
+    CLASSES,
+    LOSS,
     NOBODY,
     Assignment,
     Commit,
     Contribution,
     Discarded,
+    Figure,
     Folded,
     Job,
     JobId,
     Measurement,
     Member,
+    Metric,
     NodeId,
     Offer,
     Payload,
@@ -40,6 +44,7 @@ from muster.protocol.records import (
     Spent,
     Stop,
     StopRule,
+    Target,
     Update,
 )
 from muster.protocol.validation import limits as lim
@@ -196,14 +201,17 @@ class Generator:
             d.one(("auto", self.codec())), d.one(("auto", self.codec())), self.real(1e-9, lim.LR_MAX),
             self.real(0.0, lim.MOMENTUM_MAX), self.count(1, lim.AVERAGE_MAX), self.real(0.0, 1.0),
         )  # fmt: skip
+        metrics = self.metrics()
+        target = Target(d.one([m.name for m in metrics] or ["loss"]), self.real(1e-9, 1.0))
         stop = StopRule(
-            d.one((None, self.count(1, lim.ROUND_MAX))), d.one((None, self.real(1e-9, 1.0))),
+            d.one((None, self.count(1, lim.ROUND_MAX))), d.one((None, target, Target(d.text(), 0.5))),
             d.one((None, self.real(1e-9, lim.AGE_MAX_S))), d.one((None, self.count(1, lim.TOTAL_MAX))),
+            d.one((None, self.count(1, lim.ROUND_MAX))),
         )  # fmt: skip
         task = d.text() if d.rarely() else "linear"
         return Job(
             task, self.id(), recipe, stop, self.count(1, lim.NODES_MAX),
-            self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64),
+            self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64), metrics,
         )  # fmt: skip
 
     def offer(self) -> Offer:
@@ -285,10 +293,25 @@ class Generator:
         return merge_of(self.job(), self.point().id, self.point().id)[1]
 
     def measurement(self) -> Measurement:
-        examples = self.count(0, lim.EXAMPLES_MAX)
-        loss = self.d.one((0.5, math.nan, math.inf, 1e100, -1e100))
-        correct = self.count(0, max(0, examples))
-        return Measurement(self.job(), self.point().id, examples, correct, loss, bool(self.d.whole(0, 1)))
+        d, examples = self.d, self.count(0, lim.EXAMPLES_MAX)
+        count = self.real(0.5, 2.0**40)
+        of_loss = d.one((0.5, math.nan, math.inf, 1e100, -1e100)) if d.rarely() else self.real(-9.0, 9.0)
+        found = [
+            Figure("accuracy", self.real(0.0, count), count),
+            Figure("loss", of_loss, self.real(0.5, 9.0)),
+        ]
+        if d.whole(0, 1):
+            found.append(Figure(d.one(("mae", "top5/at@1", d.text())), self.real(-1e9, 1e9), count))
+        if d.rarely():
+            found += d.one(([*found], [Figure(f"m{i:02d}", 1.0, 1.0) for i in range(20)]))
+        figures = tuple(found[: d.whole(0, len(found))] if examples else ())
+        return Measurement(self.job(), self.point().id, examples, figures, bool(d.whole(0, 1)))
+
+    def metrics(self) -> tuple[Metric, ...]:
+        d = self.d
+        if d.rarely():
+            return d.one(((), (CLASSES[0],), CLASSES * 2, (Metric("loss", "max"),), (LOSS, Metric("", "up"))))
+        return d.one((CLASSES, (LOSS,), (Metric("perplexity", "min", True), *CLASSES)))
 
     def stop(self) -> Stop:
         return Stop(self.job(), self.words())

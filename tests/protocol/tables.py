@@ -26,6 +26,8 @@ from muster.protocol.records import (
     Refusal,
     Revocation,
     Stop,
+    StopRule,
+    Target,
     Update,
 )
 from muster.simulation.identities import PretendIdentity
@@ -63,6 +65,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     fresh = replace(update, base=head.id, base_round=head.round, sequence=1000)
     return [
         *found.values(),
+        (a, replace(found["job"][1], stop=StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5))),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
         (b, Refusal(job, 5, 60, "not now")),
         (author, fresh),

@@ -12,7 +12,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
-from muster.protocol.records import BlobId, NodeId, Payload
+from muster.protocol.records import BlobId, Metric, NodeId, Payload
 from muster.storage.offload import Offload
 from muster.storage.store import Store
 
@@ -37,6 +37,8 @@ class Facts(Protocol):
     def samples(self) -> int: ...
     @property
     def has_common(self) -> bool: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,10 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A model's figures on `examples` samples; `loss_sum` is the sum of their losses."""
+    """A model's figures on `examples` samples, by name: the sum and what it was taken of."""
 
     examples: int
-    correct: int
-    loss_sum: float
+    figures: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     elif isinstance(record, Measurement):
         base = record.commit
         point = view.graph.points.get(base)
-        if point is None or view.finished(point) is not None:
-            return None  # it may end the job
+        if point is None or view.job.stop.stale is not None or view.finished(point) is not None:
+            return None  # it may end the job, and all nodes have to agree on that
     elif isinstance(record, Offer | Refusal):
         if not heads:
             return None

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from muster.history.graph import Point
-from muster.protocol.records import StopRule
+from muster.job.figures import Figures, Standstill, reaches
+from muster.protocol.records import Metric, StopRule
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A pooled evaluation of one commit."""
-
-    examples: int
-    correct: int
-    loss_sum: float
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.examples
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.examples
+def needs_figures(rule: StopRule) -> bool:
+    """Whether what is measured may end the job."""
+    return rule.target is not None or rule.stale is not None
 
 
 def ends_without_figures(rule: StopRule) -> bool:
-    """Whether anything but a target ends the job."""
+    """Whether anything but what is measured ends the job."""
     return rule.rounds is not None or rule.seconds is not None or rule.bytes is not None
 
 
@@ -43,16 +32,41 @@ def ends_with(rule: StopRule, round_: int, age_s: float, spent_bytes: int) -> bo
     )
 
 
-def finished_by(rule: StopRule, point: Point, figures: Figures | None) -> str | None:
-    """Why a head with these figures ends its job, in one sentence, or None."""
+def target_reached(rule: StopRule, metrics: Sequence[Metric], figures: Figures | None) -> bool:
+    """Whether a head with these figures has come to the job's target."""
+    if rule.target is None or figures is None:
+        return False
+    return any(
+        reaches(m, figures.value(m), rule.target.value) for m in metrics if m.name == rule.target.metric
+    )
+
+
+def finished_by(
+    rule: StopRule,
+    metrics: Sequence[Metric],
+    point: Point,
+    figures: Figures | None,
+    still: Standstill | None = None,
+) -> str | None:
+    """Why a head with these figures, and with this standstill behind it, ends its job, or None."""
     if point.round >= ROUNDS_MAX:
         return f"{point.round} rounds are the most that a job can have: start the next one from its model"
     if rule.rounds is not None and point.round >= rule.rounds:
         return f"{point.round} rounds done"
-    if rule.target is not None and figures is not None and figures.accuracy >= rule.target:
-        return f"target reached: accuracy {figures.accuracy:.3f}"
+    if rule.target is not None and figures is not None and target_reached(rule, metrics, figures):
+        reached = figures.values(metrics)[rule.target.metric]
+        return f"target reached: {rule.target.metric} {as_text(rule.target.metric, reached)}"
+    if rule.stale is not None and still is not None and still.rounds >= rule.stale:
+        name = metrics[0].name
+        best = f"{name} {as_text(name, still.best)} in round {still.best_round}"
+        return f"no better for {still.rounds} rounds: the best was {best}"
     if rule.seconds is not None and point.age_s >= rule.seconds:
         return f"{rule.seconds:.0f} s are over"
     if rule.bytes is not None and sum(s.bytes for s in point.spent) >= rule.bytes:
         return f"{rule.bytes} bytes are spent"
     return None
+
+
+def as_text(name: str, value: float) -> str:
+    """A metric's value in a sentence: shares with three digits behind the point, others with four in all."""
+    return f"{value:.3f}" if name == "accuracy" else f"{value:.4g}"

@@ -5,13 +5,13 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
-from muster.job.stop_rule import Figures, finished_by
+from muster.job.figures import Figures, Standstill, extent, pooled, standstill
+from muster.job.stop_rule import finished_by, needs_figures, target_reached
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
 from muster.protocol.records import (
@@ -22,6 +22,7 @@ from muster.protocol.records import (
     JobId,
     Measurement,
     Merge,
+    Metric,
     NodeId,
     Offer,
     Plan,
@@ -76,6 +77,7 @@ class JobView:
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     _stop: RecordId = b""
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
+    _standstills: dict[CommitId, Standstill | None] = field(default_factory=dict, compare=False)
 
     def absorb(self, entry: Entry) -> list[Point]:
         """Take in one record of this job; return the points of history that it completed."""
@@ -96,8 +98,10 @@ class JobView:
                 self._uncounted = (None, 0, [])
         elif isinstance(record, Measurement):
             by_node = self.measurements.setdefault(record.commit, {})
-            if author not in by_node or _better(record, by_node[author]):
+            known, headline = by_node.get(author), self.headline
+            if known is None or extent(record, headline) > extent(known, headline):
                 by_node[author] = record
+                self._standstills = {}
         elif isinstance(record, Contribution):
             of_commit = self.contributions.setdefault(record.commit, {})
             if author not in of_commit or _wider(record, of_commit[author]):
@@ -132,6 +136,11 @@ class JobView:
         last = self.last_answer(node)
         return min(SEQUENCE_MAX, last.number + 1) if last is not None else 1
 
+    @property
+    def headline(self) -> Metric:
+        """What the job is judged by first."""
+        return self.job.metrics[0]
+
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
         by_node = self.measurements.get(commit)
@@ -139,12 +148,7 @@ class JobView:
             point = self.graph.points.get(commit)
             same = point is not None and self._same_model(point)
             return self.figures(point.parents[0]) if same and point is not None else None
-        common = [m for m in by_node.values() if m.common]
-        chosen = [max(common, key=lambda m: (m.examples, m.correct))] if common else list(by_node.values())
-        examples = sum(m.examples for m in chosen)
-        if examples == 0:
-            return None
-        return Figures(examples, sum(m.correct for m in chosen), sum(m.loss_sum for m in chosen))
+        return pooled(by_node.values(), self.headline)
 
     def values(self, commit: CommitId) -> Contribution | None:
         """The contributions to a commit as its author estimated them, if the record fits the commit."""
@@ -195,37 +199,37 @@ class JobView:
         closed = bool(point.parents) and not point.folded and not point.is_merge
         if self.job.recipe.average <= 1 or self.stopped is not None or closed:
             return False
-        target, figures = self.job.stop.target, self._figures_to_end(point)
-        if target is not None and figures is not None and figures.accuracy >= target:
+        stop, metrics, figures = self.job.stop, self.job.metrics, self._figures_to_end(point)
+        if target_reached(stop, metrics, figures):
             return False
-        return finished_by(self.job.stop, point, figures) is not None
+        return finished_by(stop, metrics, point, figures, self._standstill(point)) is not None
 
     def finished(self, point: Point) -> str | None:
-        """Why a head ends the job, or None. Any node that knows the head says the same."""
+        """Why a head ends the job, or None. Any node that knows the head and its figures says the same."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
-        return finished_by(self.job.stop, point, self._figures_to_end(point))
+        stop, figures = self.job.stop, self._figures_to_end(point)
+        return finished_by(stop, self.job.metrics, point, figures, self._standstill(point))
 
     def _figures_to_end(self, point: Point) -> Figures | None:
-        """The head's figures if the job has a target: nothing else needs them; asked very often."""
-        return self.figures(point.id) if self.job.stop.target is not None else None
+        """The head's figures if they may end the job: nothing else needs them; asked very often."""
+        return self.figures(point.id) if needs_figures(self.job.stop) else None
+
+    def _standstill(self, point: Point) -> Standstill | None:
+        """Since when the line of a head got no better, if that may end the job; kept until figures come."""
+        if self.job.stop.stale is None:
+            return None
+        if point.id not in self._standstills:
+            line = ((p.round, self.figures(p.id)) for p in self.graph.ancestors(point.id))
+            measured = [(round_, figures) for round_, figures in line if figures is not None]
+            self._standstills[point.id] = standstill(measured, self.headline)
+        return self._standstills[point.id]
 
 
 def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
     """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
     with the same number any may win, as long as it is the same one everywhere."""
     return (answer.number, answer.incarnation, encode(answer))
-
-
-def _better(a: Measurement, b: Measurement) -> bool:
-    """Whether `a` replaces `b`, an evaluation of the same commit by the same node: the larger one counts."""
-    return _extent(a) > _extent(b)
-
-
-def _extent(m: Measurement) -> tuple[int, int, bool, float, bool]:
-    """The order of evaluations; a loss that is no number stands before all that are one."""
-    known = not math.isnan(m.loss_sum)
-    return (m.examples, m.correct, known, m.loss_sum if known else 0.0, m.common)
 
 
 def _wider(a: Contribution, b: Contribution) -> bool:

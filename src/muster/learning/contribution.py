@@ -62,8 +62,7 @@ def contributions(
 
     def loss_at(share: float) -> float:
         params.load_into(model, layout, moved(layout, before, total, share))
-        held_out = evaluate(task, model, data, lambda _: on_batch())
-        return held_out.loss_sum / max(1, held_out.examples)
+        return evaluate(task, model, data, lambda _: on_batch()).loss
 
     begin, end = loss_at(0.0), loss_at(1.0)
     params.load_into(model, layout, moved(layout, before, total, 0.5))

@@ -1,7 +1,8 @@
-"""A model's loss and correct answers on held-out data."""
+"""A model's figures on held-out data."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,12 +20,20 @@ class Evaluation:
     """Sums over the examples, so that figures of several nodes can be pooled."""
 
     examples: int
-    correct: int
-    loss_sum: float
+    figures: dict[str, tuple[float, float]]  # name -> (sum, what it was taken of)
+
+    def mean(self, name: str) -> float:
+        """A metric's mean; NaN where it was not measured."""
+        total, count = self.figures.get(name, (math.nan, 1.0))
+        return total / count if count else math.nan
 
     @property
     def accuracy(self) -> float:
-        return self.correct / max(self.examples, 1)
+        return self.mean("accuracy")
+
+    @property
+    def loss(self) -> float:
+        return self.mean("loss")
 
 
 def evaluate(
@@ -41,4 +50,5 @@ def evaluate(
             correct += int(task.correct(output, y))
             if on_batch is not None:
                 on_batch(begin + len(x))
-    return Evaluation(len(data), correct, loss_sum)
+    count = float(len(data))
+    return Evaluation(len(data), {"accuracy": (float(correct), count), "loss": (loss_sum, count)})

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from muster.compression.tensors import Layout, TensorError
-from muster.learning import local_training, params
+from muster.learning import local_training, metrics, params
 from muster.learning.data import Data, TaskFault, as_data
 from muster.learning.evaluation import Evaluation, evaluate
 from muster.learning.params import fresh_model
@@ -67,7 +67,7 @@ def check(task: Task, clock: Callable[[], float], memory: Callable[[], int], lr:
     faults += _data_faults(data, "training_data")
     faults += [] if held_out is None else _data_faults(held_out, "evaluation_data")
     faults += _model_faults(task, model, layout, data)
-    loss, step_s, measured = math.nan, math.nan, Evaluation(0, 0, 0.0)
+    loss, step_s, measured = math.nan, math.nan, Evaluation(0, {})
     if not faults:
         loss, step_s, more = _steps(task, layout, data, clock, lr)
         faults += more
@@ -168,8 +168,8 @@ def _steps(
 def _evaluation(task: Task, model: nn.Module, data: Data) -> tuple[Evaluation, list[str]]:
     measured = evaluate(task, model, data)
     faults: list[str] = []
-    if not 0 <= measured.correct <= measured.examples:
-        faults.append(f"correct() counted {measured.correct} right of {measured.examples} samples")
-    if not math.isfinite(measured.loss_sum):
-        faults.append("the loss on evaluation data is not finite")
+    try:
+        metrics.checked(measured.figures, metrics.declared(task))
+    except TaskFault as error:
+        faults.append(str(error))
     return measured, faults

@@ -65,13 +65,44 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     lr_end: float = 1.0  # the fraction of lr that the last round (`StopRule.rounds`) has
 
 
+class Metric(msgspec.Struct, frozen=True, array_like=True):
+    """What a task is judged by, and whether more or less of it is better."""
+
+    name: str
+    best: str  # "max" | "min"
+    exp: bool = False  # shown as exp(sum / count), such as a perplexity
+
+
+LOSS = Metric("loss", "min")  # the mean loss; every job has it
+CLASSES = (Metric("accuracy", "max"), LOSS)  # of a classifier
+
+
+class Figure(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A metric's sum over what it was taken of, and how many (or how much) that is: their ratio counts.
+
+    Whole numbers are sent as such, in fewer bytes.
+    """
+
+    name: str
+    sum: int | float
+    count: int | float
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """A metric has come to a value, by its direction; pooled over the nodes' measurements."""
+
+    metric: str
+    value: float  # as it is shown: a perplexity, not its logarithm
+
+
 class StopRule(msgspec.Struct, frozen=True, array_like=True):
     """The job ends at the first head for which one of these holds; None is no limit."""
 
     rounds: int | None = None
-    target: float | None = None  # accuracy, 0..1, pooled over the nodes' measurements
+    target: Target | None = None
     seconds: float | None = None
     bytes: int | None = None
+    stale: int | None = None  # rounds in a row in which the job's first metric got no better
 
 
 class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -133,6 +164,7 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     min_nodes: int
     patience_s: float
     nonce: bytes
+    metrics: tuple[Metric, ...] = CLASSES  # the first is the headline
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):
@@ -227,8 +259,7 @@ class Measurement(_Record, frozen=True, array_like=True, tag=9):
     job: JobId
     commit: CommitId
     examples: int
-    correct: int
-    loss_sum: float
+    figures: tuple[Figure, ...]  # sorted by name
     common: bool  # on the task's own evaluation set, which every node has
 
 

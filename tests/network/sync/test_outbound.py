@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 
+from muster.job.figures import of_classes, sorted_figures
 from muster.network.sync.deferred import RELEASED_S, WIDE_DELAY_S, Deferral, DeferralRule
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import CHANGES_MAX, unpack_heartbeats
@@ -110,7 +111,7 @@ def test_records_made_together_are_announced_together() -> None:
 def test_on_a_narrow_link_figures_wait_for_company() -> None:
     half = begun(narrow=True)
     half.jobs.towards = None
-    figures = entry(Measurement(b"j" * 32, b"c" * 32, 1, 1, 0.0, True))
+    figures = entry(Measurement(b"j" * 32, b"c" * 32, 1, sorted_figures(of_classes(1, 1, 0.0)), True))
     assert half.record(figures, 100.0) == AnnounceAt(100.0 + LINGER_S["measurement"])
     plain = entry(Update(b"j" * 32, b"b" * 32, 1, 1, 1, 1, 1, 0.0, Payload("dense32", 1, inline=b"x")))
     assert half.record(plain, 101.0) == AnnounceAt(101.0 + FLUSH_NARROW_S)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
+from muster.job.figures import of_classes, sorted_figures
 from muster.network.sync.record_compression import commit_delta
 from muster.network.sync.record_compression.commit_columns import NotAChild
 from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor
@@ -126,7 +127,12 @@ class Story:
             self.age_s, rng.randbytes(32), 24000, delta, rng.random(),
         )  # fmt: skip
         self.head = self.tell(0, commit)
-        self.tell(0, Measurement(self.job, self.head, 2000, 1700, rng.random() * 900, True))
+        self.tell(
+            0,
+            Measurement(
+                self.job, self.head, 2000, sorted_figures(of_classes(2000, 1700, rng.random() * 900)), True
+            ),
+        )
 
 
 def test_ten_nodes_records_are_small_beside_their_payload() -> None:
@@ -157,7 +163,9 @@ def test_every_kind_survives() -> None:
 def test_whoever_lacks_the_base_asks_in_full() -> None:
     story = Story()
     newcomer = Held.nothing("newcomer")
-    record_id, wire = seal(who(1), Measurement(story.job, story.head, 10, 5, 3.0, True))
+    record_id, wire = seal(
+        who(1), Measurement(story.job, story.head, 10, sorted_figures(of_classes(10, 5, 3.0)), True)
+    )
     short = story.here.compressor.compress(record_id, wire)
     with pytest.raises(CannotDecompress):
         newcomer.compressor.decompress(short)

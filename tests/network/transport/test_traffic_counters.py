@@ -12,6 +12,7 @@ import pytest
 from bulk_world import data_of
 from exchange_line import JOB, Node
 
+from muster.job.figures import of_classes, sorted_figures
 from muster.network.blobs.chunk_messages import HEAD_BYTES, TOPIC
 from muster.network.blobs.transfers import Transfers
 from muster.network.sync.messages import unpack_announce, unpack_changes, unpack_list
@@ -234,7 +235,7 @@ async def a_round(a: End, b: End) -> tuple[int, int]:
     head = a.ledger.publish(
         Commit(JOB, (start,), 1, (), (), (a.identity.node,), (), 1.0, params, 24_000, inline)
     )
-    a.ledger.publish(Measurement(JOB, head, 2000, 1700, 90.0, True))
+    a.ledger.publish(Measurement(JOB, head, 2000, sorted_figures(of_classes(2000, 1700, 90.0)), True))
     await asyncio.sleep(5)
     await b.transfers.fetch(params, 24_000)
     return len(delta) + 24_000, len(small) + 110_000

@@ -54,7 +54,7 @@ def test_three_nodes_train_the_example_together(tmp_path: Path) -> None:
     asked = {"do": "evaluate", "base": str(base)}
     found = sessions[0].do(asked | {"which": "common"}, steps.append)
     assert found["examples"] == 360
-    assert found["correct"] > 310
+    assert found["figures"]["accuracy"][0] > 310
     assert sessions[0].do(asked | {"which": "own"}, steps.append)["examples"] == 0
     message = encode_update(parse("dense32"), layout, updates[0])
     valued = {"do": "value", "before": str(base), "updates": [[0.5, message]], "which": "common", "limit": 9}

@@ -110,14 +110,14 @@ def test_a_job_in_the_child(source: Callable[..., TaskSource], tmp_path: Path) -
         tensors.write(facts.layout, two, after)
         first, then = await trainer.evaluate(base, "own"), await trainer.evaluate(two, "own")
         assert first.examples == then.examples == 20
-        assert then.loss_sum < first.loss_sum
+        assert then.figures["loss"] < first.figures["loss"]
         assert (await trainer.evaluate(two, "common")).examples == 0
         message = encode_update(parse("dense32"), facts.layout, update)
         (tmp_path / "update").write_bytes(message)
         parts: list[tuple[float, bytes | Path]] = [(0.5, message), (0.5, tmp_path / "update")]
         valued = await trainer.value(base, parts, "own", 500)
-        assert valued.before == pytest.approx(first.loss_sum / 20)
-        assert valued.after == pytest.approx(then.loss_sum / 20)
+        assert valued.before == pytest.approx(first.figures["loss"][0] / 20)
+        assert valued.after == pytest.approx(then.figures["loss"][0] / 20)
         assert valued.values[0] == valued.values[1]
         assert sum(valued.values) == pytest.approx(valued.before - valued.after, rel=0.05)
         assert (await trainer.value(base, parts, "common", 500)).examples == 0

@@ -84,8 +84,11 @@ def jobs(all_: bool, node: str | None, as_json: bool) -> None:
 
 
 def _job_row(job: JobSnapshot | StoredJobView, rounds: float | None) -> list[str]:
+    from muster.node.api.snapshot import StoredJobView
+
     done = f"{job.round}/{rounds:.0f}" if rounds else str(job.round)
-    figures = percent(job.accuracy), span(job.age_s), size(job.spent_bytes)
+    accuracy = job.figure if isinstance(job, StoredJobView) else job.accuracy
+    figures = percent(accuracy), span(job.age_s), size(job.spent_bytes)
     return [job.id[:8], job.task, job.state, done, *figures, job.why]
 
 

@@ -15,10 +15,11 @@ from muster.history.graph import Point
 from muster.job.context import Context, EvaluationResult
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.state import CoordinatorState
+from muster.job.figures import Figures, score, sorted_figures
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.roles import newest
-from muster.job.stop_rule import ends_without_figures
+from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, CommitId, Measurement, short
 
@@ -60,7 +61,7 @@ class HeadEvaluator:
         return (
             self._evaluates is not None
             and not self._evaluates.waits_for_room
-            and self._view.job.stop.target is not None
+            and needs_figures(self._view.job.stop)
             and self._view.figures(head.id) is None
             and self._models.held(head.id)
             and head.id not in self._given_up
@@ -119,7 +120,7 @@ class HeadEvaluator:
         if commit in self._given_up:
             return None
         try:
-            return await participant.trainer.evaluate(blob, limit, self._view.job.stop.target)
+            return await participant.trainer.evaluate(blob, limit, self._reaches_target)
         except MusterError as error:
             if not ends_without_figures(self._view.job.stop):
                 raise
@@ -143,7 +144,7 @@ class HeadEvaluator:
         own = self._view.figures(head.id)
         blob, count = await self._commits.mean_of_line(head)
         mean = await self._evaluated(participant, head.id, blob)
-        better = mean is not None and (own is None or mean.correct > own.correct)
+        better = mean is not None and self._better(mean, own)
         own_blob = self._models.blob_of(head.id)
         if own_blob is None or not self._view.closing_due(head):
             return
@@ -153,15 +154,26 @@ class HeadEvaluator:
             text = f"closed with the mean of the last {count} models as {short(closing)}"
         else:
             if own is not None:
-                await self._publish(closing, EvaluationResult(own.examples, own.correct, own.loss_sum))
+                await self._publish(closing, EvaluationResult(own.examples, dict(own.sums)))
             text = (
                 f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
             )
         self._measured_fully.add(closing)
         self._context.event("commit", text, job=self._view.id)
 
+    def _reaches_target(self, m: EvaluationResult) -> bool:
+        job = self._view.job
+        return target_reached(job.stop, job.metrics, Figures(m.examples, m.figures))
+
+    def _better(self, mean: EvaluationResult, own: Figures | None) -> bool:
+        """Whether the mean of models is better than the head, by the job's first metric."""
+        headline = self._view.headline
+        of_mean = Figures(mean.examples, mean.figures).value(headline)
+        of_own = own.value(headline) if own is not None else None
+        return score(headline, of_mean) > score(headline, of_own)
+
     async def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
         """Publish figures of the common set."""
         self._context.ledger.publish(
-            Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, True)
+            Measurement(self._view.id, commit, m.examples, sorted_figures(m.figures), True)
         )

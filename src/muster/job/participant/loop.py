@@ -11,6 +11,7 @@ from muster.algorithms.learning_rate import learning_rate
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, TrainingRequest, TrainingResult
+from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.offered_speed import OfferedSpeed
@@ -189,7 +190,7 @@ class Participant:
                 self._context.event("error", f"there are no figures: {error.sentence}", job=self._view.id)
             self._without_figures = True
             return
-        record = Measurement(self._view.id, commit, m.examples, m.correct, m.loss_sum, False)
+        record = Measurement(self._view.id, commit, m.examples, sorted_figures(m.figures), False)
         await self.when_room(partial(self._publish, record))
 
     async def _publish(self, record: Measurement) -> None:

@@ -56,9 +56,13 @@ class SharedTrainer:
         self.evaluating: list[BlobId] = []  # or waiting for the lock
 
     async def evaluate(
-        self, blob: BlobId, limit: int | None = None, target: float | None = None
+        self,
+        blob: BlobId,
+        limit: int | None = None,
+        ends: Callable[[EvaluationResult], bool] = lambda measured: False,
     ) -> EvaluationResult:
-        """Evaluate a model on `limit` examples of the task's common set, and on all when it reaches `target`.
+        """Evaluate a model on `limit` examples of the task's common set, and on all when these say that the
+        job `ends`.
 
         Waits for the lock, perhaps while a whole round is trained.
         """
@@ -66,7 +70,7 @@ class SharedTrainer:
         try:
             async with self.lock.exclusive():
                 m = await self.child.evaluate(blob, "common", limit)
-                if limit is not None and target is not None and m.correct >= target * m.examples:
+                if limit is not None and ends(m):
                     m = await self.child.evaluate(blob, "common")
                 return m
         finally:

@@ -34,7 +34,8 @@ class RetiredJob(msgspec.Struct, frozen=True, array_like=True):
     why: str
     round: int
     rounds: int | None  # that it was to do
-    accuracy: float | None
+    metric: str  # its headline
+    figure: float | None
     age_s: float
     spent_bytes: int
     needs: tuple[BlobId, ...]  # that stay whatever the disk limit says

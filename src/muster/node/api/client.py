@@ -51,6 +51,7 @@ class Exported(msgspec.Struct, frozen=True):
     paths: list[str]
     accuracy: float | None
     commit: str
+    figures: dict[str, float] = {}  # by metric
     warnings: list[str] = []  # what could not be written beside the parameters
 
 

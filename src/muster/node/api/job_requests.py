@@ -8,70 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster import __version__
-from muster.compression.codec import CodecError
-from muster.compression.codecs.families import parse
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.round_times import keep_from_seed
 from muster.job.runner import JobRunner
-from muster.job.stop_rule import ROUNDS_MAX
-from muster.learning.recipes import defaults
 from muster.node.api.inspection import bring, find_commit, is_prefix
+from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_target
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, Stop, StopRule, short
+from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
 from muster.protocol.validation.limits import (
-    AGE_MAX_S,
-    AVERAGE_MAX,
-    BATCH_MAX,
-    ID_BYTES,
-    LR_MAX,
-    MOMENTUM_MAX,
-    NODES_MAX,
-    PATIENCE_MAX_S,
-    SEED_MAX,
-    SEED_MIN,
-    STEPS_MAX,
-    TOTAL_MAX,
     clean,
 )
-from muster.protocol.validation.validate import validate
 
 if TYPE_CHECKING:
     from muster.node.trainer.messages import TaskFacts
-
-DEFAULT_PATIENCE_S = 20.0
-LINGER_MAX_S = 7 * 86_400.0
-PATH_CHARS_MAX = 4096
-RECIPE_FIELDS = (
-    "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
-    "average",
-)  # fmt: skip
-
-
-class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
-    """What `train` may say; None takes the task's default."""
-
-    task: str
-    rounds: int | None = None
-    target: float | None = None
-    seconds: float | None = None
-    bytes: int | None = None
-    lr: float | None = None
-    batch: int | None = None
-    steps: int | None = None
-    seed: int | None = None
-    momentum: float | None = None
-    codec: str | None = None
-    down_codec: str | None = None
-    lr_end: float | None = None
-    server_momentum: float | None = None
-    average: int | None = None
-    min_nodes: int = 1
-    patience_s: float = DEFAULT_PATIENCE_S
-    linger_s: float | None = None
-    start: str | None = None
 
 
 async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
@@ -83,8 +35,8 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         request = msgspec.convert(arguments, Request)
     except msgspec.ValidationError as error:
         raise MusterError("usage", f"the job is not well described: {error}") from error
-    recipe, stop = _recipe(request), _stop(request)
-    _check(request, recipe, stop)
+    recipe, stop = recipe_of(request), stop_rule(request)
+    check(request, recipe, stop)
     begin = _commit(core, request) if request.start and _names_commit(request.start) else None
     core.log.add("job", f"starts the trainer of {request.task}")
     try:
@@ -103,7 +55,11 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         ) from error
     facts = trainer.task
     await catalogue.keep(request.task, trainer)
-    job = Job(request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce)
+    stop = with_target(stop, request.target, facts.metrics)
+    job = Job(
+        request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
+        facts.metrics,
+    )  # fmt: skip
     return open_job(core, job, blob, request.linger_s, seeded=request.start is None)
 
 
@@ -161,70 +117,6 @@ def open_job(
     return job_id
 
 
-def _recipe(request: Request) -> Recipe:
-    known = defaults(request.task).recipe
-    given = {name: value for name in RECIPE_FIELDS if (value := getattr(request, name)) is not None}
-    if request.codec is not None:
-        given.setdefault("down_codec", request.codec)
-    return msgspec.structs.replace(known, **given)
-
-
-def _stop(request: Request) -> StopRule:
-    given = StopRule(request.rounds, request.target, request.seconds, request.bytes)
-    return defaults(request.task).stop if given == StopRule() else given
-
-
-def _check(request: Request, recipe: Recipe, stop: StopRule) -> None:
-    limits: list[tuple[bool, str]] = [
-        (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
-        (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),
-        (1 <= recipe.steps <= STEPS_MAX, f"the steps (--steps) must be 1 to {STEPS_MAX}"),
-        (SEED_MIN <= recipe.seed <= SEED_MAX, f"--seed must be {SEED_MIN} to {SEED_MAX}"),
-        (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
-        (
-            0 <= recipe.server_momentum <= MOMENTUM_MAX,
-            f"the round momentum (--server-momentum) must be 0 to {MOMENTUM_MAX}",
-        ),
-        (
-            1 <= recipe.average <= AVERAGE_MAX,
-            f"--average must be 1 to {AVERAGE_MAX} models",
-        ),
-        (0 <= recipe.momentum <= MOMENTUM_MAX, f"the momentum (--momentum) must be 0 to {MOMENTUM_MAX}"),
-        (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
-        (stop.target is None or 0 < stop.target <= 1, "--target must be above 0 and at most 1"),
-        (
-            stop.seconds is None or 0 < stop.seconds <= AGE_MAX_S,
-            f"--seconds must be above 0 and at most {AGE_MAX_S:g}",
-        ),
-        (stop.bytes is None or 0 < stop.bytes <= TOTAL_MAX, f"--bytes must be 1 to {TOTAL_MAX}"),
-        (1 <= request.min_nodes <= NODES_MAX, f"--min-nodes must be 1 to {NODES_MAX}"),
-        (
-            1 <= request.patience_s <= PATIENCE_MAX_S,
-            f"--patience must be 1 to {PATIENCE_MAX_S:g} seconds",
-        ),
-        (
-            request.linger_s is None or 0 <= request.linger_s <= LINGER_MAX_S,
-            f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
-        ),
-        (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
-    ]
-    for holds, sentence in limits:
-        if not holds:
-            raise MusterError("usage", sentence)
-    for codec in {recipe.codec, recipe.down_codec} - {"auto"}:
-        try:
-            parse(codec)
-        except CodecError as error:
-            raise MusterError("usage", str(error)) from error
-    job = Job("t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
-    if (wrong := validate(job)) is not None:  # what every other node would say
-        raise MusterError("usage", wrong)
-
-
-def _is_path(start: str | None) -> bool:
-    return start is None or (len(start) <= PATH_CHARS_MAX and "\0" not in start)
-
-
 def find(core: Core, prefix: str) -> JobRunner:
     """The one job whose id begins with `prefix`; without a prefix the newest."""
     found = core.jobs.find(prefix)
@@ -266,6 +158,7 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
     if not to.parent.is_dir():
         raise MusterError("usage", f"there is no folder {to.parent}: make it first")
     figures = runner.view.figures(head.id)
+    values = figures.values(runner.view.job.metrics) if figures else {}
     metadata = {
         "muster": __version__,
         "task": runner.view.job.task,
@@ -273,7 +166,7 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
         "job": runner.view.id.hex(),
         "commit": head.id.hex(),
         "round": str(head.round),
-        "accuracy": f"{figures.accuracy:.6f}" if figures else "",
+        **{name: f"{value:.6f}" for name, value in values.items()},
     }
     paths: list[str] = []
     warnings: list[str] = []
@@ -295,6 +188,7 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
     return {
         "paths": paths,
         "warnings": warnings,
-        "accuracy": figures.accuracy if figures else None,
+        "accuracy": values.get("accuracy"),
+        "figures": values,
         "commit": head.id.hex(),
     }

@@ -130,6 +130,14 @@ class PlanView(msgspec.Struct, frozen=True):
     why: str
 
 
+class MetricView(msgspec.Struct, frozen=True):
+    """What a job is judged by."""
+
+    name: str
+    best: str  # max | min
+    exp: bool  # shown as exp(mean), such as a perplexity
+
+
 class CommitView(msgspec.Struct, frozen=True):
     """A commit of a job's history. Nodes are given by name."""
 
@@ -140,12 +148,13 @@ class CommitView(msgspec.Struct, frozen=True):
     counted: int  # updates folded by this commit
     nodes: list[str]  # whose
     age_s: float  # the job's age at which it was made
-    accuracy: float | None
+    accuracy: float | None  # as `figures` has it
     loss: float | None
     held: bool  # this node holds its parameters
     bytes: int = 0  # of its delta, or of the whole parameters where there is none; a merge has none
     predicted: float | None = None  # the sum of its updates' values; None: not valued (yet)
     drop: float | None = None  # of the held-out loss by its updates, as evaluated
+    figures: dict[str, float] = {}  # by metric; empty until measured
 
 
 class JobSnapshot(msgspec.Struct, frozen=True):
@@ -159,7 +168,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     round: int
     head: str
     coordinator: str
-    accuracy: float | None
+    accuracy: float | None  # as `figures` has it
     loss: float | None
     measured_examples: int
     age_s: float
@@ -174,6 +183,9 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     sent: SentView = SentView()  # by this node for this job: payload and records
     values: ValuesView | None = None  # None before the first round
     waits: list[str] = []  # what it waits for, and who takes no part and why
+    metrics: list[MetricView] = []  # the first is the headline
+    figures: dict[str, float] = {}  # by metric: of the head, or of the newest commit that was measured
+    target: str | None = None  # the metric that `stop` has a target for
 
 
 class StoredJobView(msgspec.Struct, frozen=True):
@@ -186,7 +198,8 @@ class StoredJobView(msgspec.Struct, frozen=True):
     why: str
     round: int = 0
     rounds: int | None = None  # that it was to do
-    accuracy: float | None = None
+    metric: str = "accuracy"  # its headline
+    figure: float | None = None
     age_s: float = 0.0
     spent_bytes: int = 0
 

@@ -14,6 +14,7 @@ from muster.node.api.snapshot import (
     CommitView,
     JobSnapshot,
     LoopView,
+    MetricView,
     NeighbourView,
     PeerView,
     PlanView,
@@ -133,6 +134,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
     if head is not None and figures is None:  # the newest one that was measured
         measured = [p for p in view.graph.ancestors(head.id) if view.figures(p.id) is not None]
         figures = view.figures(measured[0].id) if measured else None
+    values_ = figures.values(view.job.metrics) if figures else {}
     recipe, stop = view.job.recipe, view.job.stop
     leader = coordinator_of(core, runner, head)
     points = sorted(view.graph.points.values(), key=lambda p: (p.age_s, p.round, p.id))
@@ -145,13 +147,22 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         round=head.round if head else 0,
         head=head.id.hex() if head else "",
         coordinator=core.trust.name(leader) if leader else short(head.id) if head else "",
-        accuracy=figures.accuracy if figures else None,
-        loss=figures.loss if figures else None,
+        accuracy=values_.get("accuracy"),
+        loss=values_.get("loss"),
+        metrics=[MetricView(m.name, m.best, m.exp) for m in view.job.metrics],
+        figures=values_,
         measured_examples=figures.examples if figures else 0,
         age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
-        stop={"rounds": stop.rounds, "target": stop.target, "seconds": stop.seconds, "bytes": stop.bytes},
+        stop={
+            "rounds": stop.rounds,
+            "target": stop.target.value if stop.target else None,
+            "seconds": stop.seconds,
+            "bytes": stop.bytes,
+            "stale": stop.stale,
+        },
+        target=stop.target.metric if stop.target else None,
         recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
         plan=plan_of(core, runner, head),
         contributions=contributions(core, runner, head),
@@ -165,6 +176,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
 
 def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
     figures = runner.view.figures(point.id)
+    values_ = figures.values(runner.view.job.metrics) if figures else {}
     predicted, drop = checked(runner, point)
     return CommitView(
         id=point.id.hex(),
@@ -174,8 +186,9 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         counted=len(point.folded),
         nodes=[core.trust.name(f.node) for f in point.folded],
         age_s=point.age_s,
-        accuracy=figures.accuracy if figures else None,
-        loss=figures.loss if figures else None,
+        accuracy=values_.get("accuracy"),
+        loss=values_.get("loss"),
+        figures=values_,
         held=runner.models.held(point.id),
         bytes=size_bytes(point),
         predicted=predicted,

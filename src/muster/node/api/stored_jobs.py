@@ -23,7 +23,7 @@ def _view(core: Core, job: JobId) -> StoredJobView:
     if known is not None:
         return StoredJobView(
             job.hex(), known.task, core.trust.name(known.asker), known.state, known.why, known.round,
-            known.rounds, known.accuracy, known.age_s, known.spent_bytes,
+            known.rounds, known.metric, known.figure, known.age_s, known.spent_bytes,
         )  # fmt: skip
     stored = core.store.get(job)
     entry = entry_of(stored) if stored is not None else None

@@ -16,7 +16,7 @@ from muster.job.context import ContributionResult, EvaluationResult, TrainingReq
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, Payload
+from muster.protocol.records import BlobId, Metric, Payload
 from muster.storage.offload import Offload
 from muster.storage.store import Store
 
@@ -34,12 +34,14 @@ class JobFacts:
     layout: Layout
     samples: int
     has_common: bool
+    metrics: tuple[Metric, ...]
 
 
 def job_facts(facts: TaskFacts) -> JobFacts:
     return JobFacts(
-        facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0
-    )
+        facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0,
+        facts.metrics,
+    )  # fmt: skip
 
 
 class StoreTrainer:
@@ -132,7 +134,7 @@ class StoreTrainer:
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(params)
         m = await _job_errors(self._trainer.evaluate(path, which, limit=limit))
-        return EvaluationResult(m.examples, m.correct, m.loss_sum)
+        return EvaluationResult(m.examples, m.figures)
 
     async def value(
         self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int

@@ -18,7 +18,7 @@ from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import array_contribution, array_task, export
+from muster.learning import array_contribution, array_task, export, metrics
 from muster.learning import task as tasks
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe
@@ -84,6 +84,7 @@ def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
         "layout": opened.layout.to_plain(),
         "samples": opened.samples,
         "classes": [],
+        "metrics": [[m.name, m.best, m.exp] for m in metrics.declared(task, figures)],
         "common": common,
     }
 
@@ -159,8 +160,10 @@ def evaluate(
         figures = array_task.measure(opened.task, tensors.read(opened.layout, Path(base)))
         on_step({"done": 1, "of": 1})
     examples = max((int(count) for _, count in figures.values()), default=0)
-    correct, loss_sum = figures.get("accuracy", (0.0, 0.0))[0], figures.get("loss", (0.0, 0.0))[0]
-    return {"examples": examples, "correct": round(correct), "loss_sum": loss_sum}
+    return {
+        "examples": examples,
+        "figures": metrics.checked(figures, metrics.declared(opened.task, opened.figures)),
+    }
 
 
 def value(

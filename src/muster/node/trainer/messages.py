@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from muster.compression.tensors import Layout
+from muster.protocol.records import Metric
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TaskFacts:
     samples: int
     classes: tuple[tuple[int, int], ...]
     common: int  # samples of the evaluation set that every node has; 0: each holds out its own
+    metrics: tuple[Metric, ...]  # the first is the headline
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,10 @@ class TrainedMessage:
 
 @dataclass(frozen=True)
 class EvaluatedMessage:
-    """Sums over held-out examples."""
+    """What was measured on held-out examples: name -> (sum, what it was taken of)."""
 
     examples: int
-    correct: int
-    loss_sum: float
+    figures: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)

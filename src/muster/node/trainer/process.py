@@ -22,6 +22,7 @@ from muster.node.trainer.messages import (
     TaskSource,
     TrainedMessage,
 )
+from muster.protocol.records import Metric
 
 CLOSE_TIMEOUT_S = 3.0
 
@@ -57,6 +58,7 @@ class TrainerProcess:
             samples=answer["samples"],
             classes=tuple((label, count) for label, count in answer["classes"]),
             common=answer["common"],
+            metrics=tuple(Metric(name, best, exp) for name, best, exp in answer["metrics"]),
         )
 
     async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:
@@ -94,7 +96,9 @@ class TrainerProcess:
     ) -> EvaluatedMessage:
         """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
         request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
-        return EvaluatedMessage(**await self._do(request, progress))
+        found = await self._do(request, progress)
+        figures = {name: (total, count) for name, (total, count) in found["figures"].items()}
+        return EvaluatedMessage(found["examples"], figures)
 
     async def value(
         self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int

@@ -23,7 +23,7 @@ from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import contribution, evaluation, export, local_training, params
+from muster.learning import contribution, evaluation, export, local_training, metrics, params
 from muster.learning import task as tasks
 from muster.learning.data import Data, TaskFault, as_data
 from muster.learning.params import fresh_model
@@ -107,6 +107,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
         "layout": opened.layout.to_plain(),
         "samples": len(opened.own),
         "classes": [] if many else [[int(v), int(c)] for v, c in zip(values, counts, strict=True)],
+        "metrics": [[m.name, m.best, m.exp] for m in metrics.declared(opened.task)],
         "common": 0 if opened.common is None else len(opened.common),
     }
 
@@ -192,12 +193,13 @@ def evaluate(
     """`base` on the common evaluation set, or (own) on what this node holds out; the first `limit` of it."""
     data = opened.common if which == "common" else opened.held_out
     if data is None or len(data) == 0:
-        return {"examples": 0, "correct": 0, "loss_sum": 0.0}
+        return {"examples": 0, "figures": {}}
     params.load_into(opened.model, opened.layout, tensors.read(opened.layout, Path(base)))
     data = data if limit is None else Data(data.x[:limit], data.y[:limit])
     of = len(data)
     found = evaluation.evaluate(opened.task, opened.model, data, lambda n: on_step({"done": n, "of": of}))
-    return {"examples": found.examples, "correct": found.correct, "loss_sum": found.loss_sum}
+    figures = metrics.checked(found.figures, metrics.declared(opened.task))
+    return {"examples": found.examples, "figures": figures}
 
 
 def value(

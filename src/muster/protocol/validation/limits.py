@@ -17,6 +17,8 @@ CODEC_CHARS_MAX = 32
 TEXT_CHARS_MAX = 2000  # of a reason
 CERTIFICATE_BYTES_MAX = 16 * 1024
 NONCE_BYTES_MAX = 64
+METRICS_MAX = 16  # of a job, and figures of a measurement
+METRIC_CHARS_MAX = 32
 
 ROUND_MAX = 1_000_000
 STEPS_MAX = 1_000_000  # of one update

@@ -45,6 +45,7 @@ from muster.protocol.validation.checks import (
     whole,
 )
 from muster.protocol.validation.commits import commit, merge
+from muster.protocol.validation.figures import figures, metrics, target
 
 _MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -74,6 +75,9 @@ def _job(record: Job) -> None:
     number("patience_s", record.patience_s, lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S)
     recipe(record.recipe)
     stop_rule(record.stop)
+    metrics(record.metrics)
+    if record.stop.target is not None:
+        target(record.stop.target, record.metrics)
 
 
 def recipe(value: Recipe) -> None:
@@ -96,12 +100,12 @@ def stop_rule(value: StopRule) -> None:
     """Raises Invalid."""
     if value.rounds is not None:
         whole("rounds", value.rounds, 1, lim.ROUND_MAX)
-    if value.target is not None:
-        above("target", value.target, 0.0, 1.0)
     if value.seconds is not None:
         above("seconds", value.seconds, 0.0, lim.AGE_MAX_S)
     if value.bytes is not None:
         whole("bytes", value.bytes, 1, lim.TOTAL_MAX)
+    if value.stale is not None:
+        whole("stale", value.stale, 1, lim.ROUND_MAX)
 
 
 def _offer(record: Offer) -> None:
@@ -157,8 +161,9 @@ def _measurement(record: Measurement) -> None:
     identifier("job", record.job)
     identifier("commit", record.commit)
     whole("examples", record.examples, 0, lim.EXAMPLES_MAX)
-    whole("correct", record.correct, 0, record.examples)
-    _loss("loss_sum", record.loss_sum)
+    figures(record.figures)
+    if record.figures and not record.examples:
+        raise Invalid("figures: there are some, of no examples")
 
 
 def _loss(what: str, value: float) -> None:

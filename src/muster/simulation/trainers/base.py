@@ -19,7 +19,7 @@ from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
 from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
 from muster.job.models.payloads import payload_bytes
-from muster.protocol.records import BlobId, Payload
+from muster.protocol.records import CLASSES, BlobId, Metric, Payload
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store
 
@@ -36,6 +36,7 @@ class SimFacts:
     samples: int
     has_common: bool
     version: str = "1"
+    metrics: tuple[Metric, ...] = CLASSES
 
     @property
     def fingerprint(self) -> bytes:

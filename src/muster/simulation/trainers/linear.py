@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.job.context import EvaluationResult
+from muster.job.figures import of_classes
 from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
 from muster.storage.store import Store
 
@@ -70,7 +71,8 @@ class LinearTrainer(SimTrainer):
 
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)
-        return EvaluationResult(examples, round(examples / (1.0 + loss)), loss * examples)
+        correct = round(examples / (1.0 + loss))
+        return EvaluationResult(examples, of_classes(examples, correct, loss * examples))
 
     def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
         return self._loss(weights, which), _examples(which, limit)

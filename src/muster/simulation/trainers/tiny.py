@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.job.context import EvaluationResult
+from muster.job.figures import of_classes
 from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
 from muster.storage.store import Store
 
@@ -111,7 +112,8 @@ class TinyTrainer(SimTrainer):
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         features, classes = self._data(which, limit)
         correct = int((probabilities(_weights(weights), features).argmax(axis=1) == classes).sum())
-        return EvaluationResult(len(classes), correct, _loss_sum(_weights(weights), (features, classes)))
+        loss_sum = _loss_sum(_weights(weights), (features, classes))
+        return EvaluationResult(len(classes), of_classes(len(classes), correct, loss_sum))
 
     def mean_loss(self, weights: Wide, which: str, limit: int) -> tuple[float, int]:
         data = self._data(which, limit)

@@ -11,7 +11,10 @@ from muster.protocol.records import RECORD_BYTES_MAX, NodeId, RecordId
 
 WINDOW_BYTES = 32 * 1024  # further back deflate cannot point
 _LONG_BYTES, _END_BYTES = 6 * 1024, 3 * 1024
-_COMMON = b"auto dense fp32 fp16 stc topk ternary q8 q4 the update does not fit the model or is not finite "
+_COMMON = (
+    b"\xa3min\xa3max\xa2r2\xa3mae\xaaperplexity\xa8accuracy\xa4loss "
+    b"auto dense fp32 fp16 stc topk ternary q8 q4 the update does not fit the model or is not finite "
+)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class CommitRows:
         figures = self._runner.view.figures(point.id)
         held = self._runner.models.held(point.id)
         predicted, drop = checked(self._runner, point)
-        accuracy, loss = (figures.accuracy, figures.loss) if figures else (None, None)
+        known_figures = figures.values(self._runner.view.job.metrics) if figures else {}
+        accuracy, loss = known_figures.get("accuracy"), known_figures.get("loss")
         changing = (accuracy, loss, held, predicted, drop)
         known = self._sent.get(point.id)
         if changing == known:

@@ -96,12 +96,13 @@ export interface CommitView {
   counted: number; // updates folded by this commit
   nodes: string[]; // whose
   age_s: number; // the job's age at which it was made
-  accuracy: number | null;
+  accuracy: number | null; // as `figures` has it
   loss: number | null;
   held: boolean; // this node holds its parameters
   bytes: number; // of its delta, or of the whole parameters where there is none; a merge has none
   predicted: number | null; // the sum of its updates' values; null: not valued (yet)
   drop: number | null; // of the held-out loss by its updates, as evaluated
+  figures: Record<string, number>; // by metric; empty until measured
 }
 
 /** An update that a commit counted, and its weight in the aggregate. */

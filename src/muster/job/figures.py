@@ -1,0 +1,118 @@
+"""What nodes measured of a commit, pooled, and which of two commits is the better one: pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from muster.protocol.records import Figure, Measurement, Metric
+
+EXPONENT_MAX = 700.0  # of what is shown as exp(value): the result stays finite
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A pooled evaluation of one commit: the sum and the count of each metric.
+
+    `common`: on the task's own evaluation set; else on what nodes hold out of their data.
+    """
+
+    examples: int
+    sums: Mapping[str, tuple[float, float]]
+    common: bool = False
+
+    def value(self, metric: Metric) -> float | None:
+        """A metric as it is shown; None: it was not measured."""
+        if metric.name not in self.sums:
+            return None
+        total, count = self.sums[metric.name]
+        return shown(metric, total / count)
+
+    def values(self, metrics: Iterable[Metric]) -> dict[str, float]:
+        """What was measured, in the order of `metrics`."""
+        found = ((metric.name, self.value(metric)) for metric in metrics)
+        return {name: value for name, value in found if value is not None}
+
+
+@dataclass(frozen=True)
+class Standstill:
+    """Since when a line of commits got no better: `rounds` were measured after the best one's."""
+
+    rounds: int
+    best: float
+    best_round: int
+
+
+def shown(metric: Metric, mean: float) -> float:
+    """A mean in the unit that people see."""
+    return math.exp(min(EXPONENT_MAX, mean)) if metric.exp else mean
+
+
+def score(metric: Metric, value: float | None) -> float:
+    """A value such that more is better, whatever the metric's direction; the least where there is none."""
+    if value is None:
+        return -math.inf
+    return value if metric.best == "max" else -value
+
+
+def reaches(metric: Metric, value: float | None, target: float) -> bool:
+    """Whether a value is the target or better."""
+    return value is not None and score(metric, value) >= score(metric, target)
+
+
+def of_classes(examples: int, correct: int, loss_sum: float) -> dict[str, tuple[float, float]]:
+    """The sums of a classifier."""
+    count = float(examples)
+    return {"accuracy": (float(correct), count), "loss": (loss_sum, count)} if examples else {}
+
+
+def sorted_figures(sums: Mapping[str, tuple[float, float]]) -> tuple[Figure, ...]:
+    """As a record has them."""
+    return tuple(Figure(name, _short(total), _short(count)) for name, (total, count) in sorted(sums.items()))
+
+
+def _short(value: float) -> int | float:
+    return int(value) if abs(value) < 2**53 and value == int(value) else value
+
+
+def extent(m: Measurement, headline: Metric) -> tuple[int, float, tuple[Figure, ...], bool]:
+    """The order of evaluations of one commit: of two by a node, or on the common set, the last one counts."""
+    of_headline = [shown(headline, f.sum / f.count) for f in m.figures if f.name == headline.name]
+    return (m.examples, score(headline, of_headline[0] if of_headline else None), m.figures, m.common)
+
+
+def pooled(by_all: Collection[Measurement], headline: Metric) -> Figures | None:
+    """The evaluations of one commit as one: the common set counts once, own parts add up."""
+    common = [m for m in by_all if m.common]
+    chosen = [max(common, key=lambda m: extent(m, headline))] if common else by_all
+    examples = sum(m.examples for m in chosen)
+    if examples == 0:
+        return None
+    sums: dict[str, tuple[float, float]] = {}
+    for m in chosen:
+        for f in m.figures:
+            total, count = sums.get(f.name, (0.0, 0.0))
+            sums[f.name] = total + f.sum, count + f.count
+    return Figures(examples, sums, bool(common))
+
+
+def standstill(measured: Iterable[tuple[int, Figures]], headline: Metric) -> Standstill | None:
+    """How long the headline got no better, from (round, figures) of a head's history in any order.
+
+    Only rounds that were measured count, so that figures which are missing never end a job.  The best commit
+    is the first one, by round, that no other surpasses: an equal one is no better.  Figures of the common set
+    are compared with each other only.  Where there is no such set, a commit is measured when half as many
+    examples as of any other are in: a few samples of one node say nothing about what all others have.
+    """
+    known = [(round_, f) for round_, f in measured if f.value(headline) is not None]
+    common = [(round_, f) for round_, f in known if f.common]
+    most = max((f.examples for _, f in known), default=0)
+    fair = common or [(round_, f) for round_, f in known if 2 * f.examples >= most]
+    if not fair:
+        return None
+    best_round, best = min(fair, key=lambda rf: (-score(headline, rf[1].value(headline)), rf[0]))
+    value = best.value(headline)
+    assert value is not None
+    later = {round_ for round_, _ in fair if round_ > best_round}
+    return Standstill(len(later), value, best_round)

@@ -1,0 +1,155 @@
+"""A request for a job, and the recipe and the stop rule that it becomes."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from muster.compression.codec import CodecError
+from muster.compression.codecs.families import parse
+from muster.errors import MusterError
+from muster.job.stop_rule import ROUNDS_MAX
+from muster.learning.recipes import defaults
+from muster.protocol.records import Job, Metric, Recipe, StopRule, Target
+from muster.protocol.validation.checks import Invalid
+from muster.protocol.validation.figures import target as check_target
+from muster.protocol.validation.limits import (
+    AGE_MAX_S,
+    AVERAGE_MAX,
+    BATCH_MAX,
+    ID_BYTES,
+    LR_MAX,
+    MOMENTUM_MAX,
+    NODES_MAX,
+    PATIENCE_MAX_S,
+    SEED_MAX,
+    SEED_MIN,
+    STEPS_MAX,
+    TOTAL_MAX,
+)
+from muster.protocol.validation.validate import validate
+
+_NO_BETTER = re.compile(r"no better for (\d{1,6})")
+DEFAULT_PATIENCE_S = 20.0
+LINGER_MAX_S = 7 * 86_400.0
+PATH_CHARS_MAX = 4096
+RECIPE_FIELDS = (
+    "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
+    "average",
+)  # fmt: skip
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """What `train` may say; None takes the task's default."""
+
+    task: str
+    rounds: int | None = None
+    target: float | str | None = None
+    stop_when: str | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    lr: float | None = None
+    batch: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    momentum: float | None = None
+    codec: str | None = None
+    down_codec: str | None = None
+    lr_end: float | None = None
+    server_momentum: float | None = None
+    average: int | None = None
+    min_nodes: int = 1
+    patience_s: float = DEFAULT_PATIENCE_S
+    linger_s: float | None = None
+    start: str | None = None
+
+
+def recipe_of(request: Request) -> Recipe:
+    known = defaults(request.task).recipe
+    given = {name: value for name in RECIPE_FIELDS if (value := getattr(request, name)) is not None}
+    if request.codec is not None:
+        given.setdefault("down_codec", request.codec)
+    return msgspec.structs.replace(known, **given)
+
+
+def stop_rule(request: Request) -> StopRule:
+    """When the job ends, but for its target. Raises MusterError."""
+    stale = None
+    if request.stop_when is not None:
+        found = _NO_BETTER.fullmatch(request.stop_when.strip())
+        if found is None or not 1 <= int(found[1]) <= ROUNDS_MAX:
+            raise MusterError("usage", f'--stop-when is "no better for N", N being 1 to {ROUNDS_MAX} rounds')
+        stale = int(found[1])
+    given = StopRule(request.rounds, None, request.seconds, request.bytes, stale)
+    return defaults(request.task).stop if given == StopRule() and request.target is None else given
+
+
+def with_target(stop: StopRule, given: float | str | None, metrics: tuple[Metric, ...]) -> StopRule:
+    """The rule with what `--target` says: VALUE is of the headline, NAME=VALUE of any metric.
+
+    Raises MusterError.
+    """
+    if given is None:
+        return stop
+    name, equals, number = str(given).rpartition("=")
+    try:
+        target = Target(name.strip() if equals else metrics[0].name, float(number))
+        check_target(target, metrics)
+    except ValueError as error:
+        raise MusterError(
+            "usage", f"--target is a number or NAME=NUMBER, such as {metrics[0].name}=0.95, not {given!r}"
+        ) from error
+    except Invalid as error:
+        raise MusterError("usage", f"--{error}") from error
+    return msgspec.structs.replace(stop, target=target)
+
+
+def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
+    limits: list[tuple[bool, str]] = [
+        (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
+        (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),
+        (1 <= recipe.steps <= STEPS_MAX, f"the steps (--steps) must be 1 to {STEPS_MAX}"),
+        (SEED_MIN <= recipe.seed <= SEED_MAX, f"--seed must be {SEED_MIN} to {SEED_MAX}"),
+        (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
+        (
+            0 <= recipe.server_momentum <= MOMENTUM_MAX,
+            f"the round momentum (--server-momentum) must be 0 to {MOMENTUM_MAX}",
+        ),
+        (
+            1 <= recipe.average <= AVERAGE_MAX,
+            f"--average must be 1 to {AVERAGE_MAX} models",
+        ),
+        (0 <= recipe.momentum <= MOMENTUM_MAX, f"the momentum (--momentum) must be 0 to {MOMENTUM_MAX}"),
+        (stop.rounds is None or 1 <= stop.rounds <= ROUNDS_MAX, f"--rounds must be 1 to {ROUNDS_MAX}"),
+        (
+            stop.seconds is None or 0 < stop.seconds <= AGE_MAX_S,
+            f"--seconds must be above 0 and at most {AGE_MAX_S:g}",
+        ),
+        (stop.bytes is None or 0 < stop.bytes <= TOTAL_MAX, f"--bytes must be 1 to {TOTAL_MAX}"),
+        (1 <= request.min_nodes <= NODES_MAX, f"--min-nodes must be 1 to {NODES_MAX}"),
+        (
+            1 <= request.patience_s <= PATIENCE_MAX_S,
+            f"--patience must be 1 to {PATIENCE_MAX_S:g} seconds",
+        ),
+        (
+            request.linger_s is None or 0 <= request.linger_s <= LINGER_MAX_S,
+            f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
+        ),
+        (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
+    ]
+    for holds, sentence in limits:
+        if not holds:
+            raise MusterError("usage", sentence)
+    for codec in {recipe.codec, recipe.down_codec} - {"auto"}:
+        try:
+            parse(codec)
+        except CodecError as error:
+            raise MusterError("usage", str(error)) from error
+    job = Job("t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
+    if (wrong := validate(job)) is not None:  # what every other node would say
+        raise MusterError("usage", wrong)
+
+
+def _is_path(start: str | None) -> bool:
+    return start is None or (len(start) <= PATH_CHARS_MAX and "\0" not in start)
