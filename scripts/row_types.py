@@ -3,8 +3,8 @@
     python scripts/row_types.py             write what differs
     python scripts/row_types.py --check     exit 1 when something differs
 
-Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and commit_detail.py, snapshot.py
-and client.py in muster/node/api.
+Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and commit_detail.py, snapshot.py,
+rounds.py and client.py in muster/node/api.
 hatch_build.py calls it before the page is built.  It needs msgspec; where that is not installed (an isolated
 build) the committed files are used, and a test holds that they are up to date.
 """
@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import client, commit_detail, snapshot  # noqa: E402
+from muster.node.api import client, commit_detail, rounds, snapshot  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
 TYPES = ROOT / "src/muster/dashboard/web/src/types"
@@ -40,13 +40,20 @@ ENTRIES = (
     commit_detail.CommitDetail,
     commit_detail.DiffView,
 )
-PRINTED = (client.LogView, client.Exported, snapshot.SelfView, snapshot.PeerView)  # what --json is made of
+PRINTED = (
+    client.LogView,
+    client.Exported,
+    rounds.Round,
+    snapshot.SelfView,
+    snapshot.PeerView,
+)  # what --json is made of
 MODULES = (
     page_messages,
     presets,
     requests,
     schema,
     client,
+    rounds,
     snapshot,
     commit_detail,
 )  # in the order of the pages
@@ -75,6 +82,7 @@ means not known.
 | `muster jobs --json` | `JobSnapshot[]` |
 | `muster log JOB --json` | `LogView`; `why` with `--why`, `links` with `--bytes` |
 | `muster train TASK --json` | `JobSnapshot` at the end; with `--detach` `{{"job"}}` |
+| `muster track JOB --to PLACE --json` | `{{"job", "state", "to": {{PLACE: {{"round", "written"}}}}}}` |
 | `muster export JOB --to FILE --json` | `Exported` |
 | `muster stop JOB --json` | `{{"job", "stopped"}}` |
 | `muster show COMMIT --json` | `CommitDetail` in [api-messages.md](api-messages.md) |

@@ -26,7 +26,14 @@ from muster.cli.main import cli
 from muster.node.config import load_config
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/demo.md", "docs/operations.md", "docs/tasks.md", "docs/history.md")
+PAGES = (
+    "README.md",
+    "docs/demo.md",
+    "docs/operations.md",
+    "docs/trackers.md",
+    "docs/tasks.md",
+    "docs/history.md",
+)
 UP_S = 40.0
 
 
@@ -54,6 +61,7 @@ def test_no_command_got_lost_on_the_way_between_pages() -> None:
         "make demo", "make test", "muster demo", "muster emulate", "muster fleet init", "muster fleet issue",
         "muster node", "muster nodes", "muster tasks", "muster train", "muster jobs", "muster log",
         "muster export", "muster dashboard", "muster show", "muster diff", "muster stop", "muster task check",
+        "muster track",
     ):  # fmt: skip
         assert any(line.split("#")[0].startswith(command) for line in COMMANDS), command
     assert len(COMMANDS) >= 29

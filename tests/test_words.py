@@ -16,7 +16,7 @@ PRIVATE = {
     "rehearse", "rehearsal", "rehearsed",
 }  # fmt: skip
 PHRASES = re.compile(r"\b(hold|holds|held|holding)[ _]back\b", re.IGNORECASE)
-ALLOWED = re.compile(r"\bround[- _]trips?\b", re.IGNORECASE)  # networking's own term
+ALLOWED = re.compile(r"\bround[- _]trips?\b|TensorBoard", re.IGNORECASE)  # terms and names of others
 PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SUFFIXES = {".py", ".ts", ".tsx", ".html", ".toml"}
 

@@ -27,6 +27,7 @@ EXIT_CODES: dict[str, int] = {
     "refused": 18,  # the node's policy says no
     "failed": 19,  # a job ended without a model
     "unknown_commit": 20,
+    "tracker": 21,  # a tracker does not take what is written to it
     "interrupted": 130,
 }
 

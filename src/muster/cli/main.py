@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "log": ("commands.jobs", "log", "Show a job's history: rounds, who gave what, accuracy."),
     "show": ("commands.commits", "show", "Show a commit: what it counted, what it discarded, its figures."),
     "diff": ("commands.commits", "diff", "Compare two commits: figures, updates, parameters by layer."),
+    "track": ("commands.track", "track", "Write a job's rounds to TensorBoard, MLflow, CSV or JSON lines."),
     "export": ("commands.jobs", "export", "Write a job's model as safetensors and ONNX."),
     "tasks": ("commands.jobs", "tasks", "Show what can be trained here."),
     "task": ("commands.task", "task", "Check a task of your own."),

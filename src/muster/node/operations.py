@@ -41,6 +41,7 @@ class Operations:
             "export": self._export,
             "tasks": self._tasks,
             "log": self._log,
+            "rounds": self._rounds,
             "stored_jobs": self._stored_jobs,
             "show": self._show,
             "diff": self._diff,
@@ -104,6 +105,13 @@ class Operations:
         if arguments.get("links"):
             answer["links"] = neighbour_views(self._core, asyncio.get_running_loop().time())
         return answer
+
+    async def _rounds(self, arguments: dict[str, Any]) -> Any:
+        from muster.node.api import job_requests, round_views
+
+        runner = job_requests.find(self._core, str(arguments.get("job", "")))
+        after, number = str(arguments.get("after", "")), int(arguments.get("number", 0))
+        return round_views.rounds(self._core, runner, after, number)
 
     async def _stored_jobs(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api.stored_jobs import stored_jobs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
+from muster.node.api.rounds import Rounds
 from muster.node.api.snapshot import (
     CommitView,
     JobSnapshot,
@@ -83,6 +84,10 @@ class Client:
         wanted = {name: True for name, given in (("why", why), ("links", links)) if given}
         return typed(self.ask("log", job=job, **wanted), LogView)
 
+    def rounds(self, job: str, after: str = "", number: int = 0) -> Rounds:
+        """The rounds after commit `after`, or after round `number` where the node does not know it."""
+        return typed(self.ask("rounds", job=job, after=after, number=number), Rounds)
+
     def stored_jobs(self, limit: int) -> list[StoredJobView]:
         """The last `limit` of the jobs that are not in the node's memory, oldest first."""
         found: list[StoredJobView] = []
@@ -117,7 +122,7 @@ class Client:
             except (OSError, EOFError) as error:
                 raise ended(self.home) from error
 
-    def events(self, since: int, *, pause_s: float) -> Iterator[NodeEvent | None]:
+    def events(self, since: int, *, pause_s: float) -> Generator[NodeEvent | None, None, None]:
         """Events after number `since` as they come; None whenever `pause_s` passed without one."""
         with self._connected(self.timeout_s) as connection:
             try:

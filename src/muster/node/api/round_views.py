@@ -1,0 +1,191 @@
+"""Tells a job's history as a line of rounds, from a node's core. It only reads.
+
+A history is a graph, the line through it that a reader follows is not: it goes on from the commit that the
+reader saw last, over merges, so that every update is in one round only.  Where the reader has seen nothing
+the line goes, at a merge, through the side with the larger share of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from muster.errors import MusterError
+from muster.history.counted import Counted, Key
+from muster.history.graph import Graph, Point
+from muster.job.contribution_totals import values_of
+from muster.job.roles import newest
+from muster.node.api.rounds import Part, Round, Rounds
+from muster.node.api.snapshot_builder import why_of
+from muster.node.core import Core
+from muster.protocol.records import Commit, CommitId, Folded
+
+if TYPE_CHECKING:
+    from muster.job.runner import JobRunner
+
+ROUNDS_MAX = 200  # in one answer
+FIGURES_ROUNDS = 2  # later than a round, and figures of it are not waited for any more
+METRICS = {"accuracy": "max", "loss": "min"}
+
+
+def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = ROUNDS_MAX) -> Rounds:
+    """The rounds after commit `after` (hex; "": from the beginning), or after round `number` where this node
+    does not know that commit. Raises MusterError usage."""
+    try:
+        last = runner.view.graph.points.get(bytes.fromhex(after))
+    except ValueError as error:
+        raise MusterError("usage", f"{after!r} is no commit: {error}") from error
+    heads = runner.models.heads()
+    path = line(runner.view.graph, heads, last) if heads else []
+    if last is None:
+        path = [point for point in path if point.round > number]
+    shown = [point for point in path if not _no_news(runner.view.graph, point)]
+    failed = runner.error is not None and runner.view.asker == core.node
+    over = runner.state() in ("finished", "stopped")
+    head, recipe = runner.head(), runner.view.job.recipe
+    limit = max(1, min(ROUNDS_MAX, limit))
+    made = _Rounds(core, runner, over)
+    return Rounds(
+        job=runner.view.id.hex(),
+        task=runner.view.job.task,
+        state="failed" if failed else runner.state(),
+        why=why_of(core, runner, head),
+        over=over,
+        error=runner.error,
+        age_s=runner.commits.age_s(head) if head else 0.0,
+        metrics=METRICS,
+        recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+        rounds=made.of(shown, last, limit),
+        more=len(shown) > limit,
+        event=core.log.last,
+    )
+
+
+def line(graph: Graph, heads: Iterable[Point], last: Point | None) -> list[Point]:
+    """The points after `last` up to a head, oldest first, without the root. A head that comes from `last`
+    goes first; where none does, `last` was replaced, and the line begins where both histories part."""
+    heads = list(heads)
+    if last is None:
+        return _down(graph, newest(heads), set(), set())
+    later = descendants(graph, last.id)
+    own = [head for head in heads if head.id in later]
+    if own:
+        return _down(graph, newest(own), later, {last.id})
+    return _down(graph, newest(heads), set(), {point.id for point in graph.ancestors(last.id)})
+
+
+def descendants(graph: Graph, commit: CommitId) -> set[CommitId]:
+    """A commit and all that come from it."""
+    found, stack = {commit}, [commit]
+    while stack:
+        for child in graph.children.get(stack.pop(), ()):
+            if child not in found:
+                found.add(child)
+                stack.append(child)
+    return found
+
+
+def _down(graph: Graph, head: Point, within: set[CommitId], ends: set[CommitId]) -> list[Point]:
+    """From `head` to the root or a point of `ends`, neither of them included, newest last."""
+    found: list[Point] = []
+    point = head
+    while point.id not in ends and point.parents:
+        found.append(point)
+        parents = point.parents
+        if len(parents) == 2:
+            a, b = sorted(parents, key=lambda parent: parent not in within)
+            both = (a in within) == (b in within)
+            chosen = b if both and graph.share(a, b) < 0.5 else a
+        else:
+            chosen = parents[0]
+        point = graph.points[chosen]
+    return found[::-1]
+
+
+def _no_news(graph: Graph, point: Point) -> bool:
+    """Whether a commit only closes or discards: it counts nothing, and its model is its parent's."""
+    if point.folded or point.is_merge or not isinstance(point.record, Commit):
+        return False
+    parent = graph.points[point.parents[0]].record
+    return isinstance(parent, Commit) and parent.params == point.record.params
+
+
+class _Rounds:
+    """Makes rounds of points."""
+
+    def __init__(self, core: Core, runner: JobRunner, over: bool) -> None:
+        self._core, self._runner, self._over = core, runner, over
+        self._view = runner.view
+
+    def of(self, path: list[Point], last: Point | None, limit: int) -> list[Round]:
+        """The first `limit` points of `path`, which follows `last`."""
+        before = last
+        if last is None and path:  # the reader has the rounds before, if there are any
+            before = self._view.graph.points[path[0].parents[0]]
+        known = [before.counted] if before is not None else []
+        spent = sum(s.bytes for s in before.spent) if before is not None else 0
+        found: list[Round] = []
+        for place, point in enumerate(path[:limit]):
+            total = sum(s.bytes for s in point.spent)
+            found.append(self._round(point, self._parts(point, known), total, spent, len(path) - 1 - place))
+            known = [*known[:1], point.counted]
+            spent = max(spent, total)
+        return found
+
+    def _round(self, point: Point, parts: dict[str, Part], total: int, spent: int, later: int) -> Round:
+        figures = self._view.figures(point.id)
+        return Round(
+            number=point.round,
+            commit=point.id.hex(),
+            age_s=round(point.age_s, 3),
+            coordinator=self._core.trust.name(point.author) if point.author else "",
+            merge=point.is_merge,
+            metrics={"accuracy": figures.accuracy, "loss": figures.loss} if figures else {},
+            measured=figures.examples if figures else 0,
+            contributions=parts,
+            steps=sum(part.steps for part in parts.values()),
+            examples=sum(part.examples for part in parts.values()),
+            bytes=max(0, total - spent),
+            bytes_total=total,
+            settled=self._settled(point, later, figures is not None),
+        )
+
+    def _settled(self, point: Point, later: int, measured: bool) -> bool:
+        """Whether the figures of a commit are all that there will be. Nodes that hold out their own samples
+        measure a head when they train on it; the last one is measured on all samples of the common set."""
+        if self._over and self._runner.may_leave():
+            return measured or later > 0
+        if later or self._over:
+            return later >= FIGURES_ROUNDS or (measured and later > 0)
+        return any(m.common for m in self._view.measurements.get(point.id, {}).values())
+
+    def _parts(self, point: Point, known: list[Counted]) -> dict[str, Part]:
+        """Who gave what to `point` that none of `known` counts."""
+        new: dict[str, dict[Key, tuple[Folded, float | None]]] = {}
+        points, stack, seen = self._view.graph.points, [point.id], set[CommitId]()
+        while stack:
+            current = points[stack.pop()]
+            if current.id in seen or any(counted >= current.counted for counted in known):
+                continue
+            seen.add(current.id)
+            worths = values_of(self._view, current) or (None,) * len(current.folded)
+            for f, worth in zip(current.folded, worths, strict=True):
+                key = Key(f.node, f.incarnation, f.sequence)
+                if not any(key in counted for counted in known):
+                    new.setdefault(self._core.trust.name(f.node), {}).setdefault(key, (f, worth))
+            stack += current.parents
+        examples = sum(f.examples for given in new.values() for f, _ in given.values()) or 1
+        return {name: _part(list(given.values()), examples) for name, given in sorted(new.items())}
+
+
+def _part(given: list[tuple[Folded, float | None]], examples: int) -> Part:
+    mine = sum(f.examples for f, _ in given)
+    known = [worth for _, worth in given if worth is not None]
+    return Part(
+        updates=len(given),
+        steps=sum(f.steps for f, _ in given),
+        examples=mine,
+        late=sum(f.staleness > 0 for f, _ in given),
+        share=round(mine / examples, 4),
+        value=sum(known) if known else None,
+    )

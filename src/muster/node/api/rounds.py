@@ -1,0 +1,59 @@
+"""The rounds of a job as values: what the Python API iterates over and trackers write, sent as JSON.
+
+Times are seconds of the job's age; ids are hex; shares are 0..1; bytes are those that nodes sent for the job.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What one node gave to a round."""
+
+    updates: int  # counted
+    steps: int
+    examples: int  # samples processed: steps x batch
+    late: int  # of the updates: made on an older model than the round's
+    share: float  # of the round's examples, 0..1
+    value: float | None = None  # held-out loss that they took away, in nats; None: not known (yet)
+
+
+class Round(msgspec.Struct, frozen=True):
+    """A round that was done: the model's figures, and what became part of it since the round before."""
+
+    number: int
+    commit: str
+    age_s: float  # the job's age at which it was made
+    coordinator: str  # name of the node that made it; "" for a merge, which all nodes compute
+    merge: bool  # two histories became one, as a divided network was healed
+    metrics: dict[str, float]  # by name, such as accuracy (0..1) and loss (nats); {}: not measured
+    measured: int  # held-out samples that the metrics are of
+    contributions: dict[str, Part]  # by the node's name
+    steps: int  # of all nodes, in this round
+    examples: int
+    bytes: int
+    bytes_total: int  # of the job up to here
+    settled: bool = True  # nothing of the above is expected to change
+
+    @property
+    def participants(self) -> list[str]:
+        """Names of the nodes whose updates the round counts."""
+        return list(self.contributions)
+
+
+class Rounds(msgspec.Struct, frozen=True):
+    """The answer to `rounds`: how the job is, and the rounds after the one that was named, oldest first."""
+
+    job: str
+    task: str
+    state: str  # waiting | running | finished | stopped | failed
+    why: str  # one sentence: what it is doing or waiting for
+    over: bool  # there will be no further round, as far as this node knows
+    error: str | None  # why this node takes no part
+    age_s: float
+    metrics: dict[str, str]  # name -> max or min: which is better; the first is the headline
+    recipe: dict[str, float | str]
+    rounds: list[Round]
+    more: bool  # there are further ones already: ask again
+    event: int  # number of the last event of the node's log that this answer includes
