@@ -14,6 +14,7 @@ from muster.errors import MusterError
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
 from muster.job.contribution_totals import values_of
+from muster.job.figures import Figures
 from muster.job.roles import newest
 from muster.node.api.rounds import Part, Round, Rounds
 from muster.node.api.snapshot_builder import why_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 ROUNDS_MAX = 200  # in one answer
 FIGURES_ROUNDS = 2  # later than a round, and figures of it are not waited for any more
-METRICS = {"accuracy": "max", "loss": "min"}
 
 
 def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = ROUNDS_MAX) -> Rounds:
@@ -53,7 +53,7 @@ def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = 
         over=over,
         error=runner.error,
         age_s=runner.commits.age_s(head) if head else 0.0,
-        metrics=METRICS,
+        metrics={metric.name: metric.best for metric in runner.view.job.metrics},
         recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
         rounds=made.of(shown, last, limit),
         more=len(shown) > limit,
@@ -140,24 +140,24 @@ class _Rounds:
             age_s=round(point.age_s, 3),
             coordinator=self._core.trust.name(point.author) if point.author else "",
             merge=point.is_merge,
-            metrics={"accuracy": figures.accuracy, "loss": figures.loss} if figures else {},
+            metrics=figures.values(self._view.job.metrics) if figures else {},
             measured=figures.examples if figures else 0,
             contributions=parts,
             steps=sum(part.steps for part in parts.values()),
             examples=sum(part.examples for part in parts.values()),
             bytes=max(0, total - spent),
             bytes_total=total,
-            settled=self._settled(point, later, figures is not None),
+            settled=self._settled(figures, later),
         )
 
-    def _settled(self, point: Point, later: int, measured: bool) -> bool:
+    def _settled(self, figures: Figures | None, later: int) -> bool:
         """Whether the figures of a commit are all that there will be. Nodes that hold out their own samples
         measure a head when they train on it; the last one is measured on all samples of the common set."""
         if self._over and self._runner.may_leave():
-            return measured or later > 0
+            return figures is not None or later > 0
         if later or self._over:
-            return later >= FIGURES_ROUNDS or (measured and later > 0)
-        return any(m.common for m in self._view.measurements.get(point.id, {}).values())
+            return later >= FIGURES_ROUNDS or (figures is not None and later > 0)
+        return figures is not None and figures.common
 
     def _parts(self, point: Point, known: list[Counted]) -> dict[str, Part]:
         """Who gave what to `point` that none of `known` counts."""
