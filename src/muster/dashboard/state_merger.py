@@ -239,6 +239,8 @@ def _unheard(key: str) -> Row:
         resources=None,
         health=None,
         tasks=[],
+        refused=0,
+        cut_off=False,
         emulated=None,
     )
     built: Row = msgspec.to_builtins(row)

@@ -26,6 +26,7 @@ from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
+from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
 from muster.node.event_log import EventLog
@@ -97,6 +98,7 @@ class Core:
         self._all_narrow = narrow
         self._on_job_event = on_job_event
         forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
+        self.offences = Offences(self.trust.name, lambda sentence: self.log.add("error", sentence))
         self.transfers = Transfers(
             link,
             store,
@@ -104,6 +106,7 @@ class Core:
             limits=TransferLimits(relay=policy.relay, disk_limit_bytes=policy.disk_limit_bytes),
             traffic=traffic,
             supervisor=self.supervisor,
+            offences=self.offences,
             offload=offload,
         )
         self.exchange = Exchange(
@@ -117,6 +120,7 @@ class Core:
             narrow=self._narrow,
             on_problem=lambda sentence: self.log.add("error", sentence),
             supervisor=self.supervisor,
+            offences=self.offences,
         )
         self.context = Context(
             node=signer.node,

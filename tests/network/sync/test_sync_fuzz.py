@@ -30,9 +30,9 @@ from muster.network.sync.messages import (
     unpack_prefixes,
     unpack_since,
 )
-from muster.network.sync.offences import CUT_FROM, CUT_S
 from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor
 from muster.network.transport.link import Refused
+from muster.network.transport.offences import CUT_FROM, CUT_S
 from muster.network.trust.signing import seal
 from muster.protocol.envelope import UNREADABLE, RecordError, decode, unpack
 from muster.protocol.records import NodeId, Refusal, Stop
@@ -94,7 +94,7 @@ class Pair:
         network = SimNetwork(random.Random(1))
         self.node, self.other = Node(network, "a"), Node(network, "b")
         network.connect(self.node.identity.node, self.other.identity.node)
-        self.node.exchange.shared.on_problem = self.problems.append
+        self.node.exchange.shared.offences._on_problem = self.problems.append
         for one in (self.node, self.other):
             await one.start()
         await asyncio.sleep(5.0)
@@ -119,7 +119,9 @@ class Pair:
         return self.other.identity.node
 
     def forgive(self) -> None:
-        self.node.exchange.shared.offences._known.clear()
+        shared = self.node.exchange.shared
+        for known in (shared.offences, shared.authors):
+            known._known.clear()
 
     def publish(self, text: str) -> None:
         """The neighbour makes a record."""

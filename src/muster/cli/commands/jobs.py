@@ -54,6 +54,10 @@ def nodes(node: str | None, as_json: bool) -> None:
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
     table(("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK"), rows)
+    for peer in seen.peers:
+        if peer.refused or peer.cut_off:
+            cut = ", which is not heard for some minutes: it goes on" if peer.cut_off else ""
+            click.echo(f"refused on {seen.node.name}: {peer.refused} records by {peer.name}{cut}")
     if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:
         click.echo(f"not well on {seen.node.name}: {'; '.join(wrong)}")
 

@@ -41,6 +41,10 @@ class _ShortAsk(msgspec.Struct, frozen=True, array_like=True):
     length: int
 
 
+class WrongQuestion(ValueError):
+    """A question for a chunk that is none."""
+
+
 class Ask(msgspec.Struct, frozen=True, array_like=True):
     """`length` 0 asks only who has how much. `relay`: get it for me if you lack it."""
 
@@ -76,17 +80,17 @@ def encode_ask(ask: Ask) -> bytes:
 
 
 def decode_ask(payload: bytes) -> Ask:
-    """Raises ValueError with one sentence when it is malformed or over a limit."""
+    """Raises WrongQuestion with one sentence when it is malformed or over a limit."""
     try:
         ask = _decoder.decode(payload)
     except UNREADABLE as error:
-        raise ValueError(f"not a question for a chunk: {error}") from error
+        raise WrongQuestion(f"not a question for a chunk: {error}") from error
     if len(ask.id) not in (32, PREFIX_BYTES) or any(len(node) != PREFIX_BYTES for node in ask.path):
-        raise ValueError("not a question for a chunk: an id has the wrong length")
+        raise WrongQuestion("not a question for a chunk: an id has the wrong length")
     if len(ask.path) > HOPS_MAX or not 0 <= ask.size_bytes <= BLOB_BYTES_MAX:
-        raise ValueError("not a question for a chunk: over a limit")
+        raise WrongQuestion("not a question for a chunk: over a limit")
     if not (0 <= ask.offset <= BLOB_BYTES_MAX and 0 <= ask.length <= BLOB_BYTES_MAX):
-        raise ValueError("not a question for a chunk: a range outside any blob")
+        raise WrongQuestion("not a question for a chunk: a range outside any blob")
     return ask
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from muster.network.blobs.chunk_messages import TOPIC, ChunkAnswer, decode_answer
 from muster.network.transport.link import Link, Refused, Unreachable, Urgency
+from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import NodeId
 
@@ -11,8 +12,8 @@ from muster.protocol.records import NodeId
 class ChunkRequester:
     """Turns a lost, refused or unreadable answer into None."""
 
-    def __init__(self, link: Link, traffic: TrafficCounters) -> None:
-        self._link, self._traffic = link, traffic
+    def __init__(self, link: Link, traffic: TrafficCounters, offences: Offences) -> None:
+        self._link, self._traffic, self._offences = link, traffic, offences
 
     async def ask(
         self, node: NodeId, message: bytes, *, timeout_s: float, urgency: Urgency = Urgency.BULK
@@ -20,8 +21,11 @@ class ChunkRequester:
         """The neighbour's answer; None when none came, or one that cannot be read."""
         self._traffic.add_exchange(node, len(message))
         try:
-            return decode_answer(
-                await self._link.ask(node, TOPIC, message, timeout_s=timeout_s, urgency=urgency)
-            )
-        except (Unreachable, Refused, ValueError):
+            answer = await self._link.ask(node, TOPIC, message, timeout_s=timeout_s, urgency=urgency)
+        except (Unreachable, Refused):
+            return None
+        try:
+            return decode_answer(answer)
+        except ValueError as error:
+            self._offences.add(node, str(error))
             return None

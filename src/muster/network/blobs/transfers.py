@@ -19,6 +19,7 @@ from muster.network.blobs.chunk_messages import (
     Ask,
     KnownBlobs,
     Status,
+    WrongQuestion,
     decode_ask,
     encode_answer,
     encode_ask,
@@ -44,6 +45,7 @@ from muster.network.blobs.serving import Serving, Wanted
 from muster.network.blobs.waiters import Progress, Waiters, WaiterTable
 from muster.network.supervisor import Supervisor
 from muster.network.transport.link import Link, Refused, Urgency
+from muster.network.transport.offences import REFUSAL, Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.records import BlobId, NodeId
 from muster.storage.offload import Offload, inline
@@ -57,16 +59,10 @@ class Transfers:
     """Fetches and serves blobs. `hints(blob)`: neighbours that its record was learnt from, best first."""
 
     def __init__(
-        self,
-        link: Link,
-        store: Store,
-        *,
-        hints: Hints,
-        limits: TransferLimits | None = None,
-        traffic: TrafficCounters | None = None,
-        supervisor: Supervisor | None = None,
-        offload: Offload = inline,
-    ) -> None:
+        self, link: Link, store: Store, *, hints: Hints, limits: TransferLimits | None = None,
+        traffic: TrafficCounters | None = None, supervisor: Supervisor | None = None,
+        offences: Offences | None = None, offload: Offload = inline,
+    ) -> None:  # fmt: skip
         self._link = link
         self._store, self._offload = store, offload
         self._limits = limits = limits or TransferLimits()
@@ -74,7 +70,8 @@ class Transfers:
         known = KnownBlobs(limits.known_blobs_max)
         self._fetching = Fetching(link.node, store, hints, limits, known)
         self._serving = Serving(store, limits, known)
-        self._requester = ChunkRequester(link, self._traffic)
+        self._offences = offences or Offences()
+        self._requester = ChunkRequester(link, self._traffic, self._offences)
         self._supervisor = supervisor or Supervisor()
         self._queue = FetchQueue()
         self._numbers = itertools.count()  # of those in the queue
@@ -172,12 +169,14 @@ class Transfers:
         self._carry_out(self._fetching.on_nudge(node, name, self._moment()))
 
     async def _serve(self, asker: NodeId, payload: bytes) -> bytes:
+        if self._offences.cut(asker):
+            raise Refused(REFUSAL)
         try:
             ask = decode_ask(payload)
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        try:
             answer = await self._answer(asker, ask)
+        except WrongQuestion as error:
+            self._offences.add(asker, str(error))
+            raise Refused(str(error)) from error
         except StorageError as error:
             raise Refused(str(error)) from error
         if size_bytes := len(answer) - HEAD_BYTES:

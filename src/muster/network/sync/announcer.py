@@ -70,7 +70,7 @@ class Announcer:
         effect = peer.outbound.on_record(entry, loop_time_s(), self._rule, narrow=narrow)
         if isinstance(effect, Deferred):
             if effect.first:
-                peer.save(self._store)
+                self._shared.save(peer)
             self._wake.notify()  # `run` looks when the next one is due
         else:
             self._flush_soon()

@@ -16,6 +16,7 @@ from muster.network.sync.messages import (
 )
 from muster.network.sync.peers import SyncContext, entry_of
 from muster.network.transport.link import Refused
+from muster.network.transport.offences import REFUSAL
 from muster.protocol.records import NodeId, Update
 from muster.storage.store import StoredRecord
 
@@ -37,7 +38,7 @@ class RecordResponder:
             request = unpack_since(payload)
         except WrongWire as error:
             self._shared.report_problem(node, str(error))
-            self._shared.offended(node, str(error))
+            self._shared.offences.add(node, str(error))
             raise Refused(str(error)) from error
         cursor = request.cursor if request.incarnation == self._store.incarnation else 0
         peer = self._shared.peers.get(node)
@@ -72,13 +73,13 @@ class RecordResponder:
         try:
             return unpack_prefixes(payload)
         except WrongWire as error:
-            self._shared.offended(node, str(error))
+            self._shared.offences.add(node, str(error))
             raise Refused(str(error)) from error
 
     def _refuse_cut(self, node: NodeId) -> None:
         """Raises Refused for a neighbour that is cut off."""
-        if self._shared.cut(node):
-            raise Refused("this node sent too much that nobody can use: it is heard again in some minutes")
+        if self._shared.offences.cut(node):
+            raise Refused(REFUSAL)
 
     def _left_out(self, node: NodeId, stored: StoredRecord) -> bool:
         """Whether a record is kept from a neighbour for now, although it asks what is new."""

@@ -25,6 +25,7 @@ from muster.network.sync.peers import SyncContext, SyncPeer, entry_of
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
+from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import named_blobs
 from muster.protocol.records import Member, NodeId, Plan
@@ -49,13 +50,15 @@ class Exchange:
         narrow: Callable[[NodeId], bool | None] = lambda node: None,
         on_problem: Callable[[str], None] = lambda sentence: None,
         supervisor: Supervisor | None = None,
+        offences: Offences | None = None,
     ) -> None:
         """`forwarding`: which neighbour needs which record; `narrow`: whether a neighbour's link is below
         64 kbit/s, None: it is to be found out here."""
         self._supervisor = supervisor or Supervisor()
         self.shared = shared = SyncContext(
-            link, store, ledger, presence, traffic, narrow, on_problem, self._supervisor
-        )
+            link, store, ledger, presence, traffic, narrow, on_problem, self._supervisor,
+            offences or Offences(ledger.trust.name, on_problem),
+        )  # fmt: skip
         self.traffic = traffic
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
         self._announcer = Announcer(shared, rule, heartbeat_period_s)
@@ -100,7 +103,7 @@ class Exchange:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._announcer.close()
         for peer in peers:
-            peer.save(self.shared.store)
+            self.shared.save(peer)
 
     def publish_heartbeat(self) -> None:
         """Send this node's heartbeat to the neighbours now (its state changed, and others wait for that)."""
@@ -141,5 +144,5 @@ class Exchange:
             del shared.peers[node]
             if peer.loop:
                 peer.loop.cancel()
-            peer.save(shared.store)
+            shared.save(peer)
             self._record_sync.forget(node)

@@ -14,12 +14,12 @@ from muster.network.supervisor import KeptLoop, Supervisor
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
-from muster.network.sync.offences import CUT_S, Offences
 from muster.network.sync.outbound import Outbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_compression.compressor import RecordCompressor
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import LinkSpeed
+from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import inline_bytes
 from muster.protocol.envelope import decode, unpack
@@ -27,6 +27,7 @@ from muster.protocol.records import NodeId, Record
 from muster.storage.store import StorageError, Store, StoredRecord
 
 PROBLEMS_MAX = 1000  # neighbours of which a problem was reported
+PASSED_OVER_MAX = 4096  # records of authors that are cut off
 
 
 @dataclass
@@ -52,11 +53,15 @@ class SyncPeer:
             peer.outbound.deferred.any_ever = any(rest)
         return peer
 
-    def save(self, store: Store) -> None:
-        """Keep how far this node is with the neighbour, and whether something was ever deferred for it."""
+    def save(self, store: Store, *, whole: bool = True) -> None:
+        """Keep how far this node is with the neighbour, and whether something was ever deferred for it.
+
+        Not `whole`: records before its cursor are still to come."""
         inbound, deferred = self.inbound, self.outbound.deferred
         with contextlib.suppress(StorageError):  # without it the next comparison is longer, no more
-            kept = msgspec.msgpack.encode((inbound.incarnation, inbound.cursor, int(deferred.any_ever)))
+            kept = msgspec.msgpack.encode(
+                (inbound.incarnation, inbound.cursor if whole else 0, int(deferred.any_ever))
+            )
             store.note_state(_key(self.node), kept)
 
 
@@ -77,13 +82,18 @@ class SyncContext:
         known_narrow: Callable[[NodeId], bool | None],
         on_problem: Callable[[str], None],
         supervisor: Supervisor,
+        offences: Offences,
     ) -> None:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
         self.traffic, self.supervisor = traffic, supervisor
         self.known_narrow, self.on_problem = known_narrow, on_problem
         self.compressor = RecordCompressor(store, ledger.signer.node, left_out=ledger.quarantined)
         self.peers: dict[NodeId, SyncPeer] = {}
-        self.offences = Offences()
+        self.offences = offences  # of neighbours
+        self.authors = Offences(
+            ledger.trust.name, on_problem, consequence="what {name} makes is not taken from anybody"
+        )
+        self.passed_over: dict[bytes, NodeId] = {}  # prefixes of records that were not looked at, by authors
         self._digest = 0
         self._problems: dict[NodeId, None] = {}
 
@@ -119,16 +129,26 @@ class SyncContext:
             self.supervisor.fault("shortening a record", error)
             return stored.wire
 
-    def offended(self, node: NodeId, sentence: str) -> None:
-        """A neighbour sent what nobody can use: count it, and say so when it is cut off."""
-        if self.offences.add(node, loop_time_s()):
-            name = self.ledger.trust.name(node)
-            text = f"{name} is not heard for {CUT_S:.0f} s: it sends what nobody can use"
-            self.on_problem(f"{text} ({sentence})")
+    def save(self, peer: SyncPeer) -> None:
+        """Keep how far this node is with a neighbour; records that were passed over are still to come."""
+        peer.save(self.store, whole=not self.passed_over)
 
-    def cut(self, node: NodeId) -> bool:
-        """Whether a neighbour is not heard now."""
-        return self.offences.cut(node, loop_time_s())
+    def cut_off(self, node: NodeId) -> bool:
+        """Whether a node is not heard now, or what it makes is taken from nobody."""
+        return self.offences.cut(node) or self.authors.cut(node)
+
+    def pass_over(self, prefix: bytes, author: NodeId) -> None:
+        """A record is not looked at while its author is cut off."""
+        self.passed_over[prefix] = author
+        if len(self.passed_over) > PASSED_OVER_MAX:
+            del self.passed_over[next(iter(self.passed_over))]
+
+    def forget_passed_over(self, author: NodeId) -> bool:
+        """Whether records of an author were passed over; they are not any more."""
+        theirs = [prefix for prefix, by in self.passed_over.items() if by == author]
+        for prefix in theirs:
+            del self.passed_over[prefix]
+        return bool(theirs)
 
     def add_to_digest(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""

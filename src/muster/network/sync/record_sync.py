@@ -26,9 +26,10 @@ from muster.network.sync.messages import (
 from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
 from muster.network.sync.record_compression.compressor import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
+from muster.network.transport.offences import CUT_S
 from muster.network.trust.signing import UnknownAuthor
 from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
-from muster.protocol.records import NodeId
+from muster.protocol.records import NOBODY, NodeId
 from muster.storage.store import StorageError
 
 RECORD_BYTES = 400  # about what one takes in an answer
@@ -57,7 +58,7 @@ class RecordSync:
     def on_announce(self, node: NodeId, payload: bytes) -> None:
         """Topic "n": take in the heartbeats and records inside, note which others there are."""
         peer = self._shared.peers.get(node)
-        if peer is None or self._shared.cut(node):
+        if peer is None or self._shared.offences.cut(node):
             return
         now_s = loop_time_s()
         silent_s, peer.heard_s = now_s - peer.heard_s, now_s
@@ -84,20 +85,26 @@ class RecordSync:
         try:
             with self._ledger.batch():
                 for data in inline:
-                    try:
-                        taken = self._taken(self._compressor.decompress(data), node)
-                    except (UnknownAuthor, CannotDecompress, RecordError):
-                        taken = False
-                    understood = understood and taken  # else it may be the decompression that was wrong
+                    understood = self._announced(data, node) and understood
         except StorageError:
             return False
         return understood
+
+    def _announced(self, data: bytes, node: NodeId) -> bool:
+        """Take in a record inside an announcement; whether that is done with.  Raises StorageError."""
+        try:
+            return self._taken(self._compressor.decompress(data), node)
+        except RecordError as error:  # the announcement itself is whole
+            self._shared.offences.add(node, str(error))
+        except (UnknownAuthor, CannotDecompress):
+            pass
+        return False  # of a refused one it may be the decompression that was wrong
 
     async def run(self, peer: SyncPeer, pulse: Pulse) -> None:
         """Ask one neighbour for what it has and this node lacks."""
         delay_s = RETRY_S
         while True:
-            pause_s = self._shared.offences.pause_s(peer.node, loop_time_s())
+            pause_s = self._shared.offences.pause_s(peer.node)
             pulse.renew(pause_s or None)
             if pause_s > 0:
                 await asyncio.sleep(pause_s)
@@ -114,7 +121,7 @@ class RecordSync:
                 delay_s = RETRY_S
             except WrongWire as error:
                 self._shared.report_problem(peer.node, str(error))
-                self._shared.offended(peer.node, str(error))
+                self._shared.offences.add(peer.node, str(error))
                 await asyncio.sleep(RETRY_MAX_S)
             except (Unreachable, Refused, UnknownAuthor, StorageError, *UNREADABLE) as error:
                 peer.inbound.on_failure(unknown_author=isinstance(error, UnknownAuthor))
@@ -128,9 +135,9 @@ class RecordSync:
         changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES, pulse))
         self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
         if peer.inbound.went_back(changes):
-            self._shared.offended(peer.node, "its numbers go back")
+            self._shared.offences.add(peer.node, "its numbers go back")
         if peer.inbound.on_changes(changes, self._has):
-            peer.save(self._store)
+            self._shared.save(peer)
 
     async def _pull(self, peer: SyncPeer, request: AskRecords, pulse: Pulse) -> None:
         """Ask for records and take them in. Raises UnknownAuthor, after all others of the answer."""
@@ -162,8 +169,8 @@ class RecordSync:
                 if not self._taken(wire, peer.node):
                     misread = misread or wire != data
                     if wire == data:  # of this neighbour only: another may have it rightly signed
-                        peer.inbound.give_up(_prefix(wire))
-                        self._shared.offended(peer.node, self._ledger.refusals.last)
+                        peer.inbound.give_up(_named(wire)[1])
+                        self._shared.offences.add(peer.node, self._ledger.refusals.last)
             except UnknownAuthor as error:
                 unknown = error
             except (CannotDecompress, RecordError):
@@ -189,17 +196,39 @@ class RecordSync:
         return answer
 
     def _has(self, prefix: bytes) -> bool:
-        return self._ledger.refused(prefix) or bool(self._store.find(prefix))
+        if self._ledger.refused(prefix) or prefix in self._shared.passed_over:
+            return True
+        return bool(self._store.find(prefix))
 
     def _taken(self, wire: bytes, node: NodeId) -> bool:
         """Take a record in; whether that is done with, also as it was refused for what it says. Else it is
         no record, or the decompression was wrong."""
+        author, prefix = _named(wire)
+        if self._shared.authors.cut(author):
+            self._shared.pass_over(prefix, author)
+            return True
         if self._ledger.receive(wire, node) is not None:
             return True
-        refused = self._ledger.refused(_prefix(wire))
+        refused = self._ledger.refused(prefix)
         if refused:
-            self._shared.offended(node, self._ledger.refusals.last)
+            self._offended(author, node, self._ledger.refusals.last)
         return refused
+
+    def _offended(self, author: NodeId, node: NodeId, reason: str) -> None:
+        """A record was refused: its author's fault, and not that of a neighbour who passes it on."""
+        if author in (node, NOBODY):  # anybody can make what has no author
+            self._shared.offences.add(node, reason)
+        if author not in (self._presence.node, NOBODY) and self._shared.authors.add(author, reason):
+            name = self._ledger.trust.name(author)
+            self._shared.supervisor.once(f"taking what {name} makes again", self._take_again(author))
+
+    async def _take_again(self, author: NodeId) -> None:
+        """When its time is over: ask for all that was passed over of an author."""
+        await asyncio.sleep(CUT_S)
+        if self._shared.forget_passed_over(author):
+            for peer in self._shared.peers.values():
+                peer.inbound.begin_incarnation(peer.inbound.incarnation)
+                peer.wake.set()
 
     def _wake_all(self) -> None:
         for peer in self._shared.peers.values():
@@ -207,10 +236,10 @@ class RecordSync:
                 peer.wake.set()
 
 
-def _prefix(wire: bytes) -> bytes:
-    """The beginning of a record's id; b"" for what is none."""
+def _named(wire: bytes) -> tuple[NodeId, bytes]:
+    """A record's author, as it says, and the beginning of its id; twice b"" for what is none."""
     try:
         signed = unpack(wire)
     except RecordError:
-        return b""
-    return record_id(signed.author, signed.body)[:PREFIX_BYTES]
+        return NOBODY, b""
+    return signed.author, record_id(signed.author, signed.body)[:PREFIX_BYTES]

@@ -86,6 +86,8 @@ class PeerView(msgspec.Struct, frozen=True):
     battery: float | None
     step_s: float | None
     reachable: bool
+    refused: int = 0  # records of its making that this node refused since it started: they cannot be
+    cut_off: bool = False  # it made or sent so many that it is not heard for some minutes
 
 
 class ContributionView(msgspec.Struct, frozen=True):

@@ -123,6 +123,8 @@ def peers(core: Core) -> list[PeerView]:
                 battery=heard.heartbeat.battery / 100 if heard and heard.heartbeat.battery <= 100 else None,
                 step_s=step_s.get(node),
                 reachable=near or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node)),
+                refused=core.ledger.refusals.by_author.get(node, 0),
+                cut_off=core.exchange.shared.cut_off(node),
             )
         )
     return views

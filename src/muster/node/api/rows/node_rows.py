@@ -96,6 +96,8 @@ def node_rows(
             resources=resources(core, facts) if me else None,
             tasks=facts.get("tasks", []) if me else [],
             health=health(core) if me else None,
+            refused=core.ledger.refusals.by_author.get(node, 0),
+            cut_off=core.exchange.shared.cut_off(node),
             emulated=None,
         )
         rows[key] = msgspec.to_builtins(row)

@@ -100,6 +100,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     tasks: list[TaskRow]  # as `resources`
     # as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
     health: list[str] | None
+    refused: int  # records of its making that the viewing node refused since it started: they cannot be
+    cut_off: bool  # it made or sent so many that the viewing node does not hear it for some minutes
     emulated: EmulatedRow | None  # None outside an emulation
 
 

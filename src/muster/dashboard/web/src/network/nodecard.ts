@@ -96,6 +96,7 @@ export class NodeCard {
       found.push(["offers", `${count(node.offer.samples)} samples, ${(node.offer.step_s * 1000).toFixed(1)} ms/step`]);
     } else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
     if (node.refusal !== null) found.push(["refuses", node.refusal]);
+    if (node.refused > 0 || node.cut_off) found.push(["was refused", refused(node)]);
     for (const sentence of node.health ?? []) found.push(["not well", sentence]);
     found.push(...this.resources(node));
     return found;
@@ -123,6 +124,11 @@ function describe(task: NodeRow["tasks"][number]): string {
   if (task.error !== null) return `${task.name}: ${task.error}`;
   if (!task.parameters) return `${task.name}: not usable here, its data is not there`;
   return `${task.name} ${task.version}: ${count(task.samples)} samples, ${count(task.parameters)} parameters`;
+}
+
+function refused(node: NodeRow): string {
+  const records = `${count(node.refused)} records that cannot be`;
+  return node.cut_off ? `${records}; it goes on, and is not heard for some minutes` : records;
 }
 
 function part(node: NodeRow): string {

@@ -72,6 +72,8 @@ export interface NodeRow {
   resources: ResourcesRow | null; // of the viewing node; in an emulation of every node that answers
   tasks: TaskRow[]; // as `resources`
   health: string[] | null; // as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
+  refused: number; // records of its making that the viewing node refused since it started: they cannot be
+  cut_off: boolean; // it made or sent so many that the viewing node does not hear it for some minutes
   emulated: EmulatedRow | null; // null outside an emulation
 }
 
