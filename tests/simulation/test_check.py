@@ -247,10 +247,13 @@ def test_faults_inside_a_node_are_drawn_apart_from_the_others() -> None:
     assert [e for e in new.events if e not in inner] == list(old.events)
 
 
-def test_a_process_that_stands_still_reads_what_came_meanwhile() -> None:
-    verdict = scene("ab bc ac", (22.0, Stall("a", 40.0)), (80.0, Stall("b", 25.0)), heal_s=400.0, rounds=12)
-    assert verdict.good, story(verdict)
-    assert verdict.rounds == 12
+@pytest.mark.parametrize("bug", ["", "stall_is_age"])
+def test_a_process_that_stands_still_reads_what_came_meanwhile(bug: str) -> None:
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        stalls = (22.0, Stall("a", 30.0)), (60.0, Stall("b", 25.0)), (90.0, Stall("c", 15.0))
+        verdict = scene("ab bc ac", *stalls, heal_s=400.0, rounds=18)
+    assert verdict.good != bool(bug), story(verdict)
+    assert bug or verdict.rounds == 18
 
 
 @pytest.mark.parametrize("bug", ["", "loops_end"])
@@ -261,7 +264,7 @@ def test_a_loop_that_fails_comes_back(bug: str) -> None:
     assert verdict.good != bool(bug), story(verdict)
 
 
-@pytest.mark.parametrize("bug", ["", "rot_unnoticed"])
+@pytest.mark.parametrize("bug", ["", "rot_unnoticed", "rot_kept"])
 def test_a_damaged_model_is_had_again(bug: str) -> None:
     rotten = ((25.0 + 30.0 * i, BitRot(name, 1.0)) for i, name in enumerate("abc"))
     with planted.planted(bug) if bug else contextlib.nullcontext():
@@ -275,4 +278,21 @@ def test_records_that_cannot_be_and_junk_harm_nobody(bug: str) -> None:
     poisons = ((22.0 + 4.0 * i, Poison("abc"[i % 3], i)) for i in range(20))
     with planted.planted(bug) if bug else contextlib.nullcontext():
         verdict = scene("ab bc ac", *poisons, (30.0, Flood("c", 40)), heal_s=400.0, rounds=20)
+    assert verdict.good != bool(bug), story(verdict)
+
+
+@pytest.mark.parametrize("bug", ["", "never_throttled", "cut_for_good"])
+def test_who_floods_others_is_cut_and_comes_back(bug: str) -> None:
+    """c reaches the others directly, and through b alone what it makes."""
+    flood = (25.0, Flood("c", 120, records=True))
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc", flood, heal_s=400.0, rounds=20)
+    assert verdict.good != bool(bug), story(verdict)
+
+
+@pytest.mark.parametrize("bug", ["", "slot_kept"])
+def test_the_trainer_goes_from_a_job_that_is_over_to_the_next(bug: str) -> None:
+    jobs = (JOB, replace(JOB, asker="c", at_s=20.0, rounds=4))
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc ac", jobs=jobs, heal_s=300.0)
     assert verdict.good != bool(bug), story(verdict)

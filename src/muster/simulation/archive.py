@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -26,6 +27,7 @@ class Archive:
     brought: dict[RecordId, Left] = field(default_factory=dict)  # into an update, by a coordinator of before
     left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
+    floods: Counter[NodeId] = field(default_factory=Counter)  # by whom, how many
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
     _trace: hashlib._Hash = field(default_factory=hashlib.sha256)

@@ -8,14 +8,17 @@ from collections.abc import Iterable
 
 from muster.network.sync.messages import Announce, pack_announce
 from muster.network.trust.signing import seal
-from muster.protocol.records import Commit, JobId, NodeId
+from muster.protocol.records import Commit, JobId, NodeId, Refusal
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.malformed import malformed
+from muster.simulation.specs import Flood
 from muster.simulation.virtual.lives import LivesLoop
 
 FLOOD_EVERY_S = 0.1
 JUNK_BYTES = 300
+READ_S = 0.1  # after a stall: timers are due at once, what came waits for the engine's threads
+NO_JOB = bytes(32)
 AGAIN_S = 1.0  # until a poisoned node starts again
 
 
@@ -25,7 +28,7 @@ def stall(machine: Machine, stall_s: float) -> bool:
     if life is None or life.paused:
         return False
     loop.pause(life)
-    loop.call_later(stall_s, loop.resume, life)
+    loop.call_later(stall_s, loop.resume, life, READ_S)
     return True
 
 
@@ -58,16 +61,20 @@ def poison(machine: Machine, neighbours: Iterable[NodeId], archive: Archive, num
     return True
 
 
-def flood(machine: Machine, neighbours: Iterable[NodeId], messages: int) -> bool:
-    """Announcements of junk, ten a second, as long as this process lives."""
+def flood(machine: Machine, neighbours: Iterable[NodeId], archive: Archive, fault: Flood) -> bool:
+    """Announcements of junk, or of records that cannot be, ten a second, as long as this process lives."""
     core, rng, around = machine.core, random.Random(f"flood/{machine.spec.name}"), list(neighbours)
 
     def send(left: int) -> None:
         if left > 0 and machine.core is core:
-            _announce(machine, around, rng.randbytes(JUNK_BYTES))
+            impossible = Refusal(NO_JOB, -1 - rng.getrandbits(60), 1, "")
+            data = seal(machine.identity, impossible)[1] if fault.records else rng.randbytes(JUNK_BYTES)
+            _announce(machine, around, data)
             asyncio.get_running_loop().call_later(FLOOD_EVERY_S, send, left - 1)
 
-    send(messages)
+    if core is not None:
+        archive.floods[machine.node] += 1
+        send(fault.messages)
     return core is not None
 
 

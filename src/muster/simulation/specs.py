@@ -64,10 +64,12 @@ class Poison(_Fault, frozen=True, tag="poison"):
 
 
 class Flood(_Fault, frozen=True, tag="flood"):
-    """The node sends each neighbour so many announcements that nobody can use, ten a second."""
+    """The node sends each neighbour so many announcements that nobody can use, ten a second: junk, or
+    `records` that cannot be, which it signed."""
 
     node: str
     messages: int
+    records: bool = False
 
 
 class StopJob(_Fault, frozen=True, tag="stop_job"):

@@ -231,7 +231,7 @@ class World:
                 return inner_effects.poison(machine, around, self.archive, fault.number)
             case Flood():
                 around = self.network.neighbours_of(machine.node)
-                return inner_effects.flood(machine, around, fault.messages)
+                return inner_effects.flood(machine, around, self.archive, fault)
             case Misfire():
                 if machine.store is not None:
                     machine.store.misfire(fault.writes, machine.misfires)

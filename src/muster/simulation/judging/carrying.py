@@ -32,9 +32,19 @@ def good(world: World, a: NodeId, b: NodeId) -> bool:
     """Whether two nodes are in contact over a link that is neither narrow nor lossy."""
     if not world.network.contact(a, b):
         return False
+    if _distrusts(world, a, b) or _distrusts(world, b, a):
+        return False
     there, back = world.network.params(a, b), world.network.params(b, a)
     rate_bytes_s, loss = min(there.rate_bytes_s, back.rate_bytes_s), max(there.ask_loss, back.ask_loss)
     return rate_bytes_s >= GOOD_BYTES_S and loss <= GOOD_LOSS
+
+
+def _distrusts(world: World, a: NodeId, b: NodeId) -> bool:
+    """Whether a node hears another one later, or not at all, as that one sent what nobody can use."""
+    core = world.by_node[a].core
+    if core is None:
+        return False
+    return core.offences.pause_s(b) > 0.0 or core.exchange.shared.authors.cut(b)
 
 
 def chances(world: World) -> Iterator[Chance]:

@@ -16,7 +16,7 @@ from muster.simulation.judging.durability import DurabilityWatch
 from muster.simulation.judging.invariants import broken, runner_of, running, settled
 from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.schedule import Schedule, draw
-from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, WorldFault
+from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, Stall, WorldFault
 from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.virtual.lives import LivesLoop
 from muster.simulation.world import Asked, World
@@ -141,7 +141,11 @@ def _where(fault: BaseException) -> str:
     trace = fault.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return f"at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    return (
+        f"at {trace.tb_frame.f_code.co_filename.rsplit('/src/', 1)[-1]}:{trace.tb_lineno}"
+        if trace is not None
+        else ""
+    )
 
 
 async def _hour(run: Run) -> None:
@@ -176,6 +180,8 @@ async def _happens(run: Run, world: World, fault: WorldFault) -> bool:
             run.watch.skipped += 1
             world.tell("*", f"fault skipped, it would take a last copy: {fault}")
             return False
+    if isinstance(fault, Stall):
+        run.watch.stalls.begins(world, world.machines[fault.node], fault.stall_s)
     return await world.apply(fault)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.protocol.records import Commit, JobId, Merge, Payload, RecordId
+from muster.simulation.judging.borders import StallWatch
 from muster.simulation.judging.carrying import BEGUN_S, Chance, chances, good
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
@@ -31,6 +32,7 @@ class DurabilityWatch:
     acknowledged: dict[JobUpdate, float] = field(default_factory=dict)  # since when durable on two nodes
     stranded: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have carried it
     left: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have fetched it
+    stalls: StallWatch = field(default_factory=StallWatch)
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
     _pending: dict[JobUpdate, tuple[RecordId, Payload]] = field(default_factory=dict)

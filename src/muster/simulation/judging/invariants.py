@@ -14,6 +14,7 @@ from muster.network.sync.presence import HEARTBEATS_MAX
 from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import BlobId, Commit, CommitId, short
 from muster.simulation.judging.arithmetic import arithmetic, residue
+from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
@@ -37,6 +38,11 @@ def runner_of(machine: Machine, asked: Asked) -> JobRunner | None:
 
 def settled(world: World) -> str | None:
     """None when all nodes hold one head of each job that ends it; else a sentence about what is missing."""
+    for machine in world.up():
+        assert machine.core is not None
+        for other in world.standing():
+            if machine.core.exchange.shared.cut_off(other.node):
+                return f"{machine.spec.name} does not hear {other.spec.name}"
     for asked in world.jobs:
         missing = _settled(world, asked)
         if missing is not None:
@@ -92,9 +98,11 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += residue(world, asked, graph)
         found += _alone(world, asked, graph)
         found += _job_bounds(world, asked, graph)
+        found += watch.stalls.judged(world, asked, graph)
     found += _work(world)
     found += _heard(world)
     found += _bounds(world)
+    found += throttled(world)
     if watch.tasks_max > TASKS_MAX * len(world.machines):
         found.append(f"{watch.tasks_max} tasks at once")
     return found

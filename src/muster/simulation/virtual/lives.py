@@ -50,13 +50,17 @@ class LivesLoop(VirtualLoop):
             self._paused += 1
             self._holding = True
 
-    def resume(self, life: Life) -> None:
-        """Run what became due during the pause now, in order."""
+    def resume(self, life: Life, read_s: float = 0.0) -> None:
+        """Run what became due during the pause now, in order; what came from outside only after `read_s`."""
         if life.paused:
             life.paused = False
             self._paused -= 1
             self._holding = self._paused > 0
         backlog, life.backlog = life.backlog, []
+        if read_s:
+            came = [handle for handle in backlog if not isinstance(handle, asyncio.TimerHandle)]
+            backlog = [handle for handle in backlog if isinstance(handle, asyncio.TimerHandle)]
+            self.call_later(read_s, self._ready.extend, came, context=contextvars.Context())
         self._ready.extend(handle for handle in backlog if not handle._cancelled)
 
     def tasks_of(self, life: Life) -> list[asyncio.Task[Any]]:
