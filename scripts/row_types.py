@@ -4,7 +4,7 @@
     python scripts/row_types.py --check     exit 1 when something differs
 
 Sources: muster/node/api/rows/schema.py, muster/dashboard/page_messages.py, and commit_detail.py, snapshot.py,
-rounds.py and client.py in muster/node/api.
+client.py and rounds/schema.py in muster/node/api.
 hatch_build.py calls it before the page is built.  It needs msgspec; where that is not installed (an isolated
 build) the committed files are used, and a test holds that they are up to date.
 """
@@ -28,7 +28,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import client, commit_detail, rounds, snapshot  # noqa: E402
+from muster.node.api import client, commit_detail, snapshot  # noqa: E402
+from muster.node.api.rounds import schema as round_schema  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
 TYPES = ROOT / "src/muster/dashboard/web/src/types"
@@ -43,7 +44,7 @@ ENTRIES = (
 PRINTED = (
     client.LogView,
     client.Exported,
-    rounds.Round,
+    round_schema.Round,
     snapshot.SelfView,
     snapshot.PeerView,
 )  # what --json is made of
@@ -53,7 +54,7 @@ MODULES = (
     requests,
     schema,
     client,
-    rounds,
+    round_schema,
     snapshot,
     commit_detail,
 )  # in the order of the pages

@@ -42,6 +42,7 @@ class Operations:
             "tasks": self._tasks,
             "log": self._log,
             "rounds": self._rounds,
+            "gauges": self._gauges,
             "stored_jobs": self._stored_jobs,
             "show": self._show,
             "diff": self._diff,
@@ -107,11 +108,17 @@ class Operations:
         return answer
 
     async def _rounds(self, arguments: dict[str, Any]) -> Any:
-        from muster.node.api import job_requests, round_views
+        from muster.node.api import job_requests
+        from muster.node.api.rounds import views
 
         runner = job_requests.find(self._core, str(arguments.get("job", "")))
         after, number = str(arguments.get("after", "")), int(arguments.get("number", 0))
-        return round_views.rounds(self._core, runner, after, number)
+        return views.rounds(self._core, runner, after, number)
+
+    async def _gauges(self, _: dict[str, Any]) -> Any:
+        from muster.node.api import gauge_views
+
+        return await gauge_views.gauges(self._core, __version__, self._started_s, self._home)
 
     async def _stored_jobs(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api.stored_jobs import stored_jobs

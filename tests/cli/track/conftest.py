@@ -11,7 +11,7 @@ from fakenode import FakeNode
 from scripted import ScriptedJob
 
 from muster.cli.track import loop
-from muster.node.api import round_stream
+from muster.node.api.rounds import stream as round_stream
 
 
 @pytest.fixture(autouse=True)

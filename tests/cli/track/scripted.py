@@ -6,7 +6,7 @@ from typing import Any
 
 from fakenode import JOB, FakeNode
 
-from muster.node.api.rounds import Part, Round, Rounds
+from muster.node.api.rounds.schema import Part, Round, Rounds
 
 
 def a_round(number: int, **more: Any) -> Round:

@@ -14,7 +14,7 @@ from fakenode import JOB, FakeNode
 from scripted import ScriptedJob, a_round, commit
 
 from muster.cli.main import run
-from muster.node.api.rounds import Round
+from muster.node.api.rounds.schema import Round
 
 
 def in_csv(path: Path) -> list[dict[str, str]]:

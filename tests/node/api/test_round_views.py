@@ -9,8 +9,8 @@ import pytest
 from two_branches import ROUNDS, Field
 
 from muster.errors import MusterError
-from muster.node.api.round_views import line, rounds
-from muster.node.api.rounds import Round
+from muster.node.api.rounds.schema import Round
+from muster.node.api.rounds.views import line, rounds
 from muster.protocol.records import JobId
 from muster.simulation.virtual.event_loop import run
 

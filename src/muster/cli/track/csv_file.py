@@ -7,7 +7,7 @@ import io
 
 from muster.cli.track.append_file import AppendFile
 from muster.errors import MusterError
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 
 BEFORE = ("job", "round", "commit", "age_s")
 AFTER = ("measured", "participants", "nodes", "shares", "steps", "examples", "bytes", "bytes_total", "merge")

@@ -9,7 +9,7 @@ import msgspec
 
 from muster.cli.track.append_file import AppendFile
 from muster.errors import MusterError
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 
 
 class JsonlFile:

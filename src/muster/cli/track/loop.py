@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from muster.cli.track.target import Target
 from muster.errors import MusterError
 from muster.node.api.client import Client
-from muster.node.api.round_stream import Batch, Reader, follow
-from muster.node.api.rounds import Rounds
+from muster.node.api.rounds.schema import Rounds
+from muster.node.api.rounds.stream import Batch, Reader, follow
 
 RETRY_S, RETRY_MAX_S = 1.0, 60.0  # of a target that failed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from muster.cli.track.target import curves, made_s, missing
 from muster.errors import MusterError
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 
 EXPERIMENT = "muster"  # unless $MLFLOW_EXPERIMENT_NAME says another
 JOB, COMMIT, ROUND = "muster.job", "muster.commit", "muster.round"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from muster.errors import MusterError
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 
 KINDS = {  # kind -> module, class, what the place is
     "tensorboard": ("tensorboard", "TensorBoard", "tensorboard:DIR"),

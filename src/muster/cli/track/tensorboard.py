@@ -11,7 +11,7 @@ from typing import BinaryIO
 from muster.cli.track.event_file import Event, encode, header, read
 from muster.cli.track.target import curves, directory, made_s
 from muster.errors import MusterError
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 
 COMMIT = "commit"  # the text by which a round is known again
 FILE_BYTES_MAX = 1024 * 1024 * 1024

@@ -23,12 +23,16 @@ from starlette.routing import Route
 
 from muster.dashboard.feed import READERS_MAX, Feed
 from muster.dashboard.http.answers import Wrong, answer, body, problem, problem_of
-from muster.dashboard.http.guard import Access, Guard
+from muster.dashboard.http.guard import METRICS, Access, Guard
 from muster.dashboard.http.openapi import document
 from muster.dashboard.http.pages import Pages
 from muster.dashboard.http.requests import ExportRequest, JobRequest, LinkRequest, SessionRequest, StopRequest
 from muster.errors import MusterError
+from muster.node.api.client import typed
+from muster.node.api.gauges import Gauges
 from muster.simulation.faults import Fault
+
+SCRAPE_S = 8.0  # below the 10 s that a scrape usually has
 
 
 class NodeClient(Protocol):
@@ -76,6 +80,7 @@ def build(deps: AppDeps, pages: Pages | None = None) -> Starlette:
     return Starlette(
         routes=[
             *(Route(path, endpoint, methods=[method]) for method, path, endpoint in api),
+            Route(METRICS, routes.metrics, methods=["GET"]),
             Route("/{path:path}", shown.get, methods=["GET"]),
         ],
         middleware=[Middleware(Guard, access=deps.access)],
@@ -132,6 +137,16 @@ class _Routes:
     async def diff(self, request: Request) -> Response:
         a, b = request.query_params.get("a", ""), request.query_params.get("b", "")
         return answer(await self._deps.node.ask("diff", 120.0, a=a, b=b))
+
+    async def metrics(self, request: Request) -> Response:
+        from muster.dashboard.http import prometheus
+
+        try:
+            found = typed(await self._deps.node.ask("gauges", SCRAPE_S), Gauges)
+        except MusterError:
+            found = None  # also a node that is away is a figure
+        text, media = prometheus.exposition(found, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": media})
 
     async def openapi(self, request: Request) -> Response:
         return answer(document())

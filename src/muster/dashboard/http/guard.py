@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPERATOR, VIEWER = "operator", "viewer"
+METRICS = "/metrics"  # for Prometheus
 OPEN_PATHS = ("/api/session", "/api/openapi.json")  # without a token
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -106,6 +107,11 @@ def foreign(headers: Headers, *, loopback_only: bool) -> str | None:
     return None
 
 
+def _tells(path: str) -> bool:
+    """Whether something about the node is said there; all else is the page's files."""
+    return path.startswith("/api/") or path == METRICS
+
+
 def urlsplit_netloc(origin: str) -> str:
     try:
         return urlsplit(origin).netloc.lower()
@@ -128,7 +134,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                if path.startswith("/api/"):
+                if _tells(path):
                     headers["cache-control"] = "no-store"
             await send(message)
 
@@ -145,7 +151,7 @@ class Guard:
         loopback_only = not self._access.tokens
         if loopback_only and not is_loopback(host_of(headers.get("host", ""))):
             return 403, foreign(headers, loopback_only=True) or ""
-        if not path.startswith("/api/"):
+        if not _tells(path):
             return None  # the page itself holds no secrets, and may be linked to from anywhere
         if (sentence := foreign(headers, loopback_only=loopback_only)) is not None:
             return 403, sentence

@@ -16,7 +16,7 @@ import msgspec
 from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
-from muster.node.api.rounds import Rounds
+from muster.node.api.rounds.schema import Rounds
 from muster.node.api.snapshot import (
     CommitView,
     JobSnapshot,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from muster.errors import MusterError
 from muster.node.api import async_client
 from muster.node.api.client import Client, typed
-from muster.node.api.rounds import Round, Rounds
+from muster.node.api.rounds.schema import Round, Rounds
 from muster.node.api.snapshot import NodeEvent
 
 POLL_S = 0.5  # figures come without an event

@@ -16,7 +16,7 @@ from muster.history.graph import Graph, Point
 from muster.job.contribution_totals import values_of
 from muster.job.figures import Figures
 from muster.job.roles import newest
-from muster.node.api.rounds import Part, Round, Rounds
+from muster.node.api.rounds.schema import Part, Round, Rounds
 from muster.node.api.snapshot_builder import why_of
 from muster.node.core import Core
 from muster.protocol.records import Commit, CommitId, Folded
