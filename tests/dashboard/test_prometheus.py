@@ -24,7 +24,8 @@ def job(number: int = 1, **more: Any) -> JobGauges:
     plain: dict[str, Any] = {
         "id": f"{number:02x}" * 32, "task": "digits", "state": "running", "round": 7, "heads": 1,
         "age_s": 12.5, "spent_bytes": 90_000, "model_bytes": 12_000, "participants": 3,
-        "refusing": 1, "updates": 20, "coordinating": True, "metrics": {"accuracy": 0.93, "loss": 0.25}, "measured": 360,
+        "refusing": 1, "updates": 20, "coordinating": True, "measured": 360,
+        "metrics": {"accuracy": 0.93, "loss": 0.25},
     }  # fmt: skip
     return JobGauges(**{**plain, **more})
 
@@ -46,7 +47,10 @@ def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            key = sample.name.removeprefix("muster_"), tuple(sample.labels.values())
+            key = (
+                sample.name.removeprefix("muster_"),
+                tuple(value for _, value in sorted(sample.labels.items())),
+            )
             assert key not in found, key
             found[key] = sample.value
     return found
@@ -68,7 +72,7 @@ def test_a_node_and_its_jobs_are_told() -> None:
     found = samples(reply.body.decode())
     expected = {
         ("up", ()): 1,
-        ("node_info", ("alpha", "0.1.0", "abababab")): 1,
+        ("node_info", ("abababab", "alpha", "0.1.0")): 1,
         ("node_state", ("training",)): 1,
         ("node_state", ("idle",)): 0,
         ("neighbours", ()): 1,
@@ -82,8 +86,8 @@ def test_a_node_and_its_jobs_are_told() -> None:
         ("jobs", ("failed",)): 0,
         ("job_round", ("01010101", "digits")): 7,
         ("job_bytes_total", ("01010101", "digits")): 90_000,
-        ("job_metric", ("01010101", "digits", "accuracy")): 0.93,
-        ("job_metric", ("01010101", "digits", "loss")): 0.25,
+        ("job_metric", ("01010101", "accuracy", "digits")): 0.93,
+        ("job_metric", ("01010101", "loss", "digits")): 0.25,
     }
     assert {key: found.get(key) for key in expected} == expected
     # what is not known is not there
@@ -128,7 +132,7 @@ def test_the_number_of_series_is_bounded() -> None:
 
 
 def test_the_page_of_the_docs_names_what_there_is() -> None:
-    text = exposition(gauges(battery=0.5), "")[0].decode()
+    text = exposition(gauges(battery=0.5, links=[LinkGauges("bravo", 1, 2, 0.1, 5.0)]), "")[0].decode()
     served = {f"muster_{name}" for name, _ in samples(text)}
     written = set(re.findall(r"`(muster_\w+)`", DOCS.read_text("utf-8")))
     assert written <= served
