@@ -213,7 +213,9 @@ def test_json_everywhere(alpha: FakeNode, capsys: Capture, words: list[str]) -> 
 
 def test_tasks_without_a_node_are_the_installed_ones(capsys: Capture) -> None:
     assert run(["tasks"]) == 0
-    assert capsys.readouterr().out.split() == ["digits", "mnist"]
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.splitlines()] == ["TASK", "digits", "mnist"]
+    assert "muster.learning.digits:Digits" in listed
 
 
 def test_which_node(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from muster.errors import MusterError
 from muster.node.api.snapshot import TaskView
@@ -17,6 +19,18 @@ from muster.storage.store import Store
 if TYPE_CHECKING:  # numpy comes with the first trainer
     from muster.node.trainer.adapter import StoreTrainer
     from muster.node.trainer.messages import TaskSource
+
+
+def task_views(configured: Mapping[str, Mapping[str, Any]]) -> list[TaskView]:
+    """The tasks that are installed here or in a node's configuration, sorted by name, and where each comes
+    from. None is imported."""
+    where = {point.name: point.value for point in importlib.metadata.entry_points(group="muster.tasks")}
+    for name, settings in configured.items():
+        if place := settings.get("file") or settings.get("flower"):
+            where[name] = str(place)
+        elif name not in where:
+            where[name] = "not installed"
+    return [TaskView(name, "", "", 0, 0, where=where[name]) for name in sorted(where)]
 
 
 class Catalogue:
@@ -35,21 +49,27 @@ class Catalogue:
         self._offload = offload
         self._waiting: tuple[str, StoreTrainer] | None = None  # opened, for the next job with this task
         self._views: dict[str, TaskView] = {}
-        self._names: list[str] = []
+        self._unopened: list[TaskView] = []
 
     def names(self) -> list[str]:
         """Tasks that this node has; looked up once, as it reads the metadata of every installed package."""
-        if not self._names:
-            points = importlib.metadata.entry_points(group="muster.tasks")
-            self._names = sorted({*(p.name for p in points), *self._config.tasks})
-        return self._names
+        if not self._unopened:
+            self._unopened = task_views(self._config.tasks)
+        return [view.name for view in self._unopened]
 
     def has(self, name: str) -> bool:
         return name in self.names()
 
     def views(self) -> list[TaskView]:
         """The tasks as far as they are known without starting a trainer."""
-        return [self._views.get(n, TaskView(n, "", "", 0, 0)) for n in self.names()]
+        self.names()
+        opened = {
+            name: msgspec.structs.replace(v, where=self._where(name)) for name, v in self._views.items()
+        }
+        return [opened.get(view.name, view) for view in self._unopened]
+
+    def _where(self, name: str) -> str:
+        return next((view.where for view in self._unopened if view.name == name), "")
 
     async def examine(self) -> list[TaskView]:
         """Open every task in turn and say what it is, or why it cannot be trained here."""

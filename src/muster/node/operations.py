@@ -90,8 +90,8 @@ class Operations:
         job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
         return await job_requests.export(self._core, self._catalogue, job, Path(to), commit)
 
-    async def _tasks(self, _: dict[str, Any]) -> Any:
-        return await self._catalogue.examine()
+    async def _tasks(self, arguments: dict[str, Any]) -> Any:
+        return await self._catalogue.examine() if arguments.get("open") else self._catalogue.views()
 
     async def _log(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import job_requests

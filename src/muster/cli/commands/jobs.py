@@ -1,4 +1,4 @@
-"""Commands about what a running node knows: stop, nodes, jobs, log, export, tasks."""
+"""Commands about what a running node knows: stop, nodes, jobs, log, export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from muster.cli.output import emit, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, StoredJobView, TaskView
+    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, StoredJobView
 
 STORED_SHOWN = 20  # of the jobs that are not in the node's memory
 
@@ -222,37 +222,3 @@ def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
         for warning in done.warnings:
             click.echo(f"warning: {warning}", err=True)
         click.echo(f"accuracy {percent(done.accuracy)}, commit {done.commit[:8]}")
-
-
-@click.command()
-@node_option
-@json_option
-def tasks(node: str | None, as_json: bool) -> None:
-    """Show what the node can train; without a node, what is installed here."""
-    from muster.errors import MusterError
-    from muster.learning.task import installed
-    from muster.node.api.client import choose
-
-    try:
-        client = choose(node)
-    except MusterError as error:
-        if node is not None:
-            raise
-        names = sorted(installed())
-        if as_json:
-            emit([{"name": name} for name in names])
-        else:
-            click.echo("\n".join(names))
-            click.echo(f"({error.sentence})", err=True)
-        return
-    found: list[TaskView] = client.tasks()
-    if as_json:
-        emit(found)
-    else:
-        table(
-            ("TASK", "VERSION", "FINGERPRINT", "PARAMETERS", "SAMPLES", ""),
-            [
-                [t.name, t.version, t.fingerprint[:8], str(t.parameters), str(t.samples), t.error or ""]
-                for t in found
-            ],
-        )

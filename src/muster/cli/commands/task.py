@@ -1,27 +1,123 @@
-"""`muster task`: help for who writes a task."""
+"""`muster task`: help for who writes a task; and `muster tasks`, the older name of its list."""
 
 from __future__ import annotations
 
 import contextlib
-import resource
-import time
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from muster.cli.output import emit, json_option, percent, size, table
+from muster.cli.output import emit, json_option, node_option, size, table
 from muster.errors import MusterError
 
 if TYPE_CHECKING:
-    from muster.learning.task_check import TaskReport
+    from muster.node.api.snapshot import TaskView
+    from muster.node.trainer.task_check import TaskReport
+
+CONFIG = click.Path(dir_okay=False, path_type=Path)
+TEMPLATE = Path(__file__).parents[1] / "task_example.txt"
 
 
 @click.group()
 def task() -> None:
-    """Check a task of your own."""
+    """Write a task, check it, and see which there are."""
+
+
+# ---- new ---------------------------------------------------------------------------------------------
+
+
+@task.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write NAME.py, a commented example of a task that trains as it is. Nothing is overwritten."""
+    if not name.isascii() or not name.isidentifier() or len(name) > 64:
+        raise MusterError(
+            "usage", f"{name!r} is no name for a task: use letters, digits and '_', beginning with a letter"
+        )
+    path = Path(f"{name}.py")
+    text = TEMPLATE.read_text("utf-8").replace("Example", _class_name(name)).replace("example", name)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise MusterError("usage", f"{path} is there already: choose another name, or remove it") from error
+    except OSError as error:
+        raise MusterError("usage", f"{path} cannot be written: {error.strerror}") from error
+    click.echo(f"{path} is written: edit it, then 'muster task check {path}'")
+
+
+def _class_name(name: str) -> str:
+    """sea_ice -> SeaIce."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Mine"
+
+
+# ---- list --------------------------------------------------------------------------------------------
+
+
+@task.command("list")
+@node_option
+@click.option("--config", "-c", "path", type=CONFIG, help="A node.toml to look into, instead of a node.")
+@click.option("--open", "opens", is_flag=True, help="Have the node open each, which takes seconds for each.")
+@json_option
+def list_(node: str | None, path: Path | None, opens: bool, as_json: bool) -> None:
+    """Show the tasks of a node, or of this machine when none runs, and where each comes from."""
+    _list(node, path, opens, as_json)
+
+
+@click.command()
+@node_option
+@click.option("--open", "opens", is_flag=True, help="Have the node open each, which takes seconds for each.")
+@json_option
+def tasks(node: str | None, opens: bool, as_json: bool) -> None:
+    """Show what can be trained here: the same as `muster task list`."""
+    _list(node, None, opens, as_json)
+
+
+def _list(node: str | None, path: Path | None, opens: bool, as_json: bool) -> None:
+    from muster.node.api.client import choose
+    from muster.node.catalogue import task_views
+    from muster.node.config import load_config
+
+    note = ""
+    if path is not None:
+        found = task_views(load_config(path).tasks)
+    else:
+        try:
+            client = choose(node)
+        except MusterError as error:
+            if node is not None or opens:
+                raise
+            note, found = error.sentence, task_views({})
+        else:
+            if opens and not as_json:
+                click.echo("the node opens each task, one after another", err=True)
+            found = client.tasks(opens=opens)
+    if as_json:
+        emit(found)
+        return
+    opened = any(view.version or view.error for view in found)
+    table(("TASK", *(_OPENED if opened else ()), "FROM", ""), [_row(view, opened) for view in found])
+    if note:
+        click.echo(f"({note})", err=True)
+
+
+_OPENED = ("VERSION", "FINGERPRINT", "PARAMETERS", "SAMPLES")
+
+
+def _row(view: TaskView, opened: bool) -> list[str]:
+    known = bool(view.version)
+    facts = [view.version, view.fingerprint[:8], str(view.parameters), str(view.samples)]
+    return [
+        view.name,
+        *((facts if known else ["-"] * len(facts)) if opened else ()),
+        view.where,
+        view.error or "",
+    ]
+
+
+# ---- check -------------------------------------------------------------------------------------------
 
 
 @task.command()
@@ -30,43 +126,21 @@ def task() -> None:
 @click.option("--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Any other option of the task.")
 @json_option
 def check(reference: str, data: str | None, pairs: tuple[str, ...], as_json: bool) -> None:
-    """Do a few training steps of the task in FILE (task.py, task.py:Class, or an installed name).
+    """Do with the task in FILE what a node does in a job (task.py, task.py:Class, or an installed name).
 
-    Shows its size, speed and memory, and what is wrong with it. Ends with 0 when it can be trained.
+    Trains, evaluates, loads and trains again, saves, exports. Shows what travels, speed and memory, and what
+    is wrong. Ends with 0 when a node would train it.
     """
     options = _options(pairs)
     if data is not None:
         options["data"] = data
-    report = _checked(reference, options)
+    report = _checked(reference, options, quiet=as_json)
     if as_json:
-        emit({**{name: getattr(report, name) for name in report.__dataclass_fields__}, "good": report.good})
+        import msgspec
+
+        emit({**msgspec.to_builtins(report), "good": report.good})
     else:
-        table(
-            (
-                "TASK",
-                "VERSION",
-                "FINGERPRINT",
-                "PARAMETERS",
-                "MODEL",
-                "SAMPLES",
-                "STEP",
-                "MEMORY",
-                "AFTER 6 STEPS",
-            ),
-            [
-                [
-                    report.name,
-                    report.version,
-                    report.fingerprint[:8],
-                    str(report.parameters),
-                    size(report.model_bytes),
-                    str(report.samples),
-                    f"{1000 * report.step_s:.1f} ms",
-                    size(report.memory_bytes),
-                    percent(report.accuracy),
-                ]
-            ],
-        )
+        _show(report)
     if report.faults:
         raise MusterError(
             "task_fault", f"the task {report.name} cannot be trained: " + "; ".join(report.faults)
@@ -75,6 +149,61 @@ def check(reference: str, data: str | None, pairs: tuple[str, ...], as_json: boo
         click.echo(
             f"good: put it into a node's node.toml as [tasks.{report.name}], then muster train {report.name}"
         )
+
+
+def _checked(reference: str, options: dict[str, Any], *, quiet: bool) -> TaskReport:
+    import asyncio
+    import tempfile
+
+    from muster.node.trainer.messages import TaskSource
+    from muster.node.trainer.process import TrainerProcess
+    from muster.node.trainer.task_check import check as checked
+
+    def tell(what: str) -> None:
+        if not quiet:
+            click.echo(f"{what} ...", err=True)
+
+    async def main() -> TaskReport:
+        trainer = TrainerProcess()
+        try:
+            with tempfile.TemporaryDirectory(prefix="muster-check-") as folder:
+                source = TaskSource(reference, options, niceness=0)
+                return await checked(trainer, source, Path(folder), tell)
+        finally:
+            await trainer.close()
+
+    try:
+        return asyncio.run(main())
+    except MusterError as error:
+        if error.code != "task_fault":
+            raise
+        sentence = f"the task {reference} cannot be trained: {error.sentence}"
+        raise MusterError("task_fault", sentence) from error
+
+
+def _show(report: TaskReport) -> None:
+    table(
+        ("TENSOR", "SHAPE", "TYPE", "BYTES", ""),
+        [
+            [t.name, " x ".join(map(str, t.shape)) or "1", t.dtype, size(t.size_bytes), t.kind]
+            for t in report.tensors
+        ],
+    )
+    click.echo()
+    figures = [f"{name} {value:.4g}" for name, value in report.figures.items()]
+    rows = [
+        ("task", f"{report.name}, version {report.version}, fingerprint {report.fingerprint[:8]}"),
+        ("travels", f"{size(report.travels_bytes)} of {size(sum(t.size_bytes for t in report.tensors))}"),
+        ("samples", f"{report.samples}, and {report.evaluation_samples} held out"),
+        ("a step", f"{1000 * report.step_s:.1f} ms"),
+        ("memory", size(report.memory_bytes)),
+        ("after 10 steps", ", ".join(figures) or "no figures"),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
+    for what, text in rows:
+        click.echo(f"{what:15}{text}")
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -89,37 +218,3 @@ def _options(pairs: Iterable[str]) -> dict[str, Any]:
             with contextlib.suppress(ValueError):
                 options[key] = kind(text)
     return options
-
-
-def _checked(reference: str, options: dict[str, Any]) -> TaskReport:
-    """The check's report; what the task's own code raises becomes one sentence with its line."""
-    from muster.learning import task_check as checks
-    from muster.learning.faults import TaskFault
-    from muster.learning.task import load
-
-    try:
-        return checks.check(load(reference, options), time.perf_counter, _peak_bytes)
-    except MusterError:
-        raise
-    except TaskFault as error:
-        raise MusterError("task_fault", f"the task {reference} cannot be trained: {error}") from error
-    except Exception as error:
-        raise MusterError(
-            "task_fault",
-            f"the task {reference} fails with {type(error).__name__}: {error}{_where(error, reference)}",
-        ) from error
-
-
-def _where(error: Exception, reference: str) -> str:
-    """ " (task.py, line 12)": the last place in the user's own file."""
-    if isinstance(error, SyntaxError):
-        return ""  # says so itself
-    name = Path(reference.partition(".py")[0] + ".py").name
-    for entry in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(entry.filename).name == name:
-            return f" ({name}, line {entry.lineno})"
-    return ""
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

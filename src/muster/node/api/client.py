@@ -77,8 +77,10 @@ class Client:
     def export(self, job: str, to: Path) -> Exported:
         return typed(self.ask("export", job=job, to=str(to), timeout_s=300.0), Exported)
 
-    def tasks(self) -> list[TaskView]:
-        return typed(self.ask("tasks", timeout_s=120.0), list[TaskView])
+    def tasks(self, *, opens: bool = False) -> list[TaskView]:
+        """What the node can train; with `opens` it opens each, to say what it is."""
+        more = {"open": True, "timeout_s": 600.0} if opens else {}
+        return typed(self.ask("tasks", **more), list[TaskView])
 
     def log(self, job: str, *, why: bool = False, links: bool = False) -> LogView:
         wanted = {name: True for name, given in (("why", why), ("links", links)) if given}

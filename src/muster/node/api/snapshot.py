@@ -18,6 +18,7 @@ class TaskView(msgspec.Struct, frozen=True):
     parameters: int
     samples: int
     error: str | None = None  # why it cannot be trained here
+    where: str = ""  # it comes from: a file, or the class of an installed package
 
 
 class SentView(msgspec.Struct, frozen=True):

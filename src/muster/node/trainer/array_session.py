@@ -58,6 +58,7 @@ class ArraySession:
             "evaluate": evaluate,
             "value": value,
             "export": export_arrays,
+            "inspect": inspect,
         }
         command = commands.get(what)
         if command is None:
@@ -204,3 +205,9 @@ def export_arrays(
     arrays = tensors.read(opened.layout, Path(base))
     export.save_safetensors(Path(out), opened.layout, arrays, metadata)
     return {"size_bytes": Path(out).stat().st_size}
+
+
+def inspect(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
+    """What the model consists of: [name, shape, dtype, bytes, what becomes of it] of each tensor."""
+    rows = [[s.name, list(s.shape), s.dtype, s.size_bytes, "travels"] for s in opened.layout.tensors]
+    return {"tensors": rows}

@@ -75,3 +75,22 @@ class ContributionMessage:
     before: float
     after: float
     examples: int
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """A tensor of the model. `kind`: "travels", "frozen", "local" (stays on its node) or "constant"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    size_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class InspectedMessage:
+    """What the model consists of, and the most memory that the child took so far."""
+
+    tensors: tuple[TensorFacts, ...]
+    memory_bytes: int

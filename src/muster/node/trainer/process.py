@@ -18,8 +18,10 @@ from muster.node.trainer.child_process import ChildProcess, OnProgress
 from muster.node.trainer.messages import (
     ContributionMessage,
     EvaluatedMessage,
+    InspectedMessage,
     TaskFacts,
     TaskSource,
+    TensorFacts,
     TrainedMessage,
 )
 from muster.protocol.records import Metric
@@ -116,6 +118,12 @@ class TrainerProcess:
         """As "safetensors" or "onnx"."""
         request = {"do": "export", "base": str(base), "out": str(out), "format": format}
         await self._do(request | {"metadata": metadata})
+
+    async def inspect(self) -> InspectedMessage:
+        """What the model consists of, and what the child needed so far."""
+        found = await self._do({"do": "inspect"})
+        rows = (TensorFacts(n, tuple(s), d, b, k) for n, s, d, b, k in found["tensors"])
+        return InspectedMessage(tuple(rows), found["memory_bytes"])
 
     async def cancel(self) -> None:
         """Cancel the current request; its caller gets MusterError("interrupted")."""

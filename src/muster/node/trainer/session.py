@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class Session:
         if self._session is None:
             raise MusterError("internal", "the trainer was asked to work before a task was opened")
         result = self._session.do(request["do"], arguments, on_step)
+        if request["do"] == "inspect":
+            result["memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if "step_s" in result:  # measured without the rests between steps
             result["step_s"] *= self.throttle
         return result

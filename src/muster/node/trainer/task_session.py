@@ -68,6 +68,7 @@ class TaskSession:
             "evaluate": evaluate,
             "value": value,
             "export": export_model,
+            "inspect": inspect,
         }
         command = commands.get(what)
         if command is None:
@@ -247,3 +248,9 @@ def export_model(
     else:
         raise MusterError("usage", f"muster cannot export to {format!r}: use safetensors or onnx")
     return {"size_bytes": Path(out).stat().st_size}
+
+
+def inspect(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
+    """What the model consists of: [name, shape, dtype, bytes, what becomes of it] of each tensor."""
+    rows = [[s.name, list(s.shape), s.dtype, s.size_bytes, "travels"] for s in opened.layout.tensors]
+    return {"tensors": rows}
