@@ -79,7 +79,8 @@ means not known.
 | command | value |
 |---|---|
 | `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
-| `muster tasks --json` | `TaskView[]`; without a node `{{"name"}}` of each installed task |
+| `muster task list --json`, `muster tasks --json` | `TaskView[]` |
+| `muster task check FILE --json` | the fields of `TaskReport` in `node/trainer/task_check.py`, and `good` |
 | `muster jobs --json` | `JobSnapshot[]` |
 | `muster log JOB --json` | `LogView`; `why` with `--why`, `links` with `--bytes` |
 | `muster train TASK --json` | `JobSnapshot` at the end; with `--detach` `{{"job"}}` |

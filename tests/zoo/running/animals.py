@@ -13,6 +13,8 @@ from fleet import ChildHere
 from muster.compression import tensors
 from muster.compression.change import Sum
 from muster.compression.tensors import Layout
+from muster.job.figures import Figures, score
+from muster.protocol.records import Metric
 
 ZOO = Path(__file__).parents[1]
 JOB: dict[str, Any] = {
@@ -61,6 +63,7 @@ class OnePlace:
             "open", reference=str(animal.path), options=dict(options), threads=1, niceness=0, throttle=1.0
         )
         self.layout = Layout.from_plain(facts["layout"])
+        self.headline = Metric(*facts["metrics"][0])
         self._which = "common" if facts["common"] else "own"
 
     def _do(self, do: str, **request: Any) -> dict[str, Any]:
@@ -77,8 +80,9 @@ class OnePlace:
         change = tensors.read(self.layout.changes, update)
         return tensors.pack(self.layout, dict(Sum(self.layout, tensors.read(self.layout, start), change)))
 
-    def measured(self, blob: bytes) -> dict[str, Any]:
-        """The figures of a model, on the data that every node has, else on those held out here."""
+    def score(self, blob: bytes) -> float:
+        """A headline, more is better, on the data that every node has, else on those held out here."""
         path = self._folder / "model"
         path.write_bytes(blob)
-        return self._do("evaluate", base=str(path), which=self._which, limit=None)
+        found = self._do("evaluate", base=str(path), which=self._which, limit=None)
+        return score(self.headline, Figures(found["examples"], found["figures"]).value(self.headline))

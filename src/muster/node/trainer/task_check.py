@@ -16,6 +16,7 @@ from muster.compression import tensors
 from muster.compression.change import Sum
 from muster.compression.tensors import Layout, TensorError
 from muster.errors import MusterError
+from muster.job.figures import Figures
 from muster.learning.recipes import defaults
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import InspectedMessage, TaskFacts, TaskSource, TensorFacts
@@ -64,6 +65,7 @@ class _Check:
     batch: int
     lr: float
     tell: Callable[[str], None]
+    onnx: bool
     warnings: list[str] = field(default_factory=list)
     loss: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
@@ -126,12 +128,8 @@ class _Check:
             self.warnings.append(f"there are no figures: {error.sentence}")
             return
         self.evaluated = found.examples
-        if found.examples:
-            self.figures = {
-                "accuracy": found.correct / found.examples,
-                "loss": found.loss_sum / found.examples,
-            }
-        else:
+        self.figures = Figures(found.examples, found.figures).values(self.facts.metrics)
+        if not found.examples:
             self.warnings.append("no sample is held out: there are no figures of this node's own data")
 
     async def _export(self, model: Path) -> None:
@@ -141,6 +139,8 @@ class _Check:
         await self.trainer.initial(loaded, 0, saved)
         if loaded.read_bytes() != model.read_bytes():
             raise MusterError("task_fault", "a model that was saved and loaded again is another one")
+        if not self.onnx:
+            return
         try:
             await self.trainer.export(model, self.folder / "model.onnx", "onnx", {})
         except MusterError as error:
@@ -153,6 +153,8 @@ async def check(
     folder: Path,
     tell: Callable[[str], None] = lambda what: None,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    onnx: bool = True,
 ) -> TaskReport:
     """Open the task, train, evaluate, load, train again, save and load, in `folder`, which is empty.
 
@@ -163,7 +165,7 @@ async def check(
     tell("opens the task")
     facts = await _said(trainer.open(source))
     recipe = defaults(facts.name).recipe
-    work = _Check(trainer, facts, folder, recipe.batch, recipe.lr, tell)
+    work = _Check(trainer, facts, folder, recipe.batch, recipe.lr, tell, onnx)
     faults: list[str] = []
     try:
         await _said(work.run())
