@@ -158,7 +158,7 @@ async def check(
 ) -> TaskReport:
     """Open the task, train, evaluate, load, train again, save and load, in `folder`, which is empty.
 
-    `tell` gets what is done now, in a few words.
+    `tell` gets what is done now, in short.
     Raises MusterError when the task cannot even be opened.
     """
     began_s = clock()
