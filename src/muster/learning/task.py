@@ -144,20 +144,39 @@ def is_file(reference: str) -> bool:
     return ".py:" in reference or reference.endswith(".py")
 
 
+def is_flower(reference: str, options: dict[str, Any]) -> bool:
+    """Whether a Flower app is meant: by the option `flower`, or by the app's folder."""
+    project = Path(reference).expanduser() / "pyproject.toml"
+    return "flower" in options or (
+        project.is_file() and "[tool.flwr" in project.read_text("utf-8", "replace")
+    )
+
+
 def load(reference: str, options: dict[str, Any]) -> Task:
     """The task behind an installed name or a file, with its options. Imports it, and so torch.
 
     Raises MusterError: unknown_task, usage, bad_data; what the task's own code raises passes through.
     """
+    if is_flower(reference, options):
+        from muster.learning.flower.task import FlowerTask
+
+        folder = Path(reference).expanduser().absolute()
+        app = FlowerTask(folder=folder, **options) if folder.is_dir() else FlowerTask(**options)
+        _check_name(app)
+        return app
     kind = _from_file(reference) if is_file(reference) else _installed(reference)
+    _check_name(kind)
+    return kind(**options)
+
+
+def _check_name(kind: type[Task] | Task) -> None:
     name = kind.name
     if not name or len(name) > NAME_CHARACTERS_MAX or not all(c.isalnum() or c in "-_." for c in name):
         raise MusterError(
             "task_fault",
-            f"the task {kind.__name__} has the name {name!r}: use 1 to {NAME_CHARACTERS_MAX} letters, digits,"
-            " '-', '_' or '.'",
+            f"the task has the name {name!r}: use 1 to {NAME_CHARACTERS_MAX} letters, digits, '-', '_' or"
+            " '.'",
         )
-    return kind(**options)
 
 
 def _installed(name: str) -> type[Task]:

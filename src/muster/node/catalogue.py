@@ -116,9 +116,12 @@ class Catalogue:
             self._waiting = None
 
     def _source(self, name: str) -> TaskSource:
+        from muster.learning.task import is_flower
         from muster.node.trainer.messages import TaskSource
 
         options: dict[str, Any] = dict(self._config.tasks.get(name, {}))
         reference = str(options.pop("file", name))
+        if is_flower(reference, options):  # such an app does not know what it is called here
+            options["name"] = name
         limits = self._config.trainer
         return TaskSource(reference, options, limits.threads, limits.niceness, limits.slowdown)
