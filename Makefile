@@ -12,7 +12,7 @@ TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # A changed lock, pyproject.toml or choice of torch is a new set-up; anything else is not.
-DIGEST := $(shell (cat requirements.lock pyproject.toml; echo "$(TORCH_INDEX)") | cksum | tr ' ' '-')
+DIGEST := $(shell (cat requirements.lock requirements-tools.lock pyproject.toml; echo "$(TORCH_INDEX)") | cksum | tr ' ' '-')
 STAMP := $(VENV)/.muster-$(DIGEST)
 TORCH := $(shell grep '^torch==' requirements.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -38,7 +38,7 @@ setup: page
 page: $(STAMP)
 	@$(BIN)/python hatch_build.py
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-tools.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Muster needs Python 3.11 or later; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
@@ -49,6 +49,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  $(PIP) --index-url "$(TORCH_INDEX)" "$(TORCH)"; fi
 	@echo "-- pip install -r requirements.lock ($$(grep -c '==' requirements.lock) packages)"
 	@$(PIP) -r requirements.lock
+	@echo "-- pip install --no-deps -r requirements-tools.lock ($$(grep -c '==' requirements-tools.lock) packages)"
+	@$(PIP) --no-deps -r requirements-tools.lock
 	@needs=$$($(BIN)/python hatch_build.py --requires); test -z "$$needs" || { \
 	  echo "-- pip install $$needs (this machine has no Node that fits)"; $(PIP) $$needs; }
 	@echo "-- pip install -e . (Muster itself, builds the page)"
