@@ -58,6 +58,7 @@ class Task:
     name: str = ""
     version: str = "1"
     metrics: dict[str, Any] | None = None  # name -> "max" | "min" | ("min", "exp"); the first is the headline
+    defaults: dict[str, Any] = {}  # noqa: RUF012 - of its jobs: lr, batch, steps, rounds and the like, by name
     # Of tasks that train named arrays by `fit` (array_task.py):
     statistics: tuple[str, ...] = ()  # patterns of arrays that are averaged, never extrapolated
     measures_common = False  # `measure` has the same data on every node

@@ -11,7 +11,8 @@ import pytest
 
 from muster.learning import array_task
 from muster.learning.faults import TaskFault
-from muster.learning.flower.task import FlowerTask
+from muster.learning.flower.task import FlowerTask, directions
+from muster.learning.metrics import declared
 from muster.learning.task import FitRecipe, Task, load
 
 NUMPY_CLIENT = """
@@ -82,8 +83,8 @@ def begun(task: Task, seed: int = 0) -> tuple[array_task.Arrays, Any]:
 def test_the_quickstart_app_learns_as_it_is(example: Path) -> None:
     nodes = [load(str(example), {"part": part, "parts": 3}) for part in range(3)]
     assert (nodes[0].name, nodes[0].version) == ("flower-quickstart", "1.0.0")
-    assert nodes[0].defaults == {"steps": 1, "server_momentum": 0.0, "lr": 0.1, "rounds": 4}  # type: ignore[attr-defined]
     arrays, layout = begun(nodes[0])
+    assert nodes[0].defaults == {"steps": 1, "server_momentum": 0.0, "lr": 0.1, "rounds": 4}
     learnt = {spec.name: spec.learnt for spec in layout.tensors}
     assert learnt["layers.0.weight"]
     assert not learnt["layers.1.running_var"]
@@ -173,3 +174,20 @@ def test_what_is_wrong_with_an_app_is_said(
 def test_an_app_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TaskFault, match="names the module"):
         load("some", {"flower": "no_such_app.client_app:app", "name": "some"})
+
+
+def test_figures_have_directions_by_their_names_unless_said() -> None:
+    found = directions(["loss", "f1", "rmse", "accuracy", "perplexity"], {})
+    assert next(iter(found.items())) == ("accuracy", "max")
+    assert found == {"accuracy": "max", "f1": "max", "rmse": "min", "perplexity": "min", "loss": "min"}
+    said = directions(["loss", "f1"], {"f1": "min"})
+    assert list(said.items()) == [("f1", "min"), ("loss", "min")]
+    many = directions([f"figure{n}" for n in range(40)], {})
+    assert len(many) < 16  # the loss joins them
+
+
+def test_what_an_app_measures_becomes_the_jobs_metrics(app: Callable[..., FlowerTask]) -> None:
+    task = app(NUMPY_CLIENT.replace('"accuracy": 0.5', '"eval F1 score": 0.5'), flower_node={"share": 0.5})
+    figures = array_task.measure(task, begun(task)[0])
+    assert set(figures) == {"loss", "f1_score"}
+    assert [(m.name, m.best) for m in declared(task, figures)] == [("f1_score", "max"), ("loss", "min")]

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from muster.cli.commands.train import train
 from muster.errors import MusterError
-from muster.node.api.job_requests import Request, ask
+from muster.node.api.job_description import Request, with_defaults
+from muster.node.api.job_requests import ask
 
 NASTY: dict[type, tuple[Any, ...]] = {
     int: (-(2**63) - 1, -1, 0, 2**31, 2**53, 2**63, 9223372036854775813, 2**64, 2**70),
@@ -80,3 +81,18 @@ def test_what_it_begins_from_is_checked(start: str) -> None:
 def test_the_command_line_says_the_same(option: str) -> None:
     result = CliRunner().invoke(train, ["digits", option])
     assert result.exit_code == 2, result.output
+
+
+def test_a_tasks_defaults_give_way_to_what_is_asked() -> None:
+    known = {"lr": 0.3, "steps": 1, "rounds": 7}
+    plain = with_defaults(Request("some"), known)
+    assert (plain.lr, plain.steps, plain.rounds, plain.batch) == (0.3, 1, 7, None)
+    asked_for = with_defaults(Request("some", lr=0.1, seconds=60.0), known)
+    assert (asked_for.lr, asked_for.steps, asked_for.rounds) == (0.1, 1, None)  # it ends after 60 s
+
+
+@pytest.mark.parametrize("known", [{"seed": 1}, {"learning_rate": 0.1}, {"steps": "many"}])
+def test_a_tasks_defaults_that_cannot_be_are_its_fault(known: dict[str, Any]) -> None:
+    with pytest.raises(MusterError, match="defaults") as caught:
+        with_defaults(Request("some"), known)
+    assert caught.value.code == "task_fault"

@@ -29,7 +29,8 @@ def figures(reference: Path, blob: bytes, folder: Path, which: str) -> dict[str,
 
 
 def accuracy(found: dict[str, Any]) -> float:
-    return float(found["correct"] / found["examples"])
+    total, count = found["figures"]["accuracy"]
+    return float(total / count)
 
 
 @pytest.mark.parametrize("codec", ["stc:0.2", "auto"])
@@ -53,8 +54,6 @@ async def _through_faults(folder: Path) -> Ended:
         "task": "flower-quickstart",
         "min_nodes": 2,
         "rounds": ROUNDS,
-        "steps": 1,
-        "lr": 0.1,
         "patience_s": 5.0,
     }
     job = await ask(a, fleet.trainers["a"], request, b"cut")  # type: ignore[arg-type]
@@ -95,6 +94,8 @@ def test_a_flower_app_through_a_cut_and_its_coordinators_death(tmp_path: Path) -
     )
     ended = event_loop.run(_through_faults(tmp_path), 3600.0)
     assert ended.rounds == ROUNDS, ended.said
+    assert (ended.runner.view.job.recipe.steps, ended.runner.view.job.recipe.lr) == (1, 0.1)  # the app's
+    assert [m.name for m in ended.runner.view.job.metrics] == ["accuracy", "loss"]
     assert [text for text in ended.said if text.startswith(f"round {ROUNDS} committed")]  # by b or c
     assert set(ended.blobs) == {"b", "c"}
     assert len(set(ended.blobs.values())) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from muster.learning.faults import TaskFault
 from muster.learning.flower import app as apps
 from muster.learning.flower.start import FirstRound, first_round
 from muster.learning.task import Task
+from muster.protocol.validation.limits import METRIC_CHARS_MAX, METRICS_MAX
 
 COUNTS = ("num-examples", "num_examples")
 RATES = ("lr", "learning-rate", "learning_rate")
@@ -23,7 +25,9 @@ CLIENT_FN = {
     "train": ("fitins.parameters", "fitins.config"),
     "evaluate": ("evaluateins.parameters", "evaluateins.config"),
 }
-_PREFIX = re.compile(r"^(eval|evaluate|val|valid|validation|test|train)[-_]")
+SMALL_IS_GOOD = ("loss", "error", "mae", "mse", "perplexity", "distance")
+_ODD = re.compile(r"[^a-z0-9_.@/-]")
+_PREFIX = re.compile(r"^(eval|evaluate|val|valid|validation|test|train)[-_ ]")
 
 
 class FlowerTask(Task):
@@ -51,8 +55,7 @@ class FlowerTask(Task):
         super().__init__(**options)
         given: dict[str, Any] = {**type(self).options, **self.options}
         self.statistics = tuple(given["flower_statistics"])
-        if given["flower_metrics"]:
-            self.metrics = given["flower_metrics"]
+        self._directions: dict[str, Any] = given["flower_metrics"]
         self._flwr = apps.flower("flwr.app")
         self._folder, self._initial = folder, str(given["flower_initial"])
         self._client = apps.load_object(flower or said.client, folder, "flower")
@@ -68,15 +71,6 @@ class FlowerTask(Task):
         self._first: tuple[int, FirstRound] | None = None
 
     # ---- the hooks of a task -------------------------------------------------------------------------
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What a job takes unless it says otherwise: the app's own rate and rounds, and plain averaging."""
-        known: dict[str, Any] = {"steps": 1, "server_momentum": 0.0}
-        config = self._first_round(0).config
-        rate = next((config[key] for key in RATES if isinstance(config.get(key), float)), None)
-        rounds = next((self._run_config[k] for k in ROUNDS if isinstance(self._run_config.get(k), int)), None)
-        return known | ({"lr": rate} if rate else {}) | ({"rounds": rounds} if rounds else {})
 
     def initial(self, seed: int) -> dict[str, Any]:
         """Of `flower_initial`, else the ServerApp's first message, else the client's get_parameters."""
@@ -111,8 +105,10 @@ class FlowerTask(Task):
         count = _count(found, "evaluate")
         figures: dict[str, tuple[float, float]] = {}
         for name, value in found.items():
-            if name not in COUNTS and count:
+            if name not in COUNTS and (self.metrics is None or _plain(name) in self.metrics):
                 figures.setdefault(_plain(name), (value * count, count))
+        if self.metrics is None:
+            self.metrics = directions(figures, self._directions)
         return figures
 
     # ---- messages ------------------------------------------------------------------------------------
@@ -151,7 +147,15 @@ class FlowerTask(Task):
             number = 0 if seed is None else seed
             apps.seed_everything(number)
             self._first = (number, self._begin(number))
+            self.defaults = self._defaults(self._first[1])
         return self._first[1]
+
+    def _defaults(self, first: FirstRound) -> dict[str, Any]:
+        """What a job takes unless it says otherwise: the app's own rate and rounds, and plain averaging."""
+        known: dict[str, Any] = {"steps": 1, "server_momentum": 0.0}
+        rate = next((first.config[key] for key in RATES if isinstance(first.config.get(key), float)), None)
+        rounds = next((self._run_config[k] for k in ROUNDS if isinstance(self._run_config.get(k), int)), None)
+        return known | ({"lr": rate} if rate else {}) | ({"rounds": rounds} if rounds else {})
 
     def _begin(self, seed: int) -> FirstRound:
         first = None
@@ -181,6 +185,19 @@ class FlowerTask(Task):
     def _new_context(self, node: int) -> Any:
         flwr = self._flwr
         return flwr.Context(1, node, dict(self._node_config), flwr.RecordDict(), dict(self._run_config))
+
+
+def directions(names: Iterable[str], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of the figures is better larger and which smaller: as `said`, else by what they are called.
+
+    The headline is the first that is said, else the accuracy, else what stands first.
+    """
+    found: dict[str, Any] = dict(said)
+    ordered = sorted(names, key=lambda name: (name != "accuracy", name == "loss"))
+    for name in ordered[: METRICS_MAX - 1 - len(said)]:
+        small = any(part in name for part in SMALL_IS_GOOD)
+        found.setdefault(name, "min" if small else "max")
+    return found
 
 
 def _arrays(record: Any) -> dict[str, Any]:
@@ -215,5 +232,5 @@ def _count(found: dict[str, float], kind: str) -> int:
 
 def _plain(name: str) -> str:
     """ "eval_acc" -> "accuracy", "eval_loss" -> "loss"."""
-    short = _PREFIX.sub("", name.lower())
+    short = _ODD.sub("_", _PREFIX.sub("", name.lower())).lstrip("_")[:METRIC_CHARS_MAX]
     return {"acc": "accuracy"}.get(short, short)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -63,6 +64,26 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     patience_s: float = DEFAULT_PATIENCE_S
     linger_s: float | None = None
     start: str | None = None
+
+
+def with_defaults(request: Request, known: dict[str, Any]) -> Request:
+    """`request` with what its task takes unless it is said (`Task.defaults`). Raises MusterError.
+
+    The task's rounds count only where nothing says when the job ends.
+    """
+    fields = ({*RECIPE_FIELDS} - {"seed"}) | {"rounds"}  # the seed has made the first model already
+    odd = sorted(known.keys() - fields)
+    if odd:
+        names = ", ".join(sorted(fields))
+        raise MusterError("task_fault", f"the task's defaults have {odd[0]!r}: they may have {names}")
+    ends = (request.rounds, request.target, request.stop_when, request.seconds, request.bytes)
+    given = {name: value for name, value in known.items() if getattr(request, name) is None}
+    if any(end is not None for end in ends):
+        given.pop("rounds", None)
+    try:
+        return msgspec.convert(msgspec.to_builtins(request) | given, Request)
+    except msgspec.ValidationError as error:
+        raise MusterError("task_fault", f"the task's defaults cannot be: {error}") from error
 
 
 def recipe_of(request: Request) -> Recipe:

@@ -14,7 +14,7 @@ from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.round_times import keep_from_seed
 from muster.job.runner import JobRunner
 from muster.node.api.inspection import bring, find_commit, is_prefix
-from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_target
+from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_defaults, with_target
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
@@ -55,6 +55,9 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         ) from error
     facts = trainer.task
     await catalogue.keep(request.task, trainer)
+    request = with_defaults(request, facts.defaults)
+    recipe, stop = recipe_of(request), stop_rule(request)
+    check(request, recipe, stop)
     stop = with_target(stop, request.target, facts.metrics)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,

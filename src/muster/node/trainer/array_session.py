@@ -86,6 +86,7 @@ def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
         "samples": opened.samples,
         "classes": [],
         "metrics": [[m.name, m.best, m.exp] for m in metrics.declared(task, figures)],
+        "defaults": dict(task.defaults),
         "common": common,
     }
 

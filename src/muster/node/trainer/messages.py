@@ -38,6 +38,7 @@ class TaskFacts:
     classes: tuple[tuple[int, int], ...]
     common: int  # samples of the evaluation set that every node has; 0: each holds out its own
     metrics: tuple[Metric, ...]  # the first is the headline
+    defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs: fields of a request, by name
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class TrainerProcess:
             classes=tuple((label, count) for label, count in answer["classes"]),
             common=answer["common"],
             metrics=tuple(Metric(name, best, exp) for name, best, exp in answer["metrics"]),
+            defaults=answer["defaults"],
         )
 
     async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:

@@ -109,6 +109,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
         "samples": len(opened.own),
         "classes": [] if many else [[int(v), int(c)] for v, c in zip(values, counts, strict=True)],
         "metrics": [[m.name, m.best, m.exp] for m in metrics.declared(opened.task)],
+        "defaults": dict(opened.task.defaults),
         "common": 0 if opened.common is None else len(opened.common),
     }
 
