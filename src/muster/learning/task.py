@@ -158,19 +158,13 @@ def load(reference: str, options: dict[str, Any]) -> Task:
 
     Raises MusterError: unknown_task, usage, bad_data; what the task's own code raises passes through.
     """
-    if is_flower(reference, options):
-        from muster.learning.flower.task import FlowerTask
-
-        folder = Path(reference).expanduser().absolute()
-        app = FlowerTask(folder=folder, **options) if folder.is_dir() else FlowerTask(**options)
-        _check_name(app)
-        return app
     kind = _from_file(reference) if is_file(reference) else _installed(reference)
-    _check_name(kind)
+    check_name(kind)
     return kind(**options)
 
 
-def _check_name(kind: type[Task] | Task) -> None:
+def check_name(kind: type[Task] | Task) -> None:
+    """Raises MusterError("task_fault") for a name that cannot stand in node.toml and in records."""
     name = kind.name
     if not name or len(name) > NAME_CHARACTERS_MAX or not all(c.isalnum() or c in "-_." for c in name):
         raise MusterError(

@@ -11,9 +11,9 @@ import pytest
 
 from muster.learning import array_task
 from muster.learning.faults import TaskFault
-from muster.learning.flower.task import FlowerTask, directions
+from muster.learning.flower.task import FlowerTask, directions, load_app
 from muster.learning.metrics import declared
-from muster.learning.task import FitRecipe, Task, load
+from muster.learning.task import FitRecipe, Task
 
 NUMPY_CLIENT = """
 import numpy as np
@@ -81,7 +81,7 @@ def begun(task: Task, seed: int = 0) -> tuple[array_task.Arrays, Any]:
 
 
 def test_the_quickstart_app_learns_as_it_is(example: Path) -> None:
-    nodes = [load(str(example), {"part": part, "parts": 3}) for part in range(3)]
+    nodes = [load_app(str(example), {"part": part, "parts": 3}) for part in range(3)]
     assert (nodes[0].name, nodes[0].version) == ("flower-quickstart", "1.0.0")
     arrays, layout = begun(nodes[0])
     assert nodes[0].defaults == {"steps": 1, "server_momentum": 0.0, "lr": 0.1, "rounds": 4}
@@ -136,7 +136,7 @@ def test_train_functions_alone_need_a_start_and_need_no_evaluate(app: Callable[.
 
 
 def test_the_jobs_rate_replaces_the_apps(example: Path) -> None:
-    task = load(str(example), {})
+    task = load_app(str(example), {})
     arrays, layout = begun(task)
     slow, fast = (array_task.fit(task, layout, arrays, FitRecipe(lr=lr), 1, 0) for lr in (1e-6, 0.1))
     moved = [
@@ -173,7 +173,7 @@ def test_what_is_wrong_with_an_app_is_said(
 
 def test_an_app_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TaskFault, match="names the module"):
-        load("some", {"flower": "no_such_app.client_app:app", "name": "some"})
+        load_app("some", {"flower": "no_such_app.client_app:app", "name": "some"})
 
 
 def test_figures_have_directions_by_their_names_unless_said() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from muster.learning.faults import TaskFault
 from muster.learning.flower import app as apps
 from muster.learning.flower.start import FirstRound, first_round
-from muster.learning.task import Task
+from muster.learning.task import Task, check_name
 from muster.protocol.validation.limits import METRIC_CHARS_MAX, METRICS_MAX
 
 COUNTS = ("num-examples", "num_examples")
@@ -185,6 +185,17 @@ class FlowerTask(Task):
     def _new_context(self, node: int) -> Any:
         flwr = self._flwr
         return flwr.Context(1, node, dict(self._node_config), flwr.RecordDict(), dict(self._run_config))
+
+
+def load_app(reference: str, options: dict[str, Any]) -> FlowerTask:
+    """The app in the folder `reference`, or an installed one that the options name, as a task.
+
+    Raises TaskFault, MusterError; what the app's own code raises passes through.
+    """
+    folder = Path(reference).expanduser().absolute()
+    app = FlowerTask(folder=folder if folder.is_dir() else None, **options)
+    check_name(app)
+    return app
 
 
 def directions(names: Iterable[str], said: Mapping[str, Any]) -> dict[str, Any]:
