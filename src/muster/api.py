@@ -25,11 +25,15 @@ from muster.node.api.snapshot import JobSnapshot, NodeEvent
 
 @dataclass(frozen=True)
 class Result:
-    """A job that has ended. `accuracy` is on held-out data, 0..1, None when nothing was measured."""
+    """A job that has ended. `metrics`: what was measured on held-out data, by name.
+
+    `accuracy` is one of them, 0..1; None where the task has none, or nothing was measured.
+    """
 
     job: str
     accuracy: float | None
     rounds: int
+    metrics: dict[str, float]
     view: JobSnapshot
     client: Client
 
@@ -50,8 +54,8 @@ def train(
     """Train `task` with every node in reach of `node` (a name or home) and wait for the end.
 
     `start`: parameters to begin with, a safetensors file or a commit (hex digits).  Options, as of
-    `muster train`: rounds, target (0..1), seconds, bytes; lr, lr_end, batch, steps, seed, momentum,
-    server_momentum, average, codec, down_codec; min_nodes, patience_s,
+    `muster train`: rounds, target (0.95 or "loss=0.2"), stop_when ("no better for 10"), seconds, bytes; lr,
+    lr_end, batch, steps, seed, momentum, server_momentum, average, codec, down_codec; min_nodes, patience_s,
     linger_s.  Raises MusterError.
     """
     client = choose(node)
@@ -60,4 +64,4 @@ def train(
     since = client.snapshot().event
     job, since = ask(client, task, options, since, on_event)
     view = follow(client, job, since, quiet=True, timeout_s=timeout_s, on_event=on_event)
-    return Result(job, view.accuracy, view.round, view, client)
+    return Result(job, view.accuracy, view.round, view.figures, view, client)

@@ -15,6 +15,7 @@ from muster.node.api.snapshot import (
     CommitView,
     ContributionView,
     JobSnapshot,
+    MetricView,
     NeighbourView,
     NodeEvent,
     PeerView,
@@ -37,6 +38,7 @@ def contribution(name: str = "alpha", share: float = 0.25) -> ContributionView:
 def job_view(
     state: str = "finished", round_: int = 3, accuracy: float | None = 0.934, **more: Any
 ) -> JobSnapshot:
+    figures = {"accuracy": accuracy, "loss": 0.2} if accuracy is not None else {}
     plain: dict[str, Any] = {
         "id": JOB,
         "task": "digits",
@@ -57,8 +59,22 @@ def job_view(
         "plan": None,
         "contributions": [contribution("alpha", 0.75), contribution("bravo", 0.25)],
         "commits": [
-            CommitView("ef" * 32, [], round_, "alpha", 2, ["alpha", "bravo"], 12.0, accuracy, 0.2, True)
+            CommitView(
+                "ef" * 32,
+                [],
+                round_,
+                "alpha",
+                2,
+                ["alpha", "bravo"],
+                12.0,
+                accuracy,
+                0.2,
+                True,
+                figures=figures,
+            )
         ],
+        "metrics": [MetricView("accuracy", "max", False), MetricView("loss", "min", False)],
+        "figures": figures,
     }
     return JobSnapshot(**{**plain, **more})
 
@@ -107,7 +123,13 @@ class FakeNode:
             "record": {},
             "tasks": [task_view()],
             "log": {"job": job_view(), "commits": job_view().commits},
-            "export": lambda request: {"paths": [request["to"]], "accuracy": 0.934, "commit": "ef" * 32},
+            "export": lambda request: {
+                "paths": [request["to"]],
+                "accuracy": 0.934,
+                "commit": "ef" * 32,
+                "round": 3,
+                "figures": {"accuracy": 0.934},
+            },
         }
 
     def __enter__(self) -> FakeNode:

@@ -178,7 +178,7 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     assert "refused on alpha: 64 records by charlie, which is not heard for some minutes: it goes on" in out
     assert "by bravo" not in out
     assert run(["jobs"]) == 0
-    assert "abababab  digits  finished    3/3    93.4 %" in capsys.readouterr().out
+    assert "abababab  digits  finished    3/3  accuracy 93.4 %" in capsys.readouterr().out
     assert run(["log", "abab"]) == 0
     out = capsys.readouterr().out
     assert "efefefef      3  12 s    93.4 %        2  alpha  alpha bravo" in out

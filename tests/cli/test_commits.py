@@ -19,7 +19,10 @@ A, B, M = "0a" * 32, "0b" * 32, "0c" * 32
 
 
 def commit(commit_id: str, parents: list[str], **more: object) -> CommitView:
-    known = CommitView(commit_id, parents, 7, "alpha", 2, ["alpha", "bravo"], 61.0, 0.934, 0.2, True, 2310)
+    known = CommitView(
+        commit_id, parents, 7, "alpha", 2, ["alpha", "bravo"], 61.0, 0.934, 0.2, True, 2310,
+        figures={"accuracy": 0.934, "loss": 0.2},
+    )  # fmt: skip
     return msgspec.structs.replace(known, **more)
 
 
@@ -50,7 +53,7 @@ def answering(alpha: FakeNode) -> FakeNode:
     moved = MovedView("0.weight", [16, 64], 4.0, 0.5, 0.031)
     alpha.answers["show"] = DETAIL
     alpha.answers["diff"] = DiffView(
-        commit(A, []), commit(B, [], accuracy=None), True, [DETAIL.counted[0]], [], [moved]
+        commit(A, []), commit(B, [], figures={"loss": 0.2}), True, [DETAIL.counted[0]], [], [moved]
     )
     return alpha
 
@@ -65,7 +68,7 @@ def test_show(answering: FakeNode, capsys: Capture) -> None:
         "children    0b0b0b0b\n",
         "round       7, 61 s after the job began\n",
         "by          alpha\n",
-        "accuracy    93.4 %, loss 0.200 on 359 samples\n",
+        "figures     accuracy 93.4 %, loss 0.2 on 359 samples\n",
         "parameters  10.9 kB, as a difference 2.31 kB (top5+q4), residual 0.125\n",
         "held here   yes\n",
         "roster      alpha bravo charlie\n",
@@ -80,7 +83,7 @@ def test_show(answering: FakeNode, capsys: Capture) -> None:
 
 
 def test_show_a_merge_and_a_root(answering: FakeNode, capsys: Capture) -> None:
-    merge = commit(M, [A, B], coordinator="", accuracy=None, held=False, bytes=0)
+    merge = commit(M, [A, B], coordinator="", figures={}, held=False, bytes=0)
     answering.answers["show"] = msgspec.structs.replace(
         DETAIL, commit=merge, head=True, counted=[], discarded=[], examples=0, children=[], delta_bytes=None
     )
@@ -89,7 +92,7 @@ def test_show_a_merge_and_a_root(answering: FakeNode, capsys: Capture) -> None:
     assert f"{M} (head)\n" in out
     assert "parents     0a0a0a0a 0b0b0b0b\n" in out
     assert "by          nobody: a merge is computed by every node for itself\n" in out
-    assert "accuracy    -\n" in out
+    assert "figures     -\n" in out
     assert "held here   no\n" in out
     assert "STEPS" not in out
 
@@ -98,9 +101,7 @@ def test_diff(answering: FakeNode, capsys: Capture) -> None:
     assert run(["diff", "0a0a", "0b0b"]) == 0
     assert answering.requests[-1] == {"op": "diff", "a": "0a0a", "b": "0b0b"}
     out = capsys.readouterr().out
-    assert ["a", "0a0a0a0a", "7", "alpha", "93.4", "%", "0.200", "61", "s"] in map(
-        str.split, out.splitlines()
-    )
+    assert ["a", "0a0a0a0a", "7", "alpha", "93.4", "%", "0.2", "61", "s"] in map(str.split, out.splitlines())
     assert "counted by a only: 1 updates\n" in out
     assert "all that b counts, a counts too\n" in out
     assert "0.weight  16x64     4    0.5   12.5 %    0.031\n" in out

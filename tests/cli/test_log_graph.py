@@ -24,6 +24,7 @@ def commit(number: int, *parents: int, age_s: float = 0.0, **more: object) -> Co
         accuracy=0.955,
         loss=None,
         held=True,
+        figures={"accuracy": 0.955},
         **plain,  # type: ignore[arg-type]
     )
 
@@ -94,7 +95,8 @@ def test_three_branches_that_meet() -> None:
 
 
 def test_a_history_without_its_beginning_and_with_two_ends() -> None:
-    text = draw([commit(3, 2, age_s=3), commit(4, 3, age_s=4), commit(7, 6, age_s=1)], head=commit(4).id)
+    commits = [commit(3, 2, age_s=3), commit(4, 3, age_s=4), commit(7, 6, age_s=1)]
+    text = draw(commits, "accuracy", head=commit(4).id)
     assert [line.split()[:2] for line in text] == [
         ["*", "00000004"],
         ["*", "00000003"],
@@ -106,7 +108,7 @@ def test_a_history_without_its_beginning_and_with_two_ends() -> None:
 
 def test_a_line_fits_80_columns_beside_four_lanes() -> None:
     tips = [commit(n, 0, age_s=n, coordinator="foxtrot-12") for n in (998, 997, 996, 995)]
-    lines = draw([*tips, commit(0, coordinator="alpha")], head=tips[0].id)
+    lines = draw([*tips, commit(0, coordinator="alpha")], "accuracy", head=tips[0].id)
     assert max(map(len, lines)) <= 80
     assert "000003e6  round 998  foxtrot-12   2 nodes   95.5 %   11.2 kB  head" in lines[0]
     assert [line[:7].rstrip() for line in lines[-4:]] == ["|_|_|/", "|_|/", "|/", "*"]
@@ -114,4 +116,4 @@ def test_a_line_fits_80_columns_beside_four_lanes() -> None:
 
 def test_examples() -> None:
     assert doctest.testmod(commit_graph).failed == 0
-    assert draw([]) == []
+    assert draw([], "accuracy") == []

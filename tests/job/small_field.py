@@ -15,7 +15,7 @@ from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.event_log import EventLog
-from muster.protocol.records import BlobId, Job, JobId, Recipe, StopRule
+from muster.protocol.records import CLASSES, BlobId, Job, JobId, Metric, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -112,12 +112,13 @@ class SmallField:
         patience_s: float = 2.0,
         start: bytes = b"",
         average: int = 1,
+        metrics: tuple[Metric, ...] = CLASSES,
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives."""
         core = self.cores[asker]
         recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32", average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
-        job = Job(TASK, LAYOUT.fingerprint(), recipe, stop, min_nodes, patience_s, nonce)
+        job = Job(TASK, LAYOUT.fingerprint(), recipe, stop, min_nodes, patience_s, nonce, metrics)
         return open_job(core, job, core.store.put_blob(start or initial_blob(LAYOUT)))
 
     def runner(self, name: str, job: JobId) -> JobRunner:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from muster.cli.output import percent, size
+from muster.cli.output import figure, size
 
 LANES_PADDED = 8  # the text begins in one column up to so many lanes; beyond that it moves right
 
@@ -32,19 +32,24 @@ class DrawnCommit(Protocol):
     @property
     def age_s(self) -> float: ...
     @property
-    def accuracy(self) -> float | None: ...
+    def figures(self) -> dict[str, float]: ...
     @property
     def bytes(self) -> int: ...
 
 
-def draw(commits: Sequence[DrawnCommit], head: str = "") -> list[str]:
-    """Lines of the graph, each commit with its figures; `head` is marked. Unknown parents are left out."""
+def draw(commits: Sequence[DrawnCommit], metric: str, head: str = "") -> list[str]:
+    """Lines of the graph, each commit with its figure of `metric`; `head` is marked.
+
+    Unknown parents are left out.
+    """
     rows = lanes([(c.id, known) for c, known in order(commits)])
     by_id = {c.id: c for c in commits}
     width = min(max((len(art) for art, _ in rows), default=0), 2 * LANES_PADDED - 1)
     names = max((len(_author(c)) for c in commits), default=0)
     return [
-        art if commit is None else f"{art:<{width}}  {_figures(by_id[commit], names)}{_mark(commit, head)}"
+        art
+        if commit is None
+        else f"{art:<{width}}  {_figures(by_id[commit], metric, names)}{_mark(commit, head)}"
         for art, commit in rows
     ]
 
@@ -141,7 +146,7 @@ def _author(commit: DrawnCommit) -> str:
     return commit.coordinator or "merge"
 
 
-def _figures(commit: DrawnCommit, names: int) -> str:
+def _figures(commit: DrawnCommit, metric: str, names: int) -> str:
     count = len(set(commit.nodes))
     nodes = f"{count} node{' ' if count == 1 else 's'}" if count else ""
     cells = (
@@ -149,7 +154,7 @@ def _figures(commit: DrawnCommit, names: int) -> str:
         f"round {commit.round:<3}",
         f"{_author(commit):<{names}}",
         f"{nodes:>8}",
-        f"{percent(commit.accuracy):>7}",
+        f"{figure(metric, commit.figures.get(metric)):>7}",
         f"{size(commit.bytes) if commit.bytes else '-':>8}",
     )
     return "  ".join(cells)

@@ -25,11 +25,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def stop_options(command: F) -> F:
-    """--rounds, --target, --seconds, --bytes: the job ends at the first of them."""
+    """--rounds, --target, --stop-when, --seconds, --bytes: the job ends at the first of them."""
     for option in reversed(
         (
             click.option("--rounds", type=click.IntRange(1, 1_000_000), help="End after this many rounds."),
-            click.option("--target", type=click.FloatRange(0, 1), help="End at this accuracy, such as 0.95."),
+            click.option(
+                "--target",
+                metavar="[METRIC=]VALUE",
+                help="End at this value of the task's first metric, such as 0.95, or of another one, such as "
+                "loss=0.2.",
+            ),
+            click.option(
+                "--stop-when",
+                metavar="'no better for N'",
+                help="End when the task's first metric got no better in N rounds.",
+            ),
             click.option("--seconds", type=click.FloatRange(1, AGE_MAX_S), help="End after this time."),
             click.option(
                 "--bytes", "bytes_max", type=Size(), help="End when so much was sent, such as 20MB."
@@ -97,6 +107,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
     names = (
         "rounds",
         "target",
+        "stop_when",
         "seconds",
         "lr",
         "steps",

@@ -6,10 +6,15 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
+
+from muster.protocol.metrics import is_share
+
+if TYPE_CHECKING:
+    from muster.node.api.snapshot import JobSnapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 TABLE_CELLS_MAX = 10_000  # wider than any table
@@ -95,6 +100,18 @@ def span(seconds: float | None) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """A share (0..1) for people: 93.4 %."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def figure(name: str, value: float | None) -> str:
+    """A metric's value for people: accuracies in percent, others with four digits."""
+    if value is None:
+        return "-"
+    return percent(value) if is_share(name) else f"{value:.4g}"
+
+
+def headline(job: JobSnapshot) -> str:
+    """What a job is judged by first, with its value: accuracy 93.4 %."""
+    return f"{job.headline} {figure(job.headline, job.figures.get(job.headline))}"
 
 
 class Size(click.ParamType[float]):

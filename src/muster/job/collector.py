@@ -96,9 +96,11 @@ class GarbageCollector:
             self._context.store.delete_blob(blob)
 
     def _make_room(self, bytes_: float) -> None:
-        """Delete parameters far behind the heads."""
+        """Delete parameters far behind the heads, but for those of the best commit that was measured."""
         store, models = self._context.store, self._models
+        best = self._view.best(models.held)
         kept = self._needed_by_others() | self._being_evaluated()
+        kept |= {blob for blob in (models.blob_of(best.id),) if blob} if best is not None else set()
         gone = []
         for blob in collectable(self._view.graph, self.needed_commits(), models.blob_of):
             size_bytes = store.blob_size(blob)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from muster.protocol.metrics import score, shown
 from muster.protocol.records import Figure, Measurement, Metric
 
-EXPONENT_MAX = 700.0  # of what is shown as exp(value): the result stays finite
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,6 @@ class Standstill:
     rounds: int
     best: float
     best_round: int
-
-
-def shown(metric: Metric, mean: float) -> float:
-    """A mean in the unit that people see."""
-    return math.exp(min(EXPONENT_MAX, mean)) if metric.exp else mean
-
-
-def score(metric: Metric, value: float | None) -> float:
-    """A value such that more is better, whatever the metric's direction; the least where there is none."""
-    if value is None:
-        return -math.inf
-    return value if metric.best == "max" else -value
-
-
-def reaches(metric: Metric, value: float | None, target: float) -> bool:
-    """Whether a value is the target or better."""
-    return value is not None and score(metric, value) >= score(metric, target)
 
 
 def of_classes(examples: int, correct: int, loss_sum: float) -> dict[str, tuple[float, float]]:
@@ -97,18 +81,26 @@ def pooled(by_all: Collection[Measurement], headline: Metric) -> Figures | None:
     return Figures(examples, sums, bool(common))
 
 
+def comparable(measured: Iterable[tuple[T, Figures]], headline: Metric) -> list[tuple[T, Figures]]:
+    """Those of a job's commits whose headline can be compared, in the same order.
+
+    Figures of the common set are compared with each other only.  Where there is no such set, a commit is
+    measured when half as many examples as of any other are in: a few samples of one node say nothing about
+    what all others have.
+    """
+    known = [(of, f) for of, f in measured if f.value(headline) is not None]
+    common = [(of, f) for of, f in known if f.common]
+    most = max((f.examples for _, f in known), default=0)
+    return common or [(of, f) for of, f in known if 2 * f.examples >= most]
+
+
 def standstill(measured: Iterable[tuple[int, Figures]], headline: Metric) -> Standstill | None:
     """How long the headline got no better, from (round, figures) of a head's history in any order.
 
     Only rounds that were measured count, so that figures which are missing never end a job.  The best commit
-    is the first one, by round, that no other surpasses: an equal one is no better.  Figures of the common set
-    are compared with each other only.  Where there is no such set, a commit is measured when half as many
-    examples as of any other are in: a few samples of one node say nothing about what all others have.
+    is the first one, by round, that no other surpasses: an equal one is no better.
     """
-    known = [(round_, f) for round_, f in measured if f.value(headline) is not None]
-    common = [(round_, f) for round_, f in known if f.common]
-    most = max((f.examples for _, f in known), default=0)
-    fair = common or [(round_, f) for round_, f in known if 2 * f.examples >= most]
+    fair = comparable(measured, headline)
     if not fair:
         return None
     best_round, best = min(fair, key=lambda rf: (-score(headline, rf[1].value(headline)), rf[0]))

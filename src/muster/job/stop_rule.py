@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from muster.history.graph import Point
-from muster.job.figures import Figures, Standstill, reaches
+from muster.job.figures import Figures, Standstill
+from muster.protocol.metrics import as_text, reaches
 from muster.protocol.records import Metric, StopRule
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
@@ -59,14 +60,9 @@ def finished_by(
     if rule.stale is not None and still is not None and still.rounds >= rule.stale:
         name = metrics[0].name
         best = f"{name} {as_text(name, still.best)} in round {still.best_round}"
-        return f"no better for {still.rounds} rounds: the best was {best}"
+        return f"no better for {still.rounds} round{'s' * (still.rounds > 1)}: the best was {best}"
     if rule.seconds is not None and point.age_s >= rule.seconds:
         return f"{rule.seconds:.0f} s are over"
     if rule.bytes is not None and sum(s.bytes for s in point.spent) >= rule.bytes:
         return f"{rule.bytes} bytes are spent"
     return None
-
-
-def as_text(name: str, value: float) -> str:
-    """A metric's value in a sentence: shares with three digits behind the point, others with four in all."""
-    return f"{value:.3f}" if name == "accuracy" else f"{value:.4g}"

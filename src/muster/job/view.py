@@ -5,15 +5,16 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
-from muster.job.figures import Figures, Standstill, extent, pooled, standstill
+from muster.job.figures import Figures, Standstill, comparable, extent, pooled, standstill
 from muster.job.stop_rule import finished_by, needs_figures, target_reached
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
+from muster.protocol.metrics import score
 from muster.protocol.records import (
     Commit,
     CommitId,
@@ -149,6 +150,18 @@ class JobView:
             same = point is not None and self._same_model(point)
             return self.figures(point.parents[0]) if same and point is not None else None
         return pooled(by_node.values(), self.headline)
+
+    def best(self, held: Callable[[CommitId], bool]) -> Point | None:
+        """The best commit of the job, by its headline, that was measured and is held; of equal ones the
+        newest."""
+        known = ((p, self.figures(p.id)) for p in self.graph.points.values())
+        fair = comparable([(p, f) for p, f in known if f is not None], self.headline)
+
+        def place(measured: tuple[Point, Figures]) -> tuple[float, int, CommitId]:
+            point, figures = measured
+            return score(self.headline, figures.value(self.headline)), point.round, point.id
+
+        return max(((p, f) for p, f in fair if held(p.id)), key=place, default=(None, None))[0]
 
     def values(self, commit: CommitId) -> Contribution | None:
         """The contributions to a commit as its author estimated them, if the record fits the commit."""

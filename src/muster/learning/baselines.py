@@ -1,4 +1,4 @@
-"""The baselines of a report: the accuracy of one node alone, and of all data in one place.
+"""The baselines of a report: the figures of one node alone, and of all data in one place.
 
 Both take the recipe's local training in one go, with as many steps as the job gave one node, and the same
 held-out data, so that their figures stand beside the recombined model's.
@@ -11,26 +11,32 @@ from dataclasses import dataclass
 
 import torch
 
-from muster.learning import local_training
+from muster.learning import local_training, metrics
 from muster.learning.data import Data, TaskFault, as_data
 from muster.learning.evaluation import Evaluation, evaluate
 from muster.learning.params import fresh_model
 from muster.learning.task import Task
-from muster.protocol.records import Recipe
+from muster.protocol.metrics import score, shown
+from muster.protocol.records import Metric, Recipe
+
+Shown = dict[str, float]  # a metric's value, by its name
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Accuracies, 0..1. `alone` has one for each part; `steps` are those that each baseline did."""
+    """Figures by metric. `alone` has one for each part; `steps` are those that each baseline did."""
 
-    alone: tuple[float, ...]
+    alone: tuple[Shown, ...]
     alone_steps: tuple[int, ...]
-    pooled: float
+    pooled: Shown
     pooled_steps: int
+    metrics: tuple[Metric, ...]
 
     @property
-    def best_single(self) -> float:
-        return max(self.alone)
+    def best(self) -> int:
+        """The part that is best alone, by the first metric."""
+        headline = self.metrics[0]
+        return max(range(len(self.alone)), key=lambda i: score(headline, self.alone[i].get(headline.name)))
 
 
 def alone(task: Task, data: Data, held_out: Data, recipe: Recipe, steps: int) -> Evaluation:
@@ -49,6 +55,12 @@ def alone(task: Task, data: Data, held_out: Data, recipe: Recipe, steps: int) ->
     return evaluate(task, model, held_out)
 
 
+def _shown(measured: Evaluation, known: Sequence[Metric]) -> Shown:
+    """What was measured, as people see it."""
+    figures = metrics.checked(measured.figures, known)
+    return {m.name: shown(m, figures[m.name][0] / figures[m.name][1]) for m in known if m.name in figures}
+
+
 def compare(
     task: Task,
     parts: Sequence[Data],
@@ -63,16 +75,17 @@ def compare(
     """
     if len(parts) != len(steps):
         raise ValueError("there must be one number of steps for each part")
-    found: list[float] = []
+    known = metrics.declared(task)
+    found: list[Shown] = []
     for data, count in zip(parts, steps, strict=True):
-        found.append(alone(task, data, held_out, recipe, count).accuracy)
+        found.append(_shown(alone(task, data, held_out, recipe, count), known))
         if on_model is not None:
             on_model(len(found), len(parts) + 1)
     whole = Data(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
-    pooled = alone(task, whole, held_out, recipe, max(steps)).accuracy
+    pooled = _shown(alone(task, whole, held_out, recipe, max(steps)), known)
     if on_model is not None:
         on_model(len(parts) + 1, len(parts) + 1)
-    return Baselines(tuple(found), tuple(steps), pooled, max(steps))
+    return Baselines(tuple(found), tuple(steps), pooled, max(steps), known)
 
 
 def for_task(

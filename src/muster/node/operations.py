@@ -88,7 +88,8 @@ class Operations:
         from muster.node.api import job_requests
 
         job, commit = str(arguments.get("job", "")), str(arguments.get("commit", ""))
-        return await job_requests.export(self._core, self._catalogue, job, Path(to), commit)
+        best = bool(arguments.get("best", False))
+        return await job_requests.export(self._core, self._catalogue, job, Path(to), commit, best=best)
 
     async def _tasks(self, arguments: dict[str, Any]) -> Any:
         return await self._catalogue.examine() if arguments.get("open") else self._catalogue.views()

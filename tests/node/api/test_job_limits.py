@@ -23,7 +23,7 @@ NASTY: dict[type, tuple[Any, ...]] = {
 MAY_PASS = {  # what is within the limits of its field, of the values above
     ("seed", -1), ("seed", 0), ("seed", 2**31), ("seed", 2**53), ("bytes", 2**31), ("start", "../.."),
     ("start", ""), ("start", "stc:nan"), ("start", "stc:1e-300"), ("start", "\x1b[2J"),
-    ("linger_s", 0),
+    ("linger_s", 0), ("target", -1.0),
 }  # fmt: skip
 
 

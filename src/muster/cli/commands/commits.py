@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muster.cli.contributions import worth
-from muster.cli.output import emit, json_option, node_option, percent, size, span, table
+from muster.cli.output import emit, figure, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
     from muster.node.api.commit_detail import CommitDetail, CountedView, DiffView
@@ -47,8 +47,8 @@ def diff(a: str, b: str, node: str | None, as_json: bool) -> None:
 
 def _print_commit(found: CommitDetail) -> None:
     commit = found.commit
-    loss = f", loss {commit.loss:.3f}" if commit.loss is not None else ""
-    measured = f"{percent(commit.accuracy)}{loss} on {found.examples} samples" if found.examples else "-"
+    figures = ", ".join(f"{name} {figure(name, value)}" for name, value in commit.figures.items())
+    measured = f"{figures} on {found.examples} samples" if figures else "-"
     delta = f", as a difference {size(found.delta_bytes)} ({found.delta_codec})" if found.delta_bytes else ""
     residual = f", residual {found.residual_norm:.3g}" if found.residual_norm else ""
     lines = [
@@ -58,7 +58,7 @@ def _print_commit(found: CommitDetail) -> None:
         ("children", " ".join(c[:8] for c in found.children) or "none yet"),
         ("round", f"{commit.round}, {span(commit.age_s)} after the job began"),
         ("by", commit.coordinator or "nobody: a merge is computed by every node for itself"),
-        ("accuracy", measured),
+        ("figures", measured),
         ("parameters", f"{size(found.params_bytes)}{delta}{residual}"),
         ("held here", "yes" if commit.held else "no"),
         ("roster", " ".join(found.roster)),
@@ -100,9 +100,10 @@ def _key(incarnation: int, sequence: int) -> str:
 
 
 def _print_diff(found: DiffView) -> None:
+    names = list({**found.a.figures, **found.b.figures})
     table(
-        ("", "COMMIT", "ROUND", "BY", "ACCURACY", "LOSS", "AT"),
-        [_figures("a", found.a), _figures("b", found.b)],
+        ("", "COMMIT", "ROUND", "BY", *(name.upper() for name in names), "AT"),
+        [_figures("a", found.a, names), _figures("b", found.b, names)],
     )
     for side, other, updates in (("a", "b", found.only_a), ("b", "a", found.only_b)):
         click.echo("")
@@ -128,14 +129,12 @@ def _print_diff(found: DiffView) -> None:
     )
 
 
-def _figures(name: str, commit: CommitView) -> list[str]:
-    loss = f"{commit.loss:.3f}" if commit.loss is not None else "-"
+def _figures(name: str, commit: CommitView, metrics: list[str]) -> list[str]:
     return [
         name,
         commit.id[:8],
         str(commit.round),
         commit.coordinator or "merge",
-        percent(commit.accuracy),
-        loss,
+        *(figure(metric, commit.figures.get(metric)) for metric in metrics),
         span(commit.age_s),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muster.cli.output import emit, json_option, node_option, percent, size, span, table
+from muster.cli.output import emit, figure, headline, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
     from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, StoredJobView
@@ -80,7 +80,7 @@ def jobs(all_: bool, node: str | None, as_json: bool) -> None:
         click.echo("no jobs yet; start one with: muster train TASK")
     else:
         table(
-            ("JOB", "TASK", "STATE", "ROUND", "ACCURACY", "AGE", "BYTES", "WHY"),
+            ("JOB", "TASK", "STATE", "ROUND", "MEASURED", "AGE", "BYTES", "WHY"),
             [_job_row(j, j.rounds) for j in stored] + [_job_row(j, j.stop.get("rounds")) for j in found],
         )
         if shown < seen.stored_jobs:
@@ -91,8 +91,11 @@ def _job_row(job: JobSnapshot | StoredJobView, rounds: float | None) -> list[str
     from muster.node.api.snapshot import StoredJobView
 
     done = f"{job.round}/{rounds:.0f}" if rounds else str(job.round)
-    accuracy = job.figure if isinstance(job, StoredJobView) else job.accuracy
-    figures = percent(accuracy), span(job.age_s), size(job.spent_bytes)
+    if isinstance(job, StoredJobView):
+        measured = f"{job.metric} {figure(job.metric, job.figure)}"
+    else:
+        measured = headline(job)
+    figures = measured, span(job.age_s), size(job.spent_bytes)
     return [job.id[:8], job.task, job.state, done, *figures, job.why]
 
 
@@ -147,7 +150,7 @@ def log(
     if graph:
         from muster.cli.commit_graph import draw
 
-        click.echo("\n".join(draw(found.commits, view.head)))
+        click.echo("\n".join(draw(found.commits, view.headline, view.head)))
         return
     if bytes_:
         _show_bytes(view.sent, found.links)
@@ -163,13 +166,13 @@ def log(
         giving.show(view)
         return
     table(
-        ("COMMIT", "ROUND", "AT", "ACCURACY", "UPDATES", "BY", "FROM"),
+        ("COMMIT", "ROUND", "AT", view.headline.upper(), "UPDATES", "BY", "FROM"),
         [
             [
                 c.id[:8],
                 str(c.round),
                 span(c.age_s),
-                percent(c.accuracy),
+                figure(view.headline, c.figures.get(view.headline)),
                 str(c.counted),
                 c.coordinator or "merge of " + " ".join(p[:8] for p in c.parents),
                 " ".join(c.nodes),
@@ -203,9 +206,10 @@ def log(
     type=click.Path(path_type=Path),
     help="FILE.safetensors, FILE.onnx, or FILE for both.",
 )
+@click.option("--best", is_flag=True, help="The best commit that was measured, not the last one.")
 @node_option
 @json_option
-def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
+def export(job: str, to: Path, best: bool, node: str | None, as_json: bool) -> None:
     """Write JOB's model, as it is now, to files."""
     from muster.errors import MusterError
     from muster.node.api.client import choose
@@ -213,7 +217,7 @@ def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
     target = to.expanduser().absolute()
     if not target.parent.is_dir():
         raise MusterError("usage", f"there is no directory {target.parent}: make it first")
-    done = choose(node).export(job, target)
+    done = choose(node).export(job, target, best=best)
     if as_json:
         emit(done)
     else:
@@ -221,4 +225,6 @@ def export(job: str, to: Path, node: str | None, as_json: bool) -> None:
             click.echo(path)
         for warning in done.warnings:
             click.echo(f"warning: {warning}", err=True)
-        click.echo(f"accuracy {percent(done.accuracy)}, commit {done.commit[:8]}")
+        value = figure(done.metric, done.figures.get(done.metric))
+        which = f"the best commit of those measured, of round {done.round}: " if best else ""
+        click.echo(f"{which}{done.metric} {value}, commit {done.commit[:8]}")

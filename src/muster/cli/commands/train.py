@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muster.cli.options import job_request, recipe_options, stop_options
-from muster.cli.output import emit, json_option, node_option, percent, size, span
+from muster.cli.output import emit, figure, json_option, node_option, percent, size, span
 
 if TYPE_CHECKING:
     from muster.node.api.snapshot import JobSnapshot, NodeEvent
@@ -97,12 +97,19 @@ def readable(path: Path) -> Path:
     return absolute
 
 
+def measured(view: JobSnapshot) -> str:
+    """All figures of a job on held-out data, in one line."""
+    if not view.figures:
+        return "nothing was measured"
+    found = ", ".join(f"{name} {figure(name, value)}" for name, value in view.figures.items())
+    return f"{found} on held-out data ({view.measured_examples} samples)"
+
+
 def summary(view: JobSnapshot) -> str:
     """The result of a finished job in a few lines."""
     lines = [
         f"{view.state}: {view.why}",
-        f"accuracy {percent(view.accuracy)} on held-out data ({view.measured_examples} samples), "
-        f"round {view.round}, {span(view.age_s)}, {size(view.spent_bytes)} sent",
+        f"{measured(view)}, round {view.round}, {span(view.age_s)}, {size(view.spent_bytes)} sent",
     ]
     shares = [f"{c.node} {percent(c.share, 0)}" for c in view.contributions if c.updates_counted]
     if shares:

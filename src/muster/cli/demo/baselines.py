@@ -20,7 +20,7 @@ LIMIT_S = 900.0
 
 
 async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
-    """{"best_single", "best_name", "pooled"} (accuracies, 0..1), or {"why": one sentence} without them."""
+    """{"best_single", "best_name", "pooled"} (figures by metric), or {"why": one sentence} without them."""
     names = request.scenario.names()
     done = {c.node: c.steps for c in job.contributions}
     steps = [done.get(name, 0) for name in names]
@@ -73,10 +73,9 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
         plain["lr"], int(plain["batch"]), int(plain["steps"]), int(plain["seed"]), plain["momentum"]
     )
     found = for_task(question["task"], question["options"], len(steps), recipe, steps)
-    best = max(range(len(steps)), key=lambda number: found.alone[number])
     return {
-        "best_single": found.best_single,
-        "best": best,
+        "best_single": found.alone[found.best],
+        "best": found.best,
         "pooled": found.pooled,
         "steps": found.pooled_steps,
     }

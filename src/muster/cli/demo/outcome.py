@@ -34,6 +34,8 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
     """All figures of a demo; `baselines` may lack some."""
     job = outcome.job
     paths = outcome.exported.paths
+    figures = outcome.exported.figures or job.figures
+    alone, pooled = baselines.get("best_single", {}), baselines.get("pooled", {})
     return Report(
         format=FORMAT,
         muster=__version__,
@@ -46,11 +48,16 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
         job=job.id,
         state=job.state,
         why=job.why,
-        accuracy=outcome.exported.accuracy if outcome.exported.accuracy is not None else job.accuracy,
-        accuracy_best_single=baselines.get("best_single"),
+        metric=job.headline,
+        figures=figures,
+        figures_best_single=alone,
+        figures_pooled=pooled,
+        metric_by_time=_by_time(outcome.log, job.headline),
+        accuracy=figures.get("accuracy"),
+        accuracy_best_single=alone.get("accuracy"),
         best_single=baselines.get("best_name"),
-        accuracy_pooled=baselines.get("pooled"),
-        accuracy_by_time=[[c.age_s, c.accuracy] for c in outcome.log.commits if c.accuracy is not None],
+        accuracy_pooled=pooled.get("accuracy"),
+        accuracy_by_time=_by_time(outcome.log, "accuracy"),
         rounds=job.round,
         wall_s=round(outcome.wall_s, 2),
         setup_s=round(outcome.setup_s, 2),
@@ -68,3 +75,8 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
         model_paths=list(paths),
         warnings=list(outcome.exported.warnings),
     )
+
+
+def _by_time(log: LogView, metric: str) -> list[list[float]]:
+    """[[s, value], ...] of the commits that were measured, by the job's age."""
+    return [[c.age_s, c.figures[metric]] for c in log.commits if metric in c.figures]

@@ -63,6 +63,11 @@ class Report(msgspec.Struct, frozen=True):
     job: str
     state: str
     why: str
+    metric: str
+    figures: dict[str, float]
+    figures_best_single: dict[str, float]
+    figures_pooled: dict[str, float]
+    metric_by_time: list[list[float]]
     accuracy: float | None
     accuracy_best_single: float | None
     best_single: str | None

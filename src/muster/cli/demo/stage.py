@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from muster.cli.demo.story import Story
-from muster.cli.output import percent
+from muster.cli.output import headline
 from muster.node.api.snapshot import JobSnapshot, Snapshot
 from muster.simulation.faults import Fault, Kill
 
@@ -41,10 +41,7 @@ class Stage:
         if self._story.divided <= self._begun < self._story.whole and far > self._far_round:
             self._far_round = far
             seen = max(views(job, snapshots, sides.far), key=lambda view: view.round)
-            self._say(
-                f"beyond the cut: round {far}, coordinated by {seen.coordinator}, "
-                f"accuracy {percent(seen.accuracy)}"
-            )
+            self._say(f"beyond the cut: round {far}, coordinated by {seen.coordinator}, {headline(seen)}")
 
     def over(self, job: str, snapshots: Mapping[str, Snapshot], absent: Collection[str]) -> bool:
         """Whether the play has ended and all who are there hold one finished head, or `SETTLE_S` passed."""

@@ -50,7 +50,8 @@ class JobRequest(_Body, frozen=True, rename={"start": "from"}):
     task: Annotated[str, Meta(max_length=100)] | None = None
     start: HexPrefix | None = None
     rounds: int | None = None
-    target: float | None = None
+    target: float | Annotated[str, Meta(max_length=60)] | None = None
+    stop_when: Annotated[str, Meta(max_length=40)] | None = None
     seconds: float | None = None
     bytes: int | None = None
     steps: int | None = None

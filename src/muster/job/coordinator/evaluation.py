@@ -15,12 +15,13 @@ from muster.history.graph import Point
 from muster.job.context import Context, EvaluationResult
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.state import CoordinatorState
-from muster.job.figures import Figures, score, sorted_figures
+from muster.job.figures import Figures, sorted_figures
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.roles import newest
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
+from muster.protocol.metrics import score
 from muster.protocol.records import BlobId, CommitId, Measurement, short
 
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it

@@ -52,7 +52,9 @@ class Exported(msgspec.Struct, frozen=True):
     paths: list[str]
     accuracy: float | None
     commit: str
+    metric: str = "accuracy"  # the job's first
     figures: dict[str, float] = {}  # by metric
+    round: int = 0
     warnings: list[str] = []  # what could not be written beside the parameters
 
 
@@ -74,8 +76,9 @@ class Client:
     def stop(self, job: str, reason: str) -> Any:
         return self.ask("stop", job=job, reason=reason)
 
-    def export(self, job: str, to: Path) -> Exported:
-        return typed(self.ask("export", job=job, to=str(to), timeout_s=300.0), Exported)
+    def export(self, job: str, to: Path, *, best: bool = False) -> Exported:
+        """The head's model; `best`: that of the best commit that the node holds."""
+        return typed(self.ask("export", job=job, to=str(to), best=best, timeout_s=300.0), Exported)
 
     def tasks(self, *, opens: bool = False) -> list[TaskView]:
         """What the node can train; with `opens` it opens each, to say what it is."""

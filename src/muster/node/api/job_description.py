@@ -27,6 +27,7 @@ from muster.protocol.validation.limits import (
     SEED_MAX,
     SEED_MIN,
     STEPS_MAX,
+    TARGET_MAX,
     TOTAL_MAX,
 )
 from muster.protocol.validation.validate import validate
@@ -35,6 +36,7 @@ _NO_BETTER = re.compile(r"no better for (\d{1,6})")
 DEFAULT_PATIENCE_S = 20.0
 LINGER_MAX_S = 7 * 86_400.0
 PATH_CHARS_MAX = 4096
+SHOWN_MAX = 40  # characters of what was given, in an error
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
     "average",
@@ -106,6 +108,21 @@ def stop_rule(request: Request) -> StopRule:
     return defaults(request.task).stop if given == StopRule() and request.target is None else given
 
 
+def target_of(given: float | str) -> tuple[str | None, float]:
+    """The metric (None: the headline) and the value that `--target` says. Raises MusterError."""
+    name, equals, number = str(given).rpartition("=")
+    try:
+        value = float(number)
+    except ValueError as error:
+        raise MusterError(
+            "usage",
+            f"--target is a number or NAME=NUMBER, such as accuracy=0.95, not {str(given)[:SHOWN_MAX]!r}",
+        ) from error
+    if not abs(value) <= TARGET_MAX:
+        raise MusterError("usage", f"--target must be a number of at most {TARGET_MAX:g}")
+    return name.strip() if equals else None, value
+
+
 def with_target(stop: StopRule, given: float | str | None, metrics: tuple[Metric, ...]) -> StopRule:
     """The rule with what `--target` says: VALUE is of the headline, NAME=VALUE of any metric.
 
@@ -113,20 +130,18 @@ def with_target(stop: StopRule, given: float | str | None, metrics: tuple[Metric
     """
     if given is None:
         return stop
-    name, equals, number = str(given).rpartition("=")
+    name, value = target_of(given)
+    target = Target(metrics[0].name if name is None else name, value)
     try:
-        target = Target(name.strip() if equals else metrics[0].name, float(number))
         check_target(target, metrics)
-    except ValueError as error:
-        raise MusterError(
-            "usage", f"--target is a number or NAME=NUMBER, such as {metrics[0].name}=0.95, not {given!r}"
-        ) from error
     except Invalid as error:
         raise MusterError("usage", f"--{error}") from error
     return msgspec.structs.replace(stop, target=target)
 
 
 def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
+    if request.target is not None:
+        target_of(request.target)
     limits: list[tuple[bool, str]] = [
         (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
         (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),

@@ -138,16 +138,25 @@ def stop(core: Core, prefix: str, reason: str) -> JobId:
     return runner.view.id
 
 
-async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit: str = "") -> dict[str, Any]:
-    """Write the head's model, or that of `commit` (of any job), as safetensors, ONNX or (without a suffix)
-    both; an ONNX file beside the safetensors is worth a warning at most. Raises MusterError."""
+async def export(
+    core: Core, catalogue: Catalogue, prefix: str, to: Path, commit: str = "", *, best: bool = False
+) -> dict[str, Any]:
+    """Write the head's model, that of `commit` (of any job), or the best one here, as safetensors, ONNX or
+    (without a suffix) both; an ONNX file beside the safetensors is worth a warning at most.
+
+    Raises MusterError.
+    """
     head: Point | None
     if commit:
         runner, head = find_commit(core, commit)
         await bring(core, runner, head, runner.view.job.patience_s)
     else:
         runner = find(core, prefix)
-        head = runner.head()
+        head = runner.view.best(runner.models.held) if best else runner.head()
+        if best and head is None and runner.head() is not None:
+            raise MusterError(
+                "no_result", "no model of that job that is held here was measured: export the last one"
+            )
     blob = runner.models.blob_of(head.id) if head else None
     if head is not None and blob is not None and not await runner.models.sound(head.id):
         await bring(core, runner, head, runner.view.job.patience_s)
@@ -162,14 +171,13 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
         raise MusterError("usage", f"there is no folder {to.parent}: make it first")
     figures = runner.view.figures(head.id)
     values = figures.values(runner.view.job.metrics) if figures else {}
-    metadata = {
+    metadata = {name: f"{value:.6g}" for name, value in values.items()} | {
         "muster": __version__,
         "task": runner.view.job.task,
         "fingerprint": runner.view.job.fingerprint.hex(),
         "job": runner.view.id.hex(),
         "commit": head.id.hex(),
         "round": str(head.round),
-        **{name: f"{value:.6f}" for name, value in values.items()},
     }
     paths: list[str] = []
     warnings: list[str] = []
@@ -193,5 +201,7 @@ async def export(core: Core, catalogue: Catalogue, prefix: str, to: Path, commit
         "warnings": warnings,
         "accuracy": values.get("accuracy"),
         "figures": values,
+        "metric": runner.view.headline.name,
+        "round": head.round,
         "commit": head.id.hex(),
     }

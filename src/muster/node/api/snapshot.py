@@ -190,6 +190,11 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     figures: dict[str, float] = {}  # by metric: of the head, or of the newest commit that was measured
     target: str | None = None  # the metric that `stop` has a target for
 
+    @property
+    def headline(self) -> str:
+        """The name of the metric that it is judged by first."""
+        return self.metrics[0].name if self.metrics else "accuracy"
+
 
 class StoredJobView(msgspec.Struct, frozen=True):
     """A job that is not in a node's memory, as it was when it left it; whoever asks for it has it loaded."""

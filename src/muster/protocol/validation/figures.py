@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from muster.protocol.records import LOSS, Figure, Metric, Target
-from muster.protocol.validation.checks import Invalid, ascending, length
-from muster.protocol.validation.limits import FIGURE_MAX, METRIC_CHARS_MAX, METRICS_MAX
+from muster.protocol.validation.checks import Invalid, ascending, finite, length
+from muster.protocol.validation.limits import FIGURE_MAX, METRIC_CHARS_MAX, METRICS_MAX, TARGET_MAX
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@/-]*")
 _SHARES = ("accuracy",)  # metrics whose sum is a part of their count
@@ -31,10 +31,11 @@ def target(value: Target, known: Sequence[Metric]) -> None:
     if value.metric not in {metric.name for metric in known}:
         names = ", ".join(metric.name for metric in known)
         raise Invalid(f"target: there is no metric {value.metric[:METRIC_CHARS_MAX]!r}, there are {names}")
-    if not math.isfinite(value.value) or abs(value.value) > FIGURE_MAX:
-        raise Invalid(f"target: {value.value} is not finite, or beyond {FIGURE_MAX:g}")
+    finite("target", value.value, TARGET_MAX)
     if value.metric in _SHARES and not 0.0 < value.value <= 1.0:
         raise Invalid(f"target: {value.metric} {value.value:g} is not above 0 and at most 1")
+    if value.metric == "r2" and value.value > 1.0:
+        raise Invalid(f"target: r2 {value.value:g} can never be met: it is at most 1")
 
 
 def figures(value: Sequence[Figure]) -> None:

@@ -19,6 +19,7 @@ CERTIFICATE_BYTES_MAX = 16 * 1024
 NONCE_BYTES_MAX = 64
 METRICS_MAX = 16  # of a job, and figures of a measurement
 METRIC_CHARS_MAX = 32
+TARGET_MAX = 1e15  # of a metric
 
 ROUND_MAX = 1_000_000
 STEPS_MAX = 1_000_000  # of one update

@@ -51,7 +51,7 @@ class Frame:
     phase: str  # one sentence while there is no job
     elapsed_s: float  # since the job was asked for; before: since the start
     job: JobSnapshot | None
-    curve: tuple[tuple[float, float], ...]  # (job's age in s, accuracy)
+    curve: tuple[tuple[float, float], ...]  # (job's age in s, headline)
     nodes: tuple[NodeLine, ...]
     links: tuple[LinkLine, ...]
     events: tuple[tuple[float, str], ...]  # the newest ones
@@ -157,6 +157,8 @@ class LinkMeter:
 
 
 def curve_of(job: JobSnapshot | None) -> tuple[tuple[float, float], ...]:
-    """(age, accuracy) of the commits that were measured, oldest first."""
-    commits = job.commits[-CURVE_MAX:] if job else []
-    return tuple((c.age_s, c.accuracy) for c in commits if c.accuracy is not None)
+    """(age, headline metric) of the commits that were measured, oldest first."""
+    if job is None:
+        return ()
+    measured = ((c.age_s, c.figures.get(job.headline)) for c in job.commits[-CURVE_MAX:])
+    return tuple((age_s, value) for age_s, value in measured if value is not None)

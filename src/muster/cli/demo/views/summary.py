@@ -10,7 +10,7 @@ from muster.cli.commit_graph import draw
 from muster.cli.contributions import check, worth
 from muster.cli.demo.report import Report
 from muster.cli.demo.story import NARROW_SCENARIO
-from muster.cli.output import percent, size, span, table
+from muster.cli.output import figure, percent, size, span, table
 from muster.node.api.client import LogView
 
 
@@ -38,17 +38,20 @@ def print_summary(report: Report, file: IO[str]) -> None:
 def print_history(log: LogView, file: IO[str]) -> None:
     """The job's commits as a graph."""
     click.echo("", file=file)
-    for line in draw(log.commits, log.job.head):
+    for line in draw(log.commits, log.job.headline, log.job.head):
         click.echo(line, file=file)
 
 
 def _figures(report: Report) -> list[tuple[str, str]]:
-    rows = [("accuracy of the model that all made together", percent(report.accuracy))]
-    if report.accuracy_best_single is not None:
+    metric, alone = report.metric, report.figures_best_single
+    rows = [(f"{metric} of the model that all made together", figure(metric, report.figures.get(metric)))]
+    if metric in alone:
+        pooled = figure(metric, report.figures_pooled.get(metric))
         rows += [
-            (f"best single node alone ({report.best_single})", percent(report.accuracy_best_single)),
-            ("all data in one place, same number of steps", percent(report.accuracy_pooled)),
+            (f"best single node alone ({report.best_single})", figure(metric, alone[metric])),
+            ("all data in one place, same number of steps", pooled),
         ]
+    rows += [(f"its {name}", figure(name, value)) for name, value in report.figures.items() if name != metric]
     sent = report.bytes_sent
     lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
     rows += [

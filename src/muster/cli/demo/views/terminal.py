@@ -7,7 +7,7 @@ from rich.live import Live
 from rich.text import Text
 
 from muster.cli.demo.views.frame import Frame, LinkLine, NodeLine
-from muster.cli.output import percent, rate, size, span
+from muster.cli.output import figure, headline, percent, rate, size, span
 
 COLOURS = {
     "away": "red",
@@ -54,7 +54,7 @@ def battery(share: float | None) -> Text:
 
 
 def header(frame: Frame, width: int) -> list[Text]:
-    """Three lines: title, round with accuracy, what the job does."""
+    """Three lines: title, round with the headline metric, what the job does."""
     job = frame.job
     first = Text(f" {frame.title}", "bold", no_wrap=True, overflow="ellipsis")
     if job is None:
@@ -66,11 +66,11 @@ def header(frame: Frame, width: int) -> list[Text]:
     limit = job.stop.get("rounds")
     second = Text(" ", no_wrap=True, overflow="ellipsis")
     second.append(f"round {job.round}{f'/{limit:.0f}' if limit else ''}", "bold")
-    second.append("   accuracy ")
-    second.append(percent(job.accuracy), "bold green")
+    second.append(f"   {job.headline} ")
+    second.append(figure(job.headline, job.figures.get(job.headline)), "bold green")
     second.append(f"   {span(frame.elapsed_s)}   {size(frame.bytes_total)} on the air   ")
     room = max(8, width - second.cell_len - 1)
-    second.append(sparkline([accuracy for _, accuracy in frame.curve], room), "green")
+    second.append(sparkline([value for _, value in frame.curve], room), "green")
     third = Text(f" {job.state}: {job.why}", "bright_black", no_wrap=True, overflow="ellipsis")
     return [first, second, third]
 
@@ -231,7 +231,7 @@ class PlainView:
             self._print(
                 frame.elapsed_s,
                 f"round {self._round}{f'/{limit:.0f}' if limit else ''}: "
-                f"accuracy {percent(frame.job.accuracy)}, {size(frame.bytes_total)} on the air",
+                f"{headline(frame.job)}, {size(frame.bytes_total)} on the air",
             )
 
     def _print(self, at_s: float, text: str) -> None:
