@@ -26,7 +26,7 @@ import numpy as np
 
 from muster.compression import embedding_rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
-from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Vector
+from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Message, Vector
 from muster.compression.codecs.families import decode
 from muster.compression.codecs.positions import Positions
 from muster.compression.feedback import norm
@@ -66,7 +66,7 @@ def encode_with_feedback(
     return EncodedUpdate(message, decoded, np.subtract(wanted, vector, out=wanted))
 
 
-def decode_update(layout: Layout, data: bytes) -> dict[str, Array]:
+def decode_update(layout: Layout, data: Message) -> dict[str, Array]:
     """The update in `data`, with the dtypes of `layout.changes`. Raises CodecError."""
     return _decode(layout, data)[1]
 
@@ -132,7 +132,7 @@ def _encode(
     return b"".join((bytes((ESCAPE << 5 | flags,)), masks, rest, message)) if flags else message
 
 
-def _decode(layout: Layout, data: bytes) -> tuple[Vector, dict[str, Array]]:
+def _decode(layout: Layout, data: Message) -> tuple[Vector, dict[str, Array]]:
     size = weights(layout)
     if size > SIZE_MAX:
         raise CodecError(f"a model of {size} weights is over the limit of {SIZE_MAX}")

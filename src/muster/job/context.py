@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,13 +13,13 @@ from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
 from muster.protocol.records import BlobId, Metric, NodeId, Payload
-from muster.storage.offload import Offload
+from muster.storage.offload import Compute, Offload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
     from muster.compression.tensors import Layout
 
-Arrays = dict[str, Any]
+Arrays = Mapping[str, Any]
 
 
 class Facts(Protocol):
@@ -145,6 +145,7 @@ class Context:
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
     supervisor: Supervisor  # of the loops of its jobs
     offload: Offload  # runs what takes long beside the event loop
+    compute: Compute  # the same for arithmetic on models, by a model's bytes
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
     clock_time: Callable[[float], str]  # a loop time by this node's clock on the wall, such as 21:48:05
 

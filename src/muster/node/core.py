@@ -31,7 +31,7 @@ from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
 from muster.node.event_log import EventLog
 from muster.protocol.records import Member, NodeId, Revocation, short
-from muster.storage.offload import Offload, inline
+from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import Store
 
 HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
@@ -68,6 +68,7 @@ class Core:
         battery: Callable[[], float | None],
         log: EventLog,
         offload: Offload = inline,
+        compute: Compute | None = None,
         status: NodeStatus | None = None,
         narrow: bool | None = None,
         on_job_event: Callable[[str], None] = lambda text: None,
@@ -138,6 +139,7 @@ class Core:
             publish_status_now=self.exchange.publish_heartbeat,
             supervisor=self.supervisor,
             offload=offload,
+            compute=compute or (lambda size_bytes: offload),
             changes=ChangeSignal(),
             clock_time=self._clock_time,
         )

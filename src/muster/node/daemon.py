@@ -28,6 +28,7 @@ from muster.node.energy import EnergyModel, gauge
 from muster.node.event_log import EventLog
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
+from muster.node.worker.process import ModelWorker
 from muster.storage.disk import DiskStore
 from muster.storage.offload import Threads
 from muster.storage.store import StorageError
@@ -49,7 +50,8 @@ class Daemon:
         log, status = EventLog(wall_clock()), NodeStatus()
         report = partial(log.add, "error")
         self._threads = threads
-        self._catalogue = Catalogue(config, store, scratch, self._threads, report)
+        self._worker = ModelWorker(threads)
+        self._catalogue = Catalogue(config, store, scratch, threads, report)
         self._supervisor = Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
@@ -88,6 +90,7 @@ class Daemon:
             battery=model.level if model else gauge,
             log=log,
             offload=self._threads,
+            compute=self._worker.for_model,
             status=status,
             supervisor=self._supervisor,
             narrow=True if config.profile == "narrow" else None,
@@ -117,6 +120,7 @@ class Daemon:
                 loop.remove_signal_handler(number)
             await self._control.close()
             await self.core.close()
+            self._worker.close()
             self._threads.close()
             await self._catalogue.close()
 

@@ -17,11 +17,13 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
+from muster.storage.mapped import mapped_blobs
 from muster.storage.offload import Later, at_once
 from muster.storage.staged import StagedFile
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
@@ -105,6 +107,10 @@ class DiskStore:
     def close(self) -> None:
         self._db.close()
         self._unlock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process it is its blobs (`storage.store.Blobs`)."""
+        return mapped_blobs, (self._home,)
 
     # transactions
 

@@ -25,6 +25,9 @@ class Offload(Protocol):
     def __call__(self, call: Callable[[*Ts], T], *arguments: *Ts) -> Awaitable[T]: ...
 
 
+# What work on a model of so many bytes goes to: a function of a module and arguments that can be pickled.
+Compute: TypeAlias = Callable[[int], Offload]
+
 # Runs a small piece of work on the disk, such as a sync, soon and one after another. It must not raise.
 Later: TypeAlias = Callable[[Callable[[], object]], None]
 

@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from muster.protocol.records import BlobId
 from muster.storage.store import Buffer
@@ -25,7 +26,13 @@ class StagedFile:
     def __init__(self, blob: BlobId, path: Path) -> None:
         self.blob, self.path = blob, path
         self.size_bytes = path.stat().st_size
-        weakref.finalize(self, _remove, path).atexit = False
+        self._removal = weakref.finalize(self, _remove, path)
+        self._removal.atexit = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled one belongs to whoever reads the pickle, and is no longer this process's to delete."""
+        self._removal.detach()
+        return StagedFile, (self.blob, self.path)
 
 
 def write_staged(path: Path, pieces: Iterable[Buffer]) -> BlobId:

@@ -76,6 +76,15 @@ class StagedBlob(Protocol):
     def size_bytes(self) -> int: ...
 
 
+class Blobs(Protocol):
+    """What heavy work may use of a store, in any thread; of one that can be pickled, in another process."""
+
+    def read_blob(self, blob: BlobId, offset: int = 0, length: int | None = None) -> bytes | memoryview: ...
+
+    def stage(self, pieces: Iterable[Buffer]) -> StagedBlob:
+        """Write the pieces of a blob aside. Takes long."""
+
+
 class Store(Protocol):
     incarnation: (
         int  # drawn at random (31 bits) when the store is created: a node that lost its store has another one

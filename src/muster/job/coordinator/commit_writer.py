@@ -59,7 +59,8 @@ class CommitWriter:
         with models.using({head.id, *head.parents}):
             onto = self._onto(layout, head, updates)
             try:
-                made = await context.offload(make_downlink, store, view.id, onto, updates, codec, left)
+                compute = context.compute(layout.size_bytes)
+                made = await compute(make_downlink, store, view.id, onto, updates, codec, left)
             except KeyError:  # another head counts the updates, and their payloads were deleted
                 return None
         if not still() or residuals.find(store, "down", view.id) != kept:
@@ -153,7 +154,8 @@ class CommitWriter:
         """
         merge_id, record = merge_of(self._view.id, a.id, b.id)
         with self._models.using({a.id, b.id}):
-            merged = await self._context.offload(self._models.merger(a.id, b.id))
+            compute = self._context.compute(self._models.layout.size_bytes if self._models.layout else 0)
+            merged = await compute(self._models.merger(a.id, b.id))
         if not still():
             return
         with self._context.store.transaction():

@@ -24,7 +24,7 @@ from muster.job.models.store import stage_arrays
 from muster.job.view import KnownUpdate
 from muster.planning.codec_choice import DENSE
 from muster.protocol.records import Discarded, Folded, JobId
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Downlink:
 
 
 def make_downlink(
-    store: Store,
+    store: Blobs,
     job: JobId,
     onto: RoundContext,
     updates: Sequence[KnownUpdate],
@@ -69,12 +69,12 @@ def make_downlink(
     return made(stage_arrays(store, onto.layout, outcome.params), None, _before(store, left), 0.0)
 
 
-def _before(store: Store, left: tuple[Kept, float] | None) -> Vector | None:
+def _before(store: Blobs, left: tuple[Kept, float] | None) -> Vector | None:
     return residuals.read(store, left[0]) * np.float32(left[1]) if left is not None else None
 
 
 def _encode(
-    store: Store, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None
+    store: Blobs, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None
 ) -> tuple[StagedBlob, StagedPayload, Vector, float]:
     """The new model, the delta that leads to it, the residual and how much it is. Raises CodecError."""
     layout, base = onto.layout, onto.base()

@@ -12,7 +12,7 @@ from typing import Any
 
 from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
-from muster.compression.codec import CodecError
+from muster.compression.codec import CodecError, Message
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, TensorError
 from muster.history.graph import Graph, Point, join_spent
@@ -81,7 +81,7 @@ def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe
 
 
 def fold(
-    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], bytes]
+    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], Message]
 ) -> Outcome:
     """Aggregate `updates` (in key order) on top of the head; `read` yields an update's message."""
     discarded: dict[int, str] = {}
@@ -97,7 +97,7 @@ def fold(
 
 
 def _attempt(
-    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], bytes]
+    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], Message]
 ) -> tuple[Arrays, tuple[Folded, ...]]:
     """The new parameters and what is in them. Raises _Invalid for the first update that does not fit."""
     layout, recipe = context.layout, context.recipe

@@ -11,7 +11,7 @@ from muster.job.context import Context
 from muster.job.models.store import Arrays, ModelStore, stage_arrays
 from muster.job.view import JobView
 from muster.protocol.records import Commit
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob
 
 
 async def mean_of_line(
@@ -29,12 +29,14 @@ async def mean_of_line(
             break
         line.append(before)
     with models.using({point.id for point in line}):
-        readers = [models.reader(point.id) for point in line]
-        made = await context.offload(_stage_mean, context.store, models.layout, readers)
+        readers: list[Callable[[], Arrays]] = [models.reader(point.id) for point in line]
+        made = await context.compute(models.layout.size_bytes)(
+            _stage_mean, context.store, models.layout, readers
+        )
     return made, len(line)
 
 
-def _stage_mean(store: Store, layout: Layout, readers: list[Callable[[], Arrays]]) -> StagedBlob:
+def _stage_mean(store: Blobs, layout: Layout, readers: list[Callable[[], Arrays]]) -> StagedBlob:
     return stage_arrays(store, layout, mean(layout, (read() for read in readers)))
 
 

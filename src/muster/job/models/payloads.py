@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muster.protocol.records import INLINE_BYTES_MAX, Payload
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob, Store
 
 # Of an update. A blob comes a round trip later than its record, or two; but what is inside a record crosses
 # every link on which the record is not deferred (network/sync/deferred.py), and stays on disk with it.
@@ -28,7 +28,7 @@ class StagedPayload:
 
 
 def stage_payload(
-    store: Store, codec: str, message: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
+    store: Blobs, codec: str, message: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
 ) -> StagedPayload:
     """Write a message aside. Takes long; in any thread."""
     if len(message) <= inline_bytes_max:
@@ -41,7 +41,7 @@ def payload_held(store: Store, payload: Payload) -> bool:
     return payload.inline is not None or (payload.blob is not None and store.has_blob(payload.blob))
 
 
-def payload_bytes(store: Store, payload: Payload) -> bytes:
+def payload_bytes(store: Blobs, payload: Payload) -> bytes | memoryview:
     """The bytes of a payload that is held."""
     if payload.inline is not None:
         return payload.inline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from muster.compression.change import add
 from muster.compression.model import decode_update
@@ -17,7 +16,7 @@ from muster.job.models.retention import KEEP_LAST
 from muster.job.models.store import Arrays, ModelStore, WrongModel, stage_arrays
 from muster.network.blobs.waiters import Progress
 from muster.protocol.records import BlobId, Commit, Payload
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob
 
 
 async def follow_path(context: Context, models: ModelStore, path: list[Segment], progress: Progress) -> None:
@@ -42,7 +41,8 @@ async def follow_path(context: Context, models: ModelStore, path: list[Segment],
 
 async def merge_here(context: Context, models: ModelStore, merge: Point) -> None:
     """Compute a merge of two commits that are held and in use. Raises WrongModel."""
-    merged = await context.offload(models.merger(*merge.parents))
+    compute = context.compute(models.layout.size_bytes if models.layout else 0)
+    merged = await compute(models.merger(*merge.parents))
     models.keep_merge(merge.id, merged)
 
 
@@ -56,42 +56,44 @@ async def _apply(
     """
     layout = models.layout
     assert layout is not None
-    store = context.store
-    read = models.reader(segment[0].parents[0])
-    for left, point in zip(range(len(segment) - 1, -1, -1), segment, strict=True):
+    store, read = context.store, models.reader(segment[0].parents[0])
+    deltas: list[Payload] = []
+    for point in segment:
         record = point.record
         assert isinstance(record, Commit)
         assert record.delta is not None
         await _fetch(context, record.delta, progress)
-        wanted = record.params if left < keep else None
-        try:
-            params, made = await context.offload(_follow, store, layout, read, record.delta, wanted)
-        except KeyError as error:
-            raise WrongModel("what they are made from was deleted") from error
-        if made is not None:
-            store.put_staged(made)
-            models.check([point.id])
-        read = partial(_same, params)
-
-
-def _same(params: Arrays) -> Arrays:
-    return params
+        deltas.append(record.delta)
+    last = segment[-keep:]
+    wanted = [point.record.params for point in last if isinstance(point.record, Commit)]
+    try:
+        made = await context.compute(layout.size_bytes)(_follow, store, layout, read, deltas, wanted)
+    except KeyError as error:
+        raise WrongModel("what they are made from was deleted") from error
+    for staged in made:
+        store.put_staged(staged)
+    models.check([point.id for point in last])
 
 
 def _follow(
-    store: Store, layout: Layout, read: Callable[[], Arrays], delta: Payload, wanted: BlobId | None
-) -> tuple[Arrays, StagedBlob | None]:
-    """Apply one delta to what `read` gives; where a blob is `wanted`, the result is written aside as well.
+    store: Blobs, layout: Layout, read: Callable[[], Arrays], deltas: list[Payload], wanted: list[BlobId]
+) -> list[StagedBlob]:
+    """Apply deltas one after another to what `read` gives.
 
-    Takes long; in any thread. Raises WrongModel when it is another one than wanted.
+    The last results, which are the blobs `wanted`, are written aside.
+
+    Takes long; in any thread. Raises WrongModel when a result is another one than wanted.
     """
-    params = add(layout, read(), decode_update(layout, payload_bytes(store, delta)))
-    if wanted is None:
-        return params, None
-    made = stage_arrays(store, layout, params)
-    if made.blob != wanted:  # before it is kept: it may be another's
-        raise WrongModel("they lead to other parameters")
-    return params, made
+    params, found = read(), []
+    for number, delta in enumerate(deltas, len(wanted) - len(deltas)):
+        params = add(layout, params, decode_update(layout, payload_bytes(store, delta)))
+        if number < 0:
+            continue
+        made = stage_arrays(store, layout, params)
+        if made.blob != wanted[number]:  # before it is kept: it may be another's
+            raise WrongModel("they lead to other parameters")
+        found.append(made)
+    return found
 
 
 async def _fetch(context: Context, payload: Payload, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from muster.history.graph import Graph
 from muster.protocol.records import BlobId, CommitId, JobId
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob, Store
 
 Vector = NDArray[np.float32]
 
@@ -37,8 +37,11 @@ def find(store: Store, direction: str, job: JobId) -> Kept | None:
     return Kept(tag, blob, len(_key(direction, job))) if store.has_blob(blob) else None
 
 
-def read(store: Store, kept: Kept) -> Vector:
-    """The vector itself. Takes long; in any thread. Raises KeyError when another one replaced it."""
+def read(store: Blobs, kept: Kept) -> Vector:
+    """The vector itself, not to be written to. Takes long; in any thread.
+
+    Raises KeyError when another one replaced it.
+    """
     return np.frombuffer(store.read_blob(kept.blob, kept.offset), "<f4").astype(np.float32, copy=False)
 
 
@@ -59,7 +62,7 @@ def load(store: Store, direction: str, job: JobId) -> Vector | None:
     return read(store, kept) if kept is not None else None
 
 
-def stage(store: Store, direction: str, job: JobId, residual: Vector | None) -> StagedBlob | None:
+def stage(store: Blobs, direction: str, job: JobId, residual: Vector | None) -> StagedBlob | None:
     """Write a residual aside, to be kept; None when nothing was left out. Takes long; in any thread."""
     if residual is None or not residual.any():
         return None

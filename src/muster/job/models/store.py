@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,7 +23,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, Commit, CommitId, JobId, short
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob
 
 Arrays = dict[str, Any]
 CHECK_AGAIN_S = 600.0  # a disk may lose bits while the process lives
@@ -30,6 +32,21 @@ SOUND_MAX = 64
 
 class WrongModel(Exception):
     """Parameters cannot be rebuilt, or do not hash to what their commit says."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads parameters, by tensor name. The call takes long; in any thread.
+
+    It raises KeyError when they were deleted meanwhile.
+    """
+
+    store: Blobs
+    layout: Layout
+    blob: BlobId
+
+    def __call__(self) -> Arrays:
+        return unpack(self.layout, self.store.read_blob(self.blob))
 
 
 class ModelStore:
@@ -82,15 +99,12 @@ class ModelStore:
         blob = self.blob_of(commit)
         return blob is not None and self._context.store.has_blob(blob)
 
-    def reader(self, commit: CommitId) -> Callable[[], Arrays]:
-        """Reads the parameters of a commit that is held, by tensor name. The call takes long; in any thread.
-
-        It raises KeyError when they were deleted meanwhile.
-        """
-        blob, layout, store = self.blob_of(commit), self.layout, self._context.store
+    def reader(self, commit: CommitId) -> Reader:
+        """Reads the parameters of a commit that is held."""
+        blob, layout = self.blob_of(commit), self.layout
         assert blob is not None
         assert layout is not None
-        return lambda: unpack(layout, store.read_blob(blob))
+        return Reader(self._context.store, layout, blob)
 
     def arrays(self, commit: CommitId) -> Arrays:
         """The parameters of a commit that is held, by tensor name. Takes long."""
@@ -185,7 +199,7 @@ class ModelStore:
         if layout is None:
             raise WrongModel("the model's layout is not known yet")
         share, one, other = self._view.graph.share(a, b), self.reader(a), self.reader(b)
-        return lambda: stage_arrays(store, layout, merge(layout, one(), other(), share))
+        return partial(_stage_merge, store, layout, one, other, share)
 
     def keep_merge(self, merge_id: CommitId, merged: StagedBlob) -> None:
         """Keep what `merger` computed."""
@@ -217,7 +231,11 @@ class ModelStore:
         return list(self._in_use)
 
 
-def stage_arrays(store: Store, layout: Layout, arrays: Arrays) -> StagedBlob:
+def _stage_merge(store: Blobs, layout: Layout, one: Reader, other: Reader, share: float) -> StagedBlob:
+    return stage_arrays(store, layout, merge(layout, one(), other(), share))
+
+
+def stage_arrays(store: Blobs, layout: Layout, arrays: Arrays) -> StagedBlob:
     """Write parameters aside as a dense blob. Takes long; in any thread. Raises TensorError."""
     check(layout, arrays)
     return store.stage(chunks(layout, arrays))

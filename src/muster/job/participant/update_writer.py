@@ -25,7 +25,7 @@ from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, StagedPayload, s
 from muster.job.models.residuals import Kept, Vector
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import CommitId, JobId, NodeId, Offer, Update
-from muster.storage.store import StagedBlob, Store
+from muster.storage.store import Blobs, StagedBlob
 
 GOODPUT_MAX = (1 << 31) - 1
 RESIDUAL_RATIO_MAX = 20_000  # tenths: a residual of two thousand updates is as good as any
@@ -90,7 +90,7 @@ class UpdateWriter:
             up, left = residuals.find(store, "up", view.id), self._left_out(plan)
             share = self._share(plan) if left is not None else 1.0
             try:
-                encoded = await context.offload(
+                encoded = await context.compute(self._facts.layout.size_bytes)(
                     _encode, store, view.id, self._facts.layout, codec, trained.update, up, left, share, seed
                 )
             except KeyError:  # this node coordinates again, and has replaced what it left out
@@ -148,7 +148,7 @@ class _Encoded:
 
 
 def _encode(
-    store: Store, job: JobId, layout: Layout, codec: str, update: Arrays, up: Kept | None,
+    store: Blobs, job: JobId, layout: Layout, codec: str, update: Arrays, up: Kept | None,
     left: tuple[Kept, float] | None, share: float, seed: int,
 ) -> _Encoded:  # fmt: skip
     """The message of an update and the residual that it leaves, written aside. Takes long; in any thread."""
@@ -161,7 +161,7 @@ def _encode(
     )
 
 
-def _before(store: Store, up: Kept | None, left: tuple[Kept, float] | None, share: float) -> Vector | None:
+def _before(store: Blobs, up: Kept | None, left: tuple[Kept, float] | None, share: float) -> Vector | None:
     """What earlier messages left out."""
     residual = residuals.read(store, up) if up is not None else None
     if left is None:

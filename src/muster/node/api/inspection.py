@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
@@ -143,7 +143,8 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
     if runner_a.models.layout != runner_b.models.layout:
         raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} are not of one model")
     read_a, read_b = runner_a.models.reader(a.id), runner_b.models.reader(b.id)
-    moved = await core.context.offload(lambda: layers(read_a(), read_b()))
+    compute = core.context.compute(runner_a.models.layout.size_bytes if runner_a.models.layout else 0)
+    moved = await compute(_layers, read_a, read_b)
     return DiffView(
         a=commit_view(core, runner_a, a),
         b=commit_view(core, runner_b, b),
@@ -163,6 +164,12 @@ def only(core: Core, runner: JobRunner, point: Point, other: Point | None) -> li
             if other is None or key not in other.counted:
                 found[key] = f
     return [_counted(core, found[key]) for key in sorted(found)]
+
+
+def _layers(
+    a: Callable[[], Mapping[str, NDArray[Any]]], b: Callable[[], Mapping[str, NDArray[Any]]]
+) -> list[MovedView]:
+    return layers(a(), b())
 
 
 def layers(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> list[MovedView]:

@@ -8,9 +8,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from muster.compression.tensors import Layout, read
+from muster.compression.tensor_file import TensorFile
+from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
 from muster.node.trainer.child_process import TrainerDied
@@ -18,6 +19,7 @@ from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
 from muster.protocol.records import BlobId, Metric, Payload
 from muster.storage.offload import Offload
+from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store
 
 T = TypeVar("T")
@@ -107,7 +109,8 @@ class StoreTrainer:
                 done = await _job_errors(
                     self._trainer.train(base, out, **asdict(request), progress=on_progress)
                 )
-                update = await self._offload(_take, self._facts.layout.changes, out)
+                kept = out.rename(self._scratch_file("trained"))
+                update = TensorFile(self._facts.layout.changes, kept)
                 return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update)
             except MusterError as error:
                 if error.code != "disk_full":
@@ -123,7 +126,7 @@ class StoreTrainer:
         while True:
             await asyncio.sleep(ROOM_RETRY_S)
             try:
-                await self._offload(out.write_bytes, bytes(self._facts.layout.changes.blob_bytes))
+                await self._offload(_write_zeros, out, self._facts.layout.changes.blob_bytes)
                 return
             except OSError:
                 continue
@@ -169,11 +172,11 @@ class StoreTrainer:
         await self._trainer.close()
 
 
-def _take(layout: Layout, path: Path) -> dict[str, Any]:
-    """The tensors in a file, which is there no more. Takes long."""
-    tensors = read(layout, path)
-    path.unlink()
-    return tensors
+def _write_zeros(path: Path, size_bytes: int) -> None:
+    """Takes long. Raises OSError."""
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, size_bytes, PIECE_BYTES):
+            file.write(bytes(min(PIECE_BYTES, size_bytes - start)))
 
 
 async def _job_errors(work: Awaitable[T]) -> T:
