@@ -115,6 +115,7 @@ class Getter:
         self.context: Any = SimpleNamespace(
             store=self.store, transfers=self.transfers, now=lambda: asyncio.get_running_loop().time(),
             event=lambda kind, text, job: self.events.append(text), changes=ChangeSignal(), offload=inline,
+            compute=lambda size_bytes: inline,
         )  # fmt: skip
         self.view = JobView(ID, JOB, A)
         for known in lineage.entries:

@@ -75,6 +75,7 @@ class Consumers:
         self._ledger = Ledger(store, core.ledger.signer, core.trust)
         context = replace(
             core.context, store=store, ledger=self._ledger, changes=ChangeSignal(), offload=inline,
+            compute=lambda size_bytes: inline,
             event=lambda *a, **k: None,
             set_status=lambda *a: None, publish_status_now=lambda: None,
         )  # fmt: skip

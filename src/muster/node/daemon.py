@@ -28,6 +28,7 @@ from muster.node.energy import EnergyModel, gauge
 from muster.node.event_log import EventLog
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
+from muster.node.short_slices import ask_for_short_slices
 from muster.node.worker.process import ModelWorker
 from muster.storage.disk import DiskStore
 from muster.storage.offload import Threads
@@ -162,6 +163,7 @@ async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
             "home", f"the home {config.home} cannot be made ({error.strerror}): choose another with --home"
         ) from error
     bundle = config.bundle or machine_bundle(fleet_dir(), config.name)
+    ask_for_short_slices()
     identity = load_bundle(bundle)
     if identity.name != config.name:
         print(f"this node is called {identity.name!r} by its bundle, not {config.name!r}", file=sys.stderr)

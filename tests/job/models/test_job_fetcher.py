@@ -29,7 +29,12 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
         loop = asyncio.get_running_loop()
         transfers = SimpleNamespace(poke=lambda: None)
         context: Any = SimpleNamespace(
-            store=store, transfers=transfers, now=loop.time, changes=ChangeSignal(), offload=inline
+            store=store,
+            transfers=transfers,
+            now=loop.time,
+            changes=ChangeSignal(),
+            offload=inline,
+            compute=lambda size_bytes: inline,
         )
         models = ModelStore(context, view)
         fetcher = JobFetcher(context, view, models)

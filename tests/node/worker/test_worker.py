@@ -172,7 +172,7 @@ def total(arrays: Any) -> float:
     return float(sum(array.sum() for array in arrays.values()))
 
 
-@pytest.mark.parametrize("codec", ["dense32", "stc:0.05"])
+@pytest.mark.parametrize("codec", ["quant8", "stc:0.05"])
 def test_a_round_folded_in_the_worker_has_the_same_bits(tmp_path: Path, codec: str) -> None:
     """What a thread and the worker make of one round is the same: model, delta, residual, weights."""
     store = DiskStore(tmp_path)
@@ -190,7 +190,13 @@ def test_a_round_folded_in_the_worker_has_the_same_bits(tmp_path: Path, codec: s
         updates.append(KnownUpdate(node, Key(node, 1, 1), record, b""))
     samples, shares = {u.key.node: 100 for u in updates}, {u.record.base: 1.0 for u in updates}
     onto = RoundContext(
-        LAYOUT, Reader(store, LAYOUT, base), None, 0, Recipe(), samples.__getitem__, shares.__getitem__
+        LAYOUT,
+        Reader(store, LAYOUT, base),
+        None,
+        0,
+        Recipe(0.1, 10, 4, 0),
+        samples.__getitem__,
+        shares.__getitem__,
     )
     here = make_downlink(store, b"j" * 32, onto, updates, codec, None)
 

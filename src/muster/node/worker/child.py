@@ -1,4 +1,4 @@
-"""The worker itself: calls what it is told to, one call after another, and ends when nothing comes.
+"""The worker itself: makes one call after another, and ends when none comes.
 
 A message is its length (u64, little-endian) and a pickle; only the daemon that started the process writes to
 it.  What is printed goes to stderr.
