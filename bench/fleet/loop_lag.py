@@ -47,6 +47,7 @@ class Big(Task):
     """A made-up MLP of `mb` megabytes; what it learns does not matter."""
 
     name = "big"
+    options = {"mb": 1.0}
 
     def model(self):
         mb = float(self.options["mb"])

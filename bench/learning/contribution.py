@@ -34,12 +34,14 @@ from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
 from muster.learning import contribution, local_training, params
-from muster.learning.data import Data, as_data
+from muster.learning.data import as_data
 from muster.learning.digits import Digits
 from muster.learning.evaluation import evaluate
 from muster.learning.mnist import Mnist
 from muster.learning.params import fresh_model
 from muster.learning.recipes import defaults
+from muster.learning.sources.arrays import ArraySource, as_arrays
+from muster.learning.sources.source import Source
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
@@ -71,7 +73,7 @@ def play(
 ) -> Run:  # fmt: skip
     """`rounds` rounds of the eight nodes, each valued on `examples` held-out samples; 0: never exactly."""
     nodes = parts_of(task, spec, seed)
-    held_out = contribution.sample(as_data(task.evaluation_data(), "evaluation_data"), examples)
+    held_out = as_data(task.evaluation_data(), "evaluation_data").sample(examples)
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     codec = parse(CODEC)
@@ -122,14 +124,15 @@ def _same(update: Arrays) -> Arrays:
     return update
 
 
-def parts_of(task: Task, spec: str, seed: int) -> list[Data]:
+def parts_of(task: Task, spec: str, seed: int) -> list[ArraySource]:
     """Each node's data by its role; the flipped one's labels c have become 9 - c."""
     x, y = task.training_data()
-    whole = as_data((x, y), "training_data")
+    whole = as_arrays((x, y), "training_data")
     dealt = splits.split(y, spec, max(PART) + 1, seed)
     nodes = [whole.at(dealt[part]) for part in PART]
     return [
-        Data(d.x, CLASSES - 1 - d.y) if role == "flipped" else d for d, role in zip(nodes, ROLES, strict=True)
+        as_arrays((d.x, CLASSES - 1 - d.y), "flipped") if role == "flipped" else d
+        for d, role in zip(nodes, ROLES, strict=True)
     ]
 
 
@@ -142,7 +145,7 @@ def game_of(utility: Callable[[int], float], players: int, renorm: bool) -> Game
 
 def coalition_utility(
     task: Task, model: Any, layout: Any, base: Arrays, updates: Sequence[Arrays], weights: Sequence[float],
-    held_out: Data, renorm: bool, coalition: int,
+    held_out: Source, renorm: bool, coalition: int,
 ) -> float:  # fmt: skip
     """Minus the held-out loss after the updates of `coalition` alone."""
     members = [i for i in range(len(updates)) if coalition >> i & 1]

@@ -23,8 +23,9 @@ from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
 from muster.compression.tensors import Layout
 from muster.learning import local_training, params
-from muster.learning.data import Data
 from muster.learning.evaluation import Evaluation, evaluate
+from muster.learning.sources.arrays import ArraySource
+from muster.learning.sources.source import Source
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
@@ -65,8 +66,8 @@ class SimulatedJob:
 
 def simulate(
     task: Task,
-    parts: Sequence[Data],
-    held_out: Data,
+    parts: Sequence[ArraySource],
+    held_out: Source,
     recipe: Recipe,
     rounds: int,
     conditions: Conditions,
@@ -88,7 +89,7 @@ def simulate(
 
 
 def models(
-    task: Task, parts: Sequence[Data], recipe: Recipe, rounds: int, conditions: Conditions
+    task: Task, parts: Sequence[ArraySource], recipe: Recipe, rounds: int, conditions: Conditions
 ) -> Iterator[Arrays]:
     """The model after each round."""
     model = params.fresh_model(task, recipe.seed)
@@ -130,7 +131,7 @@ def _aggregated(
     layout: Layout,
     number: int,
     updates: Sequence[tuple[int, int, Arrays]],
-    parts: Sequence[Data],
+    parts: Sequence[ArraySource],
     recipe: Recipe,
     conditions: Conditions,
 ) -> tuple[aggregation.Accumulator, float]:

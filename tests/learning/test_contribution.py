@@ -14,9 +14,10 @@ from toys import bench
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.tensors import TensorError
 from muster.learning import contribution, params
-from muster.learning.data import Data, TaskFault, as_data
+from muster.learning.data import TaskFault
 from muster.learning.digits import Digits
 from muster.learning.recipes import defaults
+from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.task import Task
 
 torch.set_num_threads(1)
@@ -42,10 +43,10 @@ class Normed(Squares):
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
 
 
-def data(count: int = 60) -> Data:
+def data(count: int = 60) -> ArraySource:
     rng = np.random.default_rng(4)
     x = rng.normal(size=(count, 3)).astype(np.float32)
-    return as_data((x, (x @ [1.0, -2.0, 0.5]).astype(np.float32)), "data")
+    return as_arrays((x, (x @ [1.0, -2.0, 0.5]).astype(np.float32)), "data")
 
 
 def valued(task: Task, updates: list[dict[str, Any]], weights: list[float]) -> contribution.Contributions:
@@ -117,8 +118,8 @@ def test_the_work_can_be_stopped_between_batches() -> None:
 
 @given(st.integers(0, 50), st.integers(0, 60))
 def test_a_sample_is_spread_over_all_of_the_data(count: int, limit: int) -> None:
-    whole = Data(torch.arange(float(count)), torch.arange(count))
-    chosen = contribution.sample(whole, limit).y.tolist()
+    whole = as_arrays((torch.arange(float(count)), torch.arange(count)), "data")
+    chosen = whole.sample(limit).y.tolist()
     assert len(chosen) == len(set(chosen)) == min(count, limit)
     if 1 < limit < count:
         gaps = np.diff(chosen)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from muster.learning import local_training, params
-from muster.learning.data import Data, as_data
+from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.task import Task
 
 BENCH = Path(__file__).parents[2] / "bench" / "learning"
@@ -48,8 +48,8 @@ class Plain(Toy):
 RECIPE: dict[str, Any] = {"steps": 30, "lr": 0.1, "batch": 16, "momentum": 0.5, "seed": 3}
 
 
-def data() -> Data:
-    return as_data(Toy().training_data(), "training_data")
+def data() -> ArraySource:
+    return as_arrays(Toy().training_data(), "training_data")
 
 
 def trained(**changes: Any) -> tuple[nn.Module, local_training.TrainingSummary]:

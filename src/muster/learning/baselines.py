@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from muster.learning import local_training, metrics
-from muster.learning.data import Data, TaskFault, as_data
+from muster.learning.data import open_data
 from muster.learning.evaluation import Evaluation, evaluate
+from muster.learning.faults import TaskFault
 from muster.learning.params import fresh_model
+from muster.learning.sources.source import Source
+from muster.learning.sources.together import together
 from muster.learning.task import Task
 from muster.protocol.metrics import score, shown
 from muster.protocol.records import Metric, Recipe
@@ -39,7 +40,7 @@ class Baselines:
         return max(range(len(self.alone)), key=lambda i: score(headline, self.alone[i].get(headline.name)))
 
 
-def alone(task: Task, data: Data, held_out: Data, recipe: Recipe, steps: int) -> Evaluation:
+def alone(task: Task, data: Source, held_out: Source, recipe: Recipe, steps: int) -> Evaluation:
     """The evaluation of one model trained `steps` steps on `data` from the job's starting parameters."""
     model = fresh_model(task, recipe.seed)
     local_training.train(
@@ -63,8 +64,8 @@ def _shown(measured: Evaluation, known: Sequence[Metric]) -> Shown:
 
 def compare(
     task: Task,
-    parts: Sequence[Data],
-    held_out: Data,
+    parts: Sequence[Source],
+    held_out: Source,
     recipe: Recipe,
     steps: Sequence[int],
     on_model: Callable[[int, int], None] | None = None,
@@ -75,17 +76,17 @@ def compare(
     """
     if len(parts) != len(steps):
         raise ValueError("there must be one number of steps for each part")
-    known = metrics.declared(task)
-    found: list[Shown] = []
+    measured: list[Evaluation] = []
     for data, count in zip(parts, steps, strict=True):
-        found.append(_shown(alone(task, data, held_out, recipe, count), known))
+        measured.append(alone(task, data, held_out, recipe, count))
         if on_model is not None:
-            on_model(len(found), len(parts) + 1)
-    whole = Data(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]))
-    pooled = _shown(alone(task, whole, held_out, recipe, max(steps)), known)
+            on_model(len(measured), len(parts) + 1)
+    pooled = alone(task, together(parts), held_out, recipe, max(steps))
     if on_model is not None:
         on_model(len(parts) + 1, len(parts) + 1)
-    return Baselines(tuple(found), tuple(steps), pooled, max(steps), known)
+    known = metrics.declared(task, pooled.figures)
+    found = tuple(_shown(one, known) for one in measured)
+    return Baselines(found, tuple(steps), _shown(pooled, known), max(steps), known)
 
 
 def for_task(
@@ -98,8 +99,8 @@ def for_task(
     from muster.learning.task import load
 
     tasks = [load(reference, {**options, "part": i, "parts": nodes}) for i in range(nodes)]
-    pair = tasks[0].evaluation_data()
-    if pair is None:
+    opened = [open_data(task) for task in tasks]
+    common = opened[0].common
+    if common is None:
         raise TaskFault(f"the task {tasks[0].name} has no common evaluation set to compare on")
-    parts = [as_data(task.training_data(), "training_data") for task in tasks]
-    return compare(tasks[0], parts, as_data(pair, "evaluation_data"), recipe, steps)
+    return compare(tasks[0], [data.own for data in opened], common, recipe, steps)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 from torch import nn
 
 from muster.algorithms.contribution import (
@@ -19,11 +19,13 @@ from muster.algorithms.contribution import (
 )
 from muster.compression.tensors import Layout
 from muster.learning import params
-from muster.learning.data import Data, TaskFault
-from muster.learning.evaluation import evaluate
+from muster.learning.faults import TaskFault
+from muster.learning.hooks.measuring import Measuring
+from muster.learning.sources.source import Source
+from muster.learning.sources.trees import Batch
 from muster.learning.task import Task
 
-BATCH = 250  # samples between two looks at whether to go on
+BATCH = 250  # samples at once, unless the caller says how many
 
 
 @dataclass(frozen=True)
@@ -39,56 +41,91 @@ class Contributions:
     examples: int
 
 
-def sample(data: Data, limit: int) -> Data:
-    """At most `limit` samples, evenly from all of the data, the same ones each time."""
-    count = min(limit, len(data))
-    return data.at(np.arange(count) * len(data) // max(1, count))
-
-
 def contributions(
     task: Task,
     model: nn.Module,
     layout: Layout,
     before: Arrays,
     updates: Sequence[WeightedUpdate],
-    data: Data,
+    data: Source,
     on_batch: Callable[[], None] = lambda: None,
+    batch: int = BATCH,
 ) -> Contributions:
     """The values of one round's updates on `data`; `model` is overwritten. `on_batch` may raise.
 
-    Raises TaskFault when a loss or the gradient is not finite, TensorError for an update that does not fit.
+    The loss is that of the task's training step, in evaluation mode.  Raises TaskFault when a loss or the
+    gradient is not finite, TensorError for an update that does not fit.
     """
+    if not task.automatic_optimization:
+        raise TaskFault("a task that steps its optimisers itself has no one loss: no contributions")
     total = weighted_sum(layout, updates)
 
-    def loss_at(share: float) -> float:
+    def at(share: float) -> None:
         params.load_into(model, layout, moved(layout, before, total, share))
-        return evaluate(task, model, data, lambda _: on_batch()).loss
 
-    begin, end = loss_at(0.0), loss_at(1.0)
-    params.load_into(model, layout, moved(layout, before, total, 0.5))
-    slope = gradient(task, model, layout, data, on_batch)
+    at(0.0)
+    begin, examples = mean_loss(task, model, data, on_batch, batch)
+    at(1.0)
+    end, _ = mean_loss(task, model, data, on_batch, batch)
+    at(0.5)
+    slope = gradient(task, model, layout, data, on_batch, batch)
     values = tuple(first_order_value(update, slope) for update in updates)
     if not all(map(math.isfinite, (begin, end, *values))):
         raise TaskFault("the held-out loss or its gradient is not finite: no contributions this round")
-    return Contributions(values, begin, end, len(data))
+    return Contributions(values, begin, end, examples)
+
+
+def mean_loss(
+    task: Task, model: nn.Module, data: Source, on_batch: Callable[[], None], batch: int
+) -> tuple[float, int]:
+    """(the mean loss, the samples that it is of), of the model as it is."""
+    measuring, loss_sum, examples = Measuring(task, model), 0.0, 0
+    torch.manual_seed(0)  # noise that a step draws is the same for each model
+
+    def step(part: Batch) -> float:
+        return float(_loss(task, model, part).detach()) * part.count
+
+    for given in measuring.batches(data, batch):
+        loss_sum += sum(measuring.run(given, step))
+        examples += given.count
+        on_batch()
+    return loss_sum / max(1, examples), examples
 
 
 def gradient(
-    task: Task, model: nn.Module, layout: Layout, data: Data, on_batch: Callable[[], None] = lambda: None
+    task: Task,
+    model: nn.Module,
+    layout: Layout,
+    data: Source,
+    on_batch: Callable[[], None] = lambda: None,
+    batch: int = BATCH,
 ) -> Wide:
     """The gradient of the mean loss on `data` at the model as it is, by tensor, in evaluation mode."""
-    model.eval()
-    model.zero_grad(set_to_none=True)
-    for begin in range(0, len(data), BATCH):
-        x, y = data.x[begin : begin + BATCH], data.y[begin : begin + BATCH]
-        loss = task.loss(model(x), y) * (len(x) / len(data))
-        loss.backward()  # type: ignore[no-untyped-call]
-        on_batch()
+    measuring, examples = Measuring(task, model), 0
     state = model.state_dict(keep_vars=True)
-    found = {
-        spec.name: grad.numpy().astype(np.float64)
-        for spec in layout.tensors
-        if spec.floating and spec.learnt and (grad := state[spec.name].grad) is not None
-    }
-    model.zero_grad(set_to_none=True)
-    return found
+    names = [spec.name for spec in layout.tensors if spec.floating and spec.learnt]
+    names = [name for name in names if state[name].requires_grad]
+    sums = {name: torch.zeros(state[name].shape, dtype=torch.float64) for name in names}
+    used: set[str] = set()
+    torch.manual_seed(0)
+
+    def step(part: Batch) -> None:
+        loss = _loss(task, model, part) * part.count
+        found = torch.autograd.grad(loss, [state[name] for name in names], allow_unused=True)
+        for name, grad in zip(names, found, strict=True):
+            if grad is not None:
+                used.add(name)
+                sums[name] += grad.to_dense().cpu()
+
+    for given in measuring.batches(data, batch):
+        measuring.run(given, step, gradients=True)
+        examples += given.count
+        on_batch()
+    return {name: sums[name].numpy() / max(1, examples) for name in names if name in used}
+
+
+def _loss(task: Task, model: nn.Module, part: Batch) -> torch.Tensor:
+    loss = task.training_step(model, part.data)
+    if not isinstance(loss, torch.Tensor):
+        raise TaskFault("training_step() returned no loss: no contributions")
+    return loss

@@ -1,41 +1,47 @@
-"""A node's samples as tensors."""
+"""A node's samples: what its task returns, some of it held out where the nodes have nothing in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from muster.learning.faults import TaskFault as TaskFault
+from muster.learning.sources.arrays import ArraySource
+from muster.learning.sources.source import Source, as_source
+from muster.learning.task import Task
+
+HOLDOUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Data:
-    """Samples (n x ...) and targets (n ...), on the CPU."""
+class TaskData:
+    """`own` is trained on. `held_out`: of the node's own, where there is no `common` set; None: none is."""
 
-    x: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def at(self, index: Any) -> Data:
-        chosen = torch.as_tensor(np.asarray(index), dtype=torch.int64)
-        return Data(self.x[chosen], self.y[chosen])
+    own: Source
+    held_out: Source | None
+    common: Source | None
+    skipped: int = 0  # rows that hold NaN and are left out, as the task wants it
 
 
-def as_data(pair: Any, what: str) -> Data:
-    """A task's (x, y) as tensors. Raises TaskFault."""
-    try:
-        x, y = pair
-        data = Data(torch.as_tensor(x), torch.as_tensor(y))
-    except (TypeError, ValueError) as error:
-        raise TaskFault(f"{what}() must return (x, y), tensors or arrays: {error}") from error
-    if data.x.ndim == 0 or data.y.ndim == 0 or len(data.x) != len(data.y):
-        raise TaskFault(
-            f"{what}() returned x of shape {tuple(data.x.shape)} and y of shape {tuple(data.y.shape)}:"
-            " both need the samples along the first axis"
-        )
-    return data
+def as_data(given: Any, what: str) -> Source:
+    """What a task's `what`() returned, as a source. Raises TaskFault."""
+    return as_source(given, what)
+
+
+def open_data(task: Task) -> TaskData:
+    """The task's data, looked at. Raises TaskFault, and what the task's own code raises."""
+    own, skipped = _sound(task, task.training_data(), "training_data")
+    if own.size == 0:
+        bad = f" but {skipped} that hold NaN" if skipped else ""
+        raise TaskFault(f"training_data() returned no samples{bad}")
+    given = task.evaluation_data()
+    if given is not None:
+        common, bad_common = _sound(task, given, "evaluation_data")
+        return TaskData(own, None, common if common.size != 0 else None, skipped + bad_common)
+    kept, held_out = own.split(HOLDOUT_SHARE, task.seed)
+    return TaskData(kept, held_out, None, skipped)
+
+
+def _sound(task: Task, given: Any, what: str) -> tuple[Source, int]:
+    source = as_source(given, what)
+    return source.sound(what, skip=task.skip_bad_rows) if isinstance(source, ArraySource) else (source, 0)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from muster.learning.data import Data
+from muster.learning.faults import TaskFault
+from muster.learning.hooks.measuring import Measuring
+from muster.learning.sources.source import Source
+from muster.learning.sources.trees import Batch
 from muster.learning.task import Task
 
 EVALUATION_BATCH = 500
+BATCH_BYTES = 16_000_000  # of all that a model's modules give out for a batch, if the recipe's is smaller
+
+Sums = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Evaluation:
     """Sums over the examples, so that figures of several nodes can be pooled."""
 
     examples: int
-    figures: dict[str, tuple[float, float]]  # name -> (sum, what it was taken of)
+    figures: Sums  # name -> (sum, what it was taken of)
 
     def mean(self, name: str) -> float:
         """A metric's mean; NaN where it was not measured."""
@@ -37,18 +44,66 @@ class Evaluation:
 
 
 def evaluate(
-    task: Task, model: nn.Module, data: Data, on_batch: Callable[[int], None] | None = None
+    task: Task,
+    model: nn.Module,
+    data: Source,
+    on_batch: Callable[[int], None] | None = None,
+    *,
+    batch: int = EVALUATION_BATCH,
+    limit: int | None = None,
 ) -> Evaluation:
-    """`model` on `data`, in batches; a loss that is not finite is reported, not raised."""
-    model.eval()
-    correct, loss_sum = 0, 0.0
-    with torch.inference_mode():
-        for begin in range(0, len(data), EVALUATION_BATCH):
-            x, y = data.x[begin : begin + EVALUATION_BATCH], data.y[begin : begin + EVALUATION_BATCH]
-            output = model(x)
-            loss_sum += float(task.loss(output, y)) * len(x)
-            correct += int(task.correct(output, y))
-            if on_batch is not None:
-                on_batch(begin + len(x))
-    count = float(len(data))
-    return Evaluation(len(data), {"accuracy": (float(correct), count), "loss": (loss_sum, count)})
+    """`model` on `data` (at most `limit` samples of it), in batches that are halved when memory is short.
+
+    A figure that is not finite is reported, not raised.  Samples with NaN are left out if the task skips
+    them.
+    """
+    measuring = Measuring(task, model)
+    examples, totals = 0, Sums()
+    for given in measuring.batches(data, batch, limit):
+        for found in measuring.run(given, lambda part: figures_of(task, model, part)):
+            for name, (total, count) in found.items():
+                before = totals.get(name, (0.0, 0.0))
+                totals[name] = before[0] + total, before[1] + count
+        examples += given.count
+        if on_batch is not None:
+            on_batch(examples)
+    return Evaluation(examples, totals)
+
+
+def figures_of(task: Task, model: nn.Module, batch: Batch) -> Sums:
+    """What validation_step() says of a batch. Raises TaskFault where it is no {name: (sum, count)}."""
+    found = task.validation_step(model, batch.data)
+    if not isinstance(found, Mapping):
+        raise TaskFault(
+            f"validation_step() must return a dict of name -> (sum, count), not {type(found).__name__}"
+        )
+    return {str(name): _pair(str(name), value) for name, value in found.items()}
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    try:
+        total, count = value
+        return float(total), float(count)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TaskFault(f"validation_step() must give {name!r} as (sum, count), not {value!r}") from error
+
+
+def fitting_batch(task: Task, model: nn.Module, example: Batch, least: int) -> int:
+    """How many samples to evaluate at once: `least` (the recipe's batch, whose training needs more memory),
+    or more of a model whose modules give out little for a sample."""
+    given = 0
+
+    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal given
+        if isinstance(output, torch.Tensor):
+            given += output.numel() * output.element_size()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    measuring = Measuring(task, model)
+    try:
+        measuring.run(measuring.placed(example), lambda part: task.validation_step(model, part.data))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    each = max(1, given // max(1, example.count))
+    return max(least, min(EVALUATION_BATCH, BATCH_BYTES // each))

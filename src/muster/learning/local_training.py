@@ -1,53 +1,31 @@
-"""A client's work in a round as `init`, `step`, `final`: local SGD on one node's data.
+"""A client's work in a round as `init`, `step`, `final`: local training on one node's data.
 
-Local SGD with heavy-ball momentum from zero (McMahan et al., AISTATS 2017, arXiv 1602.05629): batches are
-drawn without replacement, epoch after epoch.  Everything follows from (parameters, data, recipe, seed); the
-caller sets the number of threads, measures time and may stop between steps.
+Local SGD with heavy-ball momentum from zero (McMahan et al., AISTATS 2017, arXiv 1602.05629) unless the task
+has optimisers of its own: batches are drawn without replacement, epoch after epoch.  Everything follows from
+(parameters, data, recipe, seed); the caller sets the number of threads, measures time and may stop between
+steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.sgd import sgd as sgd_update
 
-from muster.learning.data import Data, TaskFault
+from muster.learning.faults import TaskFault
+from muster.learning.hooks import modes
+from muster.learning.hooks.optimisers import Optimisers, configured
+from muster.learning.hooks.optimisers import Sgd as Sgd
+from muster.learning.sources.clean import clean, why_not_finite
+from muster.learning.sources.source import Source
+from muster.learning.sources.trees import Batch, to_device
 from muster.learning.task import Task
 
-
-@dataclass
-class Sgd:
-    """Does what `torch.optim.SGD` does, by the function that it calls.
-
-    Making that class imports torch's compiler: a second of a fast core and 80 MB for every trainer.
-    """
-
-    parameters: list[nn.Parameter]
-    lr: float
-    momentum: float
-    velocity: list[torch.Tensor | None]
-
-    def clear(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """In place; a parameter that has no gradient stays as it is."""
-        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        gradients = [gradient for i in moved if (gradient := self.parameters[i].grad) is not None]
-        velocity = [self.velocity[i] for i in moved]
-        sgd_update(
-            [self.parameters[i] for i in moved], gradients, velocity, foreach=True,
-            has_sparse_grad=any(gradient.is_sparse for gradient in gradients), lr=self.lr,
-            momentum=self.momentum, weight_decay=0.0, dampening=0.0, nesterov=False, maximize=False,
-        )  # fmt: skip
-        for i, tensor in zip(moved, velocity, strict=True):
-            self.velocity[i] = tensor
+EMPTY_MAX = 100  # batches in a row of which nothing is left without rows that hold NaN
 
 
 @dataclass
@@ -56,86 +34,141 @@ class LocalTraining:
 
     task: Task
     model: nn.Module
-    data: Data
-    optimiser: Sgd
-    batch: int
-    generator: torch.Generator
-    order: torch.Tensor
-    position: int = 0
+    data: Source
+    optimisers: Optimisers
+    batches: Iterator[Batch]
+    device: torch.device
     steps: int = 0
     examples: int = 0
+    skipped: int = 0  # samples with NaN, as the task wants it
     loss_sum: float = 0.0
+    losses: int = 0  # of so many steps
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """`loss` is the mean over the steps done."""
+    """`loss` is the mean over the steps done; 0.0 if the task gives none. `state`: of the optimisers."""
 
     steps: int
     examples: int
     loss: float
+    state: dict[str, Any] | None = None
+    skipped: int = 0
 
 
 def init(
-    task: Task, model: nn.Module, data: Data, *, lr: float, batch: int, momentum: float, seed: int
-) -> LocalTraining:
-    """The state before the first step. Seeds torch's global generator too, for dropout and the like."""
-    if len(data) == 0:
+    task: Task, model: nn.Module, data: Source, *, lr: float, batch: int, momentum: float, seed: int,
+    round_: int = 1, state: dict[str, Any] | None = None,
+) -> LocalTraining:  # fmt: skip
+    """The state before the first step, with the optimisers' `state` of an earlier round if it fits.
+
+    Seeds torch's global generator too, for dropout and the like; moves `model` to the task's device.
+    """
+    if data.size == 0:
         raise TaskFault("training_data() returned no samples")
+    device = modes.device_of(task.settings.device)
+    model.to(device)
     torch.manual_seed(seed)
-    model.train()
-    generator = torch.Generator().manual_seed(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise TaskFault("model() has no parameter that can be trained")
-    optimiser = Sgd(parameters, lr, momentum, [None] * len(parameters))
-    order = torch.randperm(len(data), generator=generator)
-    return LocalTraining(task, model, data, optimiser, min(batch, len(data)), generator, order)
+    modes.training_mode(model)
+    task.on_round_begin(model, round_)
+    optimisers = configured(task, model, lr=lr * task.settings.lr_scale, momentum=momentum)
+    if task.keep_optimizer:
+        optimisers.take_up(state)
+    task.optimizers = tuple(optimisers.optimisers)
+    batches = data.batches(task.settings.batch or batch, seed)
+    return LocalTraining(task, model, data, optimisers, batches, device)
 
 
 def step(state: LocalTraining) -> float:
-    """One step of SGD on the next batch; returns its loss. Raises TaskFault when that is not finite."""
-    if state.position + state.batch > len(state.order):  # the few samples left over wait for the next epoch
-        state.order = torch.randperm(len(state.data), generator=state.generator)
-        state.position = 0
-    chosen = state.order[state.position : state.position + state.batch]
-    state.position += state.batch
-    state.optimiser.clear()
-    loss = state.task.loss(state.model(state.data.x[chosen]), state.data.y[chosen])
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
-        raise TaskFault("loss() must return one number, a tensor that depends on the model's output")
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TaskFault(f"the loss became {value} at step {state.steps + 1}: try a lower learning rate")
-    loss.backward()  # type: ignore[no-untyped-call]
-    state.optimiser.step()
+    """One step on the next batch; returns its loss. Raises TaskFault when that is not finite."""
+    batch = _next(state)
+    automatic = state.task.automatic_optimization
+    if automatic:
+        state.optimisers.zero_grad()
+    loss = _loss(state, batch)
+    value = math.nan if loss is None else float(torch.as_tensor(loss).detach())
+    if loss is not None and not math.isfinite(value):
+        why = why_not_finite(batch) or "try a lower learning rate"
+        raise TaskFault(f"the loss became {value} at step {state.steps + 1}: {why}")
+    if automatic:
+        assert loss is not None
+        loss.backward()  # type: ignore[no-untyped-call]
+        if state.task.gradient_clip_val is not None:
+            trained = [p for p in state.model.parameters() if p.grad is not None]
+            nn.utils.clip_grad_norm_(trained, state.task.gradient_clip_val)
+        state.optimisers.step()
+    state.optimisers.schedule()
     state.steps += 1
-    state.examples += state.batch
-    state.loss_sum += value
+    state.examples += batch.count
+    if not math.isnan(value):
+        state.loss_sum += value
+        state.losses += 1
     return value
 
 
-def final(state: LocalTraining) -> TrainingSummary:
+def _next(state: LocalTraining) -> Batch:
+    """The next batch, without rows that hold NaN if the task wants it so."""
+    for _ in range(EMPTY_MAX):
+        batch = next(state.batches)
+        if not state.data.checked:
+            batch, skipped = clean(batch, skip=state.task.skip_bad_rows)
+            state.skipped += skipped
+        if batch.count:
+            return Batch(to_device(batch.data, state.device), batch.count, batch.rows)
+    raise TaskFault(f"{EMPTY_MAX} batches of training_data() hold nothing but rows with NaN")
+
+
+def _loss(state: LocalTraining, batch: Batch) -> torch.Tensor | None:
+    """The task's loss of a batch. One sample is too few for a batch norm to take statistics of: it then uses
+    those that it has."""
+    task, model = state.task, state.model
+    with modes.precision(task.settings.precision, state.device):
+        try:
+            loss = task.training_step(model, batch.data)
+        except ValueError as error:
+            if batch.count > 1 or not modes.too_few_for_batch_norm(error):
+                raise
+            with modes.statistics_kept(model) as kept:
+                if not kept:
+                    raise TaskFault("batch norm needs 2 samples, it has 1") from error
+                loss = task.training_step(model, batch.data)
+    if not task.automatic_optimization:
+        return loss
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        what = "training_step()" if task.overrides("training_step") else "loss()"
+        raise TaskFault(f"{what} must return one number, a tensor that depends on the model's output")
+    return loss
+
+
+def final(state: LocalTraining, round_: int = 1) -> TrainingSummary:
     """What was done; the trained parameters are in the model."""
-    return TrainingSummary(state.steps, state.examples, state.loss_sum / max(state.steps, 1))
+    state.task.on_round_end(state.model, round_)
+    state.task.optimizers = ()
+    loss = state.loss_sum / max(1, state.losses)
+    kept = state.optimisers.state() if state.task.keep_optimizer else None
+    return TrainingSummary(state.steps, state.examples, loss, kept, state.skipped)
 
 
 def train(
     task: Task,
     model: nn.Module,
-    data: Data,
+    data: Source,
     *,
     steps: int,
     lr: float,
     batch: int,
     momentum: float = 0.0,
     seed: int = 0,
+    round_: int = 1,
+    state: dict[str, Any] | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingSummary:
     """`steps` steps on `model`, in place. `on_step(steps done, loss)` may raise, which ends the training."""
-    state = init(task, model, data, lr=lr, batch=batch, momentum=momentum, seed=seed)
-    for _ in range(steps):
-        loss = step(state)
+    work = init(
+        task, model, data, lr=lr, batch=batch, momentum=momentum, seed=seed, round_=round_, state=state
+    )
+    for _ in range(min(steps, task.settings.steps_max or steps)):
+        loss = step(work)
         if on_step is not None:
-            on_step(state.steps, loss)
-    return final(state)
+            on_step(work.steps, loss)
+    return final(work, round_)

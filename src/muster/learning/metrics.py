@@ -13,8 +13,8 @@ from muster.protocol.validation.checks import Invalid
 
 Sums = dict[str, tuple[float, float]]
 
-
-KNOWN = (*CLASSES[:1], Metric("r2", "max"), Metric("perplexity", "min", True), Metric("mae", "min"), LOSS)
+# What a task may measure without saying which is better; the first one of these is its headline.
+KNOWN = (Metric("perplexity", "min", True), *CLASSES[:1], Metric("r2", "max"), Metric("mae", "min"), LOSS)
 
 
 def declared(task: Task, measured: Iterable[str] = ("accuracy",)) -> tuple[Metric, ...]:

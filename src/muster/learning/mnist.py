@@ -51,10 +51,11 @@ def load(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 class Mnist(Task):
     name = "mnist"
     version = "1"
+    options = {"model": "cnn29k"}  # noqa: RUF012
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.kind = str(self.options.get("model", "cnn29k"))
+        self.kind = str(self.options["model"])
         if self.kind not in MODELS:
             raise MusterError("usage", f"mnist has no model {self.kind!r}: use one of {', '.join(MODELS)}")
 

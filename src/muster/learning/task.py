@@ -9,16 +9,14 @@
         def training_data(self):            # this node's own (x, y), all samples along the first axis
             return numpy.load(self.data)["x"], numpy.load(self.data)["y"]
 
-`loss`, `correct` and `evaluation_data` have defaults.  A task that comes with one data set for all nodes
-cuts out this node's part with `self.mine(x, y)`.  This module does not import torch.
+All else has defaults (`hooks/`); the names of the hooks are Lightning's.  A task that comes with one data set
+for all nodes cuts out this node's part with `self.mine(x, y)`.  This module does not import torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +27,15 @@ import numpy as np
 from muster.algorithms import splits
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
+from muster.learning.settings import Settings, declared_options
+from muster.learning.task_file import import_file
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from muster.learning.hooks.optimisers import Parameters
+    from muster.learning.hooks.targets import TargetFacts
 
 GROUP = "muster.tasks"
 NAME_CHARACTERS_MAX = 64
@@ -51,14 +54,22 @@ class FitRecipe:
 class Task:
     """The base of every task. `name` and `version` are part of its fingerprint.
 
-    Options: `data`, a path that the task understands; `part` of `parts`, this node's share under `split`
-    when several nodes share one data set; `seed` of splits.  Others land in `self.options`.
+    What stands under [tasks.NAME] in node.toml: `data`, a path that the task understands; `part` of `parts`,
+    this node's share under `split` when several nodes share one data set; `seed` of splits; how this node
+    trains (`Settings`).  All else must be declared in `options`, with its default.
     """
 
     name: str = ""
     version: str = "1"
     metrics: dict[str, Any] | None = None  # name -> "max" | "min" | ("min", "exp"); the first is the headline
     defaults: dict[str, Any] = {}  # noqa: RUF012 - of its jobs: lr, batch, steps, rounds and the like, by name
+    options: dict[str, Any] = {}  # noqa: RUF012 - a declaration: the instance has its own, with the node's values
+    automatic_optimization = True  # False: training_step() steps `self.optimizers` itself
+    gradient_clip_val: float | None = None  # the norm to which all gradients together are clipped
+    keep_optimizer = True  # whether the state of configure_optimizers() survives the round on its node
+    skip_bad_rows = False  # whether rows that hold NaN are left out and counted, rather than refused
+    optimizers: tuple[Any, ...] = ()  # of the training that goes on
+    target_facts: TargetFacts | None = None  # what default losses know of all targets; from opening the data
     # Of tasks that train named arrays by `fit` (array_task.py):
     statistics: tuple[str, ...] = ()  # patterns of arrays that are averaged, never extrapolated
     measures_common = False  # `measure` has the same data on every node
@@ -79,29 +90,63 @@ class Task:
             raise MusterError("usage", f"there is no part {part} of {parts}: parts are 0 to {parts - 1}")
         self.data = None if data is None else Path(data).expanduser()
         self.split, self.part, self.parts, self.seed = split, part, parts, seed
-        self.options = options
+        self.settings, given = Settings.taken_from(options, self.name)
+        self.options = declared_options(self.name, type(self).options, given)
 
     def model(self) -> nn.Module:
         """A new model; muster seeds torch before it calls this."""
         raise NotImplementedError
 
-    def training_data(self) -> tuple[Any, Any]:
-        """This node's (x, y): tensors or arrays, samples along the first axis; a classifier has integer y."""
+    def training_data(self) -> Any:
+        """This node's own samples.
+
+        (x, y): tensors or arrays, samples along the first axis; a classifier has integer y.  Or another
+        pytree of arrays, a Dataset, an IterableDataset, or a function (batch, seed) that makes a DataLoader.
+        """
         raise NotImplementedError
 
-    def evaluation_data(self) -> tuple[Any, Any] | None:
-        """(x, y) that every node has; None: every node holds out 10 % of its own data."""
+    def evaluation_data(self) -> Any:
+        """Samples that every node has, as training_data() may return them; None: every node holds out 10 % of
+        its own data."""
         return None
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The mean loss of a batch: cross-entropy unless overridden."""
-        from torch.nn import functional
+    def loss(self, output: Any, target: Any) -> torch.Tensor:
+        """The mean loss of a batch, by the kind of target (hooks/targets.py) unless overridden."""
+        from muster.learning.hooks import targets
 
-        return functional.cross_entropy(output, target)
+        return targets.loss(output, target, self.target_facts)
 
-    def correct(self, output: torch.Tensor, target: torch.Tensor) -> int:
-        """How many samples of the batch are right: largest output unless overridden."""
+    def correct(self, output: Any, target: Any) -> int:
+        """How many samples of the batch are right: an older hook for what "accuracy" is."""
         return int((output.argmax(1) == target).sum())
+
+    def training_step(self, model: nn.Module, batch: Any) -> torch.Tensor | None:
+        """The loss of a batch, for whose gradient the optimisers step.
+
+        With `automatic_optimization = False` it steps `self.optimizers` itself; what it returns is shown.
+        """
+        from muster.learning.hooks import defaults
+
+        return defaults.training_step(self, model, batch)
+
+    def validation_step(self, model: nn.Module, batch: Any) -> dict[str, tuple[float, float]]:
+        """The figures of a batch: name -> (sum, count). Shown is sum / count over all batches and nodes."""
+        from muster.learning.hooks import defaults
+
+        return defaults.validation_step(self, model, batch)
+
+    def configure_optimizers(self, parameters: Parameters, lr: float) -> Any:
+        """An optimiser, (optimiser, scheduler) or a list of them, for a round with the rate `lr`.
+
+        None: SGD with the recipe's momentum, from zero in each round.  Schedulers step after each batch.
+        """
+        return None
+
+    def on_round_begin(self, model: nn.Module, round: int) -> None:
+        """Before the optimisers are made; `model` has the round's parameters, `round` counts from 1."""
+
+    def on_round_end(self, model: nn.Module, round: int) -> None:
+        """After the last step, before the update is taken from `model`."""
 
     def initial(self, seed: int) -> dict[str, Any]:
         """Of a task of any framework: the arrays that are trained together, by name; the same for a seed."""
@@ -120,6 +165,10 @@ class Task:
     def measure(self, arrays: dict[str, Any]) -> dict[str, tuple[float, float]]:
         """The figures of `arrays` on what this node does not train on: name -> (sum, count)."""
         return {}
+
+    def overrides(self, hook: str) -> bool:
+        """Whether the task has a hook of its own in place of the default."""
+        return getattr(type(self), hook) is not getattr(Task, hook)
 
     def mine(self, x: Any, y: Any) -> tuple[Any, Any]:
         """This node's part of a data set that all nodes share, by `split`, `part`, `parts` and `seed`."""
@@ -190,17 +239,11 @@ def _from_file(reference: str) -> type[Task]:
     path = Path(text).expanduser()
     if not path.is_file():
         raise MusterError("unknown_task", f"there is no task file {text}: check the path")
-    module_name = f"muster_task_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise MusterError("unknown_task", f"{text} cannot be read as a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickling inside the user's file look it up
-    spec.loader.exec_module(module)
+    module = import_file(path.resolve())
     found = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module_name
+        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
     }
     if wanted:
         if wanted not in found:

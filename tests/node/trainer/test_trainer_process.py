@@ -29,6 +29,7 @@ from muster.learning.task import Task
 
 class Toy(Task):
     name = "toy"
+    options = {"mode": ""}
 
     def model(self):
         return nn.Linear(4, 2)

@@ -1,0 +1,1 @@
+"""What stands behind the hooks of a task: their defaults, and how they are called."""

@@ -1,0 +1,1 @@
+"""Where batches come from: arrays, data sets, streams and loaders behind one interface (`source.Source`)."""
