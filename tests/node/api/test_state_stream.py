@@ -135,7 +135,7 @@ def test_the_history_is_all_there(played: Played) -> None:
         assert commit["counted"] >= len(commit["nodes"])
     head = commits[played.late.tables["jobs"][played.job]["head"]]
     assert head["bytes_total"] > 0
-    assert head["accuracy"] is not None
+    assert set(head["figures"]) == {"accuracy", "loss"}
 
 
 def test_branches_and_hand_overs_are_marked(played: Played) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from muster.history.graph import Point
@@ -24,7 +25,7 @@ from muster.node.api.snapshot import (
     TaskView,
 )
 from muster.node.core import Core
-from muster.protocol.records import Commit, NodeId, short
+from muster.protocol.records import Commit, Metric, NodeId, short
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -151,7 +152,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         coordinator=core.trust.name(leader) if leader else short(head.id) if head else "",
         accuracy=values_.get("accuracy"),
         loss=values_.get("loss"),
-        metrics=[MetricView(m.name, m.best, m.exp) for m in view.job.metrics],
+        metrics=metric_views(view.job.metrics),
         figures=values_,
         measured_examples=figures.examples if figures else 0,
         age_s=runner.commits.age_s(head) if head else 0.0,
@@ -174,6 +175,11 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         values=values(runner, head),
         waits=runner.waits(),
     )
+
+
+def metric_views(metrics: Iterable[Metric]) -> list[MetricView]:
+    """A job's metrics, in their order."""
+    return [MetricView(m.name, m.best, m.exp) for m in metrics]
 
 
 def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:

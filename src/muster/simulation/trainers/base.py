@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class SimFacts:
     has_common: bool
     version: str = "1"
     metrics: tuple[Metric, ...] = CLASSES
+    defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs
 
     @property
     def fingerprint(self) -> bytes:

@@ -70,7 +70,8 @@ export interface NewJob {
   task?: string;
   from?: string;
   rounds?: number;
-  target?: number;
+  target?: number | string; // of the first metric, or NAME=VALUE
+  stop_when?: string; // no better for N
   seconds?: number;
   bytes?: number;
   steps?: number;

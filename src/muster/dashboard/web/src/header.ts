@@ -2,7 +2,8 @@
 
 import { stopJob } from "./api";
 import { byId, el, keyed, setText, show, toggle } from "./dom";
-import { bytes, clock, figure, percent, span } from "./format";
+import { bytes, clock, span } from "./format";
+import { metric, pair } from "./metrics";
 import { openNewJob } from "./newjob";
 import { attempt } from "./say";
 import type { Store } from "./store";
@@ -65,8 +66,11 @@ export class Head {
     const here = nodes.filter((node) => node.me || node.reachable).length;
     const of = row?.stop.rounds === null || row === undefined ? "" : `/${row.stop.rounds}`;
     setText(byId("fig-round"), row === undefined ? "–" : `${row.round}${of}`);
-    setText(byId("fig-accuracy"), percent(row?.accuracy ?? null));
-    setText(byId("fig-loss"), figure(row?.loss ?? null));
+    pair(row).forEach((name, place) => {
+      const slot = ["first", "second"][place]!;
+      setText(byId(`fig-${slot}-name`), name ?? "");
+      setText(byId(`fig-${slot}`), name === null ? "" : metric(name, row?.figures));
+    });
     setText(byId("fig-nodes"), `${here}/${nodes.length}`);
     setText(byId("fig-bytes"), bytes(row?.spent_bytes ?? null));
   }

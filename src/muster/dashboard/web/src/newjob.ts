@@ -2,6 +2,7 @@
 
 import { newJob, type NewJob } from "./api";
 import { el } from "./dom";
+import { isShare, pair } from "./metrics";
 import { attempt } from "./say";
 import type { Store } from "./store";
 import type { CommitRow } from "./types";
@@ -11,13 +12,16 @@ export function openNewJob(store: Store, from: CommitRow | null): void {
   const task = el("select", { name: "task" }, ...tasks.map((name) => el("option", { value: name }, name)));
   const field = (name: string, label: string, props: Record<string, unknown>) =>
     el("label", {}, label, el("input", { name, type: "number", ...props }));
+  const known = from === null ? undefined : store.tables.jobs[from.job];
+  const target = pair(known).map((name) => (name === null ? null : isShare(name) ? `${name}=0.95` : `${name}=0.2`));
   const begin = el("button", { type: "submit", class: "good" }, "Start");
   const stop = el("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
   const form = el("form", { method: "dialog" },
     el("h2", {}, from === null ? "A new job" : `A new job from ${from.id.slice(0, 8)}, round ${from.round}`),
     from === null ? el("label", {}, "Task", task) : null,
     field("rounds", "Rounds at most", { value: "10", min: 1, step: 1 }),
-    field("target", "until this accuracy, %", { min: 1, max: 100, step: "any" }),
+    field("target", "until a metric has this value", { type: "text", placeholder: target[0] ?? "0.95, or loss=0.2" }),
+    field("stale", "or was no better for so many rounds", { min: 1, step: 1 }),
     field("steps", "Steps a round", { min: 1, step: 1 }),
     field("lr", "Learning rate", { min: 0, step: "any" }),
     el("div", { class: "row-buttons" }, begin, stop));
@@ -40,9 +44,11 @@ function wanted(data: FormData, from: CommitRow | null): NewJob {
     const text = String(data.get(name) ?? "").trim();
     return text === "" ? undefined : Number(text);
   };
-  const target = number("target");
+  const target = String(data.get("target") ?? "").trim();
+  const stale = number("stale");
   const job: NewJob = {
-    rounds: number("rounds"), target: target === undefined ? undefined : target / 100, steps: number("steps"), lr: number("lr"),
+    rounds: number("rounds"), target: target === "" ? undefined : target,
+    stop_when: stale === undefined ? undefined : `no better for ${stale}`, steps: number("steps"), lr: number("lr"),
   };
   if (from !== null) job.from = from.id;
   else job.task = String(data.get("task"));

@@ -26,7 +26,7 @@ COMMITS_MAX = 5000  # of a job; the newest
 FRESH_COMMITS = 48  # looked at each time
 TURN_COMMITS = 16  # of the others, in turn
 NAMES_MAX = 16  # in a commit's row
-CHANGING = ("accuracy", "loss", "held", "predicted", "drop")  # fields of a CommitRow
+CHANGING = ("figures", "held", "predicted", "drop")  # fields of a CommitRow
 
 
 class CommitRows:
@@ -63,9 +63,8 @@ class CommitRows:
         figures = self._runner.view.figures(point.id)
         held = self._runner.models.held(point.id)
         predicted, drop = checked(self._runner, point)
-        known_figures = figures.values(self._runner.view.job.metrics) if figures else {}
-        accuracy, loss = known_figures.get("accuracy"), known_figures.get("loss")
-        changing = (accuracy, loss, held, predicted, drop)
+        by_metric = figures.values(self._runner.view.job.metrics) if figures else {}
+        changing = (by_metric, held, predicted, drop)
         known = self._sent.get(point.id)
         if changing == known:
             return None
@@ -86,8 +85,7 @@ class CommitRows:
             bytes=size_bytes(point),
             bytes_total=sum(s.bytes for s in point.spent),
             discarded=len(record.discarded) if isinstance(record, Commit) else 0,
-            accuracy=accuracy,
-            loss=loss,
+            figures=by_metric,
             held=held,
             predicted=predicted,
             drop=drop,

@@ -2,7 +2,7 @@
 
 The only place where their fields are defined.  The page's TypeScript types and docs/api-rows.md are generated
 from this file (scripts/row_types.py); the comment at a field becomes its description there.  Names end in
-units; `..._t` are instants (docs/api.md); shares, battery, accuracy and progress are 0..1.  Every field is
+units; `..._t` are instants (docs/api.md); shares, battery, accuracies and progress are 0..1.  Every field is
 always there; None: not known, or not so.
 """
 
@@ -151,7 +151,9 @@ class StopRow(msgspec.Struct, frozen=True):
     """When a job ends: at the first of these."""
 
     rounds: int | None
-    target: float | None  # accuracy
+    target: float | None
+    metric: str | None  # that the target is of
+    stale: int | None  # rounds in a row in which the first metric got no better
     seconds: float | None
     bytes: int | None  # sent by all nodes
 
@@ -168,8 +170,8 @@ class JobRow(msgspec.Struct, frozen=True):
     head: str  # commit; "" before the starting parameters are there
     heads: list[str]  # all that this node knows: several while the network is divided
     coordinator: str | None  # node
-    accuracy: float | None
-    loss: float | None
+    metrics: dict[str, str]  # name -> max or min; the first is what the job is judged by
+    figures: dict[str, float]  # of the head, by metric; empty until measured
     measured_examples: int
     began_t: float | None  # by the job's own age
     age_s: float  # at the head
@@ -222,8 +224,7 @@ class CommitRow(msgspec.Struct, frozen=True):
     bytes: int  # that a node at the parent downloads
     bytes_total: int  # sent by all nodes for the job up to here
     discarded: int  # updates
-    accuracy: float | None  # None until measured
-    loss: float | None
+    figures: dict[str, float]  # by metric; empty until measured
     held: bool  # the viewing node holds its parameters
     predicted: float | None  # sum of the values of this round's updates
     drop: float | None  # of the held-out loss by them, as evaluated

@@ -3,6 +3,7 @@
 import { commitDetail, diff, exportModel } from "../api";
 import { el } from "../dom";
 import { bytes, count, figure, percent, plural, span } from "../format";
+import { metric, value } from "../metrics";
 import { openNewJob } from "../newjob";
 import { attempt, say } from "../say";
 import type { Store } from "../store";
@@ -51,7 +52,7 @@ export class Detail {
     if (commit === undefined) return [];
     const who = commit.merge ? "merge of two branches" : `coordinated by ${this.store.name(commit.coordinator)}`;
     const facts = list([
-      ["accuracy", percent(commit.accuracy)], ["loss", figure(commit.loss)],
+      ...Object.entries(commit.figures).map(([name, given]) => [name, value(name, given)] as const),
       ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
       ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)], ["sent by then", bytes(commit.bytes_total)],
       ...(commit.predicted === null ? [] : [["values / true drop", `${figure(commit.predicted)} / ${figure(commit.drop)}`] as const]),
@@ -85,10 +86,10 @@ export class Detail {
 
   private two(found: DiffView): HTMLElement[] {
     const pair = (a: string, b: string) => [a, b];
+    const measured = Object.keys({ ...found.a.figures, ...found.b.figures });
     const figures = sheet(["", "first", "second"], [
       ["round", ...pair(String(found.a.round), String(found.b.round))],
-      ["accuracy", ...pair(percent(found.a.accuracy), percent(found.b.accuracy))],
-      ["loss", ...pair(figure(found.a.loss), figure(found.b.loss))],
+      ...measured.map((name) => [name, metric(name, found.a.figures), metric(name, found.b.figures)]),
       ["sent", ...pair(this.sent(found.a), this.sent(found.b))],
     ]);
     const only = (what: string, updates: CountedView[]) => {

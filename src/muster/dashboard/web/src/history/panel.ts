@@ -2,7 +2,8 @@
 
 import { byId, setText, show } from "../dom";
 import type { Frames } from "../frame";
-import { bytes, percent, plural } from "../format";
+import { bytes, plural } from "../format";
+import { all } from "../metrics";
 import type { Store } from "../store";
 import type { Change } from "../store";
 import { HistoryCanvas } from "./canvas";
@@ -97,8 +98,9 @@ export class HistoryPanel {
   private tell(placed: Placed): void {
     const { commit } = placed;
     const who = commit.merge ? "merge" : `by ${this.store.name(commit.coordinator)}`;
+    const measured = all(commit.figures) || "not measured";
     const counted = commit.merge ? "" : ` · ${plural(commit.counted, "update")} counted`;
-    setText(this.tip, `${commit.id.slice(0, 8)} · round ${commit.round} ${who}${counted} · accuracy ${percent(commit.accuracy)} · ${bytes(commit.bytes)}`);
+    setText(this.tip, `${commit.id.slice(0, 8)} · round ${commit.round} ${who}${counted} · ${measured} · ${bytes(commit.bytes)}`);
     const { x, y } = this.canvas.at(placed);
     const box = this.scroller;
     const left = Math.max(4, Math.min(x - box.scrollLeft - this.tip.offsetWidth / 2, box.clientWidth - this.tip.offsetWidth - 4));

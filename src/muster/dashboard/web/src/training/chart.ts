@@ -1,10 +1,11 @@
-/** Accuracy (solid, left axis) and loss (dashed, right axis) of each branch, against time, rounds or bytes. */
+/** The first metric (solid, left axis) and a second one (dashed, right) of each branch, against time, rounds or bytes. */
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { byId, el, keyed, setText, setVar, show } from "../dom";
-import { bytes, figure, percent, span } from "../format";
+import { bytes, span } from "../format";
 import type { Graph, Placed } from "../history/lanes";
+import { digits, isShare, metric, pair } from "../metrics";
 import type { Store } from "../store";
 import { branchColour, clear, onTheme, theme } from "../theme";
 import type { CommitRow, MarkRow } from "../types";
@@ -27,6 +28,8 @@ export class TrainingChart {
   private plot: uPlot | null = null;
   private lines: Line[] = [];
   private marks: { x: number; mark: MarkRow }[] = [];
+  private first: string | null = null; // the metrics that are drawn
+  private second: string | null = null;
   private shape = "";
   private readonly box = byId("chart");
   private readonly tip = byId("chart-tip");
@@ -55,20 +58,22 @@ export class TrainingChart {
   }
 
   draw(graph: Graph): void {
+    const job = this.store.job();
+    [this.first, this.second] = pair(job === null ? undefined : this.store.tables.jobs[job]);
     this.lines = this.choose(graph);
     this.marks = this.place(graph);
     const data = this.data();
-    const shape = `${this.axis} ${this.lines.map((line) => line.branch).join(",")}`;
+    const shape = `${this.axis} ${this.first} ${this.second} ${this.lines.map((line) => line.branch).join(",")}`;
     if (shape !== this.shape || this.plot === null) this.make(data, shape);
     else this.plot.setData(data);
     this.legend();
-    show(byId("chart-empty"), !this.lines.some((line) => line.points.some((placed) => placed.commit.accuracy !== null)));
+    show(byId("chart-empty"), !this.lines.some((line) => line.points.some((placed) => this.measured(placed.commit))));
     this.box.dataset.lines = String(this.lines.length);
     this.box.dataset.marks = this.marks.map(({ mark }) => mark.kind).join(" ");
   }
 
   private choose(graph: Graph): Line[] {
-    const measured = graph.branches.filter((branch) => branch.commits.some((placed) => placed.commit.accuracy !== null));
+    const measured = graph.branches.filter((branch) => branch.commits.some((placed) => this.measured(placed.commit)));
     const rest = measured.filter((branch) => branch.number > 0).slice(-(BRANCHES_MAX - 1));
     const main = measured.filter((branch) => branch.number === 0);
     return [...main, ...rest].map((branch) => {
@@ -113,11 +118,11 @@ export class TrainingChart {
       const at = new Map<number, CommitRow>();
       for (const { commit } of line.points) {
         const here = at.get(this.x(commit));
-        if (here === undefined || commit.accuracy !== null) at.set(this.x(commit), commit);
+        if (here === undefined || this.measured(commit)) at.set(this.x(commit), commit);
       }
       const xs = [...at.keys()].sort((a, b) => a - b);
       const rows = xs.map((x) => at.get(x)!);
-      return [xs, rows.map((c) => (c.accuracy === null ? null : c.accuracy * 100)), rows.map((c) => c.loss)];
+      return [xs, rows.map((c) => this.drawn(c, this.first)), rows.map((c) => this.drawn(c, this.second))];
     });
     if (!tables.length) return [[0, 1], [null, null], [null, null]];
     return tables.length === 1 ? tables[0]! : uPlot.join(tables);
@@ -131,8 +136,8 @@ export class TrainingChart {
     for (const line of lines) {
       const colour = branchColour(line.branch);
       const points = { show: false };
-      series.push({ scale: "acc", stroke: colour, width: 2, spanGaps: true, points });
-      series.push({ scale: "loss", stroke: clear(colour, 0.85), width: 1.3, dash: [5, 4], spanGaps: true, points });
+      series.push({ scale: "first", stroke: colour, width: 2, spanGaps: true, points });
+      series.push({ scale: "second", stroke: clear(colour, 0.85), width: 1.3, dash: [5, 4], spanGaps: true, points });
     }
     this.plot = new uPlot(this.options(series), data, this.box);
   }
@@ -152,13 +157,13 @@ export class TrainingChart {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
       scales: {
         x: { time: false, range: (_plot, low, high) => (low === high ? [low, low + 1] : [low, high]) },
-        acc: { range: (_plot, low, high) => [Math.max(0, Math.floor((low ?? 0) / 10) * 10), Math.min(100, Math.ceil(((high ?? 100) + 1) / 10) * 10)] },
-        loss: { range: (_plot, _low, high) => [0, Math.max(0.1, (high ?? 1) * 1.05)] },
+        first: { range: (_plot, low, high) => range(this.first, low, high) },
+        second: { range: (_plot, low, high) => range(this.second, low, high) },
       },
       axes: [
         { ...axis, size: 24, space: 64, values: (_plot, ticks) => ticks.map(label), incrs: this.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500] : undefined } as uPlot.Axis,
-        { ...axis, scale: "acc", size: 42, space: 30, values: (_plot, ticks) => ticks.map((tick) => `${tick} %`) },
-        { ...axis, scale: "loss", side: 1, size: 34, space: 30, grid: { show: false } },
+        { ...axis, scale: "first", size: 42, space: 30, values: (_plot, ticks) => ticks.map((tick) => ticked(this.first, tick)) },
+        { ...axis, scale: "second", side: 1, size: 42, space: 30, grid: { show: false }, values: (_plot, ticks) => ticks.map((tick) => ticked(this.second, tick)) },
       ],
       series,
       hooks: { draw: [(plot) => this.drawMarks(plot)], setCursor: [(plot) => this.hover(plot)] },
@@ -199,8 +204,9 @@ export class TrainingChart {
     const near = this.marks.filter((mark) => Math.abs(plot.valToPos(mark.x, "x") - left) < 6).map(({ mark }) => mark.text);
     const at = this.axis === "age" ? span(x) : this.axis === "round" ? `round ${Math.round(x)}` : bytes(x);
     const rows = this.lines.flatMap((line) => {
-      const commit = nearest(line.points, x, (c) => this.x(c));
-      return commit === null ? [] : [`${line.label}: ${percent(commit.accuracy)}, loss ${figure(commit.loss)}`];
+      const commit = this.nearest(line.points, x);
+      const names = [this.first, this.second].filter((name) => name !== null);
+      return commit === null ? [] : [`${line.label}: ${names.map((name) => `${name} ${metric(name, commit.figures)}`).join(", ")}`];
     });
     this.tip.replaceChildren(el("b", {}, at), ...[...rows, ...near].slice(0, 9).map((text) => el("div", {}, text)));
     const room = this.box.clientWidth - this.tip.offsetWidth - 6;
@@ -208,6 +214,9 @@ export class TrainingChart {
   }
 
   private legend(): void {
+    setText(byId("key-first"), this.first ?? "");
+    setText(byId("key-second"), this.second ?? "");
+    show(byId("key-second"), this.second !== null);
     const several = this.lines.length > 1;
     const merged = this.lines.filter((line) => line.into);
     const named = [...this.lines.filter((line) => !line.into), ...merged.slice(-2)].sort((a, b) => a.branch - b.branch);
@@ -223,12 +232,37 @@ export class TrainingChart {
     const [width, height] = [this.box.clientWidth, this.box.clientHeight];
     if (this.plot !== null && width > 80 && height > 60) this.plot.setSize({ width, height });
   }
+
+  private measured(commit: CommitRow): boolean {
+    return this.first !== null && commit.figures[this.first] !== undefined;
+  }
+
+  /** A value as it stands on its axis: accuracies in percent. */
+  private drawn(commit: CommitRow, name: string | null): number | null {
+    const given = name === null ? undefined : commit.figures[name];
+    return given === undefined ? null : isShare(name!) ? given * 100 : given;
+  }
+
+  private nearest(points: readonly Placed[], x: number): CommitRow | null {
+    let best: CommitRow | null = null;
+    for (const { commit } of points) {
+      if (this.measured(commit) && (best === null || Math.abs(this.x(commit) - x) < Math.abs(this.x(best) - x))) best = commit;
+    }
+    return best;
+  }
 }
 
-function nearest(points: readonly Placed[], x: number, of: (commit: CommitRow) => number): CommitRow | null {
-  let best: CommitRow | null = null;
-  for (const { commit } of points) {
-    if (commit.accuracy !== null && (best === null || Math.abs(of(commit) - x) < Math.abs(of(best) - x))) best = commit;
+function ticked(name: string | null, tick: number): string {
+  return name !== null && isShare(name) ? `${tick} %` : digits(tick);
+}
+
+/** Accuracies in tens of percent; others from zero, or with some room around them where there are negative ones. */
+function range(name: string | null, low: number | null, high: number | null): [number, number] {
+  if (name !== null && isShare(name)) {
+    return [Math.max(0, Math.floor((low ?? 0) / 10) * 10), Math.min(100, Math.ceil(((high ?? 100) + 1) / 10) * 10)];
   }
-  return best;
+  const [from, to] = [low ?? 0, high ?? 1];
+  if (from >= 0) return [0, to > 0 ? to * 1.05 : 1];
+  const room = Math.max(to - from, Math.abs(from) * 0.1) * 0.05;
+  return [from - room, to + room];
 }

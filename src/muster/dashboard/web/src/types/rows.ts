@@ -117,7 +117,9 @@ export interface LinkRow {
 /** When a job ends: at the first of these. */
 export interface StopRow {
   rounds: number | null;
-  target: number | null; // accuracy
+  target: number | null;
+  metric: string | null; // that the target is of
+  stale: number | null; // rounds in a row in which the first metric got no better
   seconds: number | null;
   bytes: number | null; // sent by all nodes
 }
@@ -133,8 +135,8 @@ export interface JobRow {
   head: string; // commit; "" before the starting parameters are there
   heads: string[]; // all that this node knows: several while the network is divided
   coordinator: string | null; // node
-  accuracy: number | null;
-  loss: number | null;
+  metrics: Record<string, string>; // name -> max or min; the first is what the job is judged by
+  figures: Record<string, number>; // of the head, by metric; empty until measured
   measured_examples: number;
   began_t: number | null; // by the job's own age
   age_s: number; // at the head
@@ -184,8 +186,7 @@ export interface CommitRow {
   bytes: number; // that a node at the parent downloads
   bytes_total: number; // sent by all nodes for the job up to here
   discarded: number; // updates
-  accuracy: number | null; // null until measured
-  loss: number | null;
+  figures: Record<string, number>; // by metric; empty until measured
   held: boolean; // the viewing node holds its parameters
   predicted: number | null; // sum of the values of this round's updates
   drop: number | null; // of the held-out loss by them, as evaluated
