@@ -17,6 +17,7 @@ from generators.claims import benchmarks
 from generators.code_tables import limits, reactions
 from generators.commands import command_line
 from generators.keys import faults, node_configuration, scenarios
+from generators.python_api import python_api
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -28,6 +29,7 @@ PARTS = {
     "reactions": (DOCS / "architecture.md", reactions),
     "limits": (DOCS / "protocol.md", limits),
     "commands": (DOCS / "cli.md", command_line),
+    "python": (DOCS / "python.md", python_api),
     "claims": (DOCS / "benchmarks.md", benchmarks),
 }
 

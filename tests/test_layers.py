@@ -13,6 +13,7 @@ import muster
 
 ROOT = Path(muster.__file__).parent
 LAYERS = (
+    "aio",
     "api",
     "cli",
     "dashboard",

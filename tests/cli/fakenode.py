@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from muster.node.api.rounds.schema import Rounds
 from muster.node.api.snapshot import (
     CommitView,
     ContributionView,
@@ -109,6 +110,13 @@ def snapshot(
     )
 
 
+def done() -> Rounds:
+    """A job that has ended, of which all rounds were taken."""
+    return Rounds(
+        JOB, "digits", "finished", "3 rounds done", True, None, 12.5, {"accuracy": "max"}, {}, [], False, 7
+    )
+
+
 class FakeNode:
     """Serves `<home>/control.sock`; `answers` maps an op to a value, a callable, or an (error, sentence)."""
 
@@ -123,6 +131,7 @@ class FakeNode:
             "record": {},
             "tasks": [task_view()],
             "log": {"job": job_view(), "commits": job_view().commits},
+            "rounds": lambda request: done(),
             "export": lambda request: {
                 "paths": [request["to"]],
                 "accuracy": 0.934,

@@ -89,14 +89,10 @@ class Catalogue:
             if task == name:
                 return waiting
             await waiting.close()
-        if not self.has(name):
-            known = ", ".join(self.names()) or "none"
-            raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
+        source = self.source(name)
         from muster.node.trainer.adapter import StoreTrainer
 
-        trainer = await StoreTrainer.open(
-            self._source(name), self._store, self._scratch, self._offload, self._report
-        )
+        trainer = await StoreTrainer.open(source, self._store, self._scratch, self._offload, self._report)
         facts = trainer.task
         self._views[name] = TaskView(
             name, facts.version, facts.fingerprint.hex(), facts.layout.parameters, facts.samples
@@ -115,7 +111,11 @@ class Catalogue:
                 await self._waiting[1].close()
             self._waiting = None
 
-    def _source(self, name: str) -> TaskSource:
+    def source(self, name: str) -> TaskSource:
+        """What to open for a name. Raises MusterError("unknown_task")."""
+        if not self.has(name):
+            known = ", ".join(self.names()) or "none"
+            raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
         from muster.learning.task import is_flower
         from muster.node.trainer.messages import TaskSource
 

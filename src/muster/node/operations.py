@@ -40,6 +40,7 @@ class Operations:
             "stop": self._stop,
             "export": self._export,
             "tasks": self._tasks,
+            "task_source": self._task_source,
             "log": self._log,
             "rounds": self._rounds,
             "gauges": self._gauges,
@@ -93,6 +94,10 @@ class Operations:
 
     async def _tasks(self, arguments: dict[str, Any]) -> Any:
         return await self._catalogue.examine() if arguments.get("open") else self._catalogue.views()
+
+    async def _task_source(self, arguments: dict[str, Any]) -> Any:
+        source = self._catalogue.source(str(arguments.get("task", "")))
+        return {"reference": source.reference, "options": source.options}
 
     async def _log(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import job_requests

@@ -40,7 +40,7 @@ def test_what_is_done_is_written_once(job: ScriptedJob, tmp_path: Path, capsys: 
         "job": JOB[:8], "round": "2", "commit": commit(2), "age_s": "5.0",
         "accuracy": str(1 - 1 / 3), "loss": "0.5",
         "measured": "360", "participants": "2", "nodes": "alpha bravo", "shares": "alpha=0.5000 bravo=0.5000",
-        "steps": "30", "examples": "960", "bytes": "2000", "bytes_total": "3000", "merge": "0",
+        "steps": "30", "examples": "960", "bytes": "2000", "bytes_total": "3000", "kind": "round",
     }  # fmt: skip
     first = in_jsonl(lines)[0]
     assert (first.pop("job"), first.pop("task"), first.pop("round")) == (JOB, "digits", 1)

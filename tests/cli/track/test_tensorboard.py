@@ -106,7 +106,7 @@ def test_a_damaged_record_ends_what_is_read(job: ScriptedJob, tmp_path: Path) ->
 
 
 def test_a_merge_takes_the_count_of_rounds_back(job: ScriptedJob, tmp_path: Path) -> None:
-    job.rounds.append(a_round(2, commit="ff" * 32, merge=True))
+    job.rounds.append(a_round(2, commit="ff" * 32, kind="merge"))
     assert track(tmp_path, "--once") == 0
     assert steps(tmp_path) == [1, 2, 3, 2]
     assert track(tmp_path, "--once") == 0

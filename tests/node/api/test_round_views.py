@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from two_branches import ROUNDS, Field
 
@@ -62,12 +63,12 @@ def test_every_update_is_in_one_round() -> None:
         assert found[0].number == 1
         assert found[-1].commit == head.id.hex()
         assert found[-1].number == ROUNDS
-        assert sum(r.merge for r in found) == 1
+        assert Counter(r.kind for r in found) == {"round": len(found) - 1, "merge": 1}
         counted = counted_by(runner.view.graph.ancestors(head.id))
         given = updates(found)
         assert {field.alpha.trust.name(n): c for n, c in counted.items()} == given
         assert sum(r.bytes for r in found) == sum(s.bytes for s in head.spent) == found[-1].bytes_total
-        merge = next(r for r in found if r.merge)
+        merge = next(r for r in found if r.kind == "merge")
         assert (merge.coordinator, len(merge.participants)) == ("", 1)  # the other side's
         for r in found:
             assert r.participants == sorted(r.contributions)
@@ -142,5 +143,22 @@ def test_a_round_waits_for_its_figures() -> None:
         assert all(r.metrics == {} and r.measured == 0 for r in found)
         measured.update(kept)
         assert rounds(field.alpha, runner, "", 0).rounds == whole
+
+    on_field(main)
+
+
+def test_a_closing_commit_is_told_when_its_model_is_another() -> None:
+    def main(field: Field, job: JobId) -> None:
+        runner = field.runner(field.alpha, job)
+        graph, head = runner.view.graph, runner.head()
+        same = msgspec.structs.replace(
+            head.record, parents=(head.id,), folded=(), counted=head.counted.ranges(), delta=None
+        )
+        for name, params in ((b"same", same.params), (b"mean", bytes(32))):
+            graph.add(name, field.alpha.node, msgspec.structs.replace(same, params=params))
+            runner.models.heads = lambda name=name: [graph.points[name]]
+            found = rounds(field.alpha, runner, head.id.hex(), 0).rounds
+            kinds = [(r.kind, r.number, r.contributions, r.bytes) for r in found]
+            assert kinds == ([] if name == b"same" else [("closing", ROUNDS, {}, 0)])
 
     on_field(main)

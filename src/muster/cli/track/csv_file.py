@@ -10,7 +10,7 @@ from muster.errors import MusterError
 from muster.node.api.rounds.schema import Round, Rounds
 
 BEFORE = ("job", "round", "commit", "age_s")
-AFTER = ("measured", "participants", "nodes", "shares", "steps", "examples", "bytes", "bytes_total", "merge")
+AFTER = ("measured", "participants", "nodes", "shares", "steps", "examples", "bytes", "bytes_total", "kind")
 
 
 class CsvFile:
@@ -61,7 +61,7 @@ class CsvFile:
             "examples": r.examples,
             "bytes": r.bytes,
             "bytes_total": r.bytes_total,
-            "merge": int(r.merge),
+            "kind": r.kind,
         }
         self._file.append(_line([row.get(column, "") for column in self._columns]))
 

@@ -58,6 +58,13 @@ class Exported(msgspec.Struct, frozen=True):
     warnings: list[str] = []  # what could not be written beside the parameters
 
 
+class TaskReference(msgspec.Struct, frozen=True):
+    """The answer to `task_source`: what the node opens for the name of a task."""
+
+    reference: str  # an installed task's name, or FILE.py, FILE.py:Class
+    options: dict[str, Any]
+
+
 class Client:
     """The daemon whose home is `home`. Every call raises MusterError: no_node, timeout, or what it says."""
 
@@ -84,6 +91,9 @@ class Client:
         """What the node can train; with `opens` it opens each, to say what it is."""
         more = {"open": True, "timeout_s": 600.0} if opens else {}
         return typed(self.ask("tasks", **more), list[TaskView])
+
+    def task_source(self, task: str) -> TaskReference:
+        return typed(self.ask("task_source", task=task), TaskReference)
 
     def log(self, job: str, *, why: bool = False, links: bool = False) -> LogView:
         wanted = {name: True for name, given in (("why", why), ("links", links)) if given}

@@ -22,17 +22,19 @@ class Part(msgspec.Struct, frozen=True):
 class Round(msgspec.Struct, frozen=True):
     """A round that was done: the model's figures, and what became part of it since the round before."""
 
-    number: int
-    commit: str
+    number: int  # from 1 on
+    commit: str  # 64 hex digits: `muster show`, `muster train --from`
     age_s: float  # the job's age at which it was made
     coordinator: str  # name of the node that made it; "" for a merge, which all nodes compute
-    merge: bool  # two histories became one, as a divided network was healed
+    # round | merge: two histories became one, as a divided network was healed | closing: the mean of the last
+    # models, which ends the job and counts nothing; the number of neither is its own
+    kind: str
     metrics: dict[str, float]  # by name, such as accuracy (0..1) and loss (nats); {}: not measured
     measured: int  # held-out samples that the metrics are of
     contributions: dict[str, Part]  # by the node's name
     steps: int  # of all nodes, in this round
-    examples: int
-    bytes: int
+    examples: int  # samples processed by all nodes, in this round
+    bytes: int  # sent for the job since the round before
     bytes_total: int  # of the job up to here
     settled: bool = True  # nothing of the above is expected to change
 

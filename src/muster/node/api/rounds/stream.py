@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from muster.errors import MusterError
@@ -112,27 +112,29 @@ def follow(
     once: bool = False,
     away_s: float | None = AWAY_S,
     timeout_s: float | None = None,
+    since: int | None = None,
     on_event: OnEvent | None = None,
     on_away: Callable[[MusterError], None] | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches as they come, until all readers have every round of jobs that are over (`once`: until they have
     what there is). A batch without rounds comes first, and whenever the node was looked at in vain.
 
-    `on_away(error)` is called when the node is found away.  Raises MusterError: no_node when it is that for
-    longer than `away_s`, timeout, unknown_job.
+    `on_event` gets what the node logs: all after event `since`, or from now on.  `on_away(error)` is called
+    when the node is found away.  Raises MusterError: no_node when it is that for longer than `away_s`,
+    timeout, unknown_job.
     """
     patience, began_s = _Patience(away_s, on_away), time.monotonic()
     while True:
         try:
-            event = 0
             for batch in _look(client, readers, once):
                 patience.here()
-                event = batch.job.event
+                event = batch.job.event if since is None else since
                 yield batch
             if all(reader.done for reader in readers):
                 return
             with contextlib.closing(client.events(event, pause_s=POLL_S)) as events:
                 for news in events:
+                    since = None  # a node that was started again begins its numbers again
                     if news is not None and on_event is not None and _concerns(news, readers):
                         on_event(news)
                     if news is None or news.kind in ASK_AT:
@@ -170,8 +172,9 @@ async def follow_async(
     reader: Reader,
     *,
     away_s: float | None = AWAY_S,
+    since: int | None = None,
     on_event: OnEvent | None = None,
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch, None]:
     """As `follow`, for one reader on an event loop."""
     loop = asyncio.get_running_loop()
     patience = _Patience(away_s, clock=loop.time)
@@ -182,7 +185,8 @@ async def follow_async(
             yield batch
             if reader.done:
                 return
-            async with _listening(client, batch.job.event, [reader], on_event) as news:
+            event, since = batch.job.event if since is None else since, None
+            async with listening(client, event, [reader], on_event) as news:
                 while not news.broken:
                     if not (batch.job.more and batch.rounds):
                         await news.wait()
@@ -220,10 +224,10 @@ class _News:
 
 
 @contextlib.asynccontextmanager
-async def _listening(
+async def listening(
     client: Client, since: int, readers: Sequence[Reader], on_event: OnEvent | None
 ) -> AsyncIterator[_News]:
-    """The node's events in the background, until the end."""
+    """The node's events after number `since` in the background: of the readers' jobs, and those of no job."""
     news, failed = _News(), list[BaseException]()
 
     async def listen() -> None:

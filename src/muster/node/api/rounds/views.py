@@ -139,7 +139,7 @@ class _Rounds:
             commit=point.id.hex(),
             age_s=round(point.age_s, 3),
             coordinator=self._core.trust.name(point.author) if point.author else "",
-            merge=point.is_merge,
+            kind="merge" if point.is_merge else "round" if point.folded else "closing",
             metrics=figures.values(self._view.job.metrics) if figures else {},
             measured=figures.examples if figures else 0,
             contributions=parts,
@@ -154,10 +154,17 @@ class _Rounds:
         """Whether the figures of a commit are all that there will be. Nodes that hold out their own samples
         measure a head when they train on it; the last one is measured on all samples of the common set."""
         if self._over and self._runner.may_leave():
-            return figures is not None or later > 0
+            return figures is not None or later > 0 or self._own_only()
         if later or self._over:
             return later >= FIGURES_ROUNDS or (figures is not None and later > 0)
         return figures is not None and figures.common
+
+    def _own_only(self) -> bool:
+        """Whether nodes measure on samples of their own only: then nobody measures the last commit."""
+        head = self._runner.head()
+        found = (self._view.figures(p.id) for p in self._view.graph.ancestors(head.id)) if head else iter(())
+        newest_figures = next((figures for figures in found if figures is not None), None)
+        return newest_figures is not None and not newest_figures.common
 
     def _parts(self, point: Point, known: list[Counted]) -> dict[str, Part]:
         """Who gave what to `point` that none of `known` counts."""

@@ -17,7 +17,7 @@ def a_round(number: int, **more: Any) -> Round:
         "commit": commit(number),
         "age_s": 2.5 * number,
         "coordinator": "alpha",
-        "merge": False,
+        "kind": "round",
         "metrics": {"accuracy": 1 - 1 / (number + 1), "loss": 1 / number},
         "measured": 360,
         "contributions": {
