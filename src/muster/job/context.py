@@ -12,7 +12,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
-from muster.protocol.records import BlobId, Metric, NodeId, Payload
+from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload
 from muster.storage.offload import Compute, Offload
 from muster.storage.store import Store
 
@@ -50,6 +50,7 @@ class TrainingRequest:
     batch: int
     momentum: float
     seed: int
+    round: int = 1  # of the job, from 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,9 @@ class TrainerLike(Protocol):
 
         None: this trainer cannot make one.
         """
+
+    def work_for(self, job: JobId) -> None:
+        """From now on requests are this job's: what of it stays on this node is kept for it."""
 
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one local step."""

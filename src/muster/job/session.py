@@ -64,6 +64,7 @@ class TrainerSession:
                 self.starting = True
                 self._context.set_status("preparing", 0.0, self._view.id, 0)
                 trainer = await self._context.open_trainer(self._view.job.task)
+                trainer.work_for(self._view.id)
                 return await self._train_with(trainer)
             except (MusterError, CodecError) as error:  # no codec carries what was trained: it has diverged
                 self._answer.refuse(str(error))

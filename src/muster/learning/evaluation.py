@@ -83,9 +83,13 @@ def figures_of(task: Task, model: nn.Module, batch: Batch) -> Sums:
 def _pair(name: str, value: Any) -> tuple[float, float]:
     try:
         total, count = value
-        return float(total), float(count)
+        return _number(total), _number(count)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TaskFault(f"validation_step() must give {name!r} as (sum, count), not {value!r}") from error
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
 
 
 def fitting_batch(task: Task, model: nn.Module, example: Batch, least: int) -> int:

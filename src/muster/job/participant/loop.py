@@ -155,6 +155,7 @@ class Participant:
                 recipe.batch,
                 recipe.momentum,
                 node_seed(recipe.seed, context.node, plan.record.round),
+                plan.record.round,
             )
             trained = await trainer.child.train(
                 blob, request, lambda done: self._set_status("training", done)

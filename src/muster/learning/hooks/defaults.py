@@ -86,7 +86,7 @@ def validation_step(task: Task, model: nn.Module, batch: Any) -> Sums:
     if pair is None and "perplexity" in usual:  # the model shifts its labels: only its own loss is right
         usual = {"perplexity": (math.nan, usual["perplexity"][1])}
     count = usual["perplexity"][1] if "perplexity" in usual else float(samples)
-    own = float(loss) * count, count
+    own = float(loss.detach()) * count, count
     found |= {name: sums for name, sums in usual.items() if name not in (*found, "loss")}
     if pair is None and "perplexity" in found:
         found["perplexity"] = own

@@ -165,6 +165,7 @@ def check_labels(source: ArraySource, output: Any, facts: TargetFacts | None, wh
         check_range(Matched(m.kind, m.output, whole), f" of {what}()")
 
 
+@torch.no_grad()
 def figures(output: Any, target: Any, facts: TargetFacts | None = None) -> Sums:
     """The figures of a batch, name -> (sum, count), but those that count nothing. Raises TaskFault."""
     m = matched(output, target, facts)

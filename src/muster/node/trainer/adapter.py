@@ -17,12 +17,13 @@ from muster.job.context import ContributionResult, EvaluationResult, TrainingReq
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, Metric, Payload
+from muster.protocol.records import BlobId, JobId, Metric, Payload
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store
 
 T = TypeVar("T")
+LOCAL = "local"  # the folder of a home, beside the scratch files, with what never leaves it: one file a job
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
 
 
@@ -91,6 +92,9 @@ class StoreTrainer:
 
     async def fresh(self, seed: int) -> BlobId | None:
         return await self.initial(seed, None)
+
+    def work_for(self, job: JobId) -> None:
+        self._trainer.keep_local(self._scratch.parent / LOCAL / f"{job.hex()}.pt")
 
     async def measure_speed(self, batch: int) -> float:
         return await _job_errors(self._trainer.measure_speed(batch))

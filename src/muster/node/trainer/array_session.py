@@ -63,6 +63,7 @@ class ArraySession:
         command = commands.get(what)
         if command is None:
             raise MusterError("internal", f"the trainer does not know the request {what!r}")
+        arguments.pop("local", None)  # all that such a task has travels
         return command(self.opened, on_step, **arguments)
 
 
@@ -124,6 +125,7 @@ def train(
     batch: int,
     momentum: float,
     seed: int,
+    round: int = 1,
 ) -> dict[str, Any]:
     """The task's `fit` from `base`; the difference to it goes to `out`."""
     before = tensors.read(opened.layout, Path(base))

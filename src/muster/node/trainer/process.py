@@ -27,6 +27,7 @@ from muster.node.trainer.messages import (
 from muster.protocol.records import Metric
 
 CLOSE_TIMEOUT_S = 3.0
+LOCAL = ("train", "evaluate", "value", "export")  # requests that have to do with what stays on the node
 
 
 class TrainerProcess:
@@ -39,6 +40,7 @@ class TrainerProcess:
     def __init__(self) -> None:
         self._child: ChildProcess | None = None
         self._source: TaskSource | None = None
+        self._local: Path | None = None
         self._lock = asyncio.Lock()  # one request at a time
 
     @property
@@ -64,6 +66,10 @@ class TrainerProcess:
             defaults=answer["defaults"],
         )
 
+    def keep_local(self, path: Path) -> None:
+        """The file of what a job keeps on this node, for all requests from now on."""
+        self._local = path
+
     async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:
         """Write starting parameters, fresh from `seed` or from a safetensors file."""
         start = None if source is None else str(source)
@@ -83,11 +89,12 @@ class TrainerProcess:
         batch: int,
         momentum: float,
         seed: int,
+        round: int = 1,
         progress: OnProgress | None = None,
     ) -> TrainedMessage:
         """Train from the dense blob `base`; the difference to it becomes the dense blob `out`."""
         request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
-        request |= {"batch": batch, "momentum": momentum, "seed": seed}
+        request |= {"batch": batch, "momentum": momentum, "seed": seed, "round": round}
         return TrainedMessage(**await self._do(request, progress))
 
     async def evaluate(
@@ -139,7 +146,8 @@ class TrainerProcess:
     async def _do(self, request: dict[str, Any], progress: OnProgress | None = None) -> dict[str, Any]:
         async with self._lock:
             child = await self._running_child(reopen=True)
-            return await child.request(request, progress)
+            local = {} if self._local is None or request["do"] not in LOCAL else {"local": str(self._local)}
+            return await child.request(request | local, progress)
 
     async def _running_child(self, *, reopen: bool) -> ChildProcess:
         """The child, started (and the task opened again) when there is none."""

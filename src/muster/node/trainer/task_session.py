@@ -209,8 +209,7 @@ def train(
     model, own = opened.working_model(), opened.data.own
     params.load_into(model, opened.layout, before)
     kept = local_state.load(opened.local)
-    if "place" in kept:
-        own.seek(kept["place"])
+    own.seek(local_state.place_of(kept))
     times_s: list[float] = []
     began_s = time.perf_counter()
 

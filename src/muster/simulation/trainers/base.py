@@ -19,7 +19,7 @@ from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
 from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
 from muster.job.models.payloads import payload_bytes
-from muster.protocol.records import CLASSES, BlobId, Metric, Payload
+from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store
 
@@ -61,6 +61,7 @@ class SimTrainer(ABC):
     ) -> None:
         self.facts = facts
         self.closed = False
+        self.job: JobId = b""  # that it works for
         self.last: Vector = np.zeros(0, np.float32)  # its last update
         self._store, self._on_trained = store, on_trained
         self._pace = Pace(step_s, rng)
@@ -90,6 +91,9 @@ class SimTrainer(ABC):
 
     async def fresh(self, seed: int) -> BlobId | None:
         return None  # the first model is fetched like any other
+
+    def work_for(self, job: JobId) -> None:
+        self.job = job
 
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()
