@@ -12,8 +12,9 @@ TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # A changed lock, pyproject.toml or choice of torch is a new set-up; anything else is not.
-DIGEST := $(shell (cat requirements.lock requirements-tools.lock pyproject.toml; echo "$(TORCH_INDEX)") | cksum | tr ' ' '-')
+DIGEST := $(shell (cat requirements.lock pyproject.toml; echo "$(TORCH_INDEX)") | cksum | tr ' ' '-')
 STAMP := $(VENV)/.muster-$(DIGEST)
+TOOLS := $(VENV)/.tools-$(shell cksum < requirements-tools.lock | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
@@ -23,7 +24,7 @@ demo: page
 	@echo "== muster demo $(ARGS)"
 	@$(BIN)/muster demo $(ARGS)
 
-test: page
+test: page $(TOOLS)
 	@echo "== ruff check"
 	@$(BIN)/ruff check .
 	@echo "== ruff format --check"
@@ -33,12 +34,12 @@ test: page
 	@echo "== pytest $(TESTS)"
 	@$(BIN)/python -m pytest $(TESTS)
 
-setup: page
+setup: page $(TOOLS)
 
 page: $(STAMP)
 	@$(BIN)/python hatch_build.py
 
-$(STAMP): requirements.lock requirements-tools.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: Muster needs Python 3.11 or later; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
@@ -49,8 +50,6 @@ $(STAMP): requirements.lock requirements-tools.lock pyproject.toml
 	  $(PIP) --index-url "$(TORCH_INDEX)" "$(TORCH)"; fi
 	@echo "-- pip install -r requirements.lock ($$(grep -c '==' requirements.lock) packages)"
 	@$(PIP) -r requirements.lock
-	@echo "-- pip install --no-deps -r requirements-tools.lock ($$(grep -c '==' requirements-tools.lock) packages)"
-	@$(PIP) --no-deps -r requirements-tools.lock
 	@needs=$$($(BIN)/python hatch_build.py --requires); test -z "$$needs" || { \
 	  echo "-- pip install $$needs (this machine has no Node that fits)"; $(PIP) $$needs; }
 	@echo "-- pip install -e . (Muster itself, builds the page)"
@@ -58,6 +57,12 @@ $(STAMP): requirements.lock requirements-tools.lock pyproject.toml
 	@rm -f $(VENV)/.muster-*
 	@touch $(STAMP)
 	@echo "== set-up done"
+
+$(TOOLS): $(STAMP) requirements-tools.lock
+	@echo "-- pip install --no-deps -r requirements-tools.lock ($$(grep -c '==' requirements-tools.lock) packages, for their tests)"
+	@$(PIP) --no-deps -r requirements-tools.lock
+	@rm -f $(VENV)/.tools-*
+	@touch $(TOOLS)
 
 clean:
 	rm -rf $(VENV) src/muster/dashboard/page src/muster/dashboard/web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
