@@ -48,6 +48,7 @@ class FitRecipe:
     lr: float = 0.05
     batch: int = 32
     momentum: float = 0.0
+    round: int = 1
     report: Callable[[int], None] = lambda steps: None  # call it with the steps done, if they take long
 
 

@@ -120,6 +120,8 @@ class FlowerTask(Task):
         for key in RATES:
             if isinstance(config.get(key), float):
                 config[key] = float(self.recipe.lr)
+        if "server-round" in config:
+            config["server-round"] = self.recipe.round
         record = flwr.ArrayRecord({name: flwr.Array(np.asarray(array)) for name, array in arrays.items()})
         content = flwr.RecordDict({arrays_name: record, config_name: flwr.ConfigRecord(config)})
         return self._content(self._client_reply(content, kind), kind)

@@ -128,6 +128,8 @@ def train(
     round: int = 1,
 ) -> dict[str, Any]:
     """The task's `fit` from `base`; the difference to it goes to `out`."""
+    settings = opened.task.settings
+    steps = min(steps, settings.steps_max or steps)
     before = tensors.read(opened.layout, Path(base))
     rested_s = 0.0
 
@@ -137,10 +139,9 @@ def train(
         on_step({"done": max(0, min(int(done), steps)), "of": steps})
         rested_s += time.perf_counter() - began_s  # the throttle's sleep is no part of a step
 
+    recipe = FitRecipe(lr * settings.lr_scale, settings.batch or batch, momentum, round, report)
     began_s = time.perf_counter()
-    fitted = array_task.fit(
-        opened.task, opened.layout, before, FitRecipe(lr, batch, momentum, report), steps, seed
-    )
+    fitted = array_task.fit(opened.task, opened.layout, before, recipe, steps, seed)
     step_s = (time.perf_counter() - began_s - rested_s) / steps
     on_step({"done": steps, "of": steps, "loss": fitted.loss})
     update = difference(opened.layout, before, fitted.arrays)
