@@ -18,6 +18,7 @@ from muster.algorithms.aggregation import (
     weights,
 )
 from muster.algorithms.merging import mean, merge
+from muster.algorithms.precision import BLOCK, add_weighted, to_fp64
 from muster.compression import change, parse
 from muster.compression.change import difference
 from muster.compression.codec import TINY
@@ -299,3 +300,18 @@ def test_the_mean_of_models_is_plain_and_counters_are_the_first_ones() -> None:
     assert found["n"] == 3
     with pytest.raises(ValueError):
         mean(LAYOUT, [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8"])
+def test_blocks_add_what_whole_tensors_add(dtype: str) -> None:
+    rng = np.random.default_rng(2)
+    array = (rng.normal(size=(3, BLOCK // 2)) * 100).astype(dtype)
+    array[0, 0], array[2, 7] = 0, -0.0
+    if np.issubdtype(array.dtype, np.floating):
+        array[1, 3], array[2, 5], array[0, 9] = 2.0**-101, -(2.0**-110), 2.0**-100
+    elif dtype == "int64":
+        array[1, 3] = -(2**63)
+    total = rng.normal(size=array.shape)
+    whole = total + to_fp64(array) * 0.3 if dtype != "int64" else total + array.astype(np.float64) * 0.3
+    add_weighted(total, array, 0.3)
+    assert total.tobytes() == whole.tobytes()

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.algorithms.precision import to_fp64
+from muster.algorithms.precision import add_weighted
 from muster.compression.tensors import Layout, check, is_unchanged
 
 BOOST_MAX = 4.0
@@ -132,7 +132,5 @@ def accumulate(state: Accumulator, update: Mapping[str, NDArray[Any]], weight: f
             if is_unchanged(update[spec.name]):
                 continue
             state.changed_by[spec.name] = state.changed_by.get(spec.name, 0.0) + weight
-        value = to_fp64(update[spec.name])
-        value *= weight
-        state.sums[spec.name] += value
+        add_weighted(state.sums[spec.name], update[spec.name], weight)
     return replace(state, weight=state.weight + weight, counted=state.counted + 1)

@@ -12,12 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.change import flush
+from muster.compression.codec import TINY
 from muster.compression.tensors import TensorSpec
+
+BLOCK = 1 << 15  # elements
 
 
 def to_fp64(array: NDArray[Any]) -> NDArray[np.float64]:
     """A copy in fp64."""
     return flush(np.array(array, np.float64))
+
+
+def add_weighted(total: NDArray[np.float64], array: NDArray[Any], weight: float) -> None:
+    """`total` + `weight` * `array` in fp64, in place; in blocks, which stay in the processor's cache."""
+    sums, values = total.reshape(-1), array.reshape(-1)
+    floating = np.issubdtype(values.dtype, np.floating)
+    product = np.empty(min(BLOCK, sums.size), np.float64)
+    for start in range(0, sums.size, BLOCK):
+        block = values[start : start + BLOCK]
+        if floating and (tiny := np.abs(block) < TINY).any():
+            block = np.where(tiny, 0, block)
+        part = np.multiply(block, weight, out=product[: block.size], dtype=np.float64)
+        sums[start : start + BLOCK] += part
 
 
 def from_fp64(spec: TensorSpec, value: NDArray[np.float64]) -> NDArray[Any]:

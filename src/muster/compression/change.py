@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from muster.compression.codec import TINY, CodecError
+from muster.compression.codec import BLOCK, TINY, CodecError
 from muster.compression.tensors import Array, Layout, is_unchanged
 
 
@@ -91,6 +91,12 @@ def add(layout: Layout, base: Mapping[str, Array], change: Mapping[str, Array]) 
 
 
 def flush(array: Array) -> Array:
-    """`array` with 0 for every magnitude below TINY, in place."""
-    array[np.abs(array) < TINY] = 0
+    """`array` with 0 for every magnitude below TINY, in place; in blocks where it lies in one piece."""
+    if array.size <= BLOCK or not array.flags.c_contiguous:
+        array[np.abs(array) < TINY] = 0
+        return array
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK]
+        block[np.abs(block) < TINY] = 0
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muster.compression.buffers import is_weight, weights
 from muster.compression.codec import CodecError, Message, Vector, take_count
@@ -37,10 +38,20 @@ def touched(layout: Layout, vector: Vector) -> dict[str, pos.Positions]:
     some_zero = False
     for spec, part in parts(layout, vector):
         if spec.name in names:
-            rows = part.reshape(spec.shape).any(axis=1)
+            rows = not_zero(part.reshape(spec.shape))
             some_zero = some_zero or not rows.all()
             found[spec.name] = np.flatnonzero(rows).astype(np.int32)
     return found if some_zero else {}
+
+
+def not_zero(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows of a matrix are not all zero; most often the first element of each says so."""
+    rows: NDArray[np.bool_] = matrix[:, 0] != 0 if matrix.shape[1] else np.zeros(len(matrix), np.bool_)
+    unknown = np.flatnonzero(~rows)
+    if 2 * unknown.size > len(matrix):
+        return np.asarray(matrix.any(axis=1))
+    rows[unknown] = matrix[unknown].any(axis=1)
+    return rows
 
 
 def size(layout: Layout, rows: Rows) -> int:

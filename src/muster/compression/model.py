@@ -27,6 +27,7 @@ import numpy as np
 from muster.compression import embedding_rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
 from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Message, Vector
+from muster.compression.codecs.dense import Dense32
 from muster.compression.codecs.families import decode
 from muster.compression.codecs.positions import Positions
 from muster.compression.feedback import norm
@@ -48,6 +49,9 @@ def encode_update(
     codec: Codec, layout: Layout, arrays: Mapping[str, Array], seed: int | Sequence[int] = 0
 ) -> bytes:
     """The message for an update (name -> array, tied tensors under their first name). Raises CodecError."""
+    message = _encode_exactly(codec, layout, arrays)
+    if message is not None:
+        return message
     return _encode(codec, layout, flatten(layout, arrays), arrays, seed)
 
 
@@ -59,6 +63,8 @@ def encode_with_feedback(
     seed: int | Sequence[int],
 ) -> EncodedUpdate:
     """`encode_update` with error feedback on the weights (see feedback.py). Raises CodecError."""
+    if residual is None and (message := _encode_exactly(codec, layout, arrays)) is not None:
+        return EncodedUpdate(message, decode_update(layout, message), np.zeros(weights(layout), np.float32))
     wanted = _filled(layout, arrays, residual)
     del residual  # it may have been given up by the caller
     message = _encode(codec, layout, wanted, arrays, seed)
@@ -108,6 +114,23 @@ def _check_shapes(layout: Layout, arrays: Mapping[str, Array]) -> None:
         array = arrays.get(spec.name)
         if array is None or array.shape != spec.shape:
             raise CodecError(f"tensor {spec.name!r} is missing from the update or has another shape")
+
+
+def _encode_exactly(codec: Codec, layout: Layout, arrays: Mapping[str, Array]) -> bytes | None:
+    """The message of a large model's fp32 weights that go as they are, without one vector of them all.
+
+    None where they do not, or where something goes beside them.
+    """
+    if not isinstance(codec, Dense32) or not all(is_weight(spec) for spec in layout.tensors):
+        return None
+    _check_shapes(layout, arrays)
+    parts = [arrays[spec.name] for spec in layout.tensors]
+    if any(part.dtype != np.float32 for part in parts):
+        return None
+    for spec in embedding_rows.matrices(layout):
+        if not embedding_rows.not_zero(arrays[spec.name]).all():
+            return None
+    return codec.encode_parts([part.reshape(-1) for part in parts])
 
 
 def _encode(

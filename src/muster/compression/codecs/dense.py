@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from muster.compression.codec import (
+    BLOCK,
     TINY,
     CodecError,
     Message,
@@ -18,11 +20,9 @@ from muster.compression.codec import (
     first_byte,
     raw_bytes,
 )
-from muster.compression.codecs.bytestage import Body, squeeze
+from muster.compression.codecs.bytestage import QUICK_BYTES, Body, sample_pays, squeeze
 from muster.compression.codecs.naming import PlainName
 from muster.compression.codecs.scale import from_half, half_exponent, to_half
-
-BLOCK = 1 << 16  # elements converted at a time, so that temporaries stay small
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,18 @@ class Dense32(PlainName):
         check_vector(vector)
         packed, body = squeeze(raw_bytes(np.ascontiguousarray(vector, "<f4")))
         return b"".join((first_byte(self.FAMILY, packed), body))
+
+    def encode_parts(self, parts: Sequence[Vector]) -> bytes | None:
+        """`encode` of a large vector that lies in parts, without putting them together first.
+
+        None where that would be another message: the vector is small, or its body is to be squeezed.
+        """
+        for part in parts:
+            check_vector(part)
+        bodies = [raw_bytes(np.ascontiguousarray(part, "<f4")) for part in parts]
+        if sum(map(len, bodies)) <= QUICK_BYTES or sample_pays(bodies):
+            return None
+        return b"".join((first_byte(self.FAMILY), *bodies))
 
     @classmethod
     def decode(cls, data: Message, size: int) -> Vector:

