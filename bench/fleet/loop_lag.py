@@ -6,8 +6,11 @@ Three daemons on loopback train a made-up MLP of that size with little data, wit
 once on a quiet machine and once beside as many busy processes as cores, at the same priority.  Each daemon
 asks to be woken every 10 ms and notes how late it was (loop_lag_node.py), from the job's start to its end.
 Targets: 99.9 % of all under 50 ms, the worst under 250 ms; no neighbour is lost (`lost`), no round planned
-again (`replans`).  `own` is memory without mapped files, `peak` all that was resident at once; both are the
-largest of the three.  A run that is in FILE of --state is not repeated.
+again (`replans`).  A `control` beside them is a process whose loop does nothing but wait for such probes: it
+shows how late this machine wakes anybody at that time.  `own` is memory without mapped files, `peak` all that
+was resident at once, both beyond what the daemon had before the job; `worker` is the own memory of the
+process that works on large models.  All are the largest of the three.  A run that is in FILE of --state is
+not repeated.
 """
 
 from __future__ import annotations
@@ -95,6 +98,9 @@ def daemons(folder: Path, mb: float) -> Iterator[list[Client]]:
     (folder / "big.py").write_text(TASK, "utf-8")
     ports, children, logs = free_ports(len(NAMES)), [], []
     try:
+        children.append(
+            subprocess.Popen([sys.executable, str(NODE), "--control", str(folder / "control.json")])
+        )
         for number, name in enumerate(NAMES):
             home = folder / name
             home.mkdir()
@@ -163,18 +169,29 @@ def run(mb: float, codec: str, loaded: bool, rounds: int, show: bool) -> dict[st
 def figures(folder: Path, text: str, began_s: float, ended_s: float, show: bool) -> dict[str, Any]:
     """What the three nodes measured and said (`text`) while the job ran."""
     lags: list[float] = []
-    peak_mb = own_mb = 0.0
+    own_mb = peak_mb = worker_mb = idle_mb = 0.0
     stuck: Counter[str] = Counter()
     for name in NAMES:
         said = json.loads((folder / name / "lag.json").read_text())
         lags += [ms for s, ms in said["lags"] if began_s <= s <= ended_s + 1]
-        peak_mb, own_mb = max(peak_mb, said["peak_mb"]), max(own_mb, said["own_mb"])
+        idle = [row for row in said["memory"] if row[0] < began_s][-1]
+        job = [row for row in said["memory"] if row[0] >= began_s]
+        own_mb = max(own_mb, *(row[1] - idle[1] for row in job))
+        peak_mb = max(peak_mb, *(row[2] - idle[2] for row in job))
+        worker_mb, idle_mb = max(worker_mb, *(row[3] for row in job)), max(idle_mb, idle[2])
         stuck.update(dict(said["stuck"]))
     if show:
         for where, times in stuck.most_common(40):
             print(f"  {times:4} {where}")
     lags.sort()
+    control = json.loads((folder / "control.json").read_text())["lags"]
+    alone = sorted(ms for s, ms in control if began_s <= s <= ended_s + 1)
     return {
+        "control_under_50_percent": round(100 * sum(ms < 50 for ms in alone) / len(alone), 3),
+        "control_worst_ms": round(alone[-1], 1),
+        "load": round(os.getloadavg()[0], 1),
+        "idle_mb": round(idle_mb),
+        "worker_mb": round(worker_mb),
         "probes": len(lags),
         "under_50_percent": round(100 * sum(ms < 50 for ms in lags) / len(lags), 3),
         "p999_ms": round(lags[int(0.999 * (len(lags) - 1))], 1),
@@ -200,9 +217,11 @@ def main() -> None:
     given = parser.parse_args()
     done = json.loads(given.state.read_text()) if given.state and given.state.exists() else []
     print(f"Loop lag with three daemons, {given.rounds} rounds, on {machine()}\n")
-    print("| MB | codec | machine | under 50 ms | 99.9 % | worst ", end="")
-    print("| own | peak | lost | replans | rounds | took |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| MB | codec | machine | load | under 50 ms | 99.9 % | worst | control: under 50 ms | worst ", end=""
+    )
+    print("| own | peak | worker | lost | replans | rounds | took |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for mb in given.sizes:
         for codec in given.codecs:
             for load in given.loads:
@@ -213,9 +232,11 @@ def main() -> None:
                     done.append(row)
                     write(given.state, done)
                 print(
-                    f"| {mb:g} | {codec} | {load} "
+                    f"| {mb:g} | {codec} | {load} | {row['load']} "
                     f"| {row['under_50_percent']:.2f} % | {row['p999_ms']:.0f} ms | "
-                    f"{row['worst_ms']:.0f} ms | {row['own_mb']} MB | {row['peak_mb']} MB | {row['lost']} | "
+                    f"{row['worst_ms']:.0f} ms | {row['control_under_50_percent']:.2f} % | "
+                    f"{row['control_worst_ms']:.0f} ms | {row['own_mb']} MB | {row['peak_mb']} MB | "
+                    f"{row['worker_mb']} MB | {row['lost']} | "
                     f"{row['replans']} | {row['rounds']} | {row['took_s']:.0f} s |",
                     flush=True,
                 )
