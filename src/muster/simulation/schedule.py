@@ -46,6 +46,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     jobs = [_job(rng, askers[0], rng.uniform(4.0, 60.0), _willing(nodes), tiny)]
     if rng.random() < 0.35:
         jobs.append(_second(rng, askers[1], jobs[0], nodes, heal_s))
+    jobs = [_judged(random.Random(f"metrics/{seed}/{number}"), job) for number, job in enumerate(jobs)]
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -137,6 +138,13 @@ def _job(rng: random.Random, asker: str, at_s: float, willing: int, tiny: bool) 
         server_momentum=rng.choice((0.0, 0.0, 0.5)),
         target=rng.uniform(0.6, 0.95) if tiny and not by_time and rng.random() < 0.4 else None,
     )
+
+
+def _judged(rng: random.Random, job: JobSpec) -> JobSpec:
+    """Some jobs are judged by their loss, and some end when they got no better for some rounds."""
+    by_loss, stale = rng.random() < 0.2, rng.randint(2, 8) if rng.random() < 0.2 else None
+    target = rng.uniform(0.2, 1.0) if by_loss and job.target is not None else job.target
+    return msgspec.structs.replace(job, by_loss=by_loss, stale=stale, target=target)
 
 
 def _second(

@@ -138,9 +138,11 @@ class JobSpec(msgspec.Struct, frozen=True):
     down_codec: str
     average: int = 1
     server_momentum: float = 0.0
-    target: float | None = None
+    target: float | None = None  # of the first metric
     linger_s: float | None = None  # of the last round; None: by default
     back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
+    stale: int | None = None  # rounds in which the first metric got no better
+    by_loss: bool = False  # the first metric is the loss, not the accuracy
 
 
 class WorldSpec(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from muster.history.graph import Point
 from muster.node.api.inspection import bring
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule, Target
+from muster.protocol.records import CLASSES, LOSS, BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule, Target
 from muster.simulation import faults as f
 from muster.simulation import inner_effects
 from muster.simulation.archive import Archive
@@ -125,11 +125,12 @@ class World:
             spec.lr, BATCH, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.down_codec,
             average=spec.average, server_momentum=spec.server_momentum,
         )  # fmt: skip
-        target = None if spec.target is None else Target("accuracy", spec.target)
-        stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=target)
+        metrics = (LOSS, CLASSES[0]) if spec.by_loss else CLASSES
+        target = None if spec.target is None else Target(metrics[0].name, spec.target)
+        stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=target, stale=spec.stale)
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
-        job = Job(name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce)
+        job = Job(name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics)
         self.jobs.append(Asked(open_job(core, job, start, spec.linger_s), spec))
         return True
 
