@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stop": ("commands.jobs", "stop", "End a job."),
     "nodes": ("commands.jobs", "nodes", "Show who is in reach and what they do."),
     "jobs": ("commands.jobs", "jobs", "Show the jobs that a node knows."),
-    "log": ("commands.jobs", "log", "Show a job's history: rounds, who gave what, accuracy."),
+    "log": ("commands.jobs", "log", "Show a job's history: rounds, who gave what, figures."),
     "show": ("commands.commits", "show", "Show a commit: what it counted, what it discarded, its figures."),
     "diff": ("commands.commits", "diff", "Compare two commits: figures, updates, parameters by layer."),
     "track": ("commands.track", "track", "Write a job's rounds to TensorBoard, MLflow, CSV or JSON lines."),

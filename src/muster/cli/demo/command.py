@@ -69,7 +69,7 @@ def demo(
 ) -> None:
     """Start a node process for each node of SCENARIO on an emulated network; they train one model together.
 
-    Ends with the model's accuracy, beside the best single node alone and training on all data in one place.
+    Ends with the model's figures, beside the best single node alone and training on all data in one place.
     """
     from rich.console import Console
 
