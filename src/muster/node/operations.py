@@ -118,7 +118,9 @@ class Operations:
         from muster.node.api.rounds import views
 
         runner = job_requests.find(self._core, str(arguments.get("job", "")))
-        after, number = str(arguments.get("after", "")), int(arguments.get("number", 0))
+        after, number = arguments.get("after", ""), arguments.get("number", 0)
+        if not isinstance(after, str) or not isinstance(number, int):
+            raise MusterError("usage", "rounds are asked for after a commit (hex digits) and a number")
         return views.rounds(self._core, runner, after, number)
 
     async def _gauges(self, _: dict[str, Any]) -> Any:

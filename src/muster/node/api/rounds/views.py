@@ -8,6 +8,7 @@ the line goes, at a merge, through the side with the larger share of the model.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from muster.errors import MusterError
@@ -24,7 +25,7 @@ from muster.protocol.records import Commit, CommitId, Folded
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
-ROUNDS_MAX = 200  # in one answer
+ROUNDS_MAX = 50  # in one answer: some milliseconds
 FIGURES_ROUNDS = 2  # later than a round, and figures of it are not waited for any more
 
 
@@ -39,11 +40,12 @@ def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = 
     path = line(runner.view.graph, heads, last) if heads else []
     if last is None:
         path = [point for point in path if point.round > number]
-    shown = [point for point in path if not _no_news(runner.view.graph, point)]
+    news = (point for point in path if not _no_news(runner.view.graph, point))
+    limit = max(1, min(ROUNDS_MAX, limit))
+    shown = list(islice(news, limit + FIGURES_ROUNDS))  # and what says that they are settled
     failed = runner.error is not None and runner.view.asker == core.node
     over = runner.state() in ("finished", "stopped")
     head, recipe = runner.head(), runner.view.job.recipe
-    limit = max(1, min(ROUNDS_MAX, limit))
     made = _Rounds(core, runner, over)
     return Rounds(
         job=runner.view.id.hex(),
