@@ -56,6 +56,7 @@ def test_safetensors_of_bfloat16_and_of_eight_bits(tmp_path: Path) -> None:
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             assert np.array_equal(found[name], value.to(torch.bfloat16).float().numpy())
+            assert found[name].dtype == np.float32
     with pytest.raises(MusterError, match="has type F8_E4M3; use one of F64") as caught:
         export.load_safetensors(tmp_path / "torch.float8_e4m3fn", layout)
     assert caught.value.code == "bad_data"

@@ -6,8 +6,12 @@ import torch
 from torch import nn
 from toys import Toy, trained
 
+from muster.algorithms import aggregation, server_step
+from muster.algorithms.merging import merge
 from muster.compression.change import difference
-from muster.compression.tensors import TensorError
+from muster.compression.codecs.families import parse
+from muster.compression.model import decode_update, encode_update
+from muster.compression.tensors import HEADER_BYTES, TensorError, check, pack, unpack
 from muster.learning import params
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -45,5 +49,32 @@ def test_buffers_are_ordinary_entries() -> None:
 
 
 def test_dtypes_that_muster_does_not_carry() -> None:
-    with pytest.raises(TensorError, match="bfloat16"):
-        params.layout_of(nn.Linear(2, 2).to(torch.bfloat16))
+    with pytest.raises(TensorError, match="complex64"):
+        params.layout_of(nn.Linear(2, 2, dtype=torch.complex64))
+
+
+def test_bfloat16_there_and_back_to_the_bit() -> None:
+    model, other = nn.Linear(3, 2).to(torch.bfloat16), nn.Linear(3, 2).to(torch.bfloat16)
+    layout = params.layout_of(model)
+    blob = pack(layout, params.arrays_of(model, layout))
+    assert len(blob) == layout.blob_bytes == HEADER_BYTES + 2 * 8
+    params.load_into(other, layout, unpack(layout, blob))
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_a_bfloat16_model_changes_in_float32_and_is_the_same_everywhere() -> None:
+    model = nn.Linear(64, 8).to(torch.bfloat16)
+    layout = params.layout_of(model)
+    before = params.arrays_of(model, layout)
+    with torch.no_grad():
+        model.weight += torch.randn(8, 64, dtype=torch.bfloat16) * 0.1
+    update = difference(layout, before, params.arrays_of(model, layout))
+    assert {spec.dtype for spec in layout.changes.tensors} == {"float32"}
+    for codec in ("dense32", "stc:0.1", "quant4"):
+        message = encode_update(parse(codec), layout, update)
+        total = aggregation.accumulate(aggregation.init(layout), decode_update(layout, message), 1.0)
+        after, _ = server_step.apply(server_step.init(), before, total)
+        check(layout, after)
+        assert merge(layout, after, after, 0.5)["weight"].tobytes() == after["weight"].tobytes()
+        if codec == "dense32":
+            assert after["weight"].tobytes() == params.arrays_of(model, layout)["weight"].tobytes()

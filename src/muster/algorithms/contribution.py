@@ -75,7 +75,7 @@ def moved(layout: Layout, before: Arrays, total: Wide, share: float) -> dict[str
         if spec.floating and not (spec.averaged and is_unchanged(total[spec.name])):
             wide = before[spec.name].astype(np.float64)
             wide += share * (total[spec.name] - wide if spec.averaged else total[spec.name])
-            out[spec.name] = wide.astype(spec.dtype)
+            out[spec.name] = wide.astype(spec.numpy_dtype)
     return out
 
 

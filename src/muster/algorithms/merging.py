@@ -57,6 +57,6 @@ def mean(layout: Layout, models: Iterable[Mapping[str, NDArray[Any]]]) -> dict[s
         for name, total in sums.items():
             total += arrays[name]
     return {
-        spec.name: (sums[spec.name] / count).astype(spec.dtype) if spec.floating else first[spec.name]
+        spec.name: (sums[spec.name] / count).astype(spec.numpy_dtype) if spec.floating else first[spec.name]
         for spec in layout.tensors
     }

@@ -39,7 +39,7 @@ def add_weighted(total: NDArray[np.float64], array: NDArray[Any], weight: float)
 def from_fp64(spec: TensorSpec, value: NDArray[np.float64]) -> NDArray[Any]:
     """`value` rounded to the tensor's floating dtype; what overflows becomes infinite."""
     with np.errstate(over="ignore"):  # `tensors.check` names the infinite value
-        return np.asarray(flush(np.asarray(value)).astype(spec.dtype))
+        return np.asarray(flush(np.asarray(value)).astype(spec.numpy_dtype))
 
 
 def add_whole_steps(spec: TensorSpec, base: NDArray[Any], by: NDArray[np.float64]) -> NDArray[Any]:

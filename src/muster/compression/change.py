@@ -66,7 +66,7 @@ class Sum(Mapping[str, Array]):
                 wide = np.asarray(np.add(self._base[name], change, dtype=spec.change_dtype))
             if spec.floating:
                 flush(wide)
-            new = wide.astype(spec.dtype, copy=False)
+            new = wide.astype(spec.numpy_dtype, copy=False)
         if spec.floating and not np.isfinite(new).all():
             raise CodecError(f"the update makes tensor {name!r} infinite")
         if not spec.floating and (new != wide).any():

@@ -27,7 +27,7 @@ def mnist_update() -> tuple[Layout, dict[str, Array]]:
 
 
 def update_for_file(path: Path) -> tuple[Layout, dict[str, Array]]:
-    """The layout of a safetensors file (bfloat16 as float32) and an update in the scale of its tensors.
+    """The layout of a safetensors file and an update in the scale of its tensors.
 
     Raises MusterError("bad_data").
     """
@@ -54,7 +54,7 @@ def _update(layout: Layout, scales: dict[str, float]) -> dict[str, Array]:
         if spec.floating and spec.size:
             tail = rng.standard_normal(spec.shape) * np.exp(rng.standard_normal(spec.shape))
             step = np.clip(_STEP * tail, -1.0, 1.0)
-            found[spec.name] = (step * scales[spec.name]).astype(spec.dtype)
+            found[spec.name] = (step * scales[spec.name]).astype(spec.numpy_dtype)
         else:
             found[spec.name] = np.zeros(spec.shape, spec.dtype)
     return found

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from muster.compression.tensors import Array
+from muster.compression.tensors import Array, numpy_dtype
 from muster.errors import MusterError
 
-# A file's types as numpy's. bfloat16, which numpy has not, becomes float32: tasks train it so.
+# A file's types as a layout's.
 _TYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2",
-    "I8": "i1", "U8": "u1", "BOOL": "?",
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 
 
 def read(path: Path) -> dict[str, Array]:
-    """The tensors of a safetensors file by name, in the order of their names; bfloat16 as float32.
+    """The tensors of a safetensors file by name, in the order of their names.
 
     Raises MusterError("bad_data"), also for a type that muster does not carry.
     """
@@ -38,8 +38,5 @@ def read(path: Path) -> dict[str, Array]:
 
 
 def _array(dtype: str, shape: list[int], data: bytes) -> Array:
-    if dtype == "BF16":  # the upper half of a float32
-        array: Array = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
-    else:
-        array = np.frombuffer(data, _TYPES[dtype])
+    array: Array = np.frombuffer(data, numpy_dtype(_TYPES[dtype]).newbyteorder("<"))
     return array.reshape(shape)

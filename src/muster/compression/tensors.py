@@ -32,10 +32,11 @@ FORMAT = 1
 TENSORS_MAX = 65_536
 SIZE_BYTES_MAX = 1 << 40
 SYNCED_BYTES = 1 << 20  # of a file, written at once
-FLOATS = ("float32", "float64", "float16")
+FLOATS = ("float32", "float64", "float16", "bfloat16")
 DTYPES = (*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
 _CHANGES = {  # of the other types it is their own
     "float16": "float32",
+    "bfloat16": "float32",
     "int32": "int64",
     "int16": "int32",
     "int8": "int16",
@@ -45,6 +46,16 @@ _CHANGES = {  # of the other types it is their own
 
 _HEADER = struct.Struct("<4sHH8s")
 HEADER_BYTES = _HEADER.size
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The type of a dtype's name. bfloat16 is ml_dtypes', which is imported where it is needed."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
+    return np.dtype(name)
 
 
 class TensorError(ValueError):
@@ -76,7 +87,11 @@ class TensorSpec:
 
     @property
     def size_bytes(self) -> int:
-        return self.size * np.dtype(self.dtype).itemsize
+        return self.size * self.numpy_dtype.itemsize
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        return numpy_dtype(self.dtype)
 
     @property
     def floating(self) -> bool:
@@ -196,7 +211,7 @@ def chunks(layout: Layout, arrays: Mapping[str, Array]) -> Iterable[bytes | memo
     """The blob piece by piece, one tensor at a time and without a copy: a large model is never held twice."""
     yield _HEADER.pack(MAGIC, FORMAT, 0, layout.fingerprint()[:8])
     for spec in layout.tensors:
-        little = np.dtype(spec.dtype).newbyteorder("<")
+        little = spec.numpy_dtype.newbyteorder("<")
         yield arrays[spec.name].astype(little, copy=False).reshape(-1).view(np.uint8).data
 
 
@@ -229,11 +244,11 @@ def unpack(
     arrays: dict[str, NDArray[Any]] = {}
     offset = HEADER_BYTES
     for spec in layout.tensors:
-        little = np.dtype(spec.dtype).newbyteorder("<")
+        little = spec.numpy_dtype.newbyteorder("<")
         if spec.dtype == "bool" and (np.frombuffer(view, np.uint8, spec.size, offset) > 1).any():
             raise TensorError(f"tensor {spec.name!r} holds bytes that are no truth values")
         raw: NDArray[Any] = np.frombuffer(view, little, spec.size, offset).reshape(spec.shape)
-        array = raw.astype(spec.dtype, copy=False)
+        array = raw.astype(spec.numpy_dtype, copy=False)
         array.flags.writeable = False
         arrays[spec.name] = array
         offset += spec.size_bytes

@@ -100,6 +100,9 @@ class TrainerLike(Protocol):
     def work_for(self, job: JobId) -> None:
         """From now on requests are this job's: what of it stays on this node is kept for it."""
 
+    async def differs(self, fingerprint: bytes) -> str:
+        """What is not the same here as in a job with this fingerprint: a sentence with what to do."""
+
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one local step."""
 

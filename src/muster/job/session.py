@@ -24,7 +24,6 @@ from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
 from muster.job.roles import finished
 from muster.job.view import JobView
-from muster.protocol.records import short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
@@ -88,10 +87,7 @@ class TrainerSession:
     async def _train_with(self, trainer: TrainerLike) -> SessionEnd:
         facts = await trainer.describe()
         if facts.fingerprint != self._view.job.fingerprint:
-            self._answer.refuse(
-                f"the task {facts.name!r} here has fingerprint {short(facts.fingerprint)}, the job's has "
-                f"{short(self._view.job.fingerprint)}: install the same version of the task on every node"
-            )
+            self._answer.refuse(await trainer.differs(self._view.job.fingerprint))
             return SessionEnd.OUT
         self._models.learn_layout(facts.layout)
         await self._start.make(trainer)

@@ -147,9 +147,9 @@ def _fitting(layout: Layout, found: Any) -> Arrays:
             raise TaskFault(
                 f"fit() returned {spec.name!r} in the shape {array.shape}, initial() has {spec.shape}"
             )
-        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+        if not np.can_cast(array.dtype, spec.numpy_dtype, "same_kind"):
             raise TaskFault(f"fit() returned {spec.name!r} as {array.dtype}, initial() has {spec.dtype}")
-        arrays[spec.name] = np.ascontiguousarray(array.astype(spec.dtype)).reshape(spec.shape)
+        arrays[spec.name] = np.ascontiguousarray(array.astype(spec.numpy_dtype)).reshape(spec.shape)
     return arrays
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from muster.compression import safetensors_file
-from muster.compression.tensors import Layout, TensorError, check, expand
+from muster.compression.tensors import FLOATS, Layout, TensorError, TensorSpec, check, expand
 from muster.errors import MusterError
 
 if TYPE_CHECKING:  # a task without torch exports, too
@@ -27,34 +27,44 @@ if TYPE_CHECKING:  # a task without torch exports, too
 
 
 def save_safetensors(
-    path: Path, layout: Layout, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+    path: Path,
+    layout: Layout,
+    arrays: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str],
+    others: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Every name of the state_dict, tied ones too, so that plain torch loads it with strict=True."""
+    """Every name of the state_dict, tied ones too, so that plain torch loads it with strict=True.
+
+    `others`: the model's tensors that do not travel.
+    """
     part = path.with_name(path.name + ".part")
-    full = {
-        name: np.ascontiguousarray(array).reshape(array.shape)
-        for name, array in expand(layout, arrays).items()
-    }
+    whole = {**(others or {}), **expand(layout, arrays)}
+    full = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in whole.items()}
     save_file(full, part, metadata={str(k): str(v) for k, v in metadata.items()})
     os.replace(part, path)
 
 
-def load_safetensors(path: Path, layout: Layout) -> dict[str, NDArray[Any]]:
-    """The parameters in a safetensors file, in `layout`; bfloat16 is read as float32.
+def load_safetensors(path: Path, layout: Layout, others: Iterable[str] = ()) -> dict[str, NDArray[Any]]:
+    """The parameters in a safetensors file, in `layout`; numbers are rounded to the model's types.
 
-    Raises MusterError("bad_data").
+    `others`: names of tensors that do not travel, and may be in the file.  Raises MusterError("bad_data").
     """
-    wanted = set(layout.by_name) | {alias for alias, _ in layout.aliases}
+    wanted = {*layout.by_name, *(alias for alias, _ in layout.aliases), *others}
     arrays = safetensors_file.read(path)
     odd = sorted(arrays.keys() - wanted)
     if odd:
         raise MusterError("bad_data", f"{path} is of another model: it holds the tensor {odd[0]!r}")
-    arrays = {name: arrays[name] for name in layout.by_name if name in arrays}
+    arrays = {name: _as(layout.by_name[name], arrays[name]) for name in layout.by_name if name in arrays}
     try:
         check(layout, arrays)
     except TensorError as error:
         raise MusterError("bad_data", f"{path} does not fit the task's model: {error}") from None
     return arrays
+
+
+def _as(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """`array` in the tensor's type, if both are floating."""
+    return array.astype(spec.numpy_dtype) if spec.floating and array.dtype.name in FLOATS else array
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning.settings import Settings, declared_options
 from muster.learning.task_file import import_file
+from muster.protocol.records import short
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,7 @@ class Task:
     metrics: dict[str, Any] | None = None  # name -> "max" | "min" | ("min", "exp"); the first is the headline
     defaults: dict[str, Any] = {}  # noqa: RUF012 - of its jobs: lr, batch, steps, rounds and the like, by name
     options: dict[str, Any] = {}  # noqa: RUF012 - a declaration: the instance has its own, with the node's values
+    local: Sequence[str] = ()  # patterns of tensors that never leave the node, such as "head.*"
     automatic_optimization = True  # False: training_step() steps `self.optimizers` itself
     gradient_clip_val: float | None = None  # the norm to which all gradients together are clipped
     keep_optimizer = True  # whether the state of configure_optimizers() survives the round on its node
@@ -183,6 +185,14 @@ def fingerprint(name: str, version: str, layout: Layout) -> bytes:
     """SHA-256 of name, version, and the parameters' names, shapes and dtypes."""
     head = b"\x00".join((b"muster-task", name.encode(), version.encode(), b""))
     return hashlib.sha256(head + layout.fingerprint()).digest()
+
+
+def other_version(name: str, mine: bytes, other: bytes) -> str:
+    """What a node says whose task has another fingerprint than the job's."""
+    return (
+        f"the task {name!r} here has fingerprint {short(mine)}, the job's has {short(other)}: install the "
+        "same version of the task on every node"
+    )
 
 
 def installed() -> dict[str, str]:

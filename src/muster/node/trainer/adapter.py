@@ -96,6 +96,9 @@ class StoreTrainer:
     def work_for(self, job: JobId) -> None:
         self._trainer.keep_local(self._scratch.parent / LOCAL / f"{job.hex()}.pt")
 
+    async def differs(self, fingerprint: bytes) -> str:
+        return await _job_errors(self._trainer.differs(fingerprint))
+
     async def measure_speed(self, batch: int) -> float:
         return await _job_errors(self._trainer.measure_speed(batch))
 

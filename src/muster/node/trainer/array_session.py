@@ -52,6 +52,7 @@ class ArraySession:
         """The result of a request."""
         commands: dict[str, Callable[..., dict[str, Any]]] = {
             "describe": describe,
+            "differs": differs_from,
             "initial": initial,
             "measure_speed": measure_speed,
             "train": train,
@@ -90,6 +91,12 @@ def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
         "defaults": dict(task.defaults),
         "common": common,
     }
+
+
+def differs_from(opened: OpenArrays, on_step: OnStep, fingerprint: bytes) -> dict[str, Any]:
+    """Why a job with this fingerprint is not this task's."""
+    mine = tasks.fingerprint(opened.task.name, opened.task.version, opened.layout)
+    return {"sentence": tasks.other_version(opened.task.name, mine, fingerprint)}
 
 
 def initial(opened: OpenArrays, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:

@@ -75,6 +75,10 @@ class TrainerProcess:
         start = None if source is None else str(source)
         await self._do({"do": "initial", "out": str(out), "seed": seed, "source": start})
 
+    async def differs(self, fingerprint: bytes) -> str:
+        """What is not the same here as in a job with this fingerprint: a sentence."""
+        return str((await self._do({"do": "differs", "fingerprint": fingerprint}))["sentence"])
+
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one step."""
         return float((await self._do({"do": "measure_speed", "batch": batch}))["step_s"])

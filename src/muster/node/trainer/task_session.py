@@ -5,35 +5,30 @@ Each request is a function of the open task, a progress callback and the request
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression import tensors
 from muster.compression.change import difference
 from muster.compression.model import decode_update
-from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning import contribution, evaluation, export, local_state, local_training, metrics, params
 from muster.learning import task as tasks
-from muster.learning.data import TaskData, open_data
 from muster.learning.faults import TaskFault
-from muster.learning.hooks import defaults, targets
-from muster.learning.hooks.measuring import Measuring
-from muster.learning.params import fresh_model
+from muster.learning.hooks import defaults
+from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
-from muster.learning.sources.source import Source
-from muster.protocol.records import Metric
+from muster.learning.travel.fingerprint import differs, fingerprint
+from muster.learning.travel.kinds import TRAINED, kept_here
+from muster.node.trainer.open_task import TRIED_STEPS, OpenTask, open_task
 
-TRIED_BATCH = 32
 MEASURE_STEPS = 8
 MEASURE_S_MAX = 3.0
 STREAM_SAMPLES = 10_000  # what a source whose size is not known counts as
@@ -42,38 +37,11 @@ LABELS_MAX = 1000  # more different ones are no classes
 OnStep = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class OpenTask:
-    """A task that is ready to train. `pristine` is a model that was never used: each request works on a copy,
-    so that nothing but parameters passes from one to the next."""
-
-    task: tasks.Task
-    pristine: nn.Module
-    layout: Layout
-    data: TaskData
-    metrics: tuple[Metric, ...]
-    batch: int = TRIED_BATCH  # samples that training takes at once, as it was last asked
-    local: Path | None = None  # the file of what this node keeps of the job for itself
-
-    def working_model(self) -> nn.Module:
-        """A model in the state that model() left it in; the parameters are to be loaded."""
-        try:
-            return copy.deepcopy(self.pristine)
-        except Exception:  # some modules cannot be copied, such as those with the old weight_norm
-            return fresh_model(self.task, 0)
-
-    def held_out(self, which: str) -> Source | None:
-        """The common evaluation set, or (own) what this node holds out."""
-        found = self.data.common if which == "common" else self.data.held_out
-        return None if found is None or found.size == 0 else found
-
-
 class TaskSession:
     """Holds an open task that has a torch module. Raises what the task raises."""
 
     def __init__(self, task: tasks.Task) -> None:
         self.opened = open_task(task)
-        local_training.step(_idle_training(self.opened, TRIED_BATCH))  # a fault of the task shows now
 
     def facts(self) -> dict[str, Any]:
         return describe(self.opened, lambda _: None)
@@ -82,6 +50,7 @@ class TaskSession:
         """The result of a request."""
         commands: dict[str, Callable[..., dict[str, Any]]] = {
             "describe": describe,
+            "differs": differs_from,
             "initial": initial,
             "measure_speed": measure_speed,
             "train": train,
@@ -99,47 +68,6 @@ class TaskSession:
         return command(self.opened, on_step, **arguments)
 
 
-def open_task(task: tasks.Task) -> OpenTask:
-    """The task with its data. Without a common evaluation set, 10 % of the own data is held out."""
-    model = fresh_model(task, 0)
-    if not isinstance(model, nn.Module):
-        raise TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
-    data = open_data(task)
-    task.target_facts = targets.of_source(data.common or data.own)
-    opened = OpenTask(task, model, params.layout_of(model), data, ())
-    _check_labels(opened)
-    return replace(opened, metrics=_metrics(opened))
-
-
-def _check_labels(opened: OpenTask) -> None:
-    """Raise TaskFault for labels of this node that are out of range, where the default loss is used."""
-    task, own = opened.task, opened.data.own
-    if task.overrides("loss") or task.overrides("training_step") or not isinstance(own, ArraySource):
-        return
-    model = opened.working_model()
-    measuring = Measuring(task, model)
-    example = measuring.placed(own.example())
-    pair = defaults.parted(example.data)
-    if pair is not None:
-        [output] = measuring.run(example, lambda part: defaults.call_model(model, pair[0]))
-        targets.check_labels(own, output, task.target_facts, "training_data")
-
-
-def _metrics(opened: OpenTask) -> tuple[Metric, ...]:
-    """The task's metrics: as declared, else by what it measures of a few samples. One whose evaluation fails
-    has those of a classifier, and no figures."""
-    example = (opened.data.common or opened.data.own).example(TRIED_BATCH)
-    model = opened.working_model()
-    try:
-        measuring = Measuring(opened.task, model)
-        on_device = measuring.placed(example)
-        measured = measuring.run(on_device, lambda part: evaluation.figures_of(opened.task, model, part))
-    except Exception:
-        measured = []
-    names = {name for found in measured for name in found}
-    return metrics.declared(opened.task, names) if names else metrics.declared(opened.task)
-
-
 def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     """The task's name, fingerprint and layout, and what this node holds of its data."""
     own, common = opened.data.own, opened.data.common
@@ -152,7 +80,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     return {
         "name": opened.task.name,
         "version": opened.task.version,
-        "fingerprint": tasks.fingerprint(opened.task.name, opened.task.version, opened.layout),
+        "fingerprint": fingerprint(opened.task.name, opened.task.version, opened.travelling),
         "layout": opened.layout.to_plain(),
         "samples": STREAM_SAMPLES if own.size is None else own.size,
         "classes": classes,
@@ -162,12 +90,21 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     }
 
 
+def differs_from(opened: OpenTask, on_step: OnStep, fingerprint: bytes) -> dict[str, Any]:
+    """Why a job with this fingerprint is not this task's."""
+    task = opened.task
+    return {"sentence": differs(task.name, task.version, opened.travelling, fingerprint)}
+
+
 def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
     """Starting parameters, fresh from the seed or from a safetensors file."""
     if source is None:
-        arrays = params.arrays_of(fresh_model(opened.task, seed), opened.layout)
+        model = start_model(opened.task, seed, opened.forward)
+        arrays = params.arrays_of(model, opened.layout) | dict(opened.travelling.start)
     else:
-        arrays = export.load_safetensors(Path(source), opened.layout)
+        arrays = export.load_safetensors(
+            Path(source), opened.layout, [t.name for t in opened.travelling.tensors]
+        )
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
 
 
@@ -206,8 +143,7 @@ def train(
 ) -> dict[str, Any]:
     """At least one step from `base`; the difference goes to `out`, what stays here to `opened.local`."""
     before = tensors.read(opened.layout, Path(base))
-    model, own = opened.working_model(), opened.data.own
-    params.load_into(model, opened.layout, before)
+    model, own = opened.loaded(before), opened.data.own
     kept = local_state.load(opened.local)
     own.seek(local_state.place_of(kept))
     times_s: list[float] = []
@@ -232,6 +168,12 @@ def train(
         state=kept.get("optimizers"),
         on_step=stepped,
     )
+    strayed = opened.travelling.strayed(model)
+    if strayed is not None:
+        raise TaskFault(
+            f"{strayed} changed in training, but not in the {TRIED_STEPS} steps that were tried first, so "
+            "that it does not travel: list it in the task's `local`, or let it change from the first step on"
+        )
     after = params.arrays_of(model, opened.layout)
     try:
         tensors.check(opened.layout, after)
@@ -239,7 +181,8 @@ def train(
         tensors.write(opened.layout.changes, Path(out), update)
     except tensors.TensorError as error:
         raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
-    local_state.save(opened.local, {**kept, "optimizers": done.state, "place": own.tell()})
+    stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
+    local_state.save(opened.local, {**kept, **stays})
     step_s = statistics.median(times_s)
     return {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
 
@@ -251,8 +194,7 @@ def evaluate(
     data = opened.held_out(which)
     if data is None:
         return {"examples": 0, "figures": {}}
-    model = opened.working_model()
-    params.load_into(model, opened.layout, tensors.read(opened.layout, Path(base)))
+    model = opened.loaded(tensors.read(opened.layout, Path(base)))
     of = min(data.size or limit or 1, limit or data.size or 1)
     batch = evaluation.fitting_batch(opened.task, opened.working_model(), data.example(), opened.batch)
     found = evaluation.evaluate(
@@ -281,11 +223,12 @@ def value(
 
         return WeightedUpdate(weight, read)
 
+    start = tensors.read(opened.layout, Path(before))
     found = contribution.contributions(
         opened.task,
-        opened.working_model(),
+        opened.loaded(start),
         opened.layout,
-        tensors.read(opened.layout, Path(before)),
+        start,
         [part(weight, source) for weight, source in updates],
         data.sample(limit),
         lambda: on_step({"done": 0, "of": 1}),
@@ -304,11 +247,11 @@ def export_model(
 ) -> dict[str, Any]:
     """Write the model `base` to `out` as "safetensors" or "onnx"."""
     arrays = tensors.read(opened.layout, Path(base))
+    model = opened.loaded(arrays)
     if format == "safetensors":
-        export.save_safetensors(Path(out), opened.layout, arrays, metadata)
+        others = kept_here(model, opened.travelling)
+        export.save_safetensors(Path(out), opened.layout, arrays, metadata, others)
     elif format == "onnx":
-        model = opened.working_model()
-        params.load_into(model, opened.layout, arrays)
         pair = defaults.parted(opened.data.own.example().data)
         if pair is None or not isinstance(pair[0], torch.Tensor):
             raise MusterError(
@@ -322,5 +265,9 @@ def export_model(
 
 def inspect(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     """What the model consists of: [name, shape, dtype, bytes, what becomes of it] of each tensor."""
-    rows = [[s.name, list(s.shape), s.dtype, s.size_bytes, "travels"] for s in opened.layout.tensors]
+    rows = [
+        [t.name, list(t.shape), t.dtype, t.size_bytes, "travels" if t.kind == TRAINED else t.kind]
+        for t in opened.travelling.tensors
+        if not t.tied_to
+    ]
     return {"tensors": rows}

@@ -95,6 +95,9 @@ class SimTrainer(ABC):
     def work_for(self, job: JobId) -> None:
         self.job = job
 
+    async def differs(self, fingerprint: bytes) -> str:
+        return "the task here is of another version than the job's: install the same one on every node"
+
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()
 

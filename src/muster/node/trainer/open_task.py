@@ -1,0 +1,153 @@
+"""A task with a torch module, its data and what of its model travels, ready for requests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from muster.compression.tensors import Layout
+from muster.learning import evaluation, local_state, local_training, metrics, params
+from muster.learning import task as tasks
+from muster.learning.data import TaskData, open_data
+from muster.learning.hooks import defaults, targets
+from muster.learning.hooks.measuring import Measuring
+from muster.learning.params import Forward, fresh_model
+from muster.learning.sources.arrays import ArraySource
+from muster.learning.sources.source import Source
+from muster.learning.travel import kinds
+from muster.learning.travel.kinds import LOCAL, Travelling
+from muster.protocol.records import Metric
+
+TRIED_BATCH = 32
+TRIED_STEPS = 2
+TRIED_LR = 1e-3
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """A task that is ready to train. `pristine` is a model that was never used: each request works on a copy,
+    so that nothing but parameters passes from one to the next."""
+
+    task: tasks.Task
+    pristine: nn.Module
+    travelling: Travelling
+    data: TaskData
+    metrics: tuple[Metric, ...]
+    batch: int = TRIED_BATCH  # samples that training takes at once, as it was last asked
+    local: Path | None = None  # the file of what this node keeps of the job for itself
+
+    @property
+    def layout(self) -> Layout:
+        return self.travelling.layout
+
+    @property
+    def forward(self) -> Forward:
+        """Shows a model two samples, for layers that take their shapes from them."""
+        return partial(_forward, self.task, self.data.own)
+
+    def working_model(self) -> nn.Module:
+        """A model in the state that model() left it in; the parameters are to be loaded."""
+        model = _copied(self.task, self.pristine, self.forward)
+        kinds.retie(model, self.travelling)
+        return model
+
+    def loaded(self, arrays: Mapping[str, Any]) -> nn.Module:
+        """A working model with what travels from `arrays`, and what is this node's own as it keeps it."""
+        model = self.working_model()
+        params.load_into(model, self.layout, arrays)
+        kept = local_state.load(self.local).get("tensors", {})
+        state = model.state_dict()
+        fitting = {name: kept[name] for name in self.travelling.of(LOCAL) if name in kept}
+        fitting = {name: value for name, value in fitting.items() if value.shape == state[name].shape}
+        model.load_state_dict(fitting, strict=False)
+        return model
+
+    def own_tensors(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """The tensors of `model` that never leave this node, to be kept."""
+        state = model.state_dict()
+        own = {name: state[name] for name in self.travelling.of(LOCAL)}
+        return {n: t.detach().cpu().clone() for n, t in own.items() if isinstance(t, torch.Tensor)}
+
+    def held_out(self, which: str) -> Source | None:
+        """The common evaluation set, or (own) what this node holds out."""
+        found = self.data.common if which == "common" else self.data.held_out
+        return None if found is None or found.size == 0 else found
+
+
+def open_task(task: tasks.Task) -> OpenTask:
+    """The task with its data, after some steps that are thrown away: its faults show now, and what travels.
+
+    Without a common evaluation set, 10 % of the own data is held out.
+    """
+    data = open_data(task)
+    task.target_facts = targets.of_source(data.common or data.own)
+    forward = partial(_forward, task, data.own)
+    pristine = fresh_model(task, 0, forward)
+    _check_labels(task, _copied(task, pristine, forward), data.own)
+    model = _copied(task, pristine, forward)
+    changed = kinds.changed_by(partial(_try_steps, task, model, data.own), model)
+    travelling = kinds.decide(pristine, changed, task.local)
+    return OpenTask(task, pristine, travelling, data, _metrics(task, _copied(task, pristine, forward), data))
+
+
+def _copied(task: tasks.Task, pristine: nn.Module, forward: Forward) -> nn.Module:
+    try:
+        return copy.deepcopy(pristine)
+    except Exception:  # some modules cannot be copied, such as those with the old weight_norm
+        return fresh_model(task, 0, forward)
+
+
+def _forward(task: tasks.Task, own: Source, model: nn.Module) -> None:
+    """The model's own call where the batch says what that is, else the task's step."""
+    batch = own.example().data
+    if task.overrides("training_step"):
+        task.training_step(model, batch)
+        return
+    pair = defaults.parted(batch)
+    if pair is None:
+        model(**batch)
+    else:
+        defaults.call_model(model, pair[0])
+
+
+def _try_steps(task: tasks.Task, model: nn.Module, own: Source) -> None:
+    """A rate of zero would leave as they are what follows the parameters, such as their moving average."""
+    place = own.tell()
+    training = local_training.init(task, model, own, lr=TRIED_LR, batch=TRIED_BATCH, momentum=0.0, seed=0)
+    for _ in range(TRIED_STEPS):
+        local_training.step(training)
+    if place is not None:
+        own.seek(place)
+
+
+def _check_labels(task: tasks.Task, model: nn.Module, own: Source) -> None:
+    """Raise TaskFault for labels of this node that are out of range, where the default loss is used."""
+    if task.overrides("loss") or task.overrides("training_step") or not isinstance(own, ArraySource):
+        return
+    measuring = Measuring(task, model)
+    example = measuring.placed(own.example())
+    pair = defaults.parted(example.data)
+    if pair is not None:
+        [output] = measuring.run(example, lambda part: defaults.call_model(model, pair[0]))
+        targets.check_labels(own, output, task.target_facts, "training_data")
+
+
+def _metrics(task: tasks.Task, model: nn.Module, data: TaskData) -> tuple[Metric, ...]:
+    """The task's metrics: as declared, else by what it measures of a few samples. One whose evaluation fails
+    has those of a classifier, and no figures."""
+    example = (data.common or data.own).example(TRIED_BATCH)
+    try:
+        measuring = Measuring(task, model)
+        on_device = measuring.placed(example)
+        measured = measuring.run(on_device, lambda part: evaluation.figures_of(task, model, part))
+    except Exception:
+        measured = []
+    names = {name for found in measured for name in found}
+    return metrics.declared(task, names) if names else metrics.declared(task)
