@@ -80,7 +80,8 @@ class ContributionMessage:
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """A tensor of the model. `kind`: "travels", "frozen", "local" (stays on its node) or "constant"."""
+    """A tensor of the model. `kind`: "travels", "averaged" or "counted" (these travel, too), "frozen",
+    "local" (stays on its node) or "constant"."""
 
     name: str
     shape: tuple[int, ...]
