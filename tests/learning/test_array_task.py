@@ -11,9 +11,11 @@ import pytest
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.tensors import DTYPES
 from muster.learning import array_task
+from muster.learning.array_baselines import compare
 from muster.learning.array_contribution import contributions
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe, Task
+from muster.protocol.records import Recipe
 
 GOAL = np.array([3.0, -1.0], np.float32)
 
@@ -135,3 +137,22 @@ def test_a_task_without_a_loss_gets_no_values() -> None:
     start = array_task.initial(Silent(), 0)
     with pytest.raises(TaskFault, match="no contributions"):
         contributions(Silent(), array_task.layout_of(Silent(), start), start, [])
+
+
+def test_baselines_of_one_node_alone_and_of_all_data_in_one_place() -> None:
+    class Shared(Point):
+        measures_common = True
+
+        def measure(self, arrays: dict[str, Any]) -> dict[str, tuple[float, float]]:
+            return {"loss": (float(((arrays["w"] - GOAL) ** 2).sum()) / self.parts, 1)}
+
+    def task_of(part: int, parts: int) -> Task:
+        return Shared(part=part, parts=parts)
+
+    recipe = Recipe(lr=0.1, batch=1, steps=5, seed=0)
+    found = compare(task_of, 2, recipe, [0, 5])
+    assert [figures["loss"] for figures in found.alone] == pytest.approx([10 / 2, 2.5 / 2])
+    assert found.pooled["loss"] == pytest.approx(2.5)
+    assert (found.best, found.pooled_steps) == (1, 5)
+    with pytest.raises(TaskFault, match="no common evaluation set"):
+        compare(lambda part, parts: Point(part=part, parts=parts), 2, recipe, [1, 1])

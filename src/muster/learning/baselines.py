@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from muster.learning import local_training, metrics
-from muster.learning.data import open_data
 from muster.learning.evaluation import Evaluation, evaluate
-from muster.learning.faults import TaskFault
 from muster.learning.params import fresh_model
 from muster.learning.sources.source import Source
 from muster.learning.sources.together import together
@@ -87,20 +85,3 @@ def compare(
     known = metrics.declared(task, pooled.figures)
     found = tuple(_shown(one, known) for one in measured)
     return Baselines(found, tuple(steps), _shown(pooled, known), max(steps), known)
-
-
-def for_task(
-    reference: str, options: dict[str, object], nodes: int, recipe: Recipe, steps: Sequence[int]
-) -> Baselines:
-    """`compare` on an installed task (or file) split among `nodes`, as `options` say. Imports the task.
-
-    Without a common evaluation set there is nothing to compare on: raises TaskFault.
-    """
-    from muster.learning.task import load
-
-    tasks = [load(reference, {**options, "part": i, "parts": nodes}) for i in range(nodes)]
-    opened = [open_data(task) for task in tasks]
-    common = opened[0].common
-    if common is None:
-        raise TaskFault(f"the task {tasks[0].name} has no common evaluation set to compare on")
-    return compare(tasks[0], [data.own for data in opened], common, recipe, steps)

@@ -62,7 +62,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     """Train alone and together as the question says; runs in the child process."""
     import torch
 
-    from muster.learning.baselines import for_task
+    from muster.learning.comparing import for_task
     from muster.protocol.records import Recipe
 
     # Batches of a demo's size are too small to share: on a busy machine threads only wait for one another.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -166,8 +167,8 @@ class Participant:
         self._set_status("sending", 0.0)
         context.event(
             "update",
-            f"trained {trained.steps} steps for round {plan.record.round} in {took_s:.2f} s, "
-            f"loss {trained.loss:.3f}",
+            f"trained {trained.steps} steps for round {plan.record.round} in {took_s:.2f} s"
+            + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}"),
             job=view.id,
         )
         step_s = self._speed.trained(trained.step_s)

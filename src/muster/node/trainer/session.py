@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
 from muster.learning import array_task
-from muster.learning import task as tasks
+from muster.learning.loading import load
 
 if TYPE_CHECKING:
     from muster.node.trainer.array_session import ArraySession
@@ -47,7 +47,7 @@ class Session:
         os.nice(max(0, niceness - os.nice(0)))
         self.throttle = max(1.0, throttle)
         self._session = None  # should this fail, the former task must not answer in its place
-        task = _load(reference, options)
+        task = load(reference, options)
         session: TaskSession | ArraySession
         if array_task.is_array_task(task):
             from muster.node.trainer.array_session import ArraySession
@@ -63,14 +63,6 @@ class Session:
             session = TaskSession(task)
         self._session = session
         return session.facts()
-
-
-def _load(reference: str, options: dict[str, Any]) -> tasks.Task:
-    if tasks.is_flower(reference, options):
-        from muster.learning.flower.task import load_app
-
-        return load_app(reference, options)
-    return tasks.load(reference, options)
 
 
 def _limit_threads(threads: int) -> None:
