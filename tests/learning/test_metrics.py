@@ -109,7 +109,13 @@ def evaluated(tmp_path: Path, metrics: str, correct: str) -> dict[str, Any]:
 
 def test_the_trainer_refuses_more_right_than_there_are(tmp_path: Path) -> None:
     """A segmentation task counted 10,192 right of 100 and ended in round 0 with an accuracy of 10330 %."""
-    with pytest.raises(TaskFault, match="accuracy counted 10192 right of 100"):
+    with pytest.raises(TaskFault, match="counted 10192 right of"):
         evaluated(tmp_path, "None", "10192")
     good = evaluated(tmp_path, "None", "len(target)")
     assert good["figures"]["accuracy"] == (100.0, 100.0)
+
+
+def test_what_the_defaults_measure_beside_the_declared_metrics_is_left_out(tmp_path: Path) -> None:
+    assert checked({"accuracy": (3, 4), "loss": (3, 4)}, (LOSS,)) == {"loss": (3.0, 4.0)}
+    found = evaluated(tmp_path, '{"loss": "min"}', "len(target)")
+    assert list(found["figures"]) == ["loss"]

@@ -45,17 +45,19 @@ def _metric(name: Any, best: Any) -> Metric:
 def checked(figures: Mapping[str, tuple[float, float]], known: Sequence[Metric]) -> Sums:
     """The figures as they are reported, without those that were taken of nothing.
 
-    Raises TaskFault for one that cannot be, or that the task does not declare: it is named.
+    What the default hooks measure beside the metrics that a task declares is left out.  Raises TaskFault for
+    a figure that cannot be, or of another name that the task does not declare: it is named.
     """
     names = [metric.name for metric in known]
+    beside = {metric.name for metric in KNOWN} - set(names)
     found: Sums = {}
     for name, (total, count) in figures.items():
-        if name not in names:
+        if name not in names and name not in beside:
             raise TaskFault(
                 f"the task measured {name!r}, but its metrics are {', '.join(names)}: add it there, with "
                 "'max' or 'min'"
             )
-        if count == 0:
+        if count == 0 or name in beside:
             continue
         try:
             rules.one_figure(name, float(total), float(count))

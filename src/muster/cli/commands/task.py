@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muster.cli.output import emit, json_option, node_option, size, table
+from muster.cli.output import emit, figure, json_option, node_option, size, table
 from muster.errors import MusterError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _show(report: TaskReport) -> None:
         ],
     )
     click.echo()
-    figures = [f"{name} {value:.4g}" for name, value in report.figures.items()]
+    figures = [f"{name} {figure(name, value)}" for name, value in report.figures.items()]
     rows = [
         ("task", f"{report.name}, version {report.version}, fingerprint {report.fingerprint[:8]}"),
         ("travels", f"{size(report.travels_bytes)} of {size(sum(t.size_bytes for t in report.tensors))}"),
