@@ -54,17 +54,21 @@ class Result:
     view: JobSnapshot
     client: Client
 
-    def export(self, to: str | os.PathLike[str]) -> list[Path]:
-        """Write the model: FILE.safetensors, FILE.onnx, or both for a name without suffix."""
-        return [Path(path) for path in self.client.export(self.job, Path(to).expanduser().absolute()).paths]
+    def export(self, to: str | os.PathLike[str], *, best: bool = False) -> list[Path]:
+        """Write the model: FILE.safetensors, FILE.onnx, or both for a name without suffix.
 
-    def model(self, task: Task | None = None) -> nn.Module:
+        `best`: that of the best commit which was measured, not of the last one.
+        """
+        target = Path(to).expanduser().absolute()
+        return [Path(path) for path in self.client.export(self.job, target, best=best).paths]
+
+    def model(self, task: Task | None = None, *, best: bool = False) -> nn.Module:
         """The trained model: the task's `torch.nn.Module` with the job's parameters, on the CPU, in `eval()`.
 
         Its input and output have the shapes that the task gives them, the batch first.  The task is the one
         that the node has, by its name or file, which is imported here; or `task`, made by the caller.
-        Raises MusterError: no_result before the first commit is here, task_fault, fingerprint when the task
-        describes another model.
+        `best`: as in `export`.  Raises MusterError: no_result before the first commit is here, task_fault,
+        fingerprint when the task describes another model.
         """
         from muster.learning.task import load
         from muster.learning.trained import trained_module
@@ -73,7 +77,7 @@ class Result:
             source = self.client.task_source(self.view.task)
             task = load(source.reference, source.options)
         with tempfile.TemporaryDirectory(prefix="muster-model-") as folder:
-            (path,) = self.export(Path(folder) / "model.safetensors")
+            (path,) = self.export(Path(folder) / "model.safetensors", best=best)
             return trained_module(task, path)
 
 
@@ -96,14 +100,15 @@ class Callback:
 class Tracker(Callback):
     """Writes a job's rounds as they are done, as `muster track` does, which can also go on with it later.
 
-    `places`: "tensorboard:DIR", "mlflow:URI", "csv:FILE", "jsonl:FILE".  Raises MusterError: usage, tracker,
-    disk_full.
+    `places`: "tensorboard:DIR", "mlflow:URI", "csv:FILE", "jsonl:FILE".  One that fails is tried again at the
+    next round.  Raises MusterError: usage at the begin, tracker or disk_full at the end.
     """
 
     def __init__(self, *places: str) -> None:
         from muster.cli.track.target import opened
 
         self._targets = [opened(place) for place in places]
+        self._unwritten: list[list[Round]] = [[] for _ in places]
         self._view: JobSnapshot | None = None
 
     def on_begin(self, job: JobSnapshot) -> None:
@@ -112,13 +117,30 @@ class Tracker(Callback):
             target.resume(_header(job, 0.0))
 
     def on_round(self, round: Round) -> None:
+        for unwritten in self._unwritten:
+            unwritten.append(round)
+        self._write(round.age_s)
+
+    def _write(self, age_s: float) -> list[MusterError]:
+        """What went wrong; it is tried again at the next round."""
         assert self._view is not None
-        for target in self._targets:
-            target.write(_header(self._view, round.age_s), round)
+        wrong: list[MusterError] = []
+        for target, unwritten in zip(self._targets, self._unwritten, strict=True):
+            try:
+                while unwritten:
+                    target.write(_header(self._view, age_s), unwritten[0])
+                    del unwritten[0]
+            except MusterError as error:
+                wrong.append(error)
+        return wrong
 
     def on_end(self, result: Result) -> None:
+        self._view = result.view
+        wrong = self._write(result.view.age_s)
         for target in self._targets:
             target.close(_header(result.view, result.view.age_s))
+        if wrong:
+            raise wrong[0]
 
 
 def _header(view: JobSnapshot, age_s: float) -> Rounds:

@@ -165,6 +165,34 @@ def test_a_tracker_is_a_callback(job: ScriptedJob, alpha: FakeNode, tmp_path: Pa
         muster.Tracker("cvs")
 
 
+def test_a_tracker_that_fails_is_tried_again(job: ScriptedJob, alpha: FakeNode, tmp_path: Path) -> None:
+    job.finish()
+    tracker = muster.Tracker(f"csv:{tmp_path}/t.csv", f"jsonl:{tmp_path}/t.jsonl")
+    first = tracker._targets[0]
+    write, failures = first.write, [2]
+
+    def failing(view: Any, r: muster.Round) -> None:
+        if failures[0]:
+            failures[0] -= 1
+            raise MusterError("disk_full", "no room")
+        write(view, r)
+
+    first.write = failing  # type: ignore[method-assign]
+    muster.train("digits", callbacks=[tracker])
+    assert [line.split(",")[1] for line in (tmp_path / "t.csv").read_text().splitlines()[1:]] == [
+        "1",
+        "2",
+        "3",
+    ]
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 3
+
+    failures[0] = 9
+    tracker = muster.Tracker(f"csv:{tmp_path}/u.csv")
+    tracker._targets[0].write = failing  # type: ignore[method-assign]
+    with pytest.raises(MusterError, match="no room"):
+        muster.train("digits", callbacks=[tracker])
+
+
 def test_events_are_passed_on(job: ScriptedJob, alpha: FakeNode) -> None:
     from muster.node.api.snapshot import NodeEvent
 

@@ -98,7 +98,7 @@ class FakeClient:
         assert task == "mine"
         return TaskReference(str(self._file), {"outputs": self._outputs})
 
-    def export(self, job: str, to: Path) -> Any:
+    def export(self, job: str, to: Path, *, best: bool) -> Any:
         torch.manual_seed(5)
         model = nn.Linear(3, 2)
         layout = layout_of(model)

@@ -162,3 +162,18 @@ def test_a_closing_commit_is_told_when_its_model_is_another() -> None:
             assert kinds == ([] if name == b"same" else [("closing", ROUNDS, {}, 0)])
 
     on_field(main)
+
+
+def test_a_node_without_models_tells_what_it_knows() -> None:
+    """carol takes no part and only passes the job on."""
+
+    def main(field: Field, job: JobId) -> None:
+        runner = field.runner(field.carol, job)
+        assert runner.head() is None
+        here = rounds(field.alpha, field.runner(field.alpha, job), "", 0)
+        there = rounds(field.carol, runner, "", 0)
+        assert (there.state, there.over) == ("finished", True)
+        assert there.rounds == here.rounds
+        assert there.age_s == pytest.approx(there.rounds[-1].age_s, abs=0.001)
+
+    on_field(main)

@@ -17,6 +17,7 @@ from muster.history.graph import Graph, Point
 from muster.job.contribution_totals import values_of
 from muster.job.figures import Figures
 from muster.job.roles import newest
+from muster.job.view import JobView
 from muster.node.api.rounds.schema import Part, Round, Rounds
 from muster.node.api.snapshot_builder import why_of
 from muster.node.core import Core
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from muster.job.runner import JobRunner
 
 ROUNDS_MAX = 50  # in one answer: some milliseconds
+OVER = ("finished", "stopped")
 FIGURES_ROUNDS = 2  # later than a round, and figures of it are not waited for any more
 
 
@@ -36,7 +38,9 @@ def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = 
         last = runner.view.graph.points.get(bytes.fromhex(after))
     except ValueError as error:
         raise MusterError("usage", f"{after!r} is no commit: {error}") from error
-    heads = runner.models.heads()
+    held = runner.head()
+    heads = runner.models.heads() if held is not None else runner.models.known_heads()
+    head = held or (newest(heads) if heads else None)  # of a node without models, what it knows
     path = line(runner.view.graph, heads, last) if heads else []
     if last is None:
         path = [point for point in path if point.round > number]
@@ -44,23 +48,28 @@ def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = 
     limit = max(1, min(ROUNDS_MAX, limit))
     shown = list(islice(news, limit + FIGURES_ROUNDS))  # and what says that they are settled
     failed = runner.error is not None and runner.view.asker == core.node
-    over = runner.state() in ("finished", "stopped")
-    head, recipe = runner.head(), runner.view.job.recipe
-    made = _Rounds(core, runner, over)
+    state, recipe = runner.state(), runner.view.job.recipe
+    if held is None and head is not None and state not in OVER and _ends(runner.view, head):
+        state = "finished"
+    made = _Rounds(core, runner, head, state in OVER)
     return Rounds(
         job=runner.view.id.hex(),
         task=runner.view.job.task,
-        state="failed" if failed else runner.state(),
+        state="failed" if failed else state,
         why=why_of(core, runner, head),
-        over=over,
+        over=state in OVER,
         error=runner.error,
-        age_s=runner.commits.age_s(head) if head else 0.0,
+        age_s=runner.commits.age_s(held) if held is not None else head.age_s if head is not None else 0.0,
         metrics={metric.name: metric.best for metric in runner.view.job.metrics},
         recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
         rounds=made.of(shown, last, limit),
         more=len(shown) > limit,
         event=core.log.last,
     )
+
+
+def _ends(view: JobView, head: Point) -> bool:
+    return view.finished(head) is not None and not view.closing_due(head)
 
 
 def line(graph: Graph, heads: Iterable[Point], last: Point | None) -> list[Point]:
@@ -115,8 +124,8 @@ def _no_news(graph: Graph, point: Point) -> bool:
 class _Rounds:
     """Makes rounds of points."""
 
-    def __init__(self, core: Core, runner: JobRunner, over: bool) -> None:
-        self._core, self._runner, self._over = core, runner, over
+    def __init__(self, core: Core, runner: JobRunner, head: Point | None, over: bool) -> None:
+        self._core, self._runner, self._head, self._over = core, runner, head, over
         self._view = runner.view
 
     def of(self, path: list[Point], last: Point | None, limit: int) -> list[Round]:
@@ -163,7 +172,7 @@ class _Rounds:
 
     def _own_only(self) -> bool:
         """Whether nodes measure on samples of their own only: then nobody measures the last commit."""
-        head = self._runner.head()
+        head = self._head
         found = (self._view.figures(p.id) for p in self._view.graph.ancestors(head.id)) if head else iter(())
         newest_figures = next((figures for figures in found if figures is not None), None)
         return newest_figures is not None and not newest_figures.common
