@@ -224,8 +224,9 @@ class Generator:
 
     def refusal(self) -> Refusal:
         return Refusal(
-            self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX), self.words()
-        )
+            self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX), self.words(),
+            self.count(0, lim.ROUND_MAX),
+        )  # fmt: skip
 
     def plan(self) -> Plan:
         d, parent = self.d, self.point()

@@ -67,7 +67,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         *found.values(),
         (a, replace(found["job"][1], stop=StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5))),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
-        (b, Refusal(job, 5, 60, "not now")),
+        (b, Refusal(job, 5, 60, "not now", 3)),
         (author, fresh),
         (author, replace(fresh, payload=blob)),
         (a, newest),

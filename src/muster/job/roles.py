@@ -28,11 +28,13 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
 
 def min_nodes(view: JobView, head: Point) -> int:
-    """The number of nodes whose updates a commit needs: at least 2 once a second node has taken part.
+    """The number of nodes whose updates a commit needs: at least 2 once a second node has taken part, unless
+    that one says that it is out.
 
     An offer counts as taking part, or a node that loses all others in the first round would go on alone.
     """
     taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
+    taken_part -= {node for node in taken_part if view.why_not(node, head.round + 1) is not None}
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 
 
@@ -50,6 +52,7 @@ def open_plans(
         closed_by = {view.graph.points[c].author for c in view.graph.children.get(head.id, ())}
         for plan in view.plans[head.id].values():
             given = any(a.node == node for a in plan.record.assignments)
+            given = given and view.why_not(node, plan.record.round) is None
             if given and plan.author not in closed_by and plan.record.round == head.round + 1:
                 found.append(plan)
     return sorted(found, key=lambda p: (-p.record.round, p.id))

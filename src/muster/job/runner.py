@@ -24,6 +24,7 @@ from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
 from muster.job.participant.loop import Participant
+from muster.job.participant.passing import Retry
 from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.roles import finished, newest
@@ -68,6 +69,7 @@ class JobRunner:
         self._contributions = ContributionEstimator(context, view, self.models)
         self.contribution_totals = ContributionTotals(view)
         self._answer = Answer(context, view)
+        self._retry = Retry(context, view)
         self._start = StartModel(context, view, self.models)
         self._session = TrainerSession(
             context, view, self.models, self.fetcher, self._answer, self._start, self._evaluation,
@@ -120,7 +122,16 @@ class JobRunner:
         for loop in self._loops:
             if loop.recent_faults(now_s) >= FAULTS_NAMED:
                 return f"a fault in Muster holds this job up here, it is tried again: {loop.why}"
-        return self._answer.refused
+        head = self.head()
+        nobody = waits.all_pass(self.view, head) if head is not None else None
+        return self._answer.refused or (
+            nobody.text if nobody is not None and not self._others_start() else None
+        )
+
+    def _others_start(self) -> bool:
+        """Whether a node in reach is about to say whether it takes part."""
+        presence, trust = self.context.presence, self.context.ledger.trust
+        return any(presence.doing(n) == "preparing" and presence.lively(n) for n in trust.members())
 
     def may_leave(self) -> bool:
         """Whether no trainer works for the job."""
@@ -209,13 +220,15 @@ class JobRunner:
             if reason is not None:
                 self._answer.refuse(reason)
                 return
-            due = self.finished() is None or self._lacks_layout()
+            due = self._retry.due() and (self.finished() is None or self._lacks_layout())
             wanted = self._slot.wanted
             if due and self._slot.ask(self.view.id, urgent=self._can_go_on()):
                 self.waiting_for_slot = False
                 ended = await self._train()
                 if ended is SessionEnd.OUT:
                     return
+                if ended is SessionEnd.REFUSED:
+                    self._retry.failed()
                 self.yielded = ended is SessionEnd.YIELDED
                 if self.yielded:
                     continue
@@ -224,7 +237,7 @@ class JobRunner:
                 self._slot.leave(self.view.id)
             if self._slot.wanted and not wanted:
                 self.context.changes.notify()  # the job that has the trainer looks whether it needs it
-            await self.context.changes.wait()
+            await self.context.changes.wait(self._retry.wait_s())
 
     async def _train(self) -> SessionEnd:
         """A session of the trainer, which this job has until it ends."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 
-from muster.compression.codec import CodecError
 from muster.errors import MusterError
 from muster.job.context import Context, TrainerLike
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
@@ -19,6 +18,7 @@ from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
 from muster.job.participant.loop import ROOM_RETRY_S, Participant
+from muster.job.participant.passing import Passing
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
@@ -36,6 +36,7 @@ class SessionEnd(Enum):
 
     OVER = "the job is over"
     OUT = "this node takes no part"
+    REFUSED = "the task fails on this node, as things are"
     YIELDED = "another job has the trainer"
 
 
@@ -46,7 +47,7 @@ class TrainerSession:
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, answer: Answer,
         start: StartModel, evaluation: HeadEvaluator, contributions: ContributionEstimator, slot: TrainerSlot,
     ) -> None:  # fmt: skip
-        self._slot = slot
+        self._slot, self._passing = slot, Passing(context, view, answer)
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._answer, self._start = answer, start
         self._evaluation, self._contributions = evaluation, contributions
@@ -65,9 +66,9 @@ class TrainerSession:
                 trainer = await self._context.open_trainer(self._view.job.task)
                 trainer.work_for(self._view.id)
                 return await self._train_with(trainer)
-            except (MusterError, CodecError) as error:  # no codec carries what was trained: it has diverged
+            except MusterError as error:
                 self._answer.refuse(str(error))
-                return SessionEnd.OUT
+                return SessionEnd.REFUSED
             except StorageError as error:
                 self._context.event("error", f"waits for room: {error}", job=self._view.id)
                 await asyncio.sleep(ROOM_RETRY_S)
@@ -76,7 +77,7 @@ class TrainerSession:
                 self._context.event("error", f"the trainer died: {error}", job=self._view.id)
                 if failures > RESTARTS_MAX:
                     self._answer.refuse(f"the trainer died {failures} times: {error}")
-                    return SessionEnd.OUT
+                    return SessionEnd.REFUSED
                 await asyncio.sleep(RESTART_DELAY_S * 2 ** (failures - 1))
             finally:
                 self.starting = False
@@ -95,11 +96,13 @@ class TrainerSession:
         if finished(self._view, self._models.heads()) is not None:
             return SessionEnd.OVER
         shared = SharedTrainer(trainer, facts)
-        participant = Participant(self._context, self._view, self._models, self._fetcher, shared)
+        participant = Participant(
+            self._context, self._view, self._models, self._fetcher, shared, self._passing
+        )
         self.participant = participant
         await participant.offer()
         self.starting = False
-        self._answer.remember()
+        self._answer.offered()
         self._context.changes.notify()
         loops = participant.run(), self._evaluate(participant), self._contributions.run(participant)
         making, others_turn = self._make_start_later(shared), self._until_others_turn(participant)

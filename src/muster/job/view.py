@@ -68,7 +68,8 @@ class JobView:
     asker: NodeId
     graph: Graph = field(default_factory=Graph)
     offers: dict[NodeId, Offer] = field(default_factory=dict)  # in the order of the first offers
-    refusals: dict[NodeId, str] = field(default_factory=dict)
+    refusals: dict[NodeId, str] = field(default_factory=dict)  # nodes that are out of the job, and why
+    passes: dict[NodeId, Refusal] = field(default_factory=dict)  # nodes that are out of some rounds only
     plans: dict[CommitId, dict[NodeId, KnownPlan]] = field(default_factory=dict)
     updates: dict[Key, KnownUpdate] = field(default_factory=dict)
     measurements: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
@@ -122,10 +123,23 @@ class JobView:
             if refused is None or _newness(refused) < _newness(answer):
                 self._refused[author] = answer
         last = self.last_answer(author)
-        if isinstance(last, Refusal):
+        self.refusals.pop(author, None)
+        self.passes.pop(author, None)
+        if isinstance(last, Refusal) and last.round == 0:
             self.refusals[author] = last.reason
-        else:
-            self.refusals.pop(author, None)
+        elif isinstance(last, Refusal):
+            self.passes[author] = last
+
+    def why_not(self, node: NodeId, round_: int) -> str | None:
+        """Why a node is given no work in a round, by what it said; None: it may be."""
+        passed = self.passes.get(node)
+        if passed is not None and passed.round >= round_:
+            return passed.reason
+        return self.refusals.get(node)
+
+    def round_now(self) -> int:
+        """The round that is going on on the longest line that is known."""
+        return max((point.round for point in self.graph.points.values()), default=0) + 1
 
     def last_answer(self, node: NodeId) -> Offer | Refusal | None:
         """A node's newest answer to the call for help, an offer or a refusal."""

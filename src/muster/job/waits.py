@@ -79,6 +79,14 @@ def in_round(context: Context, view: JobView, head: Point) -> Wait | None:
     return Wait(f"waits for {names(context, away)}, out of reach") if away else None
 
 
+def all_pass(view: JobView, head: Point) -> Wait | None:
+    """Every node that offered takes no part in the round on `head`; None: one may."""
+    reasons = [view.why_not(node, head.round + 1) for node in view.offers]
+    if not reasons or None in reasons:
+        return None
+    return Wait(f"no node takes part in round {head.round + 1}: {reasons[0]}")
+
+
 def outside(context: Context, view: JobView) -> list[Wait]:
     """Who takes no part, and why."""
     trust, presence = context.ledger.trust, context.presence
@@ -86,6 +94,10 @@ def outside(context: Context, view: JobView) -> list[Wait]:
     for node, reason in view.refusals.items():
         if node != context.node and not trust.revoked(node):
             found.append(Wait(f"{context.name_of(node)} takes no part: {reason}"))
+    round_ = view.round_now()
+    for node, passed in view.passes.items():
+        if passed.round >= round_ and not trust.revoked(node):
+            found.append(Wait(f"{context.name_of(node)} takes no part in round {round_}: {passed.reason}"))
     if presence.cloned:
         found.append(Wait("this node was cloned: two processes use its bundle, give each one of its own"))
     for node in view.offers:

@@ -182,13 +182,18 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
 
 
 class Refusal(_Record, frozen=True, array_like=True, tag=4):
-    """A node says why it does not take part; of its offers and refusals the newest counts."""
+    """A node says why it does not take part; of its offers and refusals the newest counts.
+
+    `round`: the last round in which it takes no part, after which it may be asked again; 0: it is out of the
+    job until it offers, and does not coordinate.
+    """
 
     KIND: ClassVar[str] = "refusal"
     job: JobId
     incarnation: int
     number: int  # one count with the offers
     reason: str
+    round: int = 0
 
 
 class Plan(_Record, frozen=True, array_like=True, tag=5):

@@ -103,7 +103,8 @@ class Lingering:
                 done[key.node] = max(update.record.base_round, done.get(key.node, 0))
         for update in here:
             done[update.key.node] = max(update.record.base_round, done.get(update.key.node, 0))
-        until_s, seen = dict[NodeId, float](), set(view.refusals)
+        out = {n for n in (*view.refusals, *view.passes) if view.why_not(n, head.round + 1) is not None}
+        until_s, seen = dict[NodeId, float](), out
         for point in islice(view.graph.ancestors(head.id), LINE_MAX):
             for plan in view.plans.get(point.id, {}).values():
                 for node in {a.node for a in plan.record.assignments} - seen:

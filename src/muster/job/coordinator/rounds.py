@@ -20,7 +20,7 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.view import JobView, KnownPlan, KnownUpdate
-from muster.job.waits import Wait, names
+from muster.job.waits import Wait, all_pass, names
 from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
 from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
 from muster.protocol.validation.limits import DEADLINE_MAX_S
@@ -61,7 +61,7 @@ class Rounds:
             return wait_s
         present = self._present(head)
         if not present:
-            self.waits_for = Wait("waits for a node that can train: none is in reach")
+            self.waits_for = all_pass(view, head) or Wait("waits for a node that can train: none is in reach")
             return None
         if len(present) < min_nodes(view, head):
             alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
@@ -84,19 +84,26 @@ class Rounds:
         self._forecasts.resume(head)
         self._learn(head, plan, here, published_s)
         silent = self._round_times.silent(uncounted)
-        missing = [self._missing(n, uncounted, silent) for n in sorted(set(assigned) - arrived)]
+        passing = {n for n in assigned if n not in arrived and view.why_not(n, head.round + 1) is not None}
+        missing = [self._missing(n, uncounted, silent) for n in sorted(set(assigned) - arrived - passing)]
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
-        enough = plan.record.enough
+        least = min_nodes(view, head)
+        enough = max(least, min(plan.record.enough, len(assigned) - len(passing)))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
+        in_ = len({u.key.node for u in here} - due)
         wait_s = closing_in_s(
-            arrived=len({u.key.node for u in here} - due), enough=enough, missing=missing,
+            arrived=in_, enough=enough, missing=missing,
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
+        if passing and not missing and in_ < least:
+            wait_s = None
         away = [m.node for m in missing if not m.reachable and not m.growing(STALL_S)]
         self.waits_for = self._away_awaited(away) if away and wait_s != 0.0 else None
+        if passing and not missing and wait_s is None:
+            self.waits_for = all_pass(view, head)
         if wait_s == 0.0:
             if age_s < max(FIGURES_S, plan.record.deadline_s) and self._evaluation.awaits_figures(head):
                 return None
@@ -164,7 +171,7 @@ class Rounds:
         """Nodes that can be given work now: their heartbeats come, or an update does, which delays them."""
         view, presence = self._view, self._context.presence
         uncounted = self._fetcher.uncounted(head)
-        willing = [n for n in view.offers if n not in view.refusals]
+        willing = [n for n in view.offers if view.why_not(n, head.round + 1) is None]
         return [n for n in willing if presence.lively(n) or self._missing(n, uncounted).growing(STALL_S)]
 
     def _publish(
@@ -198,7 +205,6 @@ class Rounds:
         False: that would not do, or is not needed.
         """
         alive = [m.node for m in missing if hopeful(m, age_s, plan.deadline_s, STALL_S)]
-        alive = [n for n in alive if n not in self._view.refusals]
         if len(arrived) + len(alive) >= plan.enough or plan.number >= REPLACED_MAX:
             return False
         given = {a.node: a for a in plan.assignments}

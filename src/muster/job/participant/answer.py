@@ -19,7 +19,7 @@ class Answer:
     def __init__(self, context: Context, view: JobView) -> None:
         self._context, self._view = context, view
         self._last: Offer | Refusal | None = None  # as this process gave it
-        self.refused: str | None = None  # why this node takes no part
+        self.refused: str | None = None  # why this node takes no part in the job, as it is now
 
     def unwilling(self) -> str | None:
         """Why this node's policy is not to take part now; None: it does."""
@@ -47,6 +47,23 @@ class Answer:
                 )
         self.remember()
         self._context.event("error", f"takes no part: {reason}", job=self._view.id)
+
+    def pass_round(self, reason: str, first: int, last: int) -> None:
+        """Publish that this node takes no part in the rounds `first` to `last`: after them it may be asked
+        again."""
+        reason = clean(reason)
+        with contextlib.suppress(StorageError):  # then the round waits for this node until it is late
+            number = self._view.next_number(self._context.node)
+            self._context.ledger.publish(
+                Refusal(self._view.id, self._context.store.incarnation, number, reason, last)
+            )
+        self.remember()
+        self._context.event("error", f"takes no part in round {first}: {reason}", job=self._view.id)
+
+    def offered(self) -> None:
+        """This node takes part after all."""
+        self.refused = None
+        self.remember()
 
     def remember(self) -> None:
         """Note the answer that is on record now as this process's own."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from muster.algorithms.learning_rate import learning_rate
+from muster.compression.codec import CodecError
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Context, TrainingRequest, TrainingResult
@@ -16,6 +17,7 @@ from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.offered_speed import OfferedSpeed
+from muster.job.participant.passing import Passing
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import UpdateWriter, node_seed
 from muster.job.roles import open_plans
@@ -35,12 +37,14 @@ class Participant:
     """Owns what this node trains for one job, from its offer to the end of the trainer's session."""
 
     def __init__(
-        self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, trainer: SharedTrainer
-    ) -> None:
+        self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher,
+        trainer: SharedTrainer, passing: Passing,
+    ) -> None:  # fmt: skip
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self.trainer = trainer
         self._writer = UpdateWriter(context, view, trainer.facts)
         self._speed = OfferedSpeed(view.job.recipe.steps)
+        self._passing = passing
         self._round = 0  # that is shown as this node's
         self.working_on: CommitId | None = None  # the base of what is trained now
         self.waits_for_room = False  # for something that is done here and has to be kept
@@ -53,6 +57,7 @@ class Participant:
 
     async def _offer(self, step_s: float) -> None:
         self._speed.offered(step_s)
+        self._passing.offered()
         announce = await self.when_room(partial(self._keep_offer, step_s))
         announce()
         text = f"offers {self.trainer.facts.samples} samples, {1 / step_s:.0f} steps/s"
@@ -62,13 +67,20 @@ class Participant:
         return self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s)
 
     async def run(self) -> None:
-        """Train one plan after another, until cancelled. Raises what the trainer raises, and CodecError."""
+        """Train one plan after another, until cancelled. Raises ChildProcessError.
+
+        What the task itself raises costs this node the round.
+        """
         while True:
             plan = self._next()
             if plan is None:
                 self._set_status("idle", 0.0)
-                waits_for_merge = self._several_heads_since_s is not None
-                await self._context.changes.wait(MERGE_CHECK_S if waits_for_merge else None)
+                if (wait_s := self._passing.wait_s()) == 0.0:
+                    await self._offer(self._speed.offered_s)
+                    continue
+                if self._several_heads_since_s is not None:
+                    wait_s = MERGE_CHECK_S
+                await self._context.changes.wait(wait_s)
             elif not self._models.held(plan.record.parent):
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
@@ -76,6 +88,9 @@ class Participant:
             elif await self._models.sound(plan.record.parent):
                 try:
                     await self._train(plan)
+                    self._passing.trained()
+                except (MusterError, CodecError) as error:  # no codec carries what was trained: it diverged
+                    self._passing.failed(plan.record.round, str(error))
                 finally:
                     self.working_on = None
                     self._context.changes.notify()  # evaluation waits until this node owes nothing

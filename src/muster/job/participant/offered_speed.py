@@ -20,18 +20,18 @@ class OfferedSpeed:
     def __init__(self, steps: int) -> None:
         """`steps` are those of a usual round."""
         self._steps = steps
-        self._offered_s = 0.0  # 0: nothing was offered yet
+        self.offered_s = 0.0  # 0: nothing was offered yet
         self._lately_s: deque[float] = deque(maxlen=ROUNDS_LAST)  # since the offer
 
     def offered(self, step_s: float) -> None:
         """An offer with this speed was made."""
-        self._offered_s = step_s
+        self.offered_s = step_s
         self._lately_s.clear()
 
     def trained(self, step_s: float) -> float | None:
         """A round was trained at this speed; the speed to offer now, or None when the offer still holds."""
         self._lately_s.append(step_s)
-        found_s, offered_s = median(self._lately_s), self._offered_s
+        found_s, offered_s = median(self._lately_s), self.offered_s
         if len(self._lately_s) < ROUNDS_LAST or not offered_s:
             return None
         times = max(found_s / offered_s, offered_s / found_s)

@@ -126,6 +126,7 @@ def _refusal(record: Refusal) -> None:
     whole("incarnation", record.incarnation, 0, lim.INCARNATION_MAX)
     whole("number", record.number, 0, lim.SEQUENCE_MAX)
     text("reason", record.reason)
+    whole("round", record.round, 0, lim.ROUND_MAX)
 
 
 def _plan(record: Plan) -> None:
