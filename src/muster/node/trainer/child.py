@@ -7,6 +7,7 @@ are noticed meanwhile.  At the end of stdin, or at the parent's death, the proce
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -27,9 +28,11 @@ from muster.compression.tensors import TensorError
 from muster.errors import MusterError
 from muster.learning.faults import TaskFault
 from muster.node.trainer.framing import pack_message, read_message
+from muster.node.trainer.liveness import cpu_s_of
 from muster.node.trainer.session import Session
 
 PROGRESS_S = 0.2
+HEARTBEAT_S = 5.0  # between two signs that Python runs, while a request is being handled
 REQUESTS_MAX = 16
 
 _PR_SET_PDEATHSIG = 1
@@ -126,7 +129,14 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             else:
                 waiting.put(message)
 
+    def heartbeats() -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            if (number := current["id"]) > 0:
+                send({"id": number, "cpu_s": _cpu_s()})
+
     threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=heartbeats, daemon=True).start()
     session = Session()
     send({"ready": os.getpid()})
     while True:
@@ -146,6 +156,17 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             send({"id": number, **fault_of(error)})
             if isinstance(error, (KeyboardInterrupt, MemoryError)):
                 os._exit(1)
+        finally:
+            current["id"] = 0
+
+
+def _cpu_s() -> float:
+    """The CPU time of this process and of its workers, such as a DataLoader's."""
+    workers: list[int] = []
+    if (multiprocessing := sys.modules.get("multiprocessing")) is not None:
+        with contextlib.suppress(RuntimeError):  # one begins or ends just now
+            workers = [w.pid for w in multiprocessing.active_children() if w.pid is not None]
+    return time.process_time() + (cpu_s_of(workers) or 0.0)
 
 
 def main() -> None:

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 from muster.errors import MusterError
 from muster.node.trainer.framing import pack_message, receive_message
+from muster.node.trainer.liveness import Liveness, cpu_s_of
 from muster.node.trainer.messages import Progress
 from muster.node.trainer.started import StartedProcess
 from muster.protocol.envelope import UNREADABLE
 
 START_TIMEOUT_S = 120.0  # importing torch from a slow card
 CANCEL_TIMEOUT_S = 10.0  # a step in the middle of a large batch
-SILENCE_TIMEOUT_S = 600.0  # no progress and no answer for this long: the task hangs
+LOOK_S = 15.0  # between two looks at a child that says nothing
 STDERR_LINES_MAX = 40
 STDERR_LINE_BYTES_MAX = 400
 
@@ -38,6 +39,7 @@ class ChildProcess:
         self._stderr_lines: deque[str] = deque(maxlen=STDERR_LINES_MAX)
         self._stderr_reader = asyncio.create_task(_keep_lines(process.stderr, self._stderr_lines))
         self._request_id = 0
+        self._receiving: asyncio.Task[dict[str, Any]] | None = None  # goes on over time-outs
         self.ended = False
 
     @classmethod
@@ -56,7 +58,7 @@ class ChildProcess:
 
     async def ready(self) -> None:
         """Wait for the child's first message. Raises TrainerDied."""
-        await self._guarded(self._receive(START_TIMEOUT_S))
+        await self._guarded(self._message(Liveness(_now_s(), START_TIMEOUT_S)))
 
     async def request(self, request: dict[str, Any], progress: OnProgress | None = None) -> dict[str, Any]:
         """Send a request and wait for its result. Raises MusterError, TrainerDied.
@@ -88,6 +90,8 @@ class ChildProcess:
         if self.ended:
             return
         self.ended = True
+        if self._receiving is not None:
+            self._receiving.cancel()
         process = self._process
         process.stdin.close()
         if process.returncode is None:
@@ -109,14 +113,19 @@ class ChildProcess:
         except (asyncio.IncompleteReadError, ConnectionError, *UNREADABLE):
             raise await self._died() from None
         except TimeoutError:
-            self._stderr_lines.append("it gave no sign of life and was ended")
+            self._stderr_lines.append("it neither got on nor computed anything, and was ended")
             raise await self._died() from None
 
     async def _answer(self, progress: OnProgress | None) -> dict[str, Any]:
+        liveness = Liveness(_now_s())
         while True:
-            message = await self._receive(SILENCE_TIMEOUT_S)
+            message = await self._message(liveness)
             if message.get("id") != self._request_id:
                 continue
+            if "cpu_s" in message:
+                liveness.cpu(_now_s(), message["cpu_s"])
+                continue
+            liveness.progress(_now_s())
             if "result" in message:
                 result: dict[str, Any] = message["result"]
                 return result
@@ -125,8 +134,21 @@ class ChildProcess:
             if progress is not None:
                 progress(Progress(**message["progress"]))
 
-    async def _receive(self, timeout_s: float) -> dict[str, Any]:
-        return await receive_message(self._process.stdout, timeout_s)
+    async def _message(self, liveness: Liveness) -> dict[str, Any]:
+        """The child's next message. Raises TimeoutError when it hangs, and what `receive_message` raises."""
+        while True:
+            if liveness.hangs(_now_s()):
+                raise TimeoutError
+            if self._receiving is None:
+                self._receiving = asyncio.create_task(receive_message(self._process.stdout))
+            done, _ = await asyncio.wait({self._receiving}, timeout=LOOK_S)
+            if done:
+                received, self._receiving = self._receiving, None
+                return received.result()
+            if self._process.returncode is not None:  # a grandchild holds its end of the pipe
+                raise ConnectionError("the child has ended")
+            # what computes without letting Python run sends no heartbeat
+            liveness.cpu(_now_s(), cpu_s_of([self.pid]))
 
     async def _settle(self) -> None:
         """After a cancellation: have the child stop, or end it, so that the next request finds it at rest."""
@@ -143,6 +165,10 @@ class ChildProcess:
         await self.end(1.0)
         lines = " | ".join(list(self._stderr_lines)[-5:]) or "it said nothing"
         return TrainerDied(f"the training process ended with status {self._process.returncode}: {lines}")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _keep_lines(stderr: asyncio.StreamReader, into: deque[str]) -> None:

@@ -33,15 +33,14 @@ def read_message(file: BinaryIO) -> dict[str, Any] | None:
     return None if len(body) < length else msgspec.msgpack.decode(body, type=dict[str, Any])
 
 
-async def receive_message(stream: asyncio.StreamReader, timeout_s: float) -> dict[str, Any]:
+async def receive_message(stream: asyncio.StreamReader) -> dict[str, Any]:
     """The next message of a stream.
 
-    Raises TimeoutError, IncompleteReadError at its end, ConnectionError for a message over the limit,
-    MsgspecError for one that cannot be read.
+    Raises IncompleteReadError at its end, ConnectionError for a message over the limit, MsgspecError for one
+    that cannot be read.
     """
-    async with asyncio.timeout(timeout_s):
-        (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
-        if length > MESSAGE_BYTES_MAX:
-            raise ConnectionError("the child's message is over the limit")
-        body = await stream.readexactly(length)
+    (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+    if length > MESSAGE_BYTES_MAX:
+        raise ConnectionError("the child's message is over the limit")
+    body = await stream.readexactly(length)
     return msgspec.msgpack.decode(body, type=dict[str, Any])
