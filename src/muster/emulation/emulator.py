@@ -12,7 +12,6 @@ namespaces when its socket to this process closes.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,14 +28,13 @@ from muster.emulation.radio.model import LinkCount, LinkParams
 from muster.emulation.radio.namespaces import address_of
 from muster.emulation.requests import control_server
 from muster.emulation.scenario import Scenario
+from muster.emulation.timetable import Timetable
 from muster.errors import MusterError
 from muster.node.clock import CLOCK_FILE
 from muster.simulation import faults
 from muster.simulation.faults import Fault, Pair
 
 GRACE_S = 5.0  # for programs to end by themselves
-
-_log = logging.getLogger(__name__)
 
 
 class Emulation:
@@ -54,11 +52,10 @@ class Emulation:
         self._params: dict[Pair, LinkParams] = scenario.directions()
         self._programs = NodePrograms(tuple(self._numbers), rundir.absolute(), self._namespace_arguments)
         self._away: set[str] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._timetable = Timetable(scenario, self.set_away, self.apply)
         self._carrier = Carrier()
         self._fds: list[int] = []
         self._user_namespace = False
-        self._start_s = 0.0
         self._control = control_server(self.control_path, self)
 
     # coming and going
@@ -90,18 +87,11 @@ class Emulation:
             code=self._SETUP_ERROR,
         )
         self._fds, self._user_namespace = ready["fds"], ready["user_namespace"]
-        self._start_s = asyncio.get_running_loop().time()
         await self._control.start()
-        for node in self.scenario.nodes:
-            if node.away is not None and node.away.fraction > 0:
-                self._tasks.append(asyncio.ensure_future(self._duty(node.name)))
-        if self.scenario.events:
-            self._tasks.append(asyncio.ensure_future(self._schedule()))
+        self._timetable.start()
 
     async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._timetable.close()
         await self._control.close()
         await self._programs.terminate(self._grace_s)
         await self._carrier.close()
@@ -271,27 +261,6 @@ class Emulation:
             raise MusterError("scenario", f"there is no node {node!r} in this scenario; there are {there}")
         return self._numbers[node]
 
-    # what happens by itself
-
     def elapsed_s(self) -> float:
         """Since the network came up; the schedule and duty cycles count from there."""
-        return asyncio.get_running_loop().time() - self._start_s
-
-    async def _duty(self, node: str) -> None:
-        away = self.scenario.node(node).away
-        assert away is not None
-        while True:
-            elapsed_s = self.elapsed_s() + 1e-6  # past the instant of the change itself
-            await self.set_away(node, away.away_at(elapsed_s))
-            await asyncio.sleep(away.next_change_s(elapsed_s))
-
-    async def _schedule(self) -> None:
-        for event in self.scenario.events:
-            await asyncio.sleep(event.at_s - self.elapsed_s())
-            self._tasks.append(asyncio.ensure_future(self._happen(event.fault)))  # a restart takes its time
-
-    async def _happen(self, fault: Fault) -> None:
-        try:
-            await self.apply(fault)
-        except MusterError as error:
-            _log.warning("the scheduled fault %s did not happen: %s", faults.to_dict(fault), error.sentence)
+        return self._timetable.elapsed_s()
