@@ -8,7 +8,10 @@ part, or when another job waits for the trainer and nothing has moved in this on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from enum import Enum
+from functools import partial
+from typing import Any
 
 from muster.errors import MusterError
 from muster.job.context import Context, TrainerLike
@@ -24,6 +27,8 @@ from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
 from muster.job.roles import finished
 from muster.job.view import JobView
+from muster.network.supervisor import Pulse
+from muster.protocol.records import short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between
@@ -104,9 +109,15 @@ class TrainerSession:
         self.starting = False
         self._answer.offered()
         self._context.changes.notify()
-        loops = participant.run(), self._evaluate(participant), self._contributions.run(participant)
-        making, others_turn = self._make_start_later(shared), self._until_others_turn(participant)
-        tasks = [asyncio.create_task(loop) for loop in (others_turn, *loops, making)]
+        parts: dict[str, Callable[[Pulse], Coroutine[Any, Any, None]]] = {
+            "lending the trainer of": partial(self._until_others_turn, participant),
+            "training for": participant.run,
+            "evaluating heads of": partial(self._evaluate, participant),
+            "valuing updates of": partial(self._contributions.run, participant),
+            "making the start of": partial(self._make_start_later, shared),
+        }
+        supervisor, job = self._context.supervisor, self._view.id
+        tasks = [supervisor.part(f"{what} job {short(job)}", work, job=job) for what, work in parts.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -117,37 +128,42 @@ class TrainerSession:
             await asyncio.gather(*tasks, return_exceptions=True)
         return SessionEnd.YIELDED if done == {tasks[0]} else SessionEnd.OVER
 
-    async def _make_start_later(self, trainer: SharedTrainer) -> None:
+    async def _make_start_later(self, trainer: SharedTrainer, pulse: Pulse) -> None:
         """Make the first model when its commit comes after the trainer was ready; until cancelled."""
         while True:
+            pulse.renew(None)
             if self._start.due():
                 async with trainer.lock.exclusive():
                     await self._start.make(trainer.child)
             await self._context.changes.wait()
 
-    async def _until_others_turn(self, participant: Participant) -> None:
+    async def _until_others_turn(self, participant: Participant, pulse: Pulse) -> None:
         """Return when another job has work for the trainer and nothing moved in this one for `LEASE_S`."""
         seen, moved_s = self._motion(), self._context.now()
         while True:
             motion, now = self._motion(), self._context.now()
-            if motion != seen or not participant.trainer.lock.free or self._fetcher.growing():
+            if motion - seen or not participant.trainer.lock.free or self._fetcher.growing():
                 seen, moved_s = motion, now
             elif self._slot.wanted and now - moved_s >= LEASE_S:
                 text = f"gives the trainer to another job: nothing came for {now - moved_s:.0f} s"
                 self._context.event("job", text, job=self._view.id)
                 return
-            await self._context.changes.wait(LOOK_S if self._slot.wanted else None)
+            wait_s = LOOK_S if self._slot.wanted else None
+            pulse.renew(wait_s)
+            await self._context.changes.wait(wait_s)
 
-    def _motion(self) -> tuple[object, ...]:
-        """What changes while a job goes on, here or at another node that works for it."""
+    def _motion(self) -> set[object]:
+        """What is new while a job goes on, here or at another node that works for it. (That one leaves it is
+        no motion, or each node would wait for the one before.)"""
         heard = (self._context.presence.table.get(node[:8]) for node in self._view.offers)
         heartbeats = [
             h.heartbeat for h in heard if h is not None and self._view.id.startswith(h.heartbeat.job)
         ]
-        others = tuple((b.node, b.state, b.progress, b.round) for b in heartbeats if b.job)
-        return self._view.graph.version, len(self._view.updates), others
+        others = {(b.node, b.state, b.progress, b.round) for b in heartbeats if b.job}
+        return {("commits", self._view.graph.version), ("updates", len(self._view.updates)), *others}
 
-    async def _evaluate(self, participant: Participant) -> None:
+    async def _evaluate(self, participant: Participant, pulse: Pulse) -> None:
         """Ends with the job, when its last head is evaluated and its last rounds' contributions are known."""
-        await self._evaluation.run(participant)
+        await self._evaluation.run(participant, pulse)
+        pulse.renew(None)
         await self._contributions.finish()

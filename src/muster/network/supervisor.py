@@ -124,6 +124,16 @@ class Supervisor:
         loop.task.add_done_callback(lambda _: self._loops.pop(loop, None))
         return loop
 
+    def part(
+        self, name: str, work: Callable[[Pulse], Coroutine[Any, Any, None]], *, job: bytes = b""
+    ) -> asyncio.Task[None]:
+        """Run a part of a loop, whose health is told by itself. Its faults are its owner's, who awaits it."""
+        loop = KeptLoop(name, job)
+        self._loops[loop] = None
+        task = loop.task = asyncio.get_running_loop().create_task(work(loop.pulse))
+        task.add_done_callback(lambda _: self._loops.pop(loop, None))
+        return task
+
     def once(
         self, name: str, work: Coroutine[Any, Any, None], *, on_fault: Callable[[], None] = lambda: None
     ) -> asyncio.Task[None]:

@@ -24,6 +24,7 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.view import JobView
+from muster.network.supervisor import Pulse
 from muster.protocol.records import BlobId, CommitId, Contribution, Payload
 from muster.storage.store import StorageError
 
@@ -52,12 +53,13 @@ class ContributionEstimator:
         self._off = False  # there are no samples to estimate with, or the trainer dies of it
         self._deaths = 0
 
-    async def run(self, participant: Participant) -> None:
+    async def run(self, participant: Participant, pulse: Pulse) -> None:
         """Estimate rounds as they come, until cancelled. Raises ChildProcessError."""
         self._participant, self._finishing = participant, False
         began_s, self._spent_s = self._context.now(), 0.0
         try:
             while True:
+                pulse.renew(None)
                 waiting = [] if self._finishing else self.waiting()
                 if waiting and participant.idle():
                     await asyncio.sleep(CALM_S)

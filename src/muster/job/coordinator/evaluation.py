@@ -21,6 +21,7 @@ from muster.job.participant.loop import Participant
 from muster.job.roles import newest
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
+from muster.network.supervisor import Pulse
 from muster.protocol.metrics import score
 from muster.protocol.records import BlobId, CommitId, Measurement, short
 
@@ -49,11 +50,11 @@ class HeadEvaluator:
         self._given_up: set[CommitId] = set()  # heads that cannot be evaluated
         self._deaths: Counter[CommitId] = Counter()
 
-    async def run(self, participant: Participant) -> None:
+    async def run(self, participant: Participant, pulse: Pulse) -> None:
         """Until the job has ended and its last head was measured."""
         self._evaluates = participant if participant.trainer.facts.has_common else None
         try:
-            await self._measure_heads(participant)
+            await self._measure_heads(participant, pulse)
         finally:
             self._evaluates = None
 
@@ -68,8 +69,9 @@ class HeadEvaluator:
             and head.id not in self._given_up
         )
 
-    async def _measure_heads(self, participant: Participant) -> None:
+    async def _measure_heads(self, participant: Participant, pulse: Pulse) -> None:
         while True:
+            pulse.renew(None)
             heads = self._models.heads()
             head = newest(heads) if heads else None
             reason = self._view.finished(head) if head is not None else self._view.stopped
@@ -89,6 +91,7 @@ class HeadEvaluator:
                 return
             # the coordinator changes by time alone, and it has to find out whether the head is the end
             awaited = head is not None and self.awaits_figures(head)
+            pulse.renew(LOOK_S if awaited else None)
             await self._context.changes.wait(LOOK_S if awaited else None)
 
     async def _own_part_first(self, participant: Participant, head: Point) -> bool:

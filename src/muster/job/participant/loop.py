@@ -23,6 +23,7 @@ from muster.job.participant.update_writer import UpdateWriter, node_seed
 from muster.job.roles import open_plans
 from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
+from muster.network.supervisor import Pulse
 from muster.protocol.records import CommitId, Measurement
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
@@ -66,12 +67,13 @@ class Participant:
     async def _keep_offer(self, step_s: float) -> Callable[[], None]:
         return self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s)
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse) -> None:
         """Train one plan after another, until cancelled. Raises ChildProcessError.
 
         What the task itself raises costs this node the round.
         """
         while True:
+            pulse.renew(None)
             plan = self._next()
             if plan is None:
                 self._set_status("idle", 0.0)
@@ -80,10 +82,12 @@ class Participant:
                     continue
                 if self._several_heads_since_s is not None:
                     wait_s = MERGE_CHECK_S
+                pulse.renew(wait_s)
                 await self._context.changes.wait(wait_s)
             elif not self._models.held(plan.record.parent):
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
+                pulse.renew(RECEIVING_CHECK_S)
                 await self._context.changes.wait(RECEIVING_CHECK_S)
             elif await self._models.sound(plan.record.parent):
                 try:
