@@ -26,7 +26,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.sync.admission import Admission
 from muster.network.sync.ledger import Entry, Ledger
 from muster.protocol.envelope import decode, encode
-from muster.protocol.records import Job, NodeId, Record, RecordId
+from muster.protocol.records import NOBODY, Job, NodeId, Record, RecordId
 from muster.simulation.trainers.base import SimFacts
 from muster.simulation.virtual.lives import LivesLoop
 from muster.simulation.world import World
@@ -114,7 +114,7 @@ class Consumers:
         return self._loop.run_until_complete(self._give(author, decode(body)))
 
     async def _give(self, author: NodeId, record: Record) -> bool:
-        if self._admission.fault(record) is not None:
+        if self._admission.fault(record, author) is not None:
             self.refused += 1
             return False
         self.taken += 1
@@ -165,7 +165,7 @@ class Consumers:
             record = decode(encode(record))
         except OverflowError:
             return False
-        return self._admission.fault(record) is None and getattr(record, "job", b"") == self.fleet.job
+        return self._admission.fault(record, NOBODY) is None and getattr(record, "job", b"") == self.fleet.job
 
     def view_after(self, entries: Sequence[Entry]) -> Any:
         """What a view is after the job's own records and these, as bytes that can be compared."""

@@ -129,7 +129,7 @@ def table(every: int = 1, first: int = 0) -> Iterator[Row]:
     for number, (path, value, author, record) in enumerate(every_mutant(fleet)):
         if number % every != first:
             continue
-        fault = admission.fault(record)
+        fault = admission.fault(record, author)
         if fault is not None:  # `Ledger.receive` does nothing else with it
             yield Row(path, value, "refused", fault)
             continue

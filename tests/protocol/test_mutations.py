@@ -26,8 +26,8 @@ def test_the_records_that_are_changed_are_valid_and_all_fields_are_changed() -> 
     fleet = homes(NAMES)
     admission = admission_of(fleet)
     kinds: dict[str, set[str]] = {}
-    for _, record in models(fleet):
-        assert admission.fault(record) is None
+    for author, record in models(fleet):
+        assert admission.fault(record, author) is None
         changed = {path.split(".")[1].split("[")[0] for path, _, _ in mutants(record)}
         kinds[record.KIND] = kinds.get(record.KIND, set()) | changed
         assert kinds[record.KIND] == set(record.__struct_fields__) or record.KIND == "commit"
@@ -39,7 +39,7 @@ def test_the_records_that_are_changed_are_valid_and_all_fields_are_changed() -> 
 def test_each_refusal_is_one_sentence() -> None:
     fleet = homes(NAMES)
     admission = admission_of(fleet)
-    found = {admission.fault(record) for _, _, _, record in every_mutant(fleet)} - {None}
+    found = {admission.fault(record, author) for _, _, author, record in every_mutant(fleet)} - {None}
     assert len(found) > 500
     for sentence in found:
         assert sentence is not None

@@ -22,7 +22,7 @@ from muster.network.sync.admission import Admission, InvalidRecord
 from muster.network.sync.ledger import Ledger
 from muster.network.trust.certificates import NAME_CHARS_MAX
 from muster.network.trust.signing import MEMBERS_MAX, TrustStore, seal
-from muster.protocol.records import Job, Plan, Recipe, Record, Refusal, Stop, StopRule
+from muster.protocol.records import Job, NodeId, Plan, Recipe, Record, Refusal, Stop, StopRule
 from muster.protocol.validation import checks
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.validate import validate
@@ -168,9 +168,9 @@ def test_what_was_checked_is_not_checked_at_every_start(monkeypatch: pytest.Monk
     looked: list[Record] = []
     real = Admission.fault
 
-    def fault(self: Admission, record: Record) -> str | None:
+    def fault(self: Admission, record: Record, author: NodeId) -> str | None:
         looked.append(record)
-        return real(self, record)
+        return real(self, record, author)
 
     monkeypatch.setattr(Admission, "fault", fault)
     again = ledger("a", problems, node.store)

@@ -13,7 +13,6 @@ from muster.network.supervisor import Supervisor
 from muster.network.sync.admission import Admission
 from muster.network.sync.attention import Attention
 from muster.network.sync.ledger import Ledger
-from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.offences import Offences
 from muster.storage.memory import MemoryStore
 
@@ -34,7 +33,7 @@ def rot_unnoticed() -> list[Patch]:
 
 @bug("records are not checked before they are kept")
 def takes_anything() -> list[Patch]:
-    return [(Admission, "fault", lambda self, record: None)]
+    return [(Admission, "fault", lambda self, record, author: None)]
 
 
 @bug("a home that holds a record that cannot be gives it to everybody at its start")
@@ -80,11 +79,3 @@ def cut_for_good() -> list[Patch]:
         return known is not None and known.cut_until_s > 0.0
 
     return [(Offences, "cut", cut)]
-
-
-@bug("records that were passed over while their author was cut off are not asked for again")
-def passed_over_for_good() -> list[Patch]:
-    async def take_again(self: RecordSync, author: bytes) -> None:
-        return None
-
-    return [(RecordSync, "_take_again", take_again)]

@@ -12,6 +12,7 @@ from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
 from muster.job.figures import Figures, Standstill, comparable, extent, pooled, standstill
 from muster.job.stop_rule import finished_by, needs_figures, target_reached
+from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
 from muster.protocol.metrics import score
@@ -85,6 +86,9 @@ class JobView:
         """Take in one record of this job; return the points of history that it completed."""
         record, author = entry.record, entry.author
         if isinstance(record, Commit | Merge):
+            if not record.parents and author != self.asker:
+                self.graph.refused.setdefault(entry.id, NOT_THE_ASKERS)
+                return []
             self.sources.setdefault(entry.id, entry.source)
             return self.graph.add(entry.id, author, record)
         if isinstance(record, Offer | Refusal):

@@ -1,7 +1,8 @@
 """Decides whether a record may be kept: by its own fields, and by its parent's where the parent is kept here.
 
 A commit whose parent is not known yet is kept, and compared with it when it becomes known (`history/graph`).
-So is every commit on a merge, whose figures follow from the whole history.
+So is every commit on a merge, whose figures follow from the whole history; and a job's first commit, which
+must be its asker's, when the job comes later (`job/view`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from muster.history.succession import Before, succession_fault
-from muster.protocol.records import Commit, CommitId, Plan, Record, RecordId, Update
+from muster.protocol.records import Commit, CommitId, JobId, NodeId, Plan, Record, RecordId, Update
 from muster.protocol.validation.validate import validate
 
-RULES = 1  # grows when `fault` refuses more than before: what is kept is checked again then
+RULES = 2  # grows when `fault` refuses more than before: what is kept is checked again then
+NOT_THE_ASKERS = "a job's first commit is made by its asker"
 COMMITS_AT_HAND = 64
 MESSAGE_BYTES_BESIDE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
 
@@ -23,22 +25,29 @@ class InvalidRecord(ValueError):
 
 
 class Admission:
-    """Compares records with those that a node keeps; `find(id)` is one of them, or None."""
+    """Compares records with those that a node keeps; `find(id)` is one of them, or None; `asker_of(job)` who
+    made a job that is kept."""
 
-    def __init__(self, find: Callable[[RecordId], Record | None]) -> None:
-        self._find = find
+    def __init__(
+        self,
+        find: Callable[[RecordId], Record | None],
+        asker_of: Callable[[JobId], NodeId | None] = lambda job: None,
+    ) -> None:
+        self._find, self._asker_of = find, asker_of
         self._commits: OrderedDict[CommitId, Commit] = OrderedDict()
 
-    def fault(self, record: Record) -> str | None:
-        """One sentence about what is wrong with a record, or None."""
+    def fault(self, record: Record, author: NodeId) -> str | None:
+        """One sentence about what is wrong with a record of this author, or None."""
         wrong = validate(record)
-        if wrong is None and (wrong := self._against_base(record)) is not None:
+        if wrong is None and (wrong := self._against_base(record, author)) is not None:
             wrong = f"this {record.KIND} record cannot be used: {wrong}"
         return wrong
 
-    def _against_base(self, record: Record) -> str | None:
+    def _against_base(self, record: Record, author: NodeId) -> str | None:
+        if isinstance(record, Commit) and not record.parents:
+            return None if self._asker_of(record.job) in (None, author) else NOT_THE_ASKERS
         if isinstance(record, Commit):
-            base = self._commit(record.parents[0]) if record.parents else None
+            base = self._commit(record.parents[0])
         elif isinstance(record, Update):
             base = self._commit(record.base)
         elif isinstance(record, Plan):

@@ -21,7 +21,7 @@ from muster.network.sync.admission import RULES, Admission, InvalidRecord
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, unpack
-from muster.protocol.records import NOBODY, JobId, Member, NodeId, Record, RecordId, Revocation
+from muster.protocol.records import NOBODY, Job, JobId, Member, NodeId, Record, RecordId, Revocation
 from muster.storage.store import StorageError, Store, StoredRecord
 
 REFUSED_IDS_MAX = 4096
@@ -101,7 +101,7 @@ class Ledger:
         self.quarantined: set[RecordId] = set()  # kept records that nobody is given
         self._on_problem, self.on_fault = on_problem, on_fault
         self._unannounced: list[Entry] | None = None  # of a batch that is open
-        self._admission = Admission(self._find)
+        self._admission = Admission(self._find, self._asker_of)
 
     def publish(self, record: Record) -> RecordId:
         """Sign and keep a record made here, then announce it. Durable when this returns.
@@ -150,7 +150,7 @@ class Ledger:
             self.refusals.invalid += 1
             self.refusals.last = str(error)
             return None
-        fault = self._admission.fault(record)
+        fault = self._admission.fault(record, author)
         if fault is not None:
             self._refuse(record_id, author, fault)
             return None
@@ -214,7 +214,7 @@ class Ledger:
         return entries
 
     def _seal(self, record: Record) -> tuple[RecordId, bytes]:
-        fault = self._admission.fault(record)
+        fault = self._admission.fault(record, self.signer.node)
         if fault is not None:
             raise InvalidRecord(f"this node itself made a record that nobody takes: {fault}")
         return seal(self.signer, record)
@@ -224,12 +224,16 @@ class Ledger:
         stored = self.store.get(record_id) if record_id not in self.quarantined else None
         return decode(unpack(stored.wire).body) if stored is not None else None
 
+    def _asker_of(self, job: JobId) -> NodeId | None:
+        stored = self.store.get(job) if job not in self.quarantined else None
+        return unpack(stored.wire).author if stored is not None and stored.kind == Job.KIND else None
+
     def _check_kept(self, stored: StoredRecord) -> None:
         author = NOBODY
         try:
             signed = unpack(stored.wire)
             author = signed.author
-            fault = self._admission.fault(decode(signed.body))
+            fault = self._admission.fault(decode(signed.body), author)
         except RecordError as error:
             fault = str(error)
         if fault is not None:
