@@ -65,4 +65,4 @@ def newest(heads: Iterable[Point]) -> Point:
 
 def finished(view: JobView, heads: Sequence[Point]) -> str | None:
     """Why a job is over for a node that holds `heads`, or None."""
-    return view.finished(newest(heads)) if heads else view.stopped
+    return view.finished(newest(heads)) if heads else view.stopped or view.given_up

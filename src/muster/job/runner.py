@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from muster.history.graph import Point
 from muster.job import waits
+from muster.job.beginning import Beginning
 from muster.job.collector import GarbageCollector
 from muster.job.context import Context
 from muster.job.contribution_totals import ContributionTotals
@@ -60,6 +61,7 @@ class JobRunner:
         self._wait_log = WaitLog(context, view)
         self._state = CoordinatorState(head_since_s=context.now())
         self.models = ModelStore(context, view)
+        self._beginning = Beginning(context, view, self.models)
         self.fetcher = JobFetcher(context, view, self.models)
         self.commits = CommitWriter(context, view, self.models)
         self._evaluation = HeadEvaluator(context, view, self.models, self.commits, self._state)
@@ -141,8 +143,9 @@ class JobRunner:
         """Whether nothing is left to do for the job here, as far as this node knows."""
         if self._in_session:
             return False
-        if self._answer.refused is not None or self.view.stopped is not None:  # it may never hold a model
-            return finished(self.view, self.models.known_heads()) is not None
+        view = self.view
+        if self._answer.refused is not None or (view.stopped or view.given_up):  # it may never hold a model
+            return finished(view, self.models.known_heads()) is not None or view.given_up is not None
         return self._coordinator.rests() and all(self.models.held(h.id) for h in self.models.known_heads())
 
     def needs(self) -> set[BlobId]:
@@ -164,9 +167,9 @@ class JobRunner:
 
     def state(self) -> str:
         """The job's state for people: stopped, finished, waiting or running."""
-        if self.view.stopped is not None:
-            return "stopped"
         head = self.head()
+        if self.view.stopped is not None or (head is None and self.view.given_up is not None):
+            return "stopped"
         if head is not None and self.view.finished(head) and not self.view.closing_due(head):
             return "finished"
         return "waiting" if self.waiting_for_slot else "running"
@@ -202,6 +205,7 @@ class JobRunner:
         """Hold the parameters of every head that is known and the payloads that are this node's to get, and
         delete what is not needed any more."""
         while True:
+            self._beginning.look()
             if self._answer.unwilling() is None or self.view.asker == self.context.node:
                 self.fetcher.fetch_heads(self._start.expected())
             self.fetcher.fetch_payloads(self.head(), self._state.acting)

@@ -78,6 +78,7 @@ class JobView:
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
+    given_up: str | None = None  # on this node, as long as it holds no model of the job (`beginning`)
     _stop: RecordId = b""
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
     _standstills: dict[CommitId, Standstill | None] = field(default_factory=dict, compare=False)

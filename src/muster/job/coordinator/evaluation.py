@@ -18,7 +18,7 @@ from muster.job.coordinator.state import CoordinatorState
 from muster.job.figures import Figures, sorted_figures
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
-from muster.job.roles import newest
+from muster.job.roles import finished, newest
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
@@ -74,7 +74,7 @@ class HeadEvaluator:
             pulse.renew(None)
             heads = self._models.heads()
             head = newest(heads) if heads else None
-            reason = self._view.finished(head) if head is not None else self._view.stopped
+            reason = finished(self._view, heads)
             if head is not None and self._state.acting and participant.trainer.facts.has_common:
                 if reason is not None and self._view.closing_due(head):
                     await self._choose_closing(participant, head)

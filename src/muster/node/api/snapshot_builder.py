@@ -233,6 +233,8 @@ def why_of(core: Core, runner: JobRunner, head: Point | None) -> str:
         return runner.error
     waits = runner.waits(outside=False)
     if head is None:
+        if (over := runner.finished()) is not None:
+            return over
         return waits[-1] if waits else "waits for the model that it begins with"
     done = view.finished(head)
     if done is not None:
