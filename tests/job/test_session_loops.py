@@ -12,7 +12,7 @@ from muster.network.supervisor import Pulse, Supervisor
 from muster.protocol.records import StopRule, short
 from muster.simulation.virtual.event_loop import VirtualLoop, run
 
-PARTS = {"lending the trainer of", "training for", "evaluating heads of", "valuing updates of"}
+PARTS = {"lending the trainer of", "training for", "evaluating heads of", "estimating contributions to"}
 
 
 def names(supervisor: Supervisor) -> set[str]:

@@ -113,7 +113,7 @@ class TrainerSession:
             "lending the trainer of": partial(self._until_others_turn, participant),
             "training for": participant.run,
             "evaluating heads of": partial(self._evaluate, participant),
-            "valuing updates of": partial(self._contributions.run, participant),
+            "estimating contributions to": partial(self._contributions.run, participant),
             "making the start of": partial(self._make_start_later, shared),
         }
         supervisor, job = self._context.supervisor, self._view.id

@@ -127,7 +127,7 @@ class Supervisor:
     def part(
         self, name: str, work: Callable[[Pulse], Coroutine[Any, Any, None]], *, job: bytes = b""
     ) -> asyncio.Task[None]:
-        """Run a part of a loop, whose health is told by itself. Its faults are its owner's, who awaits it."""
+        """Run a part of a loop, whose health is seen by itself. Its faults are its owner's, who awaits it."""
         loop = KeptLoop(name, job)
         self._loops[loop] = None
         task = loop.task = asyncio.get_running_loop().create_task(work(loop.pulse))
