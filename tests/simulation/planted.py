@@ -17,7 +17,7 @@ from planting import BUGS
 
 from muster.simulation.judging.check import Verdict, check
 
-FILES = planted_history, planted_borders  # in the order of the table
+FILES = planted_history, planted_borders  # they fill the list
 
 
 @contextlib.contextmanager
