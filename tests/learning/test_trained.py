@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from muster.api import Result
@@ -18,6 +20,7 @@ from muster.learning.params import arrays_of, fresh_model, layout_of
 from muster.learning.task import Task
 from muster.learning.trained import trained_module
 from muster.node.api.client import TaskReference
+from muster.node.trainer.task_session import TaskSession
 
 
 class Tied(Task):
@@ -73,6 +76,69 @@ def test_another_version_of_the_task_is_named(tmp_path: Path) -> None:
 def test_a_task_without_a_module_has_none(tmp_path: Path) -> None:
     with pytest.raises(MusterError, match="has no torch module"):
         trained_module(Arrays(), tmp_path / "model.safetensors")
+
+
+class Scaled(nn.Module):
+    """Saves something beside its tensors."""
+
+    def get_extra_state(self) -> Any:
+        return {"calls": 3}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+class Mixed(Task):
+    """Frozen, local, constant, changing and lazy tensors, and an extra state."""
+
+    name = "mixed"
+    local = ("2.*",)
+
+    def model(self) -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.LazyLinear(5), Scaled(), nn.Linear(5, 3))
+        model[0].requires_grad_(False)
+        model[4].register_buffer("mask", torch.full((3,), float("-inf")))
+        return model
+
+    def training_data(self) -> Any:
+        generator = np.random.default_rng(0)
+        return generator.normal(size=(64, 4)).astype(np.float32), generator.integers(0, 3, 64)
+
+
+def test_what_does_not_travel_is_in_it_too(tmp_path: Path) -> None:
+    session, nothing = TaskSession(Mixed()), lambda _: None
+    start, path = str(tmp_path / "start"), tmp_path / "model.safetensors"
+    session.do("initial", {"seed": 5, "source": None, "out": start}, nothing)
+    session.do("export", {"base": start, "out": str(path), "format": "safetensors", "metadata": {}}, nothing)
+    found = trained_module(Mixed(), path)
+    names = set(found.state_dict()) - {"3._extra_state"}
+    with safe_open(path, framework="pt") as file:
+        assert set(file.keys()) == names
+        assert all(torch.equal(file.get_tensor(name), found.state_dict()[name]) for name in names)
+    assert found(torch.zeros(2, 4)).shape == (2, 3)
+    tensors = load_file(path)
+    for changed, word in (
+        ({k: v for k, v in tensors.items() if k != "1.weight"}, "it lacks '1.weight'"),
+        ({**tensors, "9.weight": torch.zeros(1)}, "'9.weight' is not known here"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(MusterError, match=word):
+            trained_module(Mixed(), path)
+
+
+def test_a_fault_of_the_task_is_named(tmp_path: Path) -> None:
+    class Nothing(Task):
+        name = "nothing"
+
+        def model(self) -> Any:
+            return 3
+
+    with pytest.raises(MusterError, match="must return a torch") as caught:
+        trained_module(Nothing(), tmp_path / "model.safetensors")
+    assert caught.value.code == "task_fault"
 
 
 FILE = """
