@@ -37,6 +37,7 @@ def test_every_node_of_a_scenario_gets_a_configuration_that_loads(tmp_path: Path
 def test_a_task_from_a_file_is_named_by_its_stem(tmp_path: Path) -> None:
     assert task_name("some/where/leaves.py:Leaves") == "leaves"
     assert task_name("digits") == "digits"
+    assert task_name("examples/flower_quickstart") == "flower_quickstart"  # a Flower app's folder
     request = DemoRequest(load("lan-3"), "leaves.py:Leaves", "iid", 0, data=tmp_path / "d.npz")
     raw = node_config(request, 0, tmp_path, tmp_path / "b.pem", "10.77.0.1:7447", ())
     assert raw["tasks"]["leaves"]["file"].endswith("/leaves.py:Leaves")

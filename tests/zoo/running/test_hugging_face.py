@@ -29,6 +29,9 @@ def test_three_nodes_fine_tune_the_example(tmp_path: Path) -> None:
     assert len(set(ended.blobs.values())) == 1
     child, path = ChildHere(), tmp_path / "model"
     path.write_bytes(ended.blobs["a"])
+    assert ended.runner.models.layout is not None
+    travelling = [spec.name for spec in ended.runner.models.layout.tensors]
+    assert all("lora_" in name or "modules_to_save" in name for name in travelling)  # the base does not
     opening = {"do": "open", "reference": str(HERE), "options": {}, "threads": 1, "niceness": 0}
     child.session.do(opening | {"throttle": 1.0}, lambda _: None)
     asked = {"do": "evaluate", "base": str(path), "which": "common", "limit": None}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from muster.cli.demo.preparation import DemoRequest, task_options
+from muster.cli.demo.preparation import DemoRequest, task_name, task_options
 from muster.node.api.snapshot import JobSnapshot
 
 LIMIT_S = 900.0
@@ -26,7 +26,7 @@ async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
     steps = [done.get(name, 0) for name in names]
     if not any(steps):
         return {"why": "no node did a step"}
-    is_file = ".py" in request.task
+    is_file = request.task != task_name(request.task)
     question = {
         "task": str(Path(request.task).absolute()) if is_file else request.task,
         "options": {k: v for k, v in task_options(request, 0).items() if k not in ("part", "parts")},

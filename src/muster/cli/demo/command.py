@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.option("--scenario", help="A name or a TOML file; default field-8.")
-@click.option("--task", help="digits, mnist, or a task's .py file; default digits.")
+@click.option(
+    "--task", help="digits, mnist, a task's .py file, or a folder with a Flower app; default digits."
+)
 @click.option("--data", type=FILE, help="The task's data, such as an .npz file of MNIST.")
 @click.option("--split", help="iid, classes:N or dirichlet:A; default classes:2.", default="classes:2")
 @stop_options
@@ -160,7 +163,7 @@ def _request(
     from muster.cli.demo.preparation import DemoRequest
     from muster.emulation.scenario_file import load
     from muster.errors import MusterError
-    from muster.learning.task import installed, is_file
+    from muster.learning.task import installed, is_file, is_flower
 
     narrow = story == "narrow"
     task = task or ("mnist" if narrow and data is not None else "digits")
@@ -168,10 +171,13 @@ def _request(
     if is_file(task):
         if not Path(task.partition(".py")[0] + ".py").is_file():
             raise MusterError("unknown_task", f"there is no task file {task}: check the path")
+    elif os.sep in task and is_flower(task, {}):
+        pass
     elif task not in installed():
         raise MusterError(
             "unknown_task",
-            f"there is no task {task!r}; there are {', '.join(sorted(installed()))}, or a .py file",
+            f"there is no task {task!r}; there are {', '.join(sorted(installed()))}, a .py file, or the"
+            " folder of a Flower app (with a '/' in its path)",
         )
     if data is not None and not data.is_file():
         raise MusterError("bad_data", f"there is no data file {data}: check the path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,5 +92,7 @@ def node_config(
 
 
 def task_name(task: str) -> str:
-    """The key of a task in node.toml: its name, or the stem of its file."""
-    return Path(task.rpartition(".py")[0] or task).stem if ".py" in task else task
+    """The key of a task in node.toml: its name, or that of its file or folder."""
+    if ".py" in task:
+        return Path(task.rpartition(".py")[0] or task).stem
+    return Path(task).absolute().name if os.sep in task or task in (".", "..") else task
