@@ -78,3 +78,15 @@ def test_a_bfloat16_model_changes_in_float32_and_is_the_same_everywhere() -> Non
         assert merge(layout, after, after, 0.5)["weight"].tobytes() == after["weight"].tobytes()
         if codec == "dense32":
             assert after["weight"].tobytes() == params.arrays_of(model, layout)["weight"].tobytes()
+
+
+def test_a_start_has_buffers_that_go_with_its_weights() -> None:
+    """Those of another seed would be no estimate of the weight's largest singular value."""
+
+    class Spectral(Toy):
+        def model(self) -> nn.Module:
+            return nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64, bias=False))
+
+    layout = params.layout_of(params.fresh_model(Spectral(), 0))
+    start = params.start_model(Spectral(), 5, layout).eval()
+    assert float(torch.linalg.matrix_norm(start.weight.detach(), 2)) < 1.2  # type: ignore[arg-type, operator]

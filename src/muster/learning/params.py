@@ -38,13 +38,14 @@ def fresh_model(task: Task, seed: int, forward: Forward | None = None) -> nn.Mod
     return model
 
 
-def start_model(task: Task, seed: int, forward: Forward | None = None) -> nn.Module:
-    """The model that a job without starting parameters begins with: only what is trained follows from the
-    job's seed. All else is made with the seed 0, so that it is the same in every job."""
+def start_model(task: Task, seed: int, layout: Layout, forward: Forward | None = None) -> nn.Module:
+    """The model that a job without starting parameters begins with: only what travels follows from the job's
+    seed, a weight and the buffers that go with it alike. All else is made with the seed 0, so that it is the
+    same in every job."""
     model = fresh_model(task, 0, forward)
     if seed != 0:
-        drawn = fresh_model(task, seed, forward).named_parameters()
-        model.load_state_dict({name: p.detach() for name, p in drawn if p.requires_grad}, strict=False)
+        drawn = fresh_model(task, seed, forward)
+        load_into(model, layout, arrays_of(drawn, layout))
     return model
 
 

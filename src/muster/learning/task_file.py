@@ -59,7 +59,7 @@ def _is_free(path: Path) -> bool:
     loaded = sys.modules.get(name)
     if loaded is not None:
         return _file_of(loaded) == path
-    elsewhere = [entry for entry in sys.path if entry not in (str(path.parent), "")]
+    elsewhere = [entry for entry in sys.path if entry and Path(entry).resolve() != path.parent]
     return importlib.machinery.PathFinder.find_spec(name, elsewhere) is None
 
 

@@ -99,7 +99,7 @@ def differs_from(opened: OpenTask, on_step: OnStep, fingerprint: bytes) -> dict[
 def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
     """Starting parameters, fresh from the seed or from a safetensors file."""
     if source is None:
-        model = start_model(opened.task, seed, opened.forward)
+        model = start_model(opened.task, seed, opened.layout, opened.forward)
         arrays = params.arrays_of(model, opened.layout) | dict(opened.travelling.start)
     else:
         arrays = export.load_safetensors(
