@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_field import SmallField
 
+from muster.job.coordinator import commit_writer
+from muster.job.participant import update_writer
 from muster.protocol.records import StopRule
 from muster.simulation.virtual.event_loop import run
 from muster.storage.disk import DiskStore
@@ -62,3 +65,37 @@ def test_a_store_says_whether_a_blob_is_sound(kind: str, tmp_path: Path) -> None
     with pytest.raises(KeyError):
         store.sound(blob)
     disk.close()
+
+
+def test_a_payload_that_is_damaged_before_it_is_added_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bits of an update that came from b change on the disk of a, which coordinates."""
+    rotten: list[bytes] = []
+    make = commit_writer.make_downlink
+
+    def damaged(store: Any, job: Any, onto: Any, updates: Any, *rest: Any) -> Any:
+        theirs = [u.record.payload.blob for u in updates if u.source]
+        if theirs and not rotten:
+            rotten.append(theirs[0])
+            store.rot(theirs[0])
+        return make(store, job, onto, updates, *rest)
+
+    monkeypatch.setattr(commit_writer, "make_downlink", damaged)
+    monkeypatch.setattr(update_writer, "UPDATE_INLINE_BYTES_MAX", 10)
+
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("a")
+        assert await field.until(lambda: all(field.round(n, job) == 3 for n in "ab"), 120.0)
+        assert rotten
+        assert sum("payload" in text and "was damaged" in text for text in field.said("a")) == 1
+        view = field.runner("a", job).view
+        head = field.runner("a", job).head()
+        assert head is not None
+        assert not view.uncounted(head.counted), "nothing is thrown away"
+        assert [d for p in view.graph.points.values() for d in getattr(p.record, "discarded", ())] == []
+        await field.close()
+
+    run(main(), until_s=3600)

@@ -13,6 +13,7 @@ from muster.job.models import residuals
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
 from muster.job.models.line_mean import mean_of_line
+from muster.job.models.payloads import DamagedPayload
 from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
@@ -63,6 +64,9 @@ class CommitWriter:
                 made = await compute(make_downlink, store, view.id, onto, updates, codec, left)
             except KeyError:  # another head counts the updates, and their payloads were deleted
                 return None
+            except DamagedPayload as damaged:
+                self._drop_payload(*damaged.args)
+                return None
         if not still() or residuals.find(store, "down", view.id) != kept:
             return None
         keys = [Key(f.node, f.incarnation, f.sequence) for f in made.folded]
@@ -85,6 +89,13 @@ class CommitWriter:
         announce()
         self._tell(record, commit_id, counted=bool(updates))
         return down_bytes, made.waiting
+
+    def _drop_payload(self, blob: BlobId) -> None:
+        """An update's payload lost bits since it came: it is fetched again, and the round is closed then."""
+        self._context.store.delete_blob(blob)
+        text = f"the payload {short(blob)} of an update was damaged on this disk: it is fetched again"
+        self._context.event("error", text, job=self._view.id)
+        self._context.changes.notify()
 
     def _tell(self, record: Commit, commit_id: CommitId, *, counted: bool) -> None:
         context, view = self._context, self._view

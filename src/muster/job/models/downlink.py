@@ -18,7 +18,7 @@ from muster.compression.model import encode_with_feedback, weights_norm
 from muster.compression.tensors import chunks
 from muster.job.models import residuals
 from muster.job.models.folding import Outcome, RoundContext, fold
-from muster.job.models.payloads import StagedPayload, payload_bytes, stage_payload
+from muster.job.models.payloads import StagedPayload, sound_payload_bytes, stage_payload
 from muster.job.models.residuals import Kept, Vector
 from muster.job.models.store import stage_arrays
 from muster.job.view import KnownUpdate
@@ -53,7 +53,7 @@ def make_downlink(
     `left`: the residual of this node's earlier commits, and the part of it that joins the change.  Raises
     KeyError when a blob was deleted meanwhile, StorageError.
     """
-    outcome = fold(onto, updates, lambda u: payload_bytes(store, u.record.payload))
+    outcome = fold(onto, updates, lambda u: sound_payload_bytes(store, u.record.payload))
 
     def made(
         params: StagedBlob, delta: StagedPayload | None, residual: Vector | None, waiting: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from muster.protocol.records import INLINE_BYTES_MAX, Payload
@@ -41,9 +42,23 @@ def payload_held(store: Store, payload: Payload) -> bool:
     return payload.inline is not None or (payload.blob is not None and store.has_blob(payload.blob))
 
 
+class DamagedPayload(Exception):
+    """The blob of a payload is not what its hash says any more; `args` is its id."""
+
+
 def payload_bytes(store: Blobs, payload: Payload) -> bytes | memoryview:
     """The bytes of a payload that is held."""
     if payload.inline is not None:
         return payload.inline
     assert payload.blob is not None
     return store.read_blob(payload.blob)
+
+
+def sound_payload_bytes(store: Blobs, payload: Payload) -> bytes | memoryview:
+    """The bytes of a payload that is held, compared with their hash. Takes long; in any thread.
+
+    Raises DamagedPayload."""
+    data = payload_bytes(store, payload)
+    if payload.blob is not None and hashlib.sha256(data).digest() != payload.blob:
+        raise DamagedPayload(payload.blob)
+    return data
