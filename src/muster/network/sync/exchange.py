@@ -31,7 +31,8 @@ from muster.protocol.contents import named_blobs
 from muster.protocol.records import Member, NodeId, Plan
 from muster.storage.store import Store, StoredRecord
 
-PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them
+PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them,
+PLANS_AMONG = 20_000  # of so many records
 
 
 class Exchange:
@@ -69,18 +70,7 @@ class Exchange:
     async def start(self) -> None:
         """Load what is kept, then listen to the ledger, to presence and to the link."""
         shared = self.shared
-        after = 0
-        plans: deque[StoredRecord] = deque(maxlen=PLANS_NOTED)
-        while page := shared.store.since(after, CHANGES_MAX):
-            for stored in page:
-                if stored.id not in shared.ledger.quarantined:
-                    shared.add_to_digest(stored.id)
-            plans += [
-                stored
-                for stored in page
-                if stored.kind == Plan.KIND and stored.id not in shared.ledger.quarantined
-            ]
-            after = page[-1].sequence
+        plans = await self._load_digest()
         for entry in [*shared.ledger.load(Member.KIND), *map(entry_of, plans)]:
             shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
@@ -94,6 +84,26 @@ class Exchange:
             self._on_neighbour(node, True)
         self._heartbeats = self._supervisor.keep("the announcer", self._announcer.run)
 
+    async def _load_digest(self) -> deque[StoredRecord]:
+        """Add up the ids of all kept records, from where the last process noted it; the last plans."""
+        shared, store = self.shared, self.shared.store
+        noted = shared.noted_digest()
+        after = begin = min(noted, max(0, store.last_sequence() - PLANS_AMONG))
+        plans: deque[StoredRecord] = deque(maxlen=PLANS_NOTED)
+        while page := store.since(after, CHANGES_MAX):
+            for stored in page:
+                if stored.id in shared.ledger.quarantined:
+                    continue
+                if stored.sequence > noted:
+                    shared.add_to_digest(stored.id)
+                if stored.kind == Plan.KIND:
+                    plans.append(stored)
+            after = page[-1].sequence
+            await asyncio.sleep(0)
+        if after - begin > PLANS_AMONG:
+            shared.note_digest()
+        return plans
+
     async def close(self) -> None:
         peers = self.shared.peers.values()
         loops = [p.loop for p in peers] + [self._heartbeats]
@@ -104,6 +114,7 @@ class Exchange:
         self._announcer.close()
         for peer in peers:
             self.shared.save(peer)
+        self.shared.note_digest()
 
     def publish_heartbeat(self) -> None:
         """Send this node's heartbeat to the neighbours now (its state changed, and others wait for that)."""

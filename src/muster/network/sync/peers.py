@@ -26,6 +26,7 @@ from muster.protocol.envelope import decode, unpack
 from muster.protocol.records import NodeId, Record
 from muster.storage.store import StorageError, Store, StoredRecord
 
+_DIGEST = "digest"  # state: up to which record, of all ids up to there, which are left out
 PROBLEMS_MAX = 1000  # neighbours of which a problem was reported
 PASSED_OVER_MAX = 4096  # records of authors that are cut off
 
@@ -153,6 +154,26 @@ class SyncContext:
     def add_to_digest(self, identifier: bytes) -> None:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""
         self._digest ^= int.from_bytes(identifier[16:], "little")
+
+    def note_digest(self) -> None:
+        """For the next process, which need not read the ids of all records again."""
+        last, left_out = self.store.last_sequence(), sorted(self.ledger.quarantined)
+        with contextlib.suppress(StorageError):
+            kept = msgspec.msgpack.encode((last, self.digest_bytes(), left_out))
+            self.store.note_state(_DIGEST, kept)
+
+    def noted_digest(self) -> int:
+        """Take the digest that the last process noted; up to which record it goes, 0: none."""
+        kept = self.store.state(_DIGEST)
+        if kept is None:
+            return 0
+        last, digest, left_out = msgspec.msgpack.decode(kept, type=tuple[int, bytes, list[bytes]])
+        if left_out != sorted(self.ledger.quarantined) or last > self.store.last_sequence():
+            with contextlib.suppress(StorageError):  # other records may get these numbers
+                self.store.set_state(_DIGEST, None)
+            return 0
+        self._digest = int.from_bytes(digest, "little")
+        return last
 
     def digest_bytes(self) -> bytes:
         return self._digest.to_bytes(16, "little")
