@@ -59,6 +59,17 @@ def test_callbacks_and_events_are_told(job: ScriptedJob, alpha: FakeNode) -> Non
     on_loop(main)
 
 
+def test_what_was_logged_before_the_end_is_passed_on(job: ScriptedJob, alpha: FakeNode) -> None:
+    async def main() -> None:
+        job.finish()
+        alpha.events = [NodeEvent(8, 0.0, "end", "done", JOB), NodeEvent(9, 0.0, "end", "other", "77" * 32)]
+        seen: list[NodeEvent] = []
+        await muster.aio.train("digits", on_event=seen.append)
+        assert seen == alpha.events[:1]
+
+    on_loop(main)
+
+
 def test_errors_come_out(job: ScriptedJob, alpha: FakeNode) -> None:
     async def main() -> None:
         alpha.answers["train"] = ("unknown_task", "there is no task 'x' on this node")

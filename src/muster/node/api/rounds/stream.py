@@ -130,7 +130,7 @@ def follow(
                 patience.here()
                 event = batch.job.event if since is None else since
                 yield batch
-            if all(reader.done for reader in readers):
+            if _done(readers) and on_event is None:
                 return
             with contextlib.closing(client.events(event, pause_s=POLL_S)) as events:
                 for news in events:
@@ -139,13 +139,19 @@ def follow(
                         on_event(news)
                     if news is None or news.kind in ASK_AT:
                         yield from _look(client, readers, once)
-                        if all(reader.done for reader in readers):
-                            return
+                        if _done(readers) and (news is None or on_event is None):
+                            return  # and what was logged before was passed on
                         _check_time(readers, began_s, timeout_s)
         except MusterError as error:
+            if _done(readers):
+                return
             patience.away(error)
             _check_time(readers, began_s, timeout_s)
             time.sleep(RETRY_S)
+
+
+def _done(readers: Sequence[Reader]) -> bool:
+    return all(reader.done for reader in readers)
 
 
 def _look(client: Client, readers: Sequence[Reader], once: bool) -> Iterator[Batch]:
@@ -159,7 +165,7 @@ def _look(client: Client, readers: Sequence[Reader], once: bool) -> Iterator[Bat
 
 
 def _check_time(readers: Sequence[Reader], began_s: float, timeout_s: float | None) -> None:
-    if timeout_s is not None and time.monotonic() - began_s >= timeout_s:
+    if timeout_s is not None and time.monotonic() - began_s >= timeout_s and not _done(readers):
         job = readers[0].job[:8]
         raise MusterError(
             "timeout",
@@ -183,17 +189,19 @@ async def follow_async(
             batch = await _ask(client, reader, loop.time())
             patience.here()
             yield batch
-            if reader.done:
+            if reader.done and on_event is None:
                 return
             event, since = batch.job.event if since is None else since, None
             async with listening(client, event, [reader], on_event) as news:
-                while not news.broken:
+                while not reader.done and not news.broken:
                     if not (batch.job.more and batch.rounds):
                         await news.wait()
                     batch = await _ask(client, reader, loop.time())
                     yield batch
-                    if reader.done:
-                        return
+                if reader.done and on_event is not None:
+                    await news.end()
+            if reader.done:
+                return
         except MusterError as error:
             patience.away(error)
         await asyncio.sleep(RETRY_S)
@@ -211,10 +219,18 @@ class _News:
 
     def __init__(self) -> None:
         self.broken = False
+        self.heard = 0  # events
         self._come = asyncio.Event()
 
     def tell(self) -> None:
         self._come.set()
+
+    async def end(self) -> None:
+        """Wait until nothing more is logged."""
+        before = -1
+        while before != self.heard and not self.broken:
+            before = self.heard
+            await asyncio.sleep(POLL_S)
 
     async def wait(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -233,6 +249,7 @@ async def listening(
     async def listen() -> None:
         try:
             async for event in async_client.follow_events(client.home, since):
+                news.heard += 1
                 if on_event is not None and _concerns(event, readers):
                     on_event(event)
                 if event.kind in ASK_AT:
