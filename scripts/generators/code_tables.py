@@ -63,7 +63,7 @@ LIMITS: tuple[tuple[str, str, str, Callable[[int], str]], ...] = (
     ("merges in it", "job.models.delta_path", "MERGES_MAX", _plain),
     ("payloads of updates fetched at once", "job.models.job_fetcher", "PAYLOADS_MAX", _plain),
     ("restarts of a trainer without an update between", "job.session", "RESTARTS_MAX", _plain),
-    ("a trainer's silence", "node.trainer.child_process", "SILENCE_TIMEOUT_S", _seconds),
+    ("a trainer that neither gets on nor computes", "node.trainer.liveness", "STALL_S", _seconds),
     ("tensors of a model", "compression.tensors", "TENSORS_MAX", _plain),
     ("weights of a model", "compression.codec", "SIZE_MAX", _plain),
 )
