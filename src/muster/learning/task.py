@@ -173,6 +173,13 @@ class Task:
         """Whether the task has a hook of its own in place of the default."""
         return getattr(type(self), hook) is not getattr(Task, hook)
 
+    def kept(self) -> bytes:
+        """Of an array task: what stays on this node of a job, from round to round and over restarts."""
+        return b""
+
+    def keep(self, data: bytes) -> None:
+        """Take up what `kept` gave in the job's last round here; empty in its first."""
+
     def mine(self, x: Any, y: Any) -> tuple[Any, Any]:
         """This node's part of a data set that all nodes share, by `split`, `part`, `parts` and `seed`."""
         if self.parts == 1:

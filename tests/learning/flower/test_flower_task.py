@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from muster.learning import array_task
+from muster.learning import array_task, kept_bytes
 from muster.learning.faults import TaskFault
 from muster.learning.flower.task import FlowerTask, directions, load_app
 from muster.learning.metrics import declared
@@ -191,3 +191,22 @@ def test_what_an_app_measures_becomes_the_jobs_metrics(app: Callable[..., Flower
     figures = array_task.measure(task, begun(task)[0])
     assert set(figures) == {"loss", "f1_score"}
     assert [(m.name, m.best) for m in declared(task, figures)] == [("f1_score", "max"), ("loss", "min")]
+
+
+def test_the_state_of_an_app_is_one_of_each_job_and_survives_a_restart(
+    app: Callable[..., FlowerTask], tmp_path: Path
+) -> None:
+    def rounds(task: FlowerTask, job: str) -> int:
+        """How many rounds the app says that it did for `job`."""
+        arrays, layout = begun(task)
+        task.keep(kept_bytes.load(tmp_path / job))
+        examples = array_task.fit(task, layout, arrays, FitRecipe(), 1, 0).examples
+        kept_bytes.save(tmp_path / job, task.kept())
+        return examples
+
+    one = app(MESSAGES, flower_initial="an_app:start")
+    assert [rounds(one, "a"), rounds(one, "a"), rounds(one, "b")] == [1, 2, 1]
+    again = app(MESSAGES, flower_initial="an_app:start")
+    assert [rounds(again, "a"), rounds(again, "b")] == [3, 2]
+    (tmp_path / "a.kept").write_bytes(b"\xff\xffno state")
+    assert rounds(again, "a") == 1

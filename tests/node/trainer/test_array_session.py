@@ -109,3 +109,38 @@ def test_torch_is_not_imported_for_it() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0
+
+
+def test_what_a_task_keeps_is_of_its_job(tmp_path: Path) -> None:
+    file = tmp_path / "counts.py"
+    file.write_text(
+        "import numpy as np\nfrom muster import Task\n\nclass Counts(Task):\n"
+        "    name = 'counts'\n    seen = b''\n"
+        "    def initial(self, seed):\n        return {'w': np.zeros(1)}\n"
+        "    def fit(self, arrays, steps, seed):\n        self.seen += b'.'\n"
+        "        return arrays, len(self.seen), {}\n"
+        "    def kept(self):\n        return self.seen\n"
+        "    def keep(self, data):\n        self.seen = data\n"
+    )
+    base, out = str(tmp_path / "base"), str(tmp_path / "out")
+
+    def examples(session: Session, job: str) -> int:
+        request = {
+            "do": "train",
+            "base": base,
+            "out": out,
+            "steps": 1,
+            "seed": 0,
+            "local": str(tmp_path / job),
+        }
+        return int(session.do(request | RECIPE, lambda _: None)["examples"])
+
+    def session() -> Session:
+        fresh = Session()
+        fresh.do({"do": "open", "reference": str(file), "options": {}} | LIMITS, lambda _: None)
+        fresh.do({"do": "initial", "seed": 0, "source": None, "out": base}, lambda _: None)
+        return fresh
+
+    one = session()
+    assert [examples(one, "a"), examples(one, "a"), examples(one, "b")] == [1, 2, 1]
+    assert [examples(session(), "a"), examples(session(), "b")] == [3, 2]

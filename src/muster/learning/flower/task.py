@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -67,7 +68,7 @@ class FlowerTask(Task):
         if self.data is not None:
             self._node_config["data-path"] = str(self.data)
         self._node_config |= given["flower_node"]
-        self._context = self._new_context(self.part + 1)  # its state lives as long as this process
+        self._context = self._new_context(self.part + 1)
         self._first: tuple[int, FirstRound] | None = None
 
     # ---- the hooks of a task -------------------------------------------------------------------------
@@ -110,6 +111,21 @@ class FlowerTask(Task):
         if self.metrics is None:
             self.metrics = directions(figures, self._directions)
         return figures
+
+    def kept(self) -> bytes:
+        """The state of the app's context, as flwr writes it."""
+        serde = apps.flower("flwr.common.serde")
+        data: bytes = serde.recorddict_to_proto(self._context.state).SerializeToString()
+        return data
+
+    def keep(self, data: bytes) -> None:
+        state = self._flwr.RecordDict()
+        if data:
+            serde, proto = apps.flower("flwr.common.serde"), apps.flower("flwr.proto.recorddict_pb2")
+            # a state of another version of flwr is as good as none
+            with contextlib.suppress(apps.flower("google.protobuf.message").DecodeError, ValueError):
+                state = serde.recorddict_from_proto(proto.RecordDict.FromString(data))
+        self._context.state = state
 
     # ---- messages ------------------------------------------------------------------------------------
 

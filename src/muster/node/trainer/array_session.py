@@ -18,7 +18,7 @@ from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import array_contribution, array_task, export, metrics
+from muster.learning import array_contribution, array_task, export, kept_bytes, metrics
 from muster.learning import task as tasks
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe
@@ -64,8 +64,13 @@ class ArraySession:
         command = commands.get(what)
         if command is None:
             raise MusterError("internal", f"the trainer does not know the request {what!r}")
-        arguments.pop("local", None)  # all that such a task has travels
-        return command(self.opened, on_step, **arguments)
+        local = arguments.pop("local", None)
+        if local is not None:  # the task may have worked for another job since
+            self.opened.task.keep(kept_bytes.load(Path(local)))
+        result = command(self.opened, on_step, **arguments)
+        if local is not None and what == "train":
+            kept_bytes.save(Path(local), self.opened.task.kept())
+        return result
 
 
 def open_task(task: tasks.Task) -> OpenArrays:
