@@ -96,7 +96,10 @@ FAULT = MusterError("task_fault", "torch cannot export this model to ONNX: no su
 def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Exception) -> None:
     head = SimpleNamespace(id=b"h" * 32, round=3)
     view = SimpleNamespace(
-        id=b"j" * 32, figures=lambda head: None, job=SimpleNamespace(task="t", fingerprint=b"f")
+        id=b"j" * 32,
+        figures=lambda head: None,
+        headline=SimpleNamespace(name="accuracy"),
+        job=SimpleNamespace(task="t", fingerprint=b"f"),
     )
 
     async def sound(commit: bytes) -> bool:
