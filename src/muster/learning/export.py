@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from muster.compression import safetensors_file
-from muster.compression.tensors import FLOATS, Layout, TensorError, TensorSpec, check, expand
+from muster.compression.tensors import Layout, expand
 from muster.errors import MusterError
+from muster.learning.travel import start_file
 
 if TYPE_CHECKING:  # a task without torch exports, too
     import torch
@@ -45,26 +45,8 @@ def save_safetensors(
 
 
 def load_safetensors(path: Path, layout: Layout, others: Iterable[str] = ()) -> dict[str, NDArray[Any]]:
-    """The parameters in a safetensors file, in `layout`; numbers are rounded to the model's types.
-
-    `others`: names of tensors that do not travel, and may be in the file.  Raises MusterError("bad_data").
-    """
-    wanted = {*layout.by_name, *(alias for alias, _ in layout.aliases), *others}
-    arrays = safetensors_file.read(path)
-    odd = sorted(arrays.keys() - wanted)
-    if odd:
-        raise MusterError("bad_data", f"{path} is of another model: it holds the tensor {odd[0]!r}")
-    arrays = {name: _as(layout.by_name[name], arrays[name]) for name in layout.by_name if name in arrays}
-    try:
-        check(layout, arrays)
-    except TensorError as error:
-        raise MusterError("bad_data", f"{path} does not fit the task's model: {error}") from None
-    return arrays
-
-
-def _as(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    """`array` in the tensor's type, if both are floating."""
-    return array.astype(spec.numpy_dtype) if spec.floating and array.dtype.name in FLOATS else array
+    """All parameters in a safetensors file, in `layout`; see travel/start_file.py. Raises MusterError."""
+    return start_file.begin(path, layout, {}, others).arrays
 
 
 def metadata_of(path: Path) -> dict[str, str]:

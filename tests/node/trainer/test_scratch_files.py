@@ -18,7 +18,7 @@ class Child:
     def __init__(self, go: asyncio.Event) -> None:
         self.go = go
 
-    async def initial(self, out: Path, seed: int, start: Path | None) -> None:
+    async def initial(self, out: Path, seed: int, *start: object) -> None:
         out.write_bytes(bytes([seed]) * 10)
         await self.go.wait()
         with out.open("ab") as file:

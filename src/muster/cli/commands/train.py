@@ -22,7 +22,13 @@ HEX = "0123456789abcdef"
     "--from",
     "start",
     metavar="FILE|COMMIT",
-    help="Begin with these parameters: a safetensors file, or a commit of `muster log`.",
+    help="Begin with these parameters: a .safetensors or .pt file, or a commit of `muster log`.",
+)
+@click.option(
+    "--fresh",
+    multiple=True,
+    metavar="GLOB",
+    help="With --from FILE: tensors that begin anew, such as 'head.*'; may be given several times.",
 )
 @stop_options
 @recipe_options
@@ -35,6 +41,7 @@ HEX = "0123456789abcdef"
 def train(
     task: str,
     start: str | None,
+    fresh: tuple[str, ...],
     node: str | None,
     detach: bool,
     timeout_s: float | None,
@@ -51,6 +58,8 @@ def train(
     request = job_request(given)
     if start is not None:
         request["from"] = beginning(start)
+    if fresh:
+        request["fresh"] = list(fresh)
     client = choose(node)
     since = client.snapshot().event
     job, since = ask(client, task, request, since, None if as_json else _tell)

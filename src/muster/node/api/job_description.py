@@ -37,6 +37,7 @@ DEFAULT_PATIENCE_S = 20.0
 LINGER_MAX_S = 7 * 86_400.0
 PATH_CHARS_MAX = 4096
 SHOWN_MAX = 40  # characters of what was given, in an error
+FRESH_MAX, FRESH_CHARS_MAX = 64, 256
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
     "average",
@@ -66,6 +67,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     patience_s: float = DEFAULT_PATIENCE_S
     linger_s: float | None = None
     start: str | None = None
+    fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
 
 def with_defaults(request: Request, known: dict[str, Any]) -> Request:
@@ -173,6 +175,14 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
         ),
         (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
+        (
+            not request.fresh or request.start is not None,
+            "--fresh says what is not taken from a file: give the file by --from",
+        ),
+        (
+            len(request.fresh) <= FRESH_MAX and all(0 < len(p) <= FRESH_CHARS_MAX for p in request.fresh),
+            f"--fresh takes at most {FRESH_MAX} patterns of 1 to {FRESH_CHARS_MAX} characters",
+        ),
     ]
     for holds, sentence in limits:
         if not holds:

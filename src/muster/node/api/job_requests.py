@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     recipe, stop = recipe_of(request), stop_rule(request)
     check(request, recipe, stop)
     begin = _commit(core, request) if request.start and _names_commit(request.start) else None
+    if begin is not None and request.fresh:
+        raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
     core.log.add("job", f"starts the trainer of {request.task}")
     try:
         trainer = await catalogue.open(request.task)
@@ -45,7 +48,8 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
             if begin is not None:
                 blob = await _from_commit(core, request, trainer.task, *begin)
             else:
-                blob = await trainer.initial(recipe.seed, Path(request.start) if request.start else None)
+                start = Path(request.start) if request.start else None
+                blob = await trainer.initial(recipe.seed, start, request.fresh, partial(core.log.add, "job"))
         except BaseException:
             await trainer.close()
             raise

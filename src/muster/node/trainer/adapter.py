@@ -158,11 +158,22 @@ class StoreTrainer:
         v = await _job_errors(self._trainer.value(path(params), messages, which, limit))
         return ContributionResult(v.values, v.before, v.after, v.examples)
 
-    async def initial(self, seed: int, start: Path | None) -> BlobId:
-        """Starting parameters, fresh or from a safetensors file, as a blob of the store."""
+    async def initial(
+        self,
+        seed: int,
+        start: Path | None,
+        fresh: Sequence[str] = (),
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> BlobId:
+        """Starting parameters, fresh or from a file (but for what `fresh` says), as a blob of the store.
+
+        `say` gets a sentence on what was taken from the file.
+        """
         out = self._scratch_file("initial")
         try:
-            await _job_errors(self._trainer.initial(out, seed, start))
+            said = await _job_errors(self._trainer.initial(out, seed, start, fresh))
+            if said:
+                say(said)
             return self._store.put_staged(await self._offload(self._store.stage_file, out))
         finally:
             with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from muster.learning import array_contribution, array_task, export, kept_bytes, 
 from muster.learning import task as tasks
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe
+from muster.learning.travel import start_file
 
 MEASURE_TIMES = 4
 MEASURE_S_MAX = 3.0
@@ -104,15 +105,22 @@ def differs_from(opened: OpenArrays, on_step: OnStep, fingerprint: bytes) -> dic
     return {"sentence": tasks.other_version(opened.task.name, mine, fingerprint)}
 
 
-def initial(opened: OpenArrays, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
-    """Starting arrays, fresh from the seed or from a safetensors file."""
-    if source is None:
-        arrays = array_task.initial(opened.task, seed)
-        if array_task.layout_of(opened.task, arrays) != opened.layout:
-            raise TaskFault("initial() returns other names, shapes or types for another seed")
-    else:
-        arrays = export.load_safetensors(Path(source), opened.layout)
-    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
+def initial(
+    opened: OpenArrays,
+    on_step: OnStep,
+    seed: int,
+    source: str | None,
+    out: str,
+    fresh: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Starting arrays, fresh from the seed or from a file, but for those that a pattern of `fresh` fits."""
+    arrays, said = array_task.initial(opened.task, seed), ""
+    if array_task.layout_of(opened.task, arrays) != opened.layout:
+        raise TaskFault("initial() returns other names, shapes or types for another seed")
+    if source is not None:
+        start = start_file.begin(Path(source), opened.layout, arrays, (), fresh)
+        arrays, said = start.arrays, start.said
+    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True), "said": said}
 
 
 def measure_speed(opened: OpenArrays, on_step: OnStep, batch: int) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ from muster.learning.hooks import defaults, targets
 from muster.learning.hooks.measuring import Measuring
 from muster.learning.params import Forward, fresh_model
 from muster.learning.sources.arrays import ArraySource
+from muster.learning.sources.datasets import DatasetSource
 from muster.learning.sources.source import Source
 from muster.learning.travel import kinds
 from muster.learning.travel.kinds import LOCAL, Travelling
@@ -119,12 +121,23 @@ def _forward(task: tasks.Task, own: Source, model: nn.Module) -> None:
 
 def _try_steps(task: tasks.Task, model: nn.Module, own: Source) -> None:
     """A rate of zero would leave as they are what follows the parameters, such as their moving average."""
-    place = own.tell()
-    training = local_training.init(task, model, own, lr=TRIED_LR, batch=TRIED_BATCH, momentum=0.0, seed=0)
+    place, tried = own.tell(), _two_at_least(own)
+    training = local_training.init(task, model, tried, lr=TRIED_LR, batch=TRIED_BATCH, momentum=0.0, seed=0)
     for _ in range(TRIED_STEPS):
         local_training.step(training)
     if place is not None:
         own.seek(place)
+
+
+def _two_at_least(own: Source) -> Source:
+    """A single sample twice: with one alone a batch norm keeps its statistics, which others change."""
+    if own.size != 1:
+        return own
+    if isinstance(own, ArraySource):
+        return own.at([0, 0])
+    if isinstance(own, DatasetSource):
+        return replace(own, rows=np.zeros(2, np.int64) if own.rows is None else np.repeat(own.rows, 2))
+    return own
 
 
 def _check_labels(task: tasks.Task, model: nn.Module, own: Source) -> None:

@@ -70,10 +70,16 @@ class TrainerProcess:
         """The file of what a job keeps on this node, for all requests from now on."""
         self._local = path
 
-    async def initial(self, out: Path, seed: int, source: Path | None = None) -> None:
-        """Write starting parameters, fresh from `seed` or from a safetensors file."""
+    async def initial(
+        self, out: Path, seed: int, source: Path | None = None, fresh: Sequence[str] = ()
+    ) -> str:
+        """Write starting parameters, fresh from `seed` or from a file, but for what `fresh` says.
+
+        Returns a sentence on what was taken from the file; empty without one.
+        """
         start = None if source is None else str(source)
-        await self._do({"do": "initial", "out": str(out), "seed": seed, "source": start})
+        request = {"do": "initial", "out": str(out), "seed": seed, "source": start, "fresh": list(fresh)}
+        return str((await self._do(request)).get("said", ""))
 
     async def differs(self, fingerprint: bytes) -> str:
         """What is not the same here as in a job with this fingerprint: a sentence."""

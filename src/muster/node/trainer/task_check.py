@@ -110,7 +110,9 @@ class _Check:
     async def _discard(work: Awaitable[Any]) -> None:
         await work
 
-    async def _says_the_same(self, before: Path, what: str, make: Callable[[Path], Awaitable[None]]) -> None:
+    async def _says_the_same(
+        self, before: Path, what: str, make: Callable[[Path], Awaitable[object]]
+    ) -> None:
         """Do it again with one seed: on other nodes it has to come out alike."""
         again = before.with_name(before.name + "-again")
         await make(again)

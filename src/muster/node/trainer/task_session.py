@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from muster.learning.faults import TaskFault
 from muster.learning.hooks import defaults
 from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
+from muster.learning.travel import start_file
 from muster.learning.travel.fingerprint import differs, fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer.open_task import TRIED_STEPS, OpenTask, open_task
@@ -96,16 +97,25 @@ def differs_from(opened: OpenTask, on_step: OnStep, fingerprint: bytes) -> dict[
     return {"sentence": differs(task.name, task.version, opened.travelling, fingerprint)}
 
 
-def initial(opened: OpenTask, on_step: OnStep, seed: int, source: str | None, out: str) -> dict[str, Any]:
-    """Starting parameters, fresh from the seed or from a safetensors file."""
-    if source is None:
+def initial(
+    opened: OpenTask,
+    on_step: OnStep,
+    seed: int,
+    source: str | None,
+    out: str,
+    fresh: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Starting parameters, fresh from the seed or from a file, but for what a pattern of `fresh` fits."""
+    said, arrays = "", None
+    if source is None or fresh:
         model = start_model(opened.task, seed, opened.layout, opened.forward)
         arrays = params.arrays_of(model, opened.layout) | dict(opened.travelling.start)
-    else:
-        arrays = export.load_safetensors(
-            Path(source), opened.layout, [t.name for t in opened.travelling.tensors]
-        )
-    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
+    if source is not None:
+        others = [t.name for t in opened.travelling.tensors if not t.travels]
+        start = start_file.begin(Path(source), opened.layout, arrays or {}, others, fresh)
+        arrays, said = start.arrays, start.said
+    assert arrays is not None
+    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True), "said": said}
 
 
 def _idle_training(opened: OpenTask, batch: int) -> local_training.LocalTraining:
