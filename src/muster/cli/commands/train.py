@@ -28,7 +28,7 @@ HEX = "0123456789abcdef"
     "--fresh",
     multiple=True,
     metavar="GLOB",
-    help="With --from FILE: tensors that begin anew, such as 'head.*'; may be given several times.",
+    help="With --from FILE: tensors that are new, such as 'head.*'; may be given several times.",
 )
 @stop_options
 @recipe_options

@@ -67,13 +67,14 @@ def begin(
             made.append(spec.name)
         elif given is None:
             raise MusterError(
-                "bad_data", f"{path} has no tensor {spec.name!r}: give --fresh {spec.name!r} to begin it anew"
+                "bad_data",
+                f"{path} has no tensor {spec.name!r}: give --fresh {spec.name!r} for a new one",
             )
         elif given.shape != spec.shape:
             raise MusterError(
                 "bad_data",
                 f"{path} does not fit the task's model: tensor {spec.name!r} has shape {given.shape} there "
-                f"and {spec.shape} here; give --fresh {spec.name!r} to begin it anew",
+                f"and {spec.shape} here; give --fresh {spec.name!r} to begin with a new one",
             )
         else:
             arrays[spec.name] = _as(spec, given)
