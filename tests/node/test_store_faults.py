@@ -14,6 +14,7 @@ from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.config import NodeConfig
 from muster.node.daemon import run_node
+from muster.storage import database as database_module
 from muster.storage import files
 from muster.storage.disk import DiskStore
 
@@ -72,7 +73,7 @@ def test_a_database_that_finds_no_room_is_no_damaged_one(
     def cannot_open(*args: Any, **more: Any) -> None:
         raise caught.value
 
-    monkeypatch.setattr(DiskStore, "_open_database", cannot_open)
+    monkeypatch.setattr(database_module, "opened", cannot_open)
     with pytest.raises(MusterError, match="free some space") as refused:
         DiskStore(tmp_path / "home")
     assert refused.value.code == "disk_full"

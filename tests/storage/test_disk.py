@@ -18,7 +18,8 @@ import pytest
 
 from muster.errors import MusterError
 from muster.storage import partial as partial_module
-from muster.storage.disk import CHECKPOINT_COMMITS, DiskStore
+from muster.storage.database import COPY_COMMITS, LOG_ROOM_BYTES
+from muster.storage.disk import DiskStore
 from muster.storage.store import StorageError
 
 DATA = random.Random(3).randbytes(4096 * 200)
@@ -150,7 +151,7 @@ def test_a_full_database_leaves_nothing_half_written(tmp_path: Path) -> None:
 def test_the_log_is_copied_by_the_other_thread(tmp_path: Path) -> None:
     chores: list[Callable[[], object]] = []
     store = DiskStore(tmp_path, chores.append)
-    for number in range(CHECKPOINT_COMMITS):
+    for number in range(COPY_COMMITS):
         store.set_state("k", str(number).encode())
     (copy,) = chores
     before = (tmp_path / "store.sqlite").read_bytes()
@@ -201,7 +202,8 @@ def test_kill_9_loses_nothing_that_returned(tmp_path: Path) -> None:
     script = """
 import hashlib, random, sys
 from pathlib import Path
-from muster.storage.disk import CHECKPOINT_COMMITS, DiskStore
+from muster.storage.database import COPY_COMMITS, LOG_ROOM_BYTES
+from muster.storage.disk import DiskStore
 store = DiskStore(Path(sys.argv[1]))
 data = random.Random(3).randbytes(4096 * 200)
 partial = store.partial(hashlib.sha256(data).digest(), len(data))
@@ -228,3 +230,13 @@ for number in range(200):
         start = store.partial(BLOB, len(DATA)).missing()[0][0]
         assert start >= (said + 1) * 4096
         assert store.partial(BLOB, len(DATA)).read(0, start) == DATA[:start]
+
+
+def test_the_log_does_not_grow_any_more(tmp_path: Path) -> None:
+    """A growing file makes each sync wait for the file system's journal, and with it for others' data."""
+    log = tmp_path / "store.sqlite-wal"
+    with opened(tmp_path) as store:
+        before = log.stat().st_size
+        for number in range(3 * COPY_COMMITS):
+            store.add(number.to_bytes(32, "big"), "job", b"", bytes(300), b"")
+        assert before == log.stat().st_size > LOG_ROOM_BYTES

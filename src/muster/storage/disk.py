@@ -13,31 +13,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from muster.errors import MusterError
 from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+from muster.storage import database
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
 from muster.storage.mapped import mapped_blobs
 from muster.storage.offload import Later, at_once
 from muster.storage.staged import StagedFile
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 
-FORMAT = 1
-CHECKPOINT_COMMITS = 100  # so often the log is copied into the database, some hundred pages
-CHECKPOINT_PAGES_MAX = 4000  # of the log: then it is copied in place
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE record (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE,
-    kind TEXT NOT NULL, job BLOB NOT NULL, wire BLOB NOT NULL, source BLOB NOT NULL);
-CREATE INDEX record_kind_job ON record (kind, job);
-CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-"""
 _COLUMNS = "SELECT sequence, id, kind, job, wire, source FROM record"
 
 
@@ -65,11 +54,7 @@ class DiskStore:
             self._files = BlobFiles(home, self._placed, later)
             self._lock = _lock(home)
             self._files.clean()
-            self._db = sqlite3.connect(home / "store.sqlite", isolation_level=None)
-            with contextlib.ExitStack() as undo:
-                undo.callback(self._db.close)
-                self._open_database()
-                undo.pop_all()
+            self._db, self.incarnation = database.opened(home)
         except OSError as error:
             self._unlock()
             code = "disk_full" if error.errno in FULL else "home"
@@ -83,21 +68,6 @@ class DiskStore:
         except MusterError:
             self._unlock()
             raise
-
-    def _open_database(self) -> None:
-        db = self._db
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA cache_size=-1024")
-        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES_MAX}")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")
-        elif version != FORMAT:
-            sentence = f"the store in {self._home} has format {version}, this node reads {FORMAT}"
-            raise MusterError("home", f"{sentence}: update muster")
-        db.execute("INSERT OR IGNORE INTO meta VALUES ('incarnation', ?)", (secrets.randbits(31),))
-        self.incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").fetchone()[0]
 
     def _unlock(self) -> None:
         if self._lock >= 0:
@@ -159,15 +129,9 @@ class DiskStore:
         if self._depth:
             return
         self._commits += 1
-        if self._commits >= CHECKPOINT_COMMITS:
+        if self._commits >= database.COPY_COMMITS:
             self._commits = 0
-            self._later(self._checkpoint)
-
-    def _checkpoint(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # it is copied in place then
-            path = f"file:{quote(str(self._home / 'store.sqlite'))}?mode=rw"
-            with contextlib.closing(sqlite3.connect(path, uri=True)) as db:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._later(lambda: database.copy_log(self._home))
 
     # records
 

@@ -47,6 +47,8 @@ def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pyte
             request = TrainingRequest(steps=2, lr=0.1, batch=8, momentum=0.0, seed=1)
             done = await trainer.train(blob, request, lambda _: None)
             assert done.steps == 2
+            assert len(list(scratch.iterdir())) == 1  # what was trained, as long as it is needed
+            del done
             assert list(scratch.iterdir()) == []
         finally:
             await trainer.close()
