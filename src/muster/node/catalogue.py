@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ class Catalogue:
             if task == name:
                 return waiting
             await waiting.close()
+        await self._offload(import_module, "muster.node.trainer.adapter")
         source = self.source(name)
         from muster.node.trainer.adapter import StoreTrainer
 

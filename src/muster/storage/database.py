@@ -11,7 +11,7 @@ from urllib.parse import quote
 from muster.errors import MusterError
 
 FORMAT = 1
-COPY_COMMITS = 100  # so often the log is copied into the database (`copy_log`), some hundred pages
+COPY_COMMITS = 40  # so often the log is copied into the database (`copy_log`), some hundred pages
 LOG_ROOM_BYTES = 800_000  # that the log has from the beginning, enough for so many commits
 LOG_PAGES_MAX = 4000  # of the log: then a commit itself copies it
 _NAME = "store.sqlite"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
@@ -55,12 +56,21 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+def start_threads(pool: ThreadPoolExecutor, count: int) -> None:
+    """Start all threads of a pool now: starting one waits until it runs, long on a busy machine."""
+    everybody = threading.Barrier(count)
+    for _ in range(count):
+        pool.submit(everybody.wait)
+
+
 class Threads:
     """Implements `Offload` with threads. A call that was begun goes on when nobody waits for it any more."""
 
     def __init__(self, count: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="heavy")
         self._chores = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        for pool, size in ((self._pool, count), (self._chores, 1)):
+            start_threads(pool, size)
 
     def __call__(self, call: Callable[[*Ts], T], *arguments: *Ts) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)

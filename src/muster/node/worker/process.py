@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, TypeVarTuple
 
 from muster.node.worker.child import read_message, write_message
-from muster.storage.offload import Offload
+from muster.storage.offload import Offload, start_threads
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,6 +41,7 @@ class ModelWorker:
         self._threads, self._idle_s = threads, idle_s
         self._process: subprocess.Popen[bytes] | None = None
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="worker")
+        start_threads(self._asking, 1)
         self._closed = threading.Event()
 
     def for_model(self, size_bytes: int) -> Offload:
