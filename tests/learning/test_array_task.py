@@ -10,9 +10,9 @@ import pytest
 
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.tensors import DTYPES
-from muster.learning import array_task
-from muster.learning.array_baselines import compare
-from muster.learning.array_contribution import contributions
+from muster.learning.arrays import array_task
+from muster.learning.arrays.baselines import compare
+from muster.learning.arrays.contribution import contributions
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe, Task
 from muster.protocol.records import Recipe

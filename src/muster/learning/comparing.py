@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muster.learning import array_baselines, baselines
-from muster.learning.array_task import is_array_task
+from muster.learning import baselines
+from muster.learning.arrays import baselines as array_baselines
+from muster.learning.arrays.array_task import is_array_task
 from muster.learning.baselines import Baselines
 from muster.learning.data import open_data
 from muster.learning.faults import TaskFault

@@ -73,7 +73,7 @@ class Task:
     skip_bad_rows = False  # whether rows that hold NaN are left out and counted, rather than refused
     optimizers: tuple[Any, ...] = ()  # of the training that goes on
     target_facts: TargetFacts | None = None  # what default losses know of all targets; from opening the data
-    # Of tasks that train named arrays by `fit` (array_task.py):
+    # Of tasks that train named arrays by `fit` (arrays/array_task.py):
     statistics: tuple[str, ...] = ()  # patterns of arrays that are averaged, never extrapolated
     measures_common = False  # `measure` has the same data on every node
     recipe = FitRecipe()  # of the round that `fit` works for

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from muster.errors import MusterError
-from muster.learning import array_task
+from muster.learning.arrays import array_task
 from muster.learning.faults import TaskFault
 from muster.learning.params import fresh_model
 from muster.learning.task import Task

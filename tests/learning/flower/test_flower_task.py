@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from muster.learning import array_task, kept_bytes
+from muster.learning.arrays import array_task, kept_bytes
 from muster.learning.faults import TaskFault
 from muster.learning.flower.task import FlowerTask, directions, load_app
 from muster.learning.metrics import declared

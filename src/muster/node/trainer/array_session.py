@@ -18,8 +18,9 @@ from muster.compression.change import difference
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.learning import array_contribution, array_task, export, kept_bytes, metrics
+from muster.learning import export, metrics
 from muster.learning import task as tasks
+from muster.learning.arrays import array_task, contribution, kept_bytes
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe
 from muster.learning.travel import start_file
@@ -205,7 +206,7 @@ def value(
 
         return WeightedUpdate(weight, read)
 
-    found = array_contribution.contributions(
+    found = contribution.contributions(
         opened.task,
         opened.layout,
         tensors.read(opened.layout, Path(before)),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
-from muster.learning import array_task
+from muster.learning.arrays import array_task
 from muster.learning.loading import load
 
 if TYPE_CHECKING:

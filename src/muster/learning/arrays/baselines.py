@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from muster.learning import array_task, metrics
+from muster.learning import metrics
+from muster.learning.arrays import array_task
 from muster.learning.baselines import Baselines, Shown
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe, Task

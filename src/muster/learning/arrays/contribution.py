@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from muster.algorithms.contribution import Arrays, WeightedUpdate, Wide, moved, weighted_sum
 from muster.compression.tensors import Layout
-from muster.learning import array_task
+from muster.learning.arrays import array_task
 from muster.learning.faults import TaskFault
 from muster.learning.task import Task
 
