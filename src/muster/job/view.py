@@ -142,6 +142,13 @@ class JobView:
             return passed.reason
         return self.refusals.get(node)
 
+    def refusing(self) -> dict[NodeId, str]:
+        """Nodes that take no part in the round that is going on, and why."""
+        if not self.passes:
+            return self.refusals
+        round_ = self.round_now()
+        return {**self.refusals, **{n: p.reason for n, p in self.passes.items() if p.round >= round_}}
+
     def round_now(self) -> int:
         """The round that is going on on the longest line that is known."""
         return max((point.round for point in self.graph.points.values()), default=0) + 1

@@ -94,7 +94,7 @@ def outside(context: Context, view: JobView) -> list[Wait]:
     for node, reason in view.refusals.items():
         if node != context.node and not trust.revoked(node):
             found.append(Wait(f"{context.name_of(node)} takes no part: {reason}"))
-    round_ = view.round_now()
+    round_ = view.round_now() if view.passes else 0
     for node, passed in view.passes.items():
         if passed.round >= round_ and not trust.revoked(node):
             found.append(Wait(f"{context.name_of(node)} takes no part in round {round_}: {passed.reason}"))

@@ -81,6 +81,7 @@ def test_others_are_told_while_the_round_goes_on() -> None:
             return any(w.startswith("c takes no part in round ") and w.endswith(WHY) for w in waits)
 
         assert await field.until(told, 60.0)
+        assert await field.until(lambda: field.cores["c"].node in field.runner("b", job).view.refusing(), 9.0)
         assert await field.until(lambda: done(field, job), 300.0)
         assert counted(field, job, "c") == [1]
         asked = [r.round for r in refusals(field, job)]

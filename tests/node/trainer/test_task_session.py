@@ -251,3 +251,18 @@ class T(Plain):
     assert found["examples"] == 24
     assert max(sizes) == 8
     assert set(sizes) == {8, 4, 2}
+
+
+def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    code = """
+class T(Plain):
+    skip_bad_rows = True
+
+    def training_data(self):
+        x = X.copy()
+        x[5, 2] = x[7, 0] = np.nan
+        return x, Y
+"""
+    trainer = Trainer(tmp_path, code)
+    assert trainer.facts["skipped"] == 2
+    assert trainer.facts["samples"] + trainer.evaluate("own")["examples"] == 58

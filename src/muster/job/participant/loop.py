@@ -61,7 +61,9 @@ class Participant:
         self._passing.offered()
         announce = await self.when_room(partial(self._keep_offer, step_s))
         announce()
-        text = f"offers {self.trainer.facts.samples} samples, {1 / step_s:.0f} steps/s"
+        facts = self.trainer.facts
+        left_out = f" ({facts.skipped} with NaN left out)" if facts.skipped else ""
+        text = f"offers {facts.samples} samples{left_out}, {1 / step_s:.0f} steps/s"
         self._context.event("offer", text, job=self._view.id)
 
     async def _keep_offer(self, step_s: float) -> Callable[[], None]:

@@ -78,7 +78,8 @@ class Retry:
 
     def wait_s(self) -> float | None:
         """Seconds until it is due if no round begins before; None: it is."""
-        now_s = self._context.now()
-        next_round = self._view.round_now() > self._round
+        if self._failures == 0:
+            return None
+        now_s, next_round = self._context.now(), self._view.round_now() > self._round
         at_s = self._rested_s if next_round else self._at_s
-        return None if self._failures == 0 or now_s >= at_s else at_s - now_s
+        return None if now_s >= at_s else at_s - now_s

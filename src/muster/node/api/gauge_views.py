@@ -110,7 +110,7 @@ def _job(core: Core, runner: JobRunner) -> JobGauges:
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         participants=len(view.offers),
-        refusing=len(view.refusals),
+        refusing=len(view.refusing()),
         updates=len(head.counted) if head else 0,
         coordinating=runner.acting,
         metrics=figures.values(view.job.metrics) if figures else {},

@@ -38,12 +38,13 @@ class JobFacts:
     samples: int
     has_common: bool
     metrics: tuple[Metric, ...]
+    skipped: int  # samples with NaN that the task leaves out
 
 
 def job_facts(facts: TaskFacts) -> JobFacts:
     return JobFacts(
         facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0,
-        facts.metrics,
+        facts.metrics, facts.skipped,
     )  # fmt: skip
 
 

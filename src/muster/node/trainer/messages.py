@@ -39,6 +39,7 @@ class TaskFacts:
     common: int  # samples of the evaluation set that every node has; 0: each holds out its own
     metrics: tuple[Metric, ...]  # the first is the headline
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs: fields of a request, by name
+    skipped: int = 0  # samples with NaN that the task leaves out
 
 
 @dataclass(frozen=True)

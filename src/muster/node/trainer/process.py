@@ -64,6 +64,7 @@ class TrainerProcess:
             common=answer["common"],
             metrics=tuple(Metric(name, best, exp) for name, best, exp in answer["metrics"]),
             defaults=answer["defaults"],
+            skipped=answer.get("skipped", 0),
         )
 
     def keep_local(self, path: Path) -> None:

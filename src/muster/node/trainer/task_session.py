@@ -86,6 +86,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
         "samples": STREAM_SAMPLES if own.size is None else own.size,
         "classes": classes,
         "metrics": [[m.name, m.best, m.exp] for m in opened.metrics],
+        "skipped": opened.data.skipped,
         "defaults": dict(opened.task.defaults),
         "common": 0 if common is None else STREAM_SAMPLES if common.size is None else common.size,
     }

@@ -36,6 +36,7 @@ class SimFacts:
     samples: int
     has_common: bool
     version: str = "1"
+    skipped: int = 0
     metrics: tuple[Metric, ...] = CLASSES
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs
 

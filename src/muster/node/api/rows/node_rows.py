@@ -60,7 +60,7 @@ def node_rows(
     """
     view = shown.view if shown else None
     leader = coordinator_of(core, shown, shown.head()) if shown else None
-    near = core.link.neighbours()
+    near, refusing = core.link.neighbours(), view.refusing() if view else {}
     rows: Rows = {}
     for node, known in core.trust.members().items():
         me = node == core.node
@@ -91,7 +91,7 @@ def node_rows(
             job=job_of(node, heartbeat.job if heartbeat else b""),
             round=heartbeat.round if heartbeat else None,
             offer=_offer(offer),
-            refusal=view.refusals.get(node) if view else None,
+            refusal=refusing.get(node),
             plan=plans.get(node),
             resources=resources(core, facts) if me else None,
             tasks=facts.get("tasks", []) if me else [],
