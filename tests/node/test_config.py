@@ -114,6 +114,15 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
         ("connect = ['10.0.0.2']", 1, "'10.0.0.2' is no endpoint: write HOST:PORT"),
         ("listen = ['0.0.0.0:99999']", 1, "is no endpoint"),
         ("[tasks]\ndigits = 3", 2, "'tasks.digits' must be a table, write [tasks.digits]"),
+        ("[tasks.a]\nbatch = 0", 2, "'tasks.a.batch': 0 is not a whole number from 1"),
+        ("[tasks.a]\n\nbatch = '8'", 3, "'tasks.a.batch': '8' is not a whole number"),
+        ("[tasks.a]\nsteps_max = true", 2, "'tasks.a.steps_max': True is not a whole number"),
+        ("[tasks.a]\nlr_scale = nan", 2, "'tasks.a.lr_scale': nan is not a number above 0"),
+        ("[tasks.a]\ndevice = 'gpu'", 2, '\'gpu\' is not "auto", "cpu", "cuda" or "cuda:1"'),
+        ("[tasks.a]\nprecision = 16", 2, '16 is not "fp32" or "bf16"'),
+        ("[tasks.a]\ndata = 3", 2, "'tasks.a.data': 3 is not a text"),
+        ("[tasks.a]\npart = 2\nparts = 2", 2, "there is no part 2 of 2: parts are 0 to 1"),
+        ("[tasks.a]\nfile = 'a.py'\nflower = 'b:c'", 3, "has a file and flower"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, text: str, line: int, said: str) -> None:

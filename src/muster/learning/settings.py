@@ -11,6 +11,13 @@ from typing import Any
 from muster.errors import MusterError
 
 RESERVED = ("file", "data", "split", "part", "parts", "seed", "flower")  # are read elsewhere
+_WHOLE = {  # keys of whole numbers: the least, in words
+    "batch": (1, "a whole number from 1"),
+    "steps_max": (1, "a whole number from 1"),
+    "part": (0, "a whole number from 0"),
+    "parts": (1, "a whole number from 1"),
+    "seed": (-(1 << 63), "a whole number"),
+}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,2})?")
 
 
@@ -30,24 +37,29 @@ class Settings:
         names = [field.name for field in fields(Settings)]
         given = {name: options[name] for name in names if name in options}
         for name, value in given.items():
-            what = _wrong(name, value)
+            what = wrong(name, value)
             if what is not None:
                 raise MusterError("config", f"[tasks.{task}] {name}: {value!r} is not {what}")
         return Settings(**given), {k: v for k, v in options.items() if k not in given}
 
 
-def _wrong(name: str, value: Any) -> str | None:
-    """What a setting should be, if it is not."""
-    if name in ("batch", "steps_max"):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return None if whole and 1 <= value <= 1 << 20 else "a whole number from 1"
+def wrong(name: str, value: Any) -> str | None:
+    """What the value of a reserved key should be, if it is not that; None also for every other key."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if name in _WHOLE:
+        least, what = _WHOLE[name]
+        return None if whole and least <= value < 1 << 63 else what
+    if name in ("file", "data", "split", "flower"):
+        return None if isinstance(value, str) and value else "a text"
     if name == "lr_scale":
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = whole or isinstance(value, float)
         return None if number and 0 < value < math.inf else "a number above 0"
     if name == "device":
         fits = isinstance(value, str) and _DEVICE.fullmatch(value)
         return None if fits else '"auto", "cpu", "cuda" or "cuda:1"'
-    return None if value in ("fp32", "bf16") else '"fp32" or "bf16"'
+    if name == "precision":
+        return None if value in ("fp32", "bf16") else '"fp32" or "bf16"'
+    return None
 
 
 def declared_options(task: str, declared: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +68,8 @@ def declared_options(task: str, declared: dict[str, Any], given: dict[str, Any])
     for key, value in given.items():
         if key not in declared:
             known = [*declared, *(f.name for f in fields(Settings)), *RESERVED]
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = [k for k in known if k.startswith(f"{key}_")]  # lr: lr_scale
+            near += difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(declared) or 'none'}"
             raise MusterError(
                 "config", f"[tasks.{task}] {key}: the task {task!r} declares no such option; {hint}"

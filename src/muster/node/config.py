@@ -21,6 +21,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from muster.errors import MusterError
+from muster.learning.settings import wrong
 from muster.node.toml_lines import line_of, toml_fault
 
 CONFIG_BYTES_MAX = 256 * 1024
@@ -168,6 +169,7 @@ class _Reader:
             for name, options in value.items() if key == "tasks" and isinstance(value, dict) else ():
                 if not isinstance(options, dict):
                     raise self.fault((key, name), f"'tasks.{name}' must be a table, write [tasks.{name}]")
+                self.check_task(name, options)
             section = _SECTIONS.get(key)
             if section is None:
                 continue
@@ -176,6 +178,18 @@ class _Reader:
             for inner in value:
                 if inner not in section.__struct_fields__:  # type: ignore[attr-defined]
                     raise self._unknown((key, inner), section.__struct_fields__)  # type: ignore[attr-defined]
+
+    def check_task(self, name: str, options: dict[str, Any]) -> None:
+        """The keys that all tasks share; a task's own are checked by what it declares, where it is opened."""
+        for key, value in options.items():
+            if (what := wrong(key, value)) is not None:
+                raise self.fault(("tasks", name, key), f"'tasks.{name}.{key}': {value!r} is not {what}")
+        part, parts = options.get("part", 0), options.get("parts", 1)
+        if part >= parts:
+            said = f"there is no part {part} of {parts}: parts are 0 to {parts - 1}"
+            raise self.fault(("tasks", name, "part"), f"'tasks.{name}.part': {said}")
+        if "file" in options and "flower" in options:
+            raise self.fault(("tasks", name, "flower"), f"'tasks.{name}' has a file and flower: one of them")
 
     def _unknown(self, path: tuple[str, ...], allowed: tuple[str, ...]) -> MusterError:
         near = difflib.get_close_matches(path[-1], allowed, n=1, cutoff=0.5)
