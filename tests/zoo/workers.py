@@ -1,4 +1,4 @@
-"""A DataLoader with a worker process that is spawned, and so imports this file again."""
+"""A DataLoader with a worker process; one that is spawned imports this file again, which takes seconds."""
 
 import torch
 from clouds import Clouds, clouds
@@ -19,13 +19,18 @@ class Points(Dataset):
 
 class Workers(Clouds):
     name = "workers"
+    options = {"start": "fork"}
 
     def model(self):
         return nn.Linear(4, 3)
 
     def training_data(self):
         return lambda batch, seed: DataLoader(
-            Points(self.part), batch, shuffle=True, num_workers=1, multiprocessing_context="spawn"
+            Points(self.part),
+            batch,
+            shuffle=True,
+            num_workers=1,
+            multiprocessing_context=self.options["start"],
         )
 
 

@@ -67,7 +67,7 @@ class OnePlace:
         self._which = "common" if facts["common"] else "own"
 
     def _do(self, do: str, **request: Any) -> dict[str, Any]:
-        return self._child.session.do({"id": 1, "do": do, **request}, lambda _: None)
+        return self._child.do({"id": 1, "do": do, **request}, lambda _: None)
 
     def trained(self) -> bytes:
         """The parameters at the end, as a blob."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -53,6 +55,12 @@ class FiledStore(MemoryStore):
         return path
 
 
+def _of_the_zoo(module: ModuleType) -> bool:
+    """Whether it is a task's file or its neighbour, not one of the libraries."""
+    file = getattr(module, "__file__", None) or ""
+    return bool(file) and "site-packages" not in file and "/muster/" not in file and "/lib/python" not in file
+
+
 class ChildHere:
     """Implements what `TrainerProcess` asks of its child, without a process."""
 
@@ -60,6 +68,17 @@ class ChildHere:
 
     def __init__(self) -> None:
         self.session = Session()
+        self._modules: dict[str, ModuleType] = {}
+
+    def do(self, request: dict[str, Any], on_step: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """The session's answer, with the modules in place that its task imported: each child has its own."""
+        before = dict(sys.modules)
+        sys.modules.update(self._modules)
+        try:
+            return self.session.do(request, on_step)
+        finally:
+            new = {name: module for name, module in sys.modules.items() if before.get(name) is not module}
+            self._modules.update({n: m for n, m in new.items() if _of_the_zoo(m)})
 
     async def request(self, request: dict[str, Any], progress: OnProgress | None = None) -> dict[str, Any]:
         """The session's answer. Both go through MessagePack, as between the processes."""
@@ -70,7 +89,7 @@ class ChildHere:
                 progress(Progress(**said))
 
         try:
-            result = self.session.do(plain, on_step)
+            result = self.do(plain, on_step)
         except Exception as error:
             fault = fault_of(error)
             raise MusterError(fault["code"], fault["sentence"]) from error
