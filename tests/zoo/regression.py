@@ -14,3 +14,6 @@ class Regression(Clouds):
     def samples(self, seed):
         x = np.random.default_rng(seed).normal(size=(120, 3)).astype(np.float32)
         return x, x @ np.float32([[1.0], [-2.0], [0.5]])
+
+
+JOB = {"rounds": 12}

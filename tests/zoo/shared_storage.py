@@ -12,3 +12,6 @@ class SharedStorage(Clouds):
         twin = nn.Linear(4, 4)
         twin.weight = nn.Parameter(inner.weight.data)  # another Parameter, the same memory
         return nn.Sequential(inner, nn.Tanh(), twin, nn.Tanh(), inner, nn.Linear(4, 3))
+
+
+JOB = {"rounds": 12}
