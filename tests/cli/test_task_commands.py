@@ -89,7 +89,6 @@ def test_list_needs_neither_torch_nor_numpy() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="declared options are not there yet", strict=False)
 def test_the_example_is_a_good_task(here: Path, capsys: Capture) -> None:
     """With a process of its own, as a node has it."""
     assert run(["task", "new", "sea_ice"]) == 0

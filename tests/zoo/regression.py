@@ -16,4 +16,4 @@ class Regression(Clouds):
         return x, x @ np.float32([[1.0], [-2.0], [0.5]])
 
 
-JOB = {"rounds": 12}
+JOB = {"rounds": 20, "lr": 0.02}

@@ -25,13 +25,10 @@ class Workers(Clouds):
         return nn.Linear(4, 3)
 
     def training_data(self):
+        start = self.options["start"]
         return lambda batch, seed: DataLoader(
-            Points(self.part),
-            batch,
-            shuffle=True,
-            num_workers=1,
-            multiprocessing_context=self.options["start"],
+            Points(self.part), batch, shuffle=True, num_workers=1, multiprocessing_context=start
         )
 
 
-JOB = {"rounds": 1, "steps": 4}
+JOB = {"rounds": 2, "steps": 8, "lr": 0.2}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from animals import animal, stems
 from fleet import TrainerHere, run_job, source
-from test_zoo_jobs import PENDING
 
 from muster.errors import MusterError
 from muster.node.trainer.task_check import TaskReport, check
@@ -50,9 +49,7 @@ def written(folder: Path, more: str = "") -> Path:
 
 
 @pytest.mark.parametrize("stem", stems())
-def test_the_check_finds_it_good(stem: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if stem in PENDING.split():
-        request.applymarker(pytest.mark.xfail(reason="not yet", strict=False))
+def test_the_check_finds_it_good(stem: str, tmp_path: Path) -> None:
     report = checked(animal(stem).path, tmp_path)
     assert not report.faults
     assert report.figures

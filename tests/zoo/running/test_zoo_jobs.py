@@ -11,17 +11,12 @@ from fleet import run_job
 
 from muster.compression import tensors
 
-PENDING = ""  # what the trainer cannot do yet
 WORSE_MAX = 0.1  # than training in one place; half as much again of an error or a perplexity
 
 
 @pytest.mark.parametrize("codec", ["stc:0.2", "auto"])
 @pytest.mark.parametrize("stem", stems())
-def test_three_nodes_train_it_together(
-    stem: str, codec: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if stem in PENDING.split():
-        request.applymarker(pytest.mark.xfail(reason="not yet", strict=False))
+def test_three_nodes_train_it_together(stem: str, codec: str, tmp_path: Path) -> None:
     found = animal(stem)
     ended = run_job(str(found.path), tmp_path, found.task, codec=codec, **found.job)
     assert ended.rounds == found.job["rounds"], ended.said
