@@ -11,7 +11,7 @@ from typing import Any
 from muster.errors import MusterError
 
 RESERVED = ("file", "data", "split", "part", "parts", "seed", "flower")  # are read elsewhere
-_WHOLE = {  # keys of whole numbers: the least, in words
+_WHOLE = {  # keys of whole numbers: the least, and what to say
     "batch": (1, "a whole number from 1"),
     "steps_max": (1, "a whole number from 1"),
     "part": (0, "a whole number from 0"),
