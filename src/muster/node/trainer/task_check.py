@@ -179,7 +179,7 @@ async def check(
         version=facts.version,
         fingerprint=facts.fingerprint.hex(),
         parameters=facts.layout.parameters,
-        travels_bytes=facts.layout.blob_bytes,
+        travels_bytes=facts.layout.size_bytes,
         samples=facts.samples,
         evaluation_samples=work.evaluated,
         step_s=work.step_s,
