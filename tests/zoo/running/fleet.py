@@ -136,6 +136,7 @@ class Ended:
     runner: JobRunner
     finished: str
     rounds: int
+    carried_bytes: int  # over all links, both ways, from the request on
     said: list[str] = field(default_factory=list)
 
 
@@ -183,7 +184,7 @@ class Fleet:
         for core in self.cores.values():
             await core.start()
         await asyncio.sleep(3.0)
-        first = self.cores[NAMES[0]]
+        first, before = self.cores[NAMES[0]], self._carried_bytes()
         job = await ask(first, self.trainers[NAMES[0]], {"task": task, "min_nodes": 3, **request}, b"zoo")  # type: ignore[arg-type]
         while not self._settled(job):
             await asyncio.sleep(0.5)
@@ -191,10 +192,15 @@ class Fleet:
         said = [e.text for core in self.cores.values() for e in core.log.since(0)]
         blobs = {name: self._model(core, job) for name, core in self.cores.items()}
         head = runner.head()
-        ended = Ended(blobs, runner, runner.finished() or "", head.round if head else 0, said)
+        carried = self._carried_bytes() - before
+        ended = Ended(blobs, runner, runner.finished() or "", head.round if head else 0, carried, said)
         for core in self.cores.values():
             await core.close()
         return ended
+
+    def _carried_bytes(self) -> int:
+        nodes = [core.node for core in self.cores.values()]
+        return sum(self.network.carried_bytes(a, b) for a in nodes for b in nodes if a != b)
 
     def _settled(self, job: JobId) -> bool:
         """Whether the job is over on every node, with one head that each holds."""

@@ -11,6 +11,7 @@ from animals import animal, stems
 from fleet import TrainerHere, run_job, source
 
 from muster.errors import MusterError
+from muster.learning.task import load
 from muster.node.trainer.task_check import TaskReport, check
 from muster.simulation.virtual import event_loop
 
@@ -119,3 +120,10 @@ def test_what_cannot_be_repeated_is_a_warning(tmp_path: Path) -> None:
     flat = "    def loss(self, output, target):\n        return output.sum() * 0\n"
     report = checked(written(tmp_path, flat), tmp_path)
     assert [w for w in report.warnings if "training changed no parameter" in w]
+
+
+def test_a_worker_that_is_spawned_imports_the_file_again() -> None:
+    """With its neighbour, by their plain names: a process of its own, which takes seconds."""
+    task = load(str(animal("workers").path), {"start": "spawn"})
+    x, y = next(iter(task.training_data()(32, 0)))
+    assert (tuple(x.shape), tuple(y.shape)) == ((32, 4), (32,))
