@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.link import SimLink
@@ -162,8 +163,10 @@ class SimNetwork:
         for pipe in wire.pipes:
             pipe.flush()
         wire.up = [True, True]
-        for index in (0, 1):
-            self._links[wire.ends[index]].came(wire.ends[1 - index], self._links[wire.ends[1 - index]].name)
+        one, other = (self._links[end] for end in wire.ends)
+        for link, neighbour in ((one, other), (other, one)):
+            if self._links.get(link.node) is link:  # it may have died of what the first one heard
+                _heard_by(link.came, neighbour.node, neighbour.name)
 
     def _lose(self, wire: Wire, index: int) -> None:
         if not wire.up[index]:
@@ -172,7 +175,7 @@ class SimNetwork:
         wire.pipes[index].flush()
         link = self._links.get(wire.ends[index])
         if link is not None:
-            link.went(wire.ends[1 - index])
+            _heard_by(link.went, wire.ends[1 - index])
 
     def attach(self, link: SimLink) -> None:
         assert link.node not in self._links, "this node has a started link already"
@@ -212,3 +215,11 @@ class SimNetwork:
         if wire.session != session or not wire.up[wire.index(node)]:
             return None
         return self._links.get(node)
+
+
+def _heard_by(listener: Callable[..., None], *news: Any) -> None:
+    """Tell one end of a wire: its own fault there, such as a write that fails, is none of the network's."""
+    try:
+        listener(*news)
+    except (Exception, asyncio.CancelledError) as error:  # the latter: it was killed at a write
+        asyncio.get_running_loop().call_exception_handler({"message": str(error), "exception": error})
