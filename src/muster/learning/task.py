@@ -67,6 +67,8 @@ class Task:
     defaults: dict[str, Any] = {}  # noqa: RUF012 - of its jobs: lr, batch, steps, rounds and the like, by name
     options: dict[str, Any] = {}  # noqa: RUF012 - a declaration: the instance has its own, with the node's values
     local: Sequence[str] = ()  # patterns of tensors that never leave the node, such as "head.*"
+    classes: Sequence[str] | dict[int, str] | None = None  # names of the model's outputs, for exported files
+    preprocessing: str | dict[str, Any] | None = None  # what was done to the inputs, for exported files
     automatic_optimization = True  # False: training_step() steps `self.optimizers` itself
     gradient_clip_val: float | None = None  # the norm to which all gradients together are clipped
     keep_optimizer = True  # whether the state of configure_optimizers() survives the round on its node

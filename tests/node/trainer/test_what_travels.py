@@ -13,6 +13,9 @@ from torch import nn
 
 from muster.compression import tensors
 from muster.compression.change import Sum
+from muster.compression.codecs.families import parse
+from muster.compression.model import encode_update
+from muster.learning.export import metadata_of
 from muster.learning.faults import TaskFault
 from muster.learning.task import Task
 from muster.node.trainer.task_session import TaskSession
@@ -159,3 +162,51 @@ def test_a_session_says_what_differs(tmp_path: Path) -> None:
     mine, other = TaskSession(Shared()), TaskSession(Other())
     said = mine.do("differs", {"fingerprint": other.facts()["fingerprint"]}, lambda _: None)["sentence"]
     assert said.startswith("what is frozen or constant in the model of the task 'own' is not the same here")
+
+
+class Adapters(Task):
+    """Five million parameters that are frozen, and ten thousand that are trained."""
+
+    name = "adapters"
+    width, frozen = 625, True
+    classes = ("no", "yes")
+
+    def model(self) -> nn.Module:
+        found = nn.Sequential()
+        if self.frozen:
+            found.base = nn.Sequential(nn.Linear(625, 8000), nn.BatchNorm1d(8000)).requires_grad_(False)
+            found.base.register_buffer("table", torch.arange(9000.0))
+        found.down, found.up = nn.Linear(8000, 1, bias=False), nn.Linear(1, 500)
+        found.head = nn.Linear(500, 2)
+        return found
+
+    def training_data(self) -> Any:
+        x = np.random.default_rng(0).normal(size=(8, self.width))
+        return x.astype(np.float32), np.arange(8) % 2
+
+    def evaluation_data(self) -> Any:
+        return self.training_data()
+
+
+class AdaptersAlone(Adapters):
+    width, frozen = 8000, False
+
+
+@pytest.mark.parametrize("codec", ["dense32", "stc:0.05", "quant4"])
+def test_a_frozen_base_is_in_no_start_and_no_update(tmp_path: Path, codec: str) -> None:
+    """All that travels in a job: the first model, each node's updates and the commits' changes."""
+    sizes = []
+    for node in (Node(Adapters(), tmp_path / "a"), Node(AdaptersAlone(), tmp_path / "b")):
+        base, update = start(node), tmp_path / "update"
+        node.do("train", base=str(base), out=str(update), **RECIPE)
+        message = encode_update(parse(codec), node.layout, tensors.read(node.layout.changes, update))
+        sizes.append((base.stat().st_size, len(message)))
+    (whole, message), (whole_alone, message_alone) = sizes
+    assert whole <= 1.05 * whole_alone < 45_000
+    assert message <= 1.05 * message_alone + 8
+
+
+def test_an_export_has_the_frozen_base_and_what_the_task_says_of_it(tmp_path: Path) -> None:
+    node = Node(Adapters(), tmp_path / "a")
+    assert sum(array.size for array in node.exported(start(node)).values()) > 5_000_000
+    assert metadata_of(node.folder / "out.safetensors")["classes"] == '["no", "yes"]'

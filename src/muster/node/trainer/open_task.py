@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +77,21 @@ class OpenTask:
         state = model.state_dict()
         own = {name: state[name] for name in self.travelling.of(LOCAL)}
         return {n: t.detach().cpu().clone() for n, t in own.items() if isinstance(t, torch.Tensor)}
+
+    def model_inputs(self) -> Any:
+        """What the model is called with, of two samples: without targets. Raises TaskFault."""
+        batch = self.data.own.example().data
+        pair = defaults.parted(batch)
+        return pair[0] if pair is not None else {key: v for key, v in batch.items() if key != "labels"}
+
+    def notes(self) -> dict[str, str]:
+        """What an exported file says of classes and preprocessing, as the task says it."""
+        said = {"classes": self.task.classes, "preprocessing": self.task.preprocessing}
+        return {
+            key: value if isinstance(value, str) else json.dumps(value, default=str)
+            for key, value in said.items()
+            if value is not None
+        }
 
     def held_out(self, which: str) -> Source | None:
         """The common evaluation set, or (own) what this node holds out."""

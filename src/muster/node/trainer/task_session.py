@@ -22,7 +22,7 @@ from muster.errors import MusterError
 from muster.learning import contribution, evaluation, export, local_state, local_training, metrics, params
 from muster.learning import task as tasks
 from muster.learning.faults import TaskFault
-from muster.learning.hooks import defaults
+from muster.learning.onnx_export import save_onnx
 from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.travel import start_file
@@ -258,17 +258,12 @@ def export_model(
 ) -> dict[str, Any]:
     """Write the model `base` to `out` as "safetensors" or "onnx"."""
     arrays = tensors.read(opened.layout, Path(base))
-    model = opened.loaded(arrays)
+    model, metadata = opened.loaded(arrays), {**metadata, **opened.notes()}
     if format == "safetensors":
         others = kept_here(model, opened.travelling)
         export.save_safetensors(Path(out), opened.layout, arrays, metadata, others)
     elif format == "onnx":
-        pair = defaults.parted(opened.data.own.example().data)
-        if pair is None or not isinstance(pair[0], torch.Tensor):
-            raise MusterError(
-                "task_fault", "the model takes no single tensor: ONNX export is for those that do"
-            )
-        export.save_onnx(Path(out), model, pair[0], metadata)
+        save_onnx(Path(out), model, opened.model_inputs(), metadata)
     else:
         raise MusterError("usage", f"muster cannot export to {format!r}: use safetensors or onnx")
     return {"size_bytes": Path(out).stat().st_size}
