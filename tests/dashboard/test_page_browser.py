@@ -201,7 +201,9 @@ def test_the_keyboard_goes_through_nodes_and_links(page: Any) -> None:
 
 def test_a_dragged_node_stays_where_it_was_put(page: Any) -> None:
     position = "window.muster.cy.getElementById('n:bravo').renderedPosition()"
-    box, at = page.locator("#stage").bounding_box(), page.evaluate(position)
+    # A page that is just being drawn has no box for a moment.
+    box = until(lambda: page.locator("#stage").bounding_box(), "the network is drawn")
+    at = page.evaluate(position)
     page.mouse.move(box["x"] + at["x"], box["y"] + at["y"])
     page.mouse.down()
     page.mouse.move(box["x"] + at["x"] + 40, box["y"] + at["y"] - 30, steps=4)
