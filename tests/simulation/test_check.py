@@ -36,6 +36,7 @@ from muster.simulation.virtual.pipe import PathParams
 
 # small or with two jobs, a real trainer, branches, lossy codecs; a paused node killed, its disk lost (930)
 FIXED = (5, 9, 15, 25, 930)
+ROTTEN = (20140, 20384, 20748)  # of whose damaged models a sum was made once
 FRESH = 3
 
 
@@ -44,6 +45,13 @@ def test_fixed_seeds_hold(seed: int) -> None:
     verdict = check(seed)
     assert verdict.good, story(verdict)
     assert verdict.counts
+
+
+@pytest.mark.parametrize("seed", ROTTEN)
+def test_no_round_is_made_from_what_the_disk_has_damaged(seed: int) -> None:
+    """The model before the head carries the server's momentum: it is compared with its hash, too."""
+    verdict = check(seed)
+    assert verdict.good, story(verdict)
 
 
 def test_fresh_seeds_hold() -> None:

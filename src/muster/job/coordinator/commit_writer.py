@@ -58,7 +58,7 @@ class CommitWriter:
         part = residuals.part_in(kept, view.graph, head.id)
         left = (kept, part) if kept is not None and part else None
         with models.using({head.id, *head.parents}):
-            onto = self._onto(layout, head, updates)
+            onto = self._onto(layout, head, updates, await self._previous(head))
             try:
                 compute = context.compute(layout.size_bytes)
                 made = await compute(make_downlink, store, view.id, onto, updates, codec, left)
@@ -128,21 +128,23 @@ class CommitWriter:
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 
-    def _onto(self, layout: Layout, head: Point, updates: list[KnownUpdate]) -> RoundContext:
+    def _onto(
+        self, layout: Layout, head: Point, updates: list[KnownUpdate], previous: Callable[[], Arrays] | None
+    ) -> RoundContext:
         """What a round on `head` is aggregated on, by what is known now."""
         samples = {u.key.node: self._samples(u.key.node) for u in updates}
         shares = {u.record.base: self._part(head, u.record.base) for u in updates}
         scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
         return RoundContext(
-            layout, self._models.reader(head.id), self._previous(head), head.round, recipe,
+            layout, self._models.reader(head.id), previous, head.round, recipe,
             samples.__getitem__, shares.__getitem__, scale,
         )  # fmt: skip
 
-    def _previous(self, head: Point) -> Callable[[], Arrays] | None:
+    async def _previous(self, head: Point) -> Callable[[], Arrays] | None:
         """Reads the parameters of the head's parent, which carry the server's momentum, or None."""
         if not self._view.job.recipe.server_momentum or len(head.parents) != 1:
             return None
-        return self._models.reader(head.parents[0]) if self._models.held(head.parents[0]) else None
+        return self._models.reader(head.parents[0]) if await self._models.sound(head.parents[0]) else None
 
     def _part(self, head: Point, base: CommitId) -> float:
         """The share of `base` in the head's parameters; 1 for a commit that another one replaced, counting

@@ -25,7 +25,7 @@ async def mean_of_line(
     line = [head]
     while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
         before = view.graph.points[line[-1].parents[0]]
-        if not before.folded or not models.held(before.id):
+        if not before.folded or not await models.sound(before.id):
             break
         line.append(before)
     with models.using({point.id for point in line}):
