@@ -136,8 +136,8 @@ class Ended:
     runner: JobRunner
     finished: str
     rounds: int
-    carried_bytes: int  # over all links, both ways, from the request on
     said: list[str] = field(default_factory=list)
+    carried_bytes: int = 0  # over all links, both ways, from the request on
 
 
 def source(reference: str, options: Mapping[str, Any]) -> TaskSource:
@@ -193,7 +193,7 @@ class Fleet:
         blobs = {name: self._model(core, job) for name, core in self.cores.items()}
         head = runner.head()
         carried = self._carried_bytes() - before
-        ended = Ended(blobs, runner, runner.finished() or "", head.round if head else 0, carried, said)
+        ended = Ended(blobs, runner, runner.finished() or "", head.round if head else 0, said, carried)
         for core in self.cores.values():
             await core.close()
         return ended

@@ -96,6 +96,7 @@ def test_a_flower_app_through_a_cut_and_its_coordinators_death(tmp_path: Path) -
     assert ended.rounds == ROUNDS, ended.said
     assert (ended.runner.view.job.recipe.steps, ended.runner.view.job.recipe.lr) == (1, 0.1)  # the app's
     assert [m.name for m in ended.runner.view.job.metrics] == ["accuracy", "loss"]
+    assert [text for text in ended.said if text.startswith(f"round {ROUNDS} committed")]  # by b or c
     assert set(ended.blobs) == {"b", "c"}
     assert len(set(ended.blobs.values())) == 1
     assert accuracy(figures(FLOWER, ended.blobs["b"], tmp_path, "own")) > 0.8
