@@ -34,14 +34,13 @@ from muster.compression.change import difference
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_with_feedback
 from muster.learning import contribution, local_training, params
-from muster.learning.data import as_data
 from muster.learning.digits import Digits
 from muster.learning.evaluation import evaluate
 from muster.learning.mnist import Mnist
 from muster.learning.params import fresh_model
 from muster.learning.recipes import defaults
 from muster.learning.sources.arrays import ArraySource, as_arrays
-from muster.learning.sources.source import Source
+from muster.learning.sources.source import Source, as_source
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
@@ -73,7 +72,7 @@ def play(
 ) -> Run:  # fmt: skip
     """`rounds` rounds of the eight nodes, each valued on `examples` held-out samples; 0: never exactly."""
     nodes = parts_of(task, spec, seed)
-    held_out = as_data(task.evaluation_data(), "evaluation_data").sample(examples)
+    held_out = as_source(task.evaluation_data(), "evaluation_data").sample(examples)
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     codec = parse(CODEC)

@@ -20,9 +20,9 @@ from play import ask, end_all, field, mesh, until, until_one_end, until_round, v
 
 from muster.history.graph import Point
 from muster.learning import params
-from muster.learning.data import as_data
 from muster.learning.evaluation import evaluate
 from muster.learning.params import fresh_model
+from muster.learning.sources.source import as_source
 from muster.learning.task import load
 from muster.protocol.records import CommitId, NodeId
 from muster.simulation.faults import Heal, Partition
@@ -224,5 +224,5 @@ def _measured(disk: Kept, data: Path, seed: int, commit: CommitId) -> float:
     model = fresh_model(task, seed)
     layout = params.layout_of(model)
     params.load_into(model, layout, disk.arrays(layout, commit))
-    m = evaluate(task, model, as_data(task.evaluation_data(), "evaluation_data"))
+    m = evaluate(task, model, as_source(task.evaluation_data(), "evaluation_data"))
     return m.accuracy

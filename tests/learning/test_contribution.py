@@ -14,8 +14,8 @@ from toys import bench
 from muster.algorithms.contribution import WeightedUpdate
 from muster.compression.tensors import TensorError
 from muster.learning import contribution, params
-from muster.learning.data import TaskFault
 from muster.learning.digits import Digits
+from muster.learning.faults import TaskFault
 from muster.learning.recipes import defaults
 from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.task import Task

@@ -7,8 +7,9 @@ from torch import nn
 from toys import Toy, data, trained
 
 from muster.learning import local_training, params
-from muster.learning.data import TaskFault, as_data
 from muster.learning.evaluation import evaluate
+from muster.learning.faults import TaskFault
+from muster.learning.sources.source import as_source
 
 
 def test_training_is_a_function_of_its_seed() -> None:
@@ -65,6 +66,6 @@ def test_faults_while_training() -> None:
     with pytest.raises(TaskFault, match="no samples"):
         local_training.init(Toy(), nn.Linear(2, 3), data().at([]), lr=0.1, batch=1, momentum=0, seed=0)
     with pytest.raises(TaskFault, match="first axis"):
-        as_data((np.zeros((3, 2)), np.zeros(4)), "training_data")
+        as_source((np.zeros((3, 2)), np.zeros(4)), "training_data")
     with pytest.raises(TaskFault, match=r"\(x, y\)"):
-        as_data(3, "training_data")
+        as_source(3, "training_data")

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from muster.learning.data import as_data, open_data
+from muster.learning.data import open_data
 from muster.learning.faults import TaskFault
 from muster.learning.sources.arrays import as_arrays
 from muster.learning.sources.clean import clean
-from muster.learning.sources.source import Source
+from muster.learning.sources.source import Source, as_source
 from muster.learning.sources.together import together
 from muster.learning.sources.trees import Batch, count_of
 from muster.learning.task import Task
@@ -70,7 +70,7 @@ def of_x(tree: Any) -> list[float]:
     ids=["arrays", "dict", "dataset", "tensors", "function", "loader"],
 )
 def test_each_sample_once_an_epoch_in_an_order_by_seed(given: Any) -> None:
-    source = as_data(given, "training_data")
+    source = as_source(given, "training_data")
     assert source.size == 10
     two_epochs = firsts(source, 5, 4)
     assert sorted(two_epochs[:10]) == sorted(two_epochs[10:]) == sorted(X[:, 0])
@@ -82,7 +82,7 @@ def test_each_sample_once_an_epoch_in_an_order_by_seed(given: Any) -> None:
 
 @pytest.mark.parametrize("given", [(X, Y), Numbers()], ids=["arrays", "dataset"])
 def test_a_part_is_held_out(given: Any) -> None:
-    kept, held = as_data(given, "training_data").split(0.1, 0)
+    kept, held = as_source(given, "training_data").split(0.1, 0)
     assert held is not None
     assert (kept.size, held.size) == (9, 1) if isinstance(given, Dataset) else (8, 2)
     both = [v for s in (kept, held) for b in s.once(3) for v in of_x(b.data)]
@@ -91,13 +91,13 @@ def test_a_part_is_held_out(given: Any) -> None:
 
 @pytest.mark.parametrize(("count", "kept"), [(1, 1), (2, 2), (3, 2), (33, 30)])
 def test_two_samples_are_left_to_train_on(count: int, kept: int) -> None:
-    source, held = as_data((np.zeros((count, 1)), np.zeros(count)), "training_data").split(0.1, 0)
+    source, held = as_source((np.zeros((count, 1)), np.zeros(count)), "training_data").split(0.1, 0)
     assert source.size == kept
     assert (held is None) == (count < 3)
 
 
 def test_a_pytree_of_any_shape_is_a_batch() -> None:
-    source = as_data({"a": (X, Y), "b": [[1, 2]] * 10, "c": torch.zeros(10, 3, 2)}, "training_data")
+    source = as_source({"a": (X, Y), "b": [[1, 2]] * 10, "c": torch.zeros(10, 3, 2)}, "training_data")
     tree = source.example(3).data
     assert tree["a"][0].shape == (3, 2)
     assert tree["b"].tolist() == [[1, 2]] * 3
@@ -123,7 +123,7 @@ def test_a_pytree_of_any_shape_is_a_batch() -> None:
 )
 def test_what_is_no_data_is_named(given: Any, words: str) -> None:
     with pytest.raises(TaskFault, match=words):
-        next(as_data(given, "training_data").batches(2, 0))
+        next(as_source(given, "training_data").batches(2, 0))
 
 
 def test_samples_of_different_shapes_need_a_collate_function() -> None:
@@ -132,34 +132,34 @@ def test_samples_of_different_shapes_need_a_collate_function() -> None:
             return torch.zeros(1 + i), 0
 
     with pytest.raises(TaskFault, match="collate_fn"):
-        next(as_data(Ragged(), "training_data").batches(4, 0))
+        next(as_source(Ragged(), "training_data").batches(4, 0))
 
 
 def test_a_stream_goes_on_where_it_was() -> None:
-    whole = firsts(as_data(Counting(), "training_data"), 4, 5)
+    whole = firsts(as_source(Counting(), "training_data"), 4, 5)
     assert whole == [*range(10), *range(100, 110)]
     dataset = Counting()
-    source = as_data(dataset, "training_data")
+    source = as_source(dataset, "training_data")
     seen = firsts(source, 4, 2)
     place = source.tell()
     assert place == [0, 8]
     seen += firsts(source, 4, 1)  # in the same process the stream itself goes on
     assert dataset.begun == 2
-    again = as_data(Counting(), "training_data")  # after a restart it is read up to its place
+    again = as_source(Counting(), "training_data")  # after a restart it is read up to its place
     again.seek([1, 2])
     seen += firsts(again, 4, 2)
     assert seen == whole
 
 
 def test_a_stream_whose_round_is_repeated_begins_at_the_same_place() -> None:
-    source = as_data(Counting(), "training_data")
+    source = as_source(Counting(), "training_data")
     for _ in range(2):
         source.seek([0, 4])
         assert firsts(source, 2, 2) == [4, 5, 6, 7]
 
 
 def test_a_tenth_of_a_stream_is_held_out() -> None:
-    kept, held = as_data(Counting(), "training_data").split(0.1, 0)
+    kept, held = as_source(Counting(), "training_data").split(0.1, 0)
     assert held is not None
     assert [float(v) for b in held.once(5) for v in b.data[0]] == [9.0]
     assert firsts(kept, 9, 2) == [*range(9), *range(100, 109)]
@@ -175,12 +175,12 @@ def test_an_empty_or_endless_stream_hangs_nothing() -> None:
         def __iter__(self) -> Iterator[Any]:
             return iter(())
 
-    _, held = as_data(Endless(), "training_data").split(0.1, 0)
+    _, held = as_source(Endless(), "training_data").split(0.1, 0)
     assert held is not None
     assert sum(b.count for b in held.once(500)) == 2000
-    assert sum(b.count for b in as_data(Endless(), "evaluation_data").once(5000, 7000)) == 7000
+    assert sum(b.count for b in as_source(Endless(), "evaluation_data").once(5000, 7000)) == 7000
     with pytest.raises(TaskFault, match="no samples"):
-        firsts(as_data(Empty(), "training_data"), 2, 1)
+        firsts(as_source(Empty(), "training_data"), 2, 1)
 
 
 def anonymous_bytes() -> int:
@@ -256,6 +256,6 @@ def test_the_samples_of_a_loaders_batch_are_counted(tree: Any, count: int) -> No
 def test_several_nodes_samples_in_one_place() -> None:
     one, two = as_arrays((X[:4], Y[:4]), "a"), as_arrays((X[4:], Y[4:]), "b")
     assert sorted(firsts(together([one, two]), 5, 2)) == sorted(X[:, 0])
-    mixed = together([one, as_data(Numbers(), "c")])
+    mixed = together([one, as_source(Numbers(), "c")])
     assert mixed.size == 14
     assert len(list(itertools.islice(mixed.batches(2, 0), 6))) == 6

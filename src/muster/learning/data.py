@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from muster.learning.faults import TaskFault as TaskFault
+from muster.learning.faults import TaskFault
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.sources.source import Source, as_source
 from muster.learning.task import Task
@@ -21,11 +21,6 @@ class TaskData:
     held_out: Source | None
     common: Source | None
     skipped: int = 0  # rows that hold NaN and are left out, as the task wants it
-
-
-def as_data(given: Any, what: str) -> Source:
-    """What a task's `what`() returned, as a source. Raises TaskFault."""
-    return as_source(given, what)
 
 
 def open_data(task: Task) -> TaskData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muster.algorithms import splits
 from muster.learning.faults import TaskFault
-from muster.learning.sources.trees import Batch, Tree, bad_rows, bytes_of, cut, leaves, mapped, shuffled
+from muster.learning.sources.rows import Rows
+from muster.learning.sources.trees import Batch, Tree, bad_rows, bytes_of, cut, leaves, mapped
 
 SCAN_BYTES_MAX = 256_000_000  # larger arrays are looked at batch by batch, as they are used
 SCAN_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class ArraySource:
+class ArraySource(Rows):
     """A pytree of tensors with equal first axes, of which this source has `rows` (None: all of them)."""
 
     tree: Tree
@@ -56,45 +56,10 @@ class ArraySource:
         found: NDArray[np.int64] = y.numpy().astype(np.int64)
         return found if self.rows is None else found[self.rows]
 
-    def at(self, index: Any) -> ArraySource:
-        """Some of the samples, by their places in this source."""
-        chosen = np.asarray(index, np.int64).reshape(-1)
-        return replace(self, rows=chosen if self.rows is None else self.rows[chosen])
-
-    def batches(self, batch: int, seed: int) -> Iterator[Batch]:
-        for places in shuffled(self.size, batch, seed):
-            yield self._batch(places)
-
-    def once(self, batch: int, limit: int | None = None) -> Iterator[Batch]:
-        end = self.size if limit is None else min(limit, self.size)
-        for begin in range(0, end, batch):
-            stop = min(begin + batch, end)
-            if self.rows is None:
-                yield Batch(cut(self.tree, begin, stop), stop - begin, range(begin, stop))
-            else:
-                yield self._batch(np.arange(begin, stop))
-
-    def example(self, count: int = 2) -> Batch:
-        return self._batch(np.arange(min(count, self.size)))
-
-    def split(self, share: float, seed: int) -> tuple[ArraySource, ArraySource | None]:
-        """Of each class `share` is held out, and something if there are three samples or more: two are left
-        to train on, which batch norm needs."""
-        if self.size < 3:
-            return self, None
-        labels = self.labels
-        kept, out = splits.holdout(np.zeros(self.size) if labels is None else labels, share, seed)
-        return self.at(kept), self.at(out)
-
-    def sample(self, count: int) -> ArraySource:
-        count = min(count, self.size)
-        return self.at(np.arange(count) * self.size // max(1, count))
-
-    def tell(self) -> None:
-        return None
-
-    def seek(self, place: list[int]) -> None:
-        pass
+    def _between(self, begin: int, end: int) -> Batch:
+        if self.rows is None:  # a view: nothing is copied
+            return Batch(cut(self.tree, begin, end), end - begin, range(begin, end))
+        return super()._between(begin, end)
 
     def sound(self, what: str, *, skip: bool) -> tuple[ArraySource, int]:
         """This source without rows that hold NaN, and how many these were.
@@ -121,7 +86,7 @@ class ArraySource:
         return tree if self.rows is None else mapped(tree, lambda leaf: leaf[torch.from_numpy(self.rows)])
 
     def _batch(self, places: NDArray[np.int64]) -> Batch:
-        chosen = places if self.rows is None else self.rows[places]
+        chosen = self._chosen(places)
         index = torch.from_numpy(chosen)
         return Batch(mapped(self.tree, lambda leaf: leaf[index]), len(chosen), chosen)  # type: ignore[arg-type]
 
