@@ -27,6 +27,7 @@ import muster
 from muster.compression.tensors import TensorError
 from muster.errors import MusterError
 from muster.learning.faults import TaskFault
+from muster.node.child_pipes import take_pipes
 from muster.node.trainer.framing import pack_message, read_message
 from muster.node.trainer.liveness import cpu_s_of
 from muster.node.trainer.session import Session
@@ -177,15 +178,9 @@ def main() -> None:
     if parent and os.getppid() != parent:  # it died before the line above
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which closes us
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    try:
-        serve(requests, replies)
-    except BrokenPipeError:
-        os._exit(0)
+    with contextlib.suppress(BrokenPipeError):
+        serve(*take_pipes())
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import sys
 import threading
 from typing import IO
 
+from muster.node.child_pipes import take_pipes
+
 _LENGTH = struct.Struct("<Q")
 
 
@@ -76,12 +78,8 @@ def serve(requests: IO[bytes], replies: IO[bytes], idle_s: float) -> None:
 def main() -> None:
     """Keep stdin and stdout for messages, and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which ends us
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
     with contextlib.suppress(BrokenPipeError):
-        serve(requests, replies, float(sys.argv[1]))
+        serve(*take_pipes(), float(sys.argv[1]))
     os._exit(0)
 
 
