@@ -36,6 +36,19 @@ Wide = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
+class Contributions:
+    """What each update of a round was worth, in the order of the updates, in units of the mean loss.
+
+    `before` - `after` is the true drop of the mean loss over `examples` (0: there is no such data).
+    """
+
+    values: tuple[float, ...]
+    before: float
+    after: float
+    examples: int
+
+
+@dataclass(frozen=True)
 class WeightedUpdate:
     """One update of a round: how far it moved the model (`weight`), and how to read it."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from muster.algorithms.contribution import (
     Arrays,
+    Contributions,
     WeightedUpdate,
     Wide,
     first_order_value,
@@ -26,19 +26,6 @@ from muster.learning.sources.trees import Batch
 from muster.learning.task import Task
 
 BATCH = 250  # samples at once, unless the caller says how many
-
-
-@dataclass(frozen=True)
-class Contributions:
-    """`values` in the order of the updates, in units of the mean loss.
-
-    `before` - `after` is the true drop of the mean loss over `examples`.
-    """
-
-    values: tuple[float, ...]
-    before: float
-    after: float
-    examples: int
 
 
 def contributions(

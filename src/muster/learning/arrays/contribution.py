@@ -9,23 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from muster.algorithms.contribution import Arrays, WeightedUpdate, Wide, moved, weighted_sum
+from muster.algorithms.contribution import Arrays, Contributions, WeightedUpdate, Wide, moved, weighted_sum
 from muster.compression.tensors import Layout
 from muster.learning.arrays import array_task
 from muster.learning.faults import TaskFault
 from muster.learning.task import Task
-
-
-@dataclass(frozen=True)
-class Values:
-    """In the order of the updates, in units of the mean loss; `before` - `after` is the true drop."""
-
-    values: tuple[float, ...]
-    before: float
-    after: float
-    examples: int
 
 
 def contributions(
@@ -34,7 +23,7 @@ def contributions(
     before: Arrays,
     updates: Sequence[WeightedUpdate],
     on_measured: Callable[[], None] = lambda: None,
-) -> Values:
+) -> Contributions:
     """The values of one round's updates by the task's own loss. `on_measured` may raise.
 
     Raises TaskFault when a loss is missing or not finite, TensorError for an update that does not fit.
@@ -58,7 +47,7 @@ def contributions(
         step = _learnt(layout, update)
         below, above = (moved(layout, middle, step, share) for share in (-0.5, 0.5))
         values.append(loss_of(below) - loss_of(above) + 0.0)
-    return Values(tuple(values), begin, end, int(min(counts)))
+    return Contributions(tuple(values), begin, end, int(min(counts)))
 
 
 def _learnt(layout: Layout, update: WeightedUpdate) -> Wide:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muster.algorithms.contribution import WeightedUpdate
 from muster.compression import tensors
 from muster.compression.change import difference
-from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning import export, metrics
@@ -24,11 +22,17 @@ from muster.learning.arrays import array_task, contribution, kept_bytes
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe
 from muster.learning.travel import start_file
+from muster.node.trainer.session_parts import (
+    MEASURE_S_MAX,
+    Command,
+    OnStep,
+    command_of,
+    contributions_answer,
+    fault_of_training,
+    weighted_updates,
+)
 
 MEASURE_TIMES = 4
-MEASURE_S_MAX = 3.0
-
-OnStep = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class ArraySession:
 
     def do(self, what: str, arguments: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
         """The result of a request."""
-        commands: dict[str, Callable[..., dict[str, Any]]] = {
+        commands: dict[str, Command] = {
             "describe": describe,
             "differs": differs_from,
             "initial": initial,
@@ -63,9 +67,7 @@ class ArraySession:
             "export": export_arrays,
             "inspect": inspect,
         }
-        command = commands.get(what)
-        if command is None:
-            raise MusterError("internal", f"the trainer does not know the request {what!r}")
+        command = command_of(commands, what)
         local = arguments.pop("local", None)
         if local is not None:  # the task may have worked for another job since
             self.opened.task.keep(kept_bytes.load(Path(local)))
@@ -166,10 +168,8 @@ def train(
     step_s = (time.perf_counter() - began_s - rested_s) / steps
     on_step({"done": steps, "of": steps, "loss": fitted.loss})
     update = difference(opened.layout, before, fitted.arrays)
-    try:
+    with fault_of_training():
         tensors.write(opened.layout.changes, Path(out), update)
-    except tensors.TensorError as error:
-        raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
     return {"steps": steps, "examples": fitted.examples, "loss": fitted.loss, "step_s": step_s}
 
 
@@ -197,28 +197,15 @@ def value(
 ) -> dict[str, Any]:
     """What a round's updates, each [weight, message or the path of one], were worth by the task's loss."""
     if not _has(opened, which) or "loss" not in opened.figures:
-        return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
-
-    def part(weight: float, source: bytes | str) -> WeightedUpdate:
-        def read() -> dict[str, Any]:
-            message = source if isinstance(source, bytes) else Path(source).read_bytes()
-            return decode_update(opened.layout, message)
-
-        return WeightedUpdate(weight, read)
-
+        return contributions_answer(None)
     found = contribution.contributions(
         opened.task,
         opened.layout,
         tensors.read(opened.layout, Path(before)),
-        [part(weight, source) for weight, source in updates],
+        weighted_updates(opened.layout, updates),
         lambda: on_step({"done": 0, "of": 1}),
     )
-    return {
-        "values": list(found.values),
-        "before": found.before,
-        "after": found.after,
-        "examples": found.examples,
-    }
+    return contributions_answer(found)
 
 
 def export_arrays(

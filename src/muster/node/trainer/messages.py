@@ -70,16 +70,6 @@ class EvaluatedMessage:
 
 
 @dataclass(frozen=True)
-class ContributionMessage:
-    """`values` in the order of the updates; `before`, `after`: mean losses on `examples` (0: no data)."""
-
-    values: tuple[float, ...]
-    before: float
-    after: float
-    examples: int
-
-
-@dataclass(frozen=True)
 class TensorFacts:
     """A tensor of the model. `kind`: "travels", "averaged" or "counted" (these travel, too), "frozen",
     "local" (stays on its node) or "constant"."""

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from muster.algorithms.contribution import Contributions
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.node.trainer.child_process import ChildProcess, OnProgress
 from muster.node.trainer.messages import (
-    ContributionMessage,
     EvaluatedMessage,
     InspectedMessage,
     TaskFacts,
@@ -123,7 +123,7 @@ class TrainerProcess:
 
     async def value(
         self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int
-    ) -> ContributionMessage:
+    ) -> Contributions:
         """What each update, (weight, message or its file), was worth on top of `before`.
 
         The formula: algorithms/contribution.py.
@@ -131,7 +131,7 @@ class TrainerProcess:
         plain = [[weight, str(u) if isinstance(u, Path) else u] for weight, u in updates]
         request = {"do": "value", "before": str(before), "updates": plain, "which": which, "limit": limit}
         found = await self._do(request)
-        return ContributionMessage(tuple(found["values"]), found["before"], found["after"], found["examples"])
+        return Contributions(tuple(found["values"]), found["before"], found["after"], found["examples"])
 
     async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
         """As "safetensors" or "onnx"."""

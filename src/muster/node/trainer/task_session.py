@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from muster.algorithms.contribution import WeightedUpdate
 from muster.compression import tensors
 from muster.compression.change import difference
-from muster.compression.model import decode_update
 from muster.errors import MusterError
 from muster.learning import contribution, evaluation, export, local_state, local_training, metrics, params
 from muster.learning import task as tasks
@@ -29,13 +27,19 @@ from muster.learning.travel import start_file
 from muster.learning.travel.fingerprint import differs, fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer.open_task import TRIED_STEPS, OpenTask, open_task
+from muster.node.trainer.session_parts import (
+    MEASURE_S_MAX,
+    Command,
+    OnStep,
+    command_of,
+    contributions_answer,
+    fault_of_training,
+    weighted_updates,
+)
 
 MEASURE_STEPS = 8
-MEASURE_S_MAX = 3.0
 STREAM_SAMPLES = 10_000  # what a source whose size is not known counts as
 LABELS_MAX = 1000  # more different ones are no classes
-
-OnStep = Callable[[dict[str, Any]], None]
 
 
 class TaskSession:
@@ -49,7 +53,7 @@ class TaskSession:
 
     def do(self, what: str, arguments: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
         """The result of a request."""
-        commands: dict[str, Callable[..., dict[str, Any]]] = {
+        commands: dict[str, Command] = {
             "describe": describe,
             "differs": differs_from,
             "initial": initial,
@@ -60,9 +64,7 @@ class TaskSession:
             "export": export_model,
             "inspect": inspect,
         }
-        command = commands.get(what)
-        if command is None:
-            raise MusterError("internal", f"the trainer does not know the request {what!r}")
+        command = command_of(commands, what)
         local = arguments.pop("local", None)
         batch = arguments.get("batch", self.opened.batch)
         self.opened = replace(self.opened, local=None if local is None else Path(local), batch=batch)
@@ -186,12 +188,10 @@ def train(
             "that it does not travel: list it in the task's `local`, or let it change from the first step on"
         )
     after = params.arrays_of(model, opened.layout)
-    try:
+    with fault_of_training():
         tensors.check(opened.layout, after)
         update = difference(opened.layout, before, after)
         tensors.write(opened.layout.changes, Path(out), update)
-    except tensors.TensorError as error:
-        raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
     stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
     local_state.save(opened.local, {**kept, **stays})
     step_s = statistics.median(times_s)
@@ -225,32 +225,19 @@ def value(
     """What a round's updates, each [weight, message or the path of one], were worth on held-out data."""
     data = opened.held_out(which)
     if data is None:
-        return {"values": [], "before": 0.0, "after": 0.0, "examples": 0}
-
-    def part(weight: float, source: bytes | str) -> WeightedUpdate:
-        def read() -> dict[str, Any]:
-            message = source if isinstance(source, bytes) else Path(source).read_bytes()
-            return decode_update(opened.layout, message)
-
-        return WeightedUpdate(weight, read)
-
+        return contributions_answer(None)
     start = tensors.read(opened.layout, Path(before))
     found = contribution.contributions(
         opened.task,
         opened.loaded(start),
         opened.layout,
         start,
-        [part(weight, source) for weight, source in updates],
+        weighted_updates(opened.layout, updates),
         data.sample(limit),
         lambda: on_step({"done": 0, "of": 1}),
         opened.batch,
     )
-    return {
-        "values": list(found.values),
-        "before": found.before,
-        "after": found.after,
-        "examples": found.examples,
-    }
+    return contributions_answer(found)
 
 
 def export_model(

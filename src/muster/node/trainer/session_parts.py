@@ -1,0 +1,57 @@
+"""What both kinds of task sessions do with a request: choose its function, read updates, write results."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from muster.algorithms.contribution import Contributions, WeightedUpdate
+from muster.compression.model import decode_update
+from muster.compression.tensors import Layout, TensorError
+from muster.errors import MusterError
+from muster.learning.faults import TaskFault
+
+MEASURE_S_MAX = 3.0  # of trying how fast a step is
+
+Answer: TypeAlias = dict[str, Any]
+OnStep: TypeAlias = Callable[[dict[str, Any]], None]  # gets {done, of} after each piece of work; may raise
+Command: TypeAlias = Callable[..., Answer]
+
+
+def command_of(commands: Mapping[str, Command], what: str) -> Command:
+    """The function of a request. Raises MusterError for one that is not known."""
+    command = commands.get(what)
+    if command is None:
+        raise MusterError("internal", f"the trainer does not know the request {what!r}")
+    return command
+
+
+def weighted_updates(layout: Layout, updates: Sequence[Sequence[Any]]) -> list[WeightedUpdate]:
+    """Updates, each [weight, message or the path of one]; a message is read when it is needed."""
+
+    def part(weight: float, source: bytes | str) -> WeightedUpdate:
+        def read() -> dict[str, Any]:
+            message = source if isinstance(source, bytes) else Path(source).read_bytes()
+            return decode_update(layout, message)
+
+        return WeightedUpdate(weight, read)
+
+    return [part(weight, source) for weight, source in updates]
+
+
+def contributions_answer(found: Contributions | None) -> Answer:
+    """The answer to `value`; None: there is nothing to measure on."""
+    answer = asdict(found or Contributions((), 0.0, 0.0, 0))
+    return answer | {"values": list(answer["values"])}
+
+
+@contextlib.contextmanager
+def fault_of_training() -> Iterator[None]:
+    """Tensors that do not fit, or are not finite, after a training are the task's fault."""
+    try:
+        yield
+    except TensorError as error:
+        raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
