@@ -86,7 +86,7 @@ def step(state: LocalTraining) -> float:
     if automatic:
         state.optimisers.zero_grad()
     loss = _loss(state, batch)
-    value = math.nan if loss is None else float(torch.as_tensor(loss).detach())
+    value = math.nan if loss is None else _number(loss)
     if loss is not None and not math.isfinite(value):
         why = why_not_finite(batch) or "try a lower learning rate"
         raise TaskFault(f"the loss became {value} at step {state.steps + 1}: {why}")
@@ -106,6 +106,10 @@ def step(state: LocalTraining) -> float:
     return value
 
 
+def _number(loss: torch.Tensor | float) -> float:
+    return float(loss.item() if isinstance(loss, torch.Tensor) else loss)
+
+
 def _next(state: LocalTraining) -> Batch:
     """The next batch, without rows that hold NaN if the task wants it so."""
     for _ in range(EMPTY_MAX):
@@ -114,7 +118,8 @@ def _next(state: LocalTraining) -> Batch:
             batch, skipped = clean(batch, skip=state.task.skip_bad_rows)
             state.skipped += skipped
         if batch.count:
-            return Batch(to_device(batch.data, state.device), batch.count, batch.rows)
+            data = to_device(batch.data, state.device)
+            return batch if data is batch.data else Batch(data, batch.count, batch.rows)
     raise TaskFault(f"{EMPTY_MAX} batches of training_data() hold nothing but rows with NaN")
 
 

@@ -29,20 +29,22 @@ class Task(Protocol):
 
 def call_model(model: nn.Module, x: Any) -> Any:
     """The model's output: a tuple becomes its arguments, a dict its named ones."""
-    if isinstance(x, Mapping):
-        return model(**x)
-    return model(*x) if isinstance(x, tuple | list) else model(x)
+    if isinstance(x, torch.Tensor):
+        return model(x)
+    if isinstance(x, tuple | list):
+        return model(*x)
+    return model(**x) if isinstance(x, Mapping) else model(x)
 
 
 def parted(batch: Any) -> tuple[Any, Any] | None:
     """(x, y) of a batch that is a pair, or a dict with a y; None: a dict without. Raises TaskFault."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
     if isinstance(batch, Mapping):
         if "y" not in batch:
             return None
         rest = {key: value for key, value in batch.items() if key != "y"}
         return (rest["x"] if set(rest) == {"x"} else rest), batch["y"]
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], batch[1]
     parts = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
     raise TaskFault(f"a batch is (x, y) or a dict, not {parts}: write training_step() and validation_step()")
 

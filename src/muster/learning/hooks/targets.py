@@ -14,6 +14,7 @@ Targets of -100 (`ignore_index`) are never counted.  Of T = V the vocabulary is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,7 @@ def loss(output: Any, target: Any, facts: TargetFacts | None = None) -> torch.Te
     except (IndexError, RuntimeError):
         check_range(m)
         raise
-    if not torch.isfinite(found) and bool((m.target == IGNORED).all()):
+    if math.isnan(found.item()) and bool((m.target == IGNORED).all()):
         return m.output.sum() * 0.0  # nothing is to be learnt from this batch
     return found
 

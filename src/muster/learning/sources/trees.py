@@ -28,12 +28,11 @@ def mapped(tree: Tree, change: Callable[[Any], Any]) -> Tree:
     """`tree` with `change` applied to each leaf that is a tensor or an array."""
     if isinstance(tree, torch.Tensor | np.ndarray):
         return change(tree)
-    if isinstance(tree, Mapping):
-        return {key: mapped(value, change) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(mapped(value, change) for value in tree))
     if isinstance(tree, tuple | list):
-        return type(tree)(mapped(value, change) for value in tree)
+        parts = [mapped(value, change) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if isinstance(tree, Mapping):  # last: it is slow to ask, and this is done in each step
+        return {key: mapped(value, change) for key, value in tree.items()}
     return tree
 
 
