@@ -14,7 +14,7 @@ def command_line() -> str:
     """All commands; options that several have in common stand at the end, once."""
     from muster.cli.main import cli
 
-    found = list(_commands(cli, "muster", click.Context(cli, info_name="muster")))
+    found = list(_commands(cli, "muster", click.Context(cli, info_name="muster"), {}))
     times = Counter(line for _, _, _, options in found for line in options)
     common = {line for line, count in times.items() if count > 1}
     parts: list[str] = []
@@ -29,9 +29,15 @@ def command_line() -> str:
 
 
 def _commands(
-    command: click.Command, path: str, context: click.Context
+    command: click.Command, path: str, context: click.Context, seen: dict[int, str]
 ) -> Iterator[tuple[str, str, list[str], list[str]]]:
-    """(path, usage, paragraphs, a line an option) of a command and of those below it."""
+    """(path, usage, paragraphs, a line an option) of a command and of those below it.
+
+    `seen` has where each command stands: one with two names is described once.
+    """
+    if (first := seen.setdefault(id(command), path)) != path:
+        yield path, "", [f"The same as `{first}`."], []
+        return
     text = "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n"))
     if isinstance(command, click.Group):
         if path != "muster":
@@ -40,7 +46,7 @@ def _commands(
             inner = command.get_command(context, name)
             assert inner is not None
             below = click.Context(inner, info_name=name, parent=context)
-            yield from _commands(inner, f"{path} {name}", below)
+            yield from _commands(inner, f"{path} {name}", below, seen)
         return
     records = [
         parameter.get_help_record(context)

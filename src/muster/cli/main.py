@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "diff": ("commands.commits", "diff", "Compare two commits: figures, updates, parameters by layer."),
     "track": ("commands.track", "track", "Write a job's rounds to TensorBoard, MLflow, CSV or JSON lines."),
     "export": ("commands.jobs", "export", "Write a job's model as safetensors and ONNX."),
-    "tasks": ("commands.task", "tasks", "Show what can be trained here."),
+    "tasks": ("commands.task", "list_", "Show what can be trained here: the same as 'task list'."),
     "task": ("commands.task", "task", "Write a task, check it, and see which there are."),
     "codec": ("commands.codec", "codec", "Compare the codecs that updates are sent with."),
     "fleet": ("commands.fleet", "fleet", "Make a fleet, let nodes in, put nodes out."),

@@ -63,19 +63,6 @@ def _class_name(name: str) -> str:
 @json_option
 def list_(node: str | None, path: Path | None, opens: bool, as_json: bool) -> None:
     """Show the tasks of a node, or of this machine when none runs, and where each comes from."""
-    _list(node, path, opens, as_json)
-
-
-@click.command()
-@node_option
-@click.option("--open", "opens", is_flag=True, help="Have the node open each, which takes seconds for each.")
-@json_option
-def tasks(node: str | None, opens: bool, as_json: bool) -> None:
-    """Show what can be trained here: the same as `muster task list`."""
-    _list(node, None, opens, as_json)
-
-
-def _list(node: str | None, path: Path | None, opens: bool, as_json: bool) -> None:
     from muster.node.api.client import choose
     from muster.node.catalogue import task_views
     from muster.node.config import load_config
