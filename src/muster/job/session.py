@@ -120,6 +120,7 @@ class TrainerSession:
         tasks = [supervisor.part(f"{what} job {short(job)}", work, job=job) for what, work in parts.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_kept(participant)
             for task in done:
                 task.result()
         finally:
@@ -127,6 +128,11 @@ class TrainerSession:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return SessionEnd.YIELDED if done == {tasks[0]} else SessionEnd.OVER
+
+    async def _until_kept(self, participant: Participant) -> None:
+        """Wait until the disk has taken what was trained, unless the job ends before."""
+        while participant.waits_for_room and finished(self._view, self._models.heads()) is None:
+            await self._context.changes.wait(ROOM_RETRY_S)
 
     async def _make_start_later(self, trainer: SharedTrainer, pulse: Pulse) -> None:
         """Make the first model when its commit comes after the trainer was ready; until cancelled."""
@@ -142,7 +148,8 @@ class TrainerSession:
         seen, moved_s = self._motion(), self._context.now()
         while True:
             motion, now = self._motion(), self._context.now()
-            if motion - seen or not participant.trainer.lock.free or self._fetcher.growing():
+            busy = not participant.trainer.lock.free or self._fetcher.growing()
+            if motion - seen or busy or participant.waits_for_room:  # no other job could keep its work either
                 seen, moved_s = motion, now
             elif self._slot.wanted and now - moved_s >= LEASE_S:
                 text = f"gives the trainer to another job: nothing came for {now - moved_s:.0f} s"
