@@ -6,6 +6,7 @@ What differs (engine, disk, identity, trainer, battery) is passed in; nothing he
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ from muster.network.trust.signing import Signer, TrustStore
 from muster.node.event_log import EventLog
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.offload import Compute, Offload, inline
-from muster.storage.store import Store
+from muster.storage.store import StorageError, Store
 
 HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
 HEARTBEAT_SHARE = 0.02  # of the link's measured rate that heartbeats may take
@@ -94,6 +95,7 @@ class Core:
             signer.node,
             self._next_start(),
             lambda: asyncio.get_running_loop().time(),
+            keep_start=self._keep_start,
             usual_s=self._usual_s,
         )
         self._all_narrow = narrow
@@ -235,6 +237,12 @@ class Core:
         start = (msgspec.msgpack.decode(kept, type=int) if kept else 0) + 1
         self.store.set_state("starts", msgspec.msgpack.encode(start))
         return start
+
+    def _keep_start(self, start: int) -> None:
+        """Keep a start that others have heard of: with one that is not above it, the next process of this
+        node would not be heard before it has sent as many heartbeats as this one."""
+        with contextlib.suppress(StorageError):  # a full disk: the next start may be heard late
+            self.store.set_state("starts", msgspec.msgpack.encode(start))
 
     def _job_event(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
         self._on_job_event(text)

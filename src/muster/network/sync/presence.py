@@ -80,6 +80,8 @@ class Presence:
     node: NodeId
     start: int
     now: Callable[[], float]
+    # called when this node goes on above heartbeats from before it lost its disk: the next start must, too
+    keep_start: Callable[[int], None] = lambda start: None
     # between two heartbeats of a node, where its own interval says less
     usual_s: Callable[[], float] = lambda: HEARTBEAT_USUAL_S
     table: dict[bytes, Heard] = field(default_factory=dict)
@@ -176,6 +178,7 @@ class Presence:
         if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
             self._superseded += 1
             self.start = min(NUMBER_END - 1, heartbeat.start + 1)
+            self.keep_start(self.start)
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)
 
