@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muster.history.counted import Counted, Key
 from muster.job.figures import of_classes, sorted_figures
-from muster.job.forwarding import DEFER_S_MAX, defer, unacknowledged
+from muster.job.forwarding import DEFER_S_MAX, awaits, defer, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
@@ -17,10 +17,13 @@ from muster.protocol.records import (
     Job,
     Measurement,
     NodeId,
+    Payload,
     Recipe,
     Record,
+    Refusal,
     Spent,
     StopRule,
+    Update,
 )
 
 A = b"A" * 32
@@ -71,3 +74,19 @@ def test_a_neighbour_that_was_spared_hears_in_a_new_session_of_what_it_was_spare
     heads = [view.graph.points[FIRST.id]]
     assert set(unacknowledged(view, heads, had_deferred=True)) == {VALUES.id, FIGURES.id}
     assert unacknowledged(view, heads, had_deferred=False) == []
+
+
+def test_a_payload_is_awaited_until_a_held_head_counts_it() -> None:
+    first, blob, other = FIRST.record, b"p" * 32, b"o" * 32
+    assert isinstance(first, Commit)
+    (folded,) = first.folded
+    update = Update(
+        ID, ROOT.id, 0, folded.incarnation, folded.sequence, 4, 4, 1.0, Payload("dense32", 9_000, blob=blob)
+    )
+    view, b = view_of(ROOT, FIRST, entry(update)), b"B" * 32
+    root, counting = view.graph.points[ROOT.id], view.graph.points[FIRST.id]
+    assert awaits(view, [root], b, blob)
+    assert not awaits(view, [root], b, other)
+    assert not awaits(view, [root, counting], b, blob)
+    view.absorb(entry(Refusal(ID, 1, 1, "it takes no part"), b))
+    assert not awaits(view, [root], b, blob)

@@ -20,6 +20,7 @@ from muster.network.sync.deferred import Deferral
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
+    BlobId,
     Contribution,
     JobId,
     Measurement,
@@ -82,6 +83,17 @@ def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
     return bool(heads) and all(key in head.counted for head in heads)
 
 
+def awaits(view: JobView, held: Sequence[Point], node: NodeId, blob: BlobId) -> bool:
+    """Whether a job in which `node` takes part waits for a blob to pass: the payload of an update that none
+    of the `held` heads counts. It is deleted once one does (`models.retention`)."""
+    if node in view.refusals:
+        return False
+    return any(
+        update.record.payload.blob == blob and not any(key in head.counted for head in held)
+        for key, update in view.updates.items()
+    )
+
+
 def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:
     """Ids of updates that some head does not count; with `had_deferred`, for a neighbour from which records
     were deferred before, also of the heads' figures and of the latest rounds' contributions."""
@@ -97,7 +109,8 @@ def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool)
 class JobForwarding:
     """Decides for all jobs of a node (`network.sync.deferred.Forwarding`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: NodeId) -> None:
+        self._node = node
         self._jobs: dict[JobId, tuple[JobView, ModelStore]] = {}
 
     def add(self, view: JobView, models: ModelStore) -> None:
@@ -115,6 +128,10 @@ class JobForwarding:
     def obsolete(self, author: NodeId, record: Record) -> bool:
         _, models = self._jobs.get(_job_of(record), (None, None))
         return models is not None and obsolete(models.known_heads(), author, record)
+
+    def awaits(self, blob: BlobId) -> bool:
+        """Whether a job in which this node takes part waits for a blob that a neighbour asks it for."""
+        return any(awaits(view, models.heads(), self._node, blob) for view, models in self._jobs.values())
 
     def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:
         return [

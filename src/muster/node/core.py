@@ -100,7 +100,7 @@ class Core:
         )
         self._all_narrow = narrow
         self._on_job_event = on_job_event
-        forwarding, hints, traffic = JobForwarding(), BlobHints(), TrafficCounters()
+        forwarding, hints, traffic = JobForwarding(signer.node), BlobHints(), TrafficCounters()
         self.offences = Offences(self.trust.name, lambda sentence: self.log.add("error", sentence))
         self.transfers = Transfers(
             link,
@@ -111,6 +111,7 @@ class Core:
             supervisor=self.supervisor,
             offences=self.offences,
             offload=offload,
+            ours=forwarding.awaits,
         )
         self.exchange = Exchange(
             link,

@@ -33,7 +33,9 @@ class Bench:
         self.store = MemoryStore(random.Random(1))
         self.hints: dict[BlobId, list[NodeId]] = {}
         self.known = KnownBlobs(10)
-        self.fetching = Fetching(HERE, self.store, lambda blob: self.hints.get(blob, []), limits, self.known)
+        self.fetching = Fetching(
+            HERE, self.store, lambda blob: self.hints.get(blob, []), limits, self.known, lambda blob: False
+        )
 
     def fetch(self, blob: BlobId, size_bytes: int, moment: Moment) -> tuple[BlobFetch, list[Effect]]:
         fetch, effects = self.fetching.begin(blob, size_bytes, 0, moment)

@@ -11,7 +11,8 @@ class TransferLimits:
     relays_max: int = 64  # fetched for others only; a further request is answered "no"
     relay_bytes_max: int = 16 * 1024**3  # of all of these, as announced: the map of a blob is 0.02 % of it
     relay: bool = True
-    disk_limit_bytes: int | None = None  # of the whole store: nothing is fetched for others beyond it
+    disk_limit_bytes: int | None = None  # of the whole store: nothing is fetched for others beyond it,
+    blob_share: float = 0.25  # but that blobs may have this part of it, however much the records take
     relay_idle_s: float = 120.0  # a relay that nobody asks about for so long is given up (its data stay)
     sources_max: int = 4  # neighbours that one blob is pulled from at once
     held_asks_max: int = 256

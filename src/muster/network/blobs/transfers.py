@@ -36,7 +36,7 @@ from muster.network.blobs.effects import (
     SendSurvey,
 )
 from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest, TransferStatus
-from muster.network.blobs.fetch.fetching import Fetching, Hints
+from muster.network.blobs.fetch.fetching import Fetching, Hints, Ours
 from muster.network.blobs.fetch.queue import FetchQueue
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
@@ -56,19 +56,20 @@ FAULT_RETRY_S = 5.0  # after a fault of its own
 
 
 class Transfers:
-    """Fetches and serves blobs. `hints(blob)`: neighbours that its record was learnt from, best first."""
+    """Fetches and serves blobs. `hints(blob)`: neighbours that its record was learnt from, best first.
+    `ours(blob)`: whether this node's own work waits for it to pass; the disk limit does not hold that up."""
 
     def __init__(
         self, link: Link, store: Store, *, hints: Hints, limits: TransferLimits | None = None,
         traffic: TrafficCounters | None = None, supervisor: Supervisor | None = None,
-        offences: Offences | None = None, offload: Offload = inline,
+        offences: Offences | None = None, offload: Offload = inline, ours: Ours = lambda blob: False,
     ) -> None:  # fmt: skip
         self._link = link
         self._store, self._offload = store, offload
         self._limits = limits = limits or TransferLimits()
         self._traffic = traffic or TrafficCounters()
         known = KnownBlobs(limits.known_blobs_max)
-        self._fetching = Fetching(link.node, store, hints, limits, known)
+        self._fetching = Fetching(link.node, store, hints, limits, known, ours)
         self._serving = Serving(store, limits, known)
         self._offences = offences or Offences()
         self._requester = ChunkRequester(link, self._traffic, self._offences)

@@ -31,17 +31,19 @@ from muster.storage.store import StorageError, Store
 
 SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could
 Hints: TypeAlias = Callable[[BlobId], Sequence[NodeId]]
+Ours: TypeAlias = Callable[[BlobId], bool]
 
 
 class Fetching:
     """Decides what is asked of which neighbour, for all blobs that one node fetches."""
 
     def __init__(
-        self, node: NodeId, store: Store, hints: Hints, limits: TransferLimits, known: KnownBlobs
+        self, node: NodeId, store: Store, hints: Hints, limits: TransferLimits, known: KnownBlobs, ours: Ours
     ) -> None:
-        """`hints(blob)`: neighbours that the blob's record was learnt from, best first."""
+        """`hints(blob)`: neighbours that the blob's record was learnt from, best first. `ours(blob)`: whether
+        this node's own work waits for the blob to reach whoever asks for it."""
         self._node, self._store, self._known = node, store, known
-        self._hints, self._limits = hints, limits
+        self._hints, self._limits, self._ours = hints, limits, ours
         self.table = FetchTable()
         self._windows = PeerWindows(limits.neighbours_max)
         self._numbers, self._closed = itertools.count(), False
@@ -146,7 +148,7 @@ class Fetching:
         """
         effects: list[Effect] = []
         fetch = self.table.find(blob)
-        if fetch is None and self._may_relay(ask, size_bytes, moment):
+        if fetch is None and self._may_relay(ask, blob, size_bytes, moment):
             fetch, effects = self.begin(blob, size_bytes, 0, moment, frozenset(ask.path))
         if fetch is None or fetch.size_bytes != size_bytes or ask.offset >= size_bytes:
             return None, effects
@@ -221,11 +223,14 @@ class Fetching:
 
     # decisions
 
-    def _may_relay(self, ask: Ask, size_bytes: int, moment: Moment) -> bool:
+    def _may_relay(self, ask: Ask, blob: BlobId, size_bytes: int, moment: Moment) -> bool:
         """Whether a blob is fetched for others: not beyond the limits, nor if nobody else can be asked."""
         if self._closed or not ask.relay or all(prefix(node) in ask.path for node in moment.up):
             return False
-        return self._limits.relay and self.table.may_relay(size_bytes, self._limits, self._store.used_bytes)
+        limits = self._limits
+        return limits.relay and self.table.may_relay(
+            size_bytes, limits, self._store, lambda: self._ours(blob)
+        )
 
     def _choose(self, fetch: BlobFetch, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Pick the sources to pull from now, set the time for the next look, and ask."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
 from muster.protocol.records import BlobId
+from muster.storage.store import Store
 
 
 class FetchTable:
@@ -46,14 +47,26 @@ class FetchTable:
     def own_count(self) -> int:
         return sum(1 for fetch in self._fetches.values() if fetch.own)
 
-    def may_relay(self, size_bytes: int, limits: TransferLimits, used_bytes: Callable[[], int]) -> bool:
+    def may_relay(
+        self, size_bytes: int, limits: TransferLimits, store: Store, ours: Callable[[], bool]
+    ) -> bool:
         """Whether one more blob may be fetched for others: within the bounds of relays, and within the disk
-        limit if all comes that is being fetched for others. `used_bytes` asks the store."""
+        limit if all comes that is being fetched for others.
+
+        Two things pass beyond the disk limit.  Records are kept for ever: a node whose records alone are over
+        the limit would cut off whoever is behind it, so blobs may have `blob_share` of it in any case.  And
+        `ours` says whether this node's own work waits for the blob to pass.
+        """
         relays = [fetch for fetch in self._fetches.values() if not fetch.own]
         total_bytes = size_bytes + sum(fetch.size_bytes for fetch in relays)
         if len(relays) >= limits.relays_max or total_bytes > limits.relay_bytes_max:
             return False
-        if limits.disk_limit_bytes is None:
+        limit_bytes = limits.disk_limit_bytes
+        if limit_bytes is None:
             return True
         coming_bytes = size_bytes + sum(fetch.size_bytes - fetch.held_bytes for fetch in relays)
-        return used_bytes() + coming_bytes <= limits.disk_limit_bytes
+        if store.used_bytes() + coming_bytes <= limit_bytes or ours():
+            return True
+        whole_bytes = sum(size_bytes for _, size_bytes in store.blobs())
+        arrived_bytes = sum(fetch.held_bytes for fetch in relays)
+        return whole_bytes + arrived_bytes + coming_bytes <= limit_bytes * limits.blob_share
