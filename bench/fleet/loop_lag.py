@@ -39,6 +39,7 @@ from small_fleet import machine, write
 
 NAMES = ("alpha", "bravo", "charlie")
 LIMIT_S = 600.0
+IDLE_S = 1.0  # before the job, in which the memory of an idle daemon is measured
 NODE = Path(__file__).with_name("loop_lag_node.py")
 TASK = '''
 import torch
@@ -150,6 +151,7 @@ def run(mb: float, codec: str, loaded: bool, rounds: int, show: bool) -> dict[st
         folder = Path(name)
         with busy((os.cpu_count() or 1) if loaded else 0), daemons(folder, mb) as clients:
             clients[0].timeout_s = 120.0
+            time.sleep(IDLE_S)
             began_s = time.monotonic()
             job = clients[0].train("big", rounds=rounds, min_nodes=3, steps=4, batch=8, codec=codec)
             ended = True
