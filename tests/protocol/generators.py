@@ -24,6 +24,7 @@ from muster.protocol.records import (
     Assignment,
     Commit,
     Contribution,
+    Cost,
     Discarded,
     Figure,
     Folded,
@@ -36,12 +37,14 @@ from muster.protocol.records import (
     Offer,
     Payload,
     Plan,
+    Power,
     Range,
     Recipe,
     Record,
     Refusal,
     Revocation,
     Spent,
+    Steering,
     Stop,
     StopRule,
     Target,
@@ -196,17 +199,19 @@ class Generator:
     def a_job(self) -> Job:
         d = self.d
         recipe = Recipe(
-            self.real(1e-9, lim.LR_MAX), self.count(1, lim.BATCH_MAX), self.count(1, lim.STEPS_MAX),
+            self.real(1e-9, lim.LR_MAX), self.count(1, lim.BATCH_MAX), self.count(0, lim.STEPS_MAX),
             self.count(lim.SEED_MIN, lim.SEED_MAX), self.real(0.0, lim.MOMENTUM_MAX),
             d.one(("auto", self.codec())), d.one(("auto", self.codec())), self.real(1e-9, lim.LR_MAX),
-            self.real(0.0, lim.MOMENTUM_MAX), self.count(1, lim.AVERAGE_MAX), self.real(0.0, 1.0),
+            d.one((None, self.real(0.0, lim.MOMENTUM_MAX))), self.count(1, lim.AVERAGE_MAX),
+            self.real(0.0, 1.0),
         )  # fmt: skip
         metrics = self.metrics()
         target = Target(d.one([m.name for m in metrics] or ["loss"]), self.real(1e-9, 1.0))
         stop = StopRule(
             d.one((None, self.count(1, lim.ROUND_MAX))), d.one((None, target, Target(d.text(), 0.5))),
             d.one((None, self.real(1e-9, lim.AGE_MAX_S))), d.one((None, self.count(1, lim.TOTAL_MAX))),
-            d.one((None, self.count(1, lim.ROUND_MAX))),
+            d.one((None, self.count(1, lim.ROUND_MAX))), d.one((None, self.count(1, lim.TOTAL_MAX))),
+            d.one((None, self.real(1e-9, lim.FIGURE_MAX))), d.one((None, self.real(1e-9, lim.FIGURE_MAX))),
         )  # fmt: skip
         task = d.text() if d.rarely() else "linear"
         return Job(
@@ -220,6 +225,15 @@ class Generator:
             self.count(0, lim.EXAMPLES_MAX), self.real(0.0, lim.STEP_MAX_S),
             self.d.one((None, self.real(0.0, 1.0))), self.d.one((None, self.real(0.0, lim.AGE_MAX_S))),
             self.count(0, lim.RATE_MAX),
+            self.d.one((None, self.power())), self.d.one((None, self.count(0, lim.TOTAL_MAX))),
+            self.d.one((None, self.real(0.0, lim.FIGURE_MAX))),
+        )  # fmt: skip
+
+    def power(self) -> Power:
+        watts, joules = lim.WATTS_MAX, lim.EXCHANGE_MAX_J
+        return Power(
+            self.real(0.0, watts), self.real(0.0, watts), self.real(0.0, joules), self.real(0.0, joules),
+            self.real(0.0, joules),
         )  # fmt: skip
 
     def refusal(self) -> Refusal:
@@ -237,7 +251,7 @@ class Generator:
         return Plan(
             self.job(), parent.id, self.count(1, lim.ROUND_MAX) if d.rarely() else parent.round + 1, assigned,
             self.count(1, len(nodes)), self.real(0.0, lim.DEADLINE_MAX_S), self.words(),
-            self.count(0, lim.SEQUENCE_MAX),
+            self.count(0, lim.SEQUENCE_MAX), self.real(0.0, lim.LR_MAX),
         )  # fmt: skip
 
     def update(self) -> Update:
@@ -250,7 +264,8 @@ class Generator:
             self.job(), base_id, base_round, self.count(0, lim.INCARNATION_MAX),
             self.count(1, lim.SEQUENCE_MAX), self.count(1, lim.STEPS_MAX), self.count(0, lim.EXAMPLES_MAX),
             loss, self.payload(lim.BLOB_BYTES_MAX if self.d.rarely() else 1000),
-            self.count(0, lim.RESIDUAL_RATIO_MAX),
+            self.count(0, lim.RESIDUAL_RATIO_MAX), self.count(0, lim.SPAN_MAX_MS),
+            self.count(0, lim.MILLIJOULES_MAX),
         )  # fmt: skip
 
     def key(self) -> Key:
@@ -288,6 +303,23 @@ class Generator:
             self.job(), (parent.id,), parent.round + step, counted, folded, roster,
             tuple(sorted(spent.values())), self.real(parent.age_s, lim.AGE_MAX_S), blob, params_bytes,
             d.one((None, self.payload(params_bytes))), self.real(0.0, lim.FIGURE_MAX), discarded,
+            tuple(self.cost() for _ in folded[d.rarely() :]) if d.whole(0, 1) else (),
+            tuple(sorted({d.whole(0, len(roster) - 1 + d.rarely()) for _ in range(d.whole(0, 2))})),
+            self.steering(), self.words(),
+        )  # fmt: skip
+
+    def cost(self) -> Cost:
+        span, residual, joules = lim.SPAN_MAX_MS, lim.RESIDUAL_RATIO_MAX, lim.MILLIJOULES_MAX
+        return Cost(
+            self.count(0, span), self.count(0, span), self.count(0, lim.BLOB_BYTES_MAX), self.codec(),
+            self.count(0, residual), self.count(0, joules),
+        )  # fmt: skip
+
+    def steering(self) -> Steering:
+        counts = [self.count(0, lim.ROUND_MAX) for _ in range(4)]
+        return Steering(
+            self.count(0, lim.STEPS_MAX), *counts[:3], self.real(0.0, lim.FIGURE_MAX),
+            self.real(0.0, lim.FIGURE_MAX), counts[3],
         )  # fmt: skip
 
     def merge(self) -> Record:

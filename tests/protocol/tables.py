@@ -16,15 +16,18 @@ from muster.protocol.records import (
     NOBODY,
     Commit,
     Contribution,
+    Cost,
     Discarded,
     Job,
     NodeId,
     Offer,
     Payload,
+    Power,
     Record,
     RecordId,
     Refusal,
     Revocation,
+    Steering,
     Stop,
     StopRule,
     Target,
@@ -63,14 +66,18 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     blob = Payload("quant8", 60, blob=bytes(range(32)))
     record_ids = [i for i, (_, r) in fleet.records.items() if isinstance(r, Commit) and r.round in (1, 2)]
     fresh = replace(update, base=head.id, base_round=head.round, sequence=1000)
+    limits = StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5, 10**5, 50.0, 9.0)
+    costs = tuple(Cost(900, 500, 60, "stc:0.02", 9) for _ in newest.folded)
     return [
         *found.values(),
-        (a, replace(found["job"][1], stop=StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5))),
+        (a, replace(found["job"][1], stop=limits)),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
+        (b, Offer(job, 5, 51, 10, 0.05, power=Power(1.0, 4.0, 1e-6, 1e-6, 0.1))),
         (b, Refusal(job, 5, 60, "not now", 3)),
         (author, fresh),
         (author, replace(fresh, payload=blob)),
         (a, newest),
+        (a, replace(newest, costs=costs, missed=(0,), steering=Steering(20, 1, 2, 0, 0.5, 0.4))),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
         (a, replace(newest, folded=newest.folded[:-1], discarded=(gone,))),
         (a, next(r for r in commits if not r.parents)),

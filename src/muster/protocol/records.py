@@ -50,17 +50,20 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
-    """How participants train and how their updates are folded."""
+    """How participants train and how their updates are folded.
 
-    lr: float
+    Where the planner chooses (`steps` 0, `server_momentum` None), each round's plan says what was chosen.
+    """
+
+    lr: float  # of local steps while there is no round momentum; with momentum the planner lowers it
     batch: int
-    steps: int
+    steps: int  # local steps a round; 0: the planner chooses
     seed: int
     momentum: float = 0.0
     codec: str = "auto"
     down_codec: str = "auto"
     server_lr: float = 1.0
-    server_momentum: float = 0.0
+    server_momentum: float | None = 0.0  # the round momentum; None: the planner chooses
     average: int = 1  # the closing commit is the mean of the last so many models of its line; 1: none is made
     lr_end: float = 1.0  # the fraction of lr that the last round (`StopRule.rounds`) has
 
@@ -103,6 +106,9 @@ class StopRule(msgspec.Struct, frozen=True, array_like=True):
     seconds: float | None = None
     bytes: int | None = None
     stale: int | None = None  # rounds in a row in which the job's first metric got no better
+    bytes_node: int | None = None  # that any one node may spend; who has spent it is asked for no more
+    joules: float | None = None  # of all nodes
+    joules_node: float | None = None  # as `bytes_node`
 
 
 class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -113,6 +119,40 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
     examples: int
     bytes: int
     joules: float = 0.0
+
+
+class Power(msgspec.Struct, frozen=True, array_like=True):
+    """What a node draws, by its gauge or by the power model of its configuration: watts, and joules of its
+    radio for a byte and for an exchange (the tail in which the radio stays awake)."""
+
+    idle_w: float
+    train_w: float  # while it trains, the idle watts included
+    sent_j_byte: float = 0.0
+    received_j_byte: float = 0.0
+    exchange_j: float = 0.0
+
+
+class Cost(msgspec.Struct, frozen=True, array_like=True):
+    """What one counted update cost, as its node reported it and as its coordinator saw it come."""
+
+    turnaround_ms: int  # from the plan to the update's arrival at the coordinator; 0: not known
+    train_ms: int  # of its local steps
+    size_bytes: int  # of its message
+    codec: str
+    residual_ratio: int  # tenths of |residual| / |update| after it
+    millijoules: int = 0  # that its node used since its update before
+
+
+class Steering(msgspec.Struct, frozen=True, array_like=True):
+    """What a job's planner carries from round to round beside its nodes' costs (`planning.state`)."""
+
+    steps: int = 0  # of the median node in the last round
+    halvings: int = 0  # of the steps, because the held-out loss stood still
+    stalled: int = 0  # rounds since the smoothed loss last fell enough
+    taken_back: int = 0  # halvings that did not help
+    loss: float = 0.0  # held-out, smoothed; 0: none was measured yet
+    best: float = 0.0  # the smoothed loss from which a fall is counted
+    rotation: int = 0  # place in the roster of who is asked first where nodes take turns
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True):
@@ -179,6 +219,9 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
     battery: float | None = None  # 0..1
     available_s: float | None = None
     goodput_bytes_s: int = 0  # at which the model came here; 0: not measured
+    power: Power | None = None  # None: nothing is known
+    bytes_left: int | None = None  # that its owner lets others use today; None: no limit
+    joules_left: float | None = None
 
 
 class Refusal(_Record, frozen=True, array_like=True, tag=4):
@@ -212,6 +255,7 @@ class Plan(_Record, frozen=True, array_like=True, tag=5):
     deadline_s: float  # after the coordinator published it
     why: str = ""
     number: int = 0
+    lr: float = 0.0  # of the round's local steps; 0: the recipe's
 
 
 class Update(_Record, frozen=True, array_like=True, tag=6):
@@ -228,6 +272,8 @@ class Update(_Record, frozen=True, array_like=True, tag=6):
     loss: float
     payload: Payload
     residual_ratio: int = 0  # what its message left for later ones: tenths of |residual| / |update|
+    train_ms: int = 0  # that its steps took
+    millijoules: int = 0  # that its node used since its update before, waiting and radio included
 
 
 class Commit(_Record, frozen=True, array_like=True, tag=7):
@@ -247,6 +293,10 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     delta: Payload | None = None  # encoded difference to the parent, when smaller than the parameters
     residual_norm: float = 0.0  # of the downlink residual that the coordinator keeps
     discarded: tuple[Discarded, ...] = ()
+    costs: tuple[Cost, ...] = ()  # of `folded`, in its order
+    missed: tuple[int, ...] = ()  # places in the roster of nodes that owed an update and were not waited for
+    steering: Steering = Steering()
+    over: str = ""  # why this is the last commit although no limit is reached: nothing more fits into it
 
 
 class Merge(_Record, frozen=True, array_like=True, tag=8):

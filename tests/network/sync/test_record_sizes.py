@@ -21,8 +21,8 @@ LEAVES = tuple(f"leaf-{number}" for number in range(9))
 @pytest.mark.parametrize(
     ("codec", "most"),
     [
-        ("stc:0.05", {"update": 110, "measurement": 114, "plan": 125, "commit": 220}),
-        ("auto", {"update": 145, "measurement": 114, "plan": 150, "commit": 275}),
+        ("stc:0.05", {"update": 122, "measurement": 114, "plan": 135, "commit": 300}),
+        ("auto", {"update": 156, "measurement": 114, "plan": 160, "commit": 370}),
     ],
 )
 def test_records_of_a_job_of_ten_nodes(

@@ -128,7 +128,7 @@ def _attempt(
             context.base(),
             state,
             recipe.server_lr * scale,
-            server_momentum=recipe.server_momentum,
+            server_momentum=recipe.server_momentum or 0.0,
         )
     except TensorError as error:  # each is finite, together they are not: the largest is to blame
         peaks = [

@@ -151,7 +151,7 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (SEED_MIN <= recipe.seed <= SEED_MAX, f"--seed must be {SEED_MIN} to {SEED_MAX}"),
         (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
         (
-            0 <= recipe.server_momentum <= MOMENTUM_MAX,
+            recipe.server_momentum is None or 0 <= recipe.server_momentum <= MOMENTUM_MAX,
             f"the round momentum (--server-momentum) must be 0 to {MOMENTUM_MAX}",
         ),
         (

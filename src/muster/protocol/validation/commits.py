@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from muster.protocol.records import Commit, Discarded, Folded, Merge, Range, Spent
+from muster.protocol.records import Commit, Discarded, Folded, Merge, Range, Spent, Steering
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.checks import (
     Invalid,
     ascending,
+    codec,
     identifier,
     length,
     number,
@@ -44,6 +45,10 @@ def commit(record: Commit) -> None:
     if record.delta is not None:
         payload("delta", record.delta)
     number("residual_norm", record.residual_norm, 0.0, lim.FIGURE_MAX)
+    _costs(record)
+    _missed(record)
+    _steering(record.steering)
+    text("over", record.over)
     if not record.parents:
         _root(record)
 
@@ -51,7 +56,8 @@ def commit(record: Commit) -> None:
 def _root(record: Commit) -> None:
     """The first commit of a job says which parameters it begins from, and nothing else."""
     more = record.counted or record.folded or record.discarded or record.spent or record.delta
-    if record.round != 0 or record.age_s != 0.0 or more:
+    planned = record.missed or record.over or record.steering != Steering()
+    if record.round != 0 or record.age_s != 0.0 or more or planned:
         raise Invalid("a job's first commit has no round, counts nothing and has no delta")
 
 
@@ -107,3 +113,34 @@ def _spent(rows: tuple[Spent, ...]) -> None:
         whole("spent: the examples", s.examples, 0, lim.TOTAL_MAX)
         whole("spent: the bytes", s.bytes, 0, lim.TOTAL_MAX)
         number("spent: the joules", s.joules, 0.0, lim.FIGURE_MAX)
+
+
+def _costs(record: Commit) -> None:
+    if record.costs and len(record.costs) != len(record.folded):
+        raise Invalid(f"costs: {len(record.costs)} for {len(record.folded)} updates")
+    for cost in record.costs:
+        whole("costs: the turnaround", cost.turnaround_ms, 0, lim.SPAN_MAX_MS)
+        whole("costs: the training", cost.train_ms, 0, lim.SPAN_MAX_MS)
+        whole("costs: the bytes", cost.size_bytes, 0, lim.BLOB_BYTES_MAX)
+        codec("costs: the codec", cost.codec)
+        whole("costs: the residual", cost.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
+        whole("costs: the millijoules", cost.millijoules, 0, lim.MILLIJOULES_MAX)
+
+
+def _missed(record: Commit) -> None:
+    for place in record.missed:
+        whole("missed: a place", place, 0, len(record.roster) - 1)
+    ascending("missed", record.missed)
+
+
+def _steering(value: Steering) -> None:
+    whole("steering: the steps", value.steps, 0, lim.STEPS_MAX)
+    for what, count in (
+        ("halvings", value.halvings),
+        ("stalled", value.stalled),
+        ("taken back", value.taken_back),
+        ("rotation", value.rotation),
+    ):
+        whole(f"steering: {what}", count, 0, lim.ROUND_MAX)
+    number("steering: the loss", value.loss, 0.0, lim.FIGURE_MAX)
+    number("steering: the best", value.best, 0.0, lim.FIGURE_MAX)

@@ -22,6 +22,7 @@ from muster.protocol.records import (
     Merge,
     Offer,
     Plan,
+    Power,
     Recipe,
     Record,
     Refusal,
@@ -84,14 +85,15 @@ def recipe(value: Recipe) -> None:
     """Raises Invalid."""
     above("lr", value.lr, 0.0, lim.LR_MAX)
     whole("batch", value.batch, 1, lim.BATCH_MAX)
-    whole("steps", value.steps, 1, lim.STEPS_MAX)
+    whole("steps", value.steps, 0, lim.STEPS_MAX)
     whole("seed", value.seed, lim.SEED_MIN, lim.SEED_MAX)
     number("momentum", value.momentum, 0.0, lim.MOMENTUM_MAX)
     for what, name in (("codec", value.codec), ("down_codec", value.down_codec)):
         if name != "auto":
             codec(what, name)
     above("server_lr", value.server_lr, 0.0, lim.LR_MAX)
-    number("server_momentum", value.server_momentum, 0.0, lim.MOMENTUM_MAX)
+    if value.server_momentum is not None:
+        number("server_momentum", value.server_momentum, 0.0, lim.MOMENTUM_MAX)
     whole("average", value.average, 1, lim.AVERAGE_MAX)
     number("lr_end", value.lr_end, 0.0, 1.0)
 
@@ -106,6 +108,11 @@ def stop_rule(value: StopRule) -> None:
         whole("bytes", value.bytes, 1, lim.TOTAL_MAX)
     if value.stale is not None:
         whole("stale", value.stale, 1, lim.ROUND_MAX)
+    if value.bytes_node is not None:
+        whole("bytes_node", value.bytes_node, 1, lim.TOTAL_MAX)
+    for what, joules in (("joules", value.joules), ("joules_node", value.joules_node)):
+        if joules is not None:
+            above(what, joules, 0.0, lim.FIGURE_MAX)
 
 
 def _offer(record: Offer) -> None:
@@ -119,6 +126,23 @@ def _offer(record: Offer) -> None:
     if record.available_s is not None:
         number("available_s", record.available_s, 0.0, lim.AGE_MAX_S)
     whole("goodput_bytes_s", record.goodput_bytes_s, 0, lim.RATE_MAX)
+    if record.power is not None:
+        _power(record.power)
+    if record.bytes_left is not None:
+        whole("bytes_left", record.bytes_left, 0, lim.TOTAL_MAX)
+    if record.joules_left is not None:
+        number("joules_left", record.joules_left, 0.0, lim.FIGURE_MAX)
+
+
+def _power(value: Power) -> None:
+    number("power: the idle watts", value.idle_w, 0.0, lim.WATTS_MAX)
+    number("power: the watts of training", value.train_w, 0.0, lim.WATTS_MAX)
+    for what, joules in (
+        ("a byte sent", value.sent_j_byte),
+        ("a byte received", value.received_j_byte),
+        ("an exchange", value.exchange_j),
+    ):
+        number(f"power: the joules of {what}", joules, 0.0, lim.EXCHANGE_MAX_J)
 
 
 def _refusal(record: Refusal) -> None:
@@ -143,6 +167,7 @@ def _plan(record: Plan) -> None:
     number("deadline_s", record.deadline_s, 0.0, lim.DEADLINE_MAX_S)
     text("why", record.why)
     whole("number", record.number, 0, lim.SEQUENCE_MAX)
+    number("lr", record.lr, 0.0, lim.LR_MAX)
 
 
 def _update(record: Update) -> None:
@@ -156,6 +181,8 @@ def _update(record: Update) -> None:
     _loss("loss", record.loss)
     payload("payload", record.payload)
     whole("residual_ratio", record.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
+    whole("train_ms", record.train_ms, 0, lim.SPAN_MAX_MS)
+    whole("millijoules", record.millijoules, 0, lim.MILLIJOULES_MAX)
 
 
 def _measurement(record: Measurement) -> None:

@@ -1,7 +1,7 @@
 """A commit as what a holder of its parent cannot work out.
 
 Of a commit over ten nodes nine tenths follow from the parent and from the list of updates that it counts: the
-set counted so far, the roster, each node's steps and examples.  What is left are eleven values, some of them
+set counted so far, the roster, each node's steps and examples.  What is left are fifteen values, some of them
 columns (`commit_columns`).
 
 Everything works on plain lists as MessagePack gives them.  `shorten` returns None where a commit does not
@@ -11,6 +11,8 @@ follow its parent as commits usually do, and the caller sends it by other means.
 from __future__ import annotations
 
 from itertools import starmap
+
+import msgspec
 
 from muster.history.counted import Counted, Key
 from muster.network.sync.record_compression import inline_payload
@@ -22,10 +24,10 @@ from muster.network.sync.record_compression.commit_columns import (
     spent_rows,
 )
 from muster.network.sync.record_compression.inline_payload import Body, place_of, tag_of
-from muster.protocol.records import Commit, Range
+from muster.protocol.records import Commit, Range, Steering
 
 TICKS_A_S = 16  # of a commit's age, when it is a whole number of them
-_COLUMNS = 11
+_COLUMNS = 15
 _DELTA_COLUMN = 4  # where the downlink's payload stands among them
 _TAG = tag_of(Commit)
 _FIELDS = 1 + len(Commit.__struct_fields__)
@@ -34,6 +36,8 @@ _COUNTED, _FOLDED, _ROSTER = (place_of(Commit, name) for name in ("counted", "fo
 _SPENT, _AGE, _PARAMS = (place_of(Commit, name) for name in ("spent", "age_s", "params"))
 _PARAMS_BYTES, _DELTA = (place_of(Commit, name) for name in ("params_bytes", "delta"))
 _NORM, _DISCARDED = (place_of(Commit, name) for name in ("residual_norm", "discarded"))
+_LAST = tuple(place_of(Commit, name) for name in ("costs", "missed", "steering", "over"))
+_PLAIN: Body = [[], [], msgspec.to_builtins(Steering()), ""]  # what a commit has there that says nothing
 
 
 def shorten(body: Body, parent_id: bytes, parent: Body) -> Body | None:
@@ -61,15 +65,18 @@ def shorten(body: Body, parent_id: bytes, parent: Body) -> Body | None:
         body[_DISCARDED],
         None if body[_COUNTED] == counted else body[_COUNTED],
         spent_columns(body[_SPENT], parent[_SPENT], folded),
+        *_without_plain([body[place] for place in _LAST]),
     ]
     return columns if expand(columns, parent_id, parent) == body else None
 
 
 def expand(columns: Body, parent_id: bytes, parent: Body) -> Body:
     """The commit that `shorten` had. Raises NotAChild, or what unsuitable values lead to."""
-    if len(columns) != _COLUMNS or parent[0] != _TAG or len(parent) != _FIELDS:
+    if not _COLUMNS - len(_LAST) <= len(columns) <= _COLUMNS or parent[0] != _TAG or len(parent) != _FIELDS:
         raise NotAChild("this is no child of a commit")
-    step, age_s, params, params_bytes, delta, norm, joined, folding, discarded, counted, spending = columns
+    step, age_s, params, params_bytes, delta, norm, joined, folding, discarded, counted, spending, *last = (
+        columns
+    )
     roster = parent[_ROSTER] + joined
     folded = folded_rows(folding, roster, parent[_FOLDED], parent[_COUNTED])
     return [
@@ -87,6 +94,8 @@ def expand(columns: Body, parent_id: bytes, parent: Body) -> Body:
         delta,
         norm,
         discarded,
+        *last,
+        *_PLAIN[len(last) :],
     ]
 
 
@@ -102,6 +111,12 @@ def paste(columns: Body, inline: bytes) -> Body:
         return columns
     delta = inline_payload.paste_payload(columns[_DELTA_COLUMN], inline)
     return [*columns[:_DELTA_COLUMN], delta, *columns[_DELTA_COLUMN + 1 :]]
+
+
+def _without_plain(last: Body) -> Body:
+    """The last columns, without those at the end that say nothing."""
+    said = [i for i, (value, plain) in enumerate(zip(last, _PLAIN, strict=True)) if value != plain]
+    return last[: said[-1] + 1] if said else []
 
 
 def _counted(parent: Body, folded: Body, discarded: Body) -> Body:
