@@ -88,7 +88,7 @@ def test_a_clean_text_stays_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("seed", 2**63), ("steps", 0), ("batch", 0), ("lr", float("inf")), ("momentum", 1.0),
+        ("seed", 2**63), ("steps", -1), ("batch", 0), ("lr", float("inf")), ("momentum", 1.0),
         ("server_lr", 0.0), ("average", 0), ("lr_end", float("nan")), ("codec", "stc:0"),
     ],
 )  # fmt: skip
