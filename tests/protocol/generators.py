@@ -312,14 +312,15 @@ class Generator:
         span, residual, joules = lim.SPAN_MAX_MS, lim.RESIDUAL_RATIO_MAX, lim.MILLIJOULES_MAX
         return Cost(
             self.count(0, span), self.count(0, span), self.count(0, lim.BLOB_BYTES_MAX), self.codec(),
-            self.count(0, residual), self.count(0, joules),
+            self.count(0, residual), self.count(0, joules), bool(self.d.whole(0, 1)),
         )  # fmt: skip
 
     def steering(self) -> Steering:
-        counts = [self.count(0, lim.ROUND_MAX) for _ in range(4)]
+        d, most = self.d, lim.ROUND_MAX
         return Steering(
-            self.count(0, lim.STEPS_MAX), *counts[:3], self.real(0.0, lim.FIGURE_MAX),
-            self.real(0.0, lim.FIGURE_MAX), counts[3],
+            self.count(0, lim.STEPS_MAX), self.count(0, most), bool(d.whole(0, 1)), self.count(0, most),
+            self.count(0, most), d.one((None, self.real(-9.0, 9.0))), d.one((None, self.real(-9.0, 9.0))),
+            self.count(0, most), self.count(0, lim.RESIDUAL_RATIO_MAX), bool(d.whole(0, 1)),
         )  # fmt: skip
 
     def merge(self) -> Record:

@@ -38,6 +38,8 @@ from muster.simulation.identities import PretendIdentity
 NAMES = "ab"
 ENDS_THE_JOB = ("stop",)  # a valid one does what it says
 
+STEERING = Steering(20, 1, True, 2, 0, 0.5, 0.4, 1, 9)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -77,7 +79,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (author, fresh),
         (author, replace(fresh, payload=blob)),
         (a, newest),
-        (a, replace(newest, costs=costs, missed=(0,), steering=Steering(20, 1, 2, 0, 0.5, 0.4))),
+        (a, replace(newest, costs=costs, missed=(0,), steering=STEERING)),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
         (a, replace(newest, folded=newest.folded[:-1], discarded=(gone,))),
         (a, next(r for r in commits if not r.parents)),

@@ -141,6 +141,7 @@ class Cost(msgspec.Struct, frozen=True, array_like=True):
     codec: str
     residual_ratio: int  # tenths of |residual| / |update| after it
     millijoules: int = 0  # that its node used since its update before
+    probe: bool = False  # it was of another size than usual, to measure the link
 
 
 class Steering(msgspec.Struct, frozen=True, array_like=True):
@@ -148,11 +149,14 @@ class Steering(msgspec.Struct, frozen=True, array_like=True):
 
     steps: int = 0  # of the median node in the last round
     halvings: int = 0  # of the steps, because the held-out loss stood still
+    on_trial: bool = False  # the last halving has not helped yet
     stalled: int = 0  # rounds since the smoothed loss last fell enough
     taken_back: int = 0  # halvings that did not help
-    loss: float = 0.0  # held-out, smoothed; 0: none was measured yet
-    best: float = 0.0  # the smoothed loss from which a fall is counted
+    loss: float | None = None  # held-out, smoothed; None: none was measured yet
+    best: float | None = None  # the smoothed loss from which a fall is counted
     rotation: int = 0  # place in the roster of who is asked first where nodes take turns
+    residual_ratio: int = 0  # of the commit's own message, as in `Cost`
+    probe: bool = False  # the commit's own message was one
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True):

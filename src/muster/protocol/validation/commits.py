@@ -10,6 +10,7 @@ from muster.protocol.validation.checks import (
     Invalid,
     ascending,
     codec,
+    finite,
     identifier,
     length,
     number,
@@ -142,5 +143,7 @@ def _steering(value: Steering) -> None:
         ("rotation", value.rotation),
     ):
         whole(f"steering: {what}", count, 0, lim.ROUND_MAX)
-    number("steering: the loss", value.loss, 0.0, lim.FIGURE_MAX)
-    number("steering: the best", value.best, 0.0, lim.FIGURE_MAX)
+    whole("steering: the residual", value.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
+    for what, loss in (("loss", value.loss), ("best", value.best)):
+        if loss is not None:
+            finite(f"steering: the {what}", loss, lim.FIGURE_MAX)
