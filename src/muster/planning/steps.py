@@ -31,12 +31,12 @@ def usual_steps(ratio: float) -> float:
     """Steps of the median node where a round's overhead is `ratio` times as long (or costly) as one step."""
     if math.isnan(ratio) or ratio < 0:
         raise ValueError(f"a ratio of costs is 0 or more, not {ratio}")
-    return min(STEPS_MOST, max(1.0, FACTOR * ratio**EXPONENT))
+    return min(float(STEPS_MOST), max(1.0, FACTOR * math.pow(ratio, EXPONENT)))
 
 
 def steered_steps(ratio: float, steering: Steering) -> int:
     """The same after halvings, and at most CHANGE_MOST times as many or few as in the round before."""
-    steps = usual_steps(ratio) / 2**steering.halvings
+    steps = math.ldexp(usual_steps(ratio), -steering.halvings)
     if steering.steps:
         steps = min(CHANGE_MOST * steering.steps, max(steering.steps / CHANGE_MOST, steps))
     return max(1, round(steps))
