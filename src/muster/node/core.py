@@ -24,7 +24,8 @@ from muster.network.supervisor import Pulse, Supervisor
 from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
-from muster.network.sync.presence import HEARTBEAT_USUAL_S, Presence
+from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEAT_USUAL_S, Presence
+from muster.network.sync.spells import decode_spells, encode_spells
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.transport.offences import Offences
@@ -35,7 +36,7 @@ from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import StorageError, Store
 
-HEARTBEAT_IDLE_S = 50.0  # below the watchdog's period, so that its pings are not needed
+SPELLS, SPELLS_S = "spells", 60.0  # state: how nodes come and go; kept so often at most
 HEARTBEAT_SHARE = 0.02  # of the link's measured rate that heartbeats may take
 HEARTBEAT_MAX_S = 30.0
 HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight heartbeats, and its acknowledgement
@@ -97,6 +98,7 @@ class Core:
             lambda: asyncio.get_running_loop().time(),
             keep_start=self._keep_start,
             usual_s=self._usual_s,
+            kept_spells=decode_spells(store.state(SPELLS)),
         )
         self._all_narrow = narrow
         self._on_job_event = on_job_event
@@ -167,8 +169,12 @@ class Core:
         await self.link.start()
 
     async def _attend(self, pulse: Pulse) -> None:
+        now, kept_s = asyncio.get_running_loop().time, 0.0
         while True:
             self.presence.tick()
+            if now() >= kept_s + SPELLS_S:
+                kept_s = now()
+                self._keep_spells()
             pulse.renew(TICK_S)
             await asyncio.sleep(TICK_S)
 
@@ -179,6 +185,7 @@ class Core:
         await self.exchange.close()
         await self.link.close()
         await self.supervisor.close()
+        self._keep_spells()
         self.ledger.note_checked()
         self.store.close()
 
@@ -244,6 +251,14 @@ class Core:
         node would not be heard before it has sent as many heartbeats as this one."""
         with contextlib.suppress(StorageError):  # a full disk: the next start may be heard late
             self.store.set_state("starts", msgspec.msgpack.encode(start))
+
+    def _keep_spells(self) -> None:
+        """Keep how nodes come and go, if it is news."""
+        kept = encode_spells(self.presence.known_spells())
+        if kept == (self.store.state(SPELLS) or encode_spells({})):
+            return
+        with contextlib.suppress(StorageError):  # a full disk: it is learnt again
+            self.store.note_state(SPELLS, kept)
 
     def _job_event(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
         self._on_job_event(text)

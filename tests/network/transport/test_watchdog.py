@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from muster.network.supervisor import Pulse
+from muster.network.sync.presence import HEARTBEAT_IDLE_S
 from muster.network.transport.link import Neighbour, Unreachable
 from muster.network.transport.watchdog import (
     BACKOFF_FIRST_S,
@@ -19,7 +20,6 @@ from muster.network.transport.watchdog import (
     watch,
 )
 from muster.network.transport.zenoh.config import LAN
-from muster.node.core import HEARTBEAT_IDLE_S
 from muster.protocol.records import NodeId
 from muster.simulation.virtual.event_loop import run
 

@@ -1,7 +1,7 @@
 """Decides whom the last round waits for, and until when: it has no next one in which a late update counts.
 
-Waited for is who owes an update, and works on it or should be heard again soon by the pauses that it made so
-far; and the maker of an update that is known without its payload.  All in all `linger` seconds at most.
+Waited for is who owes an update, and works on it or should be heard again soon, as it came and went so far;
+and the maker of an update that is known without its payload.  All in all `linger` seconds at most.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.presence import back_by_s, linger_s
+from muster.planning.presence import heard_again, linger_s
 from muster.protocol.records import Commit, CommitId, JobId, NodeId
 from muster.storage.store import Store
 
@@ -126,11 +126,8 @@ class Lingering:
 
     def _expected_s(self, node: NodeId) -> float:
         """When a node is heard again at the latest, if it goes on as so far; 0: nobody can say."""
-        age_s = self._context.presence.age_s(node)
-        if age_s is None:
-            return 0.0
-        now = self._context.now()
-        return back_by_s(now - age_s, self._context.presence.pauses_s(node)) or 0.0
+        again = heard_again(self._context.presence.spells(node))
+        return self._context.now() + again.late_s if again is not None else 0.0
 
     def _tell(self) -> None:
         """An event for each node that is waited for from now on, or longer than announced."""

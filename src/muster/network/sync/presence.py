@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import msgspec
 
 from muster.network.sync.attention import Attention
+from muster.network.sync.spells import NONE, Spells
 from muster.protocol.records import NodeId
 
 STATES = (
@@ -30,13 +32,12 @@ STATES = (
 WORKING = ("preparing", "receiving", "training", "sending")
 SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
+HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that its pings are not needed
 HEARTBEATS_MISSED_MAX = 3
 CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
 GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
 NUMBER_END = 1 << 53  # of the numbers in a heartbeat
 HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
-PAUSE_MIN_S = 2 * HEARTBEAT_USUAL_S  # a longer silence of a node that works for a job is a pause
-PAUSES_KEPT = 8  # a node, the newest
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
@@ -64,13 +65,19 @@ class Heard:
     heartbeat: Heartbeat
     at_s: float  # loop time
     interval_s: float = 0.0  # between its heartbeats, as they come here: an exponential average
-    pauses_s: tuple[float, ...] = ()  # how long it was silent before it came back, the newest last
+    since_s: float = 0.0  # loop time since which it is here
+    spells: Spells = NONE  # those that are over
 
     def differs_from(self, newer: Heartbeat) -> bool:
         """Whether a newer heartbeat says something else than being alive and how far the work is."""
         old = self.heartbeat
         before = (old.state, old.job, old.round, old.start)
         return before != (newer.state, newer.job, newer.round, newer.start)
+
+    def spells_at(self, now_s: float) -> Spells:
+        """With the one that goes on."""
+        here_for_s, silent_s = max(0.0, self.at_s - self.since_s), max(0.0, now_s - self.at_s)
+        return replace(self.spells, here_for_s=here_for_s, silent_s=silent_s)
 
 
 @dataclass
@@ -84,6 +91,8 @@ class Presence:
     keep_start: Callable[[int], None] = lambda start: None
     # between two heartbeats of a node, where its own interval says less
     usual_s: Callable[[], float] = lambda: HEARTBEAT_USUAL_S
+    # by node: the spells that an earlier process of this node kept, until the node is heard
+    kept_spells: dict[bytes, Spells] = field(default_factory=dict)
     table: dict[bytes, Heard] = field(default_factory=dict)
     heartbeat_listeners: list[Callable[[Heartbeat], None]] = field(default_factory=list)
     # called when a node is back or does other work
@@ -152,9 +161,7 @@ class Presence:
             if known is None and len(self.table) >= HEARTBEATS_MAX:
                 del self.table[min(self.table, key=lambda node: self.table[node].at_s)]
             now_s = self.now()
-            self.table[heartbeat.node] = Heard(
-                heartbeat, now_s, _interval_s(known, now_s), _pauses_s(known, now_s)
-            )
+            self.table[heartbeat.node] = self._heard(known, heartbeat, now_s)
             if known is None or known.differs_from(heartbeat) or now_s - known.at_s > SILENCE_S:
                 changed = True
             news.append(heartbeat)
@@ -164,6 +171,23 @@ class Presence:
             for notify in self.change_listeners:
                 notify()
         return news
+
+    def _heard(self, known: Heard | None, newer: Heartbeat, now_s: float) -> Heard:
+        if known is None:
+            return Heard(newer, now_s, 0.0, now_s, self.kept_spells.pop(newer.node, NONE))
+        interval_s, away_s = _interval_s(known, now_s), now_s - known.at_s
+        if not self._was_away(known, away_s):
+            return Heard(newer, now_s, interval_s, known.since_s, known.spells)
+        off = newer.start != known.heartbeat.start
+        spells = known.spells_at(known.at_s).came_back(away_s, off=off)
+        return Heard(newer, now_s, interval_s, now_s, spells)
+
+    def _was_away(self, known: Heard, silent_s: float) -> bool:
+        """Whether a silence was longer than heartbeats that are lost explain."""
+        if silent_s <= HEARTBEATS_MISSED_MAX * HEARTBEAT_USUAL_S:
+            return False
+        usual_s = self.usual_s() if known.heartbeat.job else HEARTBEAT_IDLE_S  # costly to know
+        return silent_s > HEARTBEATS_MISSED_MAX * usual_s
 
     def outdated(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
         """The newer heartbeats of nodes of which these are of an older incarnation.
@@ -220,10 +244,18 @@ class Presence:
             return False
         return STATES[heartbeat.state] in WORKING
 
-    def pauses_s(self, node: NodeId) -> tuple[float, ...]:
-        """How long a node was silent before it came back, the newest last; at most PAUSES_KEPT."""
+    def spells(self, node: NodeId) -> Spells:
+        """How a node came and went, as it was heard here."""
+        self.settling_s()
         heard = self.table.get(node[:8])
-        return heard.pauses_s if heard else ()
+        if heard is None:
+            return self.kept_spells.get(node[:8], NONE)
+        return heard.spells_at(self.now())
+
+    def known_spells(self) -> dict[bytes, Spells]:
+        """Those of all nodes that are over, at most HEARTBEATS_MAX nodes' (8 bytes each)."""
+        found = {node: heard.spells for node, heard in self.table.items()} | self.kept_spells
+        return dict(islice(found.items(), HEARTBEATS_MAX))
 
     def heartbeats(self) -> list[Heartbeat]:
         """All that are known, this node's own first."""
@@ -242,12 +274,3 @@ def _interval_s(known: Heard | None, now_s: float) -> float:
         return 0.0
     gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence
     return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2
-
-
-def _pauses_s(known: Heard | None, now_s: float) -> tuple[float, ...]:
-    if known is None:
-        return ()
-    gap_s = now_s - known.at_s
-    if gap_s <= PAUSE_MIN_S or not known.heartbeat.job:  # an idle node sends few heartbeats
-        return known.pauses_s
-    return (*known.pauses_s, gap_s)[-PAUSES_KEPT:]

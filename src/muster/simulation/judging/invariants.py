@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from muster.history.counted import Key
 from muster.history.graph import Graph
 from muster.job.runner import JobRunner
-from muster.network.sync.presence import HEARTBEATS_MAX
-from muster.node.core import HEARTBEAT_IDLE_S
+from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.records import BlobId, Commit, CommitId, short
 from muster.simulation.judging.arithmetic import arithmetic, residue
 from muster.simulation.judging.borders import throttled
