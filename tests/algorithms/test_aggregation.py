@@ -61,10 +61,24 @@ def test_equal_work_is_fedavg_by_samples() -> None:
     assert weighed.tau_eff == 20
 
 
-def test_a_slow_node_is_normalised() -> None:
-    """FedNova: tau_eff * p_i / tau_i, here tau_eff = 25."""
+def test_a_slow_node_is_normalised_half_of_the_way() -> None:
+    """p_i sqrt(tau_eff / tau_i), here tau_eff = 25: a step of the slow node counts twice."""
     weighed = weights([UpdateMeta(100, 40), UpdateMeta(100, 10)])
+    fast, slow = (s * weighed.scale for s in weighed.shares)
+    assert [fast, slow] == pytest.approx([0.5 * 0.625**0.5, 0.5 * 2.5**0.5])
+    assert slow / fast == pytest.approx(2.0)
+
+
+def test_an_exponent_of_one_is_fednova() -> None:
+    """tau_eff * p_i / tau_i, here tau_eff = 25."""
+    weighed = weights([UpdateMeta(100, 40), UpdateMeta(100, 10)], exponent=1.0)
     assert [s * weighed.scale for s in weighed.shares] == pytest.approx([0.3125, 1.25])
+
+
+def test_an_exponent_of_zero_is_fedavg() -> None:
+    weighed = weights([UpdateMeta(100, 40), UpdateMeta(300, 10)], exponent=0.0)
+    assert weighed.shares == (0.25, 0.75)
+    assert weighed.scale == 1.0
 
 
 def test_normalisation_is_capped() -> None:

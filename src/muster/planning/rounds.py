@@ -2,7 +2,7 @@
 
 Nodes differ in speed and in the time that bytes take to and from them.  The round's length is set by the
 bulk of the nodes; one that could not finish the usual number of steps in it does fewer, so that nobody waits
-for stragglers (the fold weighs updates by their steps: FedNova, Wang et al., NeurIPS 2020).
+for stragglers (the fold weighs updates by their steps: algorithms/aggregation.py).
 """
 
 from __future__ import annotations

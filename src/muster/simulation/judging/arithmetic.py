@@ -180,7 +180,7 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
 
 
 def _weights(world: World, node: NodeId, update: Update) -> Iterator[float]:
-    """Of a node's update in a round: by samples, each step of whoever did fewer counting for more, in one of
+    """Of a node's update in a round: by samples, and less than in proportion to its steps, in one of
     the plans that it may have followed. A node that has not heard of others' samples takes them to be its
     own."""
     samples = {machine.node: machine.spec.samples for machine in world.machines.values()}
@@ -193,7 +193,7 @@ def _weights(world: World, node: NodeId, update: Update) -> Iterator[float]:
         for known in (samples, dict.fromkeys(samples, samples[node])):
             total = sum(known[n] for n in steps)
             mean = sum(known[n] * k for n, k in steps.items()) / total
-            weight = known[node] / total * min(4.0, mean / steps[node])
+            weight = known[node] / total * min(4.0, (mean / steps[node]) ** 0.5)
             yield min(1.0, max(0.01, weight))
 
 
