@@ -5,13 +5,13 @@ import random
 from histories import ENTRIES, FIRST, ID, JOB, ROOT, A, B, C, D, commit, entry, folded, update, view_of
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from muster.history.counted import Key
 from muster.job import roles
 from muster.job.stop_rule import finished_by
 from muster.job.view import JobView
 from muster.protocol.records import (
-    CLASSES,
     Assignment,
     Offer,
     Plan,
@@ -43,11 +43,15 @@ def test_of_offers_and_refusals_of_a_node_the_newest_counts() -> None:
 
 def test_a_head_ends_the_job_by_its_stop_rule() -> None:
     point = view_of(ENTRIES).graph.points[FIRST.id]
-    assert finished_by(StopRule(rounds=2), CLASSES, point, None) is None
-    assert finished_by(StopRule(rounds=1), CLASSES, point, None) == "1 rounds done"
-    assert finished_by(StopRule(seconds=1.0), CLASSES, point, None) is not None
-    assert finished_by(StopRule(bytes=21), CLASSES, point, None) is None
-    assert finished_by(StopRule(bytes=20), CLASSES, point, None) is not None
+
+    def ends(rule: StopRule) -> str | None:
+        return finished_by(replace(JOB, stop=rule), point, None)
+
+    assert ends(StopRule(rounds=2)) is None
+    assert ends(StopRule(rounds=1)) == "1 rounds done"
+    assert ends(StopRule(seconds=1.0)) is not None
+    assert ends(StopRule(bytes=21)) is None
+    assert ends(StopRule(bytes=20)) == "20 B of 20 B spent"
 
 
 def test_a_closing_commit_has_its_parents_figures() -> None:

@@ -120,15 +120,15 @@ def test_a_target_is_reached_by_the_metrics_direction(
 
 def test_the_end_names_the_metric() -> None:
     point = view_with(StopRule(rounds=9), line(0)).graph.points[line(0)[0].id]
-    rule = StopRule(target=Target("accuracy", 0.9))
-    assert finished_by(rule, CLASSES, point, shared(0.953)) == "target reached: accuracy 0.953"
-    rule = StopRule(target=Target("perplexity", 30.0))
+    job = replace(JOB, stop=StopRule(target=Target("accuracy", 0.9)))
+    assert finished_by(job, point, shared(0.953)) == "target reached: accuracy 0.953"
+    of_perplexity = replace(JOB, stop=StopRule(target=Target("perplexity", 30.0)), metrics=(PERPLEXITY, LOSS))
     figures = Figures(9, {"perplexity": (math.log(12.3456), 1.0)})
-    assert finished_by(rule, (PERPLEXITY, LOSS), point, figures) == "target reached: perplexity 12.35"
-    rule = StopRule(stale=3)
-    assert finished_by(rule, CLASSES, point, None, Standstill(2, 0.9, 7)) is None
+    assert finished_by(of_perplexity, point, figures) == "target reached: perplexity 12.35"
+    job = replace(JOB, stop=StopRule(stale=3))
+    assert finished_by(job, point, None, Standstill(2, 0.9, 7)) is None
     said = "no better for 3 rounds: the best was accuracy 0.900 in round 7"
-    assert finished_by(rule, CLASSES, point, None, Standstill(3, 0.9, 7)) == said
+    assert finished_by(job, point, None, Standstill(3, 0.9, 7)) == said
 
 
 # ---- no better for N rounds

@@ -150,7 +150,7 @@ def test_a_revoked_node_is_named() -> None:
         job = field.ask("a")
         await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
         field.cores["a"].trust._revoked[field.cores["b"].node] = "stolen"
-        facts = outside(field.cores["a"].context, field.runner("a", job).view)
+        facts = outside(field.cores["a"].context, field.runner("a", job).view, None)
         assert [f.text for f in facts] == ["b was revoked: stolen"]
         await field.close()
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from muster.cli.output import Size
+from muster.cli.output import Energy, Size
 from muster.protocol.validation.limits import (
     AGE_MAX_S,
     AVERAGE_MAX,
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def stop_options(command: F) -> F:
-    """--rounds, --target, --stop-when, --seconds, --bytes: the job ends at the first of them."""
+    """--rounds, --target, --stop-when and the budgets: the job ends at the first of them."""
     for option in reversed(
         (
             click.option("--rounds", type=click.IntRange(1, 1_000_000), help="End after this many rounds."),
@@ -42,8 +42,24 @@ def stop_options(command: F) -> F:
             ),
             click.option("--seconds", type=click.FloatRange(1, AGE_MAX_S), help="End after this time."),
             click.option(
-                "--bytes", "bytes_max", type=Size(), help="End when so much was sent, such as 20MB."
+                "--bytes",
+                "bytes_max",
+                type=Size(),
+                help="End when updates and models of so much were sent, such as 20MB.",
             ),
+            click.option(
+                "--bytes-node",
+                type=Size(),
+                help="So much for any one node: who has spent it is asked for no more; the job ends when too "
+                "few are left.",
+            ),
+            click.option(
+                "--joules",
+                type=Energy(),
+                help="End when all nodes together have used so much energy, such as 500 (joules), 12kJ or "
+                "20Wh.",
+            ),
+            click.option("--joules-node", type=Energy(), help="As --bytes-node, of energy."),
         )
     ):
         command = option(command)
@@ -109,6 +125,9 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "target",
         "stop_when",
         "seconds",
+        "bytes_node",
+        "joules",
+        "joules_node",
         "lr",
         "steps",
         "batch",

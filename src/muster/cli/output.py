@@ -12,6 +12,8 @@ import click
 import msgspec
 
 from muster.protocol.metrics import is_share
+from muster.protocol.quantities import energy_text, parse_energy, parse_size, size_text
+from muster.protocol.validation.limits import FIGURE_MAX, TOTAL_MAX
 
 if TYPE_CHECKING:
     from muster.node.api.snapshot import JobSnapshot
@@ -63,16 +65,13 @@ def _is_figure(cell: str) -> bool:
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: 831 B, 12.3 kB, 4.56 MB (powers of 1000)."""
-    if count is None:
-        return "-"
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 999.5 or unit == "GB":
-            break
-        count /= 1000
-    return (
-        f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
-    )
+    """Bytes for people, "-" where there are none."""
+    return "-" if count is None else size_text(count)
+
+
+def energy(joules: float | None) -> str:
+    """Joules for people, "-" where nobody measured or modelled any."""
+    return energy_text(joules) if joules else "-"
 
 
 def rate(bytes_s: float | None) -> str:
@@ -114,18 +113,25 @@ def headline(job: JobSnapshot) -> str:
     return f"{job.headline} {figure(job.headline, job.figures.get(job.headline))}"
 
 
-class Size(click.ParamType[float]):
+class Size(click.ParamType[int]):
     """A number of bytes: 300000, 300kB, 20MB."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip().lower().removesuffix("b").strip()
-        factor = {"k": 1e3, "m": 1e6, "g": 1e9}.get(text[-1:], 1.0)
-        try:
-            count = float(text[:-1] if factor > 1 else text) * factor
-        except ValueError:
-            count = -1.0
-        if not 1 <= count <= 1e18:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count = parse_size(str(value))
+        if count is None or not 1 <= count <= TOTAL_MAX:
             self.fail(f"{value!r} is no number of bytes: write 300000, 300kB or 20MB", param, ctx)
-        return count
+        return round(count)
+
+
+class Energy(click.ParamType[float]):
+    """Joules: 500, 12kJ, 20Wh."""
+
+    name = "energy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        joules = parse_energy(str(value))
+        if joules is None or not 0 < joules <= FIGURE_MAX:
+            self.fail(f"{value!r} is no amount of energy: write 500 (joules), 12kJ or 20Wh", param, ctx)
+        return joules

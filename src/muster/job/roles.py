@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from muster.history.graph import Point
+from muster.job.stop_rule import spent_up
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import NodeId
 
@@ -29,11 +30,12 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
 def min_nodes(view: JobView, head: Point) -> int:
     """The number of nodes whose updates a commit needs: at least 2 once a second node has taken part, unless
-    that one says that it is out.
+    that one says that it is out, or has spent what it may.
 
     An offer counts as taking part, or a node that loses all others in the first round would go on alone.
     """
     taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
+    taken_part -= set(spent_up(view.job.stop, head.spent))
     taken_part -= {node for node in taken_part if view.why_not(node, head.round + 1) is not None}
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 

@@ -193,13 +193,13 @@ class JobRunner:
 
     def waits(self, *, outside: bool = True) -> list[str]:
         """What the job waits for, in sentences, and (`outside`) who takes no part."""
-        found = self._waits() + (waits.outside(self.context, self.view) if outside else [])
+        found = self._waits() + (waits.outside(self.context, self.view, self.head()) if outside else [])
         return [waits.said(self.context, wait) for wait in found]
 
     def _tell_waits(self) -> None:
         """Log waits where somebody follows the job."""
         if self._state.acting or self.view.asker == self.context.node:
-            self._wait_log.look(self._waits() + waits.outside(self.context, self.view))
+            self._wait_log.look(self._waits() + waits.outside(self.context, self.view, self.head()))
 
     async def _follow(self, pulse: Pulse) -> None:
         """Hold the parameters of every head that is known and the payloads that are this node's to get, and

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from muster.history.graph import Point
 from muster.job.figures import Figures, Standstill
 from muster.protocol.metrics import as_text, reaches
-from muster.protocol.records import Metric, StopRule
+from muster.protocol.quantities import energy_text, size_text
+from muster.protocol.records import Job, Metric, NodeId, Spent, StopRule
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
 
@@ -19,18 +20,43 @@ def needs_figures(rule: StopRule) -> bool:
 
 def ends_without_figures(rule: StopRule) -> bool:
     """Whether anything but what is measured ends the job."""
-    return rule.rounds is not None or rule.seconds is not None or rule.bytes is not None
+    return rule.rounds is not None or has_budget(rule)
 
 
-def ends_with(rule: StopRule, round_: int, age_s: float, spent_bytes: int) -> bool:
+def has_budget(rule: StopRule) -> bool:
+    """Whether time, bytes or energy end the job."""
+    budgets = (rule.seconds, rule.bytes, rule.joules, rule.bytes_node, rule.joules_node)
+    return any(budget is not None for budget in budgets)
+
+
+def has_left(rule: StopRule, spent: Iterable[Spent], node: NodeId) -> bool:
+    """Whether a node has anything left of what any one node may spend, by the counters of a head."""
+    if rule.bytes_node is None and rule.joules_node is None:
+        return True
+    return all(not _spent_up(rule, s) for s in spent if s.node == node)
+
+
+def spent_up(rule: StopRule, spent: Iterable[Spent]) -> list[NodeId]:
+    """Nodes that have spent what any one node may."""
+    return [s.node for s in spent if _spent_up(rule, s)]
+
+
+def _spent_up(rule: StopRule, s: Spent) -> bool:
+    of_bytes = rule.bytes_node is not None and s.bytes >= rule.bytes_node
+    return of_bytes or (rule.joules_node is not None and s.joules >= rule.joules_node)
+
+
+def part_of_each(rule: StopRule) -> str:
+    """What any one node may spend: "the 20 kB or 500 J that each may"."""
+    parts = [size_text(rule.bytes_node)] if rule.bytes_node is not None else []
+    parts += [energy_text(rule.joules_node)] if rule.joules_node is not None else []
+    return f"the {' or '.join(parts)} that each may"
+
+
+def ends_with(job: Job, round_: int, age_s: float, spent: Sequence[Spent], roster: Sequence[NodeId]) -> bool:
     """Whether a commit of this round, age and spending ends the job, as far as that is known before it is
     measured."""
-    return (
-        round_ >= ROUNDS_MAX
-        or (rule.rounds is not None and round_ >= rule.rounds)
-        or (rule.seconds is not None and age_s >= rule.seconds)
-        or (rule.bytes is not None and spent_bytes >= rule.bytes)
-    )
+    return _used_up(job, round_, age_s, spent, roster) is not None
 
 
 def target_reached(rule: StopRule, metrics: Sequence[Metric], figures: Figures | None) -> bool:
@@ -43,26 +69,49 @@ def target_reached(rule: StopRule, metrics: Sequence[Metric], figures: Figures |
 
 
 def finished_by(
-    rule: StopRule,
-    metrics: Sequence[Metric],
-    point: Point,
-    figures: Figures | None,
-    still: Standstill | None = None,
+    job: Job, point: Point, figures: Figures | None, still: Standstill | None = None, over: str = ""
 ) -> str | None:
-    """Why a head with these figures, and with this standstill behind it, ends its job, or None."""
-    if point.round >= ROUNDS_MAX:
-        return f"{point.round} rounds are the most that a job can have: start the next one from its model"
-    if rule.rounds is not None and point.round >= rule.rounds:
-        return f"{point.round} rounds done"
+    """Why a head with these figures, and with this standstill behind it, ends its job, or None.
+
+    `over`: why its coordinator said that it is the last one.
+    """
+    rule, metrics = job.stop, job.metrics
     if rule.target is not None and figures is not None and target_reached(rule, metrics, figures):
         reached = figures.values(metrics)[rule.target.metric]
         return f"target reached: {rule.target.metric} {as_text(rule.target.metric, reached)}"
-    if rule.stale is not None and still is not None and still.rounds >= rule.stale:
+    limit = _used_up(job, point.round, point.age_s, point.spent, point.roster)
+    if limit is None and rule.stale is not None and still is not None and still.rounds >= rule.stale:
         name = metrics[0].name
         best = f"{name} {as_text(name, still.best)} in round {still.best_round}"
         return f"no better for {still.rounds} round{'s' * (still.rounds > 1)}: the best was {best}"
-    if rule.seconds is not None and point.age_s >= rule.seconds:
+    return limit or over or None
+
+
+def _used_up(
+    job: Job, round_: int, age_s: float, spent: Sequence[Spent], roster: Sequence[NodeId]
+) -> str | None:
+    """Which limit is reached, in a sentence, or None."""
+    rule = job.stop
+    if round_ >= ROUNDS_MAX:
+        return f"{round_} rounds are the most that a job can have: start the next one from its model"
+    if rule.rounds is not None and round_ >= rule.rounds:
+        return f"{round_} rounds done"
+    if rule.seconds is not None and age_s >= rule.seconds:
         return f"{rule.seconds:.0f} s are over"
-    if rule.bytes is not None and sum(s.bytes for s in point.spent) >= rule.bytes:
-        return f"{rule.bytes} bytes are spent"
-    return None
+    if rule.bytes is not None and (bytes_ := sum(s.bytes for s in spent)) >= rule.bytes:
+        return f"{size_text(bytes_)} of {size_text(rule.bytes)} spent"
+    if rule.joules is not None and (joules := sum(s.joules for s in spent)) >= rule.joules:
+        return f"{energy_text(joules)} of {energy_text(rule.joules)} spent"
+    return _nobody_left(job, spent, roster)
+
+
+def _nobody_left(job: Job, spent: Sequence[Spent], roster: Sequence[NodeId]) -> str | None:
+    """Whether fewer nodes of the roster than a round takes have any left of what each may spend."""
+    gone = set(spent_up(job.stop, spent)) & set(roster)
+    if not gone or len(roster) - len(gone) >= max(1, job.min_nodes):
+        return None
+    part = part_of_each(job.stop)
+    if len(gone) == len(roster):
+        return f"all {len(gone)} nodes have spent {part}" if len(gone) > 1 else f"its node has spent {part}"
+    have = "has" if len(gone) == 1 else "have"
+    return f"{len(gone)} of {len(roster)} nodes {have} spent {part}, and a round takes {job.min_nodes}"

@@ -238,17 +238,24 @@ class JobView:
         closed = bool(point.parents) and not point.folded and not point.is_merge
         if self.job.recipe.average <= 1 or self.stopped is not None or closed:
             return False
-        stop, metrics, figures = self.job.stop, self.job.metrics, self._figures_to_end(point)
-        if target_reached(stop, metrics, figures):
+        if target_reached(self.job.stop, self.job.metrics, self._figures_to_end(point)):
             return False
-        return finished_by(stop, metrics, point, figures, self._standstill(point)) is not None
+        return self.finished(point) is not None
 
     def finished(self, point: Point) -> str | None:
         """Why a head ends the job, or None. Any node that knows the head and its figures says the same."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
-        stop, figures = self.job.stop, self._figures_to_end(point)
-        return finished_by(stop, self.job.metrics, point, figures, self._standstill(point))
+        figures, still = self._figures_to_end(point), self._standstill(point)
+        return finished_by(self.job, point, figures, still, self._over(point))
+
+    def _over(self, point: Point) -> str:
+        """Why the author of a head's last round said that nothing more fits; commits that count nothing,
+        behind it, change nothing of that."""
+        record = point.record
+        while isinstance(record, Commit) and not record.over and not record.folded and record.parents:
+            record = self.graph.points[record.parents[0]].record
+        return record.over if isinstance(record, Commit) else ""
 
     def _figures_to_end(self, point: Point) -> Figures | None:
         """The head's figures if they may end the job: nothing else needs them; asked very often."""

@@ -8,6 +8,7 @@ from itertools import islice
 
 from muster.history.graph import Point
 from muster.job.context import Context
+from muster.job.stop_rule import part_of_each, spent_up
 from muster.job.view import JobView
 from muster.protocol.records import NodeId
 
@@ -87,8 +88,8 @@ def all_pass(view: JobView, head: Point) -> Wait | None:
     return Wait(f"no node takes part in round {head.round + 1}: {reasons[0]}")
 
 
-def outside(context: Context, view: JobView) -> list[Wait]:
-    """Who takes no part, and why."""
+def outside(context: Context, view: JobView, head: Point | None) -> list[Wait]:
+    """Who takes no part, and why; `head`: the one that goes on here."""
     trust, presence = context.ledger.trust, context.presence
     found = []
     for node, reason in view.refusals.items():
@@ -98,6 +99,9 @@ def outside(context: Context, view: JobView) -> list[Wait]:
     for node, passed in view.passes.items():
         if passed.round >= round_ and not trust.revoked(node):
             found.append(Wait(f"{context.name_of(node)} takes no part in round {round_}: {passed.reason}"))
+    for node in spent_up(view.job.stop, head.spent if head else ()):
+        text = f"{context.name_of(node)} is asked for no more: it has spent {part_of_each(view.job.stop)}"
+        found.append(Wait(text))
     if presence.cloned:
         found.append(Wait("this node was cloned: two processes use its bundle, give each one of its own"))
     for node in view.offers:

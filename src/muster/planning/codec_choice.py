@@ -114,7 +114,8 @@ class CodecChoice:
 
 def time_limited(stop: StopRule) -> bool:
     """Whether a job ends the sooner the less time its messages take: not if it ends by its rounds alone."""
-    return stop.rounds is None or not (stop.target is None and stop.seconds is None and stop.bytes is None)
+    others = (stop.target, stop.seconds, stop.bytes, stop.bytes_node, stop.joules, stop.joules_node)
+    return stop.rounds is None or any(other is not None for other in others)
 
 
 def choose(

@@ -6,7 +6,7 @@ import pytest
 
 from muster.errors import MusterError
 from muster.learning.recipes import defaults
-from muster.node.api.job_description import Request, stop_rule, with_target
+from muster.node.api.job_description import Request, stop_rule, with_defaults, with_target
 from muster.protocol.records import CLASSES, LOSS, Metric, StopRule, Target
 
 REGRESSION = (Metric("r2", "max"), Metric("mae", "min"), LOSS)
@@ -58,6 +58,15 @@ def test_no_better_for_so_many_rounds() -> None:
     for wrong in ("no better", "no better for 0", "no better for 99999", "better for 3", ""):
         with pytest.raises(MusterError, match="no better for N"):
             stop_rule(Request("t", stop_when=wrong))
+
+
+def test_budgets_become_the_rule_and_put_the_tasks_rounds_aside() -> None:
+    given = {"bytes": 9, "bytes_node": 8, "joules": 7.5, "joules_node": 6.5, "seconds": 5.0}
+    assert stop_rule(Request("digits", **given)) == StopRule(**given)
+    for name, value in given.items():
+        assert stop_rule(Request("digits", **{name: value})) == StopRule(**{name: value})
+        assert with_defaults(Request("t", **{name: value}), {"rounds": 30}).rounds is None
+    assert with_defaults(Request("t"), {"rounds": 30}).rounds == 30
 
 
 def test_without_any_rule_the_tasks_own_counts() -> None:

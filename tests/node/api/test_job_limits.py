@@ -21,7 +21,8 @@ NASTY: dict[type, tuple[Any, ...]] = {
     str: ("", "x" * 5000, "\x00", "\x1b[2J", "stc:nan", "stc:1e-300", "../.."),
 }
 MAY_PASS = {  # what is within the limits of its field, of the values above
-    ("seed", -1), ("seed", 0), ("seed", 2**31), ("seed", 2**53), ("bytes", 2**31), ("start", "../.."),
+    ("seed", -1), ("seed", 0), ("seed", 2**31), ("seed", 2**53), ("bytes", 2**31),
+    ("bytes_node", 2**31), ("start", "../.."),
     ("start", ""), ("start", "stc:nan"), ("start", "stc:1e-300"), ("start", "\x1b[2J"),
     ("linger_s", 0), ("target", -1.0),
 }  # fmt: skip
@@ -52,13 +53,16 @@ def test_a_usual_job_passes() -> None:
     "value", [v for values in NASTY.values() for v in values], ids=lambda v: repr(v)[:12]
 )
 def test_every_field_is_checked(field: str, value: Any) -> None:
-    real = field in ("lr", "target", "seconds", "momentum", "lr_end", "server_momentum", "patience_s")
+    real = field in (
+        "lr", "target", "seconds", "joules", "joules_node", "momentum", "lr_end", "server_momentum",
+        "patience_s",
+    )  # fmt: skip
     if isinstance(value, int) and real:
-        value = float(value) if abs(value) < 2**60 else 1e300
+        value = float(value) if abs(value) < 2**60 else 1e305
     within = (
         field == "task"
         or (field, value) in MAY_PASS
-        or (real and isinstance(value, float) and 0 <= value <= 1e10)
+        or (real and isinstance(value, float) and 0 <= value <= (1e300 if "joules" in field else 1e10))
     )
     with pytest.raises((Opened, MusterError)) as caught:
         asked(**{field: value})
@@ -76,7 +80,8 @@ def test_what_it_begins_from_is_checked(start: str) -> None:
 @pytest.mark.parametrize(
     "option",
     ["--seed=9223372036854775813", "--seed=-9223372036854775809", "--steps=0", "--momentum=1", "--lr=inf",
-     "--batch=100000", "--average=0", "--patience=1e300", "--min-nodes=0", "--seconds=inf"],
+     "--batch=100000", "--average=0", "--patience=1e300", "--min-nodes=0", "--seconds=inf", "--bytes=0",
+     "--bytes-node=many", "--joules=0", "--joules=nan", "--joules=5kB", "--joules-node=-1"],
 )  # fmt: skip
 def test_the_command_line_says_the_same(option: str) -> None:
     result = CliRunner().invoke(train, ["digits", option])

@@ -54,6 +54,9 @@ class JobRequest(_Body, frozen=True, rename={"start": "from"}):
     stop_when: Annotated[str, Meta(max_length=40)] | None = None
     seconds: float | None = None
     bytes: int | None = None
+    bytes_node: int | None = None
+    joules: float | None = None
+    joules_node: float | None = None
     steps: int | None = None
     lr: float | None = None
     batch: int | None = None

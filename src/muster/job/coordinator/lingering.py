@@ -17,7 +17,7 @@ from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.presence import heard_again, linger_s
-from muster.protocol.records import Commit, CommitId, JobId, NodeId
+from muster.protocol.records import Commit, CommitId, JobId, NodeId, Spent
 from muster.storage.store import Store
 
 LINE_MAX = 32  # commits before the head, whose plans may still be owed an update
@@ -51,7 +51,8 @@ class Lingering:
         `age_s` is the job's age; `uncounted` are all updates that are known, `here` those with their payload.
         """
         now = self._context.now()
-        if not ends_with(self._view.job.stop, head.round + bool(here), age_s, self._spent_bytes(head, here)):
+        spent = self._spent(head, here)
+        if not ends_with(self._view.job, head.round + bool(here), age_s, spent, head.roster):
             self.waits = {}
             return 0.0
         if self._since[0] != head.id:
@@ -72,12 +73,18 @@ class Lingering:
         waits = [f"{name_of(n)} until {dated(at_s)}" for n, at_s in self.waits.items() if at_s > now]
         return "waits for " + ", ".join(waits) if waits else ""
 
-    def _spent_bytes(self, head: Point, here: Sequence[KnownUpdate]) -> int:
+    def _spent(self, head: Point, here: Sequence[KnownUpdate]) -> tuple[Spent, ...]:
         """About what will have been spent when these are committed: the commit costs as much as the last."""
         record = head.record
         delta = record.delta if isinstance(record, Commit) else None
-        sizes = sum(u.record.payload.size_bytes + (delta.size_bytes if delta else 0) for u in here)
-        return sum(s.bytes for s in head.spent) + sizes
+        down_bytes = delta.size_bytes if delta else 0
+        known = {s.node: s for s in head.spent}
+        for u in here:
+            s = known.get(u.key.node, Spent(u.key.node, 0, 0, 0))
+            bytes_ = s.bytes + u.record.payload.size_bytes + down_bytes
+            joules = s.joules + u.record.millijoules / 1000
+            known[s.node] = Spent(s.node, s.steps, s.examples, bytes_, joules)
+        return tuple(known.values())
 
     def _coming(self, uncounted: Sequence[KnownUpdate], here: Sequence[KnownUpdate]) -> dict[NodeId, float]:
         """Makers of updates that are known without their payloads, and until when these should come."""

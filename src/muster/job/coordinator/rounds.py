@@ -19,6 +19,7 @@ from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
+from muster.job.stop_rule import has_left
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
 from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
@@ -172,6 +173,7 @@ class Rounds:
         view, presence = self._view, self._context.presence
         uncounted = self._fetcher.uncounted(head)
         willing = [n for n in view.offers if view.why_not(n, head.round + 1) is None]
+        willing = [n for n in willing if has_left(view.job.stop, head.spent, n)]
         return [n for n in willing if presence.lively(n) or self._missing(n, uncounted).growing(STALL_S)]
 
     def _publish(

@@ -19,6 +19,7 @@ from muster.protocol.validation.limits import (
     AGE_MAX_S,
     AVERAGE_MAX,
     BATCH_MAX,
+    FIGURE_MAX,
     ID_BYTES,
     LR_MAX,
     MOMENTUM_MAX,
@@ -43,6 +44,8 @@ RECIPE_FIELDS = (
     "average",
 )  # fmt: skip
 
+LIMITS = ("rounds", "seconds", "bytes", "bytes_node", "joules", "joules_node")  # as `StopRule` names them
+
 
 class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from"}):
     """What `train` may say; None takes the task's default."""
@@ -53,6 +56,9 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     stop_when: str | None = None
     seconds: float | None = None
     bytes: int | None = None
+    bytes_node: int | None = None
+    joules: float | None = None
+    joules_node: float | None = None
     lr: float | None = None
     batch: int | None = None
     steps: int | None = None
@@ -80,7 +86,7 @@ def with_defaults(request: Request, known: dict[str, Any]) -> Request:
     if odd:
         names = ", ".join(sorted(fields))
         raise MusterError("task_fault", f"the task's defaults have {odd[0]!r}: they may have {names}")
-    ends = (request.rounds, request.target, request.stop_when, request.seconds, request.bytes)
+    ends = (request.target, request.stop_when, *(getattr(request, name) for name in LIMITS))
     given = {name: value for name, value in known.items() if getattr(request, name) is None}
     if any(end is not None for end in ends):
         given.pop("rounds", None)
@@ -106,7 +112,7 @@ def stop_rule(request: Request) -> StopRule:
         if found is None or not 1 <= int(found[1]) <= ROUNDS_MAX:
             raise MusterError("usage", f'--stop-when is "no better for N", N being 1 to {ROUNDS_MAX} rounds')
         stale = int(found[1])
-    given = StopRule(request.rounds, None, request.seconds, request.bytes, stale)
+    given = StopRule(stale=stale, **{name: getattr(request, name) for name in LIMITS})
     return defaults(request.task).stop if given == StopRule() and request.target is None else given
 
 
@@ -164,7 +170,15 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             stop.seconds is None or 0 < stop.seconds <= AGE_MAX_S,
             f"--seconds must be above 0 and at most {AGE_MAX_S:g}",
         ),
-        (stop.bytes is None or 0 < stop.bytes <= TOTAL_MAX, f"--bytes must be 1 to {TOTAL_MAX}"),
+        *(
+            (given is None or 0 < given <= most, f"--{name} must be above 0 and at most {most:g}")
+            for name, given, most in (
+                ("bytes", stop.bytes, TOTAL_MAX),
+                ("bytes-node", stop.bytes_node, TOTAL_MAX),
+                ("joules", stop.joules, FIGURE_MAX),
+                ("joules-node", stop.joules_node, FIGURE_MAX),
+            )
+        ),
         (1 <= request.min_nodes <= NODES_MAX, f"--min-nodes must be 1 to {NODES_MAX}"),
         (
             1 <= request.patience_s <= PATIENCE_MAX_S,
