@@ -134,6 +134,8 @@ def test_a_commit_may_say_that_it_is_the_last() -> None:
     ends = {e.id: view.finished(view.graph.points[e.id]) for e in (last, closing, again, beyond, other)}
     assert ends == {last.id: over, closing.id: over, again.id: over, beyond.id: None, other.id: None}
     assert view.finished(view.graph.points[merge_id]) is None
+    without = view_with(StopRule(rounds=9), [ROOT, last])  # has no budget into which it could not fit
+    assert without.finished(without.graph.points[last.id]) is None
 
 
 # ---- whole jobs

@@ -73,7 +73,7 @@ def finished_by(
 ) -> str | None:
     """Why a head with these figures, and with this standstill behind it, ends its job, or None.
 
-    `over`: why its coordinator said that it is the last one.
+    `over`: why its coordinator said that nothing more fits into the job's budget.
     """
     rule, metrics = job.stop, job.metrics
     if rule.target is not None and figures is not None and target_reached(rule, metrics, figures):
@@ -84,7 +84,7 @@ def finished_by(
         name = metrics[0].name
         best = f"{name} {as_text(name, still.best)} in round {still.best_round}"
         return f"no better for {still.rounds} round{'s' * (still.rounds > 1)}: the best was {best}"
-    return limit or over or None
+    return limit or (over if has_budget(rule) else None) or None
 
 
 def _used_up(
