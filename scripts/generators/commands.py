@@ -19,7 +19,7 @@ def command_line() -> str:
     common = {line for line, count in times.items() if count > 1}
     parts: list[str] = []
     for path, usage, text, options in found:
-        parts += [f"## {path}", "", f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:], ""]
+        parts += [f"## {path}", f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:], ""]
         own = [line for line in options if line not in common]
         shared = ", ".join(line.split("`")[1].split()[0] for line in options if line in common)
         parts += [*own, *([f"* and of those below: `{shared}`"] if shared else []), ""]
