@@ -65,3 +65,20 @@ def test_a_node_whose_records_are_over_its_disk_limit_cuts_nobody_off() -> None:
     spec = WorldSpec(1, nodes, links, TaskSpec(weights=1000), (job,))
     verdict = judge(Schedule(1, "relay", spec, (), 600.0))
     assert verdict.good, story(verdict)
+
+
+def test_a_full_relay_makes_room_for_what_is_asked_for_next() -> None:
+    """Four nodes are behind b, which takes no part; two of their updates fill what b may keep for others, and
+    the records take the rest.  What b has passed on makes room for the others (seed 30517)."""
+    behind = "cdef"
+    nodes = (
+        MachineSpec("a", 100, 0.02),
+        MachineSpec("b", 100, 0.02, unwilling="policy", disk_limit_bytes=9 * 4 * WEIGHTS),
+        *(MachineSpec(name, 100, 0.02) for name in behind),
+    )
+    links = (WireSpec("a", "b", LINK), *(WireSpec("b", name, LINK) for name in behind))
+    job = JobSpec("a", 30.0, 40, None, 10, 0.05, 10.0, 2, "dense32", "dense32")
+    spec = WorldSpec(1, nodes, links, TaskSpec(weights=WEIGHTS), (job,))
+    verdict = judge(Schedule(1, "relay", spec, (), 900.0))
+    assert verdict.good, story(verdict)
+    assert verdict.rounds == 40

@@ -19,6 +19,7 @@ from muster.protocol.records import BlobId, CommitId
 from muster.storage.store import StorageError
 
 COLLECT_S = 10.0
+COLLECT_APART_S = 2.0  # of what is here for others only: whoever waits for room asks again within seconds
 ROOM_SHARE = 0.1  # of the disk limit that is made free when it is passed
 # Of it for what is here for others only, at the time of collecting: the rest is room for what they want next.
 RELAYED_SHARE = 0.5
@@ -49,9 +50,9 @@ class GarbageCollector:
         self._collected: tuple[int, list[CommitId], set[Key]] = (0, [], set())
 
     def collect(self) -> None:
-        """Delete what may go, at most once in `COLLECT_S`."""
+        """Delete what may go, now and then."""
         now = self._context.now()
-        if now < self._collected_s + COLLECT_S:
+        if now < self._collected_s + (COLLECT_APART_S if self._apart() else COLLECT_S):
             return
         self._collected_s = now
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
@@ -87,11 +88,13 @@ class GarbageCollector:
         self._collected = len(self._view.updates), *state[1:]
 
     def _forget_relayed(self) -> None:
-        """Delete payloads that were fetched for others, as far as a known head counts them."""
-        counted = set[Key]()
+        """Delete payloads that were fetched for others, as far as a known head counts them or a neighbour was
+        given them: whoever asks for one again asks its author."""
+        counted, passed_on = set[Key](), self._context.transfers.passed_on
         spent = set(spent_payloads(self._view, self._models.known_heads(), counted))
-        updates = self._view.updates.items()
-        waiting = {u.record.payload.blob for key, u in updates if key not in counted}
+        uncounted = [u.record.payload.blob for key, u in self._view.updates.items() if key not in counted]
+        waiting = {blob for blob in uncounted if blob is not None and not passed_on(blob)}
+        spent |= {blob for blob in uncounted if blob is not None and passed_on(blob)}
         for blob in sorted(spent - waiting - self._needed_by_others()):
             self._context.store.delete_blob(blob)
 

@@ -39,6 +39,7 @@ class Serving:
         self._store, self._limits, self._known = store, limits, known
         self._held_open: dict[NodeId, int] = {}  # requests, by asker
         self._waiting_peers: dict[BlobFetch, dict[NodeId, None]] = {}  # to be nudged when there is data
+        self._passed_on: dict[BlobId, None] = {}  # whose last bytes somebody got
 
     def on_ask(self, ask: Ask, arriving: Container[BlobId]) -> bytes | Wanted:
         """What can be answered at once; `arriving`: blobs that are being fetched. Raises StorageError."""
@@ -71,6 +72,7 @@ class Serving:
         length = min(ask.length, ANSWER_BYTES_MAX, fetch.size_bytes - ask.offset)
         ready_bytes = fetch.held_from(ask.offset, length)
         if ready_bytes:
+            self._gave(fetch.blob, ask.offset + ready_bytes, fetch.size_bytes)
             return encode_answer(Status.PARTIAL, fetch.partial.read(ask.offset, ready_bytes), held_s)
         if goes_on and self._may_hold_open(asker) and now_s < self.until_s(asked_s):
             return None
@@ -92,6 +94,10 @@ class Serving:
         if not self._held_open[asker]:
             del self._held_open[asker]
 
+    def passed_on(self, blob: BlobId) -> bool:
+        """Whether a neighbour was given the end of a blob, lately."""
+        return blob in self._passed_on
+
     def take_waiting_peers(self, fetch: BlobFetch) -> dict[NodeId, None]:
         """Those that asked in vain; they are forgotten here."""
         return self._waiting_peers.pop(fetch, {})
@@ -110,4 +116,13 @@ class Serving:
             return encode_answer(Status.NO)
         length = min(ask.length, ANSWER_BYTES_MAX, have_bytes - ask.offset)
         data = self._store.read_blob(blob, ask.offset, length) if length else b""
+        if data:
+            self._gave(blob, ask.offset + length, size_bytes)
         return encode_answer(Status.WHOLE, data, held_s)
+
+    def _gave(self, blob: BlobId, end: int, size_bytes: int) -> None:
+        if end < size_bytes:
+            return
+        self._passed_on[blob] = None
+        if len(self._passed_on) > self._limits.known_blobs_max:
+            del self._passed_on[next(iter(self._passed_on))]

@@ -145,6 +145,10 @@ class Transfers:
         fetch = self._fetching.table.find(blob)
         return None if fetch is None else fetch.status()
 
+    def passed_on(self, blob: BlobId) -> bool:
+        """Whether a neighbour was given the end of a blob, lately."""
+        return self._serving.passed_on(blob)
+
     def statuses(self) -> list[TransferStatus]:
         return [fetch.status() for fetch in self._fetching.table.all()]
 
