@@ -31,8 +31,8 @@ test: page $(TOOLS)
 	@$(BIN)/ruff format --check .
 	@echo "== mypy"
 	@$(BIN)/mypy
-	@echo "== pytest $(TESTS)"
-	@$(BIN)/python -m pytest $(TESTS)
+	@echo "== $(if $(TESTS),pytest $(TESTS),all tests in three lanes; their output: build/tests)"
+	@$(BIN)/python $(if $(TESTS),-m pytest $(TESTS),scripts/test)
 
 setup: page $(TOOLS)
 
