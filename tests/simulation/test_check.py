@@ -272,6 +272,14 @@ def test_a_loop_that_fails_comes_back(bug: str) -> None:
     assert verdict.good != bool(bug), story(verdict)
 
 
+@pytest.mark.parametrize("writes", [1, 2, 3])
+def test_who_is_told_of_a_fault_asks_for_the_job_again(writes: int) -> None:
+    """A write fails while `a` publishes the job (seed 30552)."""
+    verdict = scene("ab bc ac", (4.9, Misfire("a", writes)), heal_s=120.0)
+    assert verdict.good, story(verdict)
+    assert verdict.rounds == 8
+
+
 @pytest.mark.parametrize("bug", ["", "rot_unnoticed", "rot_kept"])
 def test_a_damaged_model_is_had_again(bug: str) -> None:
     rotten = ((25.0 + 30.0 * i, BitRot(name, 1.0)) for i, name in enumerate("abc"))

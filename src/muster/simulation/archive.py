@@ -24,7 +24,8 @@ class Archive:
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
     updates: list[RecordId] = field(default_factory=list)
     trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
-    brought: dict[RecordId, Left] = field(default_factory=dict)  # into an update, by a coordinator of before
+    # into an update, by a coordinator of before; and whose offers had come there by then, in that order
+    brought: dict[RecordId, tuple[Left, list[NodeId]]] = field(default_factory=dict)
     left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
     floods: Counter[NodeId] = field(default_factory=Counter)  # by whom, how many

@@ -157,7 +157,8 @@ class Machine:
         if isinstance(record, Commit):
             self._archive.left[record_id] = (before, after)
         elif before is not None and after is None:
-            self._archive.brought[record_id] = before
+            runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
+            self._archive.brought[record_id] = before, list(runner.view.offers) if runner is not None else []
         if after is None:
             self.left.pop(record.job, None)
         else:

@@ -22,7 +22,7 @@ from muster.simulation import faults as f
 from muster.simulation import inner_effects
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
-from muster.simulation.mortal_store import Killed
+from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.specs import (
     BitRot,
     Bury,
@@ -111,6 +111,8 @@ class World:
         asking = asyncio.get_running_loop().create_task(self._ask(core, spec), context=context)
         try:
             return await asking
+        except Unexpected:  # a fault in Muster, as its user is told
+            return False
         except asyncio.CancelledError:  # the asker's process ended in the midst of it
             task = asyncio.current_task()
             if asker.core is core or (task is not None and task.cancelling()):

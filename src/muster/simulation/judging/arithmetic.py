@@ -7,7 +7,7 @@ written, by formulas that are written a second time on purpose.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -167,8 +167,9 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
                 trained += world.archive.trained[record_id]
             brought = world.archive.brought.get(record_id)
             if brought is not None:
-                lacks = _lacks(graph, brought, update.base, size)
-                weights = set(_weights(world, key.node, update))
+                left_out, offers = brought
+                lacks = _lacks(graph, left_out, update.base, size)
+                weights = set(_weights(world, key.node, update, offers))
                 possible = [trained + lacks / weight for trained in possible for weight in weights]
             count += 1
         kept = residuals.load(machine.disk, "up", asked.id)
@@ -179,18 +180,19 @@ def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             yield f"residual: {count} updates of {machine.spec.name} leave {min(offs):.2g} behind"
 
 
-def _weights(world: World, node: NodeId, update: Update) -> Iterator[float]:
+def _weights(world: World, node: NodeId, update: Update, offers: Sequence[NodeId]) -> Iterator[float]:
     """Of a node's update in a round: by samples, and less than in proportion to its steps, in one of
     the plans that it may have followed. A node that has not heard of others' samples takes them to be its
-    own."""
+    own; it had heard of them from the first few of `offers`, or from all."""
     samples = {machine.node: machine.spec.samples for machine in world.machines.values()}
+    heard = [{n: samples[n if n in offers[:i] else node] for n in samples} for i in range(len(offers) + 1)]
     for author, plan in world.archive.records.values():
         if not isinstance(plan, Plan) or plan.parent != update.base or author == node:
             continue
         steps = {a.node: a.steps for a in plan.assignments}
         if node not in steps:
             continue
-        for known in (samples, dict.fromkeys(samples, samples[node])):
+        for known in heard:
             total = sum(known[n] for n in steps)
             mean = sum(known[n] * k for n, k in steps.items()) / total
             weight = known[node] / total * min(4.0, (mean / steps[node]) ** 0.5)
