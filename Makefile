@@ -16,7 +16,8 @@ DIGEST := $(shell (cat requirements.lock pyproject.toml; echo "$(TORCH_INDEX)") 
 STAMP := $(VENV)/.muster-$(DIGEST)
 TOOLS := $(VENV)/.tools-$(shell cksum < requirements-tools.lock | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.lock)
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Python compiles what is imported when it is; all of torch and its company would be half of the set-up.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
 .PHONY: demo test page setup clean
 

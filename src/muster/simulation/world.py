@@ -111,7 +111,7 @@ class World:
         asking = asyncio.get_running_loop().create_task(self._ask(core, spec), context=context)
         try:
             return await asking
-        except Unexpected:  # a fault in Muster, as its user is told
+        except Unexpected:  # its user sees a fault in Muster
             return False
         except asyncio.CancelledError:  # the asker's process ended in the midst of it
             task = asyncio.current_task()
