@@ -23,9 +23,9 @@ from muster.node.api.client import Exported, LogView
 from muster.node.api.snapshot import NeighbourView, SentView
 from muster.node.api.snapshot_builder import sent_view
 
-# five figures of different sizes, so that none can stand in another's column
+# figures of different sizes, so that none can stand in another's column
 JOB_SENT = SentView(payload=24_200, records=7_310, exchange=0, presence=0, again=512)
-LINK_SENT = SentView(payload=31_000, records=8_020, exchange=1_430, presence=650, again=777)
+LINK_SENT = SentView(payload=31_000, records=8_020, exchange=1_430, presence=650, again=777, frozen=5_000)
 REQUEST = DemoRequest(load("narrow-9"), "digits", "classes:2", 5)
 
 
@@ -36,21 +36,22 @@ def test_log_bytes(alpha: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
     assert alpha.requests[-1] == {"op": "log", "job": JOB[:8], "links": True}
     rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()[1:]]
     assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
-        ["PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "ALL", "SENT AGAIN"],
-        ["this job", "24.2 kB", "7.31 kB", "0 B", "0 B", "31.5 kB", "512 B"],  # again is a part of it
-        ["to bravo", "31 kB", "8.02 kB", "1.43 kB", "650 B", "41.1 kB", "777 B"],
+        ["PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "FROZEN", "ALL", "SENT AGAIN"],
+        ["this job", "24.2 kB", "7.31 kB", "0 B", "0 B", "0 B", "31.5 kB", "512 B"],  # again is a part of it
+        ["to bravo", "31 kB", "8.02 kB", "1.43 kB", "650 B", "5 kB", "46.1 kB", "777 B"],
     ]
     assert run(["log", JOB[:8], "--bytes", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["job"]["sent"] == {
-        "payload": 24_200, "records": 7_310, "exchange": 0, "presence": 0, "again": 512
+        "payload": 24_200, "records": 7_310, "exchange": 0, "presence": 0, "again": 512,
+        "frozen": 0,
     }  # fmt: skip
     assert told["links"][0]["sent"]["again"] == 777
 
 
 def test_every_figure_is_shown_under_its_own_name() -> None:
-    assert sent_view(BytesSent(payload=1, records=2, exchange=3, presence=4, again=5)) == SentView(
-        payload=1, records=2, exchange=3, presence=4, again=5
+    assert sent_view(BytesSent(payload=1, records=2, exchange=3, presence=4, again=5, frozen=6)) == SentView(
+        payload=1, records=2, exchange=3, presence=4, again=5, frozen=6
     )
 
 

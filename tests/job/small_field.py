@@ -6,6 +6,9 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import msgspec
 
 from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike
@@ -52,8 +55,11 @@ class SmallField:
         limits: JobLimits | None = None,
         faults: Mapping[str, MusterError] | None = None,
         offload: Offload = inline,
+        frozen: Mapping[str, bytes] | None = None,
     ) -> None:
-        """`faults`: what the trainers of some nodes fail with."""
+        """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
+        train."""
+        self._frozen = frozen or {}
         self._offload = offload
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
@@ -71,7 +77,7 @@ class SmallField:
         async def open_trainer(task: str) -> TrainerLike:
             if name in self._faults:
                 raise self._faults[name]
-            facts = facts_of(LAYOUT, 50, self._common)
+            facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(name, b""))
             return self._kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
 
         return Core(
@@ -113,12 +119,18 @@ class SmallField:
         start: bytes = b"",
         average: int = 1,
         metrics: tuple[Metric, ...] = CLASSES,
+        offers_frozen: bool = True,
     ) -> JobId:
-        """A job that begins from `start`, by default from what the seed gives."""
+        """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
+        lack what the asker's task does not train can have it."""
         core = self.cores[asker]
         recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32", average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
-        job = Job(TASK, LAYOUT.fingerprint(), recipe, stop, min_nodes, patience_s, nonce, metrics)
+        facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
+        job = Job(TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics)
+        if facts.frozen and offers_frozen:
+            blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)
+            job = msgspec.structs.replace(job, frozen=blob, frozen_bytes=size_bytes)
         return open_job(core, job, core.store.put_blob(start or initial_blob(LAYOUT)))
 
     def runner(self, name: str, job: JobId) -> JobRunner:

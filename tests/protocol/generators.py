@@ -217,6 +217,7 @@ class Generator:
         return Job(
             task, self.id(), recipe, stop, self.count(1, lim.NODES_MAX),
             self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64), metrics,
+            *d.one(((), (self.id(), self.count(0, lim.BLOB_BYTES_MAX)))),
         )  # fmt: skip
 
     def offer(self) -> Offer:

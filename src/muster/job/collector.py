@@ -13,6 +13,7 @@ from muster.job.context import Context
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.models.retention import collectable, delta_of, pinned, spent_payloads
 from muster.job.models.store import ModelStore
+from muster.job.participant.frozen_part import FrozenPart
 from muster.job.session import TrainerSession
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, CommitId
@@ -35,6 +36,7 @@ class GarbageCollector:
         models: ModelStore,
         session: TrainerSession,
         contributions: ContributionEstimator,
+        frozen: FrozenPart,
         *,
         needed_by_others: Callable[[], set[BlobId]],
         apart: Callable[[], bool],
@@ -42,7 +44,7 @@ class GarbageCollector:
         """`needed_by_others()`: blobs that this node's other jobs cannot do without. `apart()`: whether this
         node takes no part, so that all it has of the job is here for others."""
         self._context, self._view, self._models = context, view, models
-        self._session, self._contributions = session, contributions
+        self._session, self._contributions, self._frozen = session, contributions, frozen
         self._needed_by_others, self._apart = needed_by_others, apart
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
@@ -69,7 +71,7 @@ class GarbageCollector:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
         points = (self._view.graph.points[c] for c in self.needed_commits())
         blobs = {b for p in points for b in (self._models.blob_of(p.id), delta_of(p)) if b is not None}
-        return blobs | self._payloads_in_use() | self._being_evaluated()
+        return blobs | self._payloads_in_use() | self._being_evaluated() | self._frozen.needs()
 
     def _forget_payloads(self) -> None:
         """Delete payloads of updates that the heads count; forget updates that are far behind the heads."""
@@ -102,10 +104,11 @@ class GarbageCollector:
         """Delete parameters far behind the heads, but for those of the best commit that was measured."""
         store, models = self._context.store, self._models
         best = self._view.best(models.held)
-        kept = self._needed_by_others() | self._being_evaluated()
+        kept = self._needed_by_others() | self._being_evaluated() | self._frozen.needs()
         kept |= {blob for blob in (models.blob_of(best.id),) if blob} if best is not None else set()
         gone = []
-        for blob in collectable(self._view.graph, self.needed_commits(), models.blob_of):
+        frozen = self._view.job.frozen
+        for blob in collectable(self._view.graph, self.needed_commits(), models.blob_of, frozen):
             size_bytes = store.blob_size(blob)
             if size_bytes is not None and blob not in kept and bytes_ > 0:
                 gone.append(blob)

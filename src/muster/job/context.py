@@ -85,6 +85,17 @@ class ContributionResult:
     examples: int  # 0: there is no such data, and nothing else is said
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What a task's fingerprint here and a job's differ in: a sentence with what to do.
+
+    `in_frozen`: in nothing but what is not trained, so that the job's can be taken in its place.
+    """
+
+    sentence: str
+    in_frozen: bool
+
+
 class TrainerLike(Protocol):
     """The trainer child as the job sees it: a stored model in, an update and progress out.
 
@@ -102,8 +113,14 @@ class TrainerLike(Protocol):
     def work_for(self, job: JobId) -> None:
         """From now on requests are this job's: what of it stays on this node is kept for it."""
 
-    async def differs(self, fingerprint: bytes) -> str:
-        """What is not the same here as in a job with this fingerprint: a sentence with what to do."""
+    async def differs(self, fingerprint: bytes) -> Difference:
+        """What is not the same here as in a job with this fingerprint."""
+
+    async def take_frozen(self, frozen: BlobId, fingerprint: bytes) -> Facts:
+        """Have what the task does not train from a blob that is held, in place of this node's own.
+
+        `fingerprint`: the task's with it.  The facts that hold from now on.
+        """
 
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one local step."""

@@ -212,6 +212,7 @@ class JobRegistry:
 
         context, job = self._context, entry.id
         assert isinstance(entry.record, Job)
+        self._hints.learn(entry)
         aside = self._aside[job] = set_aside.load(context.store, job)
         known = [known for kind in REACTIONS for known in context.ledger.load(kind, job)]
         for before in known:

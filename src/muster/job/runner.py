@@ -24,6 +24,7 @@ from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
+from muster.job.participant.frozen_part import FrozenPart
 from muster.job.participant.loop import Participant
 from muster.job.participant.passing import Retry
 from muster.job.participant.start_model import StartModel
@@ -73,12 +74,13 @@ class JobRunner:
         self._answer = Answer(context, view)
         self._retry = Retry(context, view)
         self._start = StartModel(context, view, self.models)
+        self._frozen = FrozenPart(context, view, self.models)
         self._session = TrainerSession(
-            context, view, self.models, self.fetcher, self._answer, self._start, self._evaluation,
-            self._contributions, slot,
+            context, view, self.models, self.fetcher, self._answer, self._start, self._frozen,
+            self._evaluation, self._contributions, slot,
         )  # fmt: skip
         self._garbage = GarbageCollector(
-            context, view, self.models, self._session, self._contributions,
+            context, view, self.models, self._session, self._contributions, self._frozen,
             needed_by_others=needed_by_others, apart=self._apart,
         )  # fmt: skip
 
@@ -105,6 +107,7 @@ class JobRunner:
         tasks = [loop.task for loop in self._loops if loop.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         self._slot.leave(self.view.id)
+        await self._frozen.close()
         await self.fetcher.close()
 
     @property
@@ -183,6 +186,8 @@ class JobRunner:
                 found.append(Wait("waits until this node's trainer is done with another job"))
             elif self._session.starting:
                 found.append(Wait("the trainer is starting"))
+            elif (coming := self._frozen.wait()) is not None:
+                found.append(coming)
             if head is None:
                 found.append(waits.at_start(context, view))
                 return found
@@ -224,7 +229,9 @@ class JobRunner:
             if reason is not None:
                 self._answer.refuse(reason)
                 return
+            self._frozen.look()
             due = self._retry.due() and (self.finished() is None or self._lacks_layout())
+            due = due and not self._frozen.due()
             wanted = self._slot.wanted
             if due and self._slot.ask(self.view.id, urgent=self._can_go_on()):
                 self.waiting_for_slot = False
@@ -234,7 +241,7 @@ class JobRunner:
                 if ended is SessionEnd.REFUSED:
                     self._retry.failed()
                 self.yielded = ended is SessionEnd.YIELDED
-                if self.yielded:
+                if self.yielded or ended is SessionEnd.LACKS:
                     continue
             self.waiting_for_slot = due
             if not due:

@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any
 
 from muster.errors import MusterError
-from muster.job.context import Context, TrainerLike
+from muster.job.context import Context, Facts, TrainerLike
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant.answer import Answer
+from muster.job.participant.frozen_part import FrozenPart
 from muster.job.participant.loop import ROOM_RETRY_S, Participant
 from muster.job.participant.passing import Passing
 from muster.job.participant.shared_trainer import SharedTrainer
@@ -43,6 +44,7 @@ class SessionEnd(Enum):
     OUT = "this node takes no part"
     REFUSED = "the task fails on this node, as things are"
     YIELDED = "another job has the trainer"
+    LACKS = "what the task does not train has to be fetched"
 
 
 class TrainerSession:
@@ -50,9 +52,10 @@ class TrainerSession:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, answer: Answer,
-        start: StartModel, evaluation: HeadEvaluator, contributions: ContributionEstimator, slot: TrainerSlot,
+        start: StartModel, frozen: FrozenPart, evaluation: HeadEvaluator,
+        contributions: ContributionEstimator, slot: TrainerSlot,
     ) -> None:  # fmt: skip
-        self._slot, self._passing = slot, Passing(context, view, answer)
+        self._slot, self._passing, self._frozen = slot, Passing(context, view, answer), frozen
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._answer, self._start = answer, start
         self._evaluation, self._contributions = evaluation, contributions
@@ -93,8 +96,10 @@ class TrainerSession:
     async def _train_with(self, trainer: TrainerLike) -> SessionEnd:
         facts = await trainer.describe()
         if facts.fingerprint != self._view.job.fingerprint:
-            self._answer.refuse(await trainer.differs(self._view.job.fingerprint))
-            return SessionEnd.OUT
+            found = await self._with_frozen(trainer)
+            if isinstance(found, SessionEnd):
+                return found
+            facts = found
         self._models.learn_layout(facts.layout)
         await self._start.make(trainer)
         self._context.changes.notify()
@@ -128,6 +133,22 @@ class TrainerSession:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return SessionEnd.YIELDED if done == {tasks[0]} else SessionEnd.OVER
+
+    async def _with_frozen(self, trainer: TrainerLike) -> Facts | SessionEnd:
+        """The facts of the task with the job's frozen part, if the two differ in nothing else."""
+        job, frozen = self._view.job, self._frozen
+        differs = await trainer.differs(job.fingerprint)
+        if not differs.in_frozen or frozen.blob is None:
+            self._answer.refuse(differs.sentence)
+            return SessionEnd.OUT
+        frozen.lacks()
+        if await frozen.held():
+            return await trainer.take_frozen(frozen.blob, job.fingerprint)
+        reason = frozen.unwilling()
+        if reason is None:
+            return SessionEnd.LACKS
+        self._answer.refuse(reason)
+        return SessionEnd.OUT
 
     async def _until_kept(self, participant: Participant) -> None:
         """Wait until the disk has taken what was trained, unless the job ends before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.protocol.records import BlobId, Commit, Payload, Record, Update
+from muster.protocol.records import BlobId, Commit, Job, Payload, Record, Update
 
 
 def payload_of(record: Record) -> Payload | None:
@@ -13,7 +13,9 @@ def payload_of(record: Record) -> Payload | None:
 
 
 def named_blobs(record: Record) -> list[BlobId]:
-    """The blobs that a record names: a commit's parameters, then its payload."""
+    """The blobs that a record names: a job's frozen part; a commit's parameters, then its payload."""
+    if isinstance(record, Job):
+        return [record.frozen] if record.frozen is not None else []
     payload = payload_of(record)
     named = [record.params] if isinstance(record, Commit) else []
     return named + ([payload.blob] if payload is not None and payload.blob is not None else [])

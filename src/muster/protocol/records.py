@@ -209,6 +209,8 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     patience_s: float
     nonce: bytes
     metrics: tuple[Metric, ...] = CLASSES  # the first is the headline
+    frozen: BlobId | None = None  # what the task does not train, for nodes whose own is another; None: none
+    frozen_bytes: int = 0
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from muster.job.context import Policy, TrainerLike
+from muster.job.context import Difference, Policy, TrainerLike
 from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.core import Core
@@ -34,6 +34,12 @@ NAMES = ("alpha", "bravo", "carol")  # carol trains nothing
 class Trainer:
     task: Any
     closed: bool = False
+
+    async def frozen(self) -> tuple[bytes, int]:
+        return b"", 0
+
+    async def differs(self, fingerprint: bytes) -> Difference:
+        return Difference("another version", False)
 
     async def close(self) -> None:
         self.closed = True

@@ -103,7 +103,7 @@ def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
     """What this node sent, in the job and on each link (all jobs), before the engine's own framing."""
     rows = [("this job", job), *((f"to {n.name}", n.sent) for n in links)]
     table(
-        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "ALL", "SENT AGAIN"),
+        ("", "PAYLOAD", "RECORDS", "EXCHANGE", "HEARTBEATS", "FROZEN", "ALL", "SENT AGAIN"),
         [
             [
                 what,
@@ -111,7 +111,8 @@ def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
                 size(s.records),
                 size(s.exchange),
                 size(s.presence),
-                size(s.payload + s.records + s.exchange + s.presence),
+                size(s.frozen),
+                size(s.payload + s.records + s.exchange + s.presence + s.frozen),
                 size(s.again),
             ]
             for what, s in rows

@@ -47,6 +47,7 @@ class SentReport(msgspec.Struct, frozen=True):
     exchange: int
     presence: int
     again: int  # of payload and records
+    frozen: int = 0  # of what tasks do not train, to nodes that lacked it
 
 
 class Report(msgspec.Struct, frozen=True):

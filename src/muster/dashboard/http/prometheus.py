@@ -62,7 +62,8 @@ def _node(n: Gauges) -> Iterator[Metric]:
         yield _gauge(name, text, [((), value)])
     sent = n.sent
     kinds = {"payload": sent.payload, "records": sent.records, "exchange": sent.exchange}
-    by_kind: list[Sample] = [((k,), v) for k, v in {**kinds, "presence": sent.presence}.items()]
+    kinds |= {"presence": sent.presence, "frozen": sent.frozen}
+    by_kind: list[Sample] = [((k,), v) for k, v in kinds.items()]
     yield _counter("sent_bytes", "To all neighbours, before the engine's framing", by_kind, ("kind",))
     yield _counter("sent_again_bytes", "Sent to the same neighbour before", [((), sent.again)])
     loops: list[Sample] = [((state,), count) for state, count in n.loops.items()]

@@ -70,9 +70,13 @@ def _origins(graph: Graph, head: Point) -> set[CommitId]:
 
 
 def collectable(
-    graph: Graph, keep: set[CommitId], blob_of: Callable[[CommitId], BlobId | None]
+    graph: Graph,
+    keep: set[CommitId],
+    blob_of: Callable[[CommitId], BlobId | None],
+    frozen: BlobId | None = None,
 ) -> list[BlobId]:
-    """Blobs of parameters and deltas that may be deleted, oldest first, those of forks last."""
+    """Blobs of parameters and deltas that may be deleted, oldest first, those of forks last; then what the
+    task does not train, which the next job may want."""
     kept = {blob_of(c) for c in keep}
     kept |= {d for c in keep if (d := delta_of(graph.points.get(c))) is not None}
     found: dict[BlobId, None] = {}
@@ -83,6 +87,8 @@ def collectable(
         for blob in (blob_of(point.id), delta_of(point)):
             if blob is not None and blob not in kept:
                 found[blob] = None
+    if frozen is not None:
+        found[frozen] = None
     return list(found)
 
 

@@ -15,7 +15,7 @@ def summary(runner: JobRunner) -> RetiredJob:
     figures = view.figures(head.id) if head is not None else None
     needs = runner.needs()
     has = runner.context.store.has_blob
-    old = collectable(view.graph, runner.needed_commits(), runner.models.blob_of)
+    old = collectable(view.graph, runner.needed_commits(), runner.models.blob_of, view.job.frozen)
     old_models = [blob for blob in old if blob not in needs and has(blob)]
     return RetiredJob(
         task=view.job.task,

@@ -33,6 +33,11 @@ def fingerprint(name: str, version: str, travelling: Travelling) -> bytes:
     return head + buffers + _xor(travelling.fixed.values())
 
 
+def differs_in_fixed(mine: bytes, other: bytes) -> bool:
+    """Whether two fingerprints differ, and in nothing but what is frozen or constant."""
+    return mine[:24] == other[:24] and mine != other
+
+
 def differs(name: str, version: str, travelling: Travelling, other: bytes) -> str:
     """What another node's fingerprint says that is not so here: a sentence with what to do."""
     mine = fingerprint(name, version, travelling)

@@ -14,12 +14,12 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are equal to the bit."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return bool(torch.equal(_raw(a), _raw(b)))
+    return bool(torch.equal(raw(a), raw(b)))
 
 
 def checksum(tensor: torch.Tensor) -> int:
     """CRC-32 of the raw elements."""
-    return zlib.crc32(_raw(tensor).numpy().data)
+    return zlib.crc32(raw(tensor).numpy().data)
 
 
 def fixed_hash(name: str, tensor: torch.Tensor, *, exact: bool) -> bytes:
@@ -29,7 +29,7 @@ def fixed_hash(name: str, tensor: torch.Tensor, *, exact: bool) -> bytes:
     """
     head = f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode()
     whole = not exact and tensor.is_floating_point()
-    content = _rough(tensor.detach().double().cpu().numpy()) if whole else _raw(tensor).numpy().data
+    content = _rough(tensor.detach().double().cpu().numpy()) if whole else raw(tensor).numpy().data
     return hashlib.sha256(head + bytes(content)).digest()[:8]
 
 
@@ -47,6 +47,6 @@ def _rough(values: NDArray[np.float64]) -> bytes:
     return b"".join((np.packbits(finite).tobytes(), infinite.tobytes(), repr(found).encode()))
 
 
-def _raw(tensor: torch.Tensor) -> torch.Tensor:
+def raw(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes of the elements, in C order, on the CPU."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -28,7 +28,7 @@ from muster.network.transport.link import Link
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import named_blobs
-from muster.protocol.records import Member, NodeId, Plan
+from muster.protocol.records import Job, Member, NodeId, Plan
 from muster.storage.store import Store, StoredRecord
 
 PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them,
@@ -134,7 +134,8 @@ class Exchange:
         shared = self.shared
         shared.add_to_digest(entry.id)
         for blob in named_blobs(entry.record):
-            shared.traffic.assign_blob(blob, job_of(entry.record, entry.id))
+            is_job = isinstance(entry.record, Job)
+            shared.traffic.assign_blob(blob, job_of(entry.record, entry.id), frozen=is_job)
         shared.compressor.note(entry.id, entry.author, entry.record)
         for peer in shared.peers.values():
             if peer.node != entry.source:

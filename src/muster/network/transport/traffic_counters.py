@@ -22,9 +22,10 @@ class BytesSent:
     exchange: int = 0  # announcements, comparisons, requests, the headers of answers
     presence: int = 0  # heartbeats
     again: int = 0  # of payload and records: what this neighbour had been sent before
+    frozen: int = 0  # of what tasks do not train, to nodes that lack it: once each, beside all rounds
 
     def total(self) -> int:
-        return self.payload + self.records + self.exchange + self.presence
+        return self.payload + self.records + self.exchange + self.presence + self.frozen
 
 
 @dataclass
@@ -33,7 +34,8 @@ class TrafficCounters:
 
     by_neighbour: OrderedDict[NodeId, BytesSent] = field(default_factory=OrderedDict)
     by_job: OrderedDict[JobId, BytesSent] = field(default_factory=OrderedDict)
-    _job_of_blob: OrderedDict[bytes, JobId] = field(default_factory=OrderedDict)
+    # by the first 8 bytes of a blob: its job, and whether it is of what the task does not train
+    _blobs: OrderedDict[bytes, tuple[JobId, bool]] = field(default_factory=OrderedDict)
     _sent_before: dict[NodeId, tuple[set[bytes], deque[bytes]]] = field(default_factory=dict)
 
     def to_neighbour(self, node: NodeId) -> BytesSent:
@@ -52,11 +54,12 @@ class TrafficCounters:
         every = list(self.by_neighbour.values())
         return BytesSent(*(sum(getattr(s, f.name) for s in every) for f in fields(BytesSent)))
 
-    def assign_blob(self, blob: BlobId, job: JobId) -> None:
-        """A record of `job` names this blob: its chunks count for that job."""
-        self._job_of_blob[blob[:8]] = job
-        while len(self._job_of_blob) > BLOBS_MAX:
-            self._job_of_blob.popitem(last=False)
+    def assign_blob(self, blob: BlobId, job: JobId, *, frozen: bool = False) -> None:
+        """A record of `job` names this blob: its chunks count for that job. `frozen`: it is what the task
+        does not train."""
+        self._blobs[blob[:8]] = job, frozen
+        while len(self._blobs) > BLOBS_MAX:
+            self._blobs.popitem(last=False)
 
     def add_record(self, node: NodeId, name: bytes, job: JobId, wire_bytes: int, payload_bytes: int) -> None:
         """A record went out in `wire_bytes`, of which `payload_bytes` are tensors."""
@@ -69,8 +72,11 @@ class TrafficCounters:
     def add_chunk(self, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
         """A chunk of a blob (the first 8 bytes of its id) went out."""
         again = size_bytes if self._was_sent(node, blob + offset.to_bytes(8, "big")) else 0
-        job = self._job_of_blob.get(blob)
+        job, frozen = self._blobs.get(blob, (None, False))
         for sent in (self.to_neighbour(node), *((self.for_job(job),) if job is not None else ())):
+            if frozen:
+                sent.frozen += size_bytes
+                continue
             sent.payload += size_bytes
             sent.again += again
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
@@ -198,7 +198,25 @@ async def bring(core: Core, runner: JobRunner, point: Point, patience_s: float) 
 
     Gives up when nothing came for `patience_s`. Raises MusterError.
     """
-    getting = asyncio.ensure_future(runner.fetcher.ensure(point.id))
+    try:
+        await within_patience(
+            core,
+            runner.fetcher.ensure(point.id),
+            patience_s,
+            f"the parameters of {short(point.id)} are neither here nor with anybody in reach: "
+            "try again when a node is near that holds them, or choose another commit",
+        )
+    except (WrongModel, KeyError) as error:
+        raise MusterError(
+            "no_result", f"the parameters of {short(point.id)} cannot be rebuilt here: {error}"
+        ) from error
+
+
+async def within_patience(
+    core: Core, fetch: Coroutine[Any, Any, None], patience_s: float, in_vain: str
+) -> None:
+    """Wait for a fetch. Raises MusterError("no_result", `in_vain`) when nothing came for `patience_s`."""
+    getting = asyncio.ensure_future(fetch)
     try:
         quiet_s, before = 0.0, _bytes_coming(core)
         while not (await asyncio.wait({getting}, timeout=FETCH_LOOK_S))[0]:
@@ -206,17 +224,8 @@ async def bring(core: Core, runner: JobRunner, point: Point, patience_s: float) 
             quiet_s = 0.0 if now != before else quiet_s + FETCH_LOOK_S
             before = now
             if quiet_s >= patience_s:
-                raise MusterError(
-                    "no_result",
-                    f"the parameters of {short(point.id)} are neither here nor with anybody in reach: "
-                    "try again when a node is near that holds them, or choose another commit",
-                )
-        try:
-            getting.result()
-        except (WrongModel, KeyError) as error:
-            raise MusterError(
-                "no_result", f"the parameters of {short(point.id)} cannot be rebuilt here: {error}"
-            ) from error
+                raise MusterError("no_result", in_vain)
+        getting.result()
     finally:
         getting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

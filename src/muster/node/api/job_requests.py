@@ -14,6 +14,7 @@ from muster.history.graph import Point
 from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.round_times import keep_from_seed
 from muster.job.runner import JobRunner
+from muster.node.api import frozen_parts
 from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_defaults, with_target
 from muster.node.catalogue import Catalogue
@@ -24,7 +25,7 @@ from muster.protocol.validation.limits import (
 )
 
 if TYPE_CHECKING:
-    from muster.node.trainer.messages import TaskFacts
+    from muster.node.trainer.adapter import StoreTrainer
 
 
 async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
@@ -46,10 +47,11 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         trainer = await catalogue.open(request.task)
         try:
             if begin is not None:
-                blob = await _from_commit(core, request, trainer.task, *begin)
+                blob = await _from_commit(core, request, trainer, *begin)
             else:
                 start = Path(request.start) if request.start else None
                 blob = await trainer.initial(recipe.seed, start, request.fresh, partial(core.log.add, "job"))
+            frozen = await frozen_parts.offer(core, trainer)
         except BaseException:
             await trainer.close()
             raise
@@ -65,7 +67,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     stop = with_target(stop, request.target, facts.metrics)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
-        facts.metrics,
+        facts.metrics, *frozen,
     )  # fmt: skip
     return open_job(core, job, blob, request.linger_s, seeded=request.start is None)
 
@@ -86,16 +88,20 @@ def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
 
 
 async def _from_commit(
-    core: Core, request: Request, facts: TaskFacts, runner: JobRunner, point: Point
+    core: Core, request: Request, trainer: StoreTrainer, runner: JobRunner, point: Point
 ) -> BlobId:
     """The parameters of a commit of the same version of the task, held here from now on."""
-    if runner.view.job.fingerprint != facts.fingerprint:
+    try:
+        await frozen_parts.take(core, trainer, runner)
+    except MusterError as error:
+        if error.code != "fingerprint":
+            raise
         raise MusterError(
             "fingerprint",
             f"the commit {request.start} was made with another version of the task {request.task!r}: "
-            "install that one, or start from another commit",
-        )
-    runner.models.learn_layout(facts.layout)  # this node may never have trained it
+            f"install that one, or start from another commit ({error.sentence})",
+        ) from error
+    runner.models.learn_layout(trainer.task.layout)  # this node may never have trained it
     if not await runner.models.sound(point.id):
         await bring(core, runner, point, request.patience_s)
     blob = runner.models.blob_of(point.id)
@@ -188,6 +194,7 @@ async def export(
     try:
         trainer = await catalogue.open(runner.view.job.task)
         try:
+            await frozen_parts.take(core, trainer, runner)
             for kind, path in wanted.items():
                 try:
                     await trainer.export(blob, path, kind, metadata)

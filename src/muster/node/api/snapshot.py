@@ -29,6 +29,7 @@ class SentView(msgspec.Struct, frozen=True):
     exchange: int = 0  # announcements, comparisons, questions
     presence: int = 0
     again: int = 0  # of payload and records: sent to the same neighbour before
+    frozen: int = 0  # of what tasks do not train, to nodes that lacked it
 
 
 class LoopView(msgspec.Struct, frozen=True):

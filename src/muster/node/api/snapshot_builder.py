@@ -101,7 +101,7 @@ def _neighbour(core: Core, n: Neighbour, up_s: float) -> NeighbourView:
 def sent_view(sent: BytesSent | None) -> SentView:
     if sent is None:
         return SentView()
-    return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again)
+    return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again, sent.frozen)
 
 
 def peers(core: Core) -> list[PeerView]:

@@ -6,14 +6,20 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from muster.compression.tensor_file import TensorFile
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
-from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
+from muster.job.context import (
+    ContributionResult,
+    Difference,
+    EvaluationResult,
+    TrainingRequest,
+    TrainingResult,
+)
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
@@ -97,8 +103,27 @@ class StoreTrainer:
     def work_for(self, job: JobId) -> None:
         self._trainer.keep_local(self._scratch.parent / LOCAL / f"{job.hex()}.pt")
 
-    async def differs(self, fingerprint: bytes) -> str:
+    async def differs(self, fingerprint: bytes) -> Difference:
         return await _job_errors(self._trainer.differs(fingerprint))
+
+    async def take_frozen(self, frozen: BlobId, fingerprint: bytes) -> JobFacts:
+        await _job_errors(self._trainer.take_frozen(self._store.blob_path(frozen), fingerprint))
+        self._facts = replace(self._facts, fingerprint=fingerprint)
+        return job_facts(self._facts)
+
+    async def frozen(self) -> tuple[BlobId, int]:
+        """The id and size of what the task does not train, as a blob that need not be in the store."""
+        return await _job_errors(self._trainer.frozen())
+
+    async def keep_frozen(self) -> None:
+        """Keep what the task does not train as a blob of the store."""
+        out = self._scratch_file("frozen")
+        try:
+            await _job_errors(self._trainer.frozen(out))
+            self._store.put_staged(await self._offload(self._store.stage_file, out))
+        finally:
+            with contextlib.suppress(OSError):
+                out.unlink()
 
     async def measure_speed(self, batch: int) -> float:
         return await _job_errors(self._trainer.measure_speed(batch))

@@ -59,6 +59,7 @@ class ArraySession:
         commands: dict[str, Command] = {
             "describe": describe,
             "differs": differs_from,
+            "frozen": nothing_frozen,
             "initial": initial,
             "measure_speed": measure_speed,
             "train": train,
@@ -105,7 +106,12 @@ def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
 def differs_from(opened: OpenArrays, on_step: OnStep, fingerprint: bytes) -> dict[str, Any]:
     """Why a job with this fingerprint is not this task's."""
     mine = tasks.fingerprint(opened.task.name, opened.task.version, opened.layout)
-    return {"sentence": tasks.other_version(opened.task.name, mine, fingerprint)}
+    return {"sentence": tasks.other_version(opened.task.name, mine, fingerprint), "in_frozen": False}
+
+
+def nothing_frozen(opened: OpenArrays, on_step: OnStep, out: str | None) -> dict[str, Any]:
+    """All arrays of such a task travel."""
+    return {"blob": b"", "size_bytes": 0}
 
 
 def initial(

@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from muster.compression.tensors import Layout
+from muster.compression.tensors import Layout, TensorError
 from muster.learning import evaluation, local_state, local_training, metrics, params
 from muster.learning import task as tasks
 from muster.learning.data import TaskData, open_data
+from muster.learning.faults import TaskFault
 from muster.learning.hooks import defaults, targets
 from muster.learning.hooks.measuring import Measuring
 from muster.learning.params import Forward, fresh_model
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.sources.datasets import DatasetSource
 from muster.learning.sources.source import Source
-from muster.learning.travel import kinds
+from muster.learning.travel import fixed, kinds
+from muster.learning.travel.fingerprint import fingerprint
 from muster.learning.travel.kinds import LOCAL, Travelling
 from muster.protocol.records import Metric
 
@@ -78,6 +80,20 @@ class OpenTask:
         own = {name: state[name] for name in self.travelling.of(LOCAL)}
         return {n: t.detach().cpu().clone() for n, t in own.items() if isinstance(t, torch.Tensor)}
 
+    def with_fixed(self, path: Path, wanted: bytes) -> OpenTask:
+        """The same task with what is frozen or constant from a file, in place of what model() makes.
+
+        `wanted`: the fingerprint that it then has.  Raises TaskFault for another one.
+        """
+        pristine = self.working_model()
+        try:
+            travelling = fixed.load_into(pristine, self.travelling, path)
+        except TensorError as error:
+            raise TaskFault(f"the frozen part of the job does not fit the task here: {error}") from error
+        if fingerprint(self.task.name, self.task.version, travelling) != wanted:
+            raise TaskFault("the frozen part that the job names is not the one that it was asked with")
+        return replace(self, pristine=pristine, travelling=travelling)
+
     def model_inputs(self) -> Any:
         """What the model is called with, of two samples: without targets. Raises TaskFault."""
         batch = self.data.own.example().data
@@ -119,7 +135,9 @@ def _copied(task: tasks.Task, pristine: nn.Module, forward: Forward) -> nn.Modul
     try:
         return copy.deepcopy(pristine)
     except Exception:  # some modules cannot be copied, such as those with the old weight_norm
-        return fresh_model(task, 0, forward)
+        model = fresh_model(task, 0, forward)
+        model.load_state_dict(pristine.state_dict())  # what is frozen may have come from elsewhere
+        return model
 
 
 def _forward(task: tasks.Task, own: Source, model: nn.Module) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from muster.algorithms.contribution import Contributions
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
+from muster.job.context import Difference
 from muster.node.trainer.child_process import ChildProcess, OnProgress
 from muster.node.trainer.messages import (
     EvaluatedMessage,
@@ -24,7 +25,7 @@ from muster.node.trainer.messages import (
     TensorFacts,
     TrainedMessage,
 )
-from muster.protocol.records import Metric
+from muster.protocol.records import BlobId, Metric
 
 CLOSE_TIMEOUT_S = 3.0
 LOCAL = ("train", "evaluate", "value", "export")  # requests that have to do with what stays on the node
@@ -41,6 +42,7 @@ class TrainerProcess:
         self._child: ChildProcess | None = None
         self._source: TaskSource | None = None
         self._local: Path | None = None
+        self._frozen: dict[str, Any] | None = None  # the request by which the frozen part was taken
         self._lock = asyncio.Lock()  # one request at a time
 
     @property
@@ -51,7 +53,7 @@ class TrainerProcess:
     async def open(self, source: TaskSource) -> TaskFacts:
         """Load a task in the child and say what was found."""
         async with self._lock:
-            self._source = source
+            self._source, self._frozen = source, None
             child = await self._running_child(reopen=False)
             answer = await child.request(_opening(source))
         return TaskFacts(
@@ -82,9 +84,22 @@ class TrainerProcess:
         request = {"do": "initial", "out": str(out), "seed": seed, "source": start, "fresh": list(fresh)}
         return str((await self._do(request)).get("said", ""))
 
-    async def differs(self, fingerprint: bytes) -> str:
-        """What is not the same here as in a job with this fingerprint: a sentence."""
-        return str((await self._do({"do": "differs", "fingerprint": fingerprint}))["sentence"])
+    async def differs(self, fingerprint: bytes) -> Difference:
+        """What is not the same here as in a job with this fingerprint."""
+        found = await self._do({"do": "differs", "fingerprint": fingerprint})
+        return Difference(found["sentence"], found["in_frozen"])
+
+    async def frozen(self, out: Path | None = None) -> tuple[BlobId, int]:
+        """The SHA-256 and size of what the task does not train, which is written to `out` if that is given;
+        (b"", 0) where nothing is frozen."""
+        found = await self._do({"do": "frozen", "out": None if out is None else str(out)})
+        return found["blob"], found["size_bytes"]
+
+    async def take_frozen(self, path: Path, fingerprint: bytes) -> None:
+        """Have what the task does not train from a file from now on; `fingerprint`: the task's with it."""
+        request = {"do": "take_frozen", "path": str(path), "fingerprint": fingerprint}
+        await self._do(request)
+        self._frozen = request
 
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one step."""
@@ -171,6 +186,8 @@ class TrainerProcess:
         await child.ready()
         if reopen:
             await child.request(_opening(self._source))
+            if self._frozen is not None:
+                await child.request(self._frozen)
         return child
 
     async def _end(self, grace_s: float) -> None:

@@ -23,8 +23,9 @@ from muster.learning.faults import TaskFault
 from muster.learning.onnx_export import save_onnx
 from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
-from muster.learning.travel import start_file
-from muster.learning.travel.fingerprint import differs, fingerprint
+from muster.learning.travel import fixed, start_file
+from muster.learning.travel.fingerprint import differs, differs_in_fixed
+from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer.open_task import TRIED_STEPS, OpenTask, open_task
 from muster.node.trainer.session_parts import (
@@ -56,6 +57,7 @@ class TaskSession:
         commands: dict[str, Command] = {
             "describe": describe,
             "differs": differs_from,
+            "frozen": frozen,
             "initial": initial,
             "measure_speed": measure_speed,
             "train": train,
@@ -64,6 +66,9 @@ class TaskSession:
             "export": export_model,
             "inspect": inspect,
         }
+        if what == "take_frozen":
+            self.opened = self.opened.with_fixed(Path(arguments["path"]), arguments["fingerprint"])
+            return {}
         command = command_of(commands, what)
         local = arguments.pop("local", None)
         batch = arguments.get("batch", self.opened.batch)
@@ -83,7 +88,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     return {
         "name": opened.task.name,
         "version": opened.task.version,
-        "fingerprint": fingerprint(opened.task.name, opened.task.version, opened.travelling),
+        "fingerprint": task_fingerprint(opened.task.name, opened.task.version, opened.travelling),
         "layout": opened.layout.to_plain(),
         "samples": STREAM_SAMPLES if own.size is None else own.size,
         "classes": classes,
@@ -95,9 +100,22 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
 
 
 def differs_from(opened: OpenTask, on_step: OnStep, fingerprint: bytes) -> dict[str, Any]:
-    """Why a job with this fingerprint is not this task's."""
+    """Why a job with this fingerprint is not this task's, and whether its frozen part would make it so."""
     task = opened.task
-    return {"sentence": differs(task.name, task.version, opened.travelling, fingerprint)}
+    mine = task_fingerprint(task.name, task.version, opened.travelling)
+    return {
+        "sentence": differs(task.name, task.version, opened.travelling, fingerprint),
+        "in_frozen": differs_in_fixed(mine, fingerprint),
+    }
+
+
+def frozen(opened: OpenTask, on_step: OnStep, out: str | None) -> dict[str, Any]:
+    """The hash and size of what is frozen or constant; written to `out`, if that is given."""
+    if out is not None:
+        with fault_of_training():
+            fixed.write(opened.pristine, opened.travelling, Path(out))
+    blob, size_bytes = fixed.blob_of(opened.pristine, opened.travelling)
+    return {"blob": blob, "size_bytes": size_bytes}
 
 
 def initial(

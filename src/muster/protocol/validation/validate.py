@@ -77,6 +77,9 @@ def _job(record: Job) -> None:
     recipe(record.recipe)
     stop_rule(record.stop)
     metrics(record.metrics)
+    if record.frozen is not None:
+        identifier("frozen", record.frozen)
+    whole("frozen_bytes", record.frozen_bytes, 0, 0 if record.frozen is None else lim.BLOB_BYTES_MAX)
     if record.stop.target is not None:
         target(record.stop.target, record.metrics)
 

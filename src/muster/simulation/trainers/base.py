@@ -6,10 +6,11 @@ The trainer's contract (progress, evaluation, contributions, dying in the midst 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 
 from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
-from muster.job.context import ContributionResult, EvaluationResult, TrainingRequest, TrainingResult
+from muster.job.context import (
+    ContributionResult,
+    Difference,
+    EvaluationResult,
+    TrainingRequest,
+    TrainingResult,
+)
 from muster.job.models.payloads import payload_bytes
 from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload
 from muster.simulation.trainers.pace import SLICES, Pace
@@ -39,10 +46,13 @@ class SimFacts:
     skipped: int = 0
     metrics: tuple[Metric, ...] = CLASSES
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs
+    frozen: bytes = b""  # what the task does not train
 
     @property
     def fingerprint(self) -> bytes:
-        return self.layout.fingerprint()
+        """As a real task's: the last eight bytes are of what is frozen alone."""
+        whole = self.layout.fingerprint()
+        return whole[:24] + hashlib.sha256(self.frozen).digest()[:8] if self.frozen else whole
 
 
 class SimTrainer(ABC):
@@ -96,8 +106,14 @@ class SimTrainer(ABC):
     def work_for(self, job: JobId) -> None:
         self.job = job
 
-    async def differs(self, fingerprint: bytes) -> str:
-        return "the task here is of another version than the job's: install the same one on every node"
+    async def differs(self, fingerprint: bytes) -> Difference:
+        sentence = "the task here is of another version than the job's: install the same one on every node"
+        return Difference(sentence, self.facts.fingerprint[:24] == fingerprint[:24])
+
+    async def take_frozen(self, frozen: BlobId, fingerprint: bytes) -> SimFacts:
+        self.facts = replace(self.facts, frozen=self._store.read_blob(frozen))
+        assert self.facts.fingerprint == fingerprint
+        return self.facts
 
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()

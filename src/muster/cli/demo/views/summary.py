@@ -53,7 +53,8 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         ]
     rows += [(f"its {name}", figure(name, value)) for name, value in report.figures.items() if name != metric]
     sent = report.bytes_sent
-    lower = report.bytes_total - sent.payload - sent.records - sent.exchange - sent.presence
+    counted = sent.payload + sent.records + sent.exchange + sent.presence + sent.frozen
+    lower = report.bytes_total - counted
     rows += [
         ("time", span(report.wall_s)),
         ("rounds", str(report.rounds)),
