@@ -35,7 +35,7 @@ def _seconds(seconds: float) -> str:
 LIMITS: tuple[tuple[str, str, str, Callable[[int], str]], ...] = (
     ("a record", "protocol.records", "RECORD_BYTES_MAX", _kib),
     ("a payload inside its record", "protocol.records", "INLINE_BYTES_MAX", _kib),
-    ("the same, of an update", "job.models.payloads", "UPDATE_INLINE_BYTES_MAX", _kib),
+    ("the same, of an update", "protocol.records", "UPDATE_INLINE_BYTES_MAX", _kib),
     ("a nudge", "network.transport.zenoh.messages", "NUDGE_BYTES_MAX", _kib),
     ("an answer", "network.transport.zenoh.messages", "ANSWER_BYTES_MAX", _kib),
     ("a message of the engine", "network.transport.zenoh.config", "MESSAGE_BYTES_MAX", _kib),

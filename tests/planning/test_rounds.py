@@ -99,10 +99,10 @@ def test_the_steadier_a_node_is_the_sooner_it_is_late() -> None:
 
 
 def test_overhead_is_learnt() -> None:
-    assert learn_overhead(None, 5.0, 10, 0.2) == Overhead(3.0)
-    assert learn_overhead(Overhead(1.0), 5.0, 10, 0.2) == Overhead(2.0, 2.0)
-    assert learn_overhead(None, 0.1, 10, 0.2) == Overhead(0.05)
-    assert learn_overhead(Overhead(3.0, 1.0), 5.0, 10, 0.2) == Overhead(3.0, 0.75)
+    assert learn_overhead(None, 5.0, 2.0) == Overhead(3.0)
+    assert learn_overhead(Overhead(1.0), 5.0, 2.0) == Overhead(2.0, 2.0)
+    assert learn_overhead(None, 0.1, 2.0) == Overhead(0.05)
+    assert learn_overhead(Overhead(3.0, 1.0), 5.0, 2.0) == Overhead(3.0, 0.75)
 
 
 def test_an_update_is_hoped_for_while_its_maker_is_there_or_its_bytes_come() -> None:

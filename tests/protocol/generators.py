@@ -252,7 +252,7 @@ class Generator:
         return Plan(
             self.job(), parent.id, self.count(1, lim.ROUND_MAX) if d.rarely() else parent.round + 1, assigned,
             self.count(1, len(nodes)), self.real(0.0, lim.DEADLINE_MAX_S), self.words(),
-            self.count(0, lim.SEQUENCE_MAX), self.real(0.0, lim.LR_MAX),
+            self.count(0, lim.SEQUENCE_MAX),
         )  # fmt: skip
 
     def update(self) -> Update:
@@ -321,7 +321,7 @@ class Generator:
         return Steering(
             self.count(0, lim.STEPS_MAX), self.count(0, most), bool(d.whole(0, 1)), self.count(0, most),
             self.count(0, most), d.one((None, self.real(-9.0, 9.0))), d.one((None, self.real(-9.0, 9.0))),
-            self.count(0, most), self.count(0, lim.RESIDUAL_RATIO_MAX), bool(d.whole(0, 1)),
+            self.count(0, lim.RESIDUAL_RATIO_MAX), bool(d.whole(0, 1)),
         )  # fmt: skip
 
     def merge(self) -> Record:

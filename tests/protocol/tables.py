@@ -38,7 +38,7 @@ from muster.simulation.identities import PretendIdentity
 NAMES = "ab"
 ENDS_THE_JOB = ("stop",)  # a valid one does what it says
 
-STEERING = Steering(20, 1, True, 2, 0, 0.5, 0.4, 1, 9)
+STEERING = Steering(20, 1, True, 2, 0, 0.5, 0.4, 9)
 
 
 @dataclass(frozen=True)

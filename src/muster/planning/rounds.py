@@ -8,10 +8,11 @@ for stragglers (the fold weighs updates by their steps: algorithms/aggregation.p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from muster.planning.steps import STEPS_MOST, fitting_steps
 from muster.protocol.records import Assignment, NodeId
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
@@ -81,8 +82,18 @@ class Missing:
         return self.progress_age_s is not None and self.progress_age_s < stall_s
 
 
-def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
-    """Assign steps to `nodes`, fewer to the slower ones, and set the deadline."""
+def plan_round(
+    nodes: Sequence[Resources],
+    steps: int,
+    min_nodes: int,
+    *,
+    window_s: float | None = None,
+    most: Callable[[NodeId], int] = lambda node: STEPS_MOST,
+) -> Round:
+    """Assign steps to `nodes`, fewer to the slower ones, and set the deadline.
+
+    In a window of `window_s` each takes what fits, the fast ones more than `steps`, at most `most(node)`.
+    """
     assert nodes
     assert steps > 0
     # What bytes take sets the round's length, whatever anybody computes; fewer steps would not shorten that.
@@ -95,7 +106,10 @@ def plan_round(nodes: Sequence[Resources], steps: int, min_nodes: int) -> Round:
     expected_s = deadline_s = 0.0
     for node in nodes:
         count = steps
-        if node.expected_s(steps) > length_s:
+        if window_s is not None:
+            count = fitting_steps(window_s, node.overhead_s, node.step_s, most(node.node))
+            reduced += count < steps
+        elif node.expected_s(steps) > length_s:
             count = max(least, min(steps, int((length_s - node.overhead_s) / node.step_s)))
             reduced += count < steps
         expected_s = max(expected_s, node.expected_s(count))
@@ -153,9 +167,9 @@ class Overhead:
         return Overhead(self.seconds, deviation_s)
 
 
-def learn_overhead(known: Overhead | None, turnaround_s: float, steps: int, step_s: float) -> Overhead:
+def learn_overhead(known: Overhead | None, turnaround_s: float, train_s: float) -> Overhead:
     """The overhead after one more round: exponential averages, as TCP's of round-trip times (RFC 6298)."""
-    measured_s = max(0.05, turnaround_s - steps * step_s)
+    measured_s = max(0.05, turnaround_s - train_s)
     if known is None:
         return Overhead(measured_s)
     deviation_s = abs(measured_s - known.seconds)

@@ -73,9 +73,5 @@ def watch(steering: Steering, loss: float | None, steps: int) -> Steering:
 def merged(a: Steering, b: Steering) -> Steering:
     """The steering of a merge of two branches: fewer steps where either needed fewer; the loss of neither
     counts for the mixed model."""
-    first, second = sorted((a, b), key=lambda s: (s.halvings, s.taken_back, s.steps, s.rotation))
     few = min(s.steps for s in (a, b) if s.steps) if a.steps or b.steps else 0
-    return replace(
-        second, steps=few, on_trial=False, stalled=0, loss=None, best=None,
-        taken_back=max(first.taken_back, second.taken_back), rotation=max(a.rotation, b.rotation),
-    )  # fmt: skip
+    return Steering(few, max(a.halvings, b.halvings), taken_back=max(a.taken_back, b.taken_back))

@@ -16,6 +16,9 @@ from typing import ClassVar, TypeAlias
 import msgspec
 
 INLINE_BYTES_MAX = 4096  # a payload up to this size may travel inside its record
+# Of an update. A blob comes a round trip later than its record, or two; but what is inside a record crosses
+# every link on which the record is not deferred (network/sync/deferred.py), and stays on disk with it.
+UPDATE_INLINE_BYTES_MAX = 2560
 RECORD_BYTES_MAX = 64 * 1024
 
 NodeId: TypeAlias = bytes  # SHA-256 of the node's raw Ed25519 public key
@@ -154,7 +157,6 @@ class Steering(msgspec.Struct, frozen=True, array_like=True):
     taken_back: int = 0  # halvings that did not help
     loss: float | None = None  # held-out, smoothed; None: none was measured yet
     best: float | None = None  # the smoothed loss from which a fall is counted
-    rotation: int = 0  # place in the roster of who is asked first where nodes take turns
     residual_ratio: int = 0  # of the commit's own message, as in `Cost`
     probe: bool = False  # the commit's own message was one
 
@@ -261,7 +263,6 @@ class Plan(_Record, frozen=True, array_like=True, tag=5):
     deadline_s: float  # after the coordinator published it
     why: str = ""
     number: int = 0
-    lr: float = 0.0  # of the round's local steps; 0: the recipe's
 
 
 class Update(_Record, frozen=True, array_like=True, tag=6):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from muster.compression.tensors import Layout
 from muster.history.counted import Key
@@ -17,8 +20,31 @@ from muster.job.models.payloads import DamagedPayload
 from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
-from muster.protocol.records import BlobId, Commit, CommitId, Discarded, NodeId, short
-from muster.protocol.validation.limits import AGE_MAX_S
+from muster.planning.state import UNSTEERED
+from muster.protocol.records import (
+    BlobId,
+    Commit,
+    CommitId,
+    Cost,
+    Discarded,
+    Folded,
+    NodeId,
+    Steering,
+    short,
+)
+from muster.protocol.validation.limits import AGE_MAX_S, tenths
+
+
+@dataclass(frozen=True)
+class RoundEnd:
+    """How a round is closed: its commit's `codec`, the round's `momentum`, what its updates cost, who owed
+    one and was not waited for, and what its planner carries on."""
+
+    codec: str
+    momentum: float
+    cost: Callable[[KnownUpdate], Cost]
+    missed: Collection[NodeId]
+    steering: Steering
 
 
 class CommitWriter:
@@ -43,10 +69,10 @@ class CommitWriter:
         head: Point,
         updates: list[KnownUpdate],
         discarded: tuple[Discarded, ...],
-        codec: str,
+        end: RoundEnd,
         still: Callable[[], bool],
     ) -> tuple[int, float] | None:
-        """Commit a round; its delta is encoded by `codec`.
+        """Commit a round.
 
         Returns the delta's bytes and |residual| / |change|: how many rounds' worth it leaves for later ones.
         None, with nothing kept, if `still()` does not hold any more when the sum is made.
@@ -58,10 +84,10 @@ class CommitWriter:
         part = residuals.part_in(kept, view.graph, head.id)
         left = (kept, part) if kept is not None and part else None
         with models.using({head.id, *head.parents}):
-            onto = self._onto(layout, head, updates, await self._previous(head))
+            onto = self._onto(layout, head, updates, await self._previous(head, end.momentum), end.momentum)
             try:
                 compute = context.compute(layout.size_bytes)
-                made = await compute(make_downlink, store, view.id, onto, updates, codec, left)
+                made = await compute(make_downlink, store, view.id, onto, updates, end.codec, left)
             except KeyError:  # another head counts the updates, and their payloads were deleted
                 return None
             except DamagedPayload as damaged:
@@ -77,10 +103,12 @@ class CommitWriter:
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
             spent = spent_after(head, made.folded, updates, down_bytes)
+            roster = self._roster(head)
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
-                made.folded, self._roster(head), spent, age_s, blob, layout.blob_bytes, delta,
-                made.residual_norm, discarded,
+                made.folded, roster, spent, age_s, blob, layout.blob_bytes, delta, made.residual_norm,
+                discarded, _costs(made.folded, updates, end), _places(roster, end.missed),
+                replace(end.steering, residual_ratio=tenths(made.waiting)) if made.folded else UNSTEERED,
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, made.residual, commit_id)
@@ -114,14 +142,15 @@ class CommitWriter:
         made, count = await mean_of_line(self._context, self._view, self._models, head)
         return self._context.store.put_staged(made), count
 
-    def close(self, head: Point, blob: BlobId) -> CommitId:
-        """Write the closing commit: it counts nothing new and is no round of its own."""
+    def close(self, head: Point, blob: BlobId, over: str = "") -> CommitId:
+        """Write the closing commit: it counts nothing new and is no round of its own. `over`: why it ends the
+        job, where no limit is reached."""
         context, view, layout = self._context, self._view, self._models.layout
         assert layout is not None
         age_s = self._rounded_age_s(head)
         record = Commit(
             view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
-            blob, layout.blob_bytes,
+            blob, layout.blob_bytes, over=over,
         )  # fmt: skip
         commit_id = context.ledger.publish(record)
         self._models.check([commit_id])
@@ -129,20 +158,21 @@ class CommitWriter:
         return commit_id
 
     def _onto(
-        self, layout: Layout, head: Point, updates: list[KnownUpdate], previous: Callable[[], Arrays] | None
-    ) -> RoundContext:
+        self, layout: Layout, head: Point, updates: list[KnownUpdate],
+        previous: Callable[[], Arrays] | None, momentum: float,
+    ) -> RoundContext:  # fmt: skip
         """What a round on `head` is aggregated on, by what is known now."""
         samples = {u.key.node: self._samples(u.key.node) for u in updates}
         shares = {u.record.base: self._part(head, u.record.base) for u in updates}
         scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
         return RoundContext(
             layout, self._models.reader(head.id), previous, head.round, recipe,
-            samples.__getitem__, shares.__getitem__, scale,
+            samples.__getitem__, shares.__getitem__, scale, momentum,
         )  # fmt: skip
 
-    async def _previous(self, head: Point) -> Callable[[], Arrays] | None:
-        """Reads the parameters of the head's parent, which carry the server's momentum, or None."""
-        if not self._view.job.recipe.server_momentum or len(head.parents) != 1:
+    async def _previous(self, head: Point, momentum: float) -> Callable[[], Arrays] | None:
+        """Reads the parameters of the head's parent, which carry the round momentum, or None."""
+        if not momentum or len(head.parents) != 1:
             return None
         return self._models.reader(head.parents[0]) if await self._models.sound(head.parents[0]) else None
 
@@ -180,3 +210,12 @@ class CommitWriter:
             f"branches {short(a.id)} and {short(b.id)} merged as {short(merge_id)}",
             job=self._view.id,
         )
+
+
+def _costs(folded: Sequence[Folded], updates: Sequence[KnownUpdate], end: RoundEnd) -> tuple[Cost, ...]:
+    by_key = {u.key: u for u in updates}
+    return tuple(end.cost(by_key[Key(f.node, f.incarnation, f.sequence)]) for f in folded)
+
+
+def _places(roster: Sequence[NodeId], nodes: Collection[NodeId]) -> tuple[int, ...]:
+    return tuple(place for place, node in enumerate(roster) if node in nodes)

@@ -122,7 +122,7 @@ class Coordinator:
                 return linger_s
             return await self._rounds.close(head, self._rounds.arrived(head))
         plan = self._view.plans.get(head.id, {}).get(self._context.node)
-        return self._rounds.plan(head) if plan is None else await self._rounds.follow(head, plan)
+        return await (self._rounds.plan(head) if plan is None else self._rounds.follow(head, plan))
 
     def _still(self, heads: list[Point]) -> bool:
         """Whether these are still the heads, and this node's to go on with: asked after a wait."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from msgspec.structs import replace
+
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context
-from muster.job.coordinator.codec_forecasts import CodecForecasts
-from muster.job.coordinator.commit_writer import CommitWriter
+from muster.job.coordinator.arrivals import Arrivals
+from muster.job.coordinator.commit_writer import CommitWriter, RoundEnd
 from muster.job.coordinator.evaluation import HeadEvaluator
+from muster.job.coordinator.forecasts import EVERYBODY, RoundForecasts
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
 from muster.job.coordinator.reach import Reach
-from muster.job.coordinator.round_times import RoundTimeModel
+from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
@@ -22,8 +25,10 @@ from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.stop_rule import has_left
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
-from muster.planning.rounds import Missing, closing_in_s, hopeful, plan_round
-from muster.protocol.records import Assignment, Discarded, NodeId, Plan, RecordId
+from muster.planning.policy import NothingFits
+from muster.planning.rounds import Missing, closing_in_s, hopeful
+from muster.planning.step_size import step_size
+from muster.protocol.records import Assignment, Cost, Discarded, NodeId, Plan, RecordId
 from muster.protocol.validation.limits import DEADLINE_MAX_S
 
 REPLACED_MAX = 8  # plans on one parent after the first
@@ -44,17 +49,19 @@ class Rounds:
         still_due: Callable[[Point], bool],
     ) -> None:  # fmt: skip
         """`still_due(head)`: whether this node still coordinates, on this head."""
-        self._context, self._view, self._fetcher, self._commits = context, view, fetcher, commits
+        self._context, self._view, self._models = context, view, models
+        self._fetcher, self._commits = fetcher, commits
         self._evaluation, self._lingering, self._state = evaluation, lingering, state
         self._still_due = still_due
         self._offer_window = OfferWindow(context, view, reach)
-        self._round_times = RoundTimeModel(context, view, models)
-        self._forecasts = CodecForecasts(context, view, models)
+        self._planner = RoundPlanner(context, view, models, commits)
+        self._arrivals = Arrivals(context)
+        self._forecasts = RoundForecasts(context, view)
         self._published_s: dict[RecordId, float] = {}  # when a plan of the open round was published
-        self._arrived_ids: set[RecordId] = set()  # updates whose arrival in the open round is noted
+        self._missed: set[NodeId] = set()  # who owes an update of the round that is being closed
         self.waits_for: Wait | None = None  # what the round, or the next one, waits for
 
-    def plan(self, head: Point) -> float | None:
+    async def plan(self, head: Point) -> float | None:
         """Open the round on top of `head`, once there are nodes enough for it."""
         view, now = self._view, self._context.now()
         if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
@@ -71,7 +78,20 @@ class Rounds:
                 return alone_s
         self.waits_for = None
         self._forget_round()
-        self._publish(head, present, {}, 0)
+        nothing = self._publish(head, present, {}, 0)
+        return 0.0 if nothing is None else await self._end(head, nothing)
+
+    async def _end(self, head: Point, nothing: NothingFits) -> float | None:
+        """End the job, as no round fits into what is left of its budget."""
+        here = self.arrived(head)
+        if here:
+            return await self.close(head, here)
+        if nothing.poor and not set(self._view.offers) <= set(nothing.poor):
+            self.waits_for = Wait(f"waits for other nodes: {nothing.why}")
+            return None
+        blob = self._models.blob_of(head.id)
+        assert blob is not None
+        self._commits.close(head, blob, nothing.why)
         return 0.0
 
     async def follow(self, head: Point, plan: KnownPlan) -> float | None:
@@ -83,8 +103,8 @@ class Rounds:
         assigned = {a.node: a for a in plan.record.assignments}
         arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
         self._forecasts.resume(head)
-        self._learn(head, plan, here, published_s)
-        silent = self._round_times.silent(uncounted)
+        self._note(plan, here)
+        silent = self._arrivals.silent(uncounted)
         passing = {n for n in assigned if n not in arrived and view.why_not(n, head.round + 1) is not None}
         missing = [self._missing(n, uncounted, silent) for n in sorted(set(assigned) - arrived - passing)]
         age_s = now - published_s
@@ -111,7 +131,8 @@ class Rounds:
             linger_s = self.linger_s(head)
             if linger_s > 0:
                 return linger_s
-            self._round_times.closed(plan.record.parent, published_s, missing)
+            self._arrivals.closed(published_s, missing, {u.id for u in uncounted} - {u.id for u in here})
+            self._missed = {m.node for m in missing}
             return await self.close(head, here)
         if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
             return 0.0
@@ -131,7 +152,6 @@ class Rounds:
         self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()
     ) -> float:
         """Commit `updates` on top of `head`, unless something else is due once the sum is made."""
-        codec = self._forecasts.down_codec()
         keys = {u.key for u in updates}.union(Key(d.node, d.incarnation, d.sequence) for d in discarded)
 
         reason = self._view.finished(head)
@@ -141,13 +161,31 @@ class Rounds:
                 return False
             return keys <= {u.key for u in self._fetcher.uncounted(head)}
 
-        done = await self._commits.commit(head, updates, discarded, codec, still)
+        done = await self._commits.commit(head, updates, discarded, self._round_end(head), still)
         if done is None:
             return RETRY_S
         if updates:
-            self._forecasts.committed(head, codec, *done)
+            opened_s = min(self._published_s.values(), default=None)
+            took_s = None if opened_s is None else self._context.now() - opened_s
+            self._forecasts.committed(head, *done, took_s)
         self._forget_round()
         return 0.0
+
+    def _round_end(self, head: Point) -> RoundEnd:
+        """How the round on `head` is closed, by the plan of this node, if there is one."""
+        plan = self._view.plans.get(head.id, {}).get(self._context.node)
+        assigned = plan.record.assignments if plan is not None else ()
+        momentum, _ = step_size(self._view.job.recipe, (a.codec for a in assigned))
+        steering = replace(
+            self._planner.steering_after(head, self._forecasts.steps()),
+            probe=self._forecasts.probes(EVERYBODY),
+        )
+
+        def cost(update: KnownUpdate) -> Cost:
+            return self._arrivals.cost(update, probe=self._forecasts.probes(update.key.node))
+
+        codec = self._forecasts.commit_codec() or self._planner.commit_codec(head)
+        return RoundEnd(codec, momentum, cost, self._missed, steering)
 
     def _answers_awaited(self) -> Wait | None:
         silent = [n for n in self._offer_window.silent() if n != self._context.node]
@@ -166,7 +204,7 @@ class Rounds:
         return Wait(f"waits for {names(self._context, nodes)}, out of reach", alone_s)
 
     def _forget_round(self) -> None:
-        self._published_s, self._arrived_ids = {}, set()
+        self._published_s, self._missed = {}, set()
 
     def _present(self, head: Point) -> list[NodeId]:
         """Nodes that can be given work now: their heartbeats come, or an update does, which delays them."""
@@ -178,20 +216,24 @@ class Rounds:
 
     def _publish(
         self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
-    ) -> None:
+    ) -> NothingFits | None:
         """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
         view = self._view
-        chosen = self._forecasts.plan(head, nodes, view.job.recipe.steps, given if number > 0 else None)
-        resources = [self._round_times.resources(head, n, chosen[n]) for n in nodes]
-        round_ = plan_round(resources, view.job.recipe.steps, min_nodes(view, head))
+        found = self._planner.plan(head, nodes, replaces=number > 0)
+        if isinstance(found, NothingFits):
+            return found
+        round_ = found.round
+        self._forecasts.planned(head, found, self._planner.state(head).message_bytes, given)
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
-        self._round_times.planned(resources, {a.node: a.steps for a in assignments})
-        why = round_.why if number == 0 else f"plan {number + 1}, others are gone; {round_.why}"
+        self._arrivals.planned(found.resources, assignments)
+        why = found.why if number == 0 else f"plan {number + 1}, others are gone; {found.why}"
         deadline_s = min(DEADLINE_MAX_S, round_.deadline_s)
         record = Plan(view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s, why, number)
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
+        self._arrivals.asked(head.id, [a.node for a in assignments if a.node not in given])
         names = ", ".join(self._context.name_of(a.node) for a in assignments)
         self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)
+        return None
 
     def _replace(
         self,
@@ -215,8 +257,7 @@ class Rounds:
         nodes = [n for n in given if n in arrived or n in alive] + fresh
         if len(nodes) < min_nodes(self._view, head):
             return False
-        self._publish(head, nodes, given, plan.number + 1)
-        return True
+        return self._publish(head, nodes, given, plan.number + 1) is None
 
     def _missing(
         self, node: NodeId, uncounted: list[KnownUpdate], silent: Collection[NodeId] = ()
@@ -228,14 +269,11 @@ class Rounds:
         ]
         growing = min((a for a in ages if a is not None), default=None)
         here = self._context.presence.lively(node) and node not in silent
-        return Missing(node, here, growing, self._round_times.late_at_s(node))
+        return Missing(node, here, growing, self._arrivals.late_at_s(node))
 
-    def _learn(self, head: Point, plan: KnownPlan, here: list[KnownUpdate], published_s: float) -> None:
-        """Note what a round costs each node besides its steps, from when its update was here."""
-        for u in here:
-            if u.id in self._arrived_ids:
-                continue
-            self._arrived_ids.add(u.id)
-            beside_s = self._round_times.arrived(u, plan.record.parent, published_s)
-            if beside_s is not None:
-                self._forecasts.arrived(head, u, beside_s)
+    def _note(self, plan: KnownPlan, here: list[KnownUpdate]) -> None:
+        """Note what the round cost each node whose update is here."""
+        for update in here:
+            beside_s = self._arrivals.came(update)
+            if beside_s is not None and update.record.base == plan.record.parent:
+                self._forecasts.arrived(update, beside_s)

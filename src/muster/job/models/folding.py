@@ -51,6 +51,7 @@ class RoundContext:
     samples: Callable[[NodeId], int]
     ancestor_share: Callable[[CommitId], float]
     post_merge_step_scale: float = 1.0
+    momentum: float = 0.0  # of the round
 
 
 class _Invalid(Exception):
@@ -128,7 +129,7 @@ def _attempt(
             context.base(),
             state,
             recipe.server_lr * scale,
-            server_momentum=recipe.server_momentum or 0.0,
+            server_momentum=context.momentum,
         )
     except TensorError as error:  # each is finite, together they are not: the largest is to blame
         peaks = [

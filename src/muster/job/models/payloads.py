@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from muster.protocol.records import INLINE_BYTES_MAX, Payload
 from muster.storage.store import Blobs, StagedBlob, Store
 
-# Of an update. A blob comes a round trip later than its record, or two; but what is inside a record crosses
-# every link on which the record is not deferred (network/sync/deferred.py), and stays on disk with it.
-UPDATE_INLINE_BYTES_MAX = 2560
-
 
 @dataclass(frozen=True)
 class StagedPayload:

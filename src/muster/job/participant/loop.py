@@ -16,7 +16,6 @@ from muster.job.context import Context, TrainingRequest, TrainingResult
 from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
-from muster.job.participant.offered_speed import OfferedSpeed
 from muster.job.participant.passing import Passing
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import UpdateWriter, node_seed
@@ -24,6 +23,7 @@ from muster.job.roles import open_plans
 from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import Pulse
+from muster.planning.step_size import step_size
 from muster.protocol.records import CommitId, Measurement
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
@@ -44,7 +44,7 @@ class Participant:
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self.trainer = trainer
         self._writer = UpdateWriter(context, view, trainer.facts)
-        self._speed = OfferedSpeed(view.job.recipe.steps)
+        self._step_s = 0.0  # as offered last
         self._passing = passing
         self._round = 0  # that is shown as this node's
         self.working_on: CommitId | None = None  # the base of what is trained now
@@ -57,7 +57,7 @@ class Participant:
         await self._offer(await self.trainer.child.measure_speed(self._view.job.recipe.batch))
 
     async def _offer(self, step_s: float) -> None:
-        self._speed.offered(step_s)
+        self._step_s = step_s
         self._passing.offered()
         announce = await self.when_room(partial(self._keep_offer, step_s))
         announce()
@@ -80,7 +80,7 @@ class Participant:
             if plan is None:
                 self._set_status("idle", 0.0)
                 if (wait_s := self._passing.wait_s()) == 0.0:
-                    await self._offer(self._speed.offered_s)
+                    await self._offer(self._step_s)
                     continue
                 if self._several_heads_since_s is not None:
                     wait_s = MERGE_CHECK_S
@@ -168,12 +168,13 @@ class Participant:
         self._round = plan.record.round
         self._set_status("training", 0.0)
         began_s = context.now()
+        _, factor = step_size(recipe, (a.codec for a in plan.record.assignments))
         async with trainer.lock.exclusive():
             if not trainer.facts.has_common:
                 await self._measure_own(parent)
             request = TrainingRequest(
                 assignment.steps,
-                learning_rate(recipe, plan.record.round, view.job.stop.rounds),
+                factor * learning_rate(recipe, plan.record.round, view.job.stop.rounds),
                 recipe.batch,
                 recipe.momentum,
                 node_seed(recipe.seed, context.node, plan.record.round),
@@ -192,9 +193,6 @@ class Participant:
             + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}"),
             job=view.id,
         )
-        step_s = self._speed.trained(trained.step_s)
-        if step_s is not None:
-            await self._offer(step_s)
 
     async def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> None:
         announce = await self._writer.keep_update(plan, codec, trained)

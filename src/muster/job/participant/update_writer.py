@@ -21,10 +21,11 @@ from muster.compression.tensors import Layout
 from muster.job.context import Arrays, Context, Facts, TrainingResult
 from muster.job.models import residuals
 from muster.job.models.folding import weight_of
-from muster.job.models.payloads import UPDATE_INLINE_BYTES_MAX, StagedPayload, stage_payload
+from muster.job.models.payloads import StagedPayload, stage_payload
 from muster.job.models.residuals import Kept, Vector
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import CommitId, JobId, NodeId, Offer, Update
+from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, CommitId, JobId, NodeId, Offer, Update
+from muster.protocol.validation.limits import SPAN_MAX_MS
 from muster.storage.store import Blobs, StagedBlob
 
 GOODPUT_MAX = (1 << 31) - 1
@@ -107,7 +108,7 @@ class UpdateWriter:
             record = Update(
                 view.id, parent, plan.record.round - 1, store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss, encoded.payload.keep(store),
-                encoded.residual_ratio,
+                encoded.residual_ratio, _milliseconds(trained.step_s * trained.steps),
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         self._counters = counters
@@ -167,6 +168,11 @@ def _before(store: Blobs, up: Kept | None, left: tuple[Kept, float] | None, shar
     if left is None:
         return residual
     return hand_over(residual, residuals.read(store, left[0]) * np.float32(left[1]), share)
+
+
+def _milliseconds(seconds: float) -> int:
+    """As a record has them: 0 says that nothing is known, so that what was quick took one."""
+    return min(SPAN_MAX_MS, max(1, round(1000 * seconds))) if seconds > 0 else 0
 
 
 def node_seed(seed: int, node: bytes, number: int) -> int:

@@ -107,7 +107,7 @@ def show(core: Core, prefix: str) -> CommitDetail:
 
 def why(core: Core, runner: JobRunner) -> list[WhyView]:
     """Forecasts beside outcomes of the rounds that this node coordinated, oldest first."""
-    from muster.job.coordinator.codec_forecasts import EVERYBODY, ROUNDS_KEPT, load
+    from muster.job.coordinator.forecasts import EVERYBODY, ROUNDS_KEPT, load
 
     head = runner.head()
     last = head.round + 1 if head else 0

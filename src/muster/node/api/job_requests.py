@@ -12,7 +12,7 @@ from muster import __version__
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.coordinator.lingering import keep_linger
-from muster.job.coordinator.round_times import keep_from_seed
+from muster.job.coordinator.seeded import keep_from_seed
 from muster.job.runner import JobRunner
 from muster.node.api import frozen_parts
 from muster.node.api.inspection import bring, find_commit, is_prefix

@@ -140,7 +140,6 @@ def _steering(value: Steering) -> None:
         ("halvings", value.halvings),
         ("stalled", value.stalled),
         ("taken back", value.taken_back),
-        ("rotation", value.rotation),
     ):
         whole(f"steering: {what}", count, 0, lim.ROUND_MAX)
     whole("steering: the residual", value.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)

@@ -55,6 +55,11 @@ def counter(value: int) -> int:
     return min(TOTAL_MAX, value)
 
 
+def tenths(ratio: float) -> int:
+    """|residual| / |update| as a record has it."""
+    return min(RESIDUAL_RATIO_MAX, round(10 * ratio))
+
+
 def is_clean(text: str) -> bool:
     """Whether a text holds nothing that steers a terminal."""
     return _UNCLEAN.search(text) is None

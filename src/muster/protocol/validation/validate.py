@@ -170,7 +170,6 @@ def _plan(record: Plan) -> None:
     number("deadline_s", record.deadline_s, 0.0, lim.DEADLINE_MAX_S)
     text("why", record.why)
     whole("number", record.number, 0, lim.SEQUENCE_MAX)
-    number("lr", record.lr, 0.0, lim.LR_MAX)
 
 
 def _update(record: Update) -> None:

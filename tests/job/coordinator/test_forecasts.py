@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from unittest.mock import Mock
 
 import pytest
 
-from muster.history.counted import Key
-from muster.job.coordinator.codec_forecasts import EVERYBODY, CodecForecasts, Forecast, load
-from muster.job.view import KnownUpdate
+from muster.job.coordinator.forecasts import EVERYBODY, Forecast, load
 from muster.planning.codec_choice import START
-from muster.protocol.records import Payload, Plan, Update
+from muster.protocol.records import Plan
 from muster.simulation import faults as f
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule, TimedFault
@@ -118,21 +115,3 @@ def test_a_replaced_plan_forgets_nothing_of_who_was_in_the_first() -> None:
         rows = {row.node: row for row in load(machines["a"].disk, run.world.jobs[0].id, plan.round)}
         for name in "ab":
             assert rows[machines[name].node].was_bytes is not None
-
-
-def test_a_codec_follows_a_node_that_came_back_with_an_empty_disk() -> None:
-    """Its incarnation is a random number: here a lower one than before."""
-    node = b"N" * 32
-    updates = {}
-    for incarnation, sequence, round_, codec in (
-        (9, 1, 1, "stc:0.02"),
-        (9, 2, 2, "stc:0.02"),
-        (4, 1, 3, "quant4"),
-    ):
-        record = Update(
-            b"j" * 32, b"c" * 32, round_, incarnation, sequence, 5, 50, 0.1, Payload(codec, 1, b"x"), 20
-        )
-        key = Key(node, incarnation, sequence)
-        updates[key] = KnownUpdate(bytes([round_]) * 32, key, record, node)
-    forecasts = CodecForecasts(Mock(), Mock(updates=updates), Mock())
-    assert [sample.codec for sample in forecasts._sent(node)] == ["stc:0.02", "stc:0.02", "quant4"]

@@ -1,0 +1,69 @@
+"""Derives the planner's state at a head from the commits behind it, and keeps the newest ones."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from muster.history.graph import Graph, Point
+from muster.planning import state as planner
+from muster.planning import steps
+from muster.planning.state import PlannerState, Shown, ShownUpdate
+from muster.protocol.records import Commit, CommitId
+
+KEPT = 64  # of them: that many commits back a state is derived from the one before
+
+
+class PlannerStates:
+    """The planner's state at each commit of one job."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._known: OrderedDict[CommitId, PlannerState] = OrderedDict()
+
+    def at(self, head: Point) -> PlannerState:
+        """The state when a round is planned on `head`."""
+        pending = [head]
+        found: dict[CommitId, PlannerState] = {}
+        while pending:
+            point = pending[-1]
+            if point.id in found:
+                pending.pop()
+                continue
+            if point.id in self._known:
+                self._known.move_to_end(point.id)
+                found[point.id] = self._known[point.id]
+                continue
+            missing = [self._graph.points[p] for p in point.parents if p not in found]
+            if missing:
+                pending += missing
+                continue
+            found[point.id] = self._known[point.id] = _state(point, [found[p] for p in point.parents])
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found[head.id]
+
+
+def _state(point: Point, before: list[PlannerState]) -> PlannerState:
+    if not before:
+        return planner.init()
+    if len(before) == 2:
+        a, b = before
+        return planner.merged(a, b, steps.merged(a.steering, b.steering))
+    return planner.observe(before[0], shown(point))
+
+
+def shown(point: Point) -> Shown:
+    """What a commit shows of the round that it closed."""
+    record = point.record
+    assert isinstance(record, Commit)
+    updates = tuple(
+        ShownUpdate(f.node, f.steps, f.staleness, cost)
+        for f, cost in zip(record.folded, record.costs, strict=False)
+    )
+    message, codec = record.delta, None
+    if message is not None:
+        codec = message.codec
+    return Shown(
+        record.round, updates, tuple(record.roster[place] for place in record.missed), record.steering, codec,
+        message.size_bytes if message is not None else record.params_bytes,
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Brings together what the planner's policy needs: the state at a head, who can work, what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import TypeVar
+
+from muster.compression.buffers import beside_bytes, weights
+from muster.compression.embedding_rows import matrices
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.coordinator.commit_writer import CommitWriter
+from muster.job.coordinator.planner_states import PlannerStates
+from muster.job.coordinator.seeded import from_seed
+from muster.job.models.store import ModelStore
+from muster.job.roles import min_nodes
+from muster.job.view import JobView
+from muster.planning.codec_choice import Message, down_choice
+from muster.planning.costs import Left
+from muster.planning.policy import Candidate, NothingFits, RoundPlan, Work, plan
+from muster.planning.state import PlannerState
+from muster.planning.steps import STEPS_MOST, watch
+from muster.protocol.records import NodeId, Spent, Steering
+
+T = TypeVar("T", int, float)
+
+
+class RoundPlanner:
+    """Plans rounds of one job as this node sees it."""
+
+    def __init__(self, context: Context, view: JobView, models: ModelStore, commits: CommitWriter) -> None:
+        self._context, self._view, self._models, self._commits = context, view, models, commits
+        self._states = PlannerStates(view.graph)
+
+    def state(self, head: Point) -> PlannerState:
+        """What is known when a round is planned on `head`."""
+        return self._states.at(head)
+
+    def plan(self, head: Point, nodes: Sequence[NodeId], *, replaces: bool) -> RoundPlan | NothingFits:
+        """The round on `head` of these nodes; `replaces`: in the place of an earlier plan."""
+        layout = self._models.layout
+        assert layout is not None
+        work = Work(self._view.job, self._contents(), layout.blob_bytes, bool(matrices(layout)))
+        state = self.state(head)
+        candidates = self._candidates(head, nodes, state)
+        return plan(work, state, candidates, self._left(head), min_nodes(self._view, head), replaces=replaces)
+
+    def commit_codec(self, head: Point) -> str:
+        """The codec of a commit on `head` that closes no planned round."""
+        down = self.state(head).down
+        return down_choice(self._view.job, self._contents(), None, 0.0, down).codec
+
+    def _contents(self) -> Message:
+        layout = self._models.layout
+        assert layout is not None
+        return Message(weights(layout), beside_bytes(layout))
+
+    def steering_after(self, head: Point, steps: int) -> Steering:
+        """What a commit carries on that closes a round of so many steps on `head`."""
+        steering = self.state(head).steering
+        figures = self._view.figures(head.id)
+        total, count = figures.sums.get("loss", (0.0, 0.0)) if figures is not None else (0.0, 0.0)
+        return watch(steering, total / count if count else None, steps or steering.steps)
+
+    def _left(self, head: Point) -> Left:
+        stop, spent = self._view.job.stop, head.spent
+        return Left(
+            None if stop.rounds is None else stop.rounds - head.round,
+            None if stop.seconds is None else stop.seconds - self._commits.age_s(head),
+            None if stop.bytes is None else stop.bytes - sum(s.bytes for s in spent),
+            None if stop.joules is None else stop.joules - sum(s.joules for s in spent),
+        )
+
+    def _candidates(self, head: Point, nodes: Sequence[NodeId], state: PlannerState) -> list[Candidate]:
+        view, context = self._view, self._context
+        reported = [o.goodput_bytes_s for o in view.offers.values() if o.goodput_bytes_s > 0]
+        usual_bytes_s = float(median(reported)) if reported else 0.0
+        seeded = from_seed(context.store, view.id)
+        spent = {s.node: s for s in head.spent}
+        found: list[Candidate] = []
+        for node in nodes:
+            offer = view.offers[node]
+            # at a merge most are in the middle of their branch's next round, and finish that first
+            amid = head.is_merge and context.presence.doing(node) == "training"
+            steps = view.job.recipe.steps or state.steering.steps
+            came = offer.goodput_bytes_s > 0
+            found.append(
+                Candidate(
+                    node,
+                    offer.step_s,
+                    float(offer.goodput_bytes_s),
+                    usual_bytes_s,
+                    came or seeded,
+                    offer.step_s * steps if amid else 0.0,
+                    STEPS_MOST,
+                    offer.power,
+                    self._node_left(spent.get(node), offer.bytes_left, offer.joules_left),
+                    node == context.node,
+                )
+            )
+        return found
+
+    def _node_left(self, spent: Spent | None, bytes_left: int | None, joules_left: float | None) -> Left:
+        """What one node may still spend: of the job's budget for each, and of what its owner allows."""
+        stop = self._view.job.stop
+        by_job = None if stop.bytes_node is None else stop.bytes_node - (spent.bytes if spent else 0)
+        joules_by_job = (
+            None if stop.joules_node is None else stop.joules_node - (spent.joules if spent else 0)
+        )
+        return Left(bytes=_least(by_job, bytes_left), joules=_least(joules_by_job, joules_left))
+
+
+def _least(a: T | None, b: T | None) -> T | None:
+    return min((x for x in (a, b) if x is not None), default=None)

@@ -1,0 +1,150 @@
+"""What a job's planner knows, as a pure function of the job's history.
+
+    init() -> state        observe(state, what a commit shows) -> state        merged(a, b) -> state
+
+Every node that holds a commit derives the same state from the commits behind it, so that a coordinator that
+takes over, or comes back, plans the round that the one before would have planned.  Of a node it keeps the
+overhead of its rounds and by how much that varies, the seconds of its steps, samples of its link, its last
+messages, and what it draws; of the job what `Steering` says, the messages of its commits and the ratios of
+the last rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from muster.planning.codec_choice import MESSAGES_USED, SentMessage
+from muster.planning.links import SAMPLES_USED, TransferSample
+from muster.planning.rounds import Overhead, learn_overhead
+from muster.protocol.records import Cost, NodeId, Steering
+
+STEPS_USED = 3  # rounds whose steps tell how fast a node is
+UNSTEERED = Steering()
+RATIOS_USED = 3  # rounds whose ratio of overhead and step counts
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What is known of one node."""
+
+    round: int = 0  # the newest that counted an update of its
+    overhead: Overhead | None = None
+    steps_s: tuple[float, ...] = ()  # seconds of a step in its last rounds, newest last
+    samples: tuple[TransferSample, ...] = ()
+    sent: tuple[SentMessage, ...] = ()  # its last messages, but for probes
+    watts: float | None = None  # over its last round, waiting included; None: it measures no energy
+
+    @property
+    def step_s(self) -> float | None:
+        return median(self.steps_s) if self.steps_s else None
+
+
+@dataclass(frozen=True)
+class PlannerState:
+    """What is known when a round is planned on a head."""
+
+    nodes: Mapping[NodeId, NodeState] = field(default_factory=dict)
+    down: tuple[SentMessage, ...] = ()  # the last commits' messages, but for probes
+    ratios: tuple[float, ...] = ()  # overhead over step of the last rounds, newest last
+    steering: Steering = UNSTEERED
+    message_bytes: int = 0  # of the head's own message, which every node pulls
+    is_merge: bool = False  # nodes were in the midst of other work: what the next round takes is not usual
+
+
+@dataclass(frozen=True)
+class ShownUpdate:
+    """An update that a commit counted, and its cost."""
+
+    node: NodeId
+    steps: int
+    staleness: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one commit shows of the round that it closed."""
+
+    round: int
+    updates: tuple[ShownUpdate, ...]
+    missed: tuple[NodeId, ...]  # nodes that owed an update and were not waited for
+    steering: Steering
+    codec: str | None = None  # of its message; None: it has none
+    message_bytes: int = 0  # of it, or of the model where there is none
+
+
+def init() -> PlannerState:
+    """The state at a job's first commit."""
+    return PlannerState()
+
+
+def observe(state: PlannerState, shown: Shown) -> PlannerState:
+    """The state at a commit whose parent has `state`."""
+    if not shown.updates:  # it closes or discards: no round was made
+        return replace(state, message_bytes=0, is_merge=False)
+    nodes = dict(state.nodes)
+    for update in shown.updates:
+        known = nodes.get(update.node, NodeState())
+        nodes[update.node] = _learnt(known, update, shown.round, state)
+    for node in shown.missed:
+        known = nodes.get(node, NodeState())
+        if known.overhead is not None:
+            nodes[node] = replace(known, overhead=known.overhead.late())
+    ratio = _ratio(nodes, shown)
+    ratios = (*state.ratios, ratio)[-RATIOS_USED:] if ratio is not None else state.ratios
+    down = state.down
+    if shown.codec is not None and not shown.steering.probe:
+        message = SentMessage(shown.codec, shown.steering.residual_ratio / 10, shown.message_bytes)
+        down = (*down, message)[-MESSAGES_USED:]
+    return PlannerState(nodes, down, ratios, shown.steering, shown.message_bytes)
+
+
+def merged(a: PlannerState, b: PlannerState, steering: Steering) -> PlannerState:
+    """The state at a merge of heads with the states `a` and `b`, in whichever order: of each node what the
+    branch knows that counted it last."""
+    nodes = dict(a.nodes)
+    for node, other in b.nodes.items():
+        known = nodes.get(node)
+        if known is None or _newness(known) < _newness(other):
+            nodes[node] = other
+    longer = max((a, b), key=lambda s: (max((n.round for n in s.nodes.values()), default=0), s.ratios))
+    return PlannerState(nodes, longer.down, longer.ratios, steering, is_merge=True)
+
+
+def _learnt(known: NodeState, update: ShownUpdate, round_: int, before: PlannerState) -> NodeState:
+    """A node's state after an update in a round that was planned on a head with the state `before`."""
+    cost = update.cost
+    train_s, turnaround_s = cost.train_ms / 1000, cost.turnaround_ms / 1000
+    known = replace(known, round=round_)
+    if cost.train_ms:
+        known = replace(known, steps_s=(*known.steps_s, train_s / update.steps)[-STEPS_USED:])
+    if not cost.probe:
+        message = SentMessage(cost.codec, cost.residual_ratio / 10, cost.size_bytes)
+        known = replace(known, sent=(*known.sent, message)[-MESSAGES_USED:])
+    if not cost.turnaround_ms:
+        return known
+    if cost.millijoules:
+        known = replace(known, watts=cost.millijoules / cost.turnaround_ms)
+    if before.is_merge:
+        return known
+    known = replace(known, overhead=learn_overhead(known.overhead, turnaround_s, train_s))
+    if update.staleness == 0:
+        size_bytes = cost.size_bytes + before.message_bytes
+        sample = TransferSample(size_bytes, max(0.0, turnaround_s - train_s))
+        known = replace(known, samples=(*known.samples, sample)[-SAMPLES_USED:])
+    return known
+
+
+def _ratio(nodes: Mapping[NodeId, NodeState], shown: Shown) -> float | None:
+    """How many steps of the median node the round's overhead is long, by who was in it in time."""
+    here = [nodes[u.node] for u in shown.updates if u.staleness == 0]
+    overheads = [n.overhead.seconds for n in here if n.overhead is not None]
+    steps_s = [n.step_s for n in here if n.step_s]
+    return max(overheads) / median(steps_s) if overheads and steps_s else None
+
+
+def _newness(state: NodeState) -> tuple[int, float, int]:
+    seconds = state.overhead.seconds if state.overhead is not None else 0.0
+    return state.round, seconds, len(state.samples)
