@@ -96,6 +96,30 @@ def test_nothing_in_a_torch_file_is_run(tmp_path: Path) -> None:
     assert "there is no file" in refusal(tmp_path / "absent.pt")
 
 
+def test_what_stays_on_this_node_is_taken_where_the_file_has_it(tmp_path: Path) -> None:
+    path, saved, here = tmp_path / "m.safetensors", model(seed=5), model()
+    found = decide(here, {}, ["head.*"])
+    others = [t.name for t in found.tensors if not t.travels]
+    own = {name: here.state_dict()[name].numpy() for name in ("head.weight", "head.bias")}
+
+    def begun(state: dict[str, torch.Tensor], fresh: tuple[str, ...] = ()) -> Start:
+        save_file(state, path)
+        return begin(path, found.layout, params.arrays_of(here, found.layout), others, fresh, own)
+
+    start = begun({name: tensor.half() for name, tensor in saved.state_dict().items()})
+    assert start.arrays.keys() == {"body.weight"}
+    assert start.own.keys() == own.keys()
+    assert start.own["head.bias"].dtype == np.float32
+    assert np.allclose(start.own["head.weight"], saved.head.weight.detach().numpy(), atol=1e-3)
+    assert start.said.endswith(
+        "1 tensor taken, 2 of this node's own, 1 that do not travel as the task makes them"
+    )
+    assert begun(saved.state_dict(), ("head.*",)).own == {}
+    assert begun({"body.weight": torch.ones(8, 4)}).own == {}
+    with pytest.raises(MusterError, match=r"'head.bias' has shape \(9,\) there and \(3,\) here"):
+        begun({**saved.state_dict(), "head.bias": torch.ones(9)})
+
+
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path, state = tmp_path / "m.safetensors", model(seed=5).state_dict()
     state["head.bias"][0] = torch.nan

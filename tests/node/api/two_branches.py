@@ -38,6 +38,9 @@ class Trainer:
     async def frozen(self) -> tuple[bytes, int]:
         return b"", 0
 
+    def begin_own(self, job: bytes) -> None:
+        pass
+
     async def differs(self, fingerprint: bytes) -> Difference:
         return Difference("another version", False)
 

@@ -45,3 +45,29 @@ def test_each_request_gets_the_model_of_its_own_seed(tmp_path: Path) -> None:
         store.close()
 
     asyncio.run(main())
+
+
+def test_what_a_file_had_of_this_nodes_own_is_the_next_jobs(tmp_path: Path) -> None:
+    class Starting(Child):
+        async def initial(self, out: Path, seed: int, *start: Any) -> None:
+            if own := start[-1]:
+                own.write_bytes(b"own")
+            out.write_bytes(b"model")
+
+    async def main() -> None:
+        scratch = tmp_path / "scratch"
+        store = DiskStore(tmp_path / "store")
+        scratch.mkdir()
+        child = cast(Any, Starting(asyncio.Event()))
+        trainer = StoreTrainer(child, cast(Any, SimpleNamespace()), store, scratch, inline, lambda _: None)
+        await trainer.initial(0, None)
+        trainer.begin_own(b"\x00")
+        await trainer.initial(0, tmp_path / "file")
+        trainer.begin_own(b"\x01")
+        trainer.begin_own(b"\x02")
+        assert [path.name for path in (tmp_path / "local").iterdir()] == ["01.pt"]
+        assert (tmp_path / "local" / "01.pt").read_bytes() == b"own"
+        assert list(scratch.iterdir()) == []
+        store.close()
+
+    asyncio.run(main())

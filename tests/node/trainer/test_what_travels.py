@@ -120,6 +120,21 @@ def test_what_is_not_trained_does_not_follow_the_jobs_seed(tmp_path: Path) -> No
     assert len(same) == 10
 
 
+def test_a_start_from_a_file_has_this_nodes_own_tensors_too(tmp_path: Path) -> None:
+    before, a, b = (Node(Own(seed=n), tmp_path / name) for n, name in ((1, "before"), (2, "a"), (3, "b")))
+    model = before.round(start(before))
+    given = before.exported(model)
+    file, out = before.folder / "out.safetensors", tmp_path / "base"
+    own = str(a.folder / "local.pt")
+    said = a.do("initial", seed=0, source=str(file), out=str(out), own_out=own)["said"]
+    assert "2 tensors taken, 7 of this node's own, 3 that do not travel" in said
+    taken, others = a.exported(out), b.exported(out)
+    assert all(np.array_equal(taken[name], array) for name, array in given.items())
+    assert not np.array_equal(others["head.weight"], given["head.weight"])
+    a.do("initial", seed=0, source=str(file), out=str(out), own_out=own, fresh=["head.*"])
+    assert np.array_equal(a.exported(out)["head.weight"], others["head.weight"])
+
+
 def test_a_buffer_that_changes_later_is_named(tmp_path: Path) -> None:
     class Late(Own):
         local: Any = ()

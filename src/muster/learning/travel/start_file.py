@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ NAMES_SHOWN = 4
 
 @dataclass(frozen=True)
 class Start:
-    """Starting parameters, and a sentence on where they come from."""
+    """Starting parameters, and a sentence on where they come from. `own`: of those that stay on this node,
+    what the file has."""
 
     arrays: Arrays
     said: str
+    own: Arrays = field(default_factory=dict)
 
 
 def begin(
@@ -37,11 +39,13 @@ def begin(
     new: Mapping[str, NDArray[Any]],
     others: Iterable[str] = (),
     fresh: Sequence[str] = (),
+    own: Mapping[str, NDArray[Any]] | None = None,
 ) -> Start:
     """The parameters in a file; those that match a pattern of `fresh` are those of `new`, a fresh model.
 
     A tensor that the file lacks, that does not fit or that the model has not must match one, too.  `others`:
-    names of the model's tensors that do not travel; the task has them.  Raises MusterError("bad_data").
+    names of the model's tensors that do not travel; the task has them.  `own`: of these, what stays on this
+    node, as the task makes it; the file need not have it.  Raises MusterError("bad_data").
     """
     found = _unwrapped(read(path), layout)
     known = {*layout.by_name, *(alias for alias, _ in layout.aliases), *others}
@@ -70,20 +74,19 @@ def begin(
                 "bad_data",
                 f"{path} has no tensor {spec.name!r}: give --fresh {spec.name!r} for a new one",
             )
-        elif given.shape != spec.shape:
-            raise MusterError(
-                "bad_data",
-                f"{path} does not fit the task's model: tensor {spec.name!r} has shape {given.shape} there "
-                f"and {spec.shape} here; give --fresh {spec.name!r} to begin with a new one",
-            )
         else:
-            arrays[spec.name] = _as(spec, given)
+            arrays[spec.name] = _fitting(path, spec, given)
     try:
         check(layout, arrays)
     except TensorError as error:
         raise MusterError("bad_data", f"{path} does not fit the task's model: {error}") from None
-    kept = len(found.keys() & set(others) - layout.by_name.keys())
-    return Start(arrays, _said(path, len(arrays) - len(made), made, kept))
+    mine = {
+        name: _fitting(path, TensorSpec(name, array.shape, array.dtype.name), found[name])
+        for name, array in (own or {}).items()
+        if name in found and not _matches(name, fresh)
+    }
+    kept = len(found.keys() & set(others) - layout.by_name.keys() - mine.keys())
+    return Start(arrays, _said(path, len(arrays) - len(made), made, len(mine), kept), mine)
 
 
 def read(path: Path) -> Arrays:
@@ -124,8 +127,14 @@ def _unwrapped(found: Arrays, layout: Layout) -> Arrays:
     return found
 
 
-def _as(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+def _fitting(path: Path, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     """`array` in the tensor's type, if both are floating."""
+    if array.shape != spec.shape:
+        raise MusterError(
+            "bad_data",
+            f"{path} does not fit the task's model: tensor {spec.name!r} has shape {array.shape} there "
+            f"and {spec.shape} here; give --fresh {spec.name!r} to begin with a new one",
+        )
     return array.astype(spec.numpy_dtype) if spec.floating and array.dtype.name in FLOATS else array
 
 
@@ -137,11 +146,13 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _said(path: Path, taken: int, made: Sequence[str], kept: int) -> str:
+def _said(path: Path, taken: int, made: Sequence[str], own: int, kept: int) -> str:
     parts = [f"{taken} {'tensor' if taken == 1 else 'tensors'} taken"]
     if made:
         shown = ", ".join(made[:NAMES_SHOWN]) + (", ..." if len(made) > NAMES_SHOWN else "")
         parts.append(f"{len(made)} fresh ({shown})")
+    if own:
+        parts.append(f"{own} of this node's own")
     if kept:
         parts.append(f"{kept} that do not travel as the task makes them")
     return f"starts from {path.name}: {', '.join(parts)}"

@@ -69,7 +69,12 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
         facts.metrics, *frozen,
     )  # fmt: skip
-    return open_job(core, job, blob, request.linger_s, seeded=request.start is None)
+    job_id = open_job(core, job, blob, request.linger_s, seeded=request.start is None)
+    try:
+        trainer.begin_own(job_id)
+    except OSError as error:
+        core.log.add("error", f"this node's own tensors begin as the task makes them: {error}", job=job_id)
+    return job_id
 
 
 def _names_commit(start: str) -> bool:

@@ -68,6 +68,7 @@ class StoreTrainer:
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
         self._offload, self._report = offload, report
+        self._own_start: Path | None = None  # what the last start from a file had of this node's own tensors
 
     @classmethod
     async def open(
@@ -101,7 +102,17 @@ class StoreTrainer:
         return await self.initial(seed, None)
 
     def work_for(self, job: JobId) -> None:
-        self._trainer.keep_local(self._scratch.parent / LOCAL / f"{job.hex()}.pt")
+        self._trainer.keep_local(self._local(job))
+
+    def begin_own(self, job: JobId) -> None:
+        """A job begins with what the file of `initial` had of this node's own tensors. Raises OSError."""
+        own, self._own_start = self._own_start, None
+        if own is not None and own.is_file():
+            self._local(job).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own.replace(self._local(job))
+
+    def _local(self, job: JobId) -> Path:
+        return self._scratch.parent / LOCAL / f"{job.hex()}.pt"
 
     async def differs(self, fingerprint: bytes) -> Difference:
         return await _job_errors(self._trainer.differs(fingerprint))
@@ -196,8 +207,9 @@ class StoreTrainer:
         `say` gets a sentence on what was taken from the file.
         """
         out = self._scratch_file("initial")
+        self._own_start = self._scratch_file("own") if start is not None else None
         try:
-            said = await _job_errors(self._trainer.initial(out, seed, start, fresh))
+            said = await _job_errors(self._trainer.initial(out, seed, start, fresh, self._own_start))
             if said:
                 say(said)
             return self._store.put_staged(await self._offload(self._store.stage_file, out))

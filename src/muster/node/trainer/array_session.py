@@ -121,6 +121,7 @@ def initial(
     source: str | None,
     out: str,
     fresh: Sequence[str] = (),
+    own_out: str | None = None,
 ) -> dict[str, Any]:
     """Starting arrays, fresh from the seed or from a file, but for those that a pattern of `fresh` fits."""
     arrays, said = array_task.initial(opened.task, seed), ""

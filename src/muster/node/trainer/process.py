@@ -74,14 +74,17 @@ class TrainerProcess:
         self._local = path
 
     async def initial(
-        self, out: Path, seed: int, source: Path | None = None, fresh: Sequence[str] = ()
-    ) -> str:
+        self, out: Path, seed: int, source: Path | None = None, fresh: Sequence[str] = (),
+        own_out: Path | None = None,
+    ) -> str:  # fmt: skip
         """Write starting parameters, fresh from `seed` or from a file, but for what `fresh` says.
 
+        `own_out` becomes what a job keeps on this node (`keep_local`), where the file has something of it.
         Returns a sentence on what was taken from the file; empty without one.
         """
-        start = None if source is None else str(source)
+        start, own = (None if path is None else str(path) for path in (source, own_out))
         request = {"do": "initial", "out": str(out), "seed": seed, "source": start, "fresh": list(fresh)}
+        request |= {"own_out": own}
         return str((await self._do(request)).get("said", ""))
 
     async def differs(self, fingerprint: bytes) -> Difference:

@@ -19,6 +19,7 @@ from muster.compression.change import difference
 from muster.errors import MusterError
 from muster.learning import contribution, evaluation, export, local_state, local_training, metrics, params
 from muster.learning import task as tasks
+from muster.learning.conversion import array_of, tensor_of
 from muster.learning.faults import TaskFault
 from muster.learning.onnx_export import save_onnx
 from muster.learning.params import start_model
@@ -125,16 +126,24 @@ def initial(
     source: str | None,
     out: str,
     fresh: Sequence[str] = (),
+    own_out: str | None = None,
 ) -> dict[str, Any]:
-    """Starting parameters, fresh from the seed or from a file, but for what a pattern of `fresh` fits."""
+    """Starting parameters, fresh from the seed or from a file, but for what a pattern of `fresh` fits.
+
+    What the file has of this node's own tensors goes to `own_out`.
+    """
     said, arrays = "", None
     if source is None or fresh:
         model = start_model(opened.task, seed, opened.layout, opened.forward)
         arrays = params.arrays_of(model, opened.layout) | dict(opened.travelling.start)
     if source is not None:
         others = [t.name for t in opened.travelling.tensors if not t.travels]
-        start = start_file.begin(Path(source), opened.layout, arrays or {}, others, fresh)
+        own = {n: array_of(tensor) for n, tensor in opened.own_tensors(opened.pristine).items()}
+        start = start_file.begin(Path(source), opened.layout, arrays or {}, others, fresh, own)
         arrays, said = start.arrays, start.said
+        if own_out is not None:
+            mine = {name: tensor_of(array) for name, array in start.own.items()}
+            local_state.save(Path(own_out), {"tensors": mine})
     assert arrays is not None
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True), "said": said}
 
