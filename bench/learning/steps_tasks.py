@@ -20,9 +20,10 @@ from muster.algorithms import splits
 from muster.learning import digits, mnist
 from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.task import Task
+from muster.planning.step_size import BY_DENSITY
 
 HELD_OUT = 600
-MOMENTUM, MOMENTUM_RATE = 0.8, 0.3  # of the rounds with dense messages, and the part of the plain rate then
+_, MOMENTUM, MOMENTUM_RATE = BY_DENSITY[0]  # of rounds with dense messages: 0.8, and 0.3 of the plain rate
 CHARACTERS, SEQUENCE, DIALECTS = 27, 32, 10
 
 

@@ -56,6 +56,15 @@ def test_a_halving_that_helps_stays_and_the_next_may_follow() -> None:
     assert max(s.halvings for s in states) <= steps.HALVINGS_MOST
 
 
+def test_a_single_step_is_not_halved() -> None:
+    """Else a job whose rounds become dear later would begin with an eighth of the steps."""
+    falls = [1.0] * 5 + [0.7] * 6 + [0.5] * 6 + [0.35] * 30
+    found = Steering()
+    for loss in falls:
+        found = steps.watch(found, loss, 1)
+    assert found.halvings == 0
+
+
 def test_no_figures_no_conclusion() -> None:
     assert after([None] * 20)[-1] == Steering(steps=20)
     assert after([float("nan")] * 20)[-1].halvings == 0

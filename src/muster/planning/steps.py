@@ -65,7 +65,7 @@ def watch(steering: Steering, loss: float | None, steps: int) -> Steering:
     if steering.on_trial:  # it did not help: the steps are not what the loss stands still by
         taken_back = steering.taken_back + 1
         return replace(steering, halvings=steering.halvings - 1, on_trial=False, taken_back=taken_back)
-    if steering.taken_back or steering.halvings >= HALVINGS_MOST:
+    if steering.taken_back or steering.halvings >= HALVINGS_MOST or steps <= 1:  # there is nothing to halve
         return steering
     return replace(steering, halvings=steering.halvings + 1, on_trial=True)
 
