@@ -41,13 +41,13 @@ ENTRIES = (
     commit_detail.CommitDetail,
     commit_detail.DiffView,
 )
+ROWS_OF_JOBS = (schema.JobRow, schema.RoundRow, schema.CommitRow, schema.ContributionRow)
 PRINTED = (
     client.LogView,
     client.Exported,
     round_schema.Round,
-    snapshot.SelfView,
-    snapshot.PeerView,
 )  # what --json is made of
+PRINTED_OF_NODES = (snapshot.SelfView, snapshot.PeerView, snapshot.NeighbourView)
 MODULES = (
     page_messages,
     presets,
@@ -62,7 +62,12 @@ MADE = "Made by scripts/row_types.py: change the structs."
 ROWS_HEAD = f"""# The rows of the page's tables, field by field
 
 {MADE} They stand in `muster/node/api/rows/schema.py`. What `_t`, ids and null mean:
-[api.md](api.md). What stands around the rows: [api-messages.md](api-messages.md).
+[api.md](api.md). Rows of jobs: [api-rows-jobs.md](api-rows-jobs.md). What stands around the rows:
+[api-messages.md](api-messages.md).
+"""
+ROWS_OF_JOBS_HEAD = f"""# The rows of jobs, field by field
+
+{MADE} They stand in `muster/node/api/rows/schema.py`. All other rows: [api-rows.md](api-rows.md).
 """
 MESSAGES_HEAD = f"""# The page's messages, field by field
 
@@ -78,8 +83,7 @@ means not known.
 
 | command | value |
 |---|---|
-| `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
-| `muster task list --json`, `muster tasks --json` | `TaskView[]` |
+| `muster nodes --json`, `muster tasks --json` | [cli-json-nodes.md](cli-json-nodes.md), with `SentView` |
 | `muster task check FILE --json` | the fields of `TaskReport` in `node/trainer/task_check.py`, and `good` |
 | `muster jobs --json` | `JobSnapshot[]` |
 | `muster log JOB --json` | `LogView`; `why` with `--why`, `links` with `--bytes` |
@@ -90,6 +94,15 @@ means not known.
 | `muster show COMMIT --json` | `CommitDetail` in [api-messages.md](api-messages.md) |
 | `muster diff A B --json` | `DiffView` there |
 | `muster demo --report FILE` | [report.md](report.md) |
+"""
+PRINTED_OF_NODES_HEAD = f"""# What `--json` prints of nodes, field by field
+
+{MADE} What holds of all of `--json`: [cli-json.md](cli-json.md).
+
+| command | value |
+|---|---|
+| `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
+| `muster task list --json`, `muster tasks --json` | `TaskView[]` |
 """
 
 
@@ -215,18 +228,24 @@ def _row(*cells: str) -> str:
 def made() -> dict[Path, str]:
     """The content of every file that is made here."""
     every = structs()
-    rows = [s for s in every if s.__module__ == schema.__name__ or s is snapshot.ValuesView]
+    rows = [
+        s for s in every if s.__module__ == schema.__name__ or s in (snapshot.ValuesView, snapshot.PowerView)
+    ]
+    of_jobs = [s for s in rows if s in structs(ROWS_OF_JOBS)]
     rest = [struct for struct in every if struct not in rows]
     body = typescript("What the page's server sends around the rows (docs/api-messages.md).", rest)
     head, _, body = body.partition("\n")
     used = sorted(r.__name__ for r in rows if re.search(rf"\b{r.__name__}\b", body))
     imports = f'import type {{ {", ".join(used)} }} from "./rows";'
+    of_nodes = structs(PRINTED_OF_NODES)
     return {
         TYPES / "rows.ts": typescript("The rows of the page's tables (docs/api-rows.md).", rows),
         TYPES / "messages.ts": f"{head}\n\n{imports}\n{body}",
-        DOCS / "api-rows.md": markdown(ROWS_HEAD, rows),
+        DOCS / "api-rows.md": markdown(ROWS_HEAD, [s for s in rows if s not in of_jobs]),
+        DOCS / "api-rows-jobs.md": markdown(ROWS_OF_JOBS_HEAD, of_jobs),
         DOCS / "api-messages.md": markdown(MESSAGES_HEAD, rest),
-        DOCS / "cli-json.md": markdown(PRINTED_HEAD, structs(PRINTED)),
+        DOCS / "cli-json.md": markdown(PRINTED_HEAD, [s for s in structs(PRINTED) if s not in of_nodes]),
+        DOCS / "cli-json-nodes.md": markdown(PRINTED_OF_NODES_HEAD, of_nodes),
     }
 
 

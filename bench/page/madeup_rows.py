@@ -48,6 +48,7 @@ def node_row(rng: Random, number: int, name: str, job: str, now_t: float) -> Row
             heard_t=None if number == 0 else now_t - rng.random() * 3,
             reachable=True,
             battery=None if rng.random() < 0.3 else round(rng.uniform(0.1, 1), 2),
+            power=None,
             step_s=step_s,
             samples=samples,
             job=job,
@@ -122,6 +123,7 @@ def contribution_row(rng: Random, job: str, name: str, samples: int, rounds: int
             share=round(1 / nodes, 4),
             sent_bytes=counted * 9000,
             received_bytes=rounds * 8000,
+            joules=None,
             value=round(rng.uniform(-0.01, 0.05), 4),
             value_share=round(rng.uniform(-0.1, 0.5), 4),
         )

@@ -96,8 +96,8 @@ def scenarios() -> str:
     kind = getattr(scenario, re.search(r"tuple\[(\w+)", str(node))[1])  # type: ignore[index]
     parts = []
     for title, struct in (
-        ("`nodes`", kind), ("`away` of a node", scenario.Away), ("`battery` of a node", scenario.Battery),
-        ("link parameters", LinkParams), ("`burst` of a link", Burst),
+        ("`nodes`", kind), ("`away` of a node", scenario.Away), ("link parameters", LinkParams),
+        ("`burst` of a link", Burst),
     ):  # fmt: skip
         parts += [f"### {title}", "", _whole(struct), "", key_table(struct), ""]
     return "\n".join(parts).replace("\n\n\n", "\n\n").strip()
@@ -112,3 +112,24 @@ def faults() -> str:
         said = ", ".join(keys).replace("EVERY", '"*"')
         rows.append((f"`{kind.__struct_config__.tag}`", said, _whole(kind)))
     return table(("fault", "keys (default)", "what happens"), rows)
+
+
+def energy_presets() -> str:
+    from muster.node.energy.presets import MACHINES, RADIOS
+
+    machines = [
+        (f"`{name}`", f"{m.idle_w:g}", f"{m.train_w(1):g}", f"{m.train_w(m.cores):g} ({m.cores})", m.source)
+        for name, m in MACHINES.items()
+    ]
+    radios = [
+        (f"`{name}`", f"{1e6 * r.sent_j_byte:g}", f"{1e6 * r.received_j_byte:g}", f"{r.exchange_j:g}",
+         f"{r.tail_s:g}" if r.exchange_j else "-", r.source)
+        for name, r in RADIOS.items()
+    ]  # fmt: skip
+    return "\n".join(
+        (
+            table(("`preset`", "idle W", "one thread W", "all cores W (threads)", "from"), machines),
+            "",
+            table(("`radio`", "sent uJ/byte", "received uJ/byte", "tail J", "in s", "from"), radios),
+        )
+    )

@@ -9,6 +9,7 @@ from muster.emulation.radio.model import LinkParams
 from muster.emulation.scenario import Away, Scenario
 from muster.emulation.scenario_file import load, packaged, parse
 from muster.errors import MusterError
+from muster.node.energy.settings import EnergyConfig
 from muster.simulation.faults import Cut
 
 TWO = 'nodes = [{ name = "alpha" }, { name = "bravo" }]\n'
@@ -83,7 +84,7 @@ def test_links_groups_stars_directions_and_events() -> None:
         """
         seed = 5
         nodes = [
-            { name = "a", battery = { capacity_j = 100, watts = 4 }, data = { classes = [0, 1], part = 2 } },
+            { name = "a", energy = { preset = "pi4" }, data = { classes = [0, 1], part = 2 } },
             { name = "b" }, { name = "c" }, { name = "d" },
         ]
         [[groups]]
@@ -122,6 +123,7 @@ def test_links_groups_stars_directions_and_events() -> None:
     assert [event.at_s for event in scenario.events] == [3, 9]
     assert scenario.events[1].fault == Cut("a", "d")
     assert scenario.node("a").data == {"classes": [0, 1], "part": 2}
+    assert scenario.node("a").energy == EnergyConfig(preset="pi4")
     assert scenario.groups[0].nodes == ("a", "b", "c")
 
 

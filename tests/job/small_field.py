@@ -17,6 +17,7 @@ from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
+from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.protocol.records import CLASSES, BlobId, Job, JobId, Metric, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
@@ -56,14 +57,15 @@ class SmallField:
         faults: Mapping[str, MusterError] | None = None,
         offload: Offload = inline,
         frozen: Mapping[str, bytes] | None = None,
+        energy: Mapping[str, EnergyAccount] | None = None,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
-        train."""
+        train. `energy`: of nodes that know what they use."""
         self._frozen = frozen or {}
         self._offload = offload
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
-        self._faults = faults or {}
+        self._faults, self._energy = faults or {}, energy or {}
         self.stores = {n: MemoryStore(random.Random(n)) for n in names}
         self._numbers = {n: number for number, n in enumerate(names)}
         self.cores = {n: self._node(n) for n in names}
@@ -91,6 +93,7 @@ class SmallField:
             open_trainer=open_trainer,
             installed=lambda task: True,
             battery=lambda: None,
+            energy=self._energy.get(name),
             log=EventLog(lambda: 0.0),
             offload=self._offload,
             job_limits=self._limits,

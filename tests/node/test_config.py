@@ -75,7 +75,6 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) ->
     assert (config.home, config.bundle) == (tmp_path / "here", tmp_path / "alpha.pem")
     assert config.connect == ("10.0.0.2:7447", "[fe80::1]:7447")
     assert (config.policy.tasks, config.trainer.slowdown, config.profile) == (("digits",), 4.0, "narrow")
-    assert config.energy is not None
     assert config.energy.train_w == 6.0
     assert config.tasks["digits"] == {"split": "classes:2", "part": 3, "parts": 8, "seed": 1}
     assert config.tasks["mine"] == {
@@ -109,7 +108,31 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
         ("profile = 'wide'", 1, "'profile': invalid enum value 'wide'"),
         ("[trainer]\nslowdown = 0.5", 2, "'trainer.slowdown': 0.5 is not within 1 to 1000"),
         ("[policy]\nbattery_min = 20", 2, "not within 0 to 1"),
-        ("[energy]\nidle_w = 2", 1, "capacity_j"),
+        (
+            "[energy]\nidle_w = 2",
+            2,
+            "'energy.idle_w': there is idle_w alone: give idle_w and train_w, or",
+        ),
+        (
+            "[energy]\npreset = 'pi5b'",
+            2,
+            "no preset 'pi5b'; did you mean 'pi5'? there are pi-zero, ",
+        ),
+        (
+            "[energy]\nradio = 'LoRaWAN'",
+            2,
+            "no radio 'LoRaWAN'; did you mean 'lora'? there are ethernet",
+        ),
+        ("[energy]\npreset = 'pi4'\ntrain_w = 2", 3, "2 W are less than the 2.7 W of an idle machine"),
+        (
+            "[energy]\nmeter = 'rapl'\npreset = 'pi4'",
+            2,
+            "no watts are needed: leave out preset",
+        ),
+        ("[energy]\ncapacity_j = 5000", 2, "nothing says what drains this battery"),
+        ("[energy]\nmeter = 'watts'", 2, "'energy.meter': invalid enum value 'watts'"),
+        ("[energy]\npreset = 'pi4'\ntail_s = 0", 3, "0 is not within 0.01 to 3600"),
+        ("[energy]\nwatts = 3", 2, "unknown key 'energy.watts'"),
         ("name = 'a b'", 1, "'a b' is no name"),
         ("connect = ['10.0.0.2']", 1, "'10.0.0.2' is no endpoint: write HOST:PORT"),
         ("listen = ['0.0.0.0:99999']", 1, "is no endpoint"),

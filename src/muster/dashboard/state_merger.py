@@ -229,6 +229,7 @@ def _unheard(key: str) -> Row:
         heard_t=None,
         reachable=False,
         battery=None,
+        power=None,
         step_s=None,
         samples=None,
         job=None,

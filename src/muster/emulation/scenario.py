@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from muster.emulation.radio.model import LinkParams
+from muster.node.energy.settings import EnergyConfig
 from muster.simulation.faults import Fault, Pair
 
 
@@ -26,19 +27,12 @@ class Away(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (off_s if into_s < off_s else self.period_s) - into_s
 
 
-class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model of the node's battery."""
-
-    capacity_j: float  # when full, as it begins
-    watts: float  # while it computes
-
-
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A node: its compute takes `slowdown` times as long as this machine's; `data` is up to the task."""
 
     name: str  # letters, digits, hyphens and underscores
     slowdown: float = 1.0  # at least 1: its computing takes so many times as long as this machine's
-    battery: Battery | None = None  # see below; none: mains
+    energy: EnergyConfig | None = None  # as [energy] in node.toml; none: mains, and none is counted
     away: Away | None = None  # see below; none: always there
     data: dict[str, str | int | float | bool | list[int]] = {}  # options of the task on this node
 

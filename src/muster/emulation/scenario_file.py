@@ -37,8 +37,9 @@ from typing import Any, get_args
 import msgspec
 
 from muster.emulation.radio.model import LinkParams, fault_in
-from muster.emulation.scenario import Away, Battery, Group, LinkSpec, NodeSpec, Scenario, ScheduledFault
+from muster.emulation.scenario import Away, Group, LinkSpec, NodeSpec, Scenario, ScheduledFault
 from muster.errors import MusterError
+from muster.node.energy.settings import EnergyConfig, wrong_key
 from muster.simulation import faults
 
 NODES_MAX = 250
@@ -133,7 +134,7 @@ class ScenarioReader:
 
     def _node(self, raw: dict[str, Any], path: str) -> NodeSpec:
         self._known(raw, NodeSpec.__struct_fields__, path)
-        for key, kind in (("away", Away), ("battery", Battery)):
+        for key, kind in (("away", Away), ("energy", EnergyConfig)):
             if isinstance(raw.get(key), dict):
                 self._known(raw[key], kind.__struct_fields__, f"{path}.{key}")
         node: NodeSpec = self._convert(raw, NodeSpec, path)
@@ -141,8 +142,8 @@ class ScenarioReader:
             raise self._wrong(f"{path}.slowdown is {node.slowdown:g}, it must be at least 1")
         if node.away is not None and not (0 <= node.away.fraction < 1 and node.away.period_s > 0):
             raise self._wrong(f"{path}.away needs period_s over 0 and a fraction from 0 to below 1")
-        if node.battery is not None and not (node.battery.capacity_j > 0 and node.battery.watts >= 0):
-            raise self._wrong(f"{path}.battery needs capacity_j over 0 and watts of at least 0")
+        if node.energy is not None and (found := wrong_key(node.energy)) is not None:
+            raise self._wrong(f"{path}.energy.{found[0]}: {found[1]}")
         return node
 
     def _check_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:

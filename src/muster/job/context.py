@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
-from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload
+from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload, Power
 from muster.storage.offload import Compute, Offload
 from muster.storage.store import Store
 
@@ -141,6 +142,25 @@ class TrainerLike(Protocol):
     async def close(self) -> None: ...
 
 
+class Energy(Protocol):
+    """What this node uses, and which job is charged with it (`node.energy.account`)."""
+
+    def power(self) -> Power | None:
+        """What it draws; None: not known."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """The trainer computes meanwhile."""
+
+    def begin(self, job: JobId) -> None:
+        """This node works for a job: what it uses from now on is due in the job's next update."""
+
+    def due_mj(self, job: JobId) -> int:
+        """Millijoules that the job's update is to say, if it is made now; 0 where nothing is known."""
+
+    def charge(self, job: JobId, millijoules: int) -> None:
+        """An update of the job that says so was kept."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """What this node does for others' jobs, and how much disk it gives them."""
@@ -166,6 +186,7 @@ class Context:
     installed: Callable[[str], bool]
     name_of: Callable[[NodeId], str]
     battery: Callable[[], float | None]
+    energy: Energy
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once

@@ -105,7 +105,7 @@ class TrainerSession:
         self._context.changes.notify()
         if finished(self._view, self._models.heads()) is not None:
             return SessionEnd.OVER
-        shared = SharedTrainer(trainer, facts)
+        shared = SharedTrainer(trainer, facts, self._context.energy.computing)
         participant = Participant(
             self._context, self._view, self._models, self._fetcher, shared, self._passing
         )

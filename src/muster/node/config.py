@@ -22,6 +22,8 @@ import msgspec
 
 from muster.errors import MusterError
 from muster.learning.settings import wrong
+from muster.node.energy.settings import LIMITS as ENERGY_LIMITS
+from muster.node.energy.settings import EnergyConfig, wrong_key
 from muster.node.toml_lines import line_of, toml_fault
 
 CONFIG_BYTES_MAX = 256 * 1024
@@ -51,14 +53,6 @@ class TrainerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slowdown: float = 1.0  # over 1: computes only 1/slowdown of the time
 
 
-class EnergyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model of the battery, for boards without a gauge."""
-
-    capacity_j: float  # of a full battery; the node begins with a full one
-    idle_w: float = 0.0  # while it does not train
-    train_w: float = 0.0  # while it trains
-
-
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All a daemon needs to know; paths are absolute."""
 
@@ -71,7 +65,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["auto", "lan", "narrow"] = "auto"  # timings of links; narrow: below 64 kbit/s
     policy: PolicyConfig = PolicyConfig()
     trainer: TrainerConfig = TrainerConfig()
-    energy: EnergyConfig | None = None
+    energy: EnergyConfig = EnergyConfig()
     tasks: dict[str, dict[str, Any]] = {}  # name -> options; "file" names the task's file, else installed
 
     @property
@@ -255,6 +249,8 @@ class _Reader:
             value = getattr(part, name, None)
             if value is not None and not low <= value <= high:
                 raise wrong((section, name), f"{value:g} is not within {low:g} to {high:g}")
+        if (found := wrong_key(config.energy)) is not None:
+            raise wrong(("energy", found[0]), found[1])
 
 
 _LIMITS: tuple[tuple[str, str, float, float], ...] = (
@@ -263,9 +259,7 @@ _LIMITS: tuple[tuple[str, str, float, float], ...] = (
     ("trainer", "threads", 1, 256),
     ("trainer", "niceness", 0, 19),
     ("trainer", "slowdown", 1, 1000),
-    ("energy", "capacity_j", 1, 1e12),
-    ("energy", "idle_w", 0, 1e6),
-    ("energy", "train_w", 0, 1e6),
+    *(("energy", *limit) for limit in ENERGY_LIMITS),
 )
 
 

@@ -1,6 +1,6 @@
 """Puts a node together: the same for a real device, an emulated one and a simulated one.
 
-What differs (engine, disk, identity, trainer, battery) is passed in; nothing here opens a socket or a file.
+What differs (engine, disk, identity, trainer, meters) is passed in; nothing here opens a socket or a file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
+from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.offload import Compute, Offload, inline
@@ -68,6 +69,7 @@ class Core:
         open_trainer: Callable[[str], Awaitable[TrainerLike]],
         installed: Callable[[str], bool],
         battery: Callable[[], float | None],
+        energy: EnergyAccount | None = None,
         log: EventLog,
         offload: Offload = inline,
         compute: Compute | None = None,
@@ -82,7 +84,7 @@ class Core:
         self.name, self.node, self.store, self.link, self.trust = name, signer.node, store, link, trust
         self._member = member
         self.log = log
-        self.battery = battery
+        self.battery, self.energy = battery, energy or EnergyAccount()
         self.status = status or NodeStatus()
         self.supervisor = supervisor or Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         self.ledger = Ledger(
@@ -139,6 +141,7 @@ class Core:
             installed=installed,
             name_of=self.trust.name,
             battery=battery,
+            energy=self.energy,
             event=self._job_event,
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
@@ -172,6 +175,7 @@ class Core:
         now, kept_s = asyncio.get_running_loop().time, 0.0
         while True:
             self.presence.tick()
+            self.energy.look()
             if now() >= kept_s + SPELLS_S:
                 kept_s = now()
                 self._keep_spells()

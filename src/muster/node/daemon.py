@@ -24,7 +24,7 @@ from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
 from muster.node.config import NodeConfig, fleet_dir
 from muster.node.core import Core, NodeStatus
-from muster.node.energy import EnergyModel, gauge
+from muster.node.energy.choice import choose
 from muster.node.event_log import EventLog
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
@@ -35,6 +35,7 @@ from muster.storage.offload import Threads
 from muster.storage.store import StorageError
 
 SCRATCH = "scratch"
+GAUGE_S = 5.0  # between two readings of the battery's gauge
 Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given the node's home
 
 
@@ -56,12 +57,6 @@ class Daemon:
         self._supervisor = Supervisor(lambda sentence, job: log.add("error", sentence, job=job))
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
-        energy = config.energy
-        model = (
-            EnergyModel(energy.capacity_j, energy.idle_w, energy.train_w, loop.time, status)
-            if energy
-            else None
-        )
         profile = link_profile.at_start(config.profile, store.state(link_profile.KEY))
         self._link = ZenohLink(
             identity,
@@ -71,6 +66,9 @@ class Daemon:
             profile=profile,
             on_problem=report,
             supervisor=self._supervisor,
+        )
+        self._energy = choose(
+            config.energy, config.trainer.threads, now=loop.time, traffic=self._link.traffic_total
         )
         self.core = Core(
             name=identity.name,
@@ -88,7 +86,8 @@ class Daemon:
             ),
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,
-            battery=model.level if model else gauge,
+            battery=self._energy.level,
+            energy=self._energy.account,
             log=log,
             offload=self._threads,
             compute=self._worker.for_model,
@@ -110,7 +109,10 @@ class Daemon:
         try:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
+            self.core.log.add("energy", self.core.energy.said)
             self._supervisor.keep("printing events", self._print)
+            if self._energy.gauge is not None:
+                self._supervisor.keep("reading the battery's gauge", self._read_gauge)
             watch = HealthWatch(self._supervisor, self.core.log)
             self._supervisor.keep("looking at all loops", watch.run)
             async with beside(self._config.home) if beside else contextlib.nullcontext():
@@ -142,6 +144,15 @@ class Daemon:
                 self.core.log.add("link", f"links are {choice.profile.name}: timings to suit")
             if choice.renew:
                 await self._link.renew()
+
+    async def _read_gauge(self, pulse: Pulse) -> None:
+        """Beside the loop: its firmware may take a while to answer."""
+        assert self._energy.gauge is not None
+        while True:
+            pulse.renew(GAUGE_S)
+            await self._threads(self._energy.gauge.refresh)
+            self.core.energy.look()
+            await asyncio.sleep(GAUGE_S)
 
     async def _print(self, pulse: Pulse) -> None:
         pulse.renew(None)

@@ -6,14 +6,18 @@ import asyncio
 import contextvars
 import random
 import time
+from collections.abc import Callable
 
 import muster.job.runner  # noqa: F401  before the first run, so that none has to load it beside its loop
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
+from muster.node.energy.account import EnergyAccount
+from muster.node.energy.meters import PowerModel
+from muster.node.energy.presets import Radio
 from muster.node.event_log import EventLog
-from muster.protocol.records import Commit, JobId, NodeId, RecordId, Update
+from muster.protocol.records import Commit, JobId, NodeId, Power, RecordId, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.mortal_store import MortalStore
@@ -51,6 +55,7 @@ class Machine:
         self.unrecorded: JobId | None = None  # the job of a finished training that is not on record yet
         self.thrown_away = 0  # trainings that never came on record, though process and job went on
         self.again_s = 0.0  # until the restart after a death at a write
+        self._used_j = 0.0  # in lives before this one
         self.left: dict[JobId, Left] = {}  # by job: what its commits as coordinator left out so far
         self._ending: asyncio.Task[None] | None = None
         self._starts: dict[asyncio.Task[None], None] = {}  # to come; a dict for its order
@@ -63,6 +68,10 @@ class Machine:
     def willing(self) -> bool:
         """Whether it takes part in jobs."""
         return not self.buried and not self.spec.unwilling
+
+    def used_j(self) -> float:
+        """What it used while it ran."""
+        return self._used_j + (self.core.energy.used_j() if self.core is not None else 0.0)
 
     async def start(self) -> None:
         if self._ending is not None:
@@ -109,13 +118,15 @@ class Machine:
             if store.alive:
                 archive.tell(now(), spec.name, text)
 
+        link = self._network.link(self.node, spec.name)
+        energy = account_of(spec.power, now, link.traffic_total)
         return Core(
             name=spec.name,
             signer=self.identity,
             member=self.identity.member(),
             trust=TrustStore(PretendVerifier()),
             store=store,
-            link=self._network.link(self.node, spec.name),
+            link=link,
             policy=Policy(
                 accept=spec.unwilling != "policy",
                 battery_min=BATTERY_MIN,
@@ -124,6 +135,7 @@ class Machine:
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
+            energy=energy,
             log=EventLog(lambda: 1.6e9 + now() + self.offset_s, time.gmtime),
             offload=SlowThreads(
                 random.Random(f"{self._world.seed}/{spec.name}/{self.lives}"), self._world.heavy_s
@@ -197,6 +209,7 @@ class Machine:
             return
         loop = asyncio.get_running_loop()
         assert isinstance(loop, LivesLoop)
+        self._used_j = self.used_j()
         self.core = self.life = self.store = None
         self.unrecorded = None
         store.end()
@@ -242,6 +255,16 @@ class Machine:
         self.kill()
         self.disk.lose(self.rng)
         self.left.clear()
+
+
+def account_of(
+    power: Power | None, now: Callable[[], float], traffic: Callable[[], tuple[int, int]]
+) -> EnergyAccount:
+    """What a node uses that draws so much."""
+    if power is None:
+        return EnergyAccount()
+    radio = Radio(power.sent_j_byte, power.received_j_byte, power.exchange_j)
+    return EnergyAccount(PowerModel(power.idle_w, power.train_w), radio, now=now, traffic=traffic)
 
 
 def _now_s() -> float:

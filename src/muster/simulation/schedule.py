@@ -11,6 +11,8 @@ from itertools import pairwise
 
 import msgspec
 
+from muster.node.energy.presets import RADIOS
+from muster.protocol.records import Power
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
 from muster.simulation.inner_faults import VERSION, inner_faults
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
@@ -39,7 +41,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     shape, pairs = _topology(rng, names)
     heal_s = hours * HOUR_S * HEAL_SHARE
     askers = rng.sample(names, 2)
-    nodes = _nodes(rng, names, askers, heal_s)
+    nodes = _powered(random.Random(f"power/{seed}"), _nodes(rng, names, askers, heal_s))
     links = tuple(WireSpec(a, b, _link(rng)) for a, b in pairs)
     tiny = rng.random() < 0.25
     task = TaskSpec("tiny" if tiny else "linear", rng.choice((8, 300, 1500, 4000)), rng.random() < 0.6)
@@ -111,6 +113,18 @@ def _nodes(rng: random.Random, names: list[str], askers: list[str], heal_s: floa
             )
         )
     return tuple(nodes)
+
+
+def _powered(rng: random.Random, nodes: tuple[MachineSpec, ...]) -> tuple[MachineSpec, ...]:
+    """In a third of the worlds no machine knows what it draws, in another third some do."""
+    share = rng.choice((0.0, 0.5, 1.0))
+    radios = tuple(RADIOS.values())
+    powered = []
+    for node in nodes:
+        idle_w, core_w, r = rng.uniform(0.1, 5.0), rng.uniform(0.5, 10.0), rng.choice(radios)
+        power = Power(idle_w, idle_w + core_w, r.sent_j_byte, r.received_j_byte, r.exchange_j)
+        powered.append(msgspec.structs.replace(node, power=power) if rng.random() < share else node)
+    return tuple(powered)
 
 
 def _willing(nodes: tuple[MachineSpec, ...]) -> int:

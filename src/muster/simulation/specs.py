@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from muster.protocol.records import Power
 from muster.simulation import faults as f
 from muster.simulation.faults import _Fault
 from muster.simulation.virtual.network import Timing
@@ -109,6 +110,7 @@ class MachineSpec(msgspec.Struct, frozen=True):
     starts_s: float = 0.0
     unwilling: Unwilling = ""  # why it takes no part; it relays all the same
     disk_limit_bytes: int = 2_000_000_000
+    power: Power | None = None  # what it draws; None: it does not know
 
 
 class WireSpec(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from muster.protocol.envelope import RecordError, decode, pack, unpack
 from muster.protocol.records import (
     Assignment,
     Commit,
+    Cost,
     Folded,
     Job,
     Measurement,
@@ -225,11 +226,41 @@ def commits(draw: st.DrawFn, parent_id: bytes, parent: Commit) -> Commit:
     )
     joined = tuple(dict.fromkeys(draw(st.lists(nodes, max_size=3))))
     roster = parent.roster + joined if draw(st.booleans()) else joined
-    spent = tuple(Spent(n, draw(small), draw(small), draw(small)) for n in draw(st.sets(nodes)))
+    joules = st.sampled_from([0.0, 0.1, 12.345])
+    spent = tuple(Spent(n, draw(small), draw(small), draw(small), draw(joules)) for n in draw(st.sets(nodes)))
+    cost = st.builds(Cost, small, small, small, st.just("dense32"), small, small)
+    costs = tuple(draw(cost) for _ in folded) if draw(st.booleans()) else ()
     return Commit(
         parent.job, (parent_id,), parent.round + draw(st.integers(0, 2)), counted.ranges(), folded, roster,
-        spent, draw(st.floats(0, 1e6)), b"p" * 32, 24000, None, draw(st.floats(0, 9)),
+        spent, draw(st.floats(0, 1e6)), b"p" * 32, 24000, None, draw(st.floats(0, 9)), (), costs,
     )  # fmt: skip
+
+
+def test_joules_that_follow_from_what_updates_cost_are_not_sent() -> None:
+    one, two = bytes([1]) * 32, bytes([2]) * 32
+    spent = (Spent(one, 4, 8, 100, 1.1), Spent(two, 4, 8, 100, 2.2))
+    parent = Commit(b"j" * 32, (), 1, (), (), (one, two), spent, 0.0, b"p" * 32, 24000)
+    folded = (Folded(one, 1, 1, 4, 8, 0, 0.5), Folded(two, 1, 1, 4, 8, 0, 0.5))
+    costs = tuple(Cost(9, 9, 50, "dense32", 0, said) for said in (333, 1007))
+    after = tuple(
+        Spent(s.node, 8, 16, 150, s.joules + c.millijoules / 1000) for s, c in zip(spent, costs, strict=True)
+    )
+
+    def sent(costs: tuple[Cost, ...]) -> int:
+        here, there = Held.nothing("node-0"), Held.nothing("node-1")
+        parent_id, wire = seal(who(0), parent)
+        here.keep(wire)
+        there.keep(wire)
+        child = Commit(
+            b"j" * 32, (parent_id,), 2, (), folded, (one, two), after, 1.0, b"p" * 32, 24000, costs=costs
+        )
+        child_id, wire = seal(who(0), child)
+        short = here.compressor.compress(child_id, wire)
+        assert there.compressor.decompress(short) == wire
+        return len(short)
+
+    other = tuple(msgspec.structs.replace(c, millijoules=c.millijoules + 1) for c in costs)
+    assert sent(costs) <= sent(other) - 2 * 8
 
 
 @given(data=st.data())

@@ -54,6 +54,8 @@ def nodes(node: str | None, as_json: bool) -> None:
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
     table(("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK"), rows)
+    if seen.node.energy is not None:
+        click.echo(f"{seen.node.name}: {seen.node.energy.said}")
     for peer in seen.peers:
         if peer.refused or peer.cut_off:
             cut = ", which is not heard for some minutes: it goes on" if peer.cut_off else ""

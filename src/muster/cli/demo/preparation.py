@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from muster.cli.demo.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
 from muster.network.transport.zenoh.config import NARROW, profile_for
+from muster.node.energy.settings import EnergyConfig
 
 PORT = 7447
 BOTH_CONNECT_KBIT_S = 64.0  # below it the keep-alives of two sessions would weigh
@@ -86,8 +89,8 @@ def node_config(
         config["profile"] = profile.name
     if request.task != task_name(request.task):
         config["tasks"][task_name(request.task)]["file"] = str(Path(request.task).absolute())
-    if node.battery is not None:
-        config["energy"] = {"capacity_j": node.battery.capacity_j, "train_w": node.battery.watts}
+    energy = node.energy or EnergyConfig(meter="none")  # this machine's own meters see all nodes together
+    config["energy"] = {k: v for k, v in msgspec.to_builtins(energy).items() if v is not None}
     return config
 
 

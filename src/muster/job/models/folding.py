@@ -15,10 +15,11 @@ from muster.algorithms.aggregation import UpdateMeta
 from muster.compression.codec import CodecError, Message
 from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, TensorError
+from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
 from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
-from muster.protocol.validation.limits import counter
+from muster.protocol.validation.limits import FIGURE_MAX, counter
 
 Arrays = dict[str, Any]
 ROUNDS_APART_MIN = 2  # that each parent of a merge has alone: single updates carried over are no branch
@@ -153,14 +154,16 @@ def _peak(layout: Layout, arrays: Arrays) -> float:
 def spent_after(
     head: Point, folded: Sequence[Folded], updates: Sequence[KnownUpdate], down_bytes: int
 ) -> tuple[Spent, ...]:
-    """The counters after a commit: each counted update costs its own bytes up and one model down."""
-    size = {u.key: u.record.payload.size_bytes for u in updates}
+    """The counters after a commit: each counted update costs its own bytes up, one model down, and the joules
+    that it says."""
+    records = {u.key: u.record for u in updates}
     known = {s.node: s for s in head.spent}
     for f in folded:
         s = known.get(f.node, Spent(f.node, 0, 0, 0))
-        cost = size[(f.node, f.incarnation, f.sequence)] + down_bytes  # type: ignore[index]
+        record = records[Key(f.node, f.incarnation, f.sequence)]
+        cost = record.payload.size_bytes + down_bytes
         known[f.node] = Spent(
             f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
-            s.joules,
+            min(FIGURE_MAX, s.joules + record.millijoules / 1000),
         )  # fmt: skip
     return join_spent(known.values(), ())

@@ -54,7 +54,10 @@ class Participant:
 
     async def offer(self) -> None:
         """Answer the call for help with what was measured here."""
-        await self._offer(await self.trainer.child.measure_speed(self._view.job.recipe.batch))
+        self._context.energy.begin(self._view.id)
+        async with self.trainer.lock.exclusive():
+            step_s = await self.trainer.child.measure_speed(self._view.job.recipe.batch)
+        await self._offer(step_s)
 
     async def _offer(self, step_s: float) -> None:
         self._step_s = step_s

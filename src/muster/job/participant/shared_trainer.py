@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeAlias, TypeVar
 
 from muster.job.context import ContributionResult, EvaluationResult, Facts, TrainerLike
 from muster.protocol.records import BlobId, Payload
 
 T = TypeVar("T")
+Computing: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class TrainerLock:
     """A lock whose holder may be doing background work, which ends when somebody else wants the lock."""
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, computing: Computing = nullcontext) -> None:
+        """`computing` is entered while the lock is held."""
+        self._lock, self._computing = asyncio.Lock(), computing
         self._background: asyncio.Future[Any] | None = None
 
     @property
@@ -30,29 +32,32 @@ class TrainerLock:
         if self._background is not None:
             self._background.cancel()
         async with self._lock:
-            yield
+            with self._computing():
+                yield
 
     async def background(self, work: Callable[[], Awaitable[T]]) -> T | None:
         """Do `work` once the lock is free; None when it was cancelled because somebody wanted the lock."""
         async with self._lock:
-            doing: asyncio.Future[T] = asyncio.ensure_future(work())
-            self._background = doing
-            try:
-                await asyncio.wait({doing})
-            finally:
-                self._background = None
-                if not doing.done():  # the caller itself is cancelled: its work has to end before the lock
-                    doing.cancel()
+            with self._computing():
+                doing: asyncio.Future[T] = asyncio.ensure_future(work())
+                self._background = doing
+                try:
                     await asyncio.wait({doing})
-            return None if doing.cancelled() else doing.result()
+                finally:
+                    self._background = None
+                    if not doing.done():  # the caller itself is cancelled: its work has to end first
+                        doing.cancel()
+                        await asyncio.wait({doing})
+                return None if doing.cancelled() else doing.result()
 
 
 class SharedTrainer:
     """Owns the lock of one trainer child, and the list of models that wait to be evaluated by it."""
 
-    def __init__(self, child: TrainerLike, facts: Facts) -> None:
+    def __init__(self, child: TrainerLike, facts: Facts, computing: Computing = nullcontext) -> None:
+        """`computing` is entered while the child computes."""
         self.child, self.facts = child, facts
-        self.lock = TrainerLock()
+        self.lock = TrainerLock(computing)
         self.evaluating: list[BlobId] = []  # or waiting for the lock
 
     async def evaluate(

@@ -72,6 +72,7 @@ class UpdateWriter:
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
             context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(goodput_bytes_s)),
+            power=context.energy.power(),
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
@@ -100,6 +101,7 @@ class UpdateWriter:
             same = store.state(self._key) == before and residuals.find(store, "up", view.id) == up
             if same and (left is None or self._kept_down() == left[0]):
                 break
+        millijoules = context.energy.due_mj(view.id)
         with store.transaction():
             store.set_state(self._key, msgspec.msgpack.encode(counters))
             residuals.keep(store, "up", view.id, encoded.residual)
@@ -108,9 +110,10 @@ class UpdateWriter:
             record = Update(
                 view.id, parent, plan.record.round - 1, store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss, encoded.payload.keep(store),
-                encoded.residual_ratio, _milliseconds(trained.step_s * trained.steps),
+                encoded.residual_ratio, _milliseconds(trained.step_s * trained.steps), millijoules,
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
+        context.energy.charge(view.id, millijoules)
         self._counters = counters
         if left is not None:
             text = "brings in what its commits left out, now that somebody else coordinates"

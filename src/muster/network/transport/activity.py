@@ -19,14 +19,17 @@ class PeerActivity:
         self._heard_s: dict[NodeId, float] = {}
         self._unanswered_s: dict[NodeId, float] = {}
         self._bytes: dict[NodeId, tuple[int, int]] = {}
+        self.total = (0, 0)  # bytes sent to and received from all nodes
 
     def add_sent(self, node: NodeId, size_bytes: int) -> None:
         sent, received = self.bytes(node)
         self._bytes[node] = (sent + size_bytes, received)
+        self.total = (self.total[0] + size_bytes, self.total[1])
 
     def add_received(self, node: NodeId, size_bytes: int, now_s: float) -> None:
         sent, received = self.bytes(node)
         self._bytes[node] = (sent, received + size_bytes)
+        self.total = (self.total[0], self.total[1] + size_bytes)
         self._heard_s[node] = now_s
 
     def came(self, node: NodeId, since_s: float) -> None:

@@ -21,7 +21,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
         return []
     view = runner.view
     given, _ = runner.contribution_totals.at(head)
-    spent = {s.node: s.bytes for s in head.spent}
+    spent = {s.node: s for s in head.spent}
     waiting: dict[NodeId, list[int]] = {}  # the bytes of each
     for key, update in view.updates.items():
         if Key(*key) not in head.counted:
@@ -43,7 +43,8 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
                 updates_late=g.late,
                 updates_refused=sum(g.refused.values()),
                 share=g.examples / examples,
-                sent_bytes=max(0, spent.get(node, 0) - g.received_bytes) + sum(left),
+                sent_bytes=max(0, (spent[node].bytes if node in spent else 0) - g.received_bytes) + sum(left),
+                joules=round(spent[node].joules, 3) or None if node in spent else None,
                 received_bytes=g.received_bytes,
                 refused_why=dict(g.refused),
                 value=g.value,

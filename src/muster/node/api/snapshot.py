@@ -44,6 +44,26 @@ class LoopView(msgspec.Struct, frozen=True):
     sentence: str = ""  # when there is something to say of it
 
 
+class PowerView(msgspec.Struct, frozen=True):
+    """What a node draws, as it says itself: by a meter, or by a model where its owner gave one."""
+
+    idle_w: float
+    train_w: float  # while it trains, the idle watts included
+    sent_j_byte: float  # joules of its radio for a byte sent, and so on; 0: none, or in the watts
+    received_j_byte: float
+    exchange_j: float  # from the last byte until the radio sleeps again
+
+
+class EnergyView(msgspec.Struct, frozen=True):
+    """What the node that answers knows of its energy (docs/energy.md)."""
+
+    said: str  # which meter is used, or why there is none
+    power: PowerView | None  # None: not known, or not yet
+    now_w: float | None  # as it is now, idle or training, without its radio
+    used_j: float | None  # since its start; None: nothing is counted
+    untold_s: float  # in which its meter could not tell, such as while a battery is charged
+
+
 class SelfView(msgspec.Struct, frozen=True):
     """The node that answers."""
 
@@ -62,6 +82,7 @@ class SelfView(msgspec.Struct, frozen=True):
     memory_bytes: int
     sent: SentView = SentView()  # to all neighbours
     loops: list[LoopView] = []
+    energy: EnergyView | None = None
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
@@ -90,6 +111,7 @@ class PeerView(msgspec.Struct, frozen=True):
     reachable: bool
     refused: int = 0  # records of its making that this node refused since it started: they cannot be
     cut_off: bool = False  # it made or sent so many that it is not heard for some minutes
+    power: PowerView | None = None  # by its offer
 
 
 class ContributionView(msgspec.Struct, frozen=True):
@@ -110,6 +132,7 @@ class ContributionView(msgspec.Struct, frozen=True):
     refused_why: dict[str, int] = {}  # reason -> updates
     value: float | None = None  # of the held-out loss that it took away; < 0: it did harm; None: not known
     value_share: float | None = None  # value / the sum of all nodes' |value|, -1..1
+    joules: float | None = None  # that its counted updates say; None: it does not know what it draws
 
 
 class ValuesView(msgspec.Struct, frozen=True):
@@ -190,6 +213,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     metrics: list[MetricView] = []  # the first is the headline
     figures: dict[str, float] = {}  # by metric: of the head, or of the newest commit that was measured
     target: str | None = None  # the metric that `stop` has a target for
+    joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
 
     @property
     def headline(self) -> str:
@@ -229,7 +253,8 @@ class NodeEvent(msgspec.Struct, frozen=True):
 
     number: int
     time_s: float  # wall clock, for people only
-    kind: str  # job | offer | plan | training | update | commit | merge | wait | peer | link | error | end
+    # job | offer | plan | training | update | commit | merge | wait | peer | link | energy | error | end
+    kind: str
     text: str
     job: str = ""
     node: str = ""  # name of the node that it is about

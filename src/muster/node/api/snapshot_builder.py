@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from muster.history.graph import Point
 from muster.network.sync.presence import STATES
 from muster.network.transport.link import Neighbour
@@ -13,19 +15,21 @@ from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.contribution_views import checked, contributions, values
 from muster.node.api.snapshot import (
     CommitView,
+    EnergyView,
     JobSnapshot,
     LoopView,
     MetricView,
     NeighbourView,
     PeerView,
     PlanView,
+    PowerView,
     SelfView,
     SentView,
     Snapshot,
     TaskView,
 )
 from muster.node.core import Core
-from muster.protocol.records import Commit, Metric, NodeId, short
+from muster.protocol.records import Commit, Metric, NodeId, Power, short
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -50,6 +54,13 @@ def snapshot(
         state=own_state(core),
         progress=core.status.progress,
         battery=core.battery(),
+        energy=EnergyView(
+            core.energy.said,
+            power_view(core.energy.power()),
+            core.energy.now_w(),
+            round(core.energy.used_j(), 3) if core.energy.measures else None,
+            round(core.energy.untold_s, 1),
+        ),
         uptime_s=uptime_s,
         home=home,
         pid=os.getpid(),
@@ -106,7 +117,7 @@ def sent_view(sent: BytesSent | None) -> SentView:
 
 def peers(core: Core) -> list[PeerView]:
     """Every known member of the fleet by its last heartbeat."""
-    step_s = {node: offer.step_s for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
+    offers = {node: offer for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
     views = []
     for node, known in sorted(core.trust.members().items(), key=lambda item: item[1].name):
         if node == core.node:
@@ -122,7 +133,8 @@ def peers(core: Core) -> list[PeerView]:
                 progress=heard.heartbeat.progress / 100 if heard else 0.0,
                 heard_s=age_s,
                 battery=heard.heartbeat.battery / 100 if heard and heard.heartbeat.battery <= 100 else None,
-                step_s=step_s.get(node),
+                step_s=offers[node].step_s if node in offers else None,
+                power=power_view(offers[node].power) if node in offers else None,
                 reachable=near or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node)),
                 refused=core.ledger.refusals.by_author.get(node, 0),
                 cut_off=core.exchange.shared.cut_off(node),
@@ -157,6 +169,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         measured_examples=figures.examples if figures else 0,
         age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+        joules=joules_of(head),
         model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
         stop={
             "rounds": stop.rounds,
@@ -209,6 +222,17 @@ def size_bytes(point: Point) -> int:
     if not isinstance(point.record, Commit):
         return 0
     return point.record.delta.size_bytes if point.record.delta else point.record.params_bytes
+
+
+def joules_of(point: Point | None) -> float | None:
+    """Joules used by all nodes up to a commit; None: no node knows what it draws."""
+    joules = sum(s.joules for s in point.spent) if point else 0.0
+    return round(joules, 3) or None
+
+
+def power_view(power: Power | None) -> PowerView | None:
+    """What a node draws, as it offered it."""
+    return None if power is None else PowerView(**msgspec.structs.asdict(power))
 
 
 def memory_bytes() -> int:

@@ -15,6 +15,7 @@ from muster.protocol.records import BlobId, Commit, CommitId, short
 from muster.simulation.judging.arithmetic import arithmetic, residue
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
+from muster.simulation.judging.energy import added_up, no_more_than_used
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
 
@@ -95,11 +96,13 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += _lines(world, graph)
         found += arithmetic(world, asked, graph, head)
         found += residue(world, asked, graph)
+        found += added_up(world, asked, graph)
         found += _alone(world, asked, graph)
         found += _job_bounds(world, asked, graph)
         found += watch.stalls.judged(world, asked, graph)
     found += _work(world)
     found += _heard(world)
+    found += no_more_than_used(world)
     found += _bounds(world)
     found += throttled(world)
     if watch.tasks_max > TASKS_MAX * len(world.machines):

@@ -51,6 +51,7 @@ class SimLink:
         self._asks: dict[NodeId, dict[asyncio.Future[bytes], None]] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}  # answers being made; a dict for its order
         self._context = contextvars.copy_context()  # of the node: what arrives is dealt with there
+        self._sent = self._received = 0  # bytes
 
     async def start(self) -> None:
         self._context = contextvars.copy_context()
@@ -69,6 +70,10 @@ class SimLink:
 
     def neighbours(self) -> dict[NodeId, Neighbour]:
         return dict(self._neighbours)
+
+    def traffic_total(self) -> tuple[int, int]:
+        """Application bytes (sent, received) since the start."""
+        return self._sent, self._received
 
     def forbid(self, node: NodeId) -> None:
         self._forbidden.add(node)
@@ -128,11 +133,14 @@ class SimLink:
         size_bytes = len(payload) + len(topic) + pipe.params.overhead_bytes
         if not pipe.send(size_bytes, urgency, arrive):
             raise Unreachable("the link's queue is full")
+        self._sent += len(payload)
         asks = self._asks.setdefault(node, {})
         asks[future] = None
         timer = loop.call_later(timeout_s, _give_up, future)
         try:
-            return await future
+            answer = await future
+            self._received += len(answer)
+            return answer
         finally:
             timer.cancel()
             asks.pop(future, None)
@@ -154,6 +162,7 @@ class SimLink:
         future: asyncio.Future[bytes],
     ) -> None:
         answer: bytes | Exception
+        self._received += len(payload)
         handler = self._handlers.get(topic)
         if handler is None:
             answer = Unreachable(f"nobody answers {topic!r} there")
@@ -180,6 +189,7 @@ class SimLink:
                 future.set_result(answer)
 
         text = str(answer).encode() if isinstance(answer, Exception) else answer
+        self._sent += len(text)
         pipe.send(len(text) + pipe.params.overhead_bytes, urgency, arrive)
 
     def nudge(self, node: NodeId, topic: str, payload: bytes) -> None:
@@ -199,6 +209,7 @@ class SimLink:
             link = self._network.live(wire, session, node)
             if link is None or self.node in link._forbidden:
                 return
+            link._received += len(payload)
             listener = link._listeners.get(topic)
             if listener is not None:
                 asyncio.get_running_loop().call_soon(listener, self.node, payload, context=link._context)
@@ -212,6 +223,7 @@ class SimLink:
                 asyncio.get_running_loop().call_later(rng.random(), hear, context=self._network.context)
 
         size_bytes = len(payload) + len(topic) + params.overhead_bytes
+        self._sent += len(payload)
         pipe.send(size_bytes, Urgency.CONTROL, arrive, keeps_order=False)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from muster.network.sync.record_compression.inline_payload import Body
+from muster.protocol.records import Cost
 
+_MILLIJOULES = Cost.__struct_fields__.index("millijoules")
 Incarnation: TypeAlias = tuple[bytes, int]  # of a node
 
 
@@ -79,13 +81,13 @@ def folded_rows(columns: Body, roster: Body, parent_folded: Body, parent_counted
     return rows
 
 
-def spent_columns(rows: Body, parent_spent: Body, folded: Body) -> Body:
-    """Each node's counters, as differences to a guess."""
-    guess = _spent_guess(parent_spent, folded)
+def spent_columns(rows: Body, parent_spent: Body, folded: Body, costs: Body) -> Body:
+    """Each node's counters, as differences to a guess; joules where they are not as guessed."""
+    guess = _spent_guess(parent_spent, folded, costs)
     if [row[0] for row in rows] != [row[0] for row in guess]:
         return [None, rows]
     differences = [
-        [steps - g[1], examples - g[2], size - g[3], joules]
+        [steps - g[1], examples - g[2], size - g[3], None if joules == g[4] else joules]
         for (_, steps, examples, size, joules), g in zip(rows, guess, strict=True)
     ]
     columns = _transposed(differences) or [[], [], [], []]
@@ -94,28 +96,31 @@ def spent_columns(rows: Body, parent_spent: Body, folded: Body) -> Body:
     return [low, *map(_one, columns)]
 
 
-def spent_rows(columns: Body, parent_spent: Body, folded: Body) -> Body:
+def spent_rows(columns: Body, parent_spent: Body, folded: Body, costs: Body) -> Body:
     """The rows that `spent_columns` had. Raises NotAChild."""
     if len(columns) == 2 and columns[0] is None:
         return list(columns[1])
     if len(columns) != 5:
         raise NotAChild("the columns of what was spent are not as they should be")
     low, *rest = columns
-    guess = _spent_guess(parent_spent, folded)
+    guess = _spent_guess(parent_spent, folded, costs)
     steps, examples, size, joules = (_many(column, len(guess)) for column in rest)
+    joules = [g[4] if said is None else said for said, g in zip(joules, guess, strict=True)]
     return [
         [g[0], g[1] + steps[i], g[2] + examples[i], g[3] + low + size[i], joules[i]]
         for i, g in enumerate(guess)
     ]
 
 
-def _spent_guess(parent_spent: Body, folded: Body) -> list[list[Any]]:
-    """Each node's counters, had the round cost nothing but the steps and examples of its updates."""
+def _spent_guess(parent_spent: Body, folded: Body, costs: Body) -> list[list[Any]]:
+    """Each node's counters, had the round cost nothing but the steps, examples and joules of its updates."""
     rows = {row[0]: list(row) for row in parent_spent}
-    for node, _, _, steps, examples, *_ in folded:
+    said = [cost[_MILLIJOULES] for cost in costs] if len(costs) == len(folded) else [0] * len(folded)
+    for (node, _, _, steps, examples, *_), millijoules in zip(folded, said, strict=True):
         row = rows.setdefault(node, [node, 0, 0, 0, 0.0])
         row[1] += steps
         row[2] += examples
+        row[4] += millijoules / 1000  # as `spent_after` adds, to the same bits
     return [rows[node] for node in sorted(rows)]
 
 

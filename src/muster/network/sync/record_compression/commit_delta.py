@@ -36,6 +36,7 @@ _COUNTED, _FOLDED, _ROSTER = (place_of(Commit, name) for name in ("counted", "fo
 _SPENT, _AGE, _PARAMS = (place_of(Commit, name) for name in ("spent", "age_s", "params"))
 _PARAMS_BYTES, _DELTA = (place_of(Commit, name) for name in ("params_bytes", "delta"))
 _NORM, _DISCARDED = (place_of(Commit, name) for name in ("residual_norm", "discarded"))
+_COSTS = place_of(Commit, "costs")
 _LAST = tuple(place_of(Commit, name) for name in ("costs", "missed", "steering", "over"))
 _PLAIN: Body = [[], [], msgspec.to_builtins(Steering()), ""]  # what a commit has there that says nothing
 
@@ -64,7 +65,7 @@ def shorten(body: Body, parent_id: bytes, parent: Body) -> Body | None:
         folded_columns(folded, places, parent[_FOLDED], parent[_COUNTED]),
         body[_DISCARDED],
         None if body[_COUNTED] == counted else body[_COUNTED],
-        spent_columns(body[_SPENT], parent[_SPENT], folded),
+        spent_columns(body[_SPENT], parent[_SPENT], folded, body[_COSTS]),
         *_without_plain([body[place] for place in _LAST]),
     ]
     return columns if expand(columns, parent_id, parent) == body else None
@@ -79,6 +80,7 @@ def expand(columns: Body, parent_id: bytes, parent: Body) -> Body:
     )
     roster = parent[_ROSTER] + joined
     folded = folded_rows(folding, roster, parent[_FOLDED], parent[_COUNTED])
+    last += _PLAIN[len(last) :]
     return [
         _TAG,
         parent[_JOB],
@@ -87,7 +89,7 @@ def expand(columns: Body, parent_id: bytes, parent: Body) -> Body:
         _counted(parent, folded, discarded) if counted is None else counted,
         folded,
         roster,
-        spent_rows(spending, parent[_SPENT], folded),
+        spent_rows(spending, parent[_SPENT], folded, last[_LAST.index(_COSTS)]),
         age_s / TICKS_A_S if isinstance(age_s, int) else age_s,
         params,
         parent[_PARAMS_BYTES] if params_bytes is None else params_bytes,
@@ -95,7 +97,6 @@ def expand(columns: Body, parent_id: bytes, parent: Body) -> Body:
         norm,
         discarded,
         *last,
-        *_PLAIN[len(last) :],
     ]
 
 

@@ -142,6 +142,10 @@ class ZenohLink:
         """Application bytes (sent, received) to and from a neighbour since the start."""
         return self._activity.bytes(node)
 
+    def traffic_total(self) -> tuple[int, int]:
+        """Application bytes (sent, received) to and from all neighbours since the start."""
+        return self._activity.total
+
     def last_heard(self, node: NodeId) -> float | None:
         """Loop time of the last message of any kind from this node; None if there was none yet."""
         return self._activity.heard_s(node)

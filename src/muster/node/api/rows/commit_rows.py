@@ -16,7 +16,7 @@ from muster.history.graph import Point
 from muster.node.api.contribution_views import checked
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.schema import CommitRow, MarkRow
-from muster.node.api.snapshot_builder import size_bytes
+from muster.node.api.snapshot_builder import joules_of, size_bytes
 from muster.protocol.records import Commit, CommitId, NodeId
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class CommitRows:
             age_s=round(point.age_s, 2),
             bytes=size_bytes(point),
             bytes_total=sum(s.bytes for s in point.spent),
+            joules=joules_of(point),
             discarded=len(record.discarded) if isinstance(record, Commit) else 0,
             figures=by_metric,
             held=held,

@@ -13,7 +13,7 @@ from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.commit_rows import CommitRows
 from muster.node.api.rows.round_rows import RoundRows
 from muster.node.api.rows.schema import ContributionRow, JobRow, NodePlanRow, StopRow
-from muster.node.api.snapshot_builder import coordinator_of, why_of
+from muster.node.api.snapshot_builder import coordinator_of, joules_of, why_of
 from muster.node.core import Core
 from muster.protocol.records import NodeId
 
@@ -75,6 +75,7 @@ class JobRows:
             began_t=self._began(now_s, head),
             age_s=round(head.age_s, 2) if head else 0.0,
             spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+            joules=joules_of(head),
             model_bytes=layout.blob_bytes if layout else 0,
             stop=StopRow(
                 stop.rounds,
@@ -124,6 +125,7 @@ class JobRows:
                 share=round(c.share, 4),
                 sent_bytes=c.sent_bytes,
                 received_bytes=c.received_bytes,
+                joules=c.joules,
                 value=c.value,
                 value_share=c.value_share,
             )

@@ -16,7 +16,7 @@ from muster.node.api.rows.schema import (
     ResourcesRow,
     TaskRow,
 )
-from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state
+from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state, power_view
 from muster.node.core import Core
 from muster.protocol.records import NodeId, Offer, short
 
@@ -86,6 +86,7 @@ def node_rows(
             heard_t=round(heard.at_s, 1) if heard else None,
             reachable=me or node in near or lively,
             battery=None if battery is None else round(battery, 2),
+            power=power_view(core.energy.power() if me else offer.power if offer else None),
             step_s=offer.step_s if offer else None,
             samples=offer.samples if offer else None,
             job=job_of(node, heartbeat.job if heartbeat else b""),

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from muster.node.api.snapshot import ValuesView
+from muster.node.api.snapshot import PowerView, ValuesView
 
 Phase = Literal["wait", "receive", "train", "send", "in"]
 
@@ -89,6 +89,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     heard_t: float | None  # when its last heartbeat came; None of the viewing node itself: do not fade it
     reachable: bool  # in contact, perhaps over others
     battery: float | None
+    power: PowerView | None  # of the viewing node as it is, else by its offer
     step_s: float | None  # seconds a training step, by its offer
     samples: int | None
     job: str | None  # that it works for
@@ -176,6 +177,7 @@ class JobRow(msgspec.Struct, frozen=True):
     began_t: float | None  # by the job's own age
     age_s: float  # at the head
     spent_bytes: int  # sent by all nodes for it
+    joules: float | None  # used by all nodes for it; None: none of them knows what it draws
     model_bytes: int
     stop: StopRow
     recipe: dict[str, float | str]  # lr, batch, steps, codec, ...
@@ -223,6 +225,7 @@ class CommitRow(msgspec.Struct, frozen=True):
     age_s: float  # the job's age
     bytes: int  # that a node at the parent downloads
     bytes_total: int  # sent by all nodes for the job up to here
+    joules: float | None  # as in the job's row, up to here
     discarded: int  # updates
     figures: dict[str, float]  # by metric; empty until measured
     held: bool  # the viewing node holds its parameters
@@ -247,6 +250,7 @@ class ContributionRow(msgspec.Struct, frozen=True):
     share: float  # of all examples in counted updates
     sent_bytes: int  # of its updates
     received_bytes: int  # of models that it got in the rounds that counted it
+    joules: float | None  # that its counted updates say; None: it does not know what it draws
     # first-order Shapley value on held-out data over all rounds so far: nats of loss that its updates took
     # away (negative: harm)
     value: float | None
@@ -270,7 +274,8 @@ class LogLine(msgspec.Struct, frozen=True):
 
     n: int  # grows by one
     t: float
-    kind: str  # job, offer, plan, training, update, commit, merge, wait, peer, link, fault, error, end, page
+    # job, offer, plan, training, update, commit, merge, wait, peer, link, energy, fault, error, end, page
+    kind: str
     text: str
     node: str | None
     job: str | None

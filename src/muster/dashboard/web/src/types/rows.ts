@@ -62,6 +62,7 @@ export interface NodeRow {
   heard_t: number | null; // when its last heartbeat came; null of the viewing node itself: do not fade it
   reachable: boolean; // in contact, perhaps over others
   battery: number | null;
+  power: PowerView | null; // of the viewing node as it is, else by its offer
   step_s: number | null; // seconds a training step, by its offer
   samples: number | null;
   job: string | null; // that it works for
@@ -141,6 +142,7 @@ export interface JobRow {
   began_t: number | null; // by the job's own age
   age_s: number; // at the head
   spent_bytes: number; // sent by all nodes for it
+  joules: number | null; // used by all nodes for it; null: none of them knows what it draws
   model_bytes: number;
   stop: StopRow;
   recipe: Record<string, number | string>; // lr, batch, steps, codec, ...
@@ -185,6 +187,7 @@ export interface CommitRow {
   age_s: number; // the job's age
   bytes: number; // that a node at the parent downloads
   bytes_total: number; // sent by all nodes for the job up to here
+  joules: number | null; // as in the job's row, up to here
   discarded: number; // updates
   figures: Record<string, number>; // by metric; empty until measured
   held: boolean; // the viewing node holds its parameters
@@ -208,6 +211,7 @@ export interface ContributionRow {
   share: number; // of all examples in counted updates
   sent_bytes: number; // of its updates
   received_bytes: number; // of models that it got in the rounds that counted it
+  joules: number | null; // that its counted updates say; null: it does not know what it draws
   value: number | null; // first-order Shapley value on held-out data over all rounds so far: nats of loss that its updates took away (negative: harm)
   value_share: number | null; // of the sum of all nodes' absolute values, -1..1
 }
@@ -227,10 +231,19 @@ export interface MarkRow {
 export interface LogLine {
   n: number; // grows by one
   t: number;
-  kind: string; // job, offer, plan, training, update, commit, merge, wait, peer, link, fault, error, end, page
+  kind: string; // job, offer, plan, training, update, commit, merge, wait, peer, link, energy, fault, error, end, page
   text: string;
   node: string | null;
   job: string | null;
+}
+
+/** What a node draws, as it says itself: by a meter, or by a model where its owner gave one. */
+export interface PowerView {
+  idle_w: number;
+  train_w: number; // while it trains, the idle watts included
+  sent_j_byte: number; // joules of its radio for a byte sent, and so on; 0: none, or in the watts
+  received_j_byte: number;
+  exchange_j: number; // from the last byte until the radio sleeps again
 }
 
 /** The check of the nodes' values: what they add up to, against how far the held-out loss really fell. */

@@ -1,0 +1,111 @@
+"""Joules flow from what nodes draw over their updates into the head, and into what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from small_field import SmallField
+
+from muster.node.api.rows.state_stream import Watcher
+from muster.node.api.snapshot_builder import job_view, peers
+from muster.node.energy.account import EnergyAccount
+from muster.node.energy.meters import PowerModel
+from muster.node.energy.presets import Radio
+from muster.protocol.records import JobId, Power, StopRule, Update
+from muster.simulation.virtual.event_loop import run
+
+POWERS = {"a": Power(1.0, 6.0), "b": Power(0.5, 3.0, 1e-3, 1e-3, 0.25)}  # c knows nothing
+
+
+def own() -> dict[str, Any]:
+    return {"version": "1", "home": "/h", "pid": 1, "listen": [], "began_t": 0.0, "tasks": []}
+
+
+def accounts() -> dict[str, EnergyAccount]:
+    now = asyncio.get_running_loop().time
+
+    def account(p: Power) -> EnergyAccount:
+        radio = Radio(p.sent_j_byte, p.received_j_byte, p.exchange_j)
+        return EnergyAccount(PowerModel(p.idle_w, p.train_w), radio, now=now)
+
+    return {name: account(power) for name, power in POWERS.items()}
+
+
+async def trained(field: SmallField, rounds: int = 4) -> JobId:
+    await field.start()
+    job = field.ask("a", stop=StopRule(rounds=rounds), min_nodes=3)
+    assert await field.until(lambda: field.runner("a", job).finished() is not None, 300)
+    assert await field.until(lambda: field.round("c", job) == rounds, 60)
+    return job
+
+
+def test_joules_arrive_in_the_heads_counters_and_in_what_is_shown() -> None:
+    async def main() -> None:
+        field = SmallField("abc", energy=accounts())
+        job = await trained(field)
+        runner = field.runner("c", job)
+        head = runner.head()
+        assert head is not None
+        node = {n: core.node for n, core in field.cores.items()}
+        updates = [(k.node, u.record) for k, u in runner.view.updates.items()]
+        spent = {s.node: s.joules for s in head.spent}
+        for name in "ab":
+            own = [u.millijoules for n, u in updates if n == node[name]]
+            said = sum(own) / 1000
+            assert spent[node[name]] == pytest.approx(said)
+            assert 0 < said <= field.cores[name].energy.used_j()
+            # each of the four steps of a round takes 0.01 s of training, and rounds take longer than that
+            assert min(own) >= 1000 * 0.04 * POWERS[name].train_w
+        assert spent[node["c"]] == 0.0
+        assert {n: o.power for n, o in runner.view.offers.items()} == {
+            node["a"]: POWERS["a"], node["b"]: POWERS["b"], node["c"]: None
+        }  # fmt: skip
+
+        total = sum(spent.values())
+        view = job_view(field.cores["c"], runner, None)
+        assert view.joules == pytest.approx(total, abs=0.001)
+        assert [c.node for c in view.contributions if c.joules is not None] == ["a", "b"]
+        shown = {p.name: p.power for p in peers(field.cores["c"])}
+        assert shown["b"] is not None
+        assert (shown["b"].train_w, shown["b"].exchange_j) == (3.0, 0.25)
+
+        rows = Watcher(field.cores["c"], own).look(asyncio.get_running_loop().time())
+        assert rows["jobs"][job.hex()]["joules"] == view.joules
+        assert rows["commits"][head.id.hex()]["joules"] == view.joules
+        assert rows["nodes"]["a"]["power"]["train_w"] == 6.0
+        assert rows["nodes"]["c"]["power"] is None
+        given = {row["node"]: row["joules"] for row in rows["contributions"].values()}
+        assert given["a"] == pytest.approx(spent[node["a"]], abs=0.001)
+        await field.close()
+
+    run(main())
+
+
+def test_waiting_is_charged_from_update_to_update() -> None:
+    async def main() -> None:
+        field = SmallField("abc", energy=accounts())
+        job = await trained(field, rounds=2)
+        view = field.runner("a", job).view
+        updates: list[Update] = [u.record for k, u in view.updates.items() if k.node == field.cores["a"].node]
+        first, second = sorted(updates, key=lambda u: u.sequence)[:2]
+        turnaround_s = field.runner("a", job).head().age_s  # type: ignore[union-attr]
+        for update in (first, second):
+            idle_s = (update.millijoules / 1000 - 0.04 * 6.0) / 1.0
+            assert 0 < idle_s < turnaround_s + 20
+        await field.close()
+
+    run(main())
+
+
+def test_nobody_knows_anything_and_nothing_is_made_up() -> None:
+    async def main() -> None:
+        field = SmallField("abc")
+        job = await trained(field, rounds=2)
+        runner = field.runner("b", job)
+        assert all(u.record.millijoules == 0 for u in runner.view.updates.values())
+        assert job_view(field.cores["b"], runner, None).joules is None
+        await field.close()
+
+    run(main())
