@@ -33,7 +33,7 @@ async def asked_and_gone(field: SmallField) -> JobId:
 
 
 def state(field: SmallField, name: str, job: JobId) -> tuple[str, str]:
-    seen = job_view(field.cores[name], field.cores[name].jobs.runner(job), None)
+    seen = job_view(field.cores[name], field.cores[name].jobs.runners[job], None)
     return seen.state, seen.why
 
 

@@ -122,7 +122,7 @@ def test_a_record_on_which_a_job_fails_three_times_is_set_aside(monkeypatch: pyt
         await field.cores.pop("a").close()
         again = field.restart("a")
         await again.start()
-        assert all(known.id != record for known in again.jobs.runner(job).view.updates.values())
+        assert all(known.id != record for known in (await again.jobs.load(job)).view.updates.values())
         await again.close()
         await field.close()
 
@@ -152,7 +152,7 @@ def test_a_record_that_no_view_takes_in_bricks_no_node(monkeypatch: pytest.Monke
         await field.cores.pop("b").close()
         b = field.restart("b")
         await b.start()
-        runner = b.jobs.runner(job)
+        runner = await b.jobs.load(job)
         assert runner.view.offers == {}
         assert runner.state() == "finished"
         assert set_aside.load(field.stores["b"], job).keys() == set(poison)

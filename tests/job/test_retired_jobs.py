@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from small_field import SmallField
 
 from muster.errors import MusterError
 from muster.history.graph import Point
+from muster.job.reactions import REACTIONS
 from muster.job.retirement import retired
+from muster.job.retirement.reading import SLICE
 from muster.job.retirement.retired import JobLimits
+from muster.job.view import JobView
+from muster.network.sync.ledger import Entry
+from muster.network.trust.signing import seal
 from muster.node.api import inspection, job_requests
 from muster.node.api.stored_jobs import stored_jobs
 from muster.node.core import Core
-from muster.protocol.records import Contribution, JobId, Stop, StopRule
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import Contribution, JobId, NodeId, Offer, Record, Stop, StopRule
+from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
 from muster.storage.store import StoredRecord
@@ -64,12 +73,14 @@ def test_a_retired_job_comes_back_when_asked_for() -> None:
         jobs = await some(field, 5)
         core = field.cores["b"]
         assert jobs[0] in core.jobs.retired()
-        runner = job_requests.find(core, jobs[0].hex()[:12])
+        runner = await job_requests.find(core, jobs[0].hex()[:12])
         head = runner.head()
         assert head is not None
         assert head.round == 1
         assert runner.models.held(head.id)
-        assert job_requests.find(core, "").view.id == jobs[-1]  # the newest one, whatever was loaded last
+        assert (await job_requests.find(core, "")).view.id == jobs[
+            -1
+        ]  # the newest one, whatever was loaded last
         listed = stored_jobs(core, 0, 100)
         assert [bytes.fromhex(view.id) for view in listed] == core.jobs.retired()
         assert {(v.task, v.asker, v.state, v.round, v.rounds) for v in listed} == {
@@ -80,9 +91,9 @@ def test_a_retired_job_comes_back_when_asked_for() -> None:
         assert second is not None
         assert jobs[1] in core.jobs.retired()
         commit = core.store.select("commit", jobs[1])[-1].id
-        assert inspection.show(core, commit.hex()[:13]).job == jobs[1].hex()
+        assert (await inspection.show(core, commit.hex()[:13])).job == jobs[1].hex()
         with pytest.raises(MusterError, match="no job here begins with"):
-            job_requests.find(core, "ffffffffffff")
+            await job_requests.find(core, "ffffffffffff")
         await field.close()
 
     run(main(), until_s=36000)
@@ -197,9 +208,9 @@ def test_a_start_reads_the_records_of_jobs_that_go_on_only() -> None:
         selected = []
         select = store.select
 
-        def counted(kind: str, of: bytes | None = None) -> list[StoredRecord]:
+        def counted(kind: str, of: bytes | None = None, *part: Any) -> list[StoredRecord]:
             selected.append((kind, of))
-            return select(kind, of)
+            return select(kind, of, *part)
 
         store.select = counted  # type: ignore[method-assign]
         await b.start()
@@ -227,10 +238,10 @@ def test_a_branch_that_comes_home_after_its_job_retired_is_merged() -> None:
         assert all(known is not None and known.round == 40 for known in apart)
         field.network.heal(a.node, b.node)
         await asyncio.sleep(60)
-        heads = [core.jobs.runner(job).head() for core in (a, b)]
+        heads = [(await core.jobs.load(job)).head() for core in (a, b)]
         assert heads[0] is not None
         assert heads[0] == heads[1]
-        graph = a.jobs.runner(job).view.graph
+        graph = (await a.jobs.load(job)).view.graph
         assert any(point.is_merge for point in graph.ancestors(heads[0].id))
         await field.close()
 
@@ -251,6 +262,74 @@ def test_a_job_asked_for_here_is_opened_however_many_go_on() -> None:
         core = field.cores["a"]
         assert asked[-1] in core.jobs.runners
         assert len(core.jobs.runners) == FEW.in_memory
+        await field.close()
+
+    run(main(), until_s=36000)
+
+
+def long_history(field: SmallField, job: JobId, rounds: int) -> None:
+    """Rounds that b knows of a job besides those that it has."""
+    store = field.stores["b"]
+    of_kind = {kind: [decode(unpack(s.wire).body) for s in store.select(kind, job)] for kind in REACTIONS}
+    last = max(of_kind["commit"], key=lambda c: c.round)
+    parent = next(s.id for s in store.select("commit", job) if decode(unpack(s.wire).body) == last)
+    [plan, *_], [update, *_] = of_kind["plan"], of_kind["update"]
+    signers = {identity.node: identity for identity in map(PretendIdentity, "ab")}
+    sequences = {folded.node: folded.sequence for folded in last.folded}
+
+    def keep(author: NodeId, record: Record) -> bytes:
+        record_id, wire = seal(signers[author], record)
+        store.add(record_id, record.KIND, job, wire, author)
+        return record_id
+
+    for round_ in range(last.round + 1, last.round + 1 + rounds):
+        sequences = {node: sequence + 1 for node, sequence in sequences.items()}
+        keep(last.roster[0], replace(plan, parent=parent, round=round_))
+        for folded in last.folded:
+            number = {"incarnation": folded.incarnation, "sequence": sequences[folded.node]}
+            keep(folded.node, replace(update, base=parent, base_round=round_ - 1, **number))
+        last = replace(
+            last,
+            parents=(parent,),
+            round=round_,
+            counted=tuple(replace(r, last=sequences[r.node]) for r in last.counted),
+            folded=tuple(replace(f, sequence=sequences[f.node]) for f in last.folded),
+            spent=tuple(replace(s, steps=s.steps + 4, examples=s.examples + 40) for s in last.spent),
+            age_s=last.age_s + 1.0,
+        )
+        parent = keep(last.roster[0], last)
+
+
+def test_a_huge_job_is_read_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else the node does has its turn between two slices, and what comes meanwhile is not missed."""
+    absorb, turns = JobView.absorb, [0]
+
+    def counted(self: JobView, entry: Entry) -> list[Point]:
+        turns[-1] += 1
+        return absorb(self, entry)
+
+    async def main() -> None:
+        field = SmallField("ab", limits=FEW)
+        jobs = await some(field, 5)
+        core, job = field.cores["b"], jobs[0]
+        assert job in core.jobs.retired()
+        long_history(field, job, 600)
+        monkeypatch.setattr(JobView, "absorb", counted)
+        offer = Offer(job, 1, 99, 10, 0.05)
+
+        head = core.store.select("commit", job)[0].id
+        core.ledger.publish(Contribution(job, head, 7, False, 0.0, b""))
+        while job not in core.jobs.runners:
+            turns.append(0)
+            if len(turns) == 5:
+                core.ledger.publish(offer)  # of a kind that was read already
+            await asyncio.sleep(0)
+        runner = await core.jobs.load(job)
+        assert len(runner.view.graph.points) == 602
+        assert runner.view.offers[core.node] == offer
+        assert len(runner.view.updates) < 200  # older ones are forgotten while it is read
+        assert max(turns) <= SLICE
+        assert len([n for n in turns if n]) > 2400 // SLICE
         await field.close()
 
     run(main(), until_s=36000)

@@ -107,7 +107,11 @@ def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Ex
 
     models = SimpleNamespace(blob_of=lambda commit: b"b" * 32, sound=sound)
     runner = SimpleNamespace(view=view, models=models, head=lambda: head)
-    jobs = SimpleNamespace(find=lambda prefix: [b"j" * 32], runner=lambda job: runner)
+
+    async def load(job: JobId) -> Any:
+        return runner
+
+    jobs = SimpleNamespace(find=lambda prefix: [b"j" * 32], load=load)
     core = cast(Any, SimpleNamespace(jobs=jobs))
 
     def exported(to: str, **cannot: Exception) -> dict[str, Any]:

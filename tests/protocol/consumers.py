@@ -129,7 +129,7 @@ class Consumers:
         self._absorb(Entry(record_id, author, record, b"", 1, len(wire)))
         if self._count % self._every == 0:
             await self._decide()
-            self._read()
+            await self._read()
         return True
 
     async def _other_job(self, author: NodeId, job_id: RecordId, job: Job) -> None:
@@ -155,7 +155,7 @@ class Consumers:
         mine, self._runner = self._runner, runner
         try:
             await self._decide()
-            self._read()
+            await self._read()
         finally:
             self._view, self._runner, self._mine = kept, mine, runners
 
@@ -224,11 +224,11 @@ class Consumers:
             await writer.keep_update(plan, given.codec, trained)
         writer.keep_offer(0.1, 1e9)
 
-    def _read(self) -> None:
+    async def _read(self) -> None:
         jobs, runners = self.core.jobs, self.core.jobs.runners
         jobs.runners = self._mine
         try:
-            read(self.core)
+            await read(self.core)
         finally:
             jobs.runners = runners
 

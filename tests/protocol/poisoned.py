@@ -162,7 +162,7 @@ def play(
         ends_s = world.now() + seconds
         while world.now() < ends_s:
             await asyncio.sleep(2.0)
-            look(world, fleet, played)
+            await look(world, fleet, played)
             if done(played):
                 break
         if restart:
@@ -170,7 +170,7 @@ def play(
             machine.kill()
             await machine.start()
             await asyncio.sleep(seconds)
-            look(world, fleet, played)
+            await look(world, fleet, played)
         core = world.machines["a"].core
         assert core is not None
         played.said = [line.text for line in core.log.events if line.kind == "error"]
@@ -183,13 +183,13 @@ def play(
     return played
 
 
-def look(world: World, fleet: Homes, played: Played) -> None:
+async def look(world: World, fleet: Homes, played: Played) -> None:
     """Read everything that people and programs read, on every node."""
     for name, machine in world.machines.items():
         core = machine.core
         if core is None:
             continue
-        read(core)
+        await read(core)
         for runner in core.jobs.runners.values():
             if runner.error is not None and runner.error.startswith("internal"):
                 played.faults.append(f"{name}: {runner.error}")
@@ -200,7 +200,7 @@ def look(world: World, fleet: Homes, played: Played) -> None:
             played.finished[name] = runner_.finished()
 
 
-def read(core: Core) -> None:
+async def read(core: Core) -> None:
     """The snapshot, the page's rows and each commit, as JSON."""
     now_s = asyncio.get_running_loop().time()
     whole = snapshot(core, version="", uptime_s=1.0, home="", listen=[], tasks=[], now_s=now_s)
@@ -209,7 +209,7 @@ def read(core: Core) -> None:
     for runner in core.jobs.runners.values():
         points = list(runner.view.graph.points.values())
         for point in points[-6:]:
-            msgspec.json.encode(show(core, point.id.hex()))
+            msgspec.json.encode(await show(core, point.id.hex()))
 
 
 def compresses(core: Core, record_id: RecordId, wire: bytes) -> None:

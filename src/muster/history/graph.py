@@ -15,7 +15,7 @@ from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """What is known of one commit or merge, with the counters of the history that ends with it."""
 

@@ -67,6 +67,12 @@ class GarbageCollector:
             elif used_bytes > limit_bytes:
                 self._make_room(used_bytes - limit_bytes * (1 - ROOM_SHARE))
 
+    def tidy(self) -> None:
+        """Forget what is far behind the heads, while the job is still being read."""
+        if self._view.updates or self._view.plans:
+            with contextlib.suppress(StorageError):
+                self._forget_payloads()
+
     def needs(self) -> set[BlobId]:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
         points = (self._view.graph.points[c] for c in self.needed_commits())

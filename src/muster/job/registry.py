@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ from muster.job.forwarding import JobForwarding
 from muster.job.loader import Loader
 from muster.job.models.blob_hints import BlobHints
 from muster.job.participant.trainer_slot import TrainerSlot
-from muster.job.reactions import REACTIONS
 from muster.job.retirement import retired as retirement
 from muster.job.retirement import set_aside
+from muster.job.retirement.left_out import LeftOut
+from muster.job.retirement.reading import JobReader
 from muster.job.retirement.retired import JobLimits, StoredJobs
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse, describe
@@ -29,8 +31,6 @@ from muster.storage.store import StorageError
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
-
-REPORTED_MAX = 16  # commits of a job that are named because they are left out
 
 
 class JobRegistry:
@@ -45,13 +45,14 @@ class JobRegistry:
         self.runners: dict[JobId, JobRunner] = {}  # in the order in which the jobs came
         self._order: dict[JobId, int] = {}  # of all known jobs: the sequence number of their record
         self._stored = StoredJobs(context.store, context.policy.disk_limit_bytes)
+        self._reader = JobReader(context, self._learn_and_take_in)
         self._at_rest: dict[JobId, float] = {}  # of those in memory: loop time since when
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
         self._loader = Loader(context)
         self._slot = TrainerSlot()
-        self._reported: dict[JobId, int] = {}  # commits that are left out, as far as they were named
+        self._left_out = LeftOut(context)
 
     def start(self) -> None:
         """Load what the store has and is not at rest, then listen."""
@@ -75,28 +76,23 @@ class JobRegistry:
 
     async def close(self) -> None:
         """End the loops of all jobs."""
+        self._reader.cancel()
         await asyncio.gather(*(runner.close() for runner in self.runners.values()), return_exceptions=True)
-
-    # ---- what is asked of it ------------------------------------------------------------------------
 
     def find(self, prefix: str) -> list[JobId]:
         """Jobs whose id begins with the hex digits `prefix`, in the order in which they came."""
         found = [job for job in self._order if job.hex().startswith(prefix.lower())]
         return sorted(found, key=self._order.__getitem__)
 
-    def runner(self, job: JobId) -> JobRunner:
-        """The runner of a job, which is loaded if it is not in memory. Raises KeyError for an unknown one."""
-        found = self.runners.get(job)
-        if found is None:
-            stored = self._context.store.get(job) if job in self._order else None
-            if stored is None:
-                raise KeyError(job)
-            at_rest = job not in self._stored.waiting
-            self._make_room()
-            found = self._open(entry_of(stored))
-            if at_rest:
-                self._at_rest[job] = self._context.now()
-        return found
+    async def load(self, job: JobId) -> JobRunner:
+        """The runner of a job, which is loaded if it is not in memory.
+
+        Raises KeyError for one that is unknown, or cannot be read now."""
+        if job not in self.runners:
+            self._load_soon(job)
+            if job in self._reader.reading:
+                await asyncio.wait([self._reader.reading[job]])
+        return self.runners[job]
 
     def stored_count(self) -> int:
         """How many jobs are not in memory."""
@@ -105,8 +101,6 @@ class JobRegistry:
     def retired(self) -> list[JobId]:
         """Jobs that are in the store only, in the order in which they came."""
         return sorted(self._order.keys() - self.runners.keys(), key=self._order.__getitem__)
-
-    # ---- records ------------------------------------------------------------------------------------
 
     def _on_record(self, entry: Entry) -> None:
         if isinstance(entry.record, Job):
@@ -142,7 +136,7 @@ class JobRegistry:
                 retirement.forget(self._context.store, job)
             self._stored.waiting[job] = None
         if self._make_room():
-            self.runner(job)
+            self._load_soon(job)
 
     def _absorb(self, runner: JobRunner, entry: Entry) -> None:
         job = runner.view.id
@@ -152,7 +146,7 @@ class JobRegistry:
             self._hints.learn(entry)
             if not self._take_in(runner.view, entry):
                 self._reopen_soon(job)
-            self._report_refused(runner)
+            self._left_out.name(runner.view)
         self._context.transfers.poke()
         self._context.changes.notify()
 
@@ -166,7 +160,9 @@ class JobRegistry:
             return False
         return True
 
-    # ---- what fails again and again -----------------------------------------------------------------
+    def _learn_and_take_in(self, view: JobView, entry: Entry) -> bool:
+        self._hints.learn(entry)
+        return self._take_in(view, entry)
 
     def _failed(self, job: JobId, error: Exception) -> None:
         """A loop of a job failed: perhaps on one record, again and again."""
@@ -197,44 +193,61 @@ class JobRegistry:
             await runner.close()
             if self.runners.get(job) is runner:
                 del self.runners[job]
-                self.runner(job)
-
-    # ---- into memory and out of it ------------------------------------------------------------------
+                await self.load(job)
 
     def _tell(self, entry: Entry) -> None:
         assert isinstance(entry.record, Job)
         name = self._context.name_of(entry.author)
         self._context.event("job", f"{name} asks for help with {entry.record.task}", job=entry.id)
 
-    def _open(self, entry: Entry, *, fresh: bool = False) -> JobRunner:
+    def _open(self, entry: Entry, *, fresh: bool = False) -> None:
         """Load a job with all of its records, and begin its loops. `fresh`: it was made here, just now."""
+        self._opened(self._reader.now(entry.id, *self._beginning(entry, fresh=fresh)))
+
+    def _load_soon(self, job: JobId) -> None:
+        """The same with a job that is known and not in memory, a slice of its records after the other."""
+        stored = self._context.store.get(job) if job in self._order else None
+        if stored is None or job in self._reader.reading:
+            return
+        self._make_room()
+
+        def opened(runner: JobRunner) -> None:
+            at_rest = job not in self._stored.waiting
+            self._opened(runner)
+            if at_rest:
+                self._at_rest[job] = self._context.now()
+
+        self._reader.soon(job, *self._beginning(entry_of(stored), fresh=False), opened)
+
+    def _beginning(self, entry: Entry, *, fresh: bool) -> tuple[Callable[[], JobRunner], dict[RecordId, str]]:
+        """What begins a job without records, and which of its records it does without."""
         from muster.job.runner import JobRunner
 
-        context, job = self._context, entry.id
-        assert isinstance(entry.record, Job)
+        context, job, asked = self._context, entry.id, entry.record
+        assert isinstance(asked, Job)
         self._hints.learn(entry)
+
+        def begin() -> JobRunner:
+            others = partial(self._needed_besides, job)
+            view = JobView(job, asked, entry.author)
+            return JobRunner(context, view, self._slot, fresh=fresh, needed_by_others=others)
+
         aside = self._aside[job] = set_aside.load(context.store, job)
-        known = [known for kind in REACTIONS for known in context.ledger.load(kind, job)]
-        for before in known:
-            self._hints.learn(before)
-        view = JobView(job, entry.record, entry.author)
-        while not all(self._take_in(view, before) for before in known if before.id not in aside):
-            view = JobView(job, entry.record, entry.author)
-        runner = JobRunner(
-            context, view, self._slot, fresh=fresh, needed_by_others=lambda: self._needed_besides(job)
-        )
+        return begin, aside
+
+    def _opened(self, runner: JobRunner) -> None:
+        context, job = self._context, runner.view.id
         self._stored.forget(job)
         self._news_s[job] = context.now()
         self.runners[job] = runner
         ordered = sorted(self.runners, key=self._order.__getitem__)
         if ordered[-1] != job:
             self.runners = {other: self.runners[other] for other in ordered}
-        self._forwarding.add(view, runner.models)
+        self._forwarding.add(runner.view, runner.models)
         runner.start(partial(self._failed, job))
-        self._report_refused(runner)
+        self._left_out.name(runner.view)
         context.transfers.poke()
         context.changes.notify()
-        return runner
 
     def _needed_besides(self, job: JobId) -> set[BlobId]:
         """Blobs that the other jobs of this node cannot do without."""
@@ -245,7 +258,7 @@ class JobRegistry:
         """Whether there is room in memory for one more job, perhaps after another one left; `at_once`: which
         need not have stood still for long."""
         limits, now = self._limits, self._context.now()
-        if len(self.runners) < limits.in_memory:
+        if len(self.runners) + len(self._reader.reading) < limits.in_memory:
             return True
         quiet_s = 0.0 if at_once else limits.quiet_s
         quiet = sorted(self._news_s, key=self._news_s.__getitem__)
@@ -270,8 +283,9 @@ class JobRegistry:
             self._stored.waiting[job] = None
         self._stored.needs[job] = retired.needs
         del self.runners[job]
-        for table in (self._at_rest, self._news_s, self._aside, self._strikes, self._reported):
+        for table in (self._at_rest, self._news_s, self._aside, self._strikes):
             table.pop(job, None)
+        self._left_out.forget(job)
         self._forwarding.remove(job)
         self._context.supervisor.once(f"closing job {short(job)}", runner.close())
         return True
@@ -282,7 +296,7 @@ class JobRegistry:
             await asyncio.sleep(self._limits.look_s)
             self._retire_some()
             while self._stored.waiting and self._make_room():
-                self.runner(next(iter(self._stored.waiting)))
+                await self.load(next(iter(self._stored.waiting)))
             self._stored.delete_old_models(lambda: self._needed_besides(b""))
 
     def _rests(self, runner: JobRunner) -> bool:
@@ -305,13 +319,3 @@ class JobRegistry:
         for job, since_s in list(self._at_rest.items())[: -limits.at_rest or None]:
             if now - since_s >= max(limits.rest_s, 2 * self.runners[job].view.job.patience_s):
                 self._retire(job)
-
-    def _report_refused(self, runner: JobRunner) -> None:
-        """Name commits that are left out of a job's history, once each."""
-        refused, reported = runner.view.graph.refused, self._reported.get(runner.view.id, 0)
-        if len(refused) == reported:  # as at nearly every record
-            return
-        for commit in list(refused)[reported:REPORTED_MAX]:
-            text = f"the commit {short(commit)} is left out: {refused[commit]}"
-            self._context.event("error", text, job=runner.view.id)
-        self._reported[runner.view.id] = len(refused)

@@ -100,6 +100,11 @@ class JobRunner:
                 supervisor.keep(f"{what} job {name}", loop, job=self.view.id, on_fault=on_fault)
             )
 
+    def tidy(self) -> None:
+        """Between two slices of the job's records: what would take long with all of them (`reading`)."""
+        self.models.look()
+        self._garbage.tidy()
+
     async def close(self) -> None:
         """End the loops and what they fetch."""
         for loop in self._loops:

@@ -38,7 +38,7 @@ from muster.protocol.validation.limits import SEQUENCE_MAX
 ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KnownUpdate:
     """An update and the neighbour that it came from (b"": it was made here)."""
 
@@ -48,7 +48,7 @@ class KnownUpdate:
     source: NodeId
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KnownPlan:
     """A plan and its author."""
 

@@ -79,7 +79,8 @@ class Operations:
     async def _stop(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import job_requests
 
-        job = job_requests.stop(self._core, str(arguments.get("job", "")), str(arguments.get("reason", "")))
+        prefix, reason = str(arguments.get("job", "")), str(arguments.get("reason", ""))
+        job = await job_requests.stop(self._core, prefix, reason)
         return {"job": job.hex()}
 
     async def _export(self, arguments: dict[str, Any]) -> Any:
@@ -102,7 +103,7 @@ class Operations:
     async def _log(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import job_requests
 
-        runner = job_requests.find(self._core, str(arguments.get("job", "")))
+        runner = await job_requests.find(self._core, str(arguments.get("job", "")))
         view = job_view(self._core, runner, None)
         answer = {"job": msgspec.structs.replace(view, commits=[]), "commits": view.commits}
         if arguments.get("why"):
@@ -117,7 +118,7 @@ class Operations:
         from muster.node.api import job_requests
         from muster.node.api.rounds import views
 
-        runner = job_requests.find(self._core, str(arguments.get("job", "")))
+        runner = await job_requests.find(self._core, str(arguments.get("job", "")))
         after, number = arguments.get("after", ""), arguments.get("number", 0)
         if not isinstance(after, str) or not isinstance(number, int):
             raise MusterError("usage", "rounds are asked for after a commit (hex digits) and a number")
@@ -136,7 +137,7 @@ class Operations:
     async def _show(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import inspection
 
-        return inspection.show(self._core, str(arguments.get("commit", "")))
+        return await inspection.show(self._core, str(arguments.get("commit", "")))
 
     async def _diff(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import inspection

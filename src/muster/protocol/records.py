@@ -30,11 +30,11 @@ BlobId: TypeAlias = bytes  # SHA-256 of the blob's bytes
 NOBODY: NodeId = b""  # the author of a record that is a pure function of others (Merge)
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False):
+class _Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False, gc=False):
     KIND: ClassVar[str]
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """Updates first..last (both included) of one incarnation of one node."""
 
     node: NodeId
@@ -43,7 +43,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True, order=True):
     last: int
 
 
-class Payload(msgspec.Struct, frozen=True, array_like=True):
+class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Encoded tensors: inside the record (`inline`) or in a blob of `size_bytes`."""
 
     codec: str
@@ -52,7 +52,7 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     blob: BlobId | None = None
 
 
-class Recipe(msgspec.Struct, frozen=True, array_like=True):
+class Recipe(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How participants train and how their updates are folded.
 
     Where the planner chooses (`steps` 0, `server_momentum` None), each round's plan says what was chosen.
@@ -71,7 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     lr_end: float = 1.0  # the fraction of lr that the last round (`StopRule.rounds`) has
 
 
-class Metric(msgspec.Struct, frozen=True, array_like=True):
+class Metric(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a task is judged by, and whether more or less of it is better."""
 
     name: str
@@ -83,7 +83,7 @@ LOSS = Metric("loss", "min")  # the mean loss; every job has it
 CLASSES = (Metric("accuracy", "max"), LOSS)  # of a classifier
 
 
-class Figure(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Figure(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """A metric's sum over what it was taken of, and how many (or how much) that is: their ratio counts.
 
     Whole numbers are sent as such, in fewer bytes.
@@ -94,14 +94,14 @@ class Figure(msgspec.Struct, frozen=True, array_like=True, order=True):
     count: int | float
 
 
-class Target(msgspec.Struct, frozen=True, array_like=True):
+class Target(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A metric has come to a value, by its direction; pooled over the nodes' measurements."""
 
     metric: str
     value: float  # as it is shown: a perplexity, not its logarithm
 
 
-class StopRule(msgspec.Struct, frozen=True, array_like=True):
+class StopRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The job ends at the first head for which one of these holds; None is no limit."""
 
     rounds: int | None = None
@@ -114,7 +114,7 @@ class StopRule(msgspec.Struct, frozen=True, array_like=True):
     joules_node: float | None = None  # as `bytes_node`
 
 
-class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Spent(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """One node's counters in a job so far; merged by maximum, summed over nodes."""
 
     node: NodeId
@@ -124,7 +124,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, order=True):
     joules: float = 0.0
 
 
-class Power(msgspec.Struct, frozen=True, array_like=True):
+class Power(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node draws, by its gauge or by the power model of its configuration: watts, and joules of its
     radio for a byte and for an exchange (the tail in which the radio stays awake)."""
 
@@ -135,7 +135,7 @@ class Power(msgspec.Struct, frozen=True, array_like=True):
     exchange_j: float = 0.0
 
 
-class Cost(msgspec.Struct, frozen=True, array_like=True):
+class Cost(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one counted update cost, as its node reported it and as its coordinator saw it come."""
 
     turnaround_ms: int  # from the plan to the update's arrival at the coordinator; 0: not known
@@ -147,7 +147,7 @@ class Cost(msgspec.Struct, frozen=True, array_like=True):
     probe: bool = False  # it was of another size than usual, to measure the link
 
 
-class Steering(msgspec.Struct, frozen=True, array_like=True):
+class Steering(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a job's planner carries from round to round beside its nodes' costs (`planning.state`)."""
 
     steps: int = 0  # of the median node in the last round
@@ -161,13 +161,13 @@ class Steering(msgspec.Struct, frozen=True, array_like=True):
     probe: bool = False  # the commit's own message was one
 
 
-class Assignment(msgspec.Struct, frozen=True, array_like=True):
+class Assignment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     node: NodeId
     steps: int
     codec: str
 
 
-class Folded(msgspec.Struct, frozen=True, array_like=True):
+class Folded(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An update that a commit counted, by its key, and the weight that it had in the aggregate.
 
     Examples stand here and not only in the update, so that the weight of a branch is a function of commits.
@@ -182,7 +182,7 @@ class Folded(msgspec.Struct, frozen=True, array_like=True):
     weight: float
 
 
-class Discarded(msgspec.Struct, frozen=True, array_like=True):
+class Discarded(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An update that is never to be counted, and why."""
 
     node: NodeId

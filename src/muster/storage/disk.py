@@ -170,10 +170,12 @@ class DiskStore:
         with guarded(self._home):
             return int(self._db.execute("SELECT COALESCE(MAX(sequence), 0) FROM record").fetchone()[0])
 
-    def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]:
-        if job is None:
-            return self._rows("WHERE kind = ? ORDER BY sequence", kind)
-        return self._rows("WHERE kind = ? AND job = ? ORDER BY sequence", kind, job)
+    def select(
+        self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None
+    ) -> list[StoredRecord]:
+        of_job, values = ("", ()) if job is None else ("AND job = ? ", (job,))
+        clause = f"WHERE kind = ? {of_job}AND sequence > ? ORDER BY sequence LIMIT ?"
+        return self._rows(clause, kind, *values, after, -1 if limit is None else limit)
 
     # state
 

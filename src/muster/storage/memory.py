@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -207,8 +208,12 @@ class MemoryStore:
     def last_sequence(self) -> int:
         return len(self._records)
 
-    def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]:
-        return list(self._by_kind.get(kind, ()) if job is None else self._by_job.get((kind, job), ()))
+    def select(
+        self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None
+    ) -> list[StoredRecord]:
+        found = self._by_kind.get(kind, []) if job is None else self._by_job.get((kind, job), [])
+        first = bisect_right(found, after, key=lambda stored: stored.sequence) if after else 0
+        return found[first : None if limit is None else first + limit]
 
     # state
 

@@ -106,7 +106,10 @@ class Store(Protocol):
 
     def last_sequence(self) -> int: ...
 
-    def select(self, kind: str, job: JobId | None = None) -> list[StoredRecord]: ...
+    def select(
+        self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None
+    ) -> list[StoredRecord]:
+        """Records of a kind, and of a job, after a sequence number, in order; `limit` at most."""
 
     # small named state (bytes), e.g. the residual's blob id, next sequence number, cursors
     def state(self, key: str) -> bytes | None: ...

@@ -40,7 +40,7 @@ def test_commits_are_shown_and_compared() -> None:
         root = next(p for p in known if not p.parents)
         first = next(p for p in known if p.parents == (root.id,))
 
-        shown = show(field.alpha, first.id.hex()[:10].upper())
+        shown = await show(field.alpha, first.id.hex()[:10].upper())
         assert (shown.commit.round, shown.commit.coordinator, shown.roster) == (
             1,
             "alpha",
@@ -56,7 +56,7 @@ def test_commits_are_shown_and_compared() -> None:
         assert shown.commit.held
         assert shown.discarded == []
 
-        of_merge = show(field.alpha, merge.id.hex())
+        of_merge = await show(field.alpha, merge.id.hex())
         assert of_merge.commit.parents == [p.hex() for p in merge.parents]
         assert (of_merge.commit.coordinator, of_merge.counted, of_merge.delta_bytes) == ("", [], None)
         assert of_merge.commit.bytes == 0
@@ -82,7 +82,7 @@ def test_commits_are_shown_and_compared() -> None:
         with pytest.raises(MusterError, match="does not hold the parameters") as caught:
             await diff(field.carol, a.hex(), b.hex())
         assert caught.value.code == "no_result"
-        assert not show(field.carol, a.hex()).commit.held
+        assert not (await show(field.carol, a.hex())).commit.held
 
     on_field(main)
 
@@ -166,15 +166,15 @@ def test_prefixes() -> None:
 
     async def main(field: Field, job: JobId) -> None:
         with pytest.raises(MusterError, match="4 or more of the hex digits"):
-            find_commit(field.alpha, "zz")
+            await find_commit(field.alpha, "zz")
         with pytest.raises(MusterError, match="lists them"):
-            find_commit(field.alpha, "0" * 64)
+            await find_commit(field.alpha, "0" * 64)
         runner = field.runner(field.alpha, job)
         twin = points(field, job)[-1]
         object.__setattr__(twin, "id", points(field, job)[0].id[:2] + twin.id[2:])
         with pytest.raises(MusterError, match="fits several commits"):
-            find_commit(field.alpha, twin.id.hex()[:4])
-        assert find_commit(field.alpha, twin.id.hex())[0] is runner
+            await find_commit(field.alpha, twin.id.hex()[:4])
+        assert (await find_commit(field.alpha, twin.id.hex()))[0] is runner
 
     on_field(main)
 

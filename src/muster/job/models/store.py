@@ -112,14 +112,18 @@ class ModelStore:
 
     def heads(self) -> list[Point]:
         """Points whose parameters this node holds and that no other held one replaces."""
+        self.look()
         graph = self._view.graph
-        if self._checked < len(graph.points):
-            for point in islice(graph.points.values(), self._checked, None):
-                self._check(point.id)
-            self._checked = len(graph.points)
         if self._heads[:2] != (graph.version, self._version):
             self._heads = (graph.version, self._version, graph.heads(self._held.__contains__))
         return self._heads[2]
+
+    def look(self) -> None:
+        """Note of new points whether their parameters are held."""
+        points = self._view.graph.points
+        if self._checked < len(points):
+            self.check([point.id for point in islice(points.values(), self._checked, None)])
+            self._checked = len(points)
 
     def known_heads(self) -> list[Point]:
         """Heads of the whole known history, whether anybody in reach has their parameters or not."""

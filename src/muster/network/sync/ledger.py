@@ -31,7 +31,7 @@ PAGE = 1000  # records that are read at once at a start
 _CHECKED = "checked"  # state: by which rules, up to which record, and what is set aside
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A record as the listeners get it."""
 
@@ -200,8 +200,17 @@ class Ledger:
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified when they came."""
+        return self._entries(self.store.select(kind, job))
+
+    def load_slice(self, kind: str, job: JobId, after: int, limit: int) -> tuple[list[Entry], int] | None:
+        """The next `limit` records of `load` after a sequence number, and the number to go on with; None: no
+        more."""
+        found = self.store.select(kind, job, after, limit)
+        return (self._entries(found), found[-1].sequence) if found else None
+
+    def _entries(self, found: list[StoredRecord]) -> list[Entry]:
         entries = []
-        for stored in self.store.select(kind, job):
+        for stored in found:
             if stored.id in self.quarantined:
                 continue
             try:

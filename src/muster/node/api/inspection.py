@@ -37,14 +37,14 @@ def is_prefix(text: str) -> bool:
     return PREFIX_MIN <= len(text) <= 64 and all(c in "0123456789abcdef" for c in text.lower())
 
 
-def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
+async def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
     """The one commit, of any job, whose id begins with `prefix`. Raises MusterError."""
     if not is_prefix(prefix):
         raise MusterError(
             "usage",
             f"{prefix!r} is no commit: give {PREFIX_MIN} or more of the hex digits that `muster log` shows",
         )
-    _load_job_of(core, prefix)
+    await _load_job_of(core, prefix)
     found = [
         (runner, point)
         for runner in core.jobs.runners.values()
@@ -61,18 +61,18 @@ def find_commit(core: Core, prefix: str) -> tuple[JobRunner, Point]:
     return found[0]
 
 
-def _load_job_of(core: Core, prefix: str) -> None:
+async def _load_job_of(core: Core, prefix: str) -> None:
     """Have the job of a commit in memory; it may be in the store only."""
     for record in core.store.find(bytes.fromhex(prefix[: len(prefix) // 2 * 2])):
         stored = core.store.get(record) if record.hex().startswith(prefix.lower()) else None
         if stored is not None and stored.kind in (Commit.KIND, Merge.KIND):
             with contextlib.suppress(KeyError):
-                core.jobs.runner(stored.job)
+                await core.jobs.load(stored.job)
 
 
-def show(core: Core, prefix: str) -> CommitDetail:
+async def show(core: Core, prefix: str) -> CommitDetail:
     """Everything that a commit says. Raises MusterError."""
-    runner, point = find_commit(core, prefix)
+    runner, point = await find_commit(core, prefix)
     view, record = runner.view, point.record
     figures = view.figures(point.id)
     blob = runner.models.blob_of(point.id)
@@ -131,7 +131,7 @@ def why(core: Core, runner: JobRunner) -> list[WhyView]:
 
 async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
     """Two commits of one model, beside each other. Raises MusterError; both must be held here."""
-    (runner_a, a), (runner_b, b) = find_commit(core, prefix_a), find_commit(core, prefix_b)
+    (runner_a, a), (runner_b, b) = await find_commit(core, prefix_a), await find_commit(core, prefix_b)
     same = runner_a is runner_b
     for runner, point in ((runner_a, a), (runner_b, b)):
         if not runner.models.held(point.id) or runner.models.layout is None:

@@ -39,7 +39,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         raise MusterError("usage", f"the job is not well described: {error}") from error
     recipe, stop = recipe_of(request), stop_rule(request)
     check(request, recipe, stop)
-    begin = _commit(core, request) if request.start and _names_commit(request.start) else None
+    begin = await _commit(core, request) if request.start and _names_commit(request.start) else None
     if begin is not None and request.fresh:
         raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
     core.log.add("job", f"starts the trainer of {request.task}")
@@ -81,9 +81,9 @@ def _names_commit(start: str) -> bool:
     return is_prefix(start) and not Path(start).exists()
 
 
-def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
+async def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
     assert request.start is not None
-    runner, point = find_commit(core, request.start)
+    runner, point = await find_commit(core, request.start)
     if runner.view.job.task != request.task:
         task = runner.view.job.task
         raise MusterError(
@@ -135,7 +135,7 @@ def open_job(
     return job_id
 
 
-def find(core: Core, prefix: str) -> JobRunner:
+async def find(core: Core, prefix: str) -> JobRunner:
     """The one job whose id begins with `prefix`; without a prefix the newest."""
     found = core.jobs.find(prefix)
     if not found:
@@ -143,11 +143,11 @@ def find(core: Core, prefix: str) -> JobRunner:
     if len(found) > 1 and prefix:
         names = ", ".join(short(job) for job in found)
         raise MusterError("unknown_job", f"{prefix!r} fits several jobs ({names}): give more digits")
-    return core.jobs.runner(found[-1])
+    return await core.jobs.load(found[-1])
 
 
-def stop(core: Core, prefix: str, reason: str) -> JobId:
-    runner = find(core, prefix)
+async def stop(core: Core, prefix: str, reason: str) -> JobId:
+    runner = await find(core, prefix)
     if runner.view.stopped is None:
         core.ledger.publish(Stop(runner.view.id, clean(reason) or "by its user"))
     return runner.view.id
@@ -163,10 +163,10 @@ async def export(
     """
     head: Point | None
     if commit:
-        runner, head = find_commit(core, commit)
+        runner, head = await find_commit(core, commit)
         await bring(core, runner, head, runner.view.job.patience_s)
     else:
-        runner = find(core, prefix)
+        runner = await find(core, prefix)
         head = runner.view.best(runner.models.held) if best else runner.head()
         if best and head is None and runner.head() is not None:
             raise MusterError(
