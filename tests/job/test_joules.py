@@ -52,12 +52,12 @@ def test_joules_arrive_in_the_heads_counters_and_in_what_is_shown() -> None:
         updates = [(k.node, u.record) for k, u in runner.view.updates.items()]
         spent = {s.node: s.joules for s in head.spent}
         for name in "ab":
-            own = [u.millijoules for n, u in updates if n == node[name]]
-            said = sum(own) / 1000
+            said_mj = [u.millijoules for n, u in updates if n == node[name]]
+            said = sum(said_mj) / 1000
             assert spent[node[name]] == pytest.approx(said)
             assert 0 < said <= field.cores[name].energy.used_j()
             # each of the four steps of a round takes 0.01 s of training, and rounds take longer than that
-            assert min(own) >= 1000 * 0.04 * POWERS[name].train_w
+            assert min(said_mj) >= 1000 * 0.04 * POWERS[name].train_w
         assert spent[node["c"]] == 0.0
         assert {n: o.power for n, o in runner.view.offers.items()} == {
             node["a"]: POWERS["a"], node["b"]: POWERS["b"], node["c"]: None
@@ -106,6 +106,35 @@ def test_nobody_knows_anything_and_nothing_is_made_up() -> None:
         runner = field.runner("b", job)
         assert all(u.record.millijoules == 0 for u in runner.view.updates.values())
         assert job_view(field.cores["b"], runner, None).joules is None
+        await field.close()
+
+    run(main())
+
+
+class Slow:
+    """A meter that takes a while to show what a node draws."""
+
+    name, settles_s = "a slow one", 1.2
+
+    def used_j(self, elapsed_s: float, training: bool) -> float | None:
+        return (8.0 if training else 2.0) * elapsed_s
+
+
+def test_a_node_offers_again_when_its_meter_has_shown_what_it_draws() -> None:
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+        field = SmallField("abc", energy={"b": EnergyAccount(Slow(), now=now)})
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=20), min_nodes=3)
+        b = field.cores["b"].node
+        view = field.runner("a", job).view
+        assert await field.until(lambda: b in view.offers, 60)
+        assert view.offers[b].power is None
+        assert await field.until(lambda: view.offers[b].power is not None, 120)
+        assert view.offers[b].power == Power(2.0, 8.0)
+        number = view.offers[b].number
+        assert await field.until(lambda: field.runner("a", job).finished() is not None, 300)
+        assert view.offers[b].number == number
         await field.close()
 
     run(main())

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
 from planting import Patch, bug
 
 from muster.history.counted import Counted, Key
@@ -13,7 +14,7 @@ from muster.history.graph import Graph
 from muster.job import collector, roles
 from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator
-from muster.job.models import job_fetcher
+from muster.job.models import folding, job_fetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant import loop as participate
 from muster.job.participant import update_writer
@@ -21,6 +22,7 @@ from muster.job.view import JobView
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
+from muster.node.energy.account import EnergyAccount
 from muster.protocol.envelope import record_id
 from muster.protocol.records import Merge
 from muster.storage.memory import MemoryStore
@@ -219,3 +221,17 @@ def never_closes() -> list[Patch]:
 @bug("a merge takes the mean instead of the parents' work")
 def plain_mean() -> list[Patch]:
     return [(Graph, "share", lambda self, a, b: 0.5)]
+
+
+@bug("a commit does not add the joules of its updates")
+def joules_forgotten() -> list[Patch]:
+    def spent_after(head: Any, *given: Any) -> Any:
+        before = {s.node: s.joules for s in head.spent}
+        return tuple(replace(s, joules=before.get(s.node, 0.0)) for s in folding.spent_after(head, *given))
+
+    return [(commit_writer, "spent_after", spent_after)]
+
+
+@bug("a node says the same joules in each of its updates again")
+def joules_twice() -> list[Patch]:
+    return [(EnergyAccount, "charge", lambda self, job, millijoules: None)]

@@ -196,6 +196,8 @@ class Participant:
             + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}"),
             job=view.id,
         )
+        if self._writer.knows_more():
+            await self._offer(self._step_s)
 
     async def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> None:
         announce = await self._writer.keep_update(plan, codec, trained)

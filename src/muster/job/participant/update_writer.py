@@ -64,6 +64,11 @@ class UpdateWriter:
             u.record.base == base for k, u in self._view.updates.items() if k.node == me
         )
 
+    def knows_more(self) -> bool:
+        """Whether this node's meter has shown what the node draws since its offer, which does not say it."""
+        offer = self._view.offers.get(self._context.node)
+        return offer is not None and offer.power is None and self._context.energy.power() is not None
+
     def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Callable[[], None]:
         """Keep an offer with this node's samples, the seconds of a step and the goodput of its last model."""
         context = self._context
