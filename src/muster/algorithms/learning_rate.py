@@ -9,6 +9,14 @@ import math
 from muster.protocol.records import Recipe
 
 
+def beside_momentum(lr: float, momentum: float) -> float:
+    """The rate of local steps under a round momentum, where `lr` is that of plain steps.
+
+    Measured for dense messages: 0.6 of it under a momentum of 0.5, 0.3 under 0.8.
+    """
+    return lr * math.pow(1.0 - momentum, 0.75)
+
+
 def learning_rate(recipe: Recipe, round_: int, rounds: int | None) -> float:
     """The rate of round `round_` (1 is the first) of `rounds`: from lr to lr * lr_end. Without a known end,
     and behind it, there is nothing to fall towards: lr, and what it has come down to."""

@@ -70,7 +70,11 @@ def recipe_options(command: F) -> F:
     """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger and others."""
     for option in reversed(
         (
-            click.option("--lr", type=click.FloatRange(0, LR_MAX, min_open=True), help="Learning rate."),
+            click.option(
+                "--lr",
+                type=click.FloatRange(0, LR_MAX, min_open=True),
+                help="Learning rate. [default: found by a short test]",
+            ),
             click.option("--steps", type=click.IntRange(1, STEPS_MAX), help="Local steps a node and round."),
             click.option("--batch", type=click.IntRange(1, BATCH_MAX), help="Samples a step."),
             click.option("--momentum", type=click.FloatRange(0, MOMENTUM_MAX)),

@@ -11,16 +11,23 @@ from dataclasses import dataclass
 
 from muster.protocol.records import Recipe, StopRule
 
+DEFAULT_LR = 0.05  # of plain SGD, where a range test finds none
+
 
 @dataclass(frozen=True)
 class Defaults:
+    """`finds_lr`: the recipe's rate holds only where a range test finds none (learning/range_test.py)."""
+
     recipe: Recipe
     stop: StopRule
+    finds_lr: bool = False
 
 
 # Heavy-ball momentum of the rounds carries the classes whose holders are away; it also makes the model swing
 # about its course, and the mean of the last few models at the end takes the swing out.
-ANY = Defaults(Recipe(lr=0.05, batch=32, steps=20, seed=0, server_momentum=0.6), StopRule(rounds=20))
+ANY = Defaults(
+    Recipe(lr=DEFAULT_LR, batch=32, steps=20, seed=0, server_momentum=0.6), StopRule(rounds=20), finds_lr=True
+)
 
 BY_TASK: dict[str, Defaults] = {
     "digits": Defaults(

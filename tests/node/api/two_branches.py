@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from muster.job.context import Difference, Policy, TrainerLike
@@ -12,7 +12,8 @@ from muster.network.trust.signing import TrustStore
 from muster.node.api import job_requests as asking
 from muster.node.core import Core
 from muster.node.event_log import EventLog
-from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.node.trainer.messages import RateMessage
+from muster.protocol.records import BlobId, Job, JobId, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -34,6 +35,19 @@ NAMES = ("alpha", "bravo", "carol")  # carol trains nothing
 class Trainer:
     task: Any
     closed: bool = False
+    blob: BlobId | None = None  # the model that jobs begin with
+    rate: RateMessage | Exception = field(default_factory=lambda: RateMessage(0.3))
+    asked: list[tuple[Recipe, float]] = field(default_factory=list)  # for a rate, in so many seconds
+
+    async def find_rate(self, start: BlobId, recipe: Recipe, seconds: float) -> RateMessage:
+        self.asked.append((recipe, seconds))
+        if isinstance(self.rate, Exception):
+            raise self.rate
+        return self.rate
+
+    async def initial(self, seed: int, *start: object) -> BlobId:
+        assert self.blob is not None
+        return self.blob
 
     async def frozen(self) -> tuple[bytes, int]:
         return b"", 0

@@ -63,6 +63,15 @@ def test_three_nodes_train_the_example_together(tmp_path: Path) -> None:
     assert sessions[0].do({"do": "measure_speed", "batch": 32}, steps.append)["step_s"] > 0
 
 
+def test_no_rate_is_looked_for() -> None:
+    """What `fit` makes of a rate is not known here."""
+    session, _, steps = opened()
+    request = {"do": "find_rate", "base": "-", "batch": 32, "momentum": 0.0, "seed": 1, "seconds": 9.0}
+    found = session.do(request, steps.append)
+    assert found["lr"] is None
+    assert "fit()" in found["why"]
+
+
 def test_the_same_seed_gives_the_same_update(tmp_path: Path) -> None:
     session, _, steps = opened()
     base, outs = tmp_path / "base", [tmp_path / "one", tmp_path / "two", tmp_path / "other"]

@@ -102,6 +102,36 @@ def test_training_and_evaluation_leave_nothing_behind(tmp_path: Path) -> None:
     assert Trainer(fresh, STATEFUL).train(batch=32) == alone
 
 
+RATE: dict[str, Any] = {"batch": 8, "momentum": 0.0, "seed": 3, "seconds": 60.0}
+
+
+def test_looking_for_a_rate_leaves_nothing_behind(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, STATEFUL)
+    base = tmp_path / "base"
+    before, alone = base.read_bytes(), trainer.train(batch=32)
+    found = trainer.do("find_rate", base=str(base), **RATE)
+    assert 1e-6 < found["lr"] < 32
+    assert found["low"] < found["lr"] < found["high"]
+    assert (base.read_bytes(), trainer.train(batch=32)) == (before, alone)
+    again = trainer.do("find_rate", base=str(base), **RATE)
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+
+
+def test_looking_for_a_rate_reports_each_step_and_can_be_ended(tmp_path: Path) -> None:
+    trainer, seen = Trainer(tmp_path, PLAIN), list[int]()
+
+    def stop(progress: dict[str, Any]) -> None:
+        seen.append(progress["done"])
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    request = {"id": 1, "do": "find_rate", "base": str(tmp_path / "base"), **RATE}
+    with pytest.raises(KeyboardInterrupt):
+        trainer.session.do(request, stop)
+    assert seen == [0, 1, 2, 3, 4]
+    trainer.train()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 33])
 def test_a_few_samples_with_batch_norm_take_part(count: int, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, NORM, count=count)

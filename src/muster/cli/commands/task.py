@@ -183,6 +183,7 @@ def _show(report: TaskReport) -> None:
         ("travels", f"{size(report.travels_bytes)} of {size(sum(t.size_bytes for t in report.tensors))}"),
         ("samples", f"{report.samples}, and {report.evaluation_samples} held out"),
         ("a step", f"{1000 * report.step_s:.1f} ms"),
+        ("learning rate", f"{report.lr:.2g}, {report.lr_from}"),
         ("memory", size(report.memory_bytes)),
         ("after 10 steps", ", ".join(figures) or "no figures"),
         ("took", f"{report.seconds:.1f} s"),

@@ -85,6 +85,14 @@ class Optimisers:
         for scheduler in self.schedulers:
             scheduler.step()
 
+    def without_schedules(self) -> None:
+        """Take each step at the rate towards which a warm-up rises, or from which a decay falls."""
+        self.schedulers = []
+        for optimiser in self.optimisers:
+            for group in getattr(optimiser, "param_groups", []):
+                base = group.get("max_lr", group.get("initial_lr"))
+                group["lr"] = group["lr"] if base is None else base
+
     def state(self) -> dict[str, Any] | None:
         """What survives the round: plain values and tensors. None: there is nothing."""
         if not self.shapes:

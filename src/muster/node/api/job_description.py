@@ -104,6 +104,11 @@ def recipe_of(request: Request) -> Recipe:
     return msgspec.structs.replace(known, **given)
 
 
+def finds_lr(request: Request) -> bool:
+    """Whether nobody says the learning rate: neither the user nor what is known of the task."""
+    return request.lr is None and defaults(request.task).finds_lr
+
+
 def stop_rule(request: Request) -> StopRule:
     """When the job ends, but for its target. Raises MusterError."""
     stale = None

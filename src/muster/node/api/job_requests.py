@@ -15,8 +15,17 @@ from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.seeded import keep_from_seed
 from muster.job.runner import JobRunner
 from muster.node.api import frozen_parts
+from muster.node.api.found_rate import found_rate
 from muster.node.api.inspection import bring, find_commit, is_prefix
-from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_defaults, with_target
+from muster.node.api.job_description import (
+    Request,
+    check,
+    finds_lr,
+    recipe_of,
+    stop_rule,
+    with_defaults,
+    with_target,
+)
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
@@ -42,16 +51,24 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     begin = await _commit(core, request) if request.start and _names_commit(request.start) else None
     if begin is not None and request.fresh:
         raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
-    core.log.add("job", f"starts the trainer of {request.task}")
+    tell = partial(core.log.add, "job")
+    tell(f"starts the trainer of {request.task}")
     try:
         trainer = await catalogue.open(request.task)
+        facts = trainer.task
         try:
             if begin is not None:
                 blob = await _from_commit(core, request, trainer, *begin)
             else:
                 start = Path(request.start) if request.start else None
-                blob = await trainer.initial(recipe.seed, start, request.fresh, partial(core.log.add, "job"))
+                blob = await trainer.initial(recipe.seed, start, request.fresh, tell)
             frozen = await frozen_parts.offer(core, trainer)
+            request = with_defaults(request, facts.defaults)
+            recipe, stop = recipe_of(request), stop_rule(request)
+            check(request, recipe, stop)
+            stop = with_target(stop, request.target, facts.metrics)
+            if finds_lr(request):
+                recipe = await found_rate(trainer, blob, recipe, stop, tell)
         except BaseException:
             await trainer.close()
             raise
@@ -59,12 +76,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         raise MusterError(
             "task_fault", f"the task {request.task!r} cannot be trained here: {error}"
         ) from error
-    facts = trainer.task
     await catalogue.keep(request.task, trainer)
-    request = with_defaults(request, facts.defaults)
-    recipe, stop = recipe_of(request), stop_rule(request)
-    check(request, recipe, stop)
-    stop = with_target(stop, request.target, facts.metrics)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
         facts.metrics, *frozen,

@@ -21,9 +21,9 @@ from muster.job.context import (
     TrainingResult,
 )
 from muster.node.trainer.child_process import TrainerDied
-from muster.node.trainer.messages import Progress, TaskFacts, TaskSource
+from muster.node.trainer.messages import Progress, RateMessage, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, JobId, Metric, Payload
+from muster.protocol.records import BlobId, JobId, Metric, Payload, Recipe
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store
@@ -138,6 +138,15 @@ class StoreTrainer:
 
     async def measure_speed(self, batch: int) -> float:
         return await _job_errors(self._trainer.measure_speed(batch))
+
+    async def find_rate(self, params: BlobId, recipe: Recipe, seconds: float) -> RateMessage:
+        """A learning rate for the recipe's batch, momentum and seed, found in `seconds` at most."""
+        return await _job_errors(
+            self._trainer.find_rate(
+                self._store.blob_path(params),
+                batch=recipe.batch, momentum=recipe.momentum, seed=recipe.seed, seconds=seconds,
+            )
+        )  # fmt: skip
 
     async def train(
         self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]

@@ -62,6 +62,7 @@ class ArraySession:
             "frozen": nothing_frozen,
             "initial": initial,
             "measure_speed": measure_speed,
+            "find_rate": find_rate,
             "train": train,
             "evaluate": evaluate,
             "value": value,
@@ -143,6 +144,13 @@ def measure_speed(opened: OpenArrays, on_step: OnStep, batch: int) -> dict[str, 
         times_s.append(time.perf_counter() - began_s)
         on_step({"done": len(times_s), "of": MEASURE_TIMES})
     return {"step_s": statistics.median(times_s)}
+
+
+def find_rate(
+    opened: OpenArrays, on_step: OnStep, base: str, batch: int, momentum: float, seed: int, seconds: float
+) -> dict[str, Any]:
+    """None: what `fit` makes of a rate is its own affair, and so is what its losses mean."""
+    return {"lr": None, "why": "the task trains by its own fit()"}
 
 
 def train(

@@ -62,6 +62,24 @@ class TrainedMessage:
 
 
 @dataclass(frozen=True)
+class RateMessage:
+    """The learning rate that a range test found, and the rates that it tried. `lr` None: none, and `why`."""
+
+    lr: float | None
+    low: float = 0.0
+    high: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+    why: str = ""
+
+    def origin(self) -> str:
+        """Where the rate comes from that is taken, as its user reads it."""
+        if self.lr is None:
+            return f"the default: {self.why}"
+        return f"in {self.seconds:.1f} s (tried {self.low:.2g} to {self.high:.2g})"
+
+
+@dataclass(frozen=True)
 class EvaluatedMessage:
     """What was measured on held-out examples: name -> (sum, what it was taken of)."""
 

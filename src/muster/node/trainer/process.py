@@ -20,6 +20,7 @@ from muster.node.trainer.child_process import ChildProcess, OnProgress
 from muster.node.trainer.messages import (
     EvaluatedMessage,
     InspectedMessage,
+    RateMessage,
     TaskFacts,
     TaskSource,
     TensorFacts,
@@ -107,6 +108,13 @@ class TrainerProcess:
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one step."""
         return float((await self._do({"do": "measure_speed", "batch": batch}))["step_s"])
+
+    async def find_rate(
+        self, base: Path, *, batch: int, momentum: float, seed: int, seconds: float
+    ) -> RateMessage:
+        """A learning rate for training from the dense blob `base`, found in `seconds` at most."""
+        request = {"do": "find_rate", "base": str(base), "batch": batch, "momentum": momentum}
+        return RateMessage(**await self._do(request | {"seed": seed, "seconds": seconds}))
 
     async def train(
         self,

@@ -17,10 +17,12 @@ from muster.compression.change import Sum
 from muster.compression.tensors import Layout, TensorError
 from muster.errors import MusterError
 from muster.job.figures import Figures
-from muster.learning.recipes import defaults
+from muster.node.api.found_rate import SECONDS_MAX, with_rate
+from muster.node.api.job_description import Request, finds_lr, recipe_of, with_defaults
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import InspectedMessage, TaskFacts, TaskSource, TensorFacts
 from muster.node.trainer.process import TrainerProcess
+from muster.protocol.records import Recipe
 
 T = TypeVar("T")
 STEPS = 5
@@ -31,7 +33,8 @@ SEEDS = (0, 1)
 class TaskReport:
     """What was found. `step_s`: seconds a step of the recipe's batch; `memory_bytes`: the trainer's peak.
 
-    `figures`: name -> value after 2 x 5 steps, on `evaluation_samples` held-out samples.
+    `figures`: name -> value after 2 x 5 steps, on `evaluation_samples` held-out samples.  `lr`: what a job
+    takes that says no rate, and `lr_from`: where it comes from.
     """
 
     name: str
@@ -42,6 +45,8 @@ class TaskReport:
     samples: int
     evaluation_samples: int
     step_s: float
+    lr: float
+    lr_from: str
     memory_bytes: int
     seconds: float  # that the check took
     loss: float
@@ -62,8 +67,8 @@ class _Check:
     trainer: TrainerProcess
     facts: TaskFacts
     folder: Path
-    batch: int
-    lr: float
+    recipe: Recipe  # of a job that says nothing
+    lr_from: str  # empty: a test of rates finds it
     tell: Callable[[str], None]
     onnx: bool
     warnings: list[str] = field(default_factory=list)
@@ -82,7 +87,9 @@ class _Check:
             starts.append(folder / f"start{seed}")
             await self.trainer.initial(starts[-1], seed)
         await self._says_the_same(starts[0], "model()", lambda out: self.trainer.initial(out, SEEDS[0]))
-        self.step_s = await self.trainer.measure_speed(self.batch)
+        self.step_s = await self.trainer.measure_speed(self.recipe.batch)
+        if not self.lr_from:
+            await self._find_rate(starts[0])
         for seed, start in zip(SEEDS, starts, strict=True):
             trained = await self._train(start, folder / f"update{seed}", seed)
         if _teaches_nothing(layout, folder / "update0"):
@@ -100,9 +107,23 @@ class _Check:
         self.tell("saves and loads")
         await self._export(model)
 
+    async def _find_rate(self, start: Path) -> None:
+        """As a job does that says none."""
+        self.tell("finds the learning rate")
+        recipe = self.recipe
+        try:
+            found = await self.trainer.find_rate(
+                start, batch=recipe.batch, momentum=recipe.momentum, seed=recipe.seed, seconds=SECONDS_MAX
+            )
+        except MusterError as error:  # a job goes on without, too
+            self.lr_from = "the default"
+            self.warnings.append(f"the test of learning rates failed: {error.sentence}")
+            return
+        self.recipe, self.lr_from = with_rate(recipe, found), found.origin()
+
     async def _train(self, base: Path, out: Path, seed: int) -> float:
         done = await self.trainer.train(
-            base, out, steps=STEPS, lr=self.lr, batch=self.batch, momentum=0.0, seed=seed
+            base, out, steps=STEPS, lr=self.recipe.lr, batch=self.recipe.batch, momentum=0.0, seed=seed
         )
         return done.loss
 
@@ -166,8 +187,9 @@ async def check(
     began_s = clock()
     tell("opens the task")
     facts = await _said(trainer.open(source))
-    recipe = defaults(facts.name).recipe
-    work = _Check(trainer, facts, folder, recipe.batch, recipe.lr, tell, onnx)
+    asked = with_defaults(Request(facts.name), facts.defaults)
+    lr_from = "" if finds_lr(asked) else "the task's default"
+    work = _Check(trainer, facts, folder, recipe_of(asked), lr_from, tell, onnx)
     faults: list[str] = []
     try:
         await _said(work.run())
@@ -183,6 +205,8 @@ async def check(
         samples=facts.samples,
         evaluation_samples=work.evaluated,
         step_s=work.step_s,
+        lr=work.recipe.lr,
+        lr_from=work.lr_from,
         memory_bytes=looked.memory_bytes,
         seconds=clock() - began_s,
         loss=work.loss,

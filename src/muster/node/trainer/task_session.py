@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ import torch
 from muster.compression import tensors
 from muster.compression.change import difference
 from muster.errors import MusterError
-from muster.learning import contribution, evaluation, export, local_state, local_training, metrics, params
+from muster.learning import (
+    contribution,
+    evaluation,
+    export,
+    local_state,
+    local_training,
+    metrics,
+    params,
+    range_test,
+)
 from muster.learning import task as tasks
 from muster.learning.conversion import array_of, tensor_of
 from muster.learning.faults import TaskFault
@@ -61,6 +70,7 @@ class TaskSession:
             "frozen": frozen,
             "initial": initial,
             "measure_speed": measure_speed,
+            "find_rate": find_rate,
             "train": train,
             "evaluate": evaluate,
             "value": value,
@@ -167,6 +177,19 @@ def measure_speed(opened: OpenTask, on_step: OnStep, batch: int) -> dict[str, An
         times_s.append(time.perf_counter() - before_s)
         on_step({"done": len(times_s), "of": MEASURE_STEPS})
     return {"step_s": statistics.median(times_s)}
+
+
+def find_rate(
+    opened: OpenTask, on_step: OnStep, base: str, batch: int, momentum: float, seed: int, seconds: float
+) -> dict[str, Any]:
+    """The learning rate that short trainings from `base` on this node's data speak for."""
+    arrays, began_s = tensors.read(opened.layout, Path(base)), time.perf_counter()
+    found = range_test.find_rate(
+        opened.task, lambda: opened.loaded(arrays), opened.data.own,
+        batch=batch, momentum=momentum, seed=seed, seconds=seconds,
+        on_step=lambda n: on_step({"done": n, "of": range_test.STEPS_MAX}),
+    )  # fmt: skip
+    return {**asdict(found), "seconds": time.perf_counter() - began_s}
 
 
 def train(

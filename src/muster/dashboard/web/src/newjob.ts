@@ -23,7 +23,7 @@ export function openNewJob(store: Store, from: CommitRow | null): void {
     field("target", "until a metric has this value", { type: "text", placeholder: target[0] ?? "0.95, or loss=0.2" }),
     field("stale", "or was no better for so many rounds", { min: 1, step: 1 }),
     field("steps", "Steps a round", { min: 1, step: 1 }),
-    field("lr", "Learning rate", { min: 0, step: "any" }),
+    field("lr", "Learning rate", { min: 0, step: "any", placeholder: "found by a short test" }),
     el("div", { class: "row-buttons" }, begin, stop));
   const dialog = el("dialog", { "aria-label": "New job" }, form);
   form.addEventListener("submit", (event) => {
