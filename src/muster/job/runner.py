@@ -20,6 +20,7 @@ from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.contribution_estimator import ContributionEstimator
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.loop import REST_S, Coordinator
+from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
@@ -66,9 +67,11 @@ class JobRunner:
         self.fetcher = JobFetcher(context, view, self.models)
         self.commits = CommitWriter(context, view, self.models)
         self._evaluation = HeadEvaluator(context, view, self.models, self.commits, self._state)
+        self.planner = RoundPlanner(context, view, self.models, self.commits)
         self._coordinator = Coordinator(
-            context, view, self.models, self.fetcher, self.commits, self._evaluation, self._state, fresh=fresh
-        )
+            context, view, self.models, self.fetcher, self.commits, self._evaluation, self.planner,
+            self._state, fresh=fresh,
+        )  # fmt: skip
         self._contributions = ContributionEstimator(context, view, self.models)
         self.contribution_totals = ContributionTotals(view)
         self._answer = Answer(context, view)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.history.counted import Key
+from muster.job.coordinator.round_planner import Inputs
 from muster.protocol.envelope import decode, unpack
 from muster.protocol.records import BlobId, CommitId, NodeId, Record, RecordId, Update
 
@@ -27,6 +28,7 @@ class Archive:
     # into an update, by a coordinator of before; and whose offers had come there by then, in that order
     brought: dict[RecordId, tuple[Left, list[NodeId]]] = field(default_factory=dict)
     left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
+    planned: dict[RecordId, Inputs] = field(default_factory=dict)  # what plans were made from
     when: dict[RecordId, float] = field(default_factory=dict)  # first written
     floods: Counter[NodeId] = field(default_factory=Counter)  # by whom, how many
     blobs: dict[BlobId, bytes] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio
 from muster.node.event_log import EventLog
-from muster.protocol.records import Commit, JobId, NodeId, Power, RecordId, Update
+from muster.protocol.records import Commit, JobId, NodeId, Plan, Power, RecordId, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.mortal_store import MortalStore
@@ -158,9 +158,19 @@ class Machine:
         record = archive.records[record_id][1]
         if not known and isinstance(record, Update | Commit):
             self._note_left(record_id, record)
+        if not known and isinstance(record, Plan):
+            self._note_plan(record_id, record)
         if not known and isinstance(record, Update) and self.trainers:
             archive.trained[record_id] = self.trainers[-1].last
             self.unrecorded = None
+
+    def _note_plan(self, record_id: RecordId, record: Plan) -> None:
+        """Archive what this node planned a round from, beside the history."""
+        runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
+        if runner is not None:
+            head = runner.view.graph.points[record.parent]
+            inputs = runner.planner.inputs(head, [a.node for a in record.assignments])
+            self._archive.planned[record_id] = inputs
 
     def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
         """Archive what this node's commits as coordinator left out, before and after this record."""

@@ -49,6 +49,8 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     if rng.random() < 0.35:
         jobs.append(_second(rng, askers[1], jobs[0], nodes, heal_s))
     jobs = [_judged(random.Random(f"metrics/{seed}/{number}"), job) for number, job in enumerate(jobs)]
+    planner = random.Random(f"planner/{seed}")
+    jobs = [msgspec.structs.replace(job, planned=planner.random() < 0.5) for job in jobs]
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)

@@ -145,6 +145,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
     stale: int | None = None  # rounds in which the first metric got no better
     by_loss: bool = False  # the first metric is the loss, not the accuracy
+    planned: bool = False  # steps and round momentum are the planner's, not those above
 
 
 class WorldSpec(msgspec.Struct, frozen=True):

@@ -124,8 +124,9 @@ class World:
         if start is None or not core.store.has_blob(start):
             return False
         recipe = Recipe(
-            spec.lr, BATCH, spec.steps, self.spec.seed, codec=spec.codec, down_codec=spec.down_codec,
-            average=spec.average, server_momentum=spec.server_momentum,
+            spec.lr, BATCH, 0 if spec.planned else spec.steps, self.spec.seed, codec=spec.codec,
+            down_codec=spec.down_codec, average=spec.average,
+            server_momentum=None if spec.planned else spec.server_momentum,
         )  # fmt: skip
         metrics = (LOSS, CLASSES[0]) if spec.by_loss else CLASSES
         target = None if spec.target is None else Target(metrics[0].name, spec.target)

@@ -15,6 +15,7 @@ from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.reach import Reach
+from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.rounds import Rounds
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import JobFetcher
@@ -38,7 +39,7 @@ class Coordinator:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
-        evaluation: HeadEvaluator, state: CoordinatorState, *, fresh: bool,
+        evaluation: HeadEvaluator, planner: RoundPlanner, state: CoordinatorState, *, fresh: bool,
     ) -> None:  # fmt: skip
         """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
@@ -50,7 +51,7 @@ class Coordinator:
         self._reach = Reach(context, view, state)
         self._lingering = Lingering(context, view)
         self._rounds = Rounds(
-            context, view, models, fetcher, commits, evaluation, self._lingering, self._reach, state,
+            context, view, models, fetcher, commits, evaluation, planner, self._lingering, self._reach, state,
             lambda head: self._still([head]),
         )  # fmt: skip
 

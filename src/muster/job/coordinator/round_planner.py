@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
@@ -26,6 +27,20 @@ from muster.protocol.records import NodeId, Spent, Steering
 T = TypeVar("T", int, float)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a coordinator tells the policy beside the state at the head."""
+
+    work: Work
+    candidates: Sequence[Candidate]
+    left: Left
+    min_nodes: int
+
+    def planned(self, state: PlannerState, *, replaces: bool) -> RoundPlan | NothingFits:
+        """The round. Raises CodecError."""
+        return plan(self.work, state, self.candidates, self.left, self.min_nodes, replaces=replaces)
+
+
 class RoundPlanner:
     """Plans rounds of one job as this node sees it."""
 
@@ -39,12 +54,15 @@ class RoundPlanner:
 
     def plan(self, head: Point, nodes: Sequence[NodeId], *, replaces: bool) -> RoundPlan | NothingFits:
         """The round on `head` of these nodes; `replaces`: in the place of an earlier plan."""
+        return self.inputs(head, nodes).planned(self.state(head), replaces=replaces)
+
+    def inputs(self, head: Point, nodes: Sequence[NodeId]) -> Inputs:
+        """What a round on `head` of these nodes is planned from, beside the state."""
         layout = self._models.layout
         assert layout is not None
         work = Work(self._view.job, self._contents(), layout.blob_bytes, bool(matrices(layout)))
-        state = self.state(head)
-        candidates = self._candidates(head, nodes, state)
-        return plan(work, state, candidates, self._left(head), min_nodes(self._view, head), replaces=replaces)
+        candidates = self._candidates(head, nodes, self.state(head))
+        return Inputs(work, candidates, self._left(head), min_nodes(self._view, head))
 
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""

@@ -45,8 +45,8 @@ class Rounds:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
-        evaluation: HeadEvaluator, lingering: Lingering, reach: Reach, state: CoordinatorState,
-        still_due: Callable[[Point], bool],
+        evaluation: HeadEvaluator, planner: RoundPlanner, lingering: Lingering, reach: Reach,
+        state: CoordinatorState, still_due: Callable[[Point], bool],
     ) -> None:  # fmt: skip
         """`still_due(head)`: whether this node still coordinates, on this head."""
         self._context, self._view, self._models = context, view, models
@@ -54,7 +54,7 @@ class Rounds:
         self._evaluation, self._lingering, self._state = evaluation, lingering, state
         self._still_due = still_due
         self._offer_window = OfferWindow(context, view, reach)
-        self._planner = RoundPlanner(context, view, models, commits)
+        self._planner = planner
         self._arrivals = Arrivals(context)
         self._forecasts = RoundForecasts(context, view)
         self._published_s: dict[RecordId, float] = {}  # when a plan of the open round was published
@@ -162,7 +162,7 @@ class Rounds:
                 return False
             return keys <= {u.key for u in self._fetcher.uncounted(head)}
 
-        done = await self._commits.commit(head, updates, discarded, self._round_end(head), still)
+        done = await self._commits.commit(head, updates, discarded, self._round_end(head, updates), still)
         if done is None:
             return RETRY_S
         if updates:
@@ -172,11 +172,9 @@ class Rounds:
         self._forget_round()
         return 0.0
 
-    def _round_end(self, head: Point) -> RoundEnd:
-        """How the round on `head` is closed, by the plan of this node, if there is one."""
-        plan = self._view.plans.get(head.id, {}).get(self._context.node)
-        assigned = plan.record.assignments if plan is not None else ()
-        momentum, _ = step_size(self._view.job.recipe, (a.codec for a in assigned))
+    def _round_end(self, head: Point, updates: list[KnownUpdate]) -> RoundEnd:
+        """How the round on `head` is closed with these updates, by the plan of this node, if there is one."""
+        momentum, _ = step_size(self._view.job.recipe, (u.record.payload.codec for u in updates))
         steering = replace(
             self._planner.steering_after(head, self._forecasts.steps()),
             probe=self._forecasts.probes(EVERYBODY),

@@ -18,11 +18,13 @@ from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.models import residuals
+from muster.planning.step_size import step_size
 from muster.protocol.records import (
     BlobId,
     Commit,
     CommitId,
     Folded,
+    Job,
     Merge,
     NodeId,
     Payload,
@@ -89,9 +91,12 @@ def _follows(
         moved += flatten(world.layout, decode_update(world.layout, message)).astype(np.float64) * x.weight
     want = base.astype(np.float64) + moved
     wants = [want]
-    if asked.spec.server_momentum and len(parent.parents) == 1:
+    _, job = world.archive.records[asked.id]
+    assert isinstance(job, Job)
+    momentum, _ = step_size(job.recipe, (cost.codec for cost in record.costs))
+    if momentum and len(parent.parents) == 1:
         older = params[parent.parents[0]].astype(np.float64)
-        with_momentum = want + asked.spec.server_momentum * (base.astype(np.float64) - older)
+        with_momentum = want + momentum * (base.astype(np.float64) - older)
         wants = [with_momentum, want]  # a coordinator that does not hold the one before goes without
     owed, owes = _lacks(graph, before, parent.id, base.size), _lacks(graph, after, point.id, base.size)
     off = min(float(np.abs(w + owed - mine - owes).max()) for w in wants)

@@ -16,6 +16,7 @@ from muster.simulation.judging.arithmetic import arithmetic, residue
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
+from muster.simulation.judging.planning import planned
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
 
@@ -100,6 +101,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += _alone(world, asked, graph)
         found += _job_bounds(world, asked, graph)
         found += watch.stalls.judged(world, asked, graph)
+        found += planned(world, asked, graph)
     found += _work(world)
     found += _heard(world)
     found += no_more_than_used(world)
