@@ -11,9 +11,10 @@ import tomli_w
 from muster.cli.commands.emulate import fill, node_command
 from muster.cli.demo.preparation import DemoRequest, dials, node_config, task_name
 from muster.cli.demo.report import NodeReport, Report, SentReport
-from muster.emulation.scenario_file import load
+from muster.emulation.scenario_file import load, parse
 from muster.errors import EXIT_CODES
 from muster.node.config import load_config
+from muster.node.energy.settings import EnergyConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -32,6 +33,24 @@ def test_every_node_of_a_scenario_gets_a_configuration_that_loads(tmp_path: Path
         assert config.trainer.slowdown == scenario.node(name).slowdown
         assert config.tasks["digits"] == {"split": "classes:2", "part": number, "parts": 8, "seed": 5}
         assert not config.discovery
+
+
+def test_a_node_counts_the_energy_of_its_scenario_and_none_of_this_machine(tmp_path: Path) -> None:
+    text = """
+        nodes = [
+            { name = "a", energy = { preset = "pi4", radio = "lte", idle_w = 1, capacity_j = 500 } },
+            { name = "b" },
+        ]
+    """
+    request = DemoRequest(parse(text, "two", "two.toml"), "digits", "iid", 5)
+    energies = []
+    for number in range(2):
+        raw = node_config(request, number, tmp_path, tmp_path / "b.pem", "10.77.0.1:7447", ())
+        path = tmp_path / "node.toml"
+        path.write_text(tomli_w.dumps(raw), "utf-8")
+        energies.append(load_config(path).energy)
+    assert energies[0] == EnergyConfig(preset="pi4", radio="lte", idle_w=1, capacity_j=500)
+    assert energies[1] == EnergyConfig(meter="none")
 
 
 def test_a_task_from_a_file_is_named_by_its_stem(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
         model_path=paths[0] if paths else None,
         model_paths=list(paths),
         warnings=list(outcome.exported.warnings),
+        joules=job.joules,
     )
 
 

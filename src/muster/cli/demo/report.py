@@ -26,6 +26,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     received_bytes: int
     value: float | None
     value_share: float | None
+    joules: float | None = None  # None: it does not know what it draws
 
 
 class ValuesReport(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class Report(msgspec.Struct, frozen=True):
     model_path: str | None
     model_paths: list[str]
     warnings: list[str]
+    joules: float | None = None  # of the nodes that know what they draw
 
 
 def write(report: Report, path: Path) -> None:

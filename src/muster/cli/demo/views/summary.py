@@ -10,7 +10,7 @@ from muster.cli.commit_graph import draw
 from muster.cli.contributions import check, worth
 from muster.cli.demo.report import Report
 from muster.cli.demo.story import NARROW_SCENARIO
-from muster.cli.output import figure, percent, size, span, table
+from muster.cli.output import energy, figure, percent, size, span, table
 from muster.node.api.client import LogView
 
 
@@ -65,6 +65,9 @@ def _figures(report: Report) -> list[tuple[str, str]]:
         ("  QUIC, UDP, IP, Ethernet, sent again by the radio", size(max(0, lower))),
         ("before the job: handshakes and first heartbeats", size(report.bytes_setup)),
     ]
+    if report.joules is not None:
+        known = sum(node.joules is not None for node in report.nodes.values())
+        rows.append((f"energy ({known} of {len(report.nodes)} nodes know theirs)", energy(report.joules)))
     if report.scenario == NARROW_SCENARIO and sent.payload:  # there every byte counts
         links = max(1, len(report.bytes_by_link) // 2)
         wire, ratio = report.bytes_total / links, report.bytes_total / sent.payload
