@@ -17,7 +17,7 @@ from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
 from muster.node.api.commit_detail import WhyView
-from muster.node.api.snapshot import LoopView, NodeEvent, StoredJobView
+from muster.node.api.snapshot import LeftView, LoopView, NodeEvent, StoredJobView
 
 Capture = pytest.CaptureFixture[str]
 
@@ -195,6 +195,24 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     assert "make it first" in capsys.readouterr().err
     assert run(["tasks"]) == 0
     assert "digits        1  cdcdcdcd           3018      180" in capsys.readouterr().out
+
+
+def test_nodes_shows_what_owners_let_others_use_yet(alpha: FakeNode, capsys: Capture) -> None:
+    assert run(["nodes"]) == 0
+    assert "LEFT TODAY" not in capsys.readouterr().out
+    said = "it has given its 20 MB of today; again from 00:00"
+    seen = snapshot(left=LeftView(12_300_000, 400.0, 18_600.0))
+    given = msgspec.structs.replace(seen.peers[1], left=LeftView(0, None, None, said))
+    alpha.answers["snapshot"] = lambda request: msgspec.structs.replace(seen, peers=[seen.peers[0], given])
+    assert run(["nodes"]) == 0
+    out = capsys.readouterr().out
+    assert "LEFT TODAY" in out
+    assert "12.3 MB, 400 J, 5:10:00" in out
+    assert f"charlie takes no part now: {said}" in out
+    assert run(["nodes", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["peers"][1]["left"] == {"bytes": 0, "joules": None, "available_s": None, "why": said}
+    assert found["node"]["left"]["bytes"] == 12_300_000
 
 
 def test_log_why_shows_forecast_beside_outcome(alpha: FakeNode, capsys: Capture) -> None:

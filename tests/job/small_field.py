@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -50,7 +51,7 @@ class SmallField:
         self,
         names: str,
         kind: type[LinearTrainer] = LinearTrainer,
-        policy: Policy | None = None,
+        policy: Policy | Mapping[str, Policy] | None = None,
         *,
         common: bool = True,
         limits: JobLimits | None = None,
@@ -58,10 +59,14 @@ class SmallField:
         offload: Offload = inline,
         frozen: Mapping[str, bytes] | None = None,
         energy: Mapping[str, EnergyAccount] | None = None,
+        wall: Callable[[], float] = lambda: 0.0,
+        step_s: float = 0.01,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
-        train. `energy`: of nodes that know what they use."""
+        train. `energy`: of nodes that know what they use. `policy`: of all nodes, or of some by name.
+        `wall()`: the clock of all nodes."""
         self._frozen = frozen or {}
+        self._wall, self._step_s = wall, step_s
         self._offload = offload
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
@@ -80,7 +85,7 @@ class SmallField:
             if name in self._faults:
                 raise self._faults[name]
             facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(name, b""))
-            return self._kind(facts, store, target_of(number, 40), 0.01, random.Random(number))
+            return self._kind(facts, store, target_of(number, 40), self._step_s, random.Random(number))
 
         return Core(
             name=name,
@@ -89,15 +94,20 @@ class SmallField:
             trust=TrustStore(PretendVerifier()),
             store=store,
             link=self.network.link(identity.node, name),
-            policy=self._policy or Policy(),
+            policy=self._policy_of(name),
             open_trainer=open_trainer,
             installed=lambda task: True,
             battery=lambda: None,
             energy=self._energy.get(name),
-            log=EventLog(lambda: 0.0),
+            log=EventLog(self._wall, time.gmtime),
             offload=self._offload,
             job_limits=self._limits,
         )
+
+    def _policy_of(self, name: str) -> Policy:
+        if isinstance(self._policy, Policy):
+            return self._policy
+        return (self._policy or {}).get(name, Policy())
 
     def restart(self, name: str) -> Core:
         """The same node as a new process, not started yet; the one before must be closed."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from small_field import SmallField
 
+from muster.node.api.peer_views import peers
 from muster.node.api.rows.state_stream import Watcher
-from muster.node.api.snapshot_builder import job_view, peers
+from muster.node.api.snapshot_builder import job_view
 from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio

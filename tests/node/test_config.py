@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
-from muster.node.config import NodeConfig, data_root, endpoint_fault, load_config
+from muster.job.owner.allowance import OwnerLimits
+from muster.job.owner.hours import Span
+from muster.node.config import (
+    METERED_BYTES_PER_DAY,
+    NodeConfig,
+    data_root,
+    endpoint_fault,
+    load_config,
+    owner_limits,
+)
 from muster.node.toml_lines import line_of
 
 FULL = """\
@@ -24,6 +33,11 @@ tasks = ["digits"]
 relay = false
 disk_limit_mb = 100
 battery_min = 0.5
+bytes_per_day = 20e6
+joules_per_day = 5000
+hours = ["22:00-06:00", "12:00-13:00"]
+cpu_share = 0.5
+metered = true
 [trainer]
 threads = 2
 niceness = 5
@@ -75,6 +89,9 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) ->
     assert (config.home, config.bundle) == (tmp_path / "here", tmp_path / "alpha.pem")
     assert config.connect == ("10.0.0.2:7447", "[fe80::1]:7447")
     assert (config.policy.tasks, config.trainer.slowdown, config.profile) == (("digits",), 4.0, "narrow")
+    assert owner_limits(config.policy) == OwnerLimits(
+        20_000_000, 5000, (Span(79_200, 21_600), Span(43_200, 46_800)), 0.5, True
+    )
     assert config.energy.train_w == 6.0
     assert config.tasks["digits"] == {"split": "classes:2", "part": 3, "parts": 8, "seed": 1}
     assert config.tasks["mine"] == {
@@ -90,6 +107,14 @@ def test_home_option_goes_before_environment_before_file(
     monkeypatch.setenv("MUSTER_HOME", str(tmp_path / "environment"))
     assert load_config(path).home == tmp_path / "environment"
     assert load_config(path, {"home": str(tmp_path / "option")}).home == tmp_path / "option"
+
+
+def test_metered_has_a_small_budget_of_its_own(tmp_path: Path) -> None:
+    metered = load_config(write(tmp_path, "[policy]\nmetered = true")).policy
+    assert owner_limits(metered).bytes_per_day == METERED_BYTES_PER_DAY
+    more = load_config(write(tmp_path, "[policy]\nmetered = true\nbytes_per_day = 1_000_000_000")).policy
+    assert owner_limits(more).bytes_per_day == 1_000_000_000
+    assert owner_limits(load_config(None, {"name": "a"}).policy) == OwnerLimits()
 
 
 def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
@@ -133,6 +158,22 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
         ("[energy]\nmeter = 'watts'", 2, "'energy.meter': invalid enum value 'watts'"),
         ("[energy]\npreset = 'pi4'\ntail_s = 0", 3, "0 is not within 0.01 to 3600"),
         ("[energy]\nwatts = 3", 2, "unknown key 'energy.watts'"),
+        ("[policy]\nbyte_per_day = 3", 2, "unknown key 'policy.byte_per_day'; did you mean 'bytes_per_day'?"),
+        ("[policy]\nbytes_per_day = 0", 2, "'policy.bytes_per_day': 0 is not within 1 to 1e+14"),
+        (
+            "[policy]\nbytes_per_day = '20 MB'",
+            2,
+            "'policy.bytes_per_day': expected `float | null`",
+        ),
+        ("[policy]\nhours = '22-6'", 2, "'policy.hours': '22-6' is no span of a day: write \"22:00-06:00\""),
+        (
+            "[policy]\nhours = ['7:00-7:00']",
+            2,
+            "'7:00-7:00' ends when it begins: the whole day is",
+        ),
+        ("[policy]\nhours = 22", 2, "'policy.hours': expected `str | array`, got `int`"),
+        ("[policy]\ncpu_share = 50", 2, "'policy.cpu_share': 50 is not within 0.01 to 1"),
+        ("[policy]\nmetered = 'yes'", 2, "'policy.metered': expected `bool`, got `str`"),
         ("name = 'a b'", 1, "'a b' is no name"),
         ("connect = ['10.0.0.2']", 1, "'10.0.0.2' is no endpoint: write HOST:PORT"),
         ("listen = ['0.0.0.0:99999']", 1, "is no endpoint"),

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from muster.job.owner.allowance import Allowance, OwnerLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
@@ -111,8 +112,9 @@ class TrainerLike(Protocol):
         None: this trainer cannot make one.
         """
 
-    def work_for(self, job: JobId) -> None:
-        """From now on requests are this job's: what of it stays on this node is kept for it."""
+    def work_for(self, job: JobId, share: float = 1.0) -> None:
+        """From now on requests are this job's: what of it stays on this node is kept for it, and they compute
+        `share` of the time."""
 
     async def differs(self, fingerprint: bytes) -> Difference:
         """What is not the same here as in a job with this fingerprint."""
@@ -170,6 +172,7 @@ class Policy:
     battery_min: float = 0.0
     disk_limit_bytes: int = 2_000_000_000
     relay: bool = True  # fetch for others, and carry updates to a coordinator that is not heard
+    owner: OwnerLimits = OwnerLimits()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ class Context:
     name_of: Callable[[NodeId], str]
     battery: Callable[[], float | None]
     energy: Energy
+    allowance: Allowance  # what this node's owner lets others use
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once
@@ -195,6 +199,10 @@ class Context:
     compute: Compute  # the same for arithmetic on models, by a model's bytes
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
     clock_time: Callable[[float], str]  # a loop time by this node's clock on the wall, such as 21:48:05
+
+    def relays(self) -> bool:
+        """Whether this node fetches and keeps what others want now."""
+        return self.policy.relay and not self.policy.owner.metered and not self.allowance.bytes_given
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

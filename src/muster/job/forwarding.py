@@ -21,6 +21,7 @@ from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import (
     NOBODY,
     BlobId,
+    Commit,
     Contribution,
     JobId,
     Measurement,
@@ -94,6 +95,16 @@ def awaits(view: JobView, held: Sequence[Point], node: NodeId, blob: BlobId) -> 
     )
 
 
+def made_by(view: JobView, node: NodeId, blob: BlobId) -> bool:
+    """Whether a blob is the payload of an update of `node`, or what one of its commits changed."""
+    updates = (u.record.payload.blob for key, u in view.updates.items() if key.node == node)
+    if any(blob == theirs for theirs in updates):
+        return True
+    records = (point.record for point in view.graph.points.values() if point.author == node)
+    commits = (record for record in records if isinstance(record, Commit))
+    return any(blob == (c.delta.blob if c.delta is not None else c.params) for c in commits)
+
+
 def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:
     """Ids of updates that some head does not count; with `had_deferred`, for a neighbour from which records
     were deferred before, also of the heads' figures and of the latest rounds' contributions."""
@@ -132,6 +143,15 @@ class JobForwarding:
     def awaits(self, blob: BlobId) -> bool:
         """Whether a job in which this node takes part waits for a blob that a neighbour asks it for."""
         return any(awaits(view, models.heads(), self._node, blob) for view, models in self._jobs.values())
+
+    def asker(self, job: JobId) -> NodeId | None:
+        """Of a job in memory."""
+        view, _ = self._jobs.get(job, (None, None))
+        return view.asker if view else None
+
+    def made_here(self, blob: BlobId) -> bool:
+        """Whether a blob carries an update or a commit of this node, which is delivered whatever else is."""
+        return any(made_by(view, self._node, blob) for view, _ in self._jobs.values())
 
     def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:
         return [

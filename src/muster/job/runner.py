@@ -219,7 +219,9 @@ class JobRunner:
         delete what is not needed any more."""
         while True:
             self._beginning.look()
-            if self._answer.unwilling() is None or self.view.asker == self.context.node:
+            if self._answer.unwilling() is not None and self.view.asker != self.context.node:
+                self.fetcher.end_model_fetches()
+            elif self._needs_models():
                 self.fetcher.fetch_heads(self._start.expected())
             self.fetcher.fetch_payloads(self.head(), self._state.acting)
             self._answer.supersede_old()
@@ -233,10 +235,15 @@ class JobRunner:
         """Train as long as the job goes on; again when a late merge makes it go on."""
         while True:
             pulse.renew(None)
-            reason = self._answer.unwilling()
-            if reason is not None:
+            if (reason := self._answer.never()) is not None:
                 self._answer.refuse(reason)
                 return
+            if (reason := self._answer.not_now()) is not None:
+                if reason != self._answer.refused and self.finished() is None:
+                    self._answer.refuse(reason, "offer")
+                self.waiting_for_slot = False
+                await self.context.changes.wait(self.context.allowance.look_again_s())
+                continue
             self._frozen.look()
             due = self._retry.due() and (self.finished() is None or self._lacks_layout())
             due = due and not self._frozen.due()
@@ -249,7 +256,7 @@ class JobRunner:
                 if ended is SessionEnd.REFUSED:
                     self._retry.failed()
                 self.yielded = ended is SessionEnd.YIELDED
-                if self.yielded or ended is SessionEnd.LACKS:
+                if self.yielded or ended in (SessionEnd.LACKS, SessionEnd.NOT_NOW):
                     continue
             self.waiting_for_slot = due
             if not due:
@@ -267,6 +274,19 @@ class JobRunner:
             self._in_session = False
             self._slot.leave(self.view.id)
             self.context.changes.notify()
+
+    def _needs_models(self) -> bool:
+        """Whether this node should hold the heads' models: where bytes cost money, only once it is asked to
+        train on one, or may have to coordinate."""
+        if (
+            not self.context.policy.owner.metered
+            or self.view.asker == self.context.node
+            or self._state.acting
+        ):
+            return True
+        head, participant = self.head(), self._session.participant
+        asked = participant is None or participant.asked()
+        return asked or head is None or self.fetcher.carries(head)
 
     def _can_go_on(self) -> bool:
         """Whether there is work for the trainer; a job that it never worked for may have some."""

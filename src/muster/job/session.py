@@ -45,6 +45,7 @@ class SessionEnd(Enum):
     REFUSED = "the task fails on this node, as things are"
     YIELDED = "another job has the trainer"
     LACKS = "what the task does not train has to be fetched"
+    NOT_NOW = "this node's owner lets others use no more of it for now"
 
 
 class TrainerSession:
@@ -72,7 +73,8 @@ class TrainerSession:
                 self.starting = True
                 self._context.set_status("preparing", 0.0, self._view.id, 0)
                 trainer = await self._context.open_trainer(self._view.job.task)
-                trainer.work_for(self._view.id)
+                own = self._view.asker == self._context.node
+                trainer.work_for(self._view.id, 1.0 if own else self._context.policy.owner.cpu_share)
                 return await self._train_with(trainer)
             except MusterError as error:
                 self._answer.refuse(str(error))
@@ -116,6 +118,7 @@ class TrainerSession:
         self._context.changes.notify()
         parts: dict[str, Callable[[Pulse], Coroutine[Any, Any, None]]] = {
             "lending the trainer of": partial(self._until_others_turn, participant),
+            "keeping to what the owner gives": partial(self._until_given_enough, participant),
             "training for": participant.run,
             "evaluating heads of": partial(self._evaluate, participant),
             "estimating contributions to": partial(self._contributions.run, participant),
@@ -132,7 +135,8 @@ class TrainerSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return SessionEnd.YIELDED if done == {tasks[0]} else SessionEnd.OVER
+        early = {tasks[0]: SessionEnd.YIELDED, tasks[1]: SessionEnd.NOT_NOW}
+        return early.get(next(iter(done)), SessionEnd.OVER) if len(done) == 1 else SessionEnd.OVER
 
     async def _with_frozen(self, trainer: TrainerLike) -> Facts | SessionEnd:
         """The facts of the task with the job's frozen part, if the two differ in nothing else."""
@@ -163,6 +167,15 @@ class TrainerSession:
                 async with trainer.lock.exclusive():
                     await self._start.make(trainer.child)
             await self._context.changes.wait()
+
+    async def _until_given_enough(self, participant: Participant, pulse: Pulse) -> None:
+        """Return when this node's owner lets others use no more of it: outside of his hours at once, else
+        when what is being trained is done."""
+        allowance = self._context.allowance
+        while self._answer.given_enough() is None or not (participant.working_on is None or allowance.closed):
+            wait_s = allowance.look_again_s()
+            pulse.renew(wait_s)
+            await self._context.changes.wait(wait_s)
 
     async def _until_others_turn(self, participant: Participant, pulse: Pulse) -> None:
         """Return when another job has work for the trainer and nothing moved in this one for `LEASE_S`."""

@@ -21,6 +21,8 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from muster.errors import MusterError
+from muster.job.owner import hours
+from muster.job.owner.allowance import OwnerLimits
 from muster.learning.settings import wrong
 from muster.node.energy.settings import LIMITS as ENERGY_LIMITS
 from muster.node.energy.settings import EnergyConfig, wrong_key
@@ -32,6 +34,7 @@ PORT = 7447
 ENDPOINTS_MAX = 64
 TASKS_MAX = 64
 NAME_CHARS_MAX = 32
+METERED_BYTES_PER_DAY = 20_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,6 +46,12 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relay: bool = True  # fetch and keep what others want; false: only what this node's own work needs
     disk_limit_mb: float = 2000  # beyond it old models are deleted; records stay
     battery_min: float = 0.2  # charge below which the node offers no work
+    # sent and received for others' jobs in a day, payloads and relays; more is refused until the next day
+    bytes_per_day: float | None = None  # None: no limit, or 20 MB with `metered`
+    joules_per_day: float | None = None  # used for others' jobs in a day
+    hours: str | tuple[str, ...] = ()  # "22:00-06:00", or several, by local time; none: always
+    cpu_share: float = 1.0  # of the time that the trainer computes in others' jobs, beside `trainer.slowdown`
+    metered: bool = False  # bytes cost money: no relaying, nothing fetched ahead, the smallest messages
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,6 +253,10 @@ class _Reader:
                     raise wrong((key,), said)
         if len(config.tasks) > TASKS_MAX:
             raise wrong(("tasks",), f"{len(config.tasks)} tasks are over the limit of {TASKS_MAX}")
+        try:
+            owner_limits(config.policy)
+        except ValueError as error:
+            raise wrong(("policy", "hours"), str(error)) from error
         for section, name, low, high in _LIMITS:
             part = getattr(config, section)
             value = getattr(part, name, None)
@@ -256,11 +269,24 @@ class _Reader:
 _LIMITS: tuple[tuple[str, str, float, float], ...] = (
     ("policy", "disk_limit_mb", 1, 1e9),
     ("policy", "battery_min", 0, 1),
+    ("policy", "bytes_per_day", 1, 1e14),
+    ("policy", "joules_per_day", 0.001, 1e12),
+    ("policy", "cpu_share", 0.01, 1),
     ("trainer", "threads", 1, 256),
     ("trainer", "niceness", 0, 19),
     ("trainer", "slowdown", 1, 1000),
     *(("energy", *limit) for limit in ENERGY_LIMITS),
 )
+
+
+def owner_limits(policy: PolicyConfig) -> OwnerLimits:
+    """What the owner lets others use, with its defaults."""
+    given = policy.bytes_per_day
+    if given is None and policy.metered:
+        given = METERED_BYTES_PER_DAY
+    spans = hours.parse(policy.hours) if policy.hours else ()
+    bytes_per_day = None if given is None else int(given)
+    return OwnerLimits(bytes_per_day, policy.joules_per_day, spans, policy.cpu_share, policy.metered)
 
 
 def endpoint_fault(endpoint: str) -> str | None:

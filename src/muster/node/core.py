@@ -15,6 +15,7 @@ import msgspec
 from muster.job.context import Context, Policy, TrainerLike
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
+from muster.job.owner.allowance import Allowance, Clock
 from muster.job.registry import JobRegistry
 from muster.job.retirement.retired import JobLimits
 from muster.network.blobs.limits import TransferLimits
@@ -25,19 +26,19 @@ from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Entry, Ledger
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEAT_USUAL_S, Presence
-from muster.network.sync.spells import decode_spells, encode_spells
+from muster.network.sync.spells import load_spells, note_spells
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
 from muster.network.transport.offences import Offences
-from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import Signer, TrustStore
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
+from muster.node.giving import Giving
 from muster.protocol.records import Member, NodeId, Revocation, short
 from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import StorageError, Store
 
-SPELLS, SPELLS_S = "spells", 60.0  # state: how nodes come and go; kept so often at most
+SPELLS_S = 60.0  # how often it is kept how nodes come and go, at most
 HEARTBEAT_SHARE = 0.02  # of the link's measured rate that heartbeats may take
 HEARTBEAT_MAX_S = 30.0
 HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight heartbeats, and its acknowledgement
@@ -78,9 +79,11 @@ class Core:
         on_job_event: Callable[[str], None] = lambda text: None,
         supervisor: Supervisor | None = None,
         job_limits: JobLimits | None = None,
+        measured: Callable[[], float] | None = None,
     ) -> None:
         """`narrow`: whether all links are below 64 kbit/s, or none is; None: as measured, each for itself.
-        `on_job_event(text)` is called before an event of a job is logged."""
+        `on_job_event(text)` is called before an event of a job is logged. `measured()`: seconds since
+        the machine's start that nobody sets, time asleep included; None: the loop's."""
         self.name, self.node, self.store, self.link, self.trust = name, signer.node, store, link, trust
         self._member = member
         self.log = log
@@ -100,17 +103,26 @@ class Core:
             lambda: asyncio.get_running_loop().time(),
             keep_start=self._keep_start,
             usual_s=self._usual_s,
-            kept_spells=decode_spells(store.state(SPELLS)),
+            kept_spells=load_spells(store),
         )
         self._all_narrow = narrow
         self._on_job_event = on_job_event
-        forwarding, hints, traffic = JobForwarding(signer.node), BlobHints(), TrafficCounters()
+        clock = Clock(log.wall_clock, log.local_time, measured or asyncio.get_running_loop().time)
+        self.allowance = Allowance(policy.owner, store, clock)
+        forwarding = JobForwarding(signer.node)
+        giving = Giving(signer.node, store, self.allowance, forwarding)
+        traffic = giving.traffic
+        hints = BlobHints(traffic.assign_blob)
         self.offences = Offences(self.trust.name, lambda sentence: self.log.add("error", sentence))
         self.transfers = Transfers(
             link,
             store,
             hints=hints.neighbours,
-            limits=TransferLimits(relay=policy.relay, disk_limit_bytes=policy.disk_limit_bytes),
+            limits=TransferLimits(
+                relay=lambda: self.context.relays(),
+                gives=giving.gives,
+                disk_limit_bytes=policy.disk_limit_bytes,
+            ),
             traffic=traffic,
             supervisor=self.supervisor,
             offences=self.offences,
@@ -142,6 +154,7 @@ class Core:
             name_of=self.trust.name,
             battery=battery,
             energy=self.energy,
+            allowance=self.allowance,
             event=self._job_event,
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
@@ -178,7 +191,7 @@ class Core:
             self.energy.look()
             if now() >= kept_s + SPELLS_S:
                 kept_s = now()
-                self._keep_spells()
+                note_spells(self.store, self.presence.known_spells())
             pulse.renew(TICK_S)
             await asyncio.sleep(TICK_S)
 
@@ -189,7 +202,8 @@ class Core:
         await self.exchange.close()
         await self.link.close()
         await self.supervisor.close()
-        self._keep_spells()
+        note_spells(self.store, self.presence.known_spells())
+        self.allowance.keep()
         self.ledger.note_checked()
         self.store.close()
 
@@ -255,14 +269,6 @@ class Core:
         node would not be heard before it has sent as many heartbeats as this one."""
         with contextlib.suppress(StorageError):  # a full disk: the next start may be heard late
             self.store.set_state("starts", msgspec.msgpack.encode(start))
-
-    def _keep_spells(self) -> None:
-        """Keep how nodes come and go, if it is news."""
-        kept = encode_spells(self.presence.known_spells())
-        if kept == (self.store.state(SPELLS) or encode_spells({})):
-            return
-        with contextlib.suppress(StorageError):  # a full disk: it is learnt again
-            self.store.note_state(SPELLS, kept)
 
     def _job_event(self, kind: str, text: str, *, job: bytes = b"", node: str = "") -> None:
         self._on_job_event(text)

@@ -22,7 +22,7 @@ from muster.network.trust.signing import TrustStore
 from muster.node import link_profile
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
-from muster.node.config import NodeConfig, fleet_dir
+from muster.node.config import NodeConfig, fleet_dir, owner_limits
 from muster.node.core import Core, NodeStatus
 from muster.node.energy.choice import choose
 from muster.node.event_log import EventLog
@@ -83,6 +83,7 @@ class Daemon:
                 config.policy.battery_min,
                 int(config.policy.disk_limit_mb * 1e6),
                 config.policy.relay,
+                owner_limits(config.policy),
             ),
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,
@@ -93,6 +94,7 @@ class Daemon:
             compute=self._worker.for_model,
             status=status,
             supervisor=self._supervisor,
+            measured=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             narrow=True if config.profile == "narrow" else None,
         )
         self._operations = Operations(self.core, self._catalogue, self._link, config.home, self._started_s)

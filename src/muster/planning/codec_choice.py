@@ -38,6 +38,8 @@ LADDER = ("stc:0.0025", "stc:0.005", "stc:0.01", "stc:0.02", "stc:0.05", "stc:0.
 # |residual| / |update| in the long run by rung, before anything was measured: two classes a node, MNIST.
 USUAL_RESIDUAL_RATIO = (60.0, 33.0, 19.0, 11.0, 5.0, 2.7, 0.25, 0.02)
 START = "stc:0.02"
+# Where bytes cost money: below it a message of a small model is less than the record around it.
+METERED_CODEC = "stc:0.01"
 SHARE = 0.5
 PART_MAX = 0.9  # of the estimate: a message that is not smaller than this has all its rows
 FREE_TIME_SHARE = 0.2
@@ -64,6 +66,11 @@ def known_codec(name: str) -> Codec | None:
         return parse(name)
     except CodecError:
         return None
+
+
+def sparser(one: str, other: str) -> str:
+    """Of two codecs the one with fewer bytes; one that is on no rung of the ladder takes the most."""
+    return min(one, other, key=lambda name: LADDER.index(name) if name in LADDER else len(LADDER))
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_a_relay_that_this_node_wants_too_asks_everybody_in_its_own_name() -> No
 @pytest.mark.parametrize(
     ("limits", "ask", "up"),
     [
-        (TransferLimits(relay=False), Ask(bytes(32), 0, 1, 10, True), [A]),
+        (TransferLimits(relay=lambda: False), Ask(bytes(32), 0, 1, 10, True), [A]),
         (TransferLimits(relays_max=0), Ask(bytes(32), 0, 1, 10, True), [A]),
         (TransferLimits(relay_bytes_max=9), Ask(bytes(32), 0, 1, 10, True), [A]),
         (LIMITS, Ask(bytes(32), 0, 1, 10, False), [A]),

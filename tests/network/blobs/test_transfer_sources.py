@@ -146,7 +146,7 @@ def test_a_node_that_does_not_relay_says_no() -> None:
     async def scene(world: World) -> None:
         world.nodes["a"].store.put_blob(data)
         await world.kill("b")
-        b = await world.add("b", TransferLimits(relay=False))
+        b = await world.add("b", TransferLimits(relay=lambda: False))
         b.hints[blob] = [ident("a")]
         await asyncio.sleep(2)
         c = world.nodes["c"]

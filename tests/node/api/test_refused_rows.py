@@ -9,8 +9,8 @@ from two_branches import Field
 from muster.network.sync.messages import Announce, pack_announce
 from muster.network.transport.offences import CUT_FROM
 from muster.network.trust.signing import seal
+from muster.node.api.peer_views import peers
 from muster.node.api.rows.node_rows import Names, node_rows
-from muster.node.api.snapshot_builder import peers
 from muster.node.core import Core
 from muster.protocol.records import Refusal
 from muster.simulation.identities import PretendIdentity

@@ -10,7 +10,15 @@ import click
 from muster.cli.output import emit, figure, headline, json_option, node_option, percent, size, span, table
 
 if TYPE_CHECKING:
-    from muster.node.api.snapshot import JobSnapshot, NeighbourView, SentView, StoredJobView
+    from muster.node.api.snapshot import (
+        JobSnapshot,
+        LeftView,
+        NeighbourView,
+        PeerView,
+        SelfView,
+        SentView,
+        StoredJobView,
+    )
 
 STORED_SHOWN = 20  # of the jobs that are not in the node's memory
 
@@ -44,7 +52,10 @@ def nodes(node: str | None, as_json: bool) -> None:
         emit({"node": seen.node, "neighbours": seen.neighbours, "peers": seen.peers})
         return
     direct = {n.id: n for n in seen.neighbours}
+    shown: list[SelfView | PeerView] = [seen.node, *seen.peers]
+    limited = any(_left(n.left) != "-" for n in shown)
     rows = [[seen.node.name, "this node", seen.node.state, percent(seen.node.battery, 0), "-", "-", "-"]]
+    rows[0] += [_left(seen.node.left)] if limited else []
     for peer in seen.peers:
         if peer.id == seen.node.id:
             continue
@@ -52,16 +63,31 @@ def nodes(node: str | None, as_json: bool) -> None:
         how = "neighbour" if near else "in reach" if peer.reachable else "away"
         rtt = f"{near.rtt_s * 1000:.0f} ms" if near and near.rtt_s is not None else "-"
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
-        rows.append([peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed])
-    table(("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK"), rows)
+        row = [peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed]
+        rows.append([*row, _left(peer.left)] if limited else row)
+    head = ("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK")
+    table((*head, "LEFT TODAY") if limited else head, rows)
     if seen.node.energy is not None:
         click.echo(f"{seen.node.name}: {seen.node.energy.said}")
+    for some in shown:
+        if some.left is not None and some.left.why:
+            click.echo(f"{some.name} takes no part now: {some.left.why}")
     for peer in seen.peers:
         if peer.refused or peer.cut_off:
             cut = ", which is not heard for some minutes: it goes on" if peer.cut_off else ""
             click.echo(f"refused on {seen.node.name}: {peer.refused} records by {peer.name}{cut}")
     if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:
         click.echo(f"not well on {seen.node.name}: {'; '.join(wrong)}")
+
+
+def _left(left: LeftView | None) -> str:
+    """What a node's owner lets others use yet: 12.3 MB, 400 J, 5:10:00."""
+    if left is None:
+        return "-"
+    parts = [size(left.bytes)] if left.bytes is not None else []
+    parts += [f"{left.joules:.3g} J"] if left.joules is not None else []
+    parts += [span(left.available_s)] if left.available_s is not None else []
+    return ", ".join(parts) or "-"
 
 
 @click.command()

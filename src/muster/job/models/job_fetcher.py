@@ -125,6 +125,11 @@ class JobFetcher:
                 self._wanted_since_s.setdefault(commit, self._context.now())
                 self._begin(self._model_fetches, commit, self._fetch_head(commit))
 
+    def end_model_fetches(self) -> None:
+        """This node takes no part any more: what it would train on is not wanted."""
+        for task in self._model_fetches.values():
+            task.cancel()
+
     def _end_superseded(self, wanted: set[CommitId]) -> None:
         """End fetches that lead to nothing wanted, and those that could help but make no progress."""
         superseded = [c for c in self._model_fetches if c not in wanted]
@@ -188,7 +193,7 @@ class JobFetcher:
         it can carry them there.
         """
         wanted: dict[BlobId, int] = {}
-        if head is not None and (acting or (self._context.policy.relay and self._carries(head))):
+        if head is not None and (acting or (self._context.relays() and self.carries(head))):
             for update in self.uncounted(head):
                 payload = update.record.payload
                 if payload.blob is not None and not self._context.store.has_blob(payload.blob):
@@ -204,7 +209,7 @@ class JobFetcher:
         await self._context.transfers.fetch(blob, size_bytes, rank=1)
         self._context.changes.notify()
 
-    def _carries(self, head: Point) -> bool:
+    def carries(self, head: Point) -> bool:
         """Whether the coordinator has not been heard of for so long that its updates are carried to it."""
         best = coordinator(self._view, head, lambda _: True)
         age_s = self._context.presence.age_s(best) if best is not None else None

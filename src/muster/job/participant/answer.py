@@ -12,6 +12,8 @@ from muster.protocol.records import Offer, Refusal
 from muster.protocol.validation.limits import clean
 from muster.storage.store import StorageError
 
+BATTERY_MORE = 0.05  # than the policy's least, before a node that refused takes part
+
 
 class Answer:
     """Decides by the node's policy whether it takes part in a job, and keeps its answer on record."""
@@ -21,22 +23,39 @@ class Answer:
         self._last: Offer | Refusal | None = None  # as this process gave it
         self.refused: str | None = None  # why this node takes no part in the job, as it is now
 
-    def unwilling(self) -> str | None:
-        """Why this node's policy is not to take part now; None: it does."""
+    def never(self) -> str | None:
+        """Why this node's policy is not to take part, as long as its process runs; None: it may."""
         policy, task = self._context.policy, self._view.job.task
-        if self._view.asker != self._context.node and not policy.accept:
+        if not self._own and not policy.accept:
             return "this node's policy is to take part in nobody's job"
         if policy.tasks is not None and task not in policy.tasks:
             return f"this node's policy does not allow the task {task!r}"
         if not self._context.installed(task):
             return f"the task {task!r} is not installed on this node"
-        battery = self._context.battery()
-        if battery is not None and battery < policy.battery_min:
-            return f"the battery is at {battery:.0%}, below the policy's {policy.battery_min:.0%}"
         return None
 
-    def refuse(self, reason: str) -> None:
-        """Publish that this node takes no part."""
+    def not_now(self) -> str | None:
+        """Why this node takes no part for a while; None: it may."""
+        policy = self._context.policy
+        battery, least = self._context.battery(), policy.battery_min
+        if battery is not None and battery < least + (BATTERY_MORE if self.refused else 0.0):
+            return f"the battery is below the policy's {policy.battery_min:.0%}"
+        return self.given_enough()
+
+    def unwilling(self) -> str | None:
+        """Why this node takes no part now; None: it does."""
+        return self.never() or self.not_now()
+
+    def given_enough(self) -> str | None:
+        """Why this node's owner lets others use no more of it for now; None: more, or the job is its own."""
+        return None if self._own else self._context.allowance.why_not()
+
+    @property
+    def _own(self) -> bool:
+        return self._view.asker == self._context.node
+
+    def refuse(self, reason: str, kind: str = "error") -> None:
+        """Publish that this node takes no part; `kind` is the event's."""
         reason = clean(reason)
         self.refused = reason
         if self._view.refusals.get(self._context.node) != reason:
@@ -46,7 +65,7 @@ class Answer:
                     Refusal(self._view.id, self._context.store.incarnation, number, reason)
                 )
         self.remember()
-        self._context.event("error", f"takes no part: {reason}", job=self._view.id)
+        self._context.event(kind, f"takes no part: {reason}", job=self._view.id)
 
     def pass_round(self, reason: str, first: int, last: int) -> None:
         """Publish that this node takes no part in the rounds `first` to `last`: after them it may be asked

@@ -16,6 +16,7 @@ from muster.job.context import Context, TrainingRequest, TrainingResult
 from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
+from muster.job.owner.allowance import Left
 from muster.job.participant.passing import Passing
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import UpdateWriter, node_seed
@@ -23,8 +24,9 @@ from muster.job.roles import open_plans
 from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import Pulse
+from muster.planning.codec_choice import METERED_CODEC, sparser
 from muster.planning.step_size import step_size
-from muster.protocol.records import CommitId, Measurement
+from muster.protocol.records import Assignment, CommitId, Measurement
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
 
@@ -46,6 +48,8 @@ class Participant:
         self._writer = UpdateWriter(context, view, trainer.facts)
         self._step_s = 0.0  # as offered last
         self._passing = passing
+        self._own = view.asker == context.node
+        self._offered_left = Left()  # what this node's owner let others use when it offered
         self._round = 0  # that is shown as this node's
         self.working_on: CommitId | None = None  # the base of what is trained now
         self.waits_for_room = False  # for something that is done here and has to be kept
@@ -62,6 +66,7 @@ class Participant:
     async def _offer(self, step_s: float) -> None:
         self._step_s = step_s
         self._passing.offered()
+        self._offered_left = self._left()
         announce = await self.when_room(partial(self._keep_offer, step_s))
         announce()
         facts = self.trainer.facts
@@ -70,7 +75,11 @@ class Participant:
         self._context.event("offer", text, job=self._view.id)
 
     async def _keep_offer(self, step_s: float) -> Callable[[], None]:
-        return self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s)
+        return self._writer.keep_offer(step_s, self._fetcher.goodput_bytes_s, self._offered_left)
+
+    def _left(self) -> Left:
+        """What others may use of this node; its own jobs use what they want."""
+        return Left() if self._own else self._context.allowance.left()
 
     async def run(self, pulse: Pulse) -> None:
         """Train one plan after another, until cancelled. Raises ChildProcessError.
@@ -109,6 +118,10 @@ class Participant:
         plan = self._next()
         return self.working_on == base or (plan is not None and plan.record.parent == base)
 
+    def asked(self) -> bool:
+        """Whether a plan waits for this node."""
+        return self._next() is not None
+
     def idle(self) -> bool:
         """Whether the trainer has nothing to do: its lock is free, and no plan waits."""
         return self.trainer.lock.free and self._next() is None
@@ -138,6 +151,8 @@ class Participant:
         """The plan to work on now, if there is one."""
         held = self._models.heads()
         if any(self._view.finished(h) for h in held) or self._merge_due(held):
+            return None
+        if not self._own and self._context.allowance.why_not() is not None:
             return None
         for heads in (held, self._models.known_heads()):  # what can be done now goes first
             plans = open_plans(self._view, self._context.node, self._writer.worked_on, heads)
@@ -188,7 +203,7 @@ class Participant:
             )
         took_s = context.now() - began_s
         # also when the session ends meanwhile, as it does when the child dies: the work is done
-        await self.when_room(lambda: to_its_end(self._keep_update(plan, assignment.codec, trained)))
+        await self.when_room(lambda: to_its_end(self._keep_update(plan, self._codec(assignment), trained)))
         self._set_status("sending", 0.0)
         context.event(
             "update",
@@ -196,8 +211,14 @@ class Participant:
             + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}"),
             job=view.id,
         )
-        if self._writer.knows_more():
+        if self._writer.knows_more() or (not self._own and self._left().half_of(self._offered_left)):
             await self._offer(self._step_s)
+
+    def _codec(self, assignment: Assignment) -> str:
+        """What is planned, or a sparser one where the owner pays for bytes and the job leaves the choice."""
+        metered = self._context.policy.owner.metered and not self._own
+        free = self._view.job.recipe.codec == "auto"
+        return sparser(assignment.codec, METERED_CODEC) if metered and free else assignment.codec
 
     async def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> None:
         announce = await self._writer.keep_update(plan, codec, trained)

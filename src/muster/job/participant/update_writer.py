@@ -23,6 +23,7 @@ from muster.job.models import residuals
 from muster.job.models.folding import weight_of
 from muster.job.models.payloads import StagedPayload, stage_payload
 from muster.job.models.residuals import Kept, Vector
+from muster.job.owner.allowance import Left
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, CommitId, JobId, NodeId, Offer, Update
 from muster.protocol.validation.limits import SPAN_MAX_MS
@@ -69,15 +70,16 @@ class UpdateWriter:
         offer = self._view.offers.get(self._context.node)
         return offer is not None and offer.power is None and self._context.energy.power() is not None
 
-    def keep_offer(self, step_s: float, goodput_bytes_s: float) -> Callable[[], None]:
-        """Keep an offer with this node's samples, the seconds of a step and the goodput of its last model."""
+    def keep_offer(self, step_s: float, goodput_bytes_s: float, left: Left) -> Callable[[], None]:
+        """Keep an offer with this node's samples, the seconds of a step, the goodput of its last model and
+        what is left of what its owner lets others use."""
         context = self._context
         kept = _counters(context.store.state(self._key))
         counters = replace(kept, offer=self._view.next_number(context.node))
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
-            context.battery(), goodput_bytes_s=min(GOODPUT_MAX, int(goodput_bytes_s)),
-            power=context.energy.power(),
+            context.battery(), left.available_s, min(GOODPUT_MAX, int(goodput_bytes_s)),
+            context.energy.power(), left.bytes, left.joules,
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))
@@ -120,6 +122,9 @@ class UpdateWriter:
             _, announce = context.ledger.keep_unannounced(record)
         context.energy.charge(view.id, millijoules)
         self._counters = counters
+        if view.asker != context.node:
+            context.allowance.add_joules(record.millijoules / 1000)
+            context.allowance.round_done(view.id)
         if left is not None:
             text = "brings in what its commits left out, now that somebody else coordinates"
             context.event("update", text, job=view.id)

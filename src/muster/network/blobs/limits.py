@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from muster.protocol.records import BlobId
+
+
+def always() -> bool:
+    return True
+
+
+def everything(blob: BlobId) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -10,7 +21,8 @@ class TransferLimits:
     transfers_max: int = 256  # one's own; a further fetch waits for its turn
     relays_max: int = 64  # fetched for others only; a further request is answered "no"
     relay_bytes_max: int = 16 * 1024**3  # of all of these, as announced: the map of a blob is 0.02 % of it
-    relay: bool = True
+    relay: Callable[[], bool] = always  # whether anything is fetched for others now
+    gives: Callable[[BlobId], bool] = everything  # whether neighbours get a blob that is here
     disk_limit_bytes: int | None = None  # of the whole store: nothing is fetched for others beyond it,
     blob_share: float = 0.25  # but that blobs may have this part of it, however much the records take
     relay_idle_s: float = 120.0  # a relay that nobody asks about for so long is given up (its data stay)

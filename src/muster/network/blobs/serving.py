@@ -49,6 +49,8 @@ class Serving:
         if known is None:
             return encode_answer(Status.UNKNOWN)
         blob, size_bytes = known
+        if not self._limits.gives(blob):
+            return encode_answer(Status.NO)
         answer = self._from_held(blob, size_bytes, ask)
         if answer is not None:
             return answer

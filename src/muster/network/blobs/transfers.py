@@ -275,6 +275,8 @@ class Transfers:
             timer = self._overdue.pop(request, None)
             if timer is not None:
                 timer.cancel()
+        if answer is not None:
+            self._traffic.took_chunk(prefix(fetch.blob), len(answer.data))
         self._carry_out(self._fetching.on_answer(fetch, request, answer, self._moment()))
 
     def _ask_again(self, fetch: BlobFetch, request: ChunkRequest) -> None:

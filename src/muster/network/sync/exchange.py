@@ -136,6 +136,8 @@ class Exchange:
         for blob in named_blobs(entry.record):
             is_job = isinstance(entry.record, Job)
             shared.traffic.assign_blob(blob, job_of(entry.record, entry.id), frozen=is_job)
+        if entry.source:
+            shared.traffic.took_record(job_of(entry.record, entry.id), entry.size_bytes)
         shared.compressor.note(entry.id, entry.author, entry.record)
         for peer in shared.peers.values():
             if peer.node != entry.source:

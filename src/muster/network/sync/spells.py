@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
+
+from muster.storage.store import StorageError, Store
 
 SPELLS_KEPT = 8  # of each kind, of one node, the newest
 SPELL_MAX_S = 1e9  # of one that is kept: 31 years
@@ -36,6 +39,20 @@ class Spells:
 
 _Kept: TypeAlias = dict[bytes, tuple[list[float], list[float], bool]]
 NONE = Spells()
+_KEY = "spells"
+
+
+def load_spells(store: Store) -> dict[bytes, Spells]:
+    """By node, what an earlier process of this node kept."""
+    return decode_spells(store.state(_KEY))
+
+
+def note_spells(store: Store, known: Mapping[bytes, Spells]) -> None:
+    """Keep how nodes come and go, if it is news."""
+    kept = encode_spells(known)
+    if kept != (store.state(_KEY) or encode_spells({})):
+        with contextlib.suppress(StorageError):  # a full disk: it is learnt again
+            store.note_state(_KEY, kept)
 
 
 def encode_spells(known: Mapping[bytes, Spells]) -> bytes:

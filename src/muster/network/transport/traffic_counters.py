@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 from muster.protocol.records import BlobId, JobId, NodeId
@@ -28,9 +29,19 @@ class BytesSent:
         return self.payload + self.records + self.exchange + self.presence + self.frozen
 
 
+def _nobody(job: JobId, size_bytes: int) -> None:
+    pass
+
+
 @dataclass
 class TrafficCounters:
-    """Counts what one node sent since its start, by neighbour and by job."""
+    """Counts what one node sent since its start, by neighbour and by job.
+
+    `on_job_bytes(job, size_bytes)` is called for what was sent or came of a job's records and blobs; of a
+    blob whose job is not known with b"".
+    """
+
+    on_job_bytes: Callable[[JobId, int], None] = _nobody
 
     by_neighbour: OrderedDict[NodeId, BytesSent] = field(default_factory=OrderedDict)
     by_job: OrderedDict[JobId, BytesSent] = field(default_factory=OrderedDict)
@@ -54,6 +65,10 @@ class TrafficCounters:
         every = list(self.by_neighbour.values())
         return BytesSent(*(sum(getattr(s, f.name) for s in every) for f in fields(BytesSent)))
 
+    def job_of(self, blob: BlobId) -> JobId:
+        """The job that a blob was assigned to; b"": none."""
+        return self._blobs.get(blob[:8], (b"", False))[0]
+
     def assign_blob(self, blob: BlobId, job: JobId, *, frozen: bool = False) -> None:
         """A record of `job` names this blob: its chunks count for that job. `frozen`: it is what the task
         does not train."""
@@ -68,6 +83,17 @@ class TrafficCounters:
             sent.payload += payload_bytes
             sent.records += wire_bytes - payload_bytes
             sent.again += again
+        if job:
+            self.on_job_bytes(job, wire_bytes)
+
+    def took_record(self, job: JobId, wire_bytes: int) -> None:
+        """A record came."""
+        if job:
+            self.on_job_bytes(job, wire_bytes)
+
+    def took_chunk(self, blob: bytes, size_bytes: int) -> None:
+        """A chunk of a blob (the first 8 bytes of its id) came."""
+        self.on_job_bytes(self.job_of(blob), size_bytes)
 
     def add_chunk(self, node: NodeId, blob: bytes, offset: int, size_bytes: int) -> None:
         """A chunk of a blob (the first 8 bytes of its id) went out."""
@@ -79,6 +105,7 @@ class TrafficCounters:
                 continue
             sent.payload += size_bytes
             sent.again += again
+        self.on_job_bytes(job or b"", size_bytes)
 
     def add_exchange(self, node: NodeId, exchange_bytes: int, presence_bytes: int = 0) -> None:
         """An announcement, a comparison or a request went out, without the records in it."""

@@ -64,6 +64,15 @@ class EnergyView(msgspec.Struct, frozen=True):
     untold_s: float  # in which its meter could not tell, such as while a battery is charged
 
 
+class LeftView(msgspec.Struct, frozen=True):
+    """What a node's owner lets others use yet of today; None: no limit."""
+
+    bytes: int | None = None
+    joules: float | None = None
+    available_s: float | None = None
+    why: str = ""  # it does nothing for others now
+
+
 class SelfView(msgspec.Struct, frozen=True):
     """The node that answers."""
 
@@ -83,6 +92,7 @@ class SelfView(msgspec.Struct, frozen=True):
     sent: SentView = SentView()  # to all neighbours
     loops: list[LoopView] = []
     energy: EnergyView | None = None
+    left: LeftView | None = None  # None: no limit
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
@@ -112,6 +122,7 @@ class PeerView(msgspec.Struct, frozen=True):
     refused: int = 0  # records of its making that this node refused since it started: they cannot be
     cut_off: bool = False  # it made or sent so many that it is not heard for some minutes
     power: PowerView | None = None  # by its offer
+    left: LeftView | None = None  # by its last answer to a job that goes on; None: no limit is known
 
 
 class ContributionView(msgspec.Struct, frozen=True):

@@ -6,13 +6,11 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from muster.history.graph import Point
-from muster.network.sync.presence import STATES
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.contribution_views import checked, contributions, values
+from muster.node.api.peer_views import left_view, peers, power_view
 from muster.node.api.snapshot import (
     CommitView,
     EnergyView,
@@ -20,16 +18,14 @@ from muster.node.api.snapshot import (
     LoopView,
     MetricView,
     NeighbourView,
-    PeerView,
     PlanView,
-    PowerView,
     SelfView,
     SentView,
     Snapshot,
     TaskView,
 )
 from muster.node.core import Core
-from muster.protocol.records import Commit, Metric, NodeId, Power, short
+from muster.protocol.records import Commit, Metric, NodeId, short
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -70,6 +66,7 @@ def snapshot(
         memory_bytes=memory_bytes(),
         sent=sent_view(core.exchange.traffic.total()),
         loops=loop_views(core, now_s),
+        left=left_view(core, core.node),
     )
     neighbours = neighbour_views(core, now_s)
     jobs = []
@@ -113,34 +110,6 @@ def sent_view(sent: BytesSent | None) -> SentView:
     if sent is None:
         return SentView()
     return SentView(sent.payload, sent.records, sent.exchange, sent.presence, sent.again, sent.frozen)
-
-
-def peers(core: Core) -> list[PeerView]:
-    """Every known member of the fleet by its last heartbeat."""
-    offers = {node: offer for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
-    views = []
-    for node, known in sorted(core.trust.members().items(), key=lambda item: item[1].name):
-        if node == core.node:
-            continue
-        heard = core.presence.table.get(node[:8])
-        age_s = core.presence.age_s(node)
-        near = node in core.link.neighbours()
-        views.append(
-            PeerView(
-                id=node.hex(),
-                name=known.name,
-                state=STATES[heard.heartbeat.state] if heard else "unknown",
-                progress=heard.heartbeat.progress / 100 if heard else 0.0,
-                heard_s=age_s,
-                battery=heard.heartbeat.battery / 100 if heard and heard.heartbeat.battery <= 100 else None,
-                step_s=offers[node].step_s if node in offers else None,
-                power=power_view(offers[node].power) if node in offers else None,
-                reachable=near or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node)),
-                refused=core.ledger.refusals.by_author.get(node, 0),
-                cut_off=core.exchange.shared.cut_off(node),
-            )
-        )
-    return views
 
 
 def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnapshot:
@@ -228,11 +197,6 @@ def joules_of(point: Point | None) -> float | None:
     """Joules used by all nodes up to a commit; None: no node knows what it draws."""
     joules = sum(s.joules for s in point.spent) if point else 0.0
     return round(joules, 3) or None
-
-
-def power_view(power: Power | None) -> PowerView | None:
-    """What a node draws, as it offered it."""
-    return None if power is None else PowerView(**msgspec.structs.asdict(power))
 
 
 def memory_bytes() -> int:

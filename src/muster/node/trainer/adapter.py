@@ -101,7 +101,8 @@ class StoreTrainer:
     async def fresh(self, seed: int) -> BlobId | None:
         return await self.initial(seed, None)
 
-    def work_for(self, job: JobId) -> None:
+    def work_for(self, job: JobId, share: float = 1.0) -> None:
+        self._trainer.share = share
         self._trainer.keep_local(self._local(job))
 
     def begin_own(self, job: JobId) -> None:

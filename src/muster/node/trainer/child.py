@@ -149,7 +149,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             send({"id": number, "progress": progress})
 
         try:
-            result = session.do(request, Throttle(session.throttle, report, cancelled))
+            result = session.do(request, Throttle(session.factor(request), report, cancelled))
             send({"id": number, "result": result})
         except BaseException as error:
             if not isinstance(error, (Cancelled, MusterError)):

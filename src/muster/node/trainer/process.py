@@ -44,6 +44,7 @@ class TrainerProcess:
         self._source: TaskSource | None = None
         self._local: Path | None = None
         self._frozen: dict[str, Any] | None = None  # the request by which the frozen part was taken
+        self.share = 1.0  # of the time, that the child computes
         self._lock = asyncio.Lock()  # one request at a time
 
     @property
@@ -184,7 +185,8 @@ class TrainerProcess:
         async with self._lock:
             child = await self._running_child(reopen=True)
             local = {} if self._local is None or request["do"] not in LOCAL else {"local": str(self._local)}
-            return await child.request(request | local, progress)
+            share = {} if self.share >= 1 else {"share": self.share}
+            return await child.request(request | local | share, progress)
 
     async def _running_child(self, *, reopen: bool) -> ChildProcess:
         """The child, started (and the task opened again) when there is none."""

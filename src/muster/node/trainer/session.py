@@ -29,7 +29,7 @@ class Session:
 
     def do(self, request: dict[str, Any], on_step: OnStep) -> dict[str, Any]:
         """The result of a request. `on_step(progress)` is called after each piece of work and may raise."""
-        arguments = {k: v for k, v in request.items() if k not in ("id", "do")}
+        arguments = {k: v for k, v in request.items() if k not in ("id", "do", "share")}
         if request["do"] == "open":
             return self._open(**arguments)
         if self._session is None:
@@ -38,8 +38,12 @@ class Session:
         if request["do"] == "inspect":
             result["memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if "step_s" in result:  # measured without the rests between steps
-            result["step_s"] *= self.throttle
+            result["step_s"] *= self.factor(request)
         return result
+
+    def factor(self, request: dict[str, Any]) -> float:
+        """How many times as long as it needs a request's work takes."""
+        return self.throttle / float(request.get("share", 1.0))
 
     def _open(
         self, reference: str, options: dict[str, Any], threads: int, niceness: int, throttle: float

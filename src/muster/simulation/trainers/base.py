@@ -103,8 +103,8 @@ class SimTrainer(ABC):
     async def fresh(self, seed: int) -> BlobId | None:
         return None  # the first model is fetched like any other
 
-    def work_for(self, job: JobId) -> None:
-        self.job = job
+    def work_for(self, job: JobId, share: float = 1.0) -> None:
+        self.job, self._pace.share = job, share
 
     async def differs(self, fingerprint: bytes) -> Difference:
         sentence = "the task here is of another version than the job's: install the same one on every node"
@@ -129,7 +129,9 @@ class SimTrainer(ABC):
         after, loss = self.learn(before, steps, request.lr, batch, request.seed)
         self.last = after - before
         self._on_trained(self)
-        return TrainingResult(steps, steps * batch, loss, self._pace.step_s, self._tensors(self.last))
+        return TrainingResult(
+            steps, steps * batch, loss, self._pace.step_s / self._pace.share, self._tensors(self.last)
+        )
 
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         await self._pace.work(0.1)

@@ -16,6 +16,7 @@ class Pace:
 
     def __init__(self, step_s: float, rng: random.Random) -> None:
         self.step_s, self._rng = step_s, rng
+        self.share = 1.0  # of the time that it computes
         self._doomed = False
         self._doom = ChangeSignal()
 
@@ -27,11 +28,11 @@ class Pace:
         """Seconds of one step, within 10 %; or far off: the machine was busy."""
         await self.work(SPEED_TEST_S)
         chance = self._rng.random()
-        return self.step_s * (MISTAKEN if chance < MISTAKEN_SHARE else 0.9 + 0.2 * chance)
+        return self.step_s / self.share * (MISTAKEN if chance < MISTAKEN_SHARE else 0.9 + 0.2 * chance)
 
     async def slice(self, steps: int) -> None:
         """One of the `SLICES` parts of a piece of work."""
-        await self.work(steps * self.step_s / SLICES)
+        await self.work(steps * self.step_s / self.share / SLICES)
 
     async def work(self, work_s: float) -> None:
         if not self._doomed:

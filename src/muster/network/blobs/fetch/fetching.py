@@ -228,7 +228,7 @@ class Fetching:
         if self._closed or not ask.relay or all(prefix(node) in ask.path for node in moment.up):
             return False
         limits = self._limits
-        return limits.relay and self.table.may_relay(
+        return limits.relay() and self.table.may_relay(
             size_bytes, limits, self._store, lambda: self._ours(blob)
         )
 
@@ -239,7 +239,7 @@ class Fetching:
         now_s, limits = moment.now_s, self._limits
         if not fetch.own and fetch.asked_s is not None:
             heard_s = max(fetch.asked_s, fetch.last_progress_s or 0.0)
-            if now_s > heard_s + limits.relay_idle_s:
+            if now_s > heard_s + limits.relay_idle_s or not limits.relay():
                 return self._end(fetch, effects)
         choice = fetch.sources.choose(moment.up, now_s, own=fetch.own, behind=fetch.behind)
         fetch.active, next_s = choice.active, choice.next_s
@@ -265,7 +265,7 @@ class Fetching:
     def _ask_for_more(self, node: NodeId, moment: Moment, effects: list[Effect]) -> list[Effect]:
         """Ask this neighbour for more, as far as its window allows, lowest rank first."""
         window = self._windows.of(node)
-        pulling = (fetch for fetch in self.table if node in fetch.active)
+        pulling = (f for f in self.table if node in f.active and (f.own or self._limits.relay()))
         for fetch in sorted(pulling, key=lambda fetch: fetch.order):
             while window.next_chunk_bytes():
                 request = fetch.next_request(node, window, moment.now_s)

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muster.network.sync.presence import STATES
+from muster.node.api.peer_views import left_view, power_view
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.schema import (
+    LeftRow,
     NodePlanRow,
     NodeRow,
     OfferRow,
     ResourcesRow,
     TaskRow,
 )
-from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state, power_view
+from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state
 from muster.node.core import Core
 from muster.protocol.records import NodeId, Offer, short
 
@@ -99,6 +101,7 @@ def node_rows(
             health=health(core) if me else None,
             refused=core.ledger.refusals.by_author.get(node, 0),
             cut_off=core.exchange.shared.cut_off(node),
+            left=_left(core, node),
             emulated=None,
         )
         rows[key] = msgspec.to_builtins(row)
@@ -133,6 +136,17 @@ def resources(core: Core, facts: Row) -> ResourcesRow:
         pid=facts["pid"],
         listen=facts["listen"],
     )
+
+
+def _left(core: Core, node: NodeId) -> LeftRow | None:
+    left = left_view(core, node)
+    if left is None:
+        return None
+    until_t = None
+    if node == core.node and left.available_s:
+        until_t = round(core.context.now() + left.available_s)
+    kept_bytes = None if left.bytes is None else left.bytes // 1000 * 1000  # it trembles
+    return LeftRow(kept_bytes, None if left.joules is None else round(left.joules, 1), until_t, left.why)
 
 
 def _offer(offer: Offer | None) -> OfferRow | None:

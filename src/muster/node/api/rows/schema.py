@@ -26,6 +26,15 @@ class OfferRow(msgspec.Struct, frozen=True):
     available_s: float | None  # how long it wants to take part
 
 
+class LeftRow(msgspec.Struct, frozen=True):
+    """What a node's owner lets others use yet of today; None: no limit."""
+
+    bytes: int | None  # whole kB
+    joules: float | None
+    until_t: float | None  # when the hours end in which it works for others; known of the viewing node itself
+    why: str  # it does nothing for others now
+
+
 class NodePlanRow(msgspec.Struct, frozen=True):
     """A node's part in the round in progress."""
 
@@ -103,6 +112,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     health: list[str] | None
     refused: int  # records of its making that the viewing node refused since it started: they cannot be
     cut_off: bool  # it made or sent so many that the viewing node does not hear it for some minutes
+    left: LeftRow | None  # of others by their last answer to a job; None: no limit is known
     emulated: EmulatedRow | None  # None outside an emulation
 
 

@@ -2,7 +2,7 @@
 
 import { makeFault, type Fault } from "../api";
 import { el, keyed, setText, setVar, show } from "../dom";
-import { bytes, count, percent, span } from "../format";
+import { bytes, count, figure, percent, span } from "../format";
 import { attempt } from "../say";
 import type { Store } from "../store";
 import type { NodeRow } from "../types";
@@ -95,6 +95,7 @@ export class NodeCard {
     if (node.offer !== null) {
       found.push(["offers", `${count(node.offer.samples)} samples, ${(node.offer.step_s * 1000).toFixed(1)} ms/step`]);
     } else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
+    if (node.left !== null) found.push(...left(node.left, this.store.now_t()));
     if (node.refusal !== null) found.push(["refuses", node.refusal]);
     if (node.refused > 0 || node.cut_off) found.push(["was refused", refused(node)]);
     for (const sentence of node.health ?? []) found.push(["not well", sentence]);
@@ -118,6 +119,17 @@ export class NodeCard {
     if (node.key !== null) found.push(["identity", node.key.slice(0, 16)]);
     return found;
   }
+}
+
+/** What its owner lets others use yet of today. */
+function left(of: NonNullable<NodeRow["left"]>, now_t: number): [string, string][] {
+  const parts: string[] = [];
+  if (of.bytes !== null) parts.push(bytes(of.bytes));
+  if (of.joules !== null) parts.push(`${figure(of.joules, 0)} J`);
+  if (of.until_t !== null) parts.push(span(of.until_t - now_t));
+  const found: [string, string][] = parts.length ? [["left today", parts.join(", ")]] : [];
+  if (of.why !== "") found.push(["not now", of.why]);
+  return found;
 }
 
 function describe(task: NodeRow["tasks"][number]): string {

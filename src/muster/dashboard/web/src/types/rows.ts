@@ -8,6 +8,14 @@ export interface OfferRow {
   available_s: number | null; // how long it wants to take part
 }
 
+/** What a node's owner lets others use yet of today; null: no limit. */
+export interface LeftRow {
+  bytes: number | null; // whole kB
+  joules: number | null;
+  until_t: number | null; // when the hours end in which it works for others; known of the viewing node itself
+  why: string; // it does nothing for others now
+}
+
 /** A node's part in the round in progress. */
 export interface NodePlanRow {
   round: number;
@@ -75,6 +83,7 @@ export interface NodeRow {
   health: string[] | null; // as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
   refused: number; // records of its making that the viewing node refused since it started: they cannot be
   cut_off: boolean; // it made or sent so many that the viewing node does not hear it for some minutes
+  left: LeftRow | null; // of others by their last answer to a job; null: no limit is known
   emulated: EmulatedRow | null; // null outside an emulation
 }
 
