@@ -112,7 +112,7 @@ class Core:
         forwarding = JobForwarding(signer.node)
         giving = Giving(signer.node, store, self.allowance, forwarding)
         traffic = giving.traffic
-        hints = BlobHints(traffic.assign_blob)
+        hints = BlobHints(traffic.assign_blobs)
         self.offences = Offences(self.trust.name, lambda sentence: self.log.add("error", sentence))
         self.transfers = Transfers(
             link,

@@ -27,8 +27,7 @@ from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.contents import named_blobs
-from muster.protocol.records import Job, Member, NodeId, Plan
+from muster.protocol.records import Member, NodeId, Plan
 from muster.storage.store import Store, StoredRecord
 
 PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them,
@@ -133,11 +132,10 @@ class Exchange:
         """A record was kept, made here or learnt from a neighbour: the other neighbours are to hear of it."""
         shared = self.shared
         shared.add_to_digest(entry.id)
-        for blob in named_blobs(entry.record):
-            is_job = isinstance(entry.record, Job)
-            shared.traffic.assign_blob(blob, job_of(entry.record, entry.id), frozen=is_job)
+        job = job_of(entry.record, entry.id)
+        shared.traffic.assign_blobs(entry.record, job)
         if entry.source:
-            shared.traffic.took_record(job_of(entry.record, entry.id), entry.size_bytes)
+            shared.traffic.took_record(job, entry.size_bytes)
         shared.compressor.note(entry.id, entry.author, entry.record)
         for peer in shared.peers.values():
             if peer.node != entry.source:

@@ -6,7 +6,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
-from muster.protocol.records import BlobId, JobId, NodeId
+from muster.protocol.contents import named_blobs
+from muster.protocol.records import BlobId, Job, JobId, NodeId, Record
 
 NEIGHBOURS_MAX = 512
 JOBS_MAX = 128
@@ -68,6 +69,11 @@ class TrafficCounters:
     def job_of(self, blob: BlobId) -> JobId:
         """The job that a blob was assigned to; b"": none."""
         return self._blobs.get(blob[:8], (b"", False))[0]
+
+    def assign_blobs(self, record: Record, job: JobId) -> None:
+        """The chunks of the blobs that a record of `job` names count for that job."""
+        for blob in named_blobs(record):
+            self.assign_blob(blob, job, frozen=isinstance(record, Job))
 
     def assign_blob(self, blob: BlobId, job: JobId, *, frozen: bool = False) -> None:
         """A record of `job` names this blob: its chunks count for that job. `frozen`: it is what the task
