@@ -55,7 +55,6 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     tell(f"starts the trainer of {request.task}")
     try:
         trainer = await catalogue.open(request.task)
-        facts = trainer.task
         try:
             if begin is not None:
                 blob = await _from_commit(core, request, trainer, *begin)
@@ -63,6 +62,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
                 start = Path(request.start) if request.start else None
                 blob = await trainer.initial(recipe.seed, start, request.fresh, tell)
             frozen = await frozen_parts.offer(core, trainer)
+            facts = trainer.task  # with the frozen part that it trains with
             request = with_defaults(request, facts.defaults)
             recipe, stop = recipe_of(request), stop_rule(request)
             check(request, recipe, stop)
