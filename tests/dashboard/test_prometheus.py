@@ -91,7 +91,8 @@ def test_a_node_and_its_jobs_are_told() -> None:
     }
     assert {key: found.get(key) for key in expected} == expected
     # what is not known is not there
-    assert ("battery_ratio", ()) not in found
+    assert not {("battery_ratio", ()), ("power_watts", ()), ("energy_joules_total", ())} & found.keys()
+    assert ("job_energy_joules_total", ("01010101", "digits")) not in found
     assert ("link_goodput_bytes_per_second", ("bravo",)) not in found
 
 
@@ -132,7 +133,10 @@ def test_the_number_of_series_is_bounded() -> None:
 
 
 def test_the_page_of_the_docs_names_what_there_is() -> None:
-    text = exposition(gauges(battery=0.5, links=[LinkGauges("bravo", 1, 2, 0.1, 5.0)]), "")[0].decode()
+    links = [LinkGauges("bravo", 1, 2, 0.1, 5.0)]
+    known = gauges(battery=0.5, links=links, now_w=2.7, used_j=12.0, jobs=[job(joules=40.0)])
+    text = exposition(known, "")[0].decode()
+    assert samples(text)["job_energy_joules_total", ("01010101", "digits")] == 40.0
     served = {f"muster_{name}" for name, _ in samples(text)}
     written = set(re.findall(r"`(muster_\w+)`", DOCS.read_text("utf-8")))
     assert written <= served

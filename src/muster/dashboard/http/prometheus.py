@@ -47,6 +47,7 @@ def _node(n: Gauges) -> Iterator[Metric]:
     for name, text, value in (
         ("uptime_seconds", "Since the process started", n.uptime_s),
         ("battery_ratio", "0 to 1", n.battery),
+        ("power_watts", "That the machine draws as it is now, idle or training", n.now_w),
         ("memory_resident_bytes", "Of the daemon, without its trainer", n.memory_bytes),
         ("disk_used_bytes", "Of the node's store", n.disk_bytes),
         ("disk_limit_bytes", "policy.disk_limit_mb", n.disk_limit_bytes),
@@ -60,6 +61,7 @@ def _node(n: Gauges) -> Iterator[Metric]:
         ("jobs_stored", "In the store only", n.jobs_stored),
     ):
         yield _gauge(name, text, [((), value)])
+    yield _counter("energy_joules", "Used since the process started", [((), n.used_j)])
     sent = n.sent
     kinds = {"payload": sent.payload, "records": sent.records, "exchange": sent.exchange}
     kinds |= {"presence": sent.presence, "frozen": sent.frozen}
@@ -102,6 +104,8 @@ def _jobs(n: Gauges) -> Iterator[Metric]:
         yield _gauge(name, text, _of_jobs(n.jobs, field), ("job", "task"))
     # A merge may take either back, but for a moment: to Prometheus that is a counter that starts again.
     yield _counter("job_bytes", "Sent by all nodes for it", _of_jobs(n.jobs, "spent_bytes"), ("job", "task"))
+    joules = [(_labels(job), job.joules) for job in n.jobs]
+    yield _counter("job_energy_joules", "Used by all nodes for it", joules, ("job", "task"))
     yield _counter("job_updates", "Counted by its head", _of_jobs(n.jobs, "updates"), ("job", "task"))
     metrics: list[Sample] = [
         ((*_labels(job), name), value) for job in n.jobs for name, value in job.metrics.items()

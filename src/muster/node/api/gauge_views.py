@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from muster.node.api.gauges import JOBS_MAX, LINKS_MAX, OTHERS, Gauges, JobGauges, LinkGauges
 from muster.node.api.snapshot_builder import (
+    joules_of,
     memory_bytes,
     own_state,
     rate_of,
@@ -66,6 +67,8 @@ async def gauges(core: Core, version: str, started_s: float, home: Path) -> Gaug
         jobs=jobs,
         jobs_left_out=len(runners) - len(chosen),
         jobs_stored=core.jobs.stored_count(),
+        now_w=core.energy.now_w(),
+        used_j=core.energy.used_j() if core.energy.measures else None,
     )
 
 
@@ -115,4 +118,5 @@ def _job(core: Core, runner: JobRunner) -> JobGauges:
         coordinating=runner.acting,
         metrics=figures.values(view.job.metrics) if figures else {},
         measured=figures.examples if figures else 0,
+        joules=joules_of(head),
     )

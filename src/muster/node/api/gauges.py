@@ -38,6 +38,7 @@ class JobGauges(msgspec.Struct, frozen=True):
     coordinating: bool  # this node is the coordinator
     metrics: dict[str, float]  # of the head, when it was measured
     measured: int  # held-out samples
+    joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
 
 
 class Gauges(msgspec.Struct, frozen=True):
@@ -66,3 +67,5 @@ class Gauges(msgspec.Struct, frozen=True):
     jobs: list[JobGauges]
     jobs_left_out: int  # in memory, but not in `jobs`
     jobs_stored: int  # in the store only
+    now_w: float | None = None  # that the node draws as it is now; None: not known
+    used_j: float | None = None  # since its start; None: nothing is counted

@@ -107,6 +107,7 @@ class EnergyAccount:
         if idle_w is None or train_w is None:
             return None
         radio = self._radio.radio
+        train_w = max(idle_w, train_w)  # as measured beside other programs it may look less
         return Power(
             round(idle_w, 3), round(train_w, 3), radio.sent_j_byte, radio.received_j_byte, radio.exchange_j
         )
