@@ -154,3 +154,24 @@ def test_a_node_with_another_model_of_that_name_says_so_and_the_job_goes_on_with
     error = ben.snapshot().jobs[0].error
     assert error is not None
     assert "install the same version of the task on every node" in error
+
+
+def test_a_daemon_counts_its_energy_and_its_battery_drains(pair: Pair) -> None:
+    half = '[tasks.digits]\nsplit = "iid"\nparts = 2\npart = {}\n'
+    energy = '[energy]\npreset = "pi4"\nradio = "lte"\ncapacity_j = 5000\n'
+    ann = pair.start("ann", half.format(0) + energy)
+    pair.start("ben", half.format(1) + '[energy]\nmeter = "none"\n')
+    until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
+    job = ann.train("digits", rounds=3, min_nodes=2)
+    view = finished(ann, job)
+    given = {c.node: c.joules for c in view.contributions}
+    assert given["ben"] is None
+    assert view.joules == given["ann"] is not None
+    mine = ann.snapshot().node
+    assert mine.energy is not None
+    assert mine.energy.used_j is not None
+    _, first, second, *_ = ann.log(job).commits  # both lie between its offer and its last update
+    # 2.7 W idle; at most 3.6 W training and 0.6 W in a tail of LTE, bytes hardly anything
+    assert 2.7 * (second.age_s - first.age_s) < view.joules < mine.energy.used_j < 4.4 * mine.uptime_s + 1
+    assert mine.battery == pytest.approx(1 - mine.energy.used_j / 5000, abs=0.01)
+    assert "by the watts of the preset pi4" in (pair.folder / "ann" / "output.log").read_text()
