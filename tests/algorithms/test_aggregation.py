@@ -183,14 +183,15 @@ def test_rate_and_momentum() -> None:
     assert np.array_equal(result["w"], (w["b"] + 0.5 * w["u"] + 0.9 * (w["b"] - w["p"])).astype(np.float32))
 
 
-def test_an_invalid_update_leaves_the_fold_as_it_was() -> None:
-    state = accumulate(init(LAYOUT), model(1), 0.5)
-    before = state.sums["w"].copy()
-    bad = model(2)
-    bad["w"][3] = np.inf
-    with pytest.raises(TensorError, match="not finite"):
-        accumulate(state, bad, 0.5)
-    assert np.array_equal(state.sums["w"], before)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 6])
+def test_what_is_not_finite_is_found_wherever_it_lies(value: float, at: int) -> None:
+    layout = Layout((TensorSpec("w", (2 * BLOCK + 7,), "float32"),))
+    update = np.ones(2 * BLOCK + 7, np.float32)
+    accumulate(init(layout), {"w": update}, 0.5)
+    update[at] = value
+    with pytest.raises(TensorError, match="'w' holds values that are not finite"):
+        accumulate(init(layout), {"w": update}, 0.5)
 
 
 def test_an_overflow_is_reported() -> None:

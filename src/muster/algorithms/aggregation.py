@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.algorithms.precision import add_weighted
-from muster.compression.tensors import Layout, check, is_unchanged
+from muster.compression.tensors import Layout, TensorError, check, is_unchanged
 
 # Between both: eight nodes with speeds of 1 to 1/8 and two classes of MNIST each reach 93 % in 130, 154,
 # 164 s (three seeds); FedNova takes 202, 156, 156, FedAvg 166, 179, 143 (see
@@ -127,9 +127,10 @@ def init(layout: Layout) -> Accumulator:
 def accumulate(state: Accumulator, update: Mapping[str, NDArray[Any]], weight: float) -> Accumulator:
     """Add `weight` * `update` (with the dtypes of `layout.changes`). The arrays of `state` are reused.
 
-    Raises TensorError, with `state` unchanged, when the update is invalid.
+    Raises TensorError when the update is invalid: then `state` is of no more use, as what is not finite is
+    found while it is added up.
     """
-    check(state.layout.changes, update)
+    check(state.layout.changes, update, finite=False)
     if not math.isfinite(weight) or weight < 0:
         raise ValueError(f"a weight must be finite and not negative, not {weight}")
     for spec in state.layout.tensors:
@@ -137,5 +138,6 @@ def accumulate(state: Accumulator, update: Mapping[str, NDArray[Any]], weight: f
             if is_unchanged(update[spec.name]):
                 continue
             state.changed_by[spec.name] = state.changed_by.get(spec.name, 0.0) + weight
-        add_weighted(state.sums[spec.name], update[spec.name], weight)
+        if not add_weighted(state.sums[spec.name], update[spec.name], weight):
+            raise TensorError(f"tensor {spec.name!r} holds values that are not finite")
     return replace(state, weight=state.weight + weight, counted=state.counted + 1)

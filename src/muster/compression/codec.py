@@ -37,6 +37,7 @@ MORE_FAMILIES = ESCAPE << 5 | 31  # a first byte that no composed message has: t
 # Arm flushes to zero and others do not.
 TINY = 2.0**-100
 BLOCK = 1 << 16  # elements worked on at a time, so that temporaries stay small
+FINITE_BLOCK = 1 << 18  # the same where a temporary has one byte an element
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?")  # float() alone would also take " 0_0.1"
 
@@ -111,7 +112,8 @@ def check_vector(vector: Vector) -> None:
 
 def all_finite(vector: Vector) -> bool:
     """Whether no element is NaN or infinite; looked at in blocks, which stay in the processor's cache."""
-    return all(np.isfinite(vector[i : i + BLOCK]).all() for i in range(0, vector.size, BLOCK))
+    starts = range(0, vector.size, FINITE_BLOCK)
+    return all(np.isfinite(vector[i : i + FINITE_BLOCK]).all() for i in starts)
 
 
 def check_size(size: int) -> None:
