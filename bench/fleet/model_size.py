@@ -6,9 +6,9 @@ For models of 1, 10 and 100 MB (an MLP's fp32 matrices) the same process copies 
 encodes an update (`encode_update`), decodes it (`decode_update`) and adds it to a round's sum (`accumulate`),
 in turn, `repeats` times; the figure is the median of each over the median of the copy, in processor time: on
 a busy machine what takes longer than a scheduler's slice (3 ms) waits for others, and a copy of 1 MB never
-does.  The process is set up as the daemon's worker is (huge pages).  Then three daemons on loopback train a model of that size with
-dense32, as loop_lag.py has it: what a daemon needed beyond what it had before the job, what its worker
-needed, and how late its event loop was.  What is in FILE of --state is not repeated.
+does.  The process is set up as the daemon's worker is (huge pages).  Then three daemons on loopback train a
+model of that size with dense32, as loop_lag.py has it: what a daemon needed beyond what it had before the
+job, what its worker needed, and how late its event loop was.  What is in FILE of --state is not repeated.
 """
 
 from __future__ import annotations

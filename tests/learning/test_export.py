@@ -13,6 +13,7 @@ from toys import Toy, data, trained
 from muster.errors import MusterError
 from muster.learning import export, params
 from muster.learning.evaluation import evaluate
+from muster.learning.onnx_axes import free_axes
 from muster.learning.onnx_export import save_onnx
 
 
@@ -67,7 +68,7 @@ def test_safetensors_of_bfloat16_and_of_eight_bits(tmp_path: Path) -> None:
 def test_onnx_gives_the_same_answers_for_any_batch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, _ = trained()
     path = tmp_path / "m.onnx"
-    save_onnx(path, model, data().x[:1], {"task": "toy"})
+    save_onnx(path, model, [data().x[:1]], {"task": "toy"})
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     session = onnxruntime.InferenceSession(str(path))
     assert session.get_modelmeta().custom_metadata_map == {"task": "toy"}
@@ -96,7 +97,7 @@ def test_onnx_has_the_names_of_the_batch(tmp_path: Path, by_name: bool) -> None:
     model, path = Two(), tmp_path / "m.onnx"
     ids, pixels = torch.arange(5).repeat(4, 1), torch.randn(4, 3)
     example = {"ids": ids[:2], "pixels": pixels[:2]} if by_name else (ids[:2], pixels[:2])
-    save_onnx(path, model, example, {"classes": '["a", "b"]'})
+    save_onnx(path, model, [example], {"classes": '["a", "b"]'})
     session = onnxruntime.InferenceSession(str(path))
     assert [(i.name, i.shape[0]) for i in session.get_inputs()] == [("ids", "batch"), ("pixels", "batch")]
     assert [(o.name, o.shape[:1]) for o in session.get_outputs()] == [("logits", ["batch"]), ("scale", [])]
@@ -107,4 +108,56 @@ def test_onnx_has_the_names_of_the_batch(tmp_path: Path, by_name: bool) -> None:
 
 def test_onnx_of_what_is_no_tensor_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MusterError, match="more than tensors"):
-        save_onnx(tmp_path / "m.onnx", Two(), ("text", torch.ones(2, 3)), {})
+        save_onnx(tmp_path / "m.onnx", Two(), [("text", torch.ones(2, 3))], {})
+
+
+class Reader(nn.Module):
+    """Tokens of any length, with a mask of the same: a label for each token, and one for the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.mixes = nn.Embedding(9, 8), nn.Conv1d(8, 8, 3, padding=1)
+        self.each, self.whole = nn.Linear(8, 3), nn.Linear(8, 2)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        mixed = self.mixes((self.words(ids) * mask[..., None]).transpose(1, 2)).transpose(1, 2)
+        return {"tokens": self.each(mixed), "text": self.whole(mixed.mean(1)), "half": mixed[:, ::2, 0]}
+
+
+def tokens(count: int, length: int) -> dict[str, torch.Tensor]:
+    ids = torch.arange(count * length).reshape(count, length) % 9
+    return {"ids": ids, "mask": (ids > 1).float()}
+
+
+def test_onnx_axes_whose_sizes_differ_in_the_examples_are_free(tmp_path: Path) -> None:
+    model, path = Reader(), tmp_path / "m.onnx"
+    save_onnx(path, model, [tokens(2, 5), tokens(2, 8), tokens(1, 3)], {})
+    session = onnxruntime.InferenceSession(str(path))
+    free = ["batch", "length"]
+    assert [(i.name, i.shape) for i in session.get_inputs()] == [("ids", free), ("mask", free)]
+    shapes = {o.name: o.shape for o in session.get_outputs()}
+    assert shapes == {"tokens": ["batch", "length", 3], "text": ["batch", 2], "half": ["batch", "half_1"]}
+    for count, length in ((1, 4), (3, 21)):
+        batch = tokens(count, length)
+        found = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
+        for mine, his in zip(model(**batch).values(), found, strict=True):
+            assert np.allclose(mine.detach().numpy(), his, atol=1e-5)
+
+
+def test_onnx_of_examples_of_one_length_has_that_length(tmp_path: Path) -> None:
+    save_onnx(tmp_path / "m.onnx", Reader(), [tokens(2, 5), tokens(2, 5)], {})
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    assert session.get_inputs()[0].shape == ["batch", 5]
+
+
+def test_names_of_free_axes() -> None:
+    images = [{"input": (2, 3, 32, 40)}, {"input": (2, 3, 48, 32)}]
+    maps = [{"output": (2, 5, 32, 40)}, {"output": (2, 5, 48, 32)}]
+    free = {2: "input_2", 3: "input_3", 0: "batch"}
+    assert free_axes(images, maps) == {"input": free, "output": free}
+    texts = [{"ids": (2, 5), "question": (2, 7)}, {"ids": (2, 6), "question": (2, 6)}]
+    free_ids, free_question = {1: "ids_1", 0: "batch"}, {1: "question_1", 0: "batch"}
+    expected = {"ids": free_ids, "question": free_question, "logits": {0: "batch"}}
+    assert free_axes(texts, [{"logits": (2, 4), "scale": ()}] * 2) == expected
+    odd = [{"a": (2, 5)}, {"a": (2, 5, 1)}]  # another number of axes: nothing is said of them
+    assert free_axes(odd, [{"b": (3,)}, {}]) == {}

@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file, with names for inputs and outputs and a free batch size.
+"""A trained model as one ONNX file, with names for inputs and outputs, and free axes (`onnx_axes`).
 
 A model that takes one tensor has the input `input`; several are named as the batch's dict or as the
 parameters of `forward`.  One output is `output`; those of a dict keep their keys.
@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from muster.errors import MusterError
-
-BATCH = {0: "batch"}
+from muster.learning.onnx_axes import Axes, free_axes
 
 
 class _Flat(nn.Module):
@@ -51,8 +50,9 @@ class _Flat(nn.Module):
         return {name: value for name, value in pairs if isinstance(value, torch.Tensor)}
 
 
-def save_onnx(path: Path, model: nn.Module, example: Any, metadata: Mapping[str, str]) -> None:
-    """`model` in evaluation mode. `example`: a batch of its inputs, a tensor, a tuple or a dict of tensors.
+def save_onnx(path: Path, model: nn.Module, examples: Sequence[Any], metadata: Mapping[str, str]) -> None:
+    """`model` in evaluation mode. `examples`: batches of its inputs, each a tensor, a tuple or a dict of
+    tensors; an axis whose size differs between them is free.
 
     Tracing first: for a small model it takes 0.4 s where the newer exporter takes 6 s and onnxscript; that
     one is for what tracing cannot do.  Raises MusterError("task_fault") when neither can.
@@ -60,15 +60,16 @@ def save_onnx(path: Path, model: nn.Module, example: Any, metadata: Mapping[str,
     import onnx
 
     model.eval()
-    names, inputs, keys = _inputs(model, example)
+    names, inputs, keys = _inputs(model, max(examples, key=_elements))
+    others = [found for found in (_inputs(model, e)[:2] for e in examples) if found[0] == names]
     flat = _Flat(model, keys)
     try:
         with _quiet(), torch.no_grad():
             outputs = flat.named(*inputs)
-            axes = {
-                name: BATCH for name, tensor in zip(names, inputs, strict=True) if _batched(tensor, inputs)
-            }
-            axes |= {name: BATCH for name, tensor in outputs.items() if _batched(tensor, inputs)}
+            axes = free_axes(
+                [dict(zip(names, (tuple(t.shape) for t in given), strict=True)) for _, given in others],
+                [{n: tuple(t.shape) for n, t in flat.named(*given).items()} for _, given in others],
+            )
             # one that gives a tensor for a tensor is exported as it is: the names of its parameters stay
             plain = keys is None and list(outputs) == ["output"]
             whole = model if plain else flat
@@ -107,8 +108,12 @@ def _inputs(model: nn.Module, example: Any) -> tuple[list[str], tuple[torch.Tens
     return names, tuple(given), keys
 
 
-def _batched(tensor: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> bool:
-    return tensor.ndim > 0 and len(tensor) == len(inputs[0])
+def _elements(example: Any) -> int:
+    """How many numbers a batch holds: the largest shows most of what a model does with its inputs."""
+    if isinstance(example, Mapping):
+        example = list(example.values())
+    parts = example if isinstance(example, tuple | list) else [example]
+    return sum(part.numel() for part in parts if isinstance(part, torch.Tensor))
 
 
 def _traced(
@@ -116,7 +121,7 @@ def _traced(
     inputs: tuple[torch.Tensor, ...],
     names: list[str],
     outputs: list[str],
-    axes: dict[str, Any],
+    axes: Axes,
 ) -> Any:
     import onnx
     import torch.onnx
@@ -139,15 +144,15 @@ def _captured(
     inputs: tuple[torch.Tensor, ...],
     names: list[str],
     outputs: list[str],
-    axes: dict[str, Any],
+    axes: Axes,
     *,
     plain: bool,
 ) -> Any:
     import torch.export
     import torch.onnx
 
-    batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} if name in axes else {} for name in names)
+    sizes = {axis: torch.export.Dim(axis) for name in names for axis in axes.get(name, {}).values()}
+    shapes = tuple({at: sizes[axis] for at, axis in axes.get(name, {}).items()} for name in names)
     program = torch.onnx.export(
         model,
         inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from muster.learning.travel.fingerprint import fingerprint
 from muster.learning.travel.kinds import LOCAL, Travelling
 from muster.protocol.records import Metric
 
+EXAMPLES = 8  # batches that show which sizes differ
 TRIED_BATCH = 32
 TRIED_STEPS = 2
 TRIED_LR = 1e-3
@@ -94,11 +96,11 @@ class OpenTask:
             raise TaskFault("the frozen part that the job names is not the one that it was asked with")
         return replace(self, pristine=pristine, travelling=travelling)
 
-    def model_inputs(self) -> Any:
-        """What the model is called with, of two samples: without targets. Raises TaskFault."""
-        batch = self.data.own.example().data
-        pair = defaults.parted(batch)
-        return pair[0] if pair is not None else {key: v for key, v in batch.items() if key != "labels"}
+    def model_inputs(self) -> list[Any]:
+        """What the model is called with, without targets: a few batches of two samples. Raises TaskFault."""
+        own = self.data.own
+        few = itertools.islice(own.once(2, 2 * EXAMPLES), EXAMPLES)
+        return [_inputs_of(batch.data) for batch in (own.example(), *few)]
 
     def notes(self) -> dict[str, str]:
         """What an exported file says of classes and preprocessing, as the task says it."""
@@ -129,6 +131,11 @@ def open_task(task: tasks.Task) -> OpenTask:
     changed = kinds.changed_by(partial(_try_steps, task, model, data.own), model)
     travelling = kinds.decide(pristine, changed, task.local)
     return OpenTask(task, pristine, travelling, data, _metrics(task, _copied(task, pristine, forward), data))
+
+
+def _inputs_of(batch: Any) -> Any:
+    pair = defaults.parted(batch)
+    return pair[0] if pair is not None else {key: v for key, v in batch.items() if key != "labels"}
 
 
 def _copied(task: tasks.Task, pristine: nn.Module, forward: Forward) -> nn.Module:
