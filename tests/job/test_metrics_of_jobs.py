@@ -16,7 +16,7 @@ from muster.job.context import EvaluationResult
 from muster.node.api.job_requests import export
 from muster.protocol.records import CLASSES, LOSS, JobId, Metric, StopRule, Target
 from muster.simulation.trainers.base import Vector
-from muster.simulation.trainers.linear import LinearTrainer
+from muster.simulation.trainers.linear import LinearTrainer, facts_of
 from muster.simulation.virtual.event_loop import run
 
 FAR = pack(LAYOUT, {"w": np.full(40, 3.0, np.float32)})  # from there the loss falls, and comes to rest
@@ -102,7 +102,7 @@ class Exporter:
     """A catalogue and its trainer."""
 
     def __init__(self) -> None:
-        self.blob = b""
+        self.blob, self.task = b"", facts_of(LAYOUT, 50, True)
 
     async def open(self, task: str) -> Exporter:
         return self

@@ -75,7 +75,7 @@ class Exporter:
     """A catalogue and its trainer; `cannot` says which kinds of file fail, and how."""
 
     def __init__(self, cannot: dict[str, Exception]) -> None:
-        self.cannot = cannot
+        self.cannot, self.task = cannot, SimpleNamespace(fingerprint=b"f")
 
     async def open(self, task: str) -> Exporter:
         return self

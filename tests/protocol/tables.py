@@ -82,7 +82,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (a, newest),
         (a, replace(newest, costs=costs, missed=(0,), steering=STEERING)),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
-        (a, replace(newest, folded=newest.folded[:-1], discarded=(gone,))),
+        (a, replace(newest, folded=newest.folded[:-1], costs=newest.costs[:-1], discarded=(gone,))),
         (a, next(r for r in commits if not r.parents)),
         (NOBODY, merge_of(job, *record_ids[:2])[1]),
         (b, Stop(job, "enough")),

@@ -66,6 +66,7 @@ class TrainingResult:
     loss: float  # mean over the steps
     step_s: float  # seconds of one step
     update: Arrays
+    skipped: int = 0  # samples with NaN that its batches left out
 
 
 @dataclass(frozen=True)

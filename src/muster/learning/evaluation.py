@@ -28,6 +28,7 @@ class Evaluation:
 
     examples: int
     figures: Sums  # name -> (sum, what it was taken of)
+    skipped: int = 0  # samples with NaN that were left out batch by batch
 
     def mean(self, name: str) -> float:
         """A metric's mean; NaN where it was not measured."""
@@ -67,7 +68,7 @@ def evaluate(
         examples += given.count
         if on_batch is not None:
             on_batch(examples)
-    return Evaluation(examples, totals)
+    return Evaluation(examples, totals, measuring.skipped)
 
 
 def figures_of(task: Task, model: nn.Module, batch: Batch) -> Sums:

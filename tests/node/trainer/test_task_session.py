@@ -296,3 +296,38 @@ class T(Plain):
     trainer = Trainer(tmp_path, code)
     assert trainer.facts["skipped"] == 2
     assert trainer.facts["samples"] + trainer.evaluate("own")["examples"] == 58
+
+
+STREAM = """
+from torch.utils.data import DataLoader, IterableDataset
+
+class Holey(IterableDataset):
+    def __iter__(self):
+        for i in range(40):
+            x = X[i % len(X)].copy()
+            if i % 10 == 3:
+                x[0] = np.nan
+            yield x, Y[i % len(X)]
+
+class T(Plain):
+    skip_bad_rows = True
+
+    def training_data(self):
+        return DATA
+
+    def evaluation_data(self):
+        return Holey()
+"""
+
+
+@pytest.mark.parametrize("data", ["Holey()", "lambda batch, seed: DataLoader(Holey(), batch)"])
+def test_rows_that_are_left_out_batch_by_batch_are_counted(tmp_path: Path, data: str) -> None:
+    trainer = Trainer(tmp_path, STREAM.replace("DATA", data))
+    assert trainer.facts["skipped"] == 0  # nobody looked at all of them
+    base, out = str(tmp_path / "base"), str(tmp_path / "out")
+    trainer.do("initial", seed=0, source=None, out=base)
+    recipe = {"lr": 0.1, "batch": 10, "momentum": 0.0, "seed": 0}
+    trained = trainer.do("train", base=base, out=out, steps=3, **recipe)
+    assert (trained["examples"], trained["skipped"]) == (27, 3)
+    found = trainer.do("evaluate", base=base, which="common")
+    assert (found["examples"], found["skipped"]) == (36, 4)

@@ -208,7 +208,8 @@ class Participant:
         context.event(
             "update",
             f"trained {trained.steps} steps for round {plan.record.round} in {took_s:.2f} s"
-            + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}"),
+            + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}")
+            + (f", {trained.skipped} samples with NaN left out" if trained.skipped else ""),
             job=view.id,
         )
         if self._writer.knows_more() or (not self._own and self._left().half_of(self._offered_left)):

@@ -26,15 +26,18 @@ class Measuring:
         self._device = modes.device_of(task.settings.device)
         self._gradients: bool | None = None  # whether the model needs them; None: not known yet
         self._most: int | None = None  # samples at once, once memory did not suffice for more
+        self.skipped = 0  # samples with NaN that `batches` left out
         model.to(self._device)
         model.eval()
 
     def batches(self, data: Source, batch: int, limit: int | None = None) -> Iterator[Batch]:
         """The data once, on the device, without samples that hold NaN if the task skips them."""
         for whole in data.once(batch, limit):
-            given = whole if data.checked else clean(whole, skip=self._task.skip_bad_rows)[0]
-            if given.count:
-                yield self.placed(given)
+            if not data.checked:
+                whole, skipped = clean(whole, skip=self._task.skip_bad_rows)
+                self.skipped += skipped
+            if whole.count:
+                yield self.placed(whole)
 
     def placed(self, batch: Batch) -> Batch:
         """The batch on the device."""

@@ -68,6 +68,7 @@ class StoreTrainer:
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
         self._offload, self._report = offload, report
+        self._said_skipped = False
         self._own_start: Path | None = None  # what the last start from a file had of this node's own tensors
 
     @classmethod
@@ -165,7 +166,7 @@ class StoreTrainer:
                 )
                 kept = out.rename(self._scratch_file("trained"))
                 update = TensorFile(self._facts.layout.changes, kept)
-                return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update)
+                return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update, done.skipped)
             except MusterError as error:
                 if error.code != "disk_full":
                     raise
@@ -191,6 +192,9 @@ class StoreTrainer:
     async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(params)
         m = await _job_errors(self._trainer.evaluate(path, which, limit=limit))
+        if m.skipped and not self._said_skipped:
+            self._said_skipped = True  # it is the same data each time
+            self._report(f"leaves out {m.skipped} held-out samples that hold NaN")
         return EvaluationResult(m.examples, m.figures)
 
     async def value(

@@ -53,12 +53,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainedMessage:
-    """`step_s`: the median seconds of its steps; `loss`: their mean loss."""
+    """`step_s`: the median seconds of its steps; `loss`: their mean loss; `skipped`: samples with NaN that
+    its batches left out."""
 
     steps: int
     examples: int
     loss: float
     step_s: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,14 @@ class RateMessage:
 
 @dataclass(frozen=True)
 class EvaluatedMessage:
-    """What was measured on held-out examples: name -> (sum, what it was taken of)."""
+    """What was measured on held-out examples: name -> (sum, what it was taken of).
+
+    `skipped`: as in training.
+    """
 
     examples: int
     figures: dict[str, tuple[float, float]]
+    skipped: int = 0
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class TrainerProcess:
         request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
         found = await self._do(request, progress)
         figures = {name: (total, count) for name, (total, count) in found["figures"].items()}
-        return EvaluatedMessage(found["examples"], figures)
+        return EvaluatedMessage(found["examples"], figures, found.get("skipped", 0))
 
     async def value(
         self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int

@@ -73,6 +73,7 @@ class _Check:
     onnx: bool
     warnings: list[str] = field(default_factory=list)
     loss: float = 0.0
+    skipped: int = 0  # samples with NaN, of all data or of the steps that were tried
     figures: dict[str, float] = field(default_factory=dict)
     evaluated: int = 0
     step_s: float = 0.0
@@ -103,6 +104,8 @@ class _Check:
         await self._evaluate(model)
         await self._train(model, folder / "update2", 2)  # after an evaluation, on what was loaded
         self.loss = trained
+        if self.skipped:
+            self.warnings.append(f"{self.skipped} samples hold NaN and are left out, as skip_bad_rows says")
         self.looked = await self.trainer.inspect()  # before ONNX, which no training needs
         self.tell("saves and loads")
         await self._export(model)
@@ -125,6 +128,7 @@ class _Check:
         done = await self.trainer.train(
             base, out, steps=STEPS, lr=self.recipe.lr, batch=self.recipe.batch, momentum=0.0, seed=seed
         )
+        self.skipped = max(self.skipped, self.facts.skipped + done.skipped)
         return done.loss
 
     @staticmethod
@@ -151,6 +155,7 @@ class _Check:
             self.warnings.append(f"there are no figures: {error.sentence}")
             return
         self.evaluated = found.examples
+        self.skipped += found.skipped
         self.figures = Figures(found.examples, found.figures).values(self.facts.metrics)
         if not found.examples:
             self.warnings.append("no sample is held out: there are no figures of this node's own data")

@@ -245,7 +245,8 @@ def train(
     stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
     local_state.save(opened.local, {**kept, **stays})
     step_s = statistics.median(times_s)
-    return {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
+    said = {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
+    return said | {"skipped": done.skipped}
 
 
 def evaluate(
@@ -266,7 +267,8 @@ def evaluate(
         batch=batch,
         limit=limit,
     )
-    return {"examples": found.examples, "figures": metrics.checked(found.figures, opened.metrics)}
+    figures = metrics.checked(found.figures, opened.metrics)
+    return {"examples": found.examples, "figures": figures, "skipped": found.skipped}
 
 
 def value(
