@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from muster.simulation import faults as f
 from muster.simulation.episodes import TimedFault
-from muster.simulation.judging.check import Verdict, check, judge, story
+from muster.simulation.judging.check import Verdict, check, judge, play, story
 from muster.simulation.judging.report import append, load, sentence, summary
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import (
@@ -226,6 +226,21 @@ def test_work_of_a_process_that_is_killed_while_paused_is_not_thrown_away() -> N
     paused = (12.0, f.Pause("b")), (30.0, f.Restart("b", 0.1))
     verdict = scene("ab bc ac", *paused, heal_s=400.0)
     assert verdict.good, story(verdict)
+
+
+def test_the_last_heal_brings_several_nodes_into_contact() -> None:
+    """As many merges as after that many heals are no storm (seed 30966)."""
+    spec = WorldSpec(
+        1,
+        tuple(MachineSpec(n, 100, 0.25) for n in "abc"),
+        (WireSpec("a", "b", LINK), WireSpec("a", "c", LINK)),
+        TASK,
+        (JOB,),
+    )
+    cuts = TimedFault(20.0, f.Cut("a")), TimedFault(30.0, f.Heal("a", "b")), TimedFault(40.0, f.Cut("a"))
+    world = play(Schedule(1, "scene", spec, cuts, 60.0)).world
+    assert world is not None
+    assert world.contacts == 3
 
 
 def test_a_report_is_continued(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class World:
         }
         self.by_node = {m.node: m for m in self.machines.values()}
         self.jobs: list[Asked] = []
-        self.contacts = 0  # heals that brought links back
+        self.contacts = 0  # heals that brought links back, and each link that the last one did
         for link in spec.links:
             self.network.connect(self.machines[link.a].node, self.machines[link.b].node, link.params)
 
@@ -168,6 +168,8 @@ class World:
     async def mend(self) -> None:
         """The last heal: all that is not dead for good works again, over clean links."""
         self.tell("*", "everything heals")
+        ends = ((self.machines[link.a].node, self.machines[link.b].node) for link in self.spec.links)
+        self.contacts += sum(not self.network.contact(a, b) for a, b in ends)
         self.network.heal_all()
         for machine in self.machines.values():
             for other in self.network.neighbours_of(machine.node):
