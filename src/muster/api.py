@@ -261,8 +261,8 @@ def follow(
 
     `job`: its id or the beginning of it.  A round comes when its metrics are there, or two rounds later
     without them.  Each update is in one round.  Where a divided network is healed the merge is a round of its
-    own, and the numbers may go back there; a job that ends with the mean of its last models has that as an
-    item more (`kind`).  A node that ends and comes back is gone on with, for `away_s`.
+    own, and the numbers may go back there; a job that does not end with its last model has its closing one as
+    an item more (`kind`).  A node that ends and comes back is gone on with, for `away_s`.
 
     Raises MusterError: failed, timeout, no_node, unknown_job.
     """

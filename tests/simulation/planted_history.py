@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from planting import Patch, bug
 
 from muster.history.counted import Counted, Key
-from muster.history.graph import Graph
+from muster.history.graph import Graph, Point
 from muster.job import collector, roles
 from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator
@@ -24,7 +24,7 @@ from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.node.energy.account import EnergyAccount
 from muster.protocol.envelope import record_id
-from muster.protocol.records import Merge
+from muster.protocol.records import Commit, Merge
 from muster.storage.memory import MemoryStore
 
 
@@ -235,3 +235,14 @@ def joules_forgotten() -> list[Patch]:
 @bug("a node says the same joules in each of its updates again")
 def joules_twice() -> list[Patch]:
     return [(EnergyAccount, "charge", lambda self, job, millijoules: None)]
+
+
+@bug("a job closes with the model that it began from, however bad it was")
+def closes_with_the_first() -> list[Patch]:
+    real = commit_writer.CommitWriter.close
+
+    def close(self: commit_writer.CommitWriter, head: Point, blob: bytes) -> bytes:
+        root = next(p.record for p in self._view.graph.ancestors(head.id) if not p.parents)
+        return real(self, head, root.params if isinstance(root, Commit) else blob)
+
+    return [(commit_writer.CommitWriter, "close", close)]

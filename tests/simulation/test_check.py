@@ -101,7 +101,23 @@ def test_a_healthy_job() -> None:
     assert verdict.good, story(verdict)
     assert verdict.rounds == 8
     assert verdict.merges == 0
-    assert verdict.commits == 9
+    assert verdict.commits == 10  # root, eight rounds, the closing one: the root is the optimum
+
+
+def test_a_job_closes_with_its_best_model_whoever_closes_it() -> None:
+    """Here with the one that it began from; the coordinator is gone when the job ends."""
+    verdict = scene("ab bc ac", (45.0, Bury("a")), heal_s=300.0)
+    assert verdict.good, story(verdict)
+    who, text = [(who, text) for _, who, text in verdict.story if text.startswith("closed with")][-1]
+    assert who in "bc"
+    assert text.startswith("closed with the model of round 0 as ")
+
+
+@pytest.mark.parametrize("bug", ["", "closes_with_the_first"])
+def test_a_job_closes_with_no_worse_model(bug: str) -> None:
+    with planted.planted(bug) if bug else contextlib.nullcontext():
+        verdict = scene("ab bc ac", heal_s=300.0, task=TaskSpec("tiny"), average=3)
+    assert verdict.good is (not bug), story(verdict)
 
 
 def test_the_job_survives_its_asker() -> None:
@@ -191,7 +207,7 @@ def test_two_jobs_wait_for_each_other_and_both_end() -> None:
 
 
 def test_a_job_begins_at_a_commit_of_another_one() -> None:
-    jobs = (JOB, replace(JOB, asker="b", at_s=120.0, rounds=3, back=0.5))
+    jobs = (JOB, replace(JOB, asker="b", at_s=120.0, rounds=3, back=0.45))
     verdict = scene("ab bc ac", jobs=jobs, heal_s=300.0)
     assert verdict.good, story(verdict)
     assert any("begins at round 4" in text for _, _, text in verdict.story)

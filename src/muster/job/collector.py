@@ -107,11 +107,9 @@ class GarbageCollector:
             self._context.store.delete_blob(blob)
 
     def _make_room(self, bytes_: float) -> None:
-        """Delete parameters far behind the heads, but for those of the best commit that was measured."""
+        """Delete parameters far behind the heads."""
         store, models = self._context.store, self._models
-        best = self._view.best(models.held)
         kept = self._needed_by_others() | self._being_evaluated() | self._frozen.needs()
-        kept |= {blob for blob in (models.blob_of(best.id),) if blob} if best is not None else set()
         gone = []
         frozen = self._view.job.frozen
         for blob in collectable(self._view.graph, self.needed_commits(), models.blob_of, frozen):
@@ -129,6 +127,8 @@ class GarbageCollector:
         if self._apart():
             heads = {}
         in_use = [*([working] if working else []), *self._contributions.bases(), *self._models.in_use()]
+        best = None if self._apart() else self._view.best(self._models.held)
+        in_use += [best.id] if best is not None else []  # a job ends with it where the last one is no better
         return pinned(self._view.graph, heads.values(), in_use)
 
     def _payloads_in_use(self) -> set[BlobId]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from muster.history.graph import Point
 from muster.protocol.metrics import score, shown
 from muster.protocol.records import Figure, Measurement, Metric
 
@@ -92,6 +93,22 @@ def comparable(measured: Iterable[tuple[T, Figures]], headline: Metric) -> list[
     common = [(of, f) for of, f in known if f.common]
     most = max((f.examples for _, f in known), default=0)
     return common or [(of, f) for of, f in known if 2 * f.examples >= most]
+
+
+def ranked(measured: Iterable[tuple[Point, Figures]], headline: Metric) -> list[tuple[Point, Figures]]:
+    """Commits that can be compared, the best one first; of equal ones the newest."""
+
+    def place(one: tuple[Point, Figures]) -> tuple[float, int, bytes]:
+        return score(headline, one[1].value(headline)), one[0].round, one[0].id
+
+    return sorted(comparable(measured, headline), key=place, reverse=True)
+
+
+def better(a: Figures, b: Figures | None, headline: Metric) -> bool:
+    """Whether figures of the common set are better than those of another commit, or these are none."""
+    if b is None or not b.common:
+        return True
+    return score(headline, a.value(headline)) > score(headline, b.value(headline))
 
 
 def standstill(measured: Iterable[tuple[int, Figures]], headline: Metric) -> Standstill | None:

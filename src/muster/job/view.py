@@ -5,17 +5,16 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
-from muster.job.figures import Figures, Standstill, comparable, extent, pooled, standstill
+from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
 from muster.job.stop_rule import finished_by, needs_figures, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
-from muster.protocol.metrics import score
 from muster.protocol.records import (
     Commit,
     CommitId,
@@ -82,6 +81,9 @@ class JobView:
     _stop: RecordId = b""
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
     _standstills: dict[CommitId, Standstill | None] = field(default_factory=dict, compare=False)
+    # both until figures come: commits with the best one first, and heads that are not the best of their line
+    _ranked: tuple[int, list[tuple[Point, Figures]]] | None = field(default=None, compare=False)
+    _bettered: dict[CommitId, bool] = field(default_factory=dict, compare=False)
 
     def absorb(self, entry: Entry) -> list[Point]:
         """Take in one record of this job; return the points of history that it completed."""
@@ -108,7 +110,7 @@ class JobView:
             known, headline = by_node.get(author), self.headline
             if known is None or extent(record, headline) > extent(known, headline):
                 by_node[author] = record
-                self._standstills = {}
+                self._standstills, self._bettered, self._ranked = {}, {}, None
         elif isinstance(record, Contribution):
             of_commit = self.contributions.setdefault(record.commit, {})
             if author not in of_commit or _wider(record, of_commit[author]):
@@ -180,14 +182,15 @@ class JobView:
     def best(self, held: Callable[[CommitId], bool]) -> Point | None:
         """The best commit of the job, by its headline, that was measured and is held; of equal ones the
         newest."""
-        known = ((p, self.figures(p.id)) for p in self.graph.points.values())
-        fair = comparable([(p, f) for p, f in known if f is not None], self.headline)
+        if self._ranked is None or self._ranked[0] != self.graph.version:
+            self._ranked = (
+                self.graph.version,
+                ranked(self._measured(self.graph.points.values()), self.headline),
+            )
+        return next((p for p, _ in self._ranked[1] if held(p.id)), None)
 
-        def place(measured: tuple[Point, Figures]) -> tuple[float, int, CommitId]:
-            point, figures = measured
-            return score(self.headline, figures.value(self.headline)), point.round, point.id
-
-        return max(((p, f) for p, f in fair if held(p.id)), key=place, default=(None, None))[0]
+    def _measured(self, points: Iterable[Point]) -> list[tuple[Point, Figures]]:
+        return [(p, f) for p in points if (f := self.figures(p.id)) is not None]
 
     def values(self, commit: CommitId) -> Contribution | None:
         """The contributions to a commit as its author estimated them, if the record fits the commit."""
@@ -231,16 +234,34 @@ class JobView:
             self._uncounted = (None, 0, [])
 
     def closing_due(self, point: Point) -> bool:
-        """Whether a head that ends the job waits for the mean of its line's last models (Recipe.average).
+        """Whether a head that ends the job waits for its closing commit: for the mean of its line's last
+        models (Recipe.average), or as an earlier model was better, or was measured and the head is not yet.
 
         A head that reached the target ends the job as it is: it is what was measured.
         """
         closed = bool(point.parents) and not point.folded and not point.is_merge
-        if self.job.recipe.average <= 1 or self.stopped is not None or closed:
+        if self.stopped is not None or closed or self.finished(point) is None:
             return False
         if target_reached(self.job.stop, self.job.metrics, self._figures_to_end(point)):
             return False
-        return self.finished(point) is not None
+        if self.job.recipe.average > 1:
+            return True
+        if point.id not in self._bettered:
+            own, best = self.figures(point.id), self._best_on_common(point, lambda _: True)
+            self._bettered[point.id] = best is not None and better(best[1], own, self.headline)
+        return self._bettered[point.id]
+
+    def best_before(self, head: Point, held: Callable[[CommitId], bool]) -> Point | None:
+        """The commit before a head that was better than it on the common set, if there is one: the best of
+        those that are held. None also where the head was not measured there."""
+        best, own = self._best_on_common(head, held), self.figures(head.id)
+        if best is None or own is None or not own.common:
+            return None
+        return best[0] if better(best[1], own, self.headline) else None
+
+    def _best_on_common(self, head: Point, held: Callable[[CommitId], bool]) -> tuple[Point, Figures] | None:
+        line = ranked(self._measured(self.graph.ancestors(head.id)), self.headline)
+        return next(((p, f) for p, f in line if f.common and held(p.id)), None)
 
     def finished(self, point: Point) -> str | None:
         """Why a head ends the job, or None. Any node that knows the head and its figures says the same."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 
 from muster.errors import MusterError
@@ -22,13 +23,23 @@ from muster.job.roles import finished, newest
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
-from muster.protocol.metrics import score
+from muster.protocol.metrics import as_text, score
 from muster.protocol.records import BlobId, CommitId, Measurement, short
 
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
 LOOK_S = 1.0  # between two looks whether this node has to measure the head
 DEATHS_MAX = 2  # of the trainer, at the evaluation of one head
 PLAN_SOON_S = 0.05  # after a commit; by then its next round is planned, or there is nobody to plan for
+CANDIDATES_MAX = 4  # models that are measured on the whole set to find the best one of a job
+
+
+@dataclass(frozen=True)
+class _Closing:
+    """A model that a job may close with."""
+
+    what: str
+    blob: BlobId
+    figures: Figures | None
 
 
 class HeadEvaluator:
@@ -84,8 +95,7 @@ class HeadEvaluator:
                         await self._measure(participant, head.id, MEASURE_EXAMPLES)
                     continue
                 if reason is not None and head.id not in self._measured_fully:
-                    self._measured_fully.add(head.id)
-                    await self._measure(participant, head.id)
+                    await self._measure_whole(participant, head.id)
                     continue
             if reason is not None:
                 return
@@ -143,38 +153,64 @@ class HeadEvaluator:
             self._context.event("error", f"there are no figures: {why}", job=self._view.id)
 
     async def _choose_closing(self, participant: Participant, head: Point) -> None:
-        """Close with the mean of the line's last models if the common set finds it better than the head."""
-        await self._measure(participant, head.id)
-        own = self._view.figures(head.id)
-        blob, count = await self._commits.mean_of_line(head)
-        mean = await self._evaluated(participant, head.id, blob)
-        better = mean is not None and self._better(mean, own)
-        own_blob = self._models.blob_of(head.id)
-        if own_blob is None or not self._view.closing_due(head):
+        """Close with what is best on the whole common set: the last model, the best one before it, or the
+        mean of the line's last ones. No commit is made where the last model turns out to be the best."""
+        await self._measure_whole(participant, head.id)
+        own_blob, average = self._models.blob_of(head.id), self._view.job.recipe.average
+        assert own_blob is not None
+        found = [_Closing("the last model", own_blob, self._view.figures(head.id))]
+        best = await self._best_before(participant, head)
+        if best is not None and (blob := self._models.blob_of(best.id)) is not None:
+            found.append(_Closing(f"the model of round {best.round}", blob, self._view.figures(best.id)))
+        if average > 1:
+            blob, count = await self._commits.mean_of_line(head)
+            m = await self._evaluated(participant, head.id, blob)
+            if m is not None:
+                figures = Figures(m.examples, m.figures, True)
+                found.append(_Closing(f"the mean of the last {count} models", blob, figures))
+        if not self._view.closing_due(head):
             return
-        closing = self._commits.close(head, blob if better else own_blob)
-        if mean is not None and better:
-            await self._publish(closing, mean)
-            text = f"closed with the mean of the last {count} models as {short(closing)}"
-        else:
-            if own is not None:
-                await self._publish(closing, EvaluationResult(own.examples, dict(own.sums)))
-            text = (
-                f"closed with the last model as {short(closing)}: the mean of the last {count} is no better"
-            )
-        self._measured_fully.add(closing)
-        self._context.event("commit", text, job=self._view.id)
+        chosen = max(found, key=lambda closing: score(self._view.headline, self._value(closing.figures)))
+        commit = self._commits.close(head, chosen.blob)
+        if chosen.figures is not None:
+            sums = dict(chosen.figures.sums)
+            await self._publish(commit, EvaluationResult(chosen.figures.examples, sums))
+        self._measured_fully.add(commit)
+        self._context.event("commit", self._said(commit, chosen, found), job=self._view.id)
+
+    def _said(self, commit: CommitId, chosen: _Closing, found: list[_Closing]) -> str:
+        name, others = self._view.headline.name, [c for c in found if c is not chosen]
+        figures = [
+            f"{name} {as_text(name, value)} of {c.what}"
+            for c in (chosen, *others)
+            if (value := self._value(c.figures)) is not None
+        ]
+        text = f"closed with {chosen.what} as {short(commit)}"
+        return f"{text}: {', '.join(figures)}" if others and figures else text
+
+    async def _best_before(self, participant: Participant, head: Point) -> Point | None:
+        """The best held model before the head, if it is better on the whole common set. In the rounds each
+        was measured on a part of the set, so that the best of these may not be the best of all."""
+        for _ in range(CANDIDATES_MAX):
+            best = self._view.best_before(head, self._models.held)
+            if best is None or best.id in self._measured_fully:
+                break
+            await self._measure_whole(participant, best.id)
+        held = self._models.held
+        return self._view.best_before(head, lambda c: c in self._measured_fully and held(c))
+
+    async def _measure_whole(self, participant: Participant, commit: CommitId) -> None:
+        if commit not in self._measured_fully:
+            self._measured_fully.add(commit)
+            await self._measure(participant, commit)
+
+    def _value(self, figures: Figures | None) -> float | None:
+        """Of the job's first metric."""
+        return figures.value(self._view.headline) if figures is not None else None
 
     def _reaches_target(self, m: EvaluationResult) -> bool:
         job = self._view.job
         return target_reached(job.stop, job.metrics, Figures(m.examples, m.figures))
-
-    def _better(self, mean: EvaluationResult, own: Figures | None) -> bool:
-        """Whether the mean of models is better than the head, by the job's first metric."""
-        headline = self._view.headline
-        of_mean = Figures(mean.examples, mean.figures).value(headline)
-        of_own = own.value(headline) if own is not None else None
-        return score(headline, of_mean) > score(headline, of_own)
 
     async def _publish(self, commit: CommitId, m: EvaluationResult) -> None:
         """Publish figures of the common set."""

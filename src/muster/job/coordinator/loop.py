@@ -170,11 +170,12 @@ class Coordinator:
         return seconds is not None and self._commits.age_s(head) >= seconds
 
     def _close_unmeasured(self, head: Point) -> float:
-        """Close with the head's own model if no evaluation chose the closing commit within `patience_s`."""
+        """Close with the best model by what is known if no evaluation chose one within `patience_s`."""
         wait_s = self._state.head_since_s + self._view.job.patience_s - self._context.now()
         if wait_s > 0:
             return wait_s
-        blob = self._models.blob_of(head.id)
+        best = self._view.best_before(head, self._models.held) or head
+        blob = self._models.blob_of(best.id)
         assert blob is not None
         self._commits.close(head, blob)
         return 0.0

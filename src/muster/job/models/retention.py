@@ -3,7 +3,7 @@
 Records are kept for ever.  An update's payload goes once a head counts it *whose parameters are held here*:
 while that head could be lost, it would be rebuilt from the payload.  Parameters go only over the disk limit,
 oldest first and forks last.  Pinned are heads, what a head that is a merge is computed from, the last few of
-each line, and what is in use.
+each line, the best one that was measured, and what is in use.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from muster.protocol.records import (
     CommitId,
     Folded,
     Job,
+    Measurement,
     Merge,
     NodeId,
     Payload,
@@ -76,8 +77,9 @@ def _follows(
     if _hash(world, base) != _params_id(world, parent, params):
         yield f"{short(point.id)} does not follow from its parent"
     if not record.folded:
-        if not any(_equal(mine, mean) for mean in _means(asked, graph, parent, params)):
-            yield f"arithmetic: {short(point.id)} counts nothing, yet is no mean of its line"
+        means = any(_equal(mine, mean) for mean in _means(asked, graph, parent, params))
+        if not means and not any(_equal(mine, params[c]) for c in _better(world, asked, graph, parent)):
+            yield f"arithmetic: {short(point.id)} counts nothing, yet is no mean of its line and none better"
         return
     before, after = world.archive.left.get(point.id, (None, None))
     if record.delta is not None:
@@ -136,6 +138,20 @@ def _means(asked: Asked, graph: Graph, parent: Point, params: dict[CommitId, Vec
         for vector in line[1:]:
             total += vector
         yield (total / len(line)).astype(np.float32)
+
+
+def _better(world: World, asked: Asked, graph: Graph, parent: Point) -> Iterator[CommitId]:
+    """Commits before `parent` that are better than it on the common set, which is measured whole here each
+    time. The best of them may not have been held by who closed the job, nor its figures known there."""
+    sign, name = (-1.0, "loss") if asked.spec.by_loss else (1.0, "accuracy")
+    scores: dict[CommitId, float] = {}
+    for _, record in world.archive.records.values():
+        if isinstance(record, Measurement) and record.job == asked.id and record.common:
+            of = [f for f in record.figures if f.name == name]
+            scores[record.commit] = max(sign * f.sum / f.count for f in of)
+    for point in _parents_first(graph, parent.id):
+        if scores.get(point.id, -np.inf) > scores.get(parent.id, -np.inf):
+            yield point.id
 
 
 def _merged(graph: Graph, point: Point, params: dict[CommitId, Vector]) -> Vector:

@@ -26,8 +26,8 @@ class Round(msgspec.Struct, frozen=True):
     commit: str  # 64 hex digits: `muster show`, `muster train --from`
     age_s: float  # the job's age at which it was made
     coordinator: str  # name of the node that made it; "" for a merge, which all nodes compute
-    # round | merge: two histories became one, as a divided network was healed | closing: the mean of the last
-    # models, which ends the job and counts nothing; the number of neither is its own
+    # round | merge: two histories became one, as a divided network was healed | closing: the job's best
+    # model, or the mean of its last ones, which ends it and counts nothing; the number of neither is its own
     kind: str
     metrics: dict[str, float]  # by name, such as accuracy (0..1) and loss (nats); {}: not measured
     measured: int  # held-out samples that the metrics are of
