@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from small_field import SmallField
 
+from muster.job.context import Policy
+from muster.job.owner.allowance import OwnerLimits
 from muster.node.api.peer_views import peers
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot_builder import job_view
@@ -117,7 +119,7 @@ class Slow:
 
     name, settles_s = "a slow one", 1.2
 
-    def used_j(self, elapsed_s: float, training: bool) -> float | None:
+    def used_j(self, elapsed_s: float, training: float) -> float | None:
         return (8.0 if training else 2.0) * elapsed_s
 
 
@@ -136,6 +138,20 @@ def test_a_node_offers_again_when_its_meter_has_shown_what_it_draws() -> None:
         number = view.offers[b].number
         assert await field.until(lambda: field.runner("a", job).finished() is not None, 300)
         assert view.offers[b].number == number
+        await field.close()
+
+    run(main())
+
+
+def test_who_lets_others_compute_half_of_the_time_draws_half_of_what_training_adds() -> None:
+    async def main() -> None:
+        half = Policy(owner=OwnerLimits(cpu_share=0.5))
+        field = SmallField("ab", policy=half, energy=accounts())
+        await field.start()
+        view = field.runner("a", field.ask("a", min_nodes=2)).view
+        assert await field.until(lambda: len(view.offers) == 2, 60)
+        watts = {field.cores[n].node: w for n, w in {"a": 6.0, "b": 0.5 + 0.5 * 2.5}.items()}
+        assert {n: o.power and o.power.train_w for n, o in view.offers.items()} == watts
         await field.close()
 
     run(main())

@@ -148,11 +148,11 @@ class TrainerLike(Protocol):
 class Energy(Protocol):
     """What this node uses, and which job is charged with it (`node.energy.account`)."""
 
-    def power(self) -> Power | None:
-        """What it draws; None: not known."""
+    def power(self, share: float = 1.0) -> Power | None:
+        """What it draws where the trainer computes so much of the time; None: not known."""
 
-    def computing(self) -> AbstractContextManager[None]:
-        """The trainer computes meanwhile."""
+    def computing(self, share: float = 1.0) -> AbstractContextManager[None]:
+        """The trainer computes meanwhile, so much of the time."""
 
     def begin(self, job: JobId) -> None:
         """This node works for a job: what it uses from now on is due in the job's next update."""
@@ -204,6 +204,10 @@ class Context:
     def relays(self) -> bool:
         """Whether this node fetches and keeps what others want now."""
         return self.policy.relay and not self.policy.owner.metered and not self.allowance.bytes_given
+
+    def trainer_share(self, asker: NodeId) -> float:
+        """How much of the time the trainer computes in a job of this asker."""
+        return 1.0 if asker == self.node else self.policy.owner.cpu_share
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

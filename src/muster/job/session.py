@@ -73,8 +73,7 @@ class TrainerSession:
                 self.starting = True
                 self._context.set_status("preparing", 0.0, self._view.id, 0)
                 trainer = await self._context.open_trainer(self._view.job.task)
-                own = self._view.asker == self._context.node
-                trainer.work_for(self._view.id, 1.0 if own else self._context.policy.owner.cpu_share)
+                trainer.work_for(self._view.id, self._context.trainer_share(self._view.asker))
                 return await self._train_with(trainer)
             except MusterError as error:
                 self._answer.refuse(str(error))
@@ -107,7 +106,8 @@ class TrainerSession:
         self._context.changes.notify()
         if finished(self._view, self._models.heads()) is not None:
             return SessionEnd.OVER
-        shared = SharedTrainer(trainer, facts, self._context.energy.computing)
+        share = self._context.trainer_share(self._view.asker)
+        shared = SharedTrainer(trainer, facts, partial(self._context.energy.computing, share))
         participant = Participant(
             self._context, self._view, self._models, self._fetcher, shared, self._passing
         )

@@ -41,7 +41,7 @@ class FakeMeter:
     def __init__(self) -> None:
         self.watts: float | None = 3.0
 
-    def used_j(self, elapsed_s: float, training: bool) -> float | None:
+    def used_j(self, elapsed_s: float, training: float) -> float | None:
         return None if self.watts is None else self.watts * elapsed_s
 
 
@@ -56,6 +56,18 @@ def test_waiting_and_training_are_counted_by_their_watts_from_change_to_change()
             world.passes(1)
     world.passes(3)
     assert account.due_mj(A) == 2000 * 13 + 5000 * 5
+
+
+def test_a_trainer_that_computes_a_share_of_the_time_draws_as_much() -> None:
+    world = World()
+    account = world.account()
+    account.begin(A)
+    with account.computing(0.2):
+        world.passes(10)
+        assert account.now_w() == pytest.approx(2.6)
+    assert account.due_mj(A) == pytest.approx(26_000, abs=1)
+    assert account.power(0.2) == Power(2.0, 2.6)
+    assert account.power() == Power(2.0, 5.0)
 
 
 def test_a_training_that_fails_counts_as_long_as_it_took() -> None:

@@ -25,7 +25,7 @@ from muster.job.models.payloads import StagedPayload, stage_payload
 from muster.job.models.residuals import Kept, Vector
 from muster.job.owner.allowance import Left
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, CommitId, JobId, NodeId, Offer, Update
+from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, CommitId, JobId, NodeId, Offer, Power, Update
 from muster.protocol.validation.limits import SPAN_MAX_MS
 from muster.storage.store import Blobs, StagedBlob
 
@@ -68,7 +68,11 @@ class UpdateWriter:
     def knows_more(self) -> bool:
         """Whether this node's meter has shown what the node draws since its offer, which does not say it."""
         offer = self._view.offers.get(self._context.node)
-        return offer is not None and offer.power is None and self._context.energy.power() is not None
+        return offer is not None and offer.power is None and self._power() is not None
+
+    def _power(self) -> Power | None:
+        """What this node draws in this job."""
+        return self._context.energy.power(self._context.trainer_share(self._view.asker))
 
     def keep_offer(self, step_s: float, goodput_bytes_s: float, left: Left) -> Callable[[], None]:
         """Keep an offer with this node's samples, the seconds of a step, the goodput of its last model and
@@ -79,7 +83,7 @@ class UpdateWriter:
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
             context.battery(), left.available_s, min(GOODPUT_MAX, int(goodput_bytes_s)),
-            context.energy.power(), left.bytes, left.joules,
+            self._power(), left.bytes, left.joules,
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))

@@ -57,7 +57,7 @@ class EnergyAccount:
         self._now, self._traffic = now, traffic
         self._radio = RadioModel(radio or Radio(), now())
         self._looked_s = now()
-        self._computing = 0
+        self._computing: list[float] = []  # shares of the time, of all that compute now
         self._means = {False: _Mean(), True: _Mean()}  # by whether the node trained
         self._marks: OrderedDict[JobId, float] = OrderedDict()  # of what was open, all below is not the job's
         self._used_j = self._charged_j = 0.0  # since the start; to all jobs
@@ -71,7 +71,7 @@ class EnergyAccount:
         """Count what was used up to now; also called now and then, so that a counter wraps once at most."""
         if self._meter is None:
             return
-        now_s, training = self._now(), self._computing > 0
+        now_s, training = self._now(), self._training()
         elapsed_s = now_s - self._looked_s
         if elapsed_s <= 0:
             return
@@ -80,30 +80,35 @@ class EnergyAccount:
         if used_j is None:
             self.untold_s += elapsed_s
         else:
-            self._means[training].add(used_j, elapsed_s)
+            self._means[training > 0].add(used_j, elapsed_s)
             self._used_j += used_j
         self._used_j += self._radio.used_j(now_s, *self._traffic())
 
+    def _training(self) -> float:
+        """How much of the time the trainer computes now, 0..1."""
+        return max(self._computing, default=0.0)
+
     @contextlib.contextmanager
-    def computing(self) -> Iterator[None]:
-        """The trainer computes meanwhile."""
+    def computing(self, share: float = 1.0) -> Iterator[None]:
+        """The trainer computes meanwhile, so much of the time."""
         self.look()
-        self._computing += 1
+        self._computing.append(share)
         try:
             yield
         finally:
             self.look()
-            self._computing -= 1
+            self._computing.remove(share)
 
     def used_j(self) -> float:
         """Joules since the node started."""
         self.look()
         return self._used_j
 
-    def power(self) -> Power | None:
-        """What this node draws; None while its meter has not seen it idle and training."""
+    def power(self, share: float = 1.0) -> Power | None:
+        """What this node draws, where its trainer computes so much of the time; None while its meter has not
+        seen it idle and training."""
         self.look()
-        idle_w, train_w = self._watts(False), self._watts(True)
+        idle_w, train_w = self._watts(0.0), self._watts(share)
         if idle_w is None or train_w is None:
             return None
         radio = self._radio.radio
@@ -114,14 +119,14 @@ class EnergyAccount:
 
     def now_w(self) -> float | None:
         """Watts that the node draws as it is now, idle or training, without its radio."""
-        return self._watts(self._computing > 0)
+        return self._watts(self._training())
 
-    def _watts(self, training: bool) -> float | None:
+    def _watts(self, training: float) -> float | None:
         if self._meter is None:
             return None
         if self._meter.settles_s == 0:
             return self._meter.used_j(1.0, training)
-        return self._means[training].watts(self._meter.settles_s)
+        return self._means[training > 0].watts(self._meter.settles_s)
 
     # ---- which job is charged -------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class Gauge:
         """The charge, 0..1; None where there is no battery."""
         return self._level
 
-    def used_j(self, elapsed_s: float, training: bool) -> float | None:
+    def used_j(self, elapsed_s: float, training: float) -> float | None:
         if self._watts is None or self._now() - self._read_s > STALE_S:
             return None
         return self._watts * elapsed_s

@@ -54,7 +54,7 @@ class Rapl:
         self._zones = zones
         self.name = f"RAPL ({', '.join(zones)})"
 
-    def used_j(self, elapsed_s: float, training: bool) -> float | None:
+    def used_j(self, elapsed_s: float, training: float) -> float | None:
         parts = [zone.used_j(elapsed_s) for zone in self._zones.values()]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
