@@ -66,6 +66,17 @@ def stop_options(command: F) -> F:
     return command
 
 
+class Steps(click.ParamType[int | str]):
+    """A number of steps, or "auto"."""
+
+    name = "steps"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        return click.IntRange(1, STEPS_MAX).convert(value, param, ctx)
+
+
 def recipe_options(command: F) -> F:
     """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger and others."""
     for option in reversed(
@@ -75,7 +86,11 @@ def recipe_options(command: F) -> F:
                 type=click.FloatRange(0, LR_MAX, min_open=True),
                 help="Learning rate. [default: found by a short test]",
             ),
-            click.option("--steps", type=click.IntRange(1, STEPS_MAX), help="Local steps a node and round."),
+            click.option(
+                "--steps",
+                type=Steps(),
+                help="Local steps a node and round; 'auto' goes by what a round costs.  [default: auto]",
+            ),
             click.option("--batch", type=click.IntRange(1, BATCH_MAX), help="Samples a step."),
             click.option("--momentum", type=click.FloatRange(0, MOMENTUM_MAX)),
             click.option("--codec", help="How updates are compressed; 'auto' goes by the links."),

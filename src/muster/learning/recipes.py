@@ -1,13 +1,8 @@
-"""The default recipe of a job, by task.
-
-They were chosen by simulation in one process (bench/learning/local_simulation.py), under the conditions of
-the scenario field-8 and two classes a node.  docs/notes/2026-11-28-recipes.md has the figures, on seeds that
-had no part in the choice.
-"""
+"""The default recipe of a job, and when it ends if nobody says so, by task."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from muster.protocol.records import Recipe, StopRule
 
@@ -23,20 +18,15 @@ class Defaults:
     finds_lr: bool = False
 
 
-# Heavy-ball momentum of the rounds carries the classes whose holders are away; it also makes the model swing
-# about its course, and the mean of the last few models at the end takes the swing out.
+# Steps, round momentum and codecs are the planner's; the mean of the last few models at the end takes out
+# what the model swings by.
 ANY = Defaults(
-    Recipe(lr=DEFAULT_LR, batch=32, steps=20, seed=0, server_momentum=0.6), StopRule(rounds=20), finds_lr=True
+    Recipe(lr=DEFAULT_LR, batch=32, steps=0, seed=0, server_momentum=None, average=5),
+    StopRule(rounds=20),
+    finds_lr=True,
 )
 
-BY_TASK: dict[str, Defaults] = {
-    "digits": Defaults(
-        Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5), StopRule(rounds=30)
-    ),
-    "mnist": Defaults(
-        Recipe(lr=0.03, batch=16, steps=20, seed=0, server_momentum=0.8, average=5), StopRule(rounds=20)
-    ),
-}
+BY_TASK = {"digits": replace(ANY, stop=StopRule(rounds=30))}
 
 
 def defaults(task: str) -> Defaults:

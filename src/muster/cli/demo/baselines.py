@@ -30,7 +30,7 @@ async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
     question = {
         "task": str(Path(request.task).absolute()) if is_file else request.task,
         "options": {k: v for k, v in task_options(request, 0).items() if k not in ("part", "parts")},
-        "recipe": {key: job.recipe[key] for key in ("lr", "batch", "steps", "seed", "momentum")},
+        "recipe": {key: job.recipe[key] for key in ("lr", "batch", "seed", "momentum")},
         "steps": steps,
     }
     process = await asyncio.create_subprocess_exec(
@@ -69,9 +69,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     steps: Sequence[int] = question["steps"]
     plain = question["recipe"]
-    recipe = Recipe(
-        plain["lr"], int(plain["batch"]), int(plain["steps"]), int(plain["seed"]), plain["momentum"]
-    )
+    recipe = Recipe(plain["lr"], int(plain["batch"]), 0, int(plain["seed"]), plain["momentum"])
     found = for_task(question["task"], question["options"], len(steps), recipe, steps)
     return {
         "best_single": found.alone[found.best],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,6 +39,7 @@ LINGER_MAX_S = 7 * 86_400.0
 PATH_CHARS_MAX = 4096
 SHOWN_MAX = 40  # characters of what was given, in an error
 FRESH_MAX, FRESH_CHARS_MAX = 64, 256
+AUTO = "auto"  # instead of a number: the planner chooses
 RECIPE_FIELDS = (
     "lr", "batch", "steps", "seed", "momentum", "codec", "down_codec", "lr_end", "server_momentum",
     "average",
@@ -61,7 +62,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     joules_node: float | None = None
     lr: float | None = None
     batch: int | None = None
-    steps: int | None = None
+    steps: int | Literal["auto"] | None = None
     seed: int | None = None
     momentum: float | None = None
     codec: str | None = None
@@ -101,7 +102,18 @@ def recipe_of(request: Request) -> Recipe:
     given = {name: value for name in RECIPE_FIELDS if (value := getattr(request, name)) is not None}
     if request.codec is not None:
         given.setdefault("down_codec", request.codec)
+    if given.get("steps") == AUTO:
+        given["steps"] = 0
     return msgspec.structs.replace(known, **given)
+
+
+def recipe_view(recipe: Recipe) -> dict[str, float | str]:
+    """A recipe as views have it: "auto" where the planner chooses."""
+    values = {name: getattr(recipe, name) for name in recipe.__struct_fields__}
+    return {name: value for name, value in values.items() if value is not None} | (
+        {"steps": recipe.steps or AUTO}
+        | ({"server_momentum": AUTO} if recipe.server_momentum is None else {})
+    )
 
 
 def finds_lr(request: Request) -> bool:
@@ -158,7 +170,10 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
     limits: list[tuple[bool, str]] = [
         (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
         (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),
-        (1 <= recipe.steps <= STEPS_MAX, f"the steps (--steps) must be 1 to {STEPS_MAX}"),
+        (
+            request.steps in (None, AUTO) or 1 <= recipe.steps <= STEPS_MAX,
+            f"the steps (--steps) must be 1 to {STEPS_MAX}, or auto",
+        ),
         (SEED_MIN <= recipe.seed <= SEED_MAX, f"--seed must be {SEED_MIN} to {SEED_MAX}"),
         (0 <= recipe.lr_end <= 1, "the last rate (--lr-end) must be a fraction of the first, 0 to 1"),
         (

@@ -10,6 +10,7 @@ from muster.history.graph import Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.contribution_views import checked, contributions, values
+from muster.node.api.job_description import recipe_view
 from muster.node.api.peer_views import left_view, peers, power_view
 from muster.node.api.snapshot import (
     CommitView,
@@ -148,7 +149,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
             "stale": stop.stale,
         },
         target=stop.target.metric if stop.target else None,
-        recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+        recipe=recipe_view(recipe),
         plan=plan_of(core, runner, head),
         contributions=contributions(core, runner, head),
         commits=[commit_view(core, runner, p) for p in points[-(commits_max or len(points)) :]],

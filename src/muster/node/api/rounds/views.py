@@ -18,6 +18,7 @@ from muster.job.contribution_totals import values_of
 from muster.job.figures import Figures
 from muster.job.roles import newest
 from muster.job.view import JobView
+from muster.node.api.job_description import recipe_view
 from muster.node.api.rounds.schema import Part, Round, Rounds
 from muster.node.api.snapshot_builder import why_of
 from muster.node.core import Core
@@ -61,7 +62,7 @@ def rounds(core: Core, runner: JobRunner, after: str, number: int, limit: int = 
         error=runner.error,
         age_s=runner.commits.age_s(held) if held is not None else head.age_s if head is not None else 0.0,
         metrics={metric.name: metric.best for metric in runner.view.job.metrics},
-        recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+        recipe=recipe_view(recipe),
         rounds=made.of(shown, last, limit),
         more=len(shown) > limit,
         event=core.log.last,

@@ -9,6 +9,7 @@ import msgspec
 
 from muster.history.graph import Point
 from muster.node.api.contribution_views import contributions, values
+from muster.node.api.job_description import recipe_view
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.commit_rows import CommitRows
 from muster.node.api.rows.round_rows import RoundRows
@@ -85,7 +86,7 @@ class JobRows:
                 stop.seconds,
                 stop.bytes,
             ),
-            recipe={name: getattr(recipe, name) for name in recipe.__struct_fields__},
+            recipe=recipe_view(recipe),
             values=values(runner, head),
             waits=runner.waits(),
             error=runner.error,
