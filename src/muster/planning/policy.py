@@ -44,7 +44,7 @@ class Candidate:
     usual_bytes_s: float = 0.0
     has_model: bool = True
     busy_s: float = 0.0
-    steps_most: int = STEPS_MOST
+    steps_most: int | None = None
     power: Power | None = None
     left: Left = UNLIMITED
     local: bool = False
@@ -172,7 +172,7 @@ class _Policy:
         resources = tuple(self._resources(n, messages) for n in nodes)
         if window_s is None and not work.job.recipe.steps:
             window_s = max(r.overhead_s for r in resources) + steps_s
-        most = {n.node: n.steps_most for n in nodes}
+        most = {n.node: _least(STEPS_MOST if window_s is not None else tau, n.steps_most) for n in nodes}
         round_ = plan_round(resources, tau, self.min_nodes, window_s=window_s, most=most.__getitem__)
         steps = {a.node: a.steps for a in round_.assignments}
         used = {
@@ -267,6 +267,10 @@ class _Policy:
             if larger.usage.fits(self.left) and all(_affords(n, larger) for n in nodes):
                 found = larger
         return replace(found, binds=binds, last=True)
+
+
+def _least(a: int, b: int | None) -> int:
+    return a if b is None else min(a, b)
 
 
 def _too_slow(draft: RoundPlan, window_s: float) -> set[NodeId]:

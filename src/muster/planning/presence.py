@@ -72,7 +72,8 @@ def share_here(spells: Spells) -> float:
         return 1.0
     here_s = sum(spells.here_s) + spells.here_for_s
     away_now_s = spells.silent_s if spells.silent_s > min(spells.away_s) else 0.0  # else it may be here
-    return here_s / (here_s + sum(spells.away_s) + away_now_s)
+    all_s = here_s + sum(spells.away_s) + away_now_s
+    return here_s / all_s if all_s > 0 else 1.0
 
 
 def contact_steps(spells: Spells, overhead_s: float, step_s: float, wanted: int) -> int:

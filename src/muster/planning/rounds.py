@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from muster.planning.steps import STEPS_MOST, fitting_steps
+from muster.planning.steps import fitting_steps
 from muster.protocol.records import Assignment, NodeId
+from muster.protocol.validation.limits import STEPS_MAX
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones
 SLACK_MIN_S = 1.0  # and so much at least: less is no gain, and what few steps teach is noise with full weight
@@ -65,7 +66,6 @@ class Round:
     expected_s: float
     deadline_s: float
     enough: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ def plan_round(
     min_nodes: int,
     *,
     window_s: float | None = None,
-    most: Callable[[NodeId], int] = lambda node: STEPS_MOST,
+    most: Callable[[NodeId], int] = lambda node: STEPS_MAX,
 ) -> Round:
     """Assign steps to `nodes`, fewer to the slower ones, and set the deadline.
 
-    In a window of `window_s` each takes what fits, the fast ones more than `steps`, at most `most(node)`.
+    Nobody does more than `most(node)`.  In a window of `window_s` each takes what fits, the fast ones more
+    than `steps`.
     """
     assert nodes
     assert steps > 0
@@ -102,25 +103,20 @@ def plan_round(
     length_s = max(n.overhead_s for n in nodes) + compute_s
     least = max(1, int(steps * STEPS_SHARE_MIN))
     assignments = []
-    reduced = 0
     expected_s = deadline_s = 0.0
     for node in nodes:
         count = steps
         if window_s is not None:
             count = fitting_steps(window_s, node.overhead_s, node.step_s, most(node.node))
-            reduced += count < steps
         elif node.expected_s(steps) > length_s:
             count = max(least, min(steps, int((length_s - node.overhead_s) / node.step_s)))
-            reduced += count < steps
+        count = min(count, most(node.node))
         expected_s = max(expected_s, node.expected_s(count))
         deadline_s = max(deadline_s, node.late_at_s(count))
         assignments.append(Assignment(node.node, count, node.codec))
     assignments.sort(key=lambda a: a.node)
     enough = max(min(min_nodes, len(nodes)), int(ENOUGH_SHARE * len(nodes) + 0.5))
-    why = f"{len(nodes)} nodes, {expected_s:.1f} s expected"
-    if reduced:
-        why += f", {reduced} slower with fewer steps"
-    return Round(tuple(assignments), expected_s, deadline_s, enough, why)
+    return Round(tuple(assignments), expected_s, deadline_s, enough)
 
 
 def closing_in_s(

@@ -20,7 +20,8 @@ from muster.job.view import JobView
 from muster.planning.codec_choice import Message, down_choice
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, NothingFits, RoundPlan, Work, plan
-from muster.planning.state import PlannerState
+from muster.planning.presence import contact_steps
+from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, watch
 from muster.protocol.records import NodeId, Spent, Steering
 
@@ -111,13 +112,25 @@ class RoundPlanner:
                     usual_bytes_s,
                     came or seeded,
                     offer.step_s * steps if amid else 0.0,
-                    STEPS_MOST,
+                    self._steps_most(node, state, offer.step_s),
                     offer.power,
                     self._node_left(spent.get(node), offer.bytes_left, offer.joules_left),
                     node == context.node,
                 )
             )
         return found
+
+    def _steps_most(self, node: NodeId, state: PlannerState, offered_step_s: float) -> int | None:
+        """The steps for which a node that comes and goes has time in this contact; None: as many as
+        are wanted."""
+        if node == self._context.node:
+            return None
+        known = state.nodes.get(node, NodeState())
+        overhead_s = known.overhead.seconds if known.overhead is not None else 0.0
+        wanted = self._view.job.recipe.steps or state.steering.steps or STEPS_MOST
+        spells = self._context.presence.spells(node)
+        fit = contact_steps(spells, overhead_s, known.step_s or offered_step_s, wanted)
+        return fit if fit < wanted else None
 
     def _node_left(self, spent: Spent | None, bytes_left: int | None, joules_left: float | None) -> Left:
         """What one node may still spend: of the job's budget for each, and of what its owner allows."""
