@@ -131,13 +131,14 @@ class SmallField:
         patience_s: float = 2.0,
         start: bytes = b"",
         average: int = 1,
+        codec: str = "dense32",
         metrics: tuple[Metric, ...] = CLASSES,
         offers_frozen: bool = True,
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
         lack what the asker's task does not train can have it."""
         core = self.cores[asker]
-        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32", average=average)
+        recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec="dense32", average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
         job = Job(TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics)

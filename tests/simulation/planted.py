@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import planted_borders
+import planted_giving
 import planted_history
 import planted_planning
 from planting import BUGS
 
 from muster.simulation.judging.check import Verdict, check
 
-FILES = planted_history, planted_borders, planted_planning  # they fill the list
+FILES = planted_history, planted_borders, planted_planning, planted_giving  # they fill the list
 
 
 @contextlib.contextmanager

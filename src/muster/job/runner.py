@@ -30,7 +30,7 @@ from muster.job.participant.loop import Participant
 from muster.job.participant.passing import Retry
 from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import TrainerSlot
-from muster.job.roles import finished, newest
+from muster.job.roles import coordinator, finished, newest
 from muster.job.session import SessionEnd, TrainerSession
 from muster.job.view import JobView
 from muster.job.waits import Wait, WaitLog
@@ -239,7 +239,7 @@ class JobRunner:
                 self._answer.refuse(reason)
                 return
             if (reason := self._answer.not_now()) is not None:
-                if reason != self._answer.refused and self.finished() is None:
+                if reason != self._answer.refused and finished(self.view, self.models.known_heads()) is None:
                     self._answer.refuse(reason, "offer")
                 self.waiting_for_slot = False
                 await self.context.changes.wait(self.context.allowance.look_again_s())
@@ -277,16 +277,16 @@ class JobRunner:
 
     def _needs_models(self) -> bool:
         """Whether this node should hold the heads' models: where bytes cost money, only once it is asked to
-        train on one, or may have to coordinate."""
-        if (
-            not self.context.policy.owner.metered
-            or self.view.asker == self.context.node
-            or self._state.acting
-        ):
+        train on one, may have to coordinate, or the job is over."""
+        own = self.view.asker == self.context.node
+        if not self.context.policy.owner.metered or own or self._state.acting:
             return True
         head, participant = self.head(), self._session.participant
-        asked = participant is None or participant.asked()
-        return asked or head is None or self.fetcher.carries(head)
+        if head is None or participant is None or participant.asked():
+            return True
+        best = coordinator(self.view, head, lambda _: True)
+        alone = best is None or not self.context.presence.lively(best)
+        return alone or finished(self.view, self.models.known_heads()) is not None
 
     def _can_go_on(self) -> bool:
         """Whether there is work for the trainer; a job that it never worked for may have some."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import muster.job.runner  # noqa: F401  before the first run, so that none has to load it beside its loop
 from muster.job.context import Policy, TrainerLike
 from muster.job.models import residuals
+from muster.job.owner.allowance import OwnerLimits
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
@@ -32,6 +33,9 @@ from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError
 
 BATTERY_MIN, BATTERY_LOW = 0.3, 0.1
+BEGAN_S = 1.6e9  # what the clock shows when a world begins: about noon,
+MIDNIGHT_S = BEGAN_S + 41_600.0  # so long before a midnight
+UP_S = 86_400.0  # since when the machine itself is up by then
 
 
 class Machine:
@@ -67,7 +71,8 @@ class Machine:
     @property
     def willing(self) -> bool:
         """Whether it takes part in jobs."""
-        return not self.buried and not self.spec.unwilling
+        given = self.core is not None and self.core.allowance.why_not() is not None
+        return not self.buried and not self.spec.unwilling and not given
 
     def used_j(self) -> float:
         """What it used while it ran."""
@@ -118,6 +123,8 @@ class Machine:
             if store.alive:
                 archive.tell(now(), spec.name, text)
 
+        midnight_s = self._world.midnight_s
+        began_s = BEGAN_S if midnight_s is None else MIDNIGHT_S - midnight_s
         link = self._network.link(self.node, spec.name)
         energy = account_of(spec.power, now, link.traffic_total)
         return Core(
@@ -131,12 +138,14 @@ class Machine:
                 accept=spec.unwilling != "policy",
                 battery_min=BATTERY_MIN,
                 disk_limit_bytes=spec.disk_limit_bytes,
+                owner=OwnerLimits(spec.bytes_per_day),
             ),
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",
             battery=lambda: BATTERY_LOW if low else None,
             energy=energy,
-            log=EventLog(lambda: 1.6e9 + now() + self.offset_s, time.gmtime),
+            log=EventLog(lambda: began_s + now() + self.offset_s, time.gmtime),
+            measured=lambda: UP_S + now(),
             offload=SlowThreads(
                 random.Random(f"{self._world.seed}/{spec.name}/{self.lives}"), self._world.heavy_s
             ),

@@ -111,6 +111,7 @@ class MachineSpec(msgspec.Struct, frozen=True):
     unwilling: Unwilling = ""  # why it takes no part; it relays all the same
     disk_limit_bytes: int = 2_000_000_000
     power: Power | None = None  # what it draws; None: it does not know
+    bytes_per_day: int | None = None  # that its owner lets others use; None: no limit
 
 
 class WireSpec(msgspec.Struct, frozen=True):
@@ -157,6 +158,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
     task: TaskSpec
     jobs: tuple[JobSpec, ...]
     timing: Timing = Timing()
+    midnight_s: float | None = None  # when a day begins; None: not while it goes on
     heavy_s: float = 0.0  # that encoding, adding up or hashing takes at most, beside a node's loop
 
 

@@ -146,6 +146,13 @@ def test_a_round_that_does_not_fit_is_not_begun() -> None:
     assert not node.allowance.bytes_given
 
 
+@pytest.mark.parametrize(("limit", "said"), [(999, "999 B"), (60_000, "60 kB"), (2_500_000_000, "2.5 GB")])
+def test_a_limit_is_said_in_its_unit(limit: int, said: str) -> None:
+    node = Node(OwnerLimits(bytes_per_day=limit))
+    node.allowance.add_bytes(limit)
+    assert node.allowance.why_not() == f"it has given its {said} of today; again from 00:00"
+
+
 def test_half_of_what_was_offered_is_worth_another_offer() -> None:
     assert Left(40, None).half_of(Left(100, None))
     assert not Left(60, None).half_of(Left(100, None))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,22 @@ def test_training_tells_how_long_a_step_took(source: Callable[..., TaskSource], 
         assert 0.002 <= plain_s < 0.5
         await trainer.open(TaskSource(source().reference, {"mode": "slow"}, niceness=0, throttle=8.0))
         assert (await trainer.train(base, out, **RECIPE)).step_s > 3 * plain_s
+
+    run(work)
+
+
+@pytest.mark.e2e
+def test_a_share_of_the_time_comes_on_top_of_the_throttle(source: Callable[..., TaskSource]) -> None:
+    async def work(trainer: TrainerProcess) -> None:
+        await trainer.open(TaskSource(source().reference, {"mode": "slow"}, niceness=0, throttle=2.0))
+        plain_s = await trainer.measure_speed(32)
+        trainer.share = 0.25
+        began_s = time.monotonic()
+        part_s = await trainer.measure_speed(32)
+        assert 2 * plain_s < part_s < 8 * plain_s
+        assert time.monotonic() - began_s > part_s, "and it takes that long"
+        trainer.share = 1.0
+        assert await trainer.measure_speed(32) < part_s / 2
 
     run(work)
 

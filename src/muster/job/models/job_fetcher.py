@@ -193,7 +193,7 @@ class JobFetcher:
         it can carry them there.
         """
         wanted: dict[BlobId, int] = {}
-        if head is not None and (acting or (self._context.relays() and self.carries(head))):
+        if head is not None and (acting or (self._context.relays() and self._carries(head))):
             for update in self.uncounted(head):
                 payload = update.record.payload
                 if payload.blob is not None and not self._context.store.has_blob(payload.blob):
@@ -209,7 +209,7 @@ class JobFetcher:
         await self._context.transfers.fetch(blob, size_bytes, rank=1)
         self._context.changes.notify()
 
-    def carries(self, head: Point) -> bool:
+    def _carries(self, head: Point) -> bool:
         """Whether the coordinator has not been heard of for so long that its updates are carried to it."""
         best = coordinator(self._view, head, lambda _: True)
         age_s = self._context.presence.age_s(best) if best is not None else None

@@ -212,8 +212,14 @@ class Participant:
             + (f", {trained.skipped} samples with NaN left out" if trained.skipped else ""),
             job=view.id,
         )
-        if self._writer.knows_more() or (not self._own and self._left().half_of(self._offered_left)):
+        if self._writer.knows_more() or self._left_much_less():
             await self._offer(self._step_s)
+
+    def _left_much_less(self) -> bool:
+        """Whether less than half is left of what this node's owner let others use when it offered."""
+        if self._own or self._context.allowance.why_not() is not None:
+            return False
+        return self._left().half_of(self._offered_left)
 
     def _codec(self, assignment: Assignment) -> str:
         """What is planned, or a sparser one where the owner pays for bytes and the job leaves the choice."""

@@ -16,6 +16,7 @@ from muster.simulation.judging.arithmetic import arithmetic, residue
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
+from muster.simulation.judging.giving import given
 from muster.simulation.judging.planning import planned
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
@@ -107,6 +108,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
     found += no_more_than_used(world)
     found += _bounds(world)
     found += throttled(world)
+    found += given(world)
     if watch.tasks_max > TASKS_MAX * len(world.machines):
         found.append(f"{watch.tasks_max} tasks at once")
     return found
