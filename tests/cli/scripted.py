@@ -28,6 +28,7 @@ def a_round(number: int, **more: Any) -> Round:
         "examples": 960,
         "bytes": 1000 * number,
         "bytes_total": 500 * number * (number + 1),
+        "joules": 20.0 * number,
     }
     return Round(**{**plain, **more})
 

@@ -11,6 +11,7 @@ from small_field import SmallField
 from muster.job.context import Policy
 from muster.job.owner.allowance import OwnerLimits
 from muster.node.api.peer_views import peers
+from muster.node.api.rounds.views import rounds
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot_builder import job_view
 from muster.node.energy.account import EnergyAccount
@@ -36,11 +37,11 @@ def accounts() -> dict[str, EnergyAccount]:
     return {name: account(power) for name, power in POWERS.items()}
 
 
-async def trained(field: SmallField, rounds: int = 4) -> JobId:
+async def trained(field: SmallField, last: int = 4) -> JobId:
     await field.start()
-    job = field.ask("a", stop=StopRule(rounds=rounds), min_nodes=3)
+    job = field.ask("a", stop=StopRule(rounds=last), min_nodes=3)
     assert await field.until(lambda: field.runner("a", job).finished() is not None, 300)
-    assert await field.until(lambda: field.round("c", job) == rounds, 60)
+    assert await field.until(lambda: field.round("c", job) == last, 60)
     return job
 
 
@@ -74,6 +75,7 @@ def test_joules_arrive_in_the_heads_counters_and_in_what_is_shown() -> None:
         assert shown["b"] is not None
         assert (shown["b"].train_w, shown["b"].exchange_j) == (3.0, 0.25)
 
+        assert rounds(field.cores["c"], runner, "", 0).rounds[-1].joules == view.joules
         rows = Watcher(field.cores["c"], own).look(asyncio.get_running_loop().time())
         assert rows["jobs"][job.hex()]["joules"] == view.joules
         assert rows["commits"][head.id.hex()]["joules"] == view.joules
@@ -89,7 +91,7 @@ def test_joules_arrive_in_the_heads_counters_and_in_what_is_shown() -> None:
 def test_waiting_is_charged_from_update_to_update() -> None:
     async def main() -> None:
         field = SmallField("abc", energy=accounts())
-        job = await trained(field, rounds=2)
+        job = await trained(field, 2)
         view = field.runner("a", job).view
         updates: list[Update] = [u.record for k, u in view.updates.items() if k.node == field.cores["a"].node]
         first, second = sorted(updates, key=lambda u: u.sequence)[:2]
@@ -105,7 +107,7 @@ def test_waiting_is_charged_from_update_to_update() -> None:
 def test_nobody_knows_anything_and_nothing_is_made_up() -> None:
     async def main() -> None:
         field = SmallField("abc")
-        job = await trained(field, rounds=2)
+        job = await trained(field, 2)
         runner = field.runner("b", job)
         assert all(u.record.millijoules == 0 for u in runner.view.updates.values())
         assert job_view(field.cores["b"], runner, None).joules is None

@@ -52,8 +52,8 @@ def test_another_package_reads_it(job: ScriptedJob, tmp_path: Path) -> None:
     scalars = {tag: value.simple_value for tag, value in values.items() if value.HasField("simple_value")}
     assert scalars == {
         "accuracy": pytest.approx(1 - 1 / 3), "loss": 0.5, "round/participants": 2, "round/steps": 30,
-        "round/examples": 960, "round/bytes": 2000, "job/bytes": 3000, "job/age_s": 5.0, "share/alpha": 0.5,
-        "share/bravo": 0.5, "value/alpha": 0.125,
+        "round/examples": 960, "round/bytes": 2000, "job/bytes": 3000, "job/joules": 40.0, "job/age_s": 5.0,
+        "share/alpha": 0.5, "share/bravo": 0.5, "value/alpha": 0.125,
     }  # fmt: skip
     assert values["commit"].tensor.string_val[0].decode() == commit(2)
     assert values["commit"].tensor.tensor_shape.dim[0].size == 1

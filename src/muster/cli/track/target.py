@@ -67,6 +67,8 @@ def curves(r: Round) -> dict[str, float]:
         "job/bytes": r.bytes_total,
         "job/age_s": r.age_s,
     }
+    if r.joules is not None:
+        found["job/joules"] = r.joules
     for name, part in islice(r.contributions.items(), NODES_MAX):
         found[f"share/{name}"] = part.share
         if part.value is not None:

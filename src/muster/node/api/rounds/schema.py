@@ -37,6 +37,7 @@ class Round(msgspec.Struct, frozen=True):
     bytes: int  # sent for the job since the round before
     bytes_total: int  # of the job up to here
     settled: bool = True  # nothing of the above is expected to change
+    joules: float | None = None  # used by all nodes for the job up to here; None: none of them knows
 
     @property
     def participants(self) -> list[str]:

@@ -20,7 +20,7 @@ from muster.job.roles import newest
 from muster.job.view import JobView
 from muster.node.api.job_description import recipe_view
 from muster.node.api.rounds.schema import Part, Round, Rounds
-from muster.node.api.snapshot_builder import why_of
+from muster.node.api.snapshot_builder import joules_of, why_of
 from muster.node.core import Core
 from muster.protocol.records import Commit, CommitId, Folded
 
@@ -160,6 +160,7 @@ class _Rounds:
             bytes=max(0, total - spent),
             bytes_total=total,
             settled=self._settled(figures, later),
+            joules=joules_of(point),
         )
 
     def _settled(self, figures: Figures | None, later: int) -> bool:
