@@ -61,7 +61,7 @@ class Runs:
             if "target" in said:
                 self.targets[said["task"], said["split"]] = said["target"]
                 self.parameters[said["task"]] = said["parameters"]
-            else:
+            elif "cell" in said:
                 run = Run(**{**said, "cell": tuple(said["cell"])})
                 self.found.setdefault(run.cell, {})[run.name] = run
 

@@ -9,10 +9,12 @@ is time for.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -212,42 +214,62 @@ def fixed(fleet: Fleet, steps: int) -> dict[float, float]:
     return finals
 
 
-def play(path: Path, seeds: list[int]) -> dict[str, Any]:
-    """All cases and seeds; prints the table and gives its figures, in % over the best fixed number."""
-    data = Data.read(path)
-    found: dict[tuple[int, float], list[dict[str, float]]] = {}
-    for seed in seeds:
-        for case in CASES:
-            fleet = Fleet(data, case, seed)
-            losses = {str(steps): fixed(fleet, steps) for steps in FIXED}
-            for ratio in RATIOS:
-                row = {name: of[ratio] for name, of in losses.items()}
-                row["best"] = min(row, key=row.__getitem__)  # type: ignore[assignment]
-                makers: dict[str, Callable[[], Steered | Jsac]] = {
-                    "rule": lambda r=ratio: Steered(r), "JSAC": lambda r=ratio: Jsac(r, budget(r))
-                }  # type: ignore[misc]  # fmt: skip
-                for name, make in makers.items():
-                    row[name], row[f"{name} steps"] = controlled(fleet, ratio, make())
-                found.setdefault((case, ratio), []).append(row)
-            print(f"case {case}, seed {seed} done", flush=True)
+def case_of(fleet: Fleet) -> dict[str, dict[str, float]]:
+    """R -> what each choice of steps ends with, and the step-weighted steps of the two that choose."""
+    losses = {str(steps): fixed(fleet, steps) for steps in FIXED}
+    rows = {}
+    for ratio in RATIOS:
+        row = {name: of[ratio] for name, of in losses.items()}
+        row["rule"], row["rule steps"] = controlled(fleet, ratio, Steered(ratio))
+        row["JSAC"], row["JSAC steps"] = controlled(fleet, ratio, Jsac(ratio, budget(ratio)))
+        rows[f"{ratio:g}"] = {name: round(value, 6) for name, value in row.items()}
+    return rows
+
+
+def play(path: Path | None, seeds: list[int], state: Path | None) -> dict[str, Any]:
+    """All cases and seeds; prints the table and gives its figures, in % over the best fixed number.
+
+    What `state` has is not run again; without `path` nothing is run.
+    """
+    found: dict[tuple[int, int], dict[str, dict[str, float]]] = {}
+    if state is not None and state.exists():
+        said = [json.loads(line) for line in state.read_text("utf-8").splitlines() if '"svm"' in line]
+        found = {(s["svm"]["case"], s["svm"]["seed"]): s["rows"] for s in said}
+    data = None
+    for seed, case in product(seeds if path is not None else (), CASES):
+        if (case, seed) in found or path is None:
+            continue
+        data = data or Data.read(path)
+        found[case, seed] = case_of(Fleet(data, case, seed))
+        line = {"svm": {"case": case, "seed": seed}, "rows": found[case, seed]}
+        if state is not None:
+            with state.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        print(f"case {case}, seed {seed} done", flush=True)
     return table(found)
 
 
-def table(found: dict[tuple[int, float], list[dict[str, Any]]]) -> dict[str, Any]:
+def table(found: dict[tuple[int, int], dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Medians over seeds, in % over the best fixed number of each seed."""
     names = [*map(str, FIXED), "rule", "JSAC"]
-    print("| case | R | best | " + " | ".join(names) + " | rule per seed | steps of rule, JSAC |")
-    print("|" + "---|" * (len(names) + 5))
-    rows, worst = [], 0.0
-    for (case, ratio), seeds in sorted(found.items()):
-        over = {n: [100 * (s[n] / s[s["best"]] - 1) for s in seeds] for n in names}
-        middle = {n: round(float(np.median(v)), 2) for n, v in over.items()}
-        worst = max(worst, *over["rule"])
-        steps = [round(float(np.median([s[f"{n} steps"] for s in seeds])), 1) for n in ("rule", "JSAC")]
-        best, each = [s["best"] for s in seeds], [round(v, 2) for v in over["rule"]]
-        rows.append({"case": case, "ratio": ratio, "best": best, "over": middle, "rule": each, "steps": steps,
-                     "losses": [{n: round(s[n], 5) for n in names} for s in seeds]})  # fmt: skip
-        print(f"| {case} | {ratio:g} | {', '.join(best)} | " + " | ".join(f"{middle[n]:.1f}" for n in names)
-              + f" | {each} | {steps} |")  # fmt: skip
-    print(f"the rule at worst, any seed: {worst:.2f} %")
-    return {"svm": rows, "worst": round(worst, 2)}
+    print(f"| case | R | seeds | best | {' | '.join(names)} | rule per seed | steps of rule, JSAC |")
+    print("|" + "---|" * (len(names) + 6))
+    rows, worst = [], {"rule": -math.inf, "JSAC": -math.inf}
+    for case, ratio in product(sorted({case for case, _ in found}), RATIOS):
+        seeds = sorted(seed for of, seed in found if of == case)
+        each = [found[case, seed][f"{ratio:g}"] for seed in seeds]
+        best = [min(FIXED, key=lambda tau, row=row: row[str(tau)]) for row in each]  # type: ignore[misc]
+        over = {n: [100 * (r[n] / r[str(b)] - 1) for r, b in zip(each, best, strict=True)] for n in names}
+        worst = {n: max(worst[n], *over[n]) for n in worst}
+        middle = {n: round(median(values), 2) for n, values in over.items()}
+        steps = {n: round(median(r[f"{n} steps"] for r in each), 1) for n in worst}
+        by_seed = [round(v, 2) for v in over["rule"]]
+        row = {"case": case, "ratio": ratio, "seeds": seeds, "best": best, "over": middle}
+        rows.append({**row, "rule": by_seed, "steps": steps})
+        print(
+            f"| {case} | {ratio:g} | {len(seeds)} | {', '.join(map(str, best))} | "
+            + " | ".join(f"{middle[n]:.1f}" for n in names)
+            + f" | {', '.join(map(str, by_seed))} | {steps['rule']}, {steps['JSAC']} |"
+        )
+    print("at worst, any seed, in %: " + ", ".join(f"{n} {value:.2f}" for n, value in worst.items()))
+    return {"svm": rows, "worst": {n: round(value, 2) for n, value in worst.items()}}
