@@ -37,6 +37,7 @@ from muster.job.waits import Wait, WaitLog
 from muster.network.supervisor import KeptLoop, Pulse
 from muster.protocol.records import BlobId, CommitId, short
 
+FROZEN_LOOK_S = 1.0  # while it comes
 FAULTS_NAMED = 5  # of one loop in the supervisor's time, and the job is said to be held up
 
 
@@ -242,6 +243,7 @@ class JobRunner:
                 if reason != self._answer.refused and finished(self.view, self.models.known_heads()) is None:
                     self._answer.refuse(reason, "offer")
                 self.waiting_for_slot = False
+                self._frozen.pause()
                 await self.context.changes.wait(self.context.allowance.look_again_s())
                 continue
             self._frozen.look()
@@ -263,7 +265,8 @@ class JobRunner:
                 self._slot.leave(self.view.id)
             if self._slot.wanted and not wanted:
                 self.context.changes.notify()  # the job that has the trainer looks whether it needs it
-            await self.context.changes.wait(self._retry.wait_s())
+            # what comes of the frozen part may use up what the owner gives
+            await self.context.changes.wait(FROZEN_LOOK_S if self._frozen.fetching else self._retry.wait_s())
 
     async def _train(self) -> SessionEnd:
         """A session of the trainer, which this job has until it ends."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
 from small_field import SmallField
 
 from muster.job.context import Policy
+from muster.job.owner.allowance import OwnerLimits
 from muster.job.participant.frozen_part import FrozenPart
 from muster.protocol.records import Job, JobId, Recipe, StopRule
 from muster.protocol.validation.validate import validate
 from muster.simulation.virtual.event_loop import run
+from muster.simulation.virtual.pipe import PathParams
 
 BACKBONE = bytes(range(256)) * 400  # 102 kB; the model that travels has 176 bytes
 
 
-def field_of(names: str, lacking: str = "b", policy: Policy | None = None) -> SmallField:
+def field_of(
+    names: str, lacking: str = "b", policy: Policy | Mapping[str, Policy] | None = None
+) -> SmallField:
     """All but the `lacking` nodes have what the task does not train; those have something else."""
     frozen = {name: name.encode() if name in lacking else BACKBONE for name in names}
     return SmallField(names, policy=policy, frozen=frozen)
@@ -104,6 +109,40 @@ def test_a_disk_limit_refuses_it_with_the_figures() -> None:
         assert await field.until(lambda: ended(field, "a", job), 100)
         reason = field.runner("a", job).view.refusals[field.cores["b"].node]
         assert "has 102 kB, over the 100 kB of policy.disk_limit_mb" in reason
+        await field.close()
+
+    run(story())
+
+
+def test_a_metered_node_takes_none_that_is_more_than_a_days_bytes() -> None:
+    async def story() -> None:
+        metered = Policy(owner=OwnerLimits(bytes_per_day=100_000, metered=True))
+        field = field_of("ab", policy={"b": metered})
+        await field.start()
+        job = field.ask("a")
+        assert await field.until(lambda: ended(field, "a", job), 100)
+        reason = field.runner("a", job).view.refusals[field.cores["b"].node]
+        assert "has 102 kB, more than a day's bytes of policy.metered" in reason
+        await field.close()
+
+    run(story())
+
+
+def test_a_days_bytes_end_the_fetch_until_the_next_day() -> None:
+    async def story() -> None:
+        field = field_of("ab", policy={"b": Policy(owner=OwnerLimits(bytes_per_day=70_000))})
+        field.network.set(*(field.cores[n].node for n in "ab"), PathParams(rate_bytes_s=2_000.0))
+        await field.start()
+        job = field.ask("a", min_nodes=2, stop=StopRule(rounds=400), patience_s=60.0)
+        assert await field.until(lambda: fetches(field, "b") != [], 60)
+        blob, transfers = field.runner("b", job).view.job.frozen, field.cores["b"].transfers
+        assert blob is not None
+        reason = "it has given its 0.07 MB of today"
+        assert await field.until(lambda: reason in (field.runner("b", job).error or ""), 120)
+        assert transfers.status(blob) is None
+        await asyncio.sleep(60)
+        assert not field.stores["b"].has_blob(blob)
+        assert field.cores["a"].exchange.traffic.for_job(job).frozen < 90_000  # with what was on its way
         await field.close()
 
     run(story())

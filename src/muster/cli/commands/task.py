@@ -178,9 +178,11 @@ def _show(report: TaskReport) -> None:
     )
     click.echo()
     figures = [f"{name} {figure(name, value)}" for name, value in report.figures.items()]
+    fixed = sum(t.size_bytes for t in report.tensors if t.kind in ("frozen", "constant"))
     rows = [
         ("task", f"{report.name}, version {report.version}, fingerprint {report.fingerprint[:8]}"),
         ("travels", f"{size(report.travels_bytes)} of {size(sum(t.size_bytes for t in report.tensors))}"),
+        *([("frozen", f"{size(fixed)}, once to a node that lacks it")] if fixed else []),
         ("samples", f"{report.samples}, and {report.evaluation_samples} held out"),
         ("a step", f"{1000 * report.step_s:.1f} ms"),
         ("learning rate", f"{report.lr:.2g}, {report.lr_from}"),

@@ -41,6 +41,12 @@ class FrozenPart:
                 f"the frozen part of the task is not here and has {self._size()}, over the "
                 f"{_mb(limit_bytes)} of policy.disk_limit_mb: raise it, or give this node the task's files"
             )
+        owner = self._context.policy.owner
+        if owner.metered and self._view.job.frozen_bytes > (owner.bytes_per_day or 0):
+            return (
+                f"the frozen part of the task is not here and has {self._size()}, more than a day's bytes of "
+                "policy.metered: give this node the task's files, or raise policy.bytes_per_day"
+            )
         return None
 
     def lacks(self) -> None:
@@ -80,17 +86,24 @@ class FrozenPart:
 
     def look(self) -> None:
         """Begin the fetch when it is due, end it when the job is over; call it again and again."""
-        running = self._fetch if self._fetch is not None and not self._fetch.done() else None
-        if running is not None:
-            if self._over():
-                running.cancel()
-        elif self.due() and not self._over() and self._context.now() >= self._retry_s:
+        if self._over():
+            self.pause()
+        elif self.due() and not self.fetching and self._context.now() >= self._retry_s:
             self._fetch = asyncio.get_running_loop().create_task(self._bring())
 
-    async def close(self) -> None:
-        """End the fetch; what came of it stays."""
+    @property
+    def fetching(self) -> bool:
+        return self._fetch is not None and not self._fetch.done()
+
+    def pause(self) -> None:
+        """End the fetch; the next one goes on from what came."""
         if self._fetch is not None:
             self._fetch.cancel()
+
+    async def close(self) -> None:
+        """End the fetch, and wait for its end."""
+        self.pause()
+        if self._fetch is not None:
             await asyncio.gather(self._fetch, return_exceptions=True)
 
     async def _bring(self) -> None:
