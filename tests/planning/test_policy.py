@@ -58,6 +58,16 @@ def test_a_fixed_number_of_steps_is_kept_but_by_the_slow() -> None:
     assert found == {A: 20, B: 20, C: 5}
 
 
+def test_nobody_is_given_more_steps_than_its_owner_allows() -> None:
+    """Whether the job says how many or the planner finds them."""
+    candidates = [Candidate(A, 0.01), Candidate(B, 0.01, steps_most=4)]
+    for steps in (0, 10, 300):
+        recipe = replace(AUTO, steps=steps)
+        found = steps_of(policy.plan(work(recipe), state.init(), candidates, Left(), 1))
+        assert found[B] == 4
+        assert found[A] > 4
+
+
 def test_a_node_takes_no_more_steps_than_it_may() -> None:
     candidates = [Candidate(A, 0.01), Candidate(B, 0.01, steps_most=3)]
     assert steps_of(policy.plan(work(), state.init(), candidates, Left(), 1))[B] == 3

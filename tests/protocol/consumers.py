@@ -16,7 +16,9 @@ from generators import Around
 from muster.algorithms.learning_rate import learning_rate
 from muster.history.graph import Point
 from muster.job.context import TrainingResult
+from muster.job.coordinator.commit_writer import RoundEnd
 from muster.job.models.payloads import payload_held
+from muster.job.owner.allowance import Left
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.participant.update_writer import UpdateWriter, node_seed
 from muster.job.roles import min_nodes, newest, open_plans
@@ -26,7 +28,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.sync.admission import Admission
 from muster.network.sync.ledger import Entry, Ledger
 from muster.protocol.envelope import decode, encode
-from muster.protocol.records import NOBODY, Job, NodeId, Record, RecordId
+from muster.protocol.records import NOBODY, Cost, Job, NodeId, Record, RecordId, Steering
 from muster.simulation.trainers.base import SimFacts
 from muster.simulation.virtual.lives import LivesLoop
 from muster.simulation.world import World
@@ -206,7 +208,8 @@ class Consumers:
             u for u in view.uncounted(head.counted) if payload_held(self._context.store, u.record.payload)
         ]
         if runner.models.layout is not None and head.round < 1_000_000:
-            await runner.commits.commit(head, updates[:20], (), "quant8", lambda: True)
+            end = RoundEnd("quant8", 0.5, lambda update: Cost(900, 500, 60, "quant8", 9), (), Steering(20))
+            await runner.commits.commit(head, updates[:20], (), end, lambda: True)
         runner._garbage._collected_s = -100.0
         runner._garbage.collect()
         runner.needs()
@@ -222,7 +225,7 @@ class Consumers:
             learning_rate(view.job.recipe, plan.record.round, view.job.stop.rounds)
             trained = TrainingResult(given.steps, given.steps, 0.5, 0.1, zeros)
             await writer.keep_update(plan, given.codec, trained)
-        writer.keep_offer(0.1, 1e9)
+        writer.keep_offer(0.1, 1e9, Left())
 
     async def _read(self) -> None:
         jobs, runners = self.core.jobs, self.core.jobs.runners

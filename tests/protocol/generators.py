@@ -228,6 +228,7 @@ class Generator:
             self.count(0, lim.RATE_MAX),
             self.d.one((None, self.power())), self.d.one((None, self.count(0, lim.TOTAL_MAX))),
             self.d.one((None, self.real(0.0, lim.FIGURE_MAX))),
+            self.d.one((None, self.count(1, lim.STEPS_MAX))),
         )  # fmt: skip
 
     def power(self) -> Power:

@@ -76,6 +76,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (a, replace(found["job"][1], frozen=bytes(range(32)), frozen_bytes=1000)),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
         (b, Offer(job, 5, 51, 10, 0.05, power=Power(1.0, 4.0, 1e-6, 1e-6, 0.1))),
+        (b, Offer(job, 5, 52, 10, 0.05, steps_max=20)),
         (b, Refusal(job, 5, 60, "not now", 3)),
         (author, fresh),
         (author, replace(fresh, payload=blob)),

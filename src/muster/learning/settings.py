@@ -27,7 +27,7 @@ class Settings:
 
     batch: int | None = None  # samples a step, instead of the recipe's
     lr_scale: float = 1.0  # of the recipe's learning rate
-    steps_max: int | None = None  # in a round
+    steps_max: int | None = None  # in a round: its offers say so, and no plan gives it more
     device: str = "auto"  # "cpu", "cuda" or "cuda:1"; auto: a GPU if there is one
     precision: str = "fp32"  # or "bf16", where torch's autocast finds it good
 

@@ -230,6 +230,7 @@ class Offer(_Record, frozen=True, array_like=True, tag=3):
     power: Power | None = None  # None: nothing is known
     bytes_left: int | None = None  # that its owner lets others use today; None: no limit
     joules_left: float | None = None
+    steps_max: int | None = None  # that it does in a round, as its owner set it; None: no limit
 
 
 class Refusal(_Record, frozen=True, array_like=True, tag=4):

@@ -112,7 +112,7 @@ class RoundPlanner:
                     usual_bytes_s,
                     came or seeded,
                     offer.step_s * steps if amid else 0.0,
-                    self._steps_most(node, state, offer.step_s),
+                    _least(offer.steps_max, self._steps_most(node, state, offer.step_s)),
                     offer.power,
                     self._node_left(spent.get(node), offer.bytes_left, offer.joules_left),
                     node == context.node,

@@ -71,7 +71,8 @@ class Participant:
         announce()
         facts = self.trainer.facts
         left_out = f" ({facts.skipped} with NaN left out)" if facts.skipped else ""
-        text = f"offers {facts.samples} samples{left_out}, {1 / step_s:.0f} steps/s"
+        most = f", at most {facts.steps_max} steps a round" if facts.steps_max else ""
+        text = f"offers {facts.samples} samples{left_out}, {1 / step_s:.0f} steps/s{most}"
         self._context.event("offer", text, job=self._view.id)
 
     async def _keep_offer(self, step_s: float) -> Callable[[], None]:

@@ -83,7 +83,7 @@ class UpdateWriter:
         record = Offer(
             self._view.id, context.store.incarnation, counters.offer, self._facts.samples, step_s,
             context.battery(), left.available_s, min(GOODPUT_MAX, int(goodput_bytes_s)),
-            self._power(), left.bytes, left.joules,
+            self._power(), left.bytes, left.joules, self._facts.steps_max,
         )  # fmt: skip
         with context.store.transaction():
             context.store.set_state(self._key, msgspec.msgpack.encode(counters))

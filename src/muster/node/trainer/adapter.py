@@ -45,12 +45,13 @@ class JobFacts:
     has_common: bool
     metrics: tuple[Metric, ...]
     skipped: int  # samples with NaN that the task leaves out
+    steps_max: int | None  # in a round, by this node's settings
 
 
 def job_facts(facts: TaskFacts) -> JobFacts:
     return JobFacts(
         facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0,
-        facts.metrics, facts.skipped,
+        facts.metrics, facts.skipped, facts.steps_max,
     )  # fmt: skip
 
 

@@ -100,6 +100,7 @@ def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
         "classes": [],
         "metrics": [[m.name, m.best, m.exp] for m in metrics.declared(task, figures)],
         "defaults": dict(task.defaults),
+        "steps_max": task.settings.steps_max,
         "common": common,
     }
 

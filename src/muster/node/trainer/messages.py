@@ -40,6 +40,7 @@ class TaskFacts:
     metrics: tuple[Metric, ...]  # the first is the headline
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs: fields of a request, by name
     skipped: int = 0  # samples with NaN that the task leaves out
+    steps_max: int | None = None  # in a round, by this node's settings
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class TrainerProcess:
             metrics=tuple(Metric(name, best, exp) for name, best, exp in answer["metrics"]),
             defaults=answer["defaults"],
             skipped=answer.get("skipped", 0),
+            steps_max=answer["steps_max"],
         )
 
     def keep_local(self, path: Path) -> None:

@@ -105,6 +105,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
         "classes": classes,
         "metrics": [[m.name, m.best, m.exp] for m in opened.metrics],
         "skipped": opened.data.skipped,
+        "steps_max": opened.task.settings.steps_max,
         "defaults": dict(opened.task.defaults),
         "common": 0 if common is None else STREAM_SAMPLES if common.size is None else common.size,
     }

@@ -133,6 +133,8 @@ def _offer(record: Offer) -> None:
         _power(record.power)
     if record.bytes_left is not None:
         whole("bytes_left", record.bytes_left, 0, lim.TOTAL_MAX)
+    if record.steps_max is not None:
+        whole("steps_max", record.steps_max, 1, lim.STEPS_MAX)
     if record.joules_left is not None:
         number("joules_left", record.joules_left, 0.0, lim.FIGURE_MAX)
 

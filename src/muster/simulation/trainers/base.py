@@ -44,6 +44,7 @@ class SimFacts:
     has_common: bool
     version: str = "1"
     skipped: int = 0
+    steps_max: int | None = None
     metrics: tuple[Metric, ...] = CLASSES
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs
     frozen: bytes = b""  # what the task does not train
