@@ -17,7 +17,7 @@ from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
 from muster.node.api.commit_detail import WhyView
-from muster.node.api.snapshot import LeftView, LoopView, NodeEvent, StoredJobView
+from muster.node.api.snapshot import EnergyView, LeftView, LoopView, NodeEvent, PowerView, StoredJobView
 
 Capture = pytest.CaptureFixture[str]
 
@@ -213,6 +213,17 @@ def test_nodes_shows_what_owners_let_others_use_yet(alpha: FakeNode, capsys: Cap
     found = json.loads(capsys.readouterr().out)
     assert found["peers"][1]["left"] == {"bytes": 0, "joules": None, "available_s": None, "why": said}
     assert found["node"]["left"]["bytes"] == 12_300_000
+
+
+def test_nodes_says_which_meter_there_is(alpha: FakeNode, capsys: Capture) -> None:
+    said = "energy is counted by the watts of the preset pi4: 2.7 W idle, 3.625 W training"
+    energy = EnergyView(said, PowerView(2.7, 3.625, 3e-6, 3e-6, 0.05), 2.7, 40.5, 0.0)
+    alpha.answers["snapshot"] = lambda request: snapshot(energy=energy)
+    assert run(["nodes"]) == 0
+    assert f"alpha: {said}" in capsys.readouterr().out
+    assert run(["nodes", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["node"]["energy"]
+    assert (found["said"], found["power"]["train_w"], found["used_j"]) == (said, 3.625, 40.5)
 
 
 def test_log_why_shows_forecast_beside_outcome(alpha: FakeNode, capsys: Capture) -> None:
