@@ -202,13 +202,14 @@ def test_nodes_shows_what_owners_let_others_use_yet(alpha: FakeNode, capsys: Cap
     assert "LEFT TODAY" not in capsys.readouterr().out
     said = "it has given its 20 MB of today; again from 00:00"
     seen = snapshot(left=LeftView(12_300_000, 400.0, 18_600.0))
-    given = msgspec.structs.replace(seen.peers[1], left=LeftView(0, None, None, said))
+    given = msgspec.structs.replace(seen.peers[1], left=LeftView(0, None, None, said), here=0.33, back_s=20.0)
     alpha.answers["snapshot"] = lambda request: msgspec.structs.replace(seen, peers=[seen.peers[0], given])
     assert run(["nodes"]) == 0
     out = capsys.readouterr().out
     assert "LEFT TODAY" in out
     assert "12.3 MB, 400 J, 5:10:00" in out
     assert f"charlie takes no part now: {said}" in out
+    assert "charlie  away, back in about 20 s" in out
     assert run(["nodes", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["peers"][1]["left"] == {"bytes": 0, "joules": None, "available_s": None, "why": said}

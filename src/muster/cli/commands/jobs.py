@@ -60,7 +60,7 @@ def nodes(node: str | None, as_json: bool) -> None:
         if peer.id == seen.node.id:
             continue
         near = direct.get(peer.id)
-        how = "neighbour" if near else "in reach" if peer.reachable else "away"
+        how = "neighbour" if near else "in reach" if peer.reachable else _away(peer)
         rtt = f"{near.rtt_s * 1000:.0f} ms" if near and near.rtt_s is not None else "-"
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         row = [peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed]
@@ -78,6 +78,11 @@ def nodes(node: str | None, as_json: bool) -> None:
             click.echo(f"refused on {seen.node.name}: {peer.refused} records by {peer.name}{cut}")
     if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:
         click.echo(f"not well on {seen.node.name}: {'; '.join(wrong)}")
+
+
+def _away(peer: PeerView) -> str:
+    """For how long still, if it comes and goes."""
+    return "away" if peer.back_s is None else f"away, back in about {span(peer.back_s)}"
 
 
 def _left(left: LeftView | None) -> str:

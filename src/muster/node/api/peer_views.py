@@ -10,6 +10,7 @@ import msgspec
 from muster.network.sync.presence import STATES
 from muster.node.api.snapshot import LeftView, PeerView, PowerView
 from muster.node.core import Core
+from muster.planning.presence import heard_again, share_here
 from muster.protocol.records import NodeId, Power
 
 
@@ -50,7 +51,10 @@ def peers(core: Core) -> list[PeerView]:
             continue
         heard = core.presence.table.get(node[:8])
         age_s = core.presence.age_s(node)
-        near = node in core.link.neighbours()
+        reachable = node in core.link.neighbours()
+        reachable = reachable or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node))
+        spells = core.presence.spells(node)
+        again = None if reachable else heard_again(spells)
         views.append(
             PeerView(
                 id=node.hex(),
@@ -61,10 +65,12 @@ def peers(core: Core) -> list[PeerView]:
                 battery=heard.heartbeat.battery / 100 if heard and heard.heartbeat.battery <= 100 else None,
                 step_s=offers[node].step_s if node in offers else None,
                 power=power_view(offers[node].power) if node in offers else None,
-                reachable=near or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node)),
+                reachable=reachable,
                 refused=core.ledger.refusals.by_author.get(node, 0),
                 cut_off=core.exchange.shared.cut_off(node),
                 left=left_view(core, node),
+                here=round(share_here(spells), 3) if spells.away_s else None,
+                back_s=again.likely_s if again is not None else None,
             )
         )
     return views

@@ -123,6 +123,10 @@ class PeerView(msgspec.Struct, frozen=True):
     cut_off: bool = False  # it made or sent so many that it is not heard for some minutes
     power: PowerView | None = None  # by its offer
     left: LeftView | None = None  # by its last answer to a job that goes on; None: no limit is known
+    here: float | None = (
+        None  # the part of the time in which it was heard lately, 0..1; None: it never was away
+    )
+    back_s: float | None = None  # until it is heard again, as it came and went so far; None: nobody can say
 
 
 class ContributionView(msgspec.Struct, frozen=True):
