@@ -325,7 +325,7 @@ def test_a_huge_job_is_read_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -
                 core.ledger.publish(offer)  # of a kind that was read already
             await asyncio.sleep(0)
         runner = await core.jobs.load(job)
-        assert len(runner.view.graph.points) == 602
+        assert len(runner.view.graph.points) == len(core.store.select("commit", job)) > 600
         assert runner.view.offers[core.node] == offer
         assert len(runner.view.updates) < 200  # older ones are forgotten while it is read
         assert max(turns) <= SLICE

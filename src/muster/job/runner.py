@@ -60,6 +60,7 @@ class JobRunner:
         self.waiting_for_slot = False
         self.yielded = False  # its trainer went to another job, as nothing moved in this one
         self._in_session = False
+        self._over: str | None = None  # why, when that was looked at last; "": it goes on
         self._loops: list[KeptLoop] = []
         self._wait_log = WaitLog(context, view)
         self._state = CoordinatorState(head_since_s=context.now())
@@ -210,6 +211,14 @@ class JobRunner:
         found = self._waits() + (waits.outside(self.context, self.view, self.head()) if outside else [])
         return [waits.said(self.context, wait) for wait in found]
 
+    def _tell_end(self) -> None:
+        """Log that the job is over, unless it was when it was loaded or `Beginning` said so."""
+        given_up = self.view.given_up is not None
+        over = self.finished() if self.state() in ("finished", "stopped") and not given_up else ""
+        if over and self._over not in (None, over):
+            self.context.event("end", f"the job is over: {over}", job=self.view.id)
+        self._over = over or ""
+
     def _tell_waits(self) -> None:
         """Log waits where somebody follows the job."""
         if self._state.acting or self.view.asker == self.context.node:
@@ -228,6 +237,7 @@ class JobRunner:
             self._answer.supersede_old()
             self._garbage.collect()
             self._tell_waits()
+            self._tell_end()
             wait_s = REST_S if self._coordinator.rests() else STALL_S
             pulse.renew(wait_s)
             await self.context.changes.wait(wait_s)
