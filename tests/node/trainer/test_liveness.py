@@ -10,7 +10,7 @@ import pytest
 
 from muster.node.trainer import child_process
 from muster.node.trainer.child_process import TrainerDied
-from muster.node.trainer.liveness import STALL_S, WORK_S, Liveness, cpu_s_of
+from muster.node.trainer.liveness import QUIET_S, STALL_S, WORK_S, Liveness, cpu_s_of
 from muster.node.trainer.messages import TaskSource
 from muster.node.trainer.process import TrainerProcess
 
@@ -59,6 +59,16 @@ def test_a_heartbeat_alone_is_no_work() -> None:
         assert process.hangs(float(second)) == (second >= STALL_S)
 
 
+def test_people_hear_once_of_a_silence_and_until_when() -> None:
+    process = Liveness(0.0)
+    process.cpu(0.0, 5.0)
+    assert process.warning_s(QUIET_S - 1) is None
+    assert process.warning_s(QUIET_S + 5) == STALL_S - QUIET_S - 5
+    assert process.warning_s(QUIET_S + 20) is None
+    process.progress(100.0)
+    assert process.warning_s(100.0 + QUIET_S) == STALL_S - QUIET_S
+
+
 def test_workers_that_end_take_nothing_away() -> None:
     process = Liveness(0.0)
     process.cpu(0.0, 100.0)
@@ -86,7 +96,8 @@ def test_a_long_step_is_told_from_a_hang(
     path.write_text(TASK)
 
     async def main() -> None:
-        trainer = TrainerProcess()
+        said: list[str] = []
+        trainer = TrainerProcess(said.append)
         try:
             async with asyncio.timeout(100):
                 await trainer.open(TaskSource(str(path), niceness=0))  # imports are over
@@ -98,6 +109,8 @@ def test_a_long_step_is_told_from_a_hang(
                 else:
                     with pytest.raises(TrainerDied, match="neither got on nor computed"):
                         await trainer.open(source)
+                    assert len(said) == 1
+                    assert said[0].startswith("the trainer does not move: it is ended in ")
         finally:
             await trainer.close()
 

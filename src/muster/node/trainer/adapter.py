@@ -85,7 +85,7 @@ class StoreTrainer:
 
         Raises MusterError, ChildProcessError.
         """
-        trainer = TrainerProcess()
+        trainer = TrainerProcess(report)
         try:
             facts = await _job_errors(trainer.open(source))
         except BaseException:

@@ -34,8 +34,8 @@ class TrainerDied(Exception):
 class ChildProcess:
     """A child from `spawn` to `end`. One request at a time; a child that has died takes no more."""
 
-    def __init__(self, process: StartedProcess) -> None:
-        self._process = process
+    def __init__(self, process: StartedProcess, report: Callable[[str], None]) -> None:
+        self._process, self._report = process, report
         self._stderr_lines: deque[str] = deque(maxlen=STDERR_LINES_MAX)
         self._stderr_reader = asyncio.create_task(_keep_lines(process.stderr, self._stderr_lines))
         self._request_id = 0
@@ -43,10 +43,11 @@ class ChildProcess:
         self.ended = False
 
     @classmethod
-    async def spawn(cls) -> ChildProcess:
-        """Start the process; `ready` waits for its imports."""
+    async def spawn(cls, report: Callable[[str], None] = lambda sentence: None) -> ChildProcess:
+        """Start the process; `ready` waits for its imports. `report` hears when it seems to hang."""
         env = {**os.environ, "MUSTER_TRAINER_PARENT": str(os.getpid())}
-        return cls(await StartedProcess.start((sys.executable, "-m", "muster.node.trainer.child"), env))
+        process = await StartedProcess.start((sys.executable, "-m", "muster.node.trainer.child"), env)
+        return cls(process, report)
 
     @property
     def pid(self) -> int:
@@ -139,6 +140,8 @@ class ChildProcess:
         while True:
             if liveness.hangs(_now_s()):
                 raise TimeoutError
+            if (left_s := liveness.warning_s(_now_s())) is not None:
+                self._report(f"the trainer does not move: it is ended in {left_s:.0f} s unless it does")
             if self._receiving is None:
                 self._receiving = asyncio.create_task(receive_message(self._process.stdout))
             done, _ = await asyncio.wait({self._receiving}, timeout=LOOK_S)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 STALL_S = 600.0  # without progress and without computing
+QUIET_S = 60.0  # of that time, and people hear of it
 WORK_S = 0.2  # of CPU time: what a process that waits in vain does not use in all that time
 
 
@@ -18,6 +19,7 @@ class Liveness:
         self._stall_s = stall_s
         self._moved_s = now_s
         self._cpu_s: float | None = None  # that was used up to then
+        self._warned_s: float | None = None  # people heard that nothing moves since then
 
     def progress(self, now_s: float) -> None:
         """A message about the work came."""
@@ -31,6 +33,13 @@ class Liveness:
             self._cpu_s = cpu_s
         elif cpu_s - self._cpu_s >= WORK_S:
             self._cpu_s, self._moved_s = cpu_s, now_s
+
+    def warning_s(self, now_s: float) -> float | None:
+        """Seconds until it hangs, once when nothing has moved for `QUIET_S`."""
+        if now_s - self._moved_s < min(QUIET_S, self._stall_s / 2) or self._warned_s == self._moved_s:
+            return None
+        self._warned_s = self._moved_s
+        return self._moved_s + self._stall_s - now_s
 
     def hangs(self, now_s: float) -> bool:
         return now_s - self._moved_s >= self._stall_s

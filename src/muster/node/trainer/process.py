@@ -8,7 +8,7 @@ time; others wait in line.  This module never imports torch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ class TrainerProcess:
     asyncio task cancels the work.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], None] = lambda sentence: None) -> None:
+        """`report` gets a sentence when the child seems to hang."""
+        self._report = report
         self._child: ChildProcess | None = None
         self._source: TaskSource | None = None
         self._local: Path | None = None
@@ -196,7 +198,7 @@ class TrainerProcess:
         await self._end(0.0)
         if self._source is None:
             raise MusterError("internal", "the trainer was asked to work before a task was opened")
-        self._child = child = await ChildProcess.spawn()
+        self._child = child = await ChildProcess.spawn(self._report)
         await child.ready()
         if reopen:
             await child.request(_opening(self._source))
