@@ -110,3 +110,16 @@ def test_check_says_what_is_wrong_in_one_sentence(here: Path, capsys: Capture) -
     )
     assert run(["task", "check", "absent.py", "--option", "a"]) == 2
     assert "is not KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_check_says_what_a_node_without_the_frozen_part_would_get(here: Path, capsys: Capture) -> None:
+    assert run(["task", "new", "ice"]) == 0
+    text = (here / "ice.py").read_text()
+    inner = "nn.Linear(4, 16).requires_grad_(False), nn.ReLU(), nn.Linear(16, 3)"
+    line = next(line for line in text.splitlines() if "return nn.Sequential" in line)
+    (here / "ice.py").write_text(text.replace(line, f"        return nn.Sequential({inner})"))
+    assert run(["task", "check", "ice.py"]) == 0
+    out = capsys.readouterr().out
+    assert "travels        204 B of 524 B" in out
+    assert "frozen         320 B, once to a node that lacks it" in out
