@@ -1,9 +1,9 @@
 """A learning rate from short trainings: the test that a job without a rate begins with.
 
 Trainings of a few steps from the same model, on the same batches, at rates from high to low (the range test
-of Smith, WACV 2017, arXiv 1506.01186, from one start each time).  What is compared is the mean loss of the
-later steps, on batches that the model has not seen yet, with the loss of a model that stays as it is.
-`SHARE` and the numbers beside it are measured: bench/learning/range_test.py.
+of Smith, WACV 2017, arXiv 1506.01186, from one start each time).  What is compared is the median loss of the
+last steps, on batches that the model has not seen yet, with that of a model that stays as it is.  The numbers
+were chosen by bench/learning/range_test.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from torch import nn
@@ -25,13 +26,13 @@ from muster.learning.task import Task
 
 HIGHEST, FACTOR = 10.0**1.5, 10.0**0.5  # 32, 10, 3.2 and so on
 RATES_MAX = 18  # down to 1e-7
-STEPS, STEPS_MIN = 12, 6  # of a rate; the later half of them count
+STEPS, STEPS_MIN = 12, 6  # of a rate; the last third of them count
 STEPS_MAX = 120  # in all
-RATES_USUAL = 8
+RATES_USUAL = 8  # that the time has to suffice for
 DIVERGED = 20.0  # times the loss of the start: what comes back from there is no good model
 GAIN_MIN = 0.01  # of the loss, by which the best rate has to be better than none
-KNEE = 0.5  # of the best rate's gain: so far above the least, losses count as they are, beyond as logarithms
-SHARE = 1.7  # of the rate that is best over so few steps: the mean of several nodes bears more
+BEYOND = 0.8  # of the way down to the next rate, where the next one up diverges
+SHARE = 1.7  # of the rate that is best over so few steps: a round's mean over nodes bears more
 KEPT_BYTES_MAX = 64_000_000  # of batches
 
 Trial = Callable[[float, int], list[float]]  # a rate, a number of steps -> their losses, fewer if it diverged
@@ -57,7 +58,7 @@ class RangeTest:
 
 @dataclass(frozen=True)
 class Tried:
-    """One rate. `loss`: the mean of its later steps; infinite if it diverged."""
+    """One rate. `loss`: that of its later steps; infinite if it diverged."""
 
     lr: float
     loss: float
@@ -69,7 +70,7 @@ def search(trial: Trial, steps: int, in_time: Callable[[], bool] = lambda: True)
     Raises NoRate.
     """
     still = trial(0.0, steps)
-    idle = _later(still, steps)
+    idle = _last(still, steps)
     if not math.isfinite(idle):
         raise NoRate("the loss is not finite before any training")
     tried: list[Tried] = []
@@ -80,16 +81,16 @@ def search(trial: Trial, steps: int, in_time: Callable[[], bool] = lambda: True)
         taken += len(losses)
         if losses == still:
             raise NoRate("it makes no difference to what a few steps do")
-        tried.append(Tried(lr, _later(losses, steps)))
+        tried.append(Tried(lr, _last(losses, steps)))
         if _passed(tried, idle) or taken + steps > STEPS_MAX or not in_time():
             break
     return RangeTest(_between(tried, idle), tried[-1].lr, tried[0].lr, taken)
 
 
-def _later(losses: list[float], steps: int) -> float:
-    """The mean loss of the later half; infinite where the training did not get so far."""
-    half = losses[steps // 2 :]
-    return sum(half) / len(half) if len(losses) == steps and all(map(math.isfinite, half)) else math.inf
+def _last(losses: list[float], steps: int) -> float:
+    """The median loss of the last third; infinite where the training did not get so far."""
+    last = losses[steps - steps // 3 :]
+    return median(last) if len(losses) == steps and all(map(math.isfinite, last)) else math.inf
 
 
 def _best(tried: list[Tried]) -> int:
@@ -114,9 +115,9 @@ def _between(tried: list[Tried], idle: float) -> float:
         raise NoRate("there was no time for enough rates")
     if best == 0:
         return tried[0].lr
-    over = [(tried[i].loss - tried[best].loss) / (KNEE * gain) for i in (best - 1, best + 1)]
+    over = [(tried[i].loss - tried[best].loss) / gain for i in (best - 1, best + 1)]
     above, below = map(math.log1p, over)
-    shift = 0.5 if above == math.inf else 0.5 * (above - below) / max(above + below, 1e-9)
+    shift = BEYOND if above == math.inf else 0.5 * (above - below) / max(above + below, 1e-9)
     return SHARE * tried[best].lr * math.pow(FACTOR, -shift)
 
 
