@@ -1,9 +1,9 @@
 """A learning rate from short trainings: the test that a job without a rate begins with.
 
 Trainings of a few steps from the same model, on the same batches, at rates from high to low (the range test
-of Smith, WACV 2017, arXiv 1506.01186, from one start each time).  What is compared is the median loss of the
-last steps, on batches that the model has not seen yet, with that of a model that stays as it is.  The numbers
-were chosen by bench/learning/range_test.py.
+of Smith, WACV 2017, arXiv 1506.01186, from one start each time).  What is compared is the loss of the last
+steps, on batches that the model has not seen yet, with that of a model that stays as it is.  The numbers were
+chosen by bench/learning/range_test.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from torch import nn
@@ -88,9 +88,13 @@ def search(trial: Trial, steps: int, in_time: Callable[[], bool] = lambda: True)
 
 
 def _last(losses: list[float], steps: int) -> float:
-    """The median loss of the last third; infinite where the training did not get so far."""
+    """The loss of the last third; infinite where the training did not get so far.
+
+    Half of it is the median, as one step may go wrong, and half the mean, as not many should.
+    """
     last = losses[steps - steps // 3 :]
-    return median(last) if len(losses) == steps and all(map(math.isfinite, last)) else math.inf
+    sound = len(losses) == steps and all(map(math.isfinite, last))
+    return (median(last) + fmean(last)) / 2 if sound else math.inf
 
 
 def _best(tried: list[Tried]) -> int:

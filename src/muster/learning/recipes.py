@@ -6,16 +6,13 @@ from dataclasses import dataclass, replace
 
 from muster.protocol.records import Recipe, StopRule
 
-DEFAULT_LR = 0.05  # of plain SGD, where a range test finds none
+DEFAULT_LR = 0.05  # of plain SGD, where a range test (learning/range_test.py) finds none
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """`finds_lr`: the recipe's rate holds only where a range test finds none (learning/range_test.py)."""
-
     recipe: Recipe
     stop: StopRule
-    finds_lr: bool = False
 
 
 # Steps, round momentum and codecs are the planner's; the mean of the last few models at the end takes out
@@ -23,7 +20,6 @@ class Defaults:
 ANY = Defaults(
     Recipe(lr=DEFAULT_LR, batch=32, steps=0, seed=0, server_momentum=None, average=5),
     StopRule(rounds=20),
-    finds_lr=True,
 )
 
 BY_TASK = {"digits": replace(ANY, stop=StopRule(rounds=30))}

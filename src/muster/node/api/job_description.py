@@ -116,11 +116,6 @@ def recipe_view(recipe: Recipe) -> dict[str, float | str]:
     )
 
 
-def finds_lr(request: Request) -> bool:
-    """Whether nobody says the learning rate: neither the user nor what is known of the task."""
-    return request.lr is None and defaults(request.task).finds_lr
-
-
 def stop_rule(request: Request) -> StopRule:
     """When the job ends, but for its target. Raises MusterError."""
     stale = None

@@ -20,7 +20,6 @@ from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.api.job_description import (
     Request,
     check,
-    finds_lr,
     recipe_of,
     stop_rule,
     with_defaults,
@@ -67,7 +66,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
             recipe, stop = recipe_of(request), stop_rule(request)
             check(request, recipe, stop)
             stop = with_target(stop, request.target, facts.metrics)
-            if finds_lr(request):
+            if request.lr is None:
                 recipe = await found_rate(trainer, blob, recipe, stop, tell)
         except BaseException:
             await trainer.close()

@@ -18,7 +18,7 @@ from muster.compression.tensors import Layout, TensorError
 from muster.errors import MusterError
 from muster.job.figures import Figures
 from muster.node.api.found_rate import SECONDS_MAX, with_rate
-from muster.node.api.job_description import Request, finds_lr, recipe_of, with_defaults
+from muster.node.api.job_description import Request, recipe_of, with_defaults
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import InspectedMessage, TaskFacts, TaskSource, TensorFacts
 from muster.node.trainer.process import TrainerProcess
@@ -193,7 +193,7 @@ async def check(
     tell("opens the task")
     facts = await _said(trainer.open(source))
     asked = with_defaults(Request(facts.name), facts.defaults)
-    lr_from = "" if finds_lr(asked) else "the task's default"
+    lr_from = "" if asked.lr is None else "the task's default"
     work = _Check(trainer, facts, folder, recipe_of(asked), lr_from, tell, onnx)
     faults: list[str] = []
     try:
