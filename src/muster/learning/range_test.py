@@ -31,7 +31,7 @@ STEPS_MAX = 120  # in all
 RATES_USUAL = 8  # that the time has to suffice for
 DIVERGED = 20.0  # times the loss of the start: what comes back from there is no good model
 GAIN_MIN = 0.01  # of the loss, by which the best rate has to be better than none
-BEYOND = 0.8  # of the way down to the next rate, where the next one up diverges
+BEYOND = 0.8  # of the step down to the next rate is taken where the next one up diverges
 SHARE = 1.7  # of the rate that is best over so few steps: a round's mean over nodes bears more
 KEPT_BYTES_MAX = 64_000_000  # of batches
 
