@@ -58,6 +58,7 @@ MODULES = (
     snapshot,
     commit_detail,
 )  # in the order of the pages
+SHARED = (snapshot.BudgetView, snapshot.PowerView, snapshot.ValuesView)  # by rows and by what --json prints
 MADE = "Made by scripts/row_types.py: change the structs."
 ROWS_HEAD = f"""# The rows of the page's tables, field by field
 
@@ -228,9 +229,7 @@ def _row(*cells: str) -> str:
 def made() -> dict[Path, str]:
     """The content of every file that is made here."""
     every = structs()
-    rows = [
-        s for s in every if s.__module__ == schema.__name__ or s in (snapshot.ValuesView, snapshot.PowerView)
-    ]
+    rows = [s for s in every if s.__module__ == schema.__name__ or s in SHARED]
     of_jobs = [s for s in rows if s in structs(ROWS_OF_JOBS)]
     rest = [struct for struct in every if struct not in rows]
     body = typescript("What the page's server sends around the rows (docs/api-messages.md).", rest)

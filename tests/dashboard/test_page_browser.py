@@ -169,6 +169,56 @@ def test_history_compares_two_commits_and_begins_a_job_there(page: Any, served: 
     assert asked["rounds"] == 7
 
 
+def test_budgets_are_bars_and_energy_is_an_axis(page: Any, served: Served) -> None:
+    job, commits = served.fleet.job, served.state()["commits"]
+    assert page.locator("#budget-bars").is_hidden()
+    assert page.locator("#by-joules").is_hidden()  # nobody knows what it draws
+    of_all = [("bytes", 1.9e6, 2e6, None), ("joules", 812.0, 7200.0, None)]
+    of_nodes = [("bytes", 4e5, 8e5, "bravo")]
+    budgets = [dict(zip(("resource", "spent", "limit", "node"), b, strict=True)) for b in of_all + of_nodes]
+    used = {c: {"joules": row["bytes_total"] / 5000} for c, row in commits.items()}
+    served.publish(jobs={job: {"budgets": budgets, "joules": 812.0}}, commits=used)
+    try:
+        until(lambda: page.locator("#budget-bars li").count() == 3, "the bars are there")
+        texts = page.locator("#budget-bars .when").all_inner_texts()
+        assert texts == ["1.9 MB of 2 MB", "812 J of 7.2 kJ", "400 kB of 800 kB"]
+        assert page.locator("#budget-bars li.nearly .who").all_inner_texts() == ["bytes"]
+        parts = page.evaluate(
+            "() => [...document.querySelectorAll('#budget-bars .spent')]"
+            ".map(bar => bar.firstElementChild.offsetWidth / bar.offsetWidth)"
+        )
+        assert parts == pytest.approx([0.95, 812 / 7200, 0.5], abs=0.05)
+        assert "6.39 kJ left" in page.locator("#budget-bars li").nth(1).get_attribute("title")
+        page.locator("#by-joules").click()
+        until(lambda: page.locator("#by-joules").get_attribute("aria-pressed") == "true", "it is pressed")
+        page.locator("#chart .u-over").hover()
+        until(lambda: " J" in page.locator("#chart-tip b").inner_text(), "the tip is in joules")
+    finally:
+        served.publish(
+            jobs={job: {"budgets": [], "joules": None}}, commits={c: {"joules": None} for c in used}
+        )
+    until(lambda: page.locator("#by-age").get_attribute("aria-pressed") == "true", "time is the axis again")
+    assert page.locator("#budget-bars").is_hidden()
+
+
+def test_a_new_job_may_have_budgets(page: Any, served: Served) -> None:
+    job = served.fleet.job
+    served.publish(jobs={job: {"state": "finished"}})
+    try:
+        page.locator("#new-job").click()
+        for name, value in (("seconds", "60"), ("mb", "1.5"), ("joules", "900"), ("joules_node", "90")):
+            page.locator(f"dialog input[name={name}]").fill(value)
+        before = len(served.clients.asked)
+        page.get_by_role("button", name="Start", exact=True).click()
+        until(lambda: len(served.clients.asked) > before, "the job was asked for")
+    finally:
+        served.publish(jobs={job: {"state": "running"}})
+    asked = [arguments for op, arguments in served.clients.asked if op == "train"][-1]
+    wanted = {"seconds": 60, "bytes": 1_500_000, "joules": 900, "joules_node": 90}
+    assert {name: asked.get(name) for name in wanted} == wanted
+    assert "bytes_node" not in asked
+
+
 def click_commit(page: Any, commit: str) -> None:
     at = page.evaluate("id => window.muster.history.place(id)", commit)
     page.mouse.click(at["x"], at["y"])

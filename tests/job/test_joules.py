@@ -157,3 +157,24 @@ def test_who_lets_others_compute_half_of_the_time_draws_half_of_what_training_ad
         await field.close()
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (StopRule(joules=4.0), " J of 4 J spent"),
+        (StopRule(joules_node=2.0), "all 2 nodes have spent the 2 J that each may"),
+    ],
+)
+def test_a_job_ends_by_its_budget_of_joules(rule: StopRule, said: str) -> None:
+    async def main() -> None:
+        field = SmallField("ab", energy=accounts())
+        await field.start()
+        job = field.ask("a", stop=rule)
+        assert await field.until(lambda: all(field.runner(n, job).finished() for n in "ab"), 600.0)
+        for name in "ab":
+            why = field.runner(name, job).finished()
+            assert str(why).endswith(said)
+        await field.close()
+
+    run(main(), until_s=3600)

@@ -15,6 +15,7 @@ from muster.job.roles import min_nodes
 from muster.job.stop_rule import ends_with, ends_without_figures, has_left, needs_figures
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
+from muster.node.api.budgets import budgets
 from muster.protocol.records import NOBODY, Commit, JobId, NodeId, Offer, Spent, StopRule
 from muster.simulation.virtual.event_loop import run
 
@@ -192,6 +193,26 @@ def test_who_has_spent_its_part_sits_out_and_the_others_go_on() -> None:
         rounds = {n: s.steps / 4 for n, s in counters(field, job).items()}
         assert rounds["a"] == rounds["b"] == rounds["c"]  # as many as fit, each
         assert field.round("a", job) >= rounds["a"] + 2
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
+def test_budgets_are_shown_with_what_was_spent_of_them() -> None:
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        job = field.ask("a", stop=StopRule(bytes=3000, seconds=500.0, bytes_node=9000))
+        await to_the_end(field, job)
+        runner = field.runner("b", job)
+        head = runner.head()
+        assert head is not None
+        found = budgets(field.cores["b"], runner, head, head.age_s)
+        assert [(b.resource, b.limit, b.node) for b in found] == [
+            ("seconds", 500.0, None), ("bytes", 3000, None), ("bytes", 9000, "a"), ("bytes", 9000, "b"),
+        ]  # fmt: skip
+        assert found[1].spent == found[2].spent + found[3].spent >= 3000
+        assert 0 < found[0].spent < 500
         await field.close()
 
     run(main(), until_s=3600)

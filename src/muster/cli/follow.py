@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from muster.cli.output import headline, size, span
+from muster.cli.output import headline, span
+from muster.cli.spending import so_far
 from muster.errors import MusterError
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot, NodeEvent
@@ -119,4 +120,4 @@ def round_line(view: JobSnapshot) -> str:
     """One line for a round that was committed."""
     limit = view.stop.get("rounds")
     of = f"/{limit:.0f}" if limit else ""
-    return f"{span(view.age_s):>8}  round {view.round}{of}: {headline(view)}, {size(view.spent_bytes)} sent"
+    return f"{span(view.age_s):>8}  round {view.round}{of}: {headline(view)}, {so_far(view)}"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muster.cli.output import emit, figure, headline, json_option, node_option, percent, size, span, table
+from muster.cli.output import (
+    emit,
+    energy,
+    figure,
+    headline,
+    json_option,
+    node_option,
+    percent,
+    size,
+    span,
+    table,
+)
 
 if TYPE_CHECKING:
     from muster.node.api.snapshot import (
@@ -113,7 +124,7 @@ def jobs(all_: bool, node: str | None, as_json: bool) -> None:
         click.echo("no jobs yet; start one with: muster train TASK")
     else:
         table(
-            ("JOB", "TASK", "STATE", "ROUND", "MEASURED", "AGE", "BYTES", "WHY"),
+            ("JOB", "TASK", "STATE", "ROUND", "MEASURED", "AGE", "BYTES", "ENERGY", "WHY"),
             [_job_row(j, j.rounds) for j in stored] + [_job_row(j, j.stop.get("rounds")) for j in found],
         )
         if shown < seen.stored_jobs:
@@ -121,15 +132,18 @@ def jobs(all_: bool, node: str | None, as_json: bool) -> None:
 
 
 def _job_row(job: JobSnapshot | StoredJobView, rounds: float | None) -> list[str]:
+    from muster.cli.spending import cell
     from muster.node.api.snapshot import StoredJobView
 
     done = f"{job.round}/{rounds:.0f}" if rounds else str(job.round)
     if isinstance(job, StoredJobView):
         measured = f"{job.metric} {figure(job.metric, job.figure)}"
+        spent = [span(job.age_s), size(job.spent_bytes), "-"]
     else:
         measured = headline(job)
-    figures = measured, span(job.age_s), size(job.spent_bytes)
-    return [job.id[:8], job.task, job.state, done, *figures, job.why]
+        used = (("seconds", job.age_s), ("bytes", job.spent_bytes), ("joules", job.joules))
+        spent = [cell(job, resource, amount) for resource, amount in used]
+    return [job.id[:8], job.task, job.state, done, measured, *spent, job.why]
 
 
 def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
@@ -171,6 +185,7 @@ def log(
     as_json: bool,
 ) -> None:
     """Show JOB's history, newest commit first, and what each node gave."""
+    from muster.cli.spending import by_node, cell, so_far
     from muster.node.api.client import choose
 
     found = choose(node).log(job, why=why, links=bytes_)
@@ -199,13 +214,19 @@ def log(
 
         giving.show(view)
         return
+    if view.budgets:
+        click.echo(f"  spent: {cell(view, 'seconds', view.age_s)}, {so_far(view)}")
+        for line in by_node(view):
+            click.echo(f"  {line}")
     table(
-        ("COMMIT", "ROUND", "AT", view.headline.upper(), "UPDATES", "BY", "FROM"),
+        ("COMMIT", "ROUND", "AT", "SENT", "ENERGY", view.headline.upper(), "UPDATES", "BY", "FROM"),
         [
             [
                 c.id[:8],
                 str(c.round),
                 span(c.age_s),
+                size(c.bytes_total),
+                energy(c.joules_total),
                 figure(view.headline, c.figures.get(view.headline)),
                 str(c.counted),
                 c.coordinator or "merge of " + " ".join(p[:8] for p in c.parents),
@@ -216,7 +237,7 @@ def log(
     )
     click.echo("")
     table(
-        ("NODE", "SAMPLES", "STEPS", "COUNTED", "LATE", "SHARE", "SENT"),
+        ("NODE", "SAMPLES", "STEPS", "COUNTED", "LATE", "SHARE", "SENT", "ENERGY"),
         [
             [
                 c.node,
@@ -226,6 +247,7 @@ def log(
                 str(c.updates_late),
                 percent(c.share, 0),
                 size(c.sent_bytes),
+                energy(c.joules),
             ]
             for c in view.contributions
         ],

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muster.cli.options import job_request, recipe_options, stop_options
-from muster.cli.output import emit, figure, json_option, node_option, percent, size, span
+from muster.cli.output import emit, figure, json_option, node_option, percent, span
+from muster.cli.spending import by_node, so_far
 
 if TYPE_CHECKING:
     from muster.node.api.snapshot import JobSnapshot, NodeEvent
@@ -118,7 +119,8 @@ def summary(view: JobSnapshot) -> str:
     """The result of a finished job in a few lines."""
     lines = [
         f"{view.state}: {view.why}",
-        f"{measured(view)}, round {view.round}, {span(view.age_s)}, {size(view.spent_bytes)} sent",
+        f"{measured(view)}, round {view.round}, {span(view.age_s)}, {so_far(view)}",
+        *by_node(view),
     ]
     shares = [f"{c.node} {percent(c.share, 0)}" for c in view.contributions if c.updates_counted]
     if shares:

@@ -180,6 +180,15 @@ class MetricView(msgspec.Struct, frozen=True):
     exp: bool  # shown as exp(mean), such as a perplexity
 
 
+class BudgetView(msgspec.Struct, frozen=True):
+    """A limit of a job in time, bytes or energy, and what was spent of it."""
+
+    resource: str  # seconds | bytes | joules
+    spent: float  # up to the head
+    limit: float
+    node: str | None = None  # name of the node whose part this is; None: of all nodes together
+
+
 class CommitView(msgspec.Struct, frozen=True):
     """A commit of a job's history. Nodes are given by name."""
 
@@ -194,6 +203,8 @@ class CommitView(msgspec.Struct, frozen=True):
     loss: float | None
     held: bool  # this node holds its parameters
     bytes: int = 0  # of its delta, or of the whole parameters where there is none; a merge has none
+    bytes_total: int = 0  # sent by all nodes for the job up to here
+    joules_total: float | None = None  # as the job's `joules`, up to here
     predicted: float | None = None  # the sum of its updates' values; None: not valued (yet)
     drop: float | None = None  # of the held-out loss by its updates, as evaluated
     figures: dict[str, float] = {}  # by metric; empty until measured
@@ -228,6 +239,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     metrics: list[MetricView] = []  # the first is the headline
     figures: dict[str, float] = {}  # by metric: of the head, or of the newest commit that was measured
     target: str | None = None  # the metric that `stop` has a target for
+    budgets: list[BudgetView] = []  # limits in time, bytes and energy; those of nodes that spent most first
     joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from muster.history.graph import Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
+from muster.node.api.budgets import budgets
 from muster.node.api.contribution_views import checked, contributions, values
 from muster.node.api.job_description import recipe_view
 from muster.node.api.peer_views import left_view, peers, power_view
@@ -146,6 +147,9 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
             "target": stop.target.value if stop.target else None,
             "seconds": stop.seconds,
             "bytes": stop.bytes,
+            "bytes_node": stop.bytes_node,
+            "joules": stop.joules,
+            "joules_node": stop.joules_node,
             "stale": stop.stale,
         },
         target=stop.target.metric if stop.target else None,
@@ -157,6 +161,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         sent=sent_view(core.exchange.traffic.by_job.get(view.id)),
         values=values(runner, head),
         waits=runner.waits(),
+        budgets=budgets(core, runner, head, runner.commits.age_s(head) if head else 0.0),
     )
 
 
@@ -182,6 +187,8 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         figures=values_,
         held=runner.models.held(point.id),
         bytes=size_bytes(point),
+        bytes_total=sum(s.bytes for s in point.spent),
+        joules_total=joules_of(point),
         predicted=predicted,
         drop=drop,
     )

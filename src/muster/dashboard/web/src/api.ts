@@ -74,6 +74,9 @@ export interface NewJob {
   stop_when?: string; // no better for N
   seconds?: number;
   bytes?: number;
+  bytes_node?: number;
+  joules?: number;
+  joules_node?: number;
   steps?: number;
   lr?: number;
 }

@@ -19,6 +19,15 @@ export function bytes(value: number | null | undefined): string {
   return `${Math.round(value)} B`;
 }
 
+/** Joules as `0.25 J`, `831 J`, `12.3 kJ`; nothing where nobody knows what it draws. */
+export function joules(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–";
+  for (const [size, unit] of [[1e9, "GJ"], [1e6, "MJ"], [1e3, "kJ"]] as const) {
+    if (value >= size * 0.9995) return `${three(value / size)} ${unit}`;
+  }
+  return `${three(value)} J`;
+}
+
 /** `bits_s` in bits a second. */
 export function rate(bits_s: number | null | undefined): string {
   if (bits_s === null || bits_s === undefined) return "–";

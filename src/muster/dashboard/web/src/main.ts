@@ -16,6 +16,7 @@ import { Store, type Change } from "./store";
 import { Stream } from "./stream";
 import { onTheme, startTheme } from "./theme";
 import { admitted } from "./token";
+import { BudgetBars } from "./training/budgets";
 import { TrainingChart } from "./training/chart";
 import { RoundBars } from "./training/rounds";
 
@@ -27,14 +28,16 @@ const all = () => frames.mark();
 const network = new NetworkPanel(store, frames);
 const chart = new TrainingChart(store, () => frames.drawSoon("chart"));
 const rounds = new RoundBars(store);
+const budgets = new BudgetBars(store);
 const history = new HistoryPanel(store, lanes, frames);
 const contributions = new Contributions(store, () => frames.drawSoon("contributions"), (id) => network.map.pick([id]));
 const events = new Events(store, () => frames.drawSoon("events"));
-const head = new Head(store, () => frames.drawSoon("head", "chart", "rounds", "history", "contributions"));
+const head = new Head(store, () => frames.drawSoon("head", "chart", "rounds", "budgets", "history", "contributions"));
 
 frames.panel("map", 120, () => network.drawMap());
 frames.panel("card", 200, () => network.drawCard());
 frames.panel("rounds", 200, () => rounds.draw());
+frames.panel("budgets", 250, () => budgets.draw());
 frames.panel("chart", 400, () => chart.draw(lanes.of(store.job(), store.version.commits, store.tables.commits)));
 frames.panel("history", 250, () => history.draw());
 frames.panel("history-view", 0, () => history.view());
@@ -46,7 +49,7 @@ frames.panel("stamp", 200, () => head.stamp());
 const CONCERNS: Record<Change, string[]> = {
   nodes: ["map", "card", "head"],
   links: ["map", "card"],
-  jobs: ["head", "rounds", "history", "contributions", "chart"],
+  jobs: ["head", "rounds", "budgets", "history", "contributions", "chart"],
   rounds: ["rounds"],
   commits: ["chart", "history", "head"],
   contributions: ["contributions"],
@@ -58,7 +61,7 @@ const CONCERNS: Record<Change, string[]> = {
 store.onChange((changes) => {
   for (const change of changes) frames.mark(...CONCERNS[change]);
 });
-setInterval(() => frames.mark("stamp", "card", "rounds"), 250); // what grows older without events
+setInterval(() => frames.mark("stamp", "card", "rounds", "budgets"), 250); // what grows older without events
 setInterval(() => frames.mark("map"), 2000);
 onTheme(all);
 window.addEventListener("resize", all);

@@ -22,6 +22,12 @@ export function openNewJob(store: Store, from: CommitRow | null): void {
     field("rounds", "Rounds at most", { value: "10", min: 1, step: 1 }),
     field("target", "until a metric has this value", { type: "text", placeholder: target[0] ?? "0.95, or loss=0.2" }),
     field("stale", "or was no better for so many rounds", { min: 1, step: 1 }),
+    el("fieldset", {}, el("legend", {}, "or so much is spent"),
+      field("seconds", "seconds", { min: 1, step: "any" }),
+      field("mb", "MB, all nodes", { min: 0, step: "any" }),
+      field("mb_node", "MB, any node", { min: 0, step: "any" }),
+      field("joules", "joules, all nodes", { min: 0, step: "any" }),
+      field("joules_node", "joules, any node", { min: 0, step: "any" })),
     field("steps", "Steps a round", { min: 1, step: 1 }),
     field("lr", "Learning rate", { min: 0, step: "any", placeholder: "found by a short test" }),
     el("div", { class: "row-buttons" }, begin, stop));
@@ -46,8 +52,13 @@ function wanted(data: FormData, from: CommitRow | null): NewJob {
   };
   const target = String(data.get("target") ?? "").trim();
   const stale = number("stale");
+  const bytes = (name: string) => {
+    const megabytes = number(name);
+    return megabytes === undefined ? undefined : Math.round(megabytes * 1e6);
+  };
   const job: NewJob = {
-    rounds: number("rounds"), target: target === "" ? undefined : target,
+    rounds: number("rounds"), seconds: number("seconds"), bytes: bytes("mb"), bytes_node: bytes("mb_node"),
+    joules: number("joules"), joules_node: number("joules_node"), target: target === "" ? undefined : target,
     stop_when: stale === undefined ? undefined : `no better for ${stale}`, steps: number("steps"), lr: number("lr"),
   };
   if (from !== null) job.from = from.id;

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.history.graph import Point
+from muster.node.api.budgets import budgets
 from muster.node.api.contribution_views import contributions, values
 from muster.node.api.job_description import recipe_view
 from muster.node.api.rows.changes import Row, Rows
@@ -76,6 +77,7 @@ class JobRows:
             began_t=self._began(now_s, head),
             age_s=round(head.age_s, 2) if head else 0.0,
             spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
+            budgets=budgets(core, runner, head, round(head.age_s, 2) if head else 0.0),
             joules=joules_of(head),
             model_bytes=layout.blob_bytes if layout else 0,
             stop=StopRow(
@@ -85,6 +87,9 @@ class JobRows:
                 stop.stale,
                 stop.seconds,
                 stop.bytes,
+                stop.bytes_node,
+                stop.joules,
+                stop.joules_node,
             ),
             recipe=recipe_view(recipe),
             values=values(runner, head),

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from muster.node.api.snapshot import PowerView, ValuesView
+from muster.node.api.snapshot import BudgetView, PowerView, ValuesView
 
 Phase = Literal["wait", "receive", "train", "send", "in"]
 
@@ -167,6 +167,9 @@ class StopRow(msgspec.Struct, frozen=True):
     stale: int | None  # rounds in a row in which the first metric got no better
     seconds: float | None
     bytes: int | None  # sent by all nodes
+    bytes_node: int | None  # by any one node: who has spent it is asked for no more
+    joules: float | None  # used by all nodes
+    joules_node: float | None
 
 
 class JobRow(msgspec.Struct, frozen=True):
@@ -187,6 +190,7 @@ class JobRow(msgspec.Struct, frozen=True):
     began_t: float | None  # by the job's own age
     age_s: float  # at the head
     spent_bytes: int  # sent by all nodes for it
+    budgets: list[BudgetView]  # what is limited; of nodes those that spent most first
     joules: float | None  # used by all nodes for it; None: none of them knows what it draws
     model_bytes: int
     stop: StopRow

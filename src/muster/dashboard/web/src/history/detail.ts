@@ -2,7 +2,7 @@
 
 import { commitDetail, diff, exportModel } from "../api";
 import { el } from "../dom";
-import { bytes, count, figure, percent, plural, span } from "../format";
+import { bytes, count, figure, joules, percent, plural, span } from "../format";
 import { metric, value } from "../metrics";
 import { openNewJob } from "../newjob";
 import { attempt, say } from "../say";
@@ -55,6 +55,7 @@ export class Detail {
       ...Object.entries(commit.figures).map(([name, given]) => [name, value(name, given)] as const),
       ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
       ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)], ["sent by then", bytes(commit.bytes_total)],
+      ...(commit.joules === null ? [] : [["energy by then", joules(commit.joules)] as const]),
       ...(commit.predicted === null ? [] : [["values / true drop", `${figure(commit.predicted)} / ${figure(commit.drop)}`] as const]),
     ]);
     return [el("p", { class: "muted" }, who), this.actions(commit), facts];

@@ -1,9 +1,9 @@
-/** The first metric (solid, left axis) and a second one (dashed, right) of each branch, against time, rounds or bytes. */
+/** The first metric (solid, left axis) and a second one (dashed, right) of each branch, against time, rounds, bytes or energy. */
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { byId, el, keyed, setText, setVar, show } from "../dom";
-import { bytes, span } from "../format";
+import { bytes, joules, span } from "../format";
 import type { Graph, Placed } from "../history/lanes";
 import { digits, isShare, metric, pair } from "../metrics";
 import type { Store } from "../store";
@@ -11,7 +11,8 @@ import { branchColour, clear, onTheme, theme } from "../theme";
 import type { CommitRow, MarkRow } from "../types";
 import { markLook, onCurve } from "./marks";
 
-type Axis = "age" | "round" | "bytes";
+const AXES = ["age", "round", "bytes", "joules"] as const;
+type Axis = (typeof AXES)[number];
 const BRANCHES_MAX = 10; // the newest; a line each
 const MARKS_MAX = 40;
 const FONT = "11px 'Inter Variable', system-ui, sans-serif";
@@ -38,7 +39,7 @@ export class TrainingChart {
     private readonly store: Store,
     private readonly redraw: () => void,
   ) {
-    for (const axis of ["age", "round", "bytes"] as const) {
+    for (const axis of AXES) {
       byId(`by-${axis}`).addEventListener("click", () => this.turn(axis));
     }
     new ResizeObserver(() => this.size()).observe(this.box);
@@ -50,7 +51,7 @@ export class TrainingChart {
 
   private turn(axis: Axis): void {
     this.axis = axis;
-    for (const other of ["age", "round", "bytes"] as const) {
+    for (const other of AXES) {
       byId(`by-${other}`).setAttribute("aria-pressed", String(other === axis));
     }
     this.shape = "";
@@ -59,7 +60,11 @@ export class TrainingChart {
 
   draw(graph: Graph): void {
     const job = this.store.job();
-    [this.first, this.second] = pair(job === null ? undefined : this.store.tables.jobs[job]);
+    const row = job === null ? undefined : this.store.tables.jobs[job];
+    [this.first, this.second] = pair(row);
+    const known = row !== undefined && row.joules !== null;
+    show(byId("by-joules"), known);
+    if (!known && this.axis === "joules") this.turn("age");
     this.lines = this.choose(graph);
     this.marks = this.place(graph);
     const data = this.data();
@@ -87,10 +92,21 @@ export class TrainingChart {
 
   private x(commit: CommitRow): number {
     if (this.axis === "age") return commit.age_s;
+    if (this.axis === "joules") return commit.joules ?? 0;
     return this.axis === "round" ? commit.round : (commit.bytes_total ?? 0);
   }
 
-  /** Marks know the job's age only: rounds and bytes are read off the main line. */
+  /** A place on the axis, for people. */
+  private text(x: number): string {
+    switch (this.axis) {
+      case "age": return span(x);
+      case "round": return String(Math.round(x));
+      case "bytes": return bytes(x);
+      case "joules": return joules(x);
+    }
+  }
+
+  /** Marks know the job's age only: all else is read off the main line. */
   private place(graph: Graph): { x: number; mark: MarkRow }[] {
     const job = this.store.job();
     const found = Object.values(this.store.tables.marks).filter((mark) => job !== null && onCurve(mark, job));
@@ -147,8 +163,7 @@ export class TrainingChart {
     const axis: uPlot.Axis = {
       stroke: colours.muted, font: FONT, grid: { stroke: colours.soft, width: 1 }, ticks: { show: false }, gap: 4,
     };
-    const label = (value: number) =>
-      this.axis === "age" ? span(value).replace(".0 s", " s") : this.axis === "round" ? String(value) : bytes(value);
+    const label = (value: number) => this.text(value).replace(".0 s", " s");
     return {
       width: Math.max(80, this.box.clientWidth),
       height: Math.max(60, this.box.clientHeight),
@@ -202,7 +217,7 @@ export class TrainingChart {
     if (!on) return;
     const x = plot.posToVal(left, "x");
     const near = this.marks.filter((mark) => Math.abs(plot.valToPos(mark.x, "x") - left) < 6).map(({ mark }) => mark.text);
-    const at = this.axis === "age" ? span(x) : this.axis === "round" ? `round ${Math.round(x)}` : bytes(x);
+    const at = this.axis === "round" ? `round ${this.text(x)}` : this.text(x);
     const rows = this.lines.flatMap((line) => {
       const commit = this.nearest(line.points, x);
       const names = [this.first, this.second].filter((name) => name !== null);

@@ -100,6 +100,8 @@ export interface CommitView {
   loss: number | null;
   held: boolean; // this node holds its parameters
   bytes: number; // of its delta, or of the whole parameters where there is none; a merge has none
+  bytes_total: number; // sent by all nodes for the job up to here
+  joules_total: number | null; // as the job's `joules`, up to here
   predicted: number | null; // the sum of its updates' values; null: not valued (yet)
   drop: number | null; // of the held-out loss by its updates, as evaluated
   figures: Record<string, number>; // by metric; empty until measured

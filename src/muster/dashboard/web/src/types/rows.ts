@@ -132,6 +132,9 @@ export interface StopRow {
   stale: number | null; // rounds in a row in which the first metric got no better
   seconds: number | null;
   bytes: number | null; // sent by all nodes
+  bytes_node: number | null; // by any one node: who has spent it is asked for no more
+  joules: number | null; // used by all nodes
+  joules_node: number | null;
 }
 
 /** A job that the viewing node knows. */
@@ -151,6 +154,7 @@ export interface JobRow {
   began_t: number | null; // by the job's own age
   age_s: number; // at the head
   spent_bytes: number; // sent by all nodes for it
+  budgets: BudgetView[]; // what is limited; of nodes those that spent most first
   joules: number | null; // used by all nodes for it; null: none of them knows what it draws
   model_bytes: number;
   stop: StopRow;
@@ -263,4 +267,12 @@ export interface ValuesView {
   drop: number; // of the mean held-out loss by the rounds' updates, as evaluated
   examples: number; // held-out samples
   common: boolean; // the task's own evaluation set; else what the coordinators hold out of their own data
+}
+
+/** A limit of a job in time, bytes or energy, and what was spent of it. */
+export interface BudgetView {
+  resource: string; // seconds | bytes | joules
+  spent: number; // up to the head
+  limit: number;
+  node: string | null; // name of the node whose part this is; null: of all nodes together
 }
