@@ -145,7 +145,7 @@ def test_the_best_commit_is_exported(tmp_path: Path) -> None:
         job = field.ask("a", stop=StopRule(rounds=9), metrics=(LOSS, CLASSES[0]))
         to, core = tmp_path / "model.safetensors", field.cores["a"]
         assert await field.until(lambda: field.round("a", job) >= 4, 60.0)
-        stop(core, job.hex(), "enough")  # it ends with the last model
+        await stop(core, job.hex(), "enough")  # it ends with the last model
         await asyncio.sleep(5)
         done: Any = await export(core, cast(Any, catalogue), job.hex(), to, best=True)
         assert (done["round"], done["metric"]) == (0, "loss")

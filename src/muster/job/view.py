@@ -239,7 +239,7 @@ class JobView:
 
         A head that reached the target ends the job as it is: it is what was measured.
         """
-        closed = bool(point.parents) and not point.folded and not point.is_merge
+        closed = bool(point.parents) and not (point.folded or point.is_merge or _over(point))
         if self.stopped is not None or closed or self.finished(point) is None:
             return False
         if target_reached(self.job.stop, self.job.metrics, self._figures_to_end(point)):
@@ -271,12 +271,11 @@ class JobView:
         return finished_by(self.job, point, figures, still, self._over(point))
 
     def _over(self, point: Point) -> str:
-        """Why the author of a head's last round said that nothing more fits; commits that count nothing,
-        behind it, change nothing of that."""
-        record = point.record
-        while isinstance(record, Commit) and not record.over and not record.folded and record.parents:
-            record = self.graph.points[record.parents[0]].record
-        return record.over if isinstance(record, Commit) else ""
+        """Why the coordinator said that nothing more fits behind a head; commits that count nothing, behind
+        that one, change nothing of it."""
+        while not (_over(point) or point.folded or point.is_merge) and point.parents:
+            point = self.graph.points[point.parents[0]]
+        return _over(point)
 
     def _figures_to_end(self, point: Point) -> Figures | None:
         """The head's figures if they may end the job: nothing else needs them; asked very often."""
@@ -302,3 +301,7 @@ def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
 def _wider(a: Contribution, b: Contribution) -> bool:
     """Whether `a` replaces `b`, contributions to one commit by one node: those on more samples count."""
     return (a.common, a.examples, a.drop, a.values) > (b.common, b.examples, b.drop, b.values)
+
+
+def _over(point: Point) -> str:
+    return point.record.over if isinstance(point.record, Commit) else ""

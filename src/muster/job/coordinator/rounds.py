@@ -22,7 +22,7 @@ from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
-from muster.job.stop_rule import has_budget, has_left
+from muster.job.stop_rule import has_budget, has_left, spent_up
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
 from muster.planning.policy import NothingFits
@@ -86,7 +86,9 @@ class Rounds:
         here = self.arrived(head)
         if here:
             return await self.close(head, here)
-        ends = has_budget(self._view.job.stop) and set(self._view.offers) <= set(nothing.poor)
+        stop = self._view.job.stop
+        poor = {*nothing.poor, *spent_up(stop, head.spent)}
+        ends = has_budget(stop) and self._view.offers.keys() <= poor
         if nothing.poor and not ends:  # there are others, or their owners will allow more tomorrow
             self.waits_for = Wait(f"waits for other nodes: {nothing.why}")
             return None
