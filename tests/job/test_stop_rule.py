@@ -176,6 +176,26 @@ def test_a_job_ends_by_its_budget(rule: StopRule, said: tuple[str, ...]) -> None
     run(main(), until_s=3600)
 
 
+def test_who_has_spent_its_part_sits_out_and_the_others_go_on() -> None:
+    """c comes late: when a and b have spent theirs, c still has some and goes on alone."""
+
+    async def main() -> None:
+        field = SmallField("abc")
+        await field.cores["a"].start()
+        await field.cores["b"].start()
+        await asyncio.sleep(20)
+        job = field.ask("a", stop=StopRule(bytes_node=40_000))
+        assert await field.until(lambda: field.round("b", job) >= 4, 60.0)
+        await field.cores["c"].start()
+        assert await to_the_end(field, job)
+        used = counters(field, job)
+        assert all(38_000 < s.bytes <= 40_000 for s in used.values())  # as many rounds as fit, each
+        assert field.round("a", job) >= used["a"].steps / 4 + 2
+        await field.close()
+
+    run(main(), until_s=3600)
+
+
 def test_budgets_are_shown_with_what_was_spent_of_them() -> None:
     async def main() -> None:
         field = SmallField("ab")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from muster.history.graph import Point
 from muster.job.stop_rule import spent_up
@@ -28,14 +28,14 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
     return None
 
 
-def min_nodes(view: JobView, head: Point) -> int:
+def min_nodes(view: JobView, head: Point, without: Collection[NodeId] = ()) -> int:
     """The number of nodes whose updates a commit needs: at least 2 once a second node has taken part, unless
-    that one says that it is out, or has spent what it may.
+    that one says that it is out, or has spent what it may. `without`: nodes for which no round fits.
 
     An offer counts as taking part, or a node that loses all others in the first round would go on alone.
     """
     taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
-    taken_part -= set(spent_up(view.job.stop, head.spent))
+    taken_part -= {*spent_up(view.job.stop, head.spent), *without}
     taken_part -= {node for node in taken_part if view.why_not(node, head.round + 1) is not None}
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 

@@ -29,10 +29,13 @@ def has_budget(rule: StopRule) -> bool:
     return any(budget is not None for budget in budgets)
 
 
+def has_parts(rule: StopRule) -> bool:
+    """Whether each node may spend so much and no more."""
+    return rule.bytes_node is not None or rule.joules_node is not None
+
+
 def has_left(rule: StopRule, spent: Iterable[Spent], node: NodeId) -> bool:
     """Whether a node has anything left of what any one node may spend, by the counters of a head."""
-    if rule.bytes_node is None and rule.joules_node is None:
-        return True
     return all(not _spent_up(rule, s) for s in spent if s.node == node)
 
 

@@ -54,8 +54,15 @@ class RoundPlanner:
         return self._states.at(head)
 
     def plan(self, head: Point, nodes: Sequence[NodeId], *, replaces: bool) -> RoundPlan | NothingFits:
-        """The round on `head` of these nodes; `replaces`: in the place of an earlier plan."""
-        return self.inputs(head, nodes).planned(self.state(head), replaces=replaces)
+        """The round on `head` of these nodes, or of those for whom one fits into what each may spend;
+        `replaces`: in the place of an earlier plan."""
+        found = self.inputs(head, nodes).planned(self.state(head), replaces=replaces)
+        if isinstance(found, RoundPlan) or not found.poor:
+            return found
+        rest = [n for n in nodes if n not in found.poor]
+        if not rest or len(rest) < min_nodes(self._view, head, found.poor):
+            return found
+        return self.plan(head, rest, replaces=replaces)
 
     def inputs(self, head: Point, nodes: Sequence[NodeId]) -> Inputs:
         """What a round on `head` of these nodes is planned from, beside the state."""
@@ -63,7 +70,8 @@ class RoundPlanner:
         assert layout is not None
         work = Work(self._view.job, self._contents(), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
-        return Inputs(work, candidates, self._left(head), min_nodes(self._view, head))
+        least = min(min_nodes(self._view, head), len(nodes))
+        return Inputs(work, candidates, self._left(head), least)
 
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""

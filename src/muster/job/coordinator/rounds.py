@@ -22,7 +22,7 @@ from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
-from muster.job.stop_rule import has_budget, has_left, spent_up
+from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
 from muster.planning.policy import NothingFits
@@ -114,6 +114,8 @@ class Rounds:
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
         least = min_nodes(view, head)
+        if has_parts(view.job.stop):  # the plan names who has enough left for a round
+            least = min(least, len(assigned))
         enough = max(least, min(plan.record.enough, len(assigned) - len(passing)))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
