@@ -20,7 +20,7 @@ def cell(view: JobSnapshot, resource: str, spent: float | None) -> str:
 
 
 def so_far(view: JobSnapshot) -> str:
-    """Bytes and energy of a job in a few words: "12.3 kB of 20 kB sent, 40 J used"."""
+    """Bytes and energy of a job: "12.3 kB of 20 kB sent, 40 J used"."""
     text = f"{cell(view, 'bytes', view.spent_bytes)} sent"
     limited = any(b.resource == "joules" and b.node is None for b in view.budgets)
     if view.joules is not None or limited:
