@@ -158,8 +158,8 @@ class WorldSpec(msgspec.Struct, frozen=True):
     task: TaskSpec
     jobs: tuple[JobSpec, ...]
     timing: Timing = Timing()
-    midnight_s: float | None = None  # when a day begins; None: not while it goes on
     heavy_s: float = 0.0  # that encoding, adding up or hashing takes at most, beside a node's loop
+    midnight_s: float | None = None  # when a day begins; None: not while it goes on
 
 
 def describe(fault: WorldFault) -> str:
