@@ -24,6 +24,7 @@ import pytest
 
 from muster.cli.main import cli
 from muster.node.config import load_config
+from patience import patient_s
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -34,7 +35,7 @@ PAGES = (
     "docs/tasks.md",
     "docs/history.md",
 )
-UP_S = 40.0
+UP_S = patient_s(40.0)
 
 
 def blocks(language: str) -> list[str]:
@@ -131,7 +132,13 @@ class Machine:
             return self.look(words)
         env = self.env | ({"MUSTER_HOME": str(self.folder / "d" / "muster" / "alpha")} if self.nodes else {})
         done = subprocess.run(
-            words, cwd=self.folder, env=env, capture_output=True, text=True, check=False, timeout=110
+            words,
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patient_s(110.0),
         )
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
         if match := re.search(r"^job ([0-9a-f]{8})", done.stdout, re.MULTILINE):
@@ -176,7 +183,7 @@ class Machine:
                 time.sleep(0.2)
         finally:
             page.send_signal(signal.SIGINT)
-            page.communicate(timeout=20)
+            page.communicate(timeout=patient_s(20.0))
         assert page.returncode == 0
         return state
 

@@ -14,6 +14,7 @@ import pytest
 
 from muster.cli.main import run
 from muster.errors import EXIT_CODES
+from patience import patient_s
 
 Capture = pytest.CaptureFixture[str]
 
@@ -85,21 +86,21 @@ def node(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
 
 def refusal(tmp_path: Path, *words: str) -> tuple[int, str]:
     process = node(tmp_path, *words)
-    _, error = process.communicate(timeout=40)
+    _, error = process.communicate(timeout=patient_s(40.0))
     return process.returncode, error
 
 
 @pytest.fixture
 def alpha(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = node(tmp_path, "--name", "alpha", "--listen", "127.0.0.1:17931")
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + patient_s(30.0)
     while not (tmp_path / "d" / "muster" / "alpha" / "control.sock").exists():
         assert time.monotonic() < deadline_s
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     yield process
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=patient_s(20.0))
 
 
 @pytest.mark.e2e

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import patient_s
+
 pytestmark = pytest.mark.e2e
 
 
@@ -18,7 +20,7 @@ def emulate(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=patient_s(60.0),
         env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "d")},
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from patience import patient_s
+
 WITH_A_THREAD = """
 import sys, threading
 from muster.cli.main import leave
@@ -23,7 +25,7 @@ leave(7)
 
 def end(threads: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITH_A_THREAD, threads]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient_s(30.0))
 
 
 def test_a_thread_that_lives_on_does_not_see_the_interpreter_go() -> None:

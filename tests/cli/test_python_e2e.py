@@ -20,10 +20,11 @@ import muster
 from muster.cli.track.event_file import read
 from muster.learning.digits import Digits
 from muster.node.api.client import Client, answers
+from patience import patient_s
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tensorboard_run.py"
-UP_S = 40.0
+UP_S = patient_s(40.0)
 
 
 def free_port() -> int:
@@ -69,7 +70,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 def test_the_tensorboard_example_runs(node: Node, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), "runs"], cwd=tmp_path, env=node.env, capture_output=True, text=True,
-        check=False, timeout=200,
+        check=False, timeout=patient_s(200.0),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "accuracy 0." in done.stdout

@@ -15,6 +15,7 @@ from muster.emulation.scenario_file import parse
 from muster.node.api.client import LogView
 from muster.node.api.snapshot import JobSnapshot
 from muster.simulation.faults import Kill
+from patience import patient_s
 from small_fleet import SmallFleet, small_fleet
 
 LOOK_S = 0.1
@@ -43,7 +44,7 @@ async def field(scenario: Scenario, task: Path = CALM, **more: Any) -> AsyncIter
             await fleet.spawn(number)
         try:
             for name in names:
-                await fleet.until_linked(name, 1, START_S)
+                await fleet.until_linked(name, 1, patient_s(START_S))
             yield fleet
         except BaseException:
             _show_logs(fleet)
@@ -73,7 +74,7 @@ async def view(fleet: SmallFleet, name: str, job: str) -> JobSnapshot | None:
 async def until(what: str, holds: Callable[[], Any], limit_s: float) -> None:
     """`holds` is a coroutine function; it is asked again and again."""
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(patient_s(limit_s)):
             while not await holds():
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
@@ -134,4 +135,4 @@ def trainer_of(fleet: SmallFleet, name: str) -> psutil.Process | None:
 
 
 async def wait_for(process: psutil.Process) -> None:
-    await asyncio.to_thread(process.wait, 10.0)
+    await asyncio.to_thread(process.wait, patient_s(10.0))

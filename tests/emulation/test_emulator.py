@@ -17,6 +17,7 @@ from muster.emulation.radio.carrier import probe
 from muster.emulation.radio.model import LinkParams
 from muster.errors import MusterError
 from muster.simulation import faults
+from patience import patient_s
 
 pytestmark = pytest.mark.e2e
 
@@ -186,7 +187,11 @@ net, sentence = choose(load("lan-3"), pathlib.Path(sys.argv[1]))
 print(type(net).__name__, sentence, sep=chr(10))
 """
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=patient_s(60.0),
+        check=True,
     )
     kind, sentence = answer.stdout.splitlines()
     assert kind == "LoopbackEmulation"

@@ -16,6 +16,7 @@ from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot
+from patience import patient_s
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 PORTS = {"ann": 17451, "ben": 17452}
@@ -81,7 +82,7 @@ def answers(client: Client) -> bool:
 
 def until(holds: object, limit_s: float) -> None:
     assert callable(holds)
-    end_s = time.monotonic() + limit_s
+    end_s = time.monotonic() + patient_s(limit_s)
     while not holds():
         assert time.monotonic() < end_s, "it did not come about"
         time.sleep(0.1)  # two processes are waited for: there is nothing to be told by

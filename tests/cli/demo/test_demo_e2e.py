@@ -17,9 +17,10 @@ import pytest
 
 from muster.cli.demo.report import Report
 from muster.errors import EXIT_CODES
+from patience import patient_s
 
 pytestmark = pytest.mark.e2e
-WAIT_S = 110.0  # on a machine that is busy otherwise
+WAIT_S = patient_s(110.0)  # on a machine that is busy otherwise
 
 
 class Demo:
@@ -74,7 +75,7 @@ def namespaces(processes: list[psutil.Process]) -> set[int]:
 
 
 def assert_nothing_left(family: list[psutil.Process], spaces: set[int], rundir: Path) -> None:
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=patient_s(10.0))
     assert alive == []
     inhabited = set()
     for entry in Path("/proc").iterdir():
@@ -114,7 +115,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, demos: list[Demo]) -> None
     demo.until("again: at once")
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == EXIT_CODES["interrupted"]
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=patient_s(10.0))
     assert alive == []
     assert_nothing_left([], spaces, tmp_path / "no")
 

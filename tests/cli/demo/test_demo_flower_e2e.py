@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import patient_s
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "flower_quickstart"
 SCENARIO = """
@@ -40,7 +42,7 @@ def test_a_flower_app_through_a_cut_and_the_coordinators_death(tmp_path: Path) -
         env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=patient_s(280.0),
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client
+from patience import patient_s
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 NAMES = "abc"
@@ -79,7 +80,7 @@ def neighbours(client: Client) -> list[str]:
 
 
 def until(holds: Callable[[], bool], limit_s: float) -> None:
-    end_s = time.monotonic() + limit_s
+    end_s = time.monotonic() + patient_s(limit_s)
     while not holds():
         assert time.monotonic() < end_s, "it did not come about"
         time.sleep(0.1)  # processes are waited for: there is nothing to be told by
