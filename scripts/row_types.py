@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import client, commit_detail, snapshot  # noqa: E402
+from muster.node.api import client, commit_detail, plan_view, snapshot  # noqa: E402
 from muster.node.api.rounds import schema as round_schema  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
@@ -47,7 +47,7 @@ PRINTED = (
     client.Exported,
     round_schema.Round,
 )  # what --json is made of
-PRINTED_OF_NODES = (snapshot.SelfView, snapshot.PeerView, snapshot.NeighbourView)
+PRINTED_OF_NODES = (snapshot.SelfView, snapshot.PeerView, snapshot.NeighbourView, plan_view.PlanView)
 MODULES = (
     page_messages,
     presets,
@@ -57,6 +57,7 @@ MODULES = (
     round_schema,
     snapshot,
     commit_detail,
+    plan_view,
 )  # in the order of the pages
 SHARED = (snapshot.BudgetView, snapshot.PowerView, snapshot.ValuesView)  # by rows and by what --json prints
 MADE = "Made by scripts/row_types.py: change the structs."
@@ -85,9 +86,10 @@ means not known.
 | command | value |
 |---|---|
 | `muster nodes --json`, `muster tasks --json` | [cli-json-nodes.md](cli-json-nodes.md), with `SentView` |
+| `muster plan TASK --json` | `PlanView` there |
 | `muster task check FILE --json` | the fields of `TaskReport` in `node/trainer/task_check.py`, and `good` |
 | `muster jobs --json` | `JobSnapshot[]` |
-| `muster log JOB --json` | `LogView`; `why` with `--why`, `links` with `--bytes` |
+| `muster log JOB --json` | `LogView`; `why`, `rounds` and `errors` with `--why`, `links` with `--bytes` |
 | `muster train TASK --json` | `JobSnapshot` at the end; with `--detach` `{{"job"}}` |
 | `muster track JOB --to PLACE --json` | `{{"job", "state", "to": {{PLACE: {{"round", "written"}}}}}}` |
 | `muster export JOB --to FILE --json` | `Exported` |
@@ -104,6 +106,7 @@ PRINTED_OF_NODES_HEAD = f"""# What `--json` prints of nodes, field by field
 |---|---|
 | `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
 | `muster task list --json`, `muster tasks --json` | `TaskView[]` |
+| `muster plan TASK --json`, `muster train TASK --dry-run --json` | `PlanView` |
 """
 
 

@@ -19,7 +19,7 @@ def python_api() -> str:
     from muster.node.api.rounds import schema
 
     parts: list[str] = []
-    for name in ("train", "follow", "result"):
+    for name in ("train", "plan", "follow", "result"):
         parts += _function(f"muster.{name}", getattr(api, name), 2)
     parts += _class("muster.Result", api.Result)
     parts += _class("muster.Round", schema.Round)

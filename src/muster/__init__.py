@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muster import aio
-    from muster.api import Callback, Result, Tracker, follow, result, train
+    from muster.api import Callback, Result, Tracker, follow, plan, result, train
     from muster.errors import MusterError
     from muster.learning.task import Task
     from muster.node.api.rounds.schema import Part, Round
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "aio",
     "follow",
+    "plan",
     "result",
     "train",
 ]
@@ -36,6 +37,7 @@ _LAZY = {
     "Round": "muster.node.api.rounds.schema",
     "Tracker": "muster.api",
     "follow": "muster.api",
+    "plan": "muster.api",
     "result": "muster.api",
     "train": "muster.api",
     "Result": "muster.api",

@@ -26,6 +26,7 @@ from muster.cli.commands.train import beginning
 from muster.cli.follow import ENDED, ask, find
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
+from muster.node.api.plan_view import PlanView
 from muster.node.api.rounds.schema import Round, Rounds
 from muster.node.api.rounds.stream import AWAY_S, Batch, Reader
 from muster.node.api.rounds.stream import follow as batches
@@ -193,6 +194,15 @@ def train(
     job, since = ask(client, task, options, since, on_event)
     with contextlib.closing(_batches(client, Reader(job), away_s, timeout_s, since, on_event)) as found:
         return through(client, job, found, callbacks)
+
+
+def plan(task: str, *, node: str | None = None, **options: Any) -> PlanView:
+    """What a job would take, by what is known before anybody is asked: as `muster plan`.
+
+    Options as of `train`.  The first round by node (`nodes`), the first rounds, `seconds`, `bytes` and
+    `joules` of all `rounds_planned`, and `sentences` that say what ends the job and what is not known.
+    """
+    return choose(node).plan(task, **options)
 
 
 def through(client: Client, job: str, found: Iterator[Batch], callbacks: Sequence[Callback]) -> Result:

@@ -16,7 +16,8 @@ import muster
 from muster.cli.main import COMMANDS, run
 from muster.errors import MusterError
 from muster.node.api.client import Client, choose
-from muster.node.api.commit_detail import WhyView
+from muster.node.api.commit_detail import ForecastView, RoundWhyView, WhyView
+from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
 from muster.node.api.snapshot import EnergyView, LeftView, LoopView, NodeEvent, PowerView, StoredJobView
 
 Capture = pytest.CaptureFixture[str]
@@ -228,14 +229,20 @@ def test_nodes_says_which_meter_there_is(alpha: FakeNode, capsys: Capture) -> No
 
 
 def test_log_why_shows_forecast_beside_outcome(alpha: FakeNode, capsys: Capture) -> None:
-    row = WhyView(4, "bravo", "stc:0.02", "a job starts so", 592, 587, 0.8, 1.1, 11.0, 9.5)
+    row = WhyView(4, "bravo", "stc:0.02", "a job starts so", 592, 587, 0.8, 1.1, 11.0, 9.5, 12, 3.0, 4.0)
     to_all = WhyView(4, "", "stc:0.05", "a job starts so", 1200, None, None, None, 5.0, None)
-    alpha.answers["log"] = {"job": job_view(), "commits": [], "why": [row, to_all]}
+    whole = RoundWhyView(4, "2 nodes, 12 steps, 2.1 s expected", 2.1, 2.3, 3000, 2990, 6.0, None)
+    errors = ForecastView(4, 1.08, 0.22, "rounds took 1.08 times the expected time")
+    alpha.answers["log"] = {
+        "job": job_view(), "commits": [], "why": [row, to_all], "rounds": [whole], "errors": errors,
+    }  # fmt: skip
     assert run(["log", "abab", "--why"]) == 0
     assert alpha.requests[-1] == {"op": "log", "job": "abab", "why": True}
     out = capsys.readouterr().out
-    assert "4  bravo   stc:0.02   592 B  587 B  0.8 s  1.1 s      11.0  9.5  a job starts so" in out
-    assert "4  to all  stc:0.05  1.2 kB      -      -      -" in out
+    assert "4  2.1 s  2.3 s   3 kB  2.99 kB     6 J    -  2 nodes, 12 steps, 2.1 s expected" in out
+    assert "4  bravo      12  stc:0.02   592 B  587 B  0.8 s  1.1 s      11.0  9.5  a job starts so" in out
+    assert "4  to all      -  stc:0.05  1.2 kB      -      -      -" in out
+    assert out.endswith("\nrounds took 1.08 times the expected time\n")
     alpha.answers["log"] = {"job": job_view(), "commits": []}
     assert run(["log", "abab", "--why"]) == 0
     assert "coordinated no round" in capsys.readouterr().out
@@ -358,3 +365,23 @@ def test_jobs_that_left_memory_are_listed(alpha: FakeNode, capsys: Capture) -> N
     assert "2/2" in out[1]
     assert run(["jobs", "--all", "--json"]) == 0
     assert [j["id"] for j in json.loads(capsys.readouterr().out)] == [v.id for v in stored] + [job_view().id]
+
+
+@pytest.mark.parametrize("command", [["plan", "digits"], ["train", "digits", "--dry-run"]])
+def test_plan_shows_what_a_job_would_take_and_asks_nobody(
+    alpha: FakeNode, capsys: Capture, command: list[str]
+) -> None:
+    mine = PlannedNode("alpha", 12, "stc:0.05", 0.0123, 2.1, 1500, 0.0, "measured here")
+    first = PlannedRound(1, "1 node, 12 steps, 2.1 s expected", 2.1, 1500, 0.0)
+    found = PlanView("digits", [mine], [first], 28, True, 59.0, 42_000, 0.0, ["about 28 rounds fit"])
+    alpha.answers["plan"] = found
+    assert run([*command, "--seconds", "60", "--codec", "stc:0.05"]) == 0
+    assert alpha.requests[-1] == {"op": "plan", "task": "digits", "seconds": 60.0, "codec": "stc:0.05"}
+    assert "train" not in {request["op"] for request in alpha.requests}
+    out = capsys.readouterr().out
+    assert "alpha     12  stc:0.05  12.3 ms  2.1 s  1.5 kB       -  measured here" in out
+    assert "1  2.1 s  1.5 kB       -  1 node, 12 steps, 2.1 s expected" in out
+    assert "1 to 28" in out
+    assert out.endswith("about 28 rounds fit\n")
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rounds_planned"] == 28

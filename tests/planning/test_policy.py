@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from muster.planning import policy, state
 from muster.planning.codec_choice import Message
 from muster.planning.costs import Left
-from muster.planning.policy import UNKNOWN_RATE_BYTES_S, Candidate, NothingFits, RoundPlan, Work
+from muster.planning.policy import UNKNOWN_RATE_BYTES_S, Candidate, Work
+from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.rounds import Overhead
 from muster.planning.state import NodeState, PlannerState, Shown, ShownUpdate
 from muster.planning.step_size import step_size

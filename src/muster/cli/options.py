@@ -129,7 +129,7 @@ def recipe_options(command: F) -> F:
                 "linger_s",
                 type=click.FloatRange(0),
                 help="Seconds that the last round waits at most for nodes that come and go. "
-                "[default: 5 x --patience]",
+                "[default: 5 x --patience; none beyond --seconds]",
             ),
         )
     ):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from muster.node.api.snapshot import JobSnapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
+FIGURE_PARTS_MAX = 3  # such as "3 of 8"
 TABLE_CELLS_MAX = 10_000  # wider than any table
 
 
@@ -61,7 +62,8 @@ def table(head: Sequence[str] | None, rows: Sequence[Sequence[str]], *, file: IO
 
 
 def _is_figure(cell: str) -> bool:
-    return cell in ("-", "") or cell.removeprefix("-")[:1].isdigit()
+    sentence = len(cell.split()) > FIGURE_PARTS_MAX
+    return cell in ("-", "") or (cell.removeprefix("-")[:1].isdigit() and not sentence)
 
 
 def size(count: float | None) -> str:

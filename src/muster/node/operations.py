@@ -37,6 +37,7 @@ class Operations:
         return {
             "snapshot": self._snapshot,
             "train": self._train,
+            "plan": self._plan,
             "stop": self._stop,
             "export": self._export,
             "tasks": self._tasks,
@@ -76,6 +77,13 @@ class Operations:
         job = await job_requests.ask(self._core, self._catalogue, arguments, secrets.token_bytes(8))
         return {"job": job.hex()}
 
+    async def _plan(self, arguments: dict[str, Any]) -> Any:
+        if "muster.node.api.job_plan" not in sys.modules:  # numpy comes with it
+            await self._core.context.offload(import_module, "muster.node.api.job_plan")
+        from muster.node.api import job_plan
+
+        return await job_plan.plan(self._core, self._catalogue, arguments)
+
     async def _stop(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import job_requests
 
@@ -109,7 +117,8 @@ class Operations:
         if arguments.get("why"):
             from muster.node.api import inspection
 
-            answer["why"] = inspection.why(self._core, runner)
+            found = inspection.why(self._core, runner)
+            answer |= {"why": found.messages, "rounds": found.rounds, "errors": found.errors}
         if arguments.get("links"):
             answer["links"] = neighbour_views(self._core, asyncio.get_running_loop().time())
         return answer

@@ -49,18 +49,8 @@ def rounds_left(left: Left, usage: Usage, *, but_rounds: bool = False) -> tuple[
     return name, rounds
 
 
-def joules(
-    power: Power | None,
-    watts: float | None,
-    round_s: float,
-    train_s: float,
-    up_bytes: int,
-    down_bytes: int,
-) -> float:
-    """What a round of `round_s`, of which it trains `train_s`, takes a node: by its power, else by the
-    `watts` of its last round; 0 where nothing is known."""
-    if power is None:
-        return watts * round_s if watts is not None else 0.0
+def joules(power: Power, round_s: float, train_s: float, sent_bytes: int, received_bytes: int) -> float:
+    """What a round of `round_s`, of which it trains `train_s`, takes a node that draws so much."""
     waits_s = max(0.0, round_s - train_s)
-    radio_j = power.sent_j_byte * up_bytes + power.received_j_byte * down_bytes + power.exchange_j
+    radio_j = power.sent_j_byte * sent_bytes + power.received_j_byte * received_bytes + power.exchange_j
     return power.idle_w * waits_s + power.train_w * train_s + radio_j

@@ -11,14 +11,15 @@ are counted in; then the steps follow (`planning.steps`), the codecs (`planning.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from muster.planning.codec_choice import LADDER, Message
 from muster.planning.costs import UNLIMITED, Left, Usage, joules, rounds_left
 from muster.planning.messages import MessagePlan, Peer, plan_messages
-from muster.planning.rounds import Overhead, Resources, Round, plan_round
+from muster.planning.round_plan import NothingFits, RoundPlan
+from muster.planning.rounds import Overhead, Resources, plan_round
 from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, steered_steps
 from muster.protocol.records import Job, NodeId, Power
@@ -27,6 +28,7 @@ OVERHEAD_S = 0.5  # of a node's first round, beside its bytes
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 STEP_MIN_S = 1e-4
 LAST_ROUNDS = 2.0  # with less than so many rounds left, the next one is the last
+OFF_MOST = 3.0  # times that a node uses more, or less, than its power says
 
 
 @dataclass(frozen=True)
@@ -60,40 +62,6 @@ class Work:
     by_rows: bool = False  # rows that nobody touched are not sent
 
 
-@dataclass(frozen=True)
-class RoundPlan:
-    """One round as planned. `tau`: steps of the median node; `binds`: what the job is shortest of."""
-
-    round: Round
-    messages: MessagePlan
-    resources: tuple[Resources, ...]
-    tau: int
-    usage: Usage
-    joules: Mapping[NodeId, float]
-    binds: str | None = None
-    last: bool = False
-
-    @property
-    def why(self) -> str:
-        """The plan in one sentence."""
-        counts = sorted(a.steps for a in self.round.assignments)
-        steps = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-        text = (
-            f"{len(counts)} node{'s' * (len(counts) > 1)}, {steps} steps, {self.usage.seconds:.1f} s expected"
-        )
-        if self.last:
-            text += f", the last that fits into the {self.binds}"
-        return text
-
-
-@dataclass(frozen=True)
-class NothingFits:
-    """No round fits into what is left, and why. `poor`: it is these nodes that may spend no more."""
-
-    why: str
-    poor: tuple[NodeId, ...] = ()
-
-
 def plan(
     work: Work, state: PlannerState, nodes: Sequence[Candidate], left: Left, min_nodes: int,
     *, replaces: bool = False,
@@ -104,24 +72,42 @@ def plan(
     """
     policy = _Policy(work, state, left, min_nodes, replaces)
     nodes = sorted(nodes, key=lambda n: (_known(state, n).round, n.node))  # who was counted longest ago first
-    draft = policy.draft(nodes, policy.tau(nodes, None))
-    binds, rounds = rounds_left(left, draft.usage)
+    ratio = policy.ratio(nodes, None)
+    draft = policy.draft(nodes, policy.tau(ratio))
+    binds, rounds = _binding(nodes, draft, left)
     if binds in ("bytes", "joules") and not work.job.recipe.steps:
-        draft = policy.draft(nodes, policy.tau(nodes, binds))
-        binds, rounds = rounds_left(left, draft.usage)
-    if all(_affords(n, draft) for n in nodes) and (rounds >= LAST_ROUNDS or binds == "rounds"):
-        return replace(draft, binds=binds)
-    return policy.fitted(nodes, draft)
+        ratio = policy.ratio(nodes, binds)
+        draft = policy.draft(nodes, policy.tau(ratio))
+        binds, rounds = _binding(nodes, draft, left)
+    all_rounds = rounds_left(left, draft.usage, but_rounds=True)[1]
+    if all(_affords(n, draft) for n in nodes) and all_rounds >= LAST_ROUNDS:
+        found: RoundPlan | NothingFits = replace(draft, binds=binds, rounds_left=rounds)
+    else:
+        found = policy.fitted(nodes, draft)
+    if isinstance(found, NothingFits) or work.job.recipe.steps:
+        return found
+    return replace(found, ratio=ratio, halvings=state.steering.halvings)
 
 
 def _known(state: PlannerState, node: Candidate) -> NodeState:
     return state.nodes.get(node.node, NodeState())
 
 
+def _binding(nodes: Sequence[Candidate], draft: RoundPlan, left: Left) -> tuple[str | None, float]:
+    """What the job is shortest of, and for how many rounds like the draft it lasts: of all that is left, or
+    of what the median node may spend."""
+    of_all = rounds_left(left, draft.usage)
+    of_each = sorted((rounds_left(n.left, _usage(n, draft)) for n in nodes), key=lambda found: found[1])
+    return min((of_all, of_each[len(nodes) // 2]), key=lambda found: found[1])
+
+
+def _usage(node: Candidate, draft: RoundPlan) -> Usage:
+    return Usage(draft.usage.seconds, draft.messages.size_bytes(node.node), draft.joules[node.node])
+
+
 def _affords(node: Candidate, draft: RoundPlan) -> bool:
     """Whether a node has left what the draft asks of it."""
-    used = Usage(draft.usage.seconds, draft.messages.size_bytes(node.node), draft.joules[node.node])
-    return used.fits(node.left)
+    return _usage(node, draft).fits(node.left)
 
 
 @dataclass(frozen=True)
@@ -136,12 +122,11 @@ class _Policy:
 
     # ---- how many steps
 
-    def tau(self, nodes: Sequence[Candidate], binds: str | None) -> int:
-        """Steps of the median node: the recipe's, or those that follow from what binds."""
-        fixed = self.work.job.recipe.steps
-        return fixed or steered_steps(self._ratio(nodes, binds), self.state.steering)
+    def tau(self, ratio: float) -> int:
+        """Steps of the median node: the recipe's, or those that follow from a ratio of costs."""
+        return self.work.job.recipe.steps or steered_steps(ratio, self.state.steering)
 
-    def _ratio(self, nodes: Sequence[Candidate], binds: str | None) -> float:
+    def ratio(self, nodes: Sequence[Candidate], binds: str | None) -> float:
         """What a round costs beside its steps over what a step costs, in what binds."""
         if binds == "bytes":
             return math.inf
@@ -149,7 +134,7 @@ class _Policy:
         step_s = median(self._step_s(n) for n in nodes)
         powers = [n.power for n in nodes if n.power is not None and n.power.train_w > 0]
         if binds == "joules" and powers:
-            beside_j = median(joules(p, None, overhead_s, 0.0, 0, 0) for p in powers)
+            beside_j = median(joules(p, overhead_s, 0.0, 0, 0) for p in powers)
             return beside_j / median(p.train_w * step_s for p in powers)
         return median(self.state.ratios) if self.state.ratios else overhead_s / step_s
 
@@ -176,12 +161,9 @@ class _Policy:
         round_ = plan_round(resources, tau, self.min_nodes, window_s=window_s, most=most.__getitem__)
         steps = {a.node: a.steps for a in round_.assignments}
         used = {
-            n.node: joules(
-                n.power, _known(state, n).watts, round_.expected_s, steps[n.node] * self._step_s(n),
-                messages.up[n.node].size_bytes, messages.down.size_bytes,
-            )
+            n.node: self._joules(n, round_.expected_s, steps[n.node] * self._step_s(n), messages)
             for n in nodes
-        }  # fmt: skip
+        }
         sent = sum(messages.size_bytes(n.node) for n in nodes)
         usage = Usage(round_.expected_s, sent, math.fsum(used.values()))
         return RoundPlan(round_, messages, resources, tau, usage, used)
@@ -211,11 +193,28 @@ class _Policy:
         rate_bytes_s = node.reported_bytes_s or node.usual_bytes_s or UNKNOWN_RATE_BYTES_S
         return Overhead(OVERHEAD_S + size_bytes / rate_bytes_s)
 
+    def _joules(self, node: Candidate, round_s: float, train_s: float, messages: MessagePlan) -> float:
+        """What its next update will say that it used: by its power and by how far that was off so far, or by
+        the watts of its last rounds; with what it used in rounds that it was not in."""
+        known = _known(self.state, node)
+        round_s += known.waited_s
+        if node.power is None:
+            return round_s * median([d.joules / d.round_s for d in known.drawn] or [0.0])
+        off = [
+            d.joules / expected_j
+            for d in known.drawn
+            if (expected_j := joules(node.power, d.round_s, d.train_s, d.sent_bytes, d.received_bytes)) > 0
+        ]
+        up_bytes, down_bytes = messages.up[node.node].size_bytes, messages.down.size_bytes
+        factor = min(OFF_MOST, max(1 / OFF_MOST, median(off or [1.0])))
+        return factor * joules(node.power, round_s, train_s, up_bytes, down_bytes)
+
     # ---- what is left
 
     def fitted(self, nodes: Sequence[Candidate], draft: RoundPlan) -> RoundPlan | NothingFits:
         """A round that fits into what is left, and takes all of it where it is the last one."""
         nodes, tau, denser, window_s = list(nodes), draft.tau, 0, None
+        gone: list[Candidate] = []  # who may not spend what a round takes it
         while True:
             draft = self.draft(nodes, tau, window_s, denser)
             binds, rounds = rounds_left(self.left, draft.usage, but_rounds=True)
@@ -227,6 +226,7 @@ class _Policy:
                 if smaller:
                     denser -= 1
                     continue
+                gone += poor
                 nodes = [n for n in nodes if n not in poor] if poor else nodes[:-1]
             elif binds == "joules" and tau > 1:
                 tau = max(1, min(tau - 1, math.floor(tau * rounds)))
@@ -239,8 +239,9 @@ class _Policy:
                 nodes = [n for n in nodes if n.node not in _too_slow(draft, window_s or 0.0)]
             else:
                 nodes = nodes[:-1]
-            if len(nodes) < self.min_nodes:
-                return _nothing_fits(self.left, draft.usage, binds, poor)
+            # who may not spend more is not missed, as one out of reach would be
+            if len(nodes) < max(1, self.work.job.min_nodes, self.min_nodes - len(gone)):
+                return _nothing_fits(self.left, draft.usage, binds, gone)
             window_s = None
         return self._stretched(nodes, draft, tau, denser, binds, rounds)
 
@@ -250,7 +251,7 @@ class _Policy:
     ) -> RoundPlan:  # fmt: skip
         """The same, larger by what would be left behind it."""
         if rounds >= LAST_ROUNDS:
-            return replace(draft, binds=binds)
+            return replace(draft, binds=binds, rounds_left=rounds)
         found = draft
         if binds == "bytes":
             for more in range(denser + 1, denser + len(LADDER)):

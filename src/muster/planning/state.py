@@ -23,6 +23,18 @@ from muster.protocol.records import Cost, NodeId, Steering
 STEPS_USED = 3  # rounds whose steps tell how fast a node is
 UNSTEERED = Steering()
 RATIOS_USED = 3  # rounds whose ratio of overhead and step counts
+DRAWN_USED = 3  # updates by which the energy that a round takes a node is known
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a node used from one update to the next, by its own account, and what it did meanwhile."""
+
+    joules: float
+    round_s: float  # of the rounds since its update before
+    train_s: float
+    sent_bytes: int
+    received_bytes: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class NodeState:
     steps_s: tuple[float, ...] = ()  # seconds of a step in its last rounds, newest last
     samples: tuple[TransferSample, ...] = ()
     sent: tuple[SentMessage, ...] = ()  # its last messages, but for probes
-    watts: float | None = None  # over its last round, waiting included; None: it measures no energy
+    drawn: tuple[Drawn, ...] = ()  # newest last; none where it measures no energy
+    waited_s: float = 0.0  # of rounds since its last update: that time is in the next one's joules
 
     @property
     def step_s(self) -> float | None:
@@ -84,9 +97,10 @@ def observe(state: PlannerState, shown: Shown) -> PlannerState:
     """The state at a commit whose parent has `state`."""
     if not shown.updates:  # it closes or discards: no round was made
         return replace(state, message_bytes=0, is_merge=False)
-    nodes = dict(state.nodes)
+    round_s = max((u.cost.turnaround_ms / 1000 for u in shown.updates if u.staleness == 0), default=0.0)
+    nodes = {node: replace(known, waited_s=known.waited_s + round_s) for node, known in state.nodes.items()}
     for update in shown.updates:
-        known = nodes.get(update.node, NodeState())
+        known = nodes.get(update.node, NodeState(waited_s=round_s))
         nodes[update.node] = _learnt(known, update, shown.round, state)
     for node in shown.missed:
         known = nodes.get(node, NodeState())
@@ -117,17 +131,17 @@ def _learnt(known: NodeState, update: ShownUpdate, round_: int, before: PlannerS
     """A node's state after an update in a round that was planned on a head with the state `before`."""
     cost = update.cost
     train_s, turnaround_s = cost.train_ms / 1000, cost.turnaround_ms / 1000
-    known = replace(known, round=round_)
+    first, known = known.round == 0, replace(known, round=round_)
     if cost.train_ms:
         known = replace(known, steps_s=(*known.steps_s, train_s / update.steps)[-STEPS_USED:])
     if not cost.probe:
         message = SentMessage(cost.codec, cost.residual_ratio / 10, cost.size_bytes)
         known = replace(known, sent=(*known.sent, message)[-MESSAGES_USED:])
-    if not cost.turnaround_ms:
-        return known
-    if cost.millijoules:
-        known = replace(known, watts=cost.millijoules / cost.turnaround_ms)
-    if before.is_merge:
+    if cost.millijoules and not first and known.waited_s:  # the first one's has the speed test in it
+        drawn = Drawn(cost.millijoules / 1000, known.waited_s, train_s, cost.size_bytes, before.message_bytes)
+        known = replace(known, drawn=(*known.drawn, drawn)[-DRAWN_USED:])
+    known = replace(known, waited_s=0.0)
+    if not cost.turnaround_ms or before.is_merge:
         return known
     known = replace(known, overhead=learn_overhead(known.overhead, turnaround_s, train_s))
     if update.staleness == 0:

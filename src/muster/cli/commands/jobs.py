@@ -171,7 +171,11 @@ def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
 @click.argument("job")
 @click.option("--graph", is_flag=True, help="Draw branches and merges.")
 @click.option("--bytes", "bytes_", is_flag=True, help="What this node sent: payload, overhead, sent again.")
-@click.option("--why", is_flag=True, help="Which codec each message took and why: forecast beside outcome.")
+@click.option(
+    "--why",
+    is_flag=True,
+    help="How each round was planned and why: steps, codecs, forecasts beside what happened.",
+)
 @click.option("--contributions", is_flag=True, help="What each node gave, and what it was worth.")
 @node_option
 @json_option
@@ -205,9 +209,9 @@ def log(
         _show_bytes(view.sent, found.links)
         return
     if why:
-        from muster.cli.codec_choices import show
+        from muster.cli.forecasts import show
 
-        show(found.why)
+        show(found)
         return
     if contributions:
         from muster.cli import contributions as giving

@@ -34,6 +34,7 @@ HEX = "0123456789abcdef"
 @stop_options
 @recipe_options
 @node_option
+@click.option("--dry-run", is_flag=True, help="Ask nobody: show what the job would take, as `muster plan`.")
 @click.option("--detach", is_flag=True, help="Print the job's id and end; the job goes on.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.1), help="Follow for at most so many seconds."
@@ -44,6 +45,7 @@ def train(
     start: str | None,
     fresh: tuple[str, ...],
     node: str | None,
+    dry_run: bool,
     detach: bool,
     timeout_s: float | None,
     as_json: bool,
@@ -62,6 +64,12 @@ def train(
     if fresh:
         request["fresh"] = list(fresh)
     client = choose(node)
+    if dry_run:
+        from muster.cli.commands.plan import show
+
+        found = client.plan(task, **request)
+        emit(found) if as_json else show(found)
+        return
     since = client.snapshot().event
     job, since = ask(client, task, request, since, None if as_json else _tell)
     if detach:

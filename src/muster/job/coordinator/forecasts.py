@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.policy import RoundPlan
+from muster.planning.round_plan import RoundPlan
 from muster.protocol.records import JobId, NodeId
 from muster.storage.store import Store
 
@@ -36,6 +36,10 @@ class Forecast(msgspec.Struct, array_like=True):
     probe: bool = False
     steps: int = 0
     joules: float = 0.0
+    was_joules: float | None = None
+    plan: str = ""  # of EVERYBODY: the round as planned, in a sentence
+    all_bytes: int = 0  # of EVERYBODY: what crosses all nodes' links
+    was_all_bytes: int | None = None
 
 
 class RoundForecasts:
@@ -60,7 +64,8 @@ class RoundForecasts:
         down = messages.down
         rows[EVERYBODY] = Forecast(
             EVERYBODY, down.codec, down.size_bytes, plan.round.expected_s, down.residual_ratio, down.why,
-            probe=down.probe, steps=plan.tau, joules=plan.usage.joules,
+            probe=down.probe, steps=plan.tau, joules=plan.usage.joules, plan=plan.why,
+            all_bytes=plan.usage.bytes,
         )  # fmt: skip
         kept = {n: row for n, row in self._rows.items() if n in given and self._round == head.round + 1}
         self._round, self._rows = head.round + 1, rows | kept
@@ -93,12 +98,19 @@ class RoundForecasts:
         if row is not None:
             row.was_bytes, row.was_s = update.record.payload.size_bytes, seconds
             row.was_residual_ratio = update.record.residual_ratio / 10
+            row.was_joules = update.record.millijoules / 1000
 
-    def committed(self, head: Point, size_bytes: int, residual_ratio: float, seconds: float | None) -> None:
-        """The round on top of `head` was closed, `seconds` after its plan, by a message of that size."""
+    def committed(
+        self, head: Point, updates: Sequence[KnownUpdate], size_bytes: int, residual_ratio: float,
+        seconds: float | None,
+    ) -> None:  # fmt: skip
+        """The round on top of `head` was closed with these, `seconds` after its plan, by a message of that
+        size."""
         row = self._rows.get(EVERYBODY)
         if row is not None and self._round == head.round + 1:
             row.was_bytes, row.was_residual_ratio, row.was_s = size_bytes, residual_ratio, seconds
+            row.was_all_bytes = sum(u.record.payload.size_bytes + size_bytes for u in updates)
+            row.was_joules = sum(u.record.millijoules for u in updates) / 1000
             self._keep()
 
     def _keep(self) -> None:

@@ -1,13 +1,15 @@
 """Decides whom the last round waits for, and until when: it has no next one in which a late update counts.
 
 Waited for is who owes an update, and works on it or should be heard again soon, as it came and went so far;
-and the maker of an update that is known without its payload.  All in all `linger` seconds at most.
+and the maker of an update that is known without its payload.  All in all `linger` seconds at most; a job with
+`--seconds` and without `--linger` ends with its seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from math import inf
 
 import msgspec
 
@@ -20,6 +22,7 @@ from muster.planning.presence import heard_again, linger_s
 from muster.protocol.records import Commit, CommitId, JobId, NodeId, Spent
 from muster.storage.store import Store
 
+OVER_SHARE = 0.01  # of its seconds that a job goes on at most for updates that are owed, if nobody says more
 LINE_MAX = 32  # commits before the head, whose plans may still be owed an update
 
 
@@ -40,6 +43,8 @@ class Lingering:
         kept = context.store.state(_key(view.id))
         asked_s = msgspec.msgpack.decode(kept, type=float) if kept else None
         self.limit_s = linger_s(asked_s, view.job.patience_s)
+        seconds = view.job.stop.seconds
+        self._age_most_s = inf if seconds is None or asked_s is not None else (1.0 + OVER_SHARE) * seconds
         self.waits: dict[NodeId, float] = {}  # for whom now, and until which loop time
         self._since: tuple[CommitId, float] = b"", 0.0  # the head, and since when its round could be closed
         self._announced: dict[NodeId, float] = {}  # until when, by the events
@@ -57,7 +62,7 @@ class Lingering:
             return 0.0
         if self._since[0] != head.id:
             self._since, self._announced = (head.id, now), {}
-        limit_s = self._since[1] + self.limit_s
+        limit_s = min(self._since[1] + self.limit_s, now + self._age_most_s - age_s)
         if now >= limit_s:
             self.waits = {}
             return 0.0

@@ -19,8 +19,9 @@ from muster.job.roles import min_nodes
 from muster.job.view import JobView
 from muster.planning.codec_choice import Message, down_choice
 from muster.planning.costs import Left
-from muster.planning.policy import Candidate, NothingFits, RoundPlan, Work, plan
+from muster.planning.policy import Candidate, Work, plan
 from muster.planning.presence import contact_steps
+from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, watch
 from muster.protocol.records import NodeId, Spent, Steering

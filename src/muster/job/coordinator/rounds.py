@@ -25,7 +25,7 @@ from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
-from muster.planning.policy import NothingFits
+from muster.planning.round_plan import NothingFits
 from muster.planning.rounds import Missing, closing_in_s, hopeful
 from muster.planning.step_size import step_size
 from muster.protocol.records import Assignment, Cost, Discarded, NodeId, Plan, RecordId
@@ -83,15 +83,17 @@ class Rounds:
 
     async def _end(self, head: Point, nothing: NothingFits) -> float | None:
         """End the job, as no round fits into what is left of its budget."""
-        here = self.arrived(head)
+        view, here = self._view, self.arrived(head)
         if here:
             return await self.close(head, here)
-        stop = self._view.job.stop
-        poor = {*nothing.poor, *spent_up(stop, head.spent)}
-        ends = has_budget(stop) and self._view.offers.keys() <= poor
-        if nothing.poor and not ends:  # there are others, or their owners will allow more tomorrow
+        poor = {*nothing.poor, *spent_up(view.job.stop, head.spent)}
+        waits_s = None  # until their owners allow more
+        if has_budget(view.job.stop):  # nobody may come any more who has something left of it
+            alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s
+            waits_s = 0.0 if view.offers.keys() <= poor else max(0.0, alone_s - self._context.now())
+        if nothing.poor and waits_s != 0.0:
             self.waits_for = Wait(f"waits for other nodes: {nothing.why}")
-            return None
+            return waits_s
         blob = self._models.blob_of(head.id)
         assert blob is not None
         self._commits.close(head, blob, nothing.why)
@@ -141,6 +143,11 @@ class Rounds:
             return await self.close(head, here)
         if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
             return 0.0
+        alone = now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s
+        if wait_s is None and alone and not here and (present := self._present(head)):
+            nothing = self._planner.plan(head, present, replaces=True)
+            if isinstance(nothing, NothingFits):  # those who are here may spend no more, the others are gone
+                return await self._end(head, nothing)
         return wait_s
 
     def arrived(self, head: Point) -> list[KnownUpdate]:
@@ -172,7 +179,7 @@ class Rounds:
         if updates:
             opened_s = min(self._published_s.values(), default=None)
             took_s = None if opened_s is None else self._context.now() - opened_s
-            self._forecasts.committed(head, *done, took_s)
+            self._forecasts.committed(head, updates, *done, took_s)
         self._forget_round()
         return 0.0
 

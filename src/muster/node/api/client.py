@@ -15,7 +15,8 @@ import msgspec
 
 from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
-from muster.node.api.commit_detail import CommitDetail, DiffView, WhyView
+from muster.node.api.commit_detail import CommitDetail, DiffView, ForecastView, RoundWhyView, WhyView
+from muster.node.api.plan_view import PlanView
 from muster.node.api.rounds.schema import Rounds
 from muster.node.api.snapshot import (
     CommitView,
@@ -44,6 +45,8 @@ class LogView(msgspec.Struct, frozen=True):
     commits: list[CommitView]
     why: list[WhyView] = []  # when it was asked for
     links: list[NeighbourView] = []  # when they were asked for
+    rounds: list[RoundWhyView] = []  # with `why`
+    errors: ForecastView | None = None  # with `why`, once a round was closed
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -79,6 +82,11 @@ class Client:
         """The id (hex) of the new job; options as in the command `muster train`, None is not given."""
         given = {key: value for key, value in options.items() if value is not None}
         return str(self.ask("train", task=task, timeout_s=TRAIN_TIMEOUT_S, **given)["job"])
+
+    def plan(self, task: str, **options: Any) -> PlanView:
+        """What a job would take; options as of `train`."""
+        given = {key: value for key, value in options.items() if value is not None}
+        return typed(self.ask("plan", task=task, timeout_s=TRAIN_TIMEOUT_S, **given), PlanView)
 
     def stop(self, job: str, reason: str) -> Any:
         return self.ask("stop", job=job, reason=reason)

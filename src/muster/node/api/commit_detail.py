@@ -62,6 +62,39 @@ class WhyView(msgspec.Struct, frozen=True):
     seconds: float | None  # None: it did not come in its round
     waiting_forecast: float  # updates' worth of change that stays behind
     waiting: float | None
+    steps: int = 0  # planned
+    joules_forecast: float = 0.0  # 0: nothing is known
+    joules: float | None = None
+
+
+class RoundWhyView(msgspec.Struct, frozen=True):
+    """A round as its coordinator planned it, and as it was; sums over all nodes."""
+
+    round: int
+    why: str  # the plan in a sentence: who does how much, what a round costs beside it, what binds
+    seconds_forecast: float
+    seconds: float | None  # None: it is not closed
+    bytes_forecast: int
+    bytes: int | None
+    joules_forecast: float  # 0: nothing is known
+    joules: float | None
+
+
+class ForecastView(msgspec.Struct, frozen=True):
+    """How far rounds were from their forecasts."""
+
+    rounds: int
+    usual: float  # median of the time that a round took over the expected one
+    within: float  # the relative error that nine of ten rounds do not surpass
+    sentence: str
+
+
+class WhyAnswer(msgspec.Struct, frozen=True):
+    """What `muster log --why` has of the rounds that a node coordinated, oldest first."""
+
+    messages: list[WhyView]
+    rounds: list[RoundWhyView]
+    errors: ForecastView | None  # None: no round was closed yet
 
 
 class MovedView(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
@@ -18,11 +19,15 @@ from muster.node.api.commit_detail import (
     CountedView,
     DiffView,
     DiscardedView,
+    ForecastView,
     MovedView,
+    RoundWhyView,
+    WhyAnswer,
     WhyView,
 )
 from muster.node.api.snapshot_builder import commit_view
 from muster.node.core import Core
+from muster.planning.forecast_errors import forecast_errors, sentence
 from muster.protocol.records import Commit, Discarded, Folded, Merge, Payload, short
 
 if TYPE_CHECKING:
@@ -105,28 +110,36 @@ async def show(core: Core, prefix: str) -> CommitDetail:
     )
 
 
-def why(core: Core, runner: JobRunner) -> list[WhyView]:
+def why(core: Core, runner: JobRunner) -> WhyAnswer:
     """Forecasts beside outcomes of the rounds that this node coordinated, oldest first."""
     from muster.job.coordinator.forecasts import EVERYBODY, ROUNDS_KEPT, load
 
     head = runner.head()
     last = head.round + 1 if head else 0
-    return [
-        WhyView(
-            round_,
-            "" if row.node == EVERYBODY else core.trust.name(row.node),
-            row.codec,
-            row.why,
-            row.size_bytes,
-            row.was_bytes,
-            row.seconds,
-            row.was_s,
-            row.residual_ratio,
-            row.was_residual_ratio,
-        )
+    rows = [
+        (round_, row)
         for round_ in range(max(1, last - ROUNDS_KEPT), last + 1)
         for row in load(core.store, runner.view.id, round_)
     ]
+    messages = [
+        WhyView(
+            round_, "" if row.node == EVERYBODY else core.trust.name(row.node), row.codec, row.why,
+            row.size_bytes, row.was_bytes, row.seconds, row.was_s, row.residual_ratio,
+            row.was_residual_ratio, row.steps, row.joules, row.was_joules,
+        )
+        for round_, row in rows
+    ]  # fmt: skip
+    rounds = [
+        RoundWhyView(
+            round_, row.plan, row.seconds or 0.0, row.was_s, row.all_bytes, row.was_all_bytes, row.joules,
+            row.was_joules,
+        )
+        for round_, row in rows
+        if row.node == EVERYBODY
+    ]  # fmt: skip
+    found = forecast_errors((r.seconds_forecast, r.seconds) for r in rounds)
+    errors = None if found is None else ForecastView(**asdict(found), sentence=sentence(found))
+    return WhyAnswer(messages, rounds, errors)
 
 
 async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from muster.history.graph import Graph
 from muster.job.coordinator.planner_states import PlannerStates
-from muster.planning.policy import RoundPlan
+from muster.planning.round_plan import RoundPlan
 from muster.protocol.records import NodeId, Plan, short
 from muster.simulation.world import Asked, World
 
