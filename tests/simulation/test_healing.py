@@ -70,7 +70,8 @@ def test_branches_are_merged_within_seconds_of_contact(seed: int) -> None:
     assert merged[0] < 9.0
     assert verdict.merges <= 4  # the other side's heads come one after another
     after = [at_s - HEAL_S for at_s, _, text in verdict.story if "committed as" in text]
-    assert any(merged[-1] < at_s < merged[-1] + 25.0 for at_s in after)  # and training goes on
+    # and training goes on: the round waits for payloads that are coming in over the bridge, three deadlines long
+    assert any(merged[-1] < at_s < merged[-1] + 45.0 for at_s in after)
 
 
 def test_where_neither_coordinator_yields_merges_go_on_and_on() -> None:

@@ -86,7 +86,8 @@ def contact_steps(spells: Spells, overhead_s: float, step_s: float, wanted: int)
     here = stays(spells)
     if here is None:
         return max(1, wanted)
-    fit = wanted if step_s <= 0 else int(min(wanted, max(0.0, here.early_s - overhead_s) / step_s))
+    room_s = max(0.0, here.early_s - overhead_s)
+    fit = wanted if room_s >= wanted * step_s else int(room_s / step_s)
     if fit < CONTACT_SHARE_MIN * wanted and not spells.off:
         return max(1, wanted)
     return max(1, min(wanted, fit))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muster.history.counted import Key
-from muster.history.graph import Graph
+from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.records import BlobId, Commit, CommitId, short
@@ -188,8 +188,18 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             continue
         since_s = world.archive.when[point.id] - world.archive.when[parent.id]
         out_of_time = asked.spec.seconds is not None and point.age_s >= asked.spec.seconds
-        if since_s < ALONE_PATIENCES * asked.spec.patience_s - 1e-6 and not out_of_time:
+        if (
+            since_s < ALONE_PATIENCES * asked.spec.patience_s - 1e-6
+            and not out_of_time
+            and not _over(graph, point)
+        ):
             yield f"alone too early: {short(point.id)} after {since_s:.0f} s"
+
+
+def _over(graph: Graph, point: Point) -> bool:
+    """Whether a commit is the last one of a job into whose budget no further round fitted."""
+    children = (graph.points[child].record for child in graph.children.get(point.id, ()))
+    return any(isinstance(record, Commit) and record.over for record in children)
 
 
 def _work(world: World) -> Iterator[str]:
