@@ -70,7 +70,7 @@ def test_branches_are_merged_within_seconds_of_contact(seed: int) -> None:
     assert merged[0] < 9.0
     assert verdict.merges <= 4  # the other side's heads come one after another
     after = [at_s - HEAL_S for at_s, _, text in verdict.story if "committed as" in text]
-    # and training goes on: the round waits for payloads that are coming in over the bridge, three deadlines long
+    # and training goes on: the round waits for payloads that come in over the bridge, for three deadlines
     assert any(merged[-1] < at_s < merged[-1] + 45.0 for at_s in after)
 
 
