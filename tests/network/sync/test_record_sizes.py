@@ -21,7 +21,7 @@ LEAVES = tuple(f"leaf-{number}" for number in range(9))
 @pytest.mark.parametrize(
     ("codec", "most"),
     [
-        ("stc:0.05", {"update": 122, "measurement": 114, "plan": 135, "commit": 300}),
+        ("stc:0.05", {"update": 122, "measurement": 114, "plan": 135, "commit": 330}),
         ("auto", {"update": 156, "measurement": 114, "plan": 160, "commit": 370}),
     ],
 )
