@@ -80,11 +80,15 @@ def codec(what: str, value: str) -> None:
         raise Invalid(f"{what}: there is no codec {value[:CODEC_CHARS_MAX]!r}")
 
 
+def codec_name(what: str, value: str) -> None:
+    """What may be a codec's name, perhaps of a later version: who decodes the message judges it."""
+    if len(value) > CODEC_CHARS_MAX or _CODEC_SHAPE.fullmatch(value) is None:
+        raise Invalid(f"{what}: {value[:CODEC_CHARS_MAX]!r} is no name of a codec")
+
+
 def payload(what: str, value: Payload) -> None:
-    """Encoded tensors, inside the record or in a blob. Its codec may be one of a later version: who decodes
-    the message judges it."""
-    if len(value.codec) > CODEC_CHARS_MAX or _CODEC_SHAPE.fullmatch(value.codec) is None:
-        raise Invalid(f"{what}: {value.codec[:CODEC_CHARS_MAX]!r} is no name of a codec")
+    """Encoded tensors, inside the record or in a blob."""
+    codec_name(what, value.codec)
     if (value.inline is None) == (value.blob is None):
         raise Invalid(f"{what}: encoded tensors are inside the record or in a blob, one of the two")
     if value.blob is not None:

@@ -9,7 +9,7 @@ from muster.protocol.validation import limits as lim
 from muster.protocol.validation.checks import (
     Invalid,
     ascending,
-    codec,
+    codec_name,
     finite,
     identifier,
     length,
@@ -123,7 +123,7 @@ def _costs(record: Commit) -> None:
         whole("costs: the turnaround", cost.turnaround_ms, 0, lim.SPAN_MAX_MS)
         whole("costs: the training", cost.train_ms, 0, lim.SPAN_MAX_MS)
         whole("costs: the bytes", cost.size_bytes, 0, lim.BLOB_BYTES_MAX)
-        codec("costs: the codec", cost.codec)
+        codec_name("costs: the codec", cost.codec)
         whole("costs: the residual", cost.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
         whole("costs: the millijoules", cost.millijoules, 0, lim.MILLIJOULES_MAX)
 
