@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,21 @@ class Catalogue:
             name, facts.version, facts.fingerprint.hex(), facts.layout.parameters, facts.samples
         )
         return trainer
+
+    @contextlib.asynccontextmanager
+    async def borrowed(self, name: str) -> AsyncIterator[StoreTrainer]:
+        """A trainer with the task loaded, for a job that is about to be asked for: kept for it afterwards,
+        and closed if the block fails. Raises MusterError."""
+        try:
+            trainer = await self.open(name)
+            try:
+                yield trainer
+            except BaseException:
+                await trainer.close()
+                raise
+        except ChildProcessError as error:
+            raise MusterError("task_fault", f"the task {name!r} cannot be trained here: {error}") from error
+        await self.keep(name, trainer)
 
     async def keep(self, name: str, trainer: StoreTrainer) -> None:
         """Give back a trainer that somebody is about to need."""

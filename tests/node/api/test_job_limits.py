@@ -33,7 +33,7 @@ class Opened(Exception):
 
 
 class Catalogue:
-    async def open(self, name: str) -> Any:
+    def borrowed(self, name: str) -> Any:
         raise Opened
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,8 +73,9 @@ class Catalogue:
     async def open(self, task: str) -> Trainer:
         return self.trainer
 
-    async def keep(self, task: str, trainer: Trainer) -> None:
-        pass
+    @contextlib.asynccontextmanager
+    async def borrowed(self, task: str) -> AsyncIterator[Trainer]:
+        yield self.trainer
 
 
 def node(number: int, network: SimNetwork) -> Core:

@@ -77,6 +77,26 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
 
+def requested(arguments: dict[str, Any]) -> Request:
+    """What a client asks for, checked as far as that goes without the task. Raises MusterError."""
+    try:
+        request = msgspec.convert(arguments, Request)
+    except msgspec.ValidationError as error:
+        raise MusterError("usage", f"the job is not well described: {error}") from error
+    check(request, recipe_of(request), stop_rule(request))
+    return request
+
+
+def settled(
+    request: Request, known: dict[str, Any], metrics: tuple[Metric, ...]
+) -> tuple[Request, Recipe, StopRule]:
+    """A request with what its task takes by itself (`Task.defaults`) and judges by. Raises MusterError."""
+    request = with_defaults(request, known)
+    recipe, stop = recipe_of(request), stop_rule(request)
+    check(request, recipe, stop)
+    return request, recipe, with_target(stop, request.target, metrics)
+
+
 def with_defaults(request: Request, known: dict[str, Any]) -> Request:
     """`request` with what its task takes unless it is said (`Task.defaults`). Raises MusterError.
 

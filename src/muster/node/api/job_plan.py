@@ -9,14 +9,11 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-import msgspec
-
 from muster.compression.buffers import beside_bytes, weights
 from muster.compression.embedding_rows import matrices
 from muster.compression.tensors import Layout
-from muster.errors import MusterError
 from muster.job.runner import JobRunner
-from muster.node.api.job_description import Request, check, recipe_of, stop_rule, with_defaults, with_target
+from muster.node.api.job_description import requested, settled
 from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
 from muster.node.api.snapshot_builder import rate_of
 from muster.node.catalogue import Catalogue
@@ -34,28 +31,11 @@ ROUNDS_SHOWN = 5
 
 async def plan(core: Core, catalogue: Catalogue, arguments: dict[str, Any]) -> PlanView:
     """The plan of a job as `train` would ask for it. Raises MusterError."""
-    try:
-        request = msgspec.convert(arguments, Request)
-    except msgspec.ValidationError as error:
-        raise MusterError("usage", f"the job is not well described: {error}") from error
-    check(request, recipe_of(request), stop_rule(request))
-    try:
-        trainer = await catalogue.open(request.task)
-        try:
-            facts = trainer.task
-            request = with_defaults(request, facts.defaults)
-            recipe, stop = recipe_of(request), stop_rule(request)
-            check(request, recipe, stop)
-            stop = with_target(stop, request.target, facts.metrics)
-            step_s = await trainer.measure_speed(recipe.batch)
-        except BaseException:
-            await trainer.close()
-            raise
-    except ChildProcessError as error:
-        raise MusterError(
-            "task_fault", f"the task {request.task!r} cannot be trained here: {error}"
-        ) from error
-    await catalogue.keep(request.task, trainer)
+    request = requested(arguments)
+    async with catalogue.borrowed(request.task) as trainer:
+        facts = trainer.task
+        request, recipe, stop = settled(request, facts.defaults, facts.metrics)
+        step_s = await trainer.measure_speed(recipe.batch)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, b"",
         facts.metrics,

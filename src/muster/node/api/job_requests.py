@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from muster import __version__
 from muster.errors import MusterError
 from muster.history.graph import Point
@@ -17,14 +15,7 @@ from muster.job.runner import JobRunner
 from muster.node.api import frozen_parts
 from muster.node.api.found_rate import found_rate
 from muster.node.api.inspection import bring, find_commit, is_prefix
-from muster.node.api.job_description import (
-    Request,
-    check,
-    recipe_of,
-    stop_rule,
-    with_defaults,
-    with_target,
-)
+from muster.node.api.job_description import Request, recipe_of, requested, settled
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
@@ -41,41 +32,23 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
 
     Raises MusterError.
     """
-    try:
-        request = msgspec.convert(arguments, Request)
-    except msgspec.ValidationError as error:
-        raise MusterError("usage", f"the job is not well described: {error}") from error
-    recipe, stop = recipe_of(request), stop_rule(request)
-    check(request, recipe, stop)
+    request = requested(arguments)
     begin = await _commit(core, request) if request.start and _names_commit(request.start) else None
     if begin is not None and request.fresh:
         raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
     tell = partial(core.log.add, "job")
     tell(f"starts the trainer of {request.task}")
-    try:
-        trainer = await catalogue.open(request.task)
-        try:
-            if begin is not None:
-                blob = await _from_commit(core, request, trainer, *begin)
-            else:
-                start = Path(request.start) if request.start else None
-                blob = await trainer.initial(recipe.seed, start, request.fresh, tell)
-            frozen = await frozen_parts.offer(core, trainer)
-            facts = trainer.task  # with the frozen part that it trains with
-            request = with_defaults(request, facts.defaults)
-            recipe, stop = recipe_of(request), stop_rule(request)
-            check(request, recipe, stop)
-            stop = with_target(stop, request.target, facts.metrics)
-            if request.lr is None:
-                recipe = await found_rate(trainer, blob, recipe, stop, tell)
-        except BaseException:
-            await trainer.close()
-            raise
-    except ChildProcessError as error:
-        raise MusterError(
-            "task_fault", f"the task {request.task!r} cannot be trained here: {error}"
-        ) from error
-    await catalogue.keep(request.task, trainer)
+    async with catalogue.borrowed(request.task) as trainer:
+        if begin is not None:
+            blob = await _from_commit(core, request, trainer, *begin)
+        else:
+            start = Path(request.start) if request.start else None
+            blob = await trainer.initial(recipe_of(request).seed, start, request.fresh, tell)
+        frozen = await frozen_parts.offer(core, trainer)
+        facts = trainer.task  # with the frozen part that it trains with
+        request, recipe, stop = settled(request, facts.defaults, facts.metrics)
+        if request.lr is None:
+            recipe = await found_rate(trainer, blob, recipe, stop, tell)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
         facts.metrics, *frozen,
