@@ -137,7 +137,7 @@ def test_a_days_bytes_end_the_fetch_until_the_next_day() -> None:
         assert await field.until(lambda: fetches(field, "b") != [], 60)
         blob, transfers = field.runner("b", job).view.job.frozen, field.cores["b"].transfers
         assert blob is not None
-        reason = "it has given its 0.07 MB of today"
+        reason = "it has given its 70 kB of today"
         assert await field.until(lambda: reason in (field.runner("b", job).error or ""), 120)
         assert transfers.status(blob) is None
         await asyncio.sleep(60)
