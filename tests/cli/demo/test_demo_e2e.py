@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,16 +76,16 @@ def namespaces(processes: list[psutil.Process]) -> set[int]:
     return {os.stat(f"/proc/{p.pid}/ns/net").st_ino for p in processes if p.is_running()}
 
 
-def assert_nothing_left(family: list[psutil.Process], spaces: set[int], rundir: Path) -> None:
+def assert_nothing_left(family: list[psutil.Process], spaces: set[int], seen_s: float, rundir: Path) -> None:
+    """`spaces` are the network namespaces of `family` as seen at `seen_s`. The kernel gives the number of one
+    that is gone to the next, so processes that began later, those of other tests, are none of its."""
     _, alive = psutil.wait_procs(family, timeout=patient_s(10.0))
     assert alive == []
     inhabited = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                inhabited.add(os.stat(entry / "ns" / "net").st_ino)
-            except OSError:
-                continue
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if process.create_time() <= seen_s:
+                inhabited.add(os.stat(f"/proc/{process.pid}/ns/net").st_ino)
     assert not spaces & inhabited
     assert list(rundir.rglob("*.sock")) == []
 
@@ -94,12 +96,12 @@ def test_a_signal_ends_everything_that_was_started(tmp_path: Path, demos: list[D
     demos.append(demo)
     demo.until("nodes are up")
     family = demo.family()
-    spaces = namespaces(family) - {os.stat("/proc/self/ns/net").st_ino}
+    spaces, seen_s = namespaces(family) - {os.stat("/proc/self/ns/net").st_ino}, time.time()
     assert len(family) >= 4
     demo.process.send_signal(number)
     assert demo.end() == EXIT_CODES["interrupted"]
     assert "Traceback" not in "".join(demo.lines)
-    assert_nothing_left(family, spaces, demo.rundir)
+    assert_nothing_left(family, spaces, seen_s, demo.rundir)
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, demos: list[Demo]) -> None:
@@ -107,7 +109,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, demos: list[Demo]) -> None
     demos.append(demo)
     demo.until("nodes are up")
     family = demo.family()
-    spaces = namespaces(family) - {os.stat("/proc/self/ns/net").st_ino}
+    spaces, seen_s = namespaces(family) - {os.stat("/proc/self/ns/net").st_ino}, time.time()
     for process in family:
         if "--config" in process.cmdline():
             process.suspend()  # nodes that do not end by themselves
@@ -117,7 +119,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, demos: list[Demo]) -> None
     assert demo.end() == EXIT_CODES["interrupted"]
     _, alive = psutil.wait_procs(family, timeout=patient_s(10.0))
     assert alive == []
-    assert_nothing_left([], spaces, tmp_path / "no")
+    assert_nothing_left([], spaces, seen_s, tmp_path / "no")
 
 
 def test_a_demo_ends_with_a_model_and_a_report(tmp_path: Path, demos: list[Demo]) -> None:
