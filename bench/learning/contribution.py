@@ -38,12 +38,15 @@ from muster.learning.digits import Digits
 from muster.learning.evaluation import evaluate
 from muster.learning.mnist import Mnist
 from muster.learning.params import fresh_model
-from muster.learning.recipes import defaults
 from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.sources.source import Source, as_source
 from muster.learning.task import Task
 from muster.protocol.records import Recipe
 
+RECIPES = {
+    "digits": Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5),
+    "mnist": Recipe(lr=0.03, batch=16, steps=20, seed=0, server_momentum=0.8, average=5),
+}
 ROLES = ("honest", "honest", "honest", "honest", "twin", "twin", "flipped", "idle")
 PART = (0, 1, 2, 3, 4, 4, 5, 6)  # which part of the data each of them has
 CLASSES = 10
@@ -223,7 +226,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options = {"data": given.data, "model": given.model}
     task: Task = Mnist(**options) if given.data else Digits()
-    recipe = defaults(task.name).recipe
+    recipe = RECIPES[task.name]
     rows, sums = [], []
     for spec in given.splits:
         for seed in given.seeds:

@@ -16,7 +16,6 @@ from muster.compression.tensors import TensorError
 from muster.learning import contribution, params
 from muster.learning.digits import Digits
 from muster.learning.faults import TaskFault
-from muster.learning.recipes import defaults
 from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.task import Task
 
@@ -137,7 +136,7 @@ def test_exact_shapley_of_a_game_known_by_heart() -> None:
 def test_values_tell_harm_idleness_and_equal_data_apart_on_digits(split: str) -> None:
     """The figures that docs/notes/2026-11-23-contributions.md has for MNIST, in small."""
     b = bench("contribution")
-    run = b.play(Digits(), defaults("digits").recipe, split, rounds=4, seed=0, examples=180)
+    run = b.play(Digits(), b.RECIPES["digits"], split, rounds=4, seed=0, examples=180)
     total = np.sum(run.first_order, axis=0)
     assert total.argmin() == b.ROLES.index("flipped")
     assert total[b.ROLES.index("idle")] == 0.0
@@ -147,8 +146,6 @@ def test_values_tell_harm_idleness_and_equal_data_apart_on_digits(split: str) ->
 
 def test_values_rank_nodes_as_exact_shapley_does_on_digits() -> None:
     b = bench("contribution")
-    run = b.play(
-        Digits(), defaults("digits").recipe, "classes:2", rounds=2, seed=1, examples=90, exact_every=1
-    )
+    run = b.play(Digits(), b.RECIPES["digits"], "classes:2", rounds=2, seed=1, examples=90, exact_every=1)
     each = [b.spearman(a, e) for a, e in zip(run.first_order, run.fixed, strict=True)]
     assert np.mean(each) >= 0.8

@@ -89,8 +89,8 @@ def test_commits_are_shown_and_compared() -> None:
 
 def test_forecasts_stand_beside_outcomes_where_the_round_was_coordinated() -> None:
     async def main(field: Field, job: JobId) -> None:
-        rows = why(field.alpha, field.runner(field.alpha, job))
-        first = [row for row in rows if row.round == 1]
+        found = why(field.alpha, field.runner(field.alpha, job))
+        first = [row for row in found.messages if row.round == 1]
         assert {row.node for row in first} == {"alpha", "bravo", ""}
         for row in first:
             assert row.codec == "dense32"
@@ -98,7 +98,9 @@ def test_forecasts_stand_beside_outcomes_where_the_round_was_coordinated() -> No
         sent = [row for row in first if row.node]
         assert all(row.bytes is not None and abs(row.bytes - row.bytes_forecast) < 20 for row in sent)
         assert all(row.seconds is not None for row in sent)
-        assert why(field.carol, field.runner(field.carol, job)) == []
+        assert found.rounds[0].round == 1
+        nothing = why(field.carol, field.runner(field.carol, job))
+        assert (nothing.messages, nothing.rounds, nothing.errors) == ([], [], None)
 
     on_field(main)
 
