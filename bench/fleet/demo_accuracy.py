@@ -38,6 +38,7 @@ class Row:
     wall_s: float
     to_target_s: float | None
     bridge_ratio: float | None
+    bridge_kilobytes: float
     megabytes: float
 
 
@@ -69,13 +70,19 @@ def run(arguments: argparse.Namespace, seed: int) -> Row | None:
         found["wall_s"],
         to_target,
         bridge_ratio(found),
+        sum(crossing(found)) / 1e3,
         sum(found["bytes_by_link"].values()) / 1e6,
     )
 
 
+def crossing(found: dict) -> list[int]:
+    """Bytes over the bridge in either direction, headers included."""
+    return [n for pair, n in found["bytes_by_link"].items() if set(pair.split("->")) == {"delta", "echo"}]
+
+
 def bridge_ratio(found: dict) -> float | None:
     """Bytes over the bridge against the model down and the updates up, of the whole job."""
-    crossed = [n for pair, n in found["bytes_by_link"].items() if set(pair.split("->")) == {"delta", "echo"}]
+    crossed = crossing(found)
     if not crossed or not found.get("model_bytes"):
         return None
     up = sum(n["sent_bytes"] for name, n in found["nodes"].items() if name in BEHIND)
@@ -102,13 +109,13 @@ def main() -> None:
     if not rows:
         raise SystemExit("no run ended well")
     print(f"{arguments.task}, {arguments.split}, {arguments.scenario}, on {machine()}\n")
-    print("| seed | accuracy | alone | pooled | rounds | time | to the target | bridge | on the air |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| seed | accuracy | alone | pooled | rounds | time | to the target | bridge | | on the air |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         print(
             f"| {r.seed} | {r.accuracy:.1%} | {_or(r.best_single, '.1%')} | {_or(r.pooled, '.1%')} "
             f"| {r.rounds} | {r.wall_s:.0f} s | {_or(r.to_target_s, '.0f')} | {_or(r.bridge_ratio, '.2f')} "
-            f"| {r.megabytes:.1f} MB |"
+            f"| {r.bridge_kilobytes:.0f} kB | {r.megabytes:.1f} MB |"
         )
     accuracies = [r.accuracy for r in rows]
     failed = len(ended) - len(rows)
