@@ -27,6 +27,7 @@ from muster.protocol.records import Job, NodeId, Power
 OVERHEAD_S = 0.5  # of a node's first round, beside its bytes
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured
 STEP_MIN_S = 1e-4
+FAST_MOST = 2  # times the median node's steps: more drift than they teach, where each node has few classes
 LAST_ROUNDS = 2.0  # with less than so many rounds left, the next one is the last
 OFF_MOST = 3.0  # times that a node uses more, or less, than its power says
 
@@ -157,7 +158,8 @@ class _Policy:
         resources = tuple(self._resources(n, messages) for n in nodes)
         if window_s is None and not work.job.recipe.steps:
             window_s = max(r.overhead_s for r in resources) + steps_s
-        most = {n.node: _least(STEPS_MOST if window_s is not None else tau, n.steps_most) for n in nodes}
+        usual = tau if window_s is None else min(STEPS_MOST, FAST_MOST * tau)
+        most = {n.node: _least(usual, n.steps_most) for n in nodes}
         round_ = plan_round(resources, tau, self.min_nodes, window_s=window_s, most=most.__getitem__)
         steps = {a.node: a.steps for a in round_.assignments}
         used = {
