@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from muster.job.context import Difference, Policy, TrainerLike
 from muster.network.trust.signing import TrustStore
+from muster.node import catalogue
 from muster.node.api import job_requests as asking
 from muster.node.core import Core
 from muster.node.event_log import EventLog
@@ -73,9 +72,10 @@ class Catalogue:
     async def open(self, task: str) -> Trainer:
         return self.trainer
 
-    @contextlib.asynccontextmanager
-    async def borrowed(self, task: str) -> AsyncIterator[Trainer]:
-        yield self.trainer
+    async def keep(self, task: str, trainer: Trainer) -> None:
+        pass
+
+    borrowed: Any = catalogue.Catalogue.borrowed
 
 
 def node(number: int, network: SimNetwork) -> Core:
