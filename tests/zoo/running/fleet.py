@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from muster.job.context import Policy
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import ask
+from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.node.event_log import EventLog
 from muster.node.trainer.adapter import StoreTrainer
@@ -126,6 +127,8 @@ class Trainers:
 
     async def keep(self, name: str, trainer: StoreTrainer) -> None:
         await trainer.close()
+
+    borrowed: ClassVar[Any] = Catalogue.borrowed
 
 
 @dataclass
