@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from muster.protocol.records import Recipe, StopRule
 
 DEFAULT_LR = 0.05  # of plain SGD, where a range test (learning/range_test.py) finds none
@@ -15,14 +17,15 @@ class Defaults:
     stop: StopRule
 
 
-# Steps, round momentum and codecs are the planner's; the mean of the last few models at the end takes out
-# what the model swings by.
+# Steps, round momentum and codecs are the planner's.
 ANY = Defaults(
-    Recipe(lr=DEFAULT_LR, batch=32, steps=0, seed=0, server_momentum=None, average=5),
+    Recipe(lr=DEFAULT_LR, batch=32, steps=0, seed=0, server_momentum=None),
     StopRule(rounds=20),
 )
-
-BY_TASK = {"digits": replace(ANY, stop=StopRule(rounds=30))}
+# The mean of the last few models takes out what a model swings by.  It is a model of its own that crosses
+# every link whole: nothing for these two, much for a large one.
+_MEAN = replace(ANY, recipe=msgspec.structs.replace(ANY.recipe, average=5))
+BY_TASK = {"digits": replace(_MEAN, stop=StopRule(rounds=30)), "mnist": _MEAN}
 
 
 def defaults(task: str) -> Defaults:
