@@ -18,7 +18,7 @@ class Arrivals:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._asked_s: dict[tuple[CommitId, NodeId], float] = {}  # of this round and the one before
-        self._turnaround_s: dict[RecordId, float] = {}
+        self._turnaround_s: dict[RecordId, tuple[CommitId, float]] = {}  # with the update's base
         self._late_at_s: dict[NodeId, float] = {}  # the running round's age at which a node is late
         self._silent_since_s: dict[NodeId, float] = {}  # planning time of the round in which it fell silent
         self._parents: list[CommitId] = []
@@ -28,6 +28,7 @@ class Arrivals:
         if parent not in self._parents:
             self._parents = [*self._parents, parent][-2:]
             self._asked_s = {k: at_s for k, at_s in self._asked_s.items() if k[0] in self._parents}
+            self._turnaround_s = {k: t for k, t in self._turnaround_s.items() if t[0] in self._parents}
         for node in nodes:
             self._asked_s.setdefault((parent, node), self._context.now())
 
@@ -43,13 +44,15 @@ class Arrivals:
         asked_s = self._asked_s.get((update.record.base, update.key.node))
         if update.id in self._turnaround_s or asked_s is None:
             return None
-        turnaround_s = self._turnaround_s[update.id] = self._context.now() - asked_s
+        turnaround_s = self._context.now() - asked_s
+        self._turnaround_s[update.id] = update.record.base, turnaround_s
         return max(0.0, turnaround_s - update.record.train_ms / 1000)
 
     def cost(self, update: KnownUpdate, *, probe: bool) -> Cost:
         """What an update cost, as its commit says it."""
         record = update.record
-        turnaround_ms = round(1000 * self._turnaround_s.get(update.id, 0.0))
+        _, turnaround_s = self._turnaround_s.get(update.id, (b"", 0.0))
+        turnaround_ms = round(1000 * turnaround_s)
         return Cost(
             min(SPAN_MAX_MS, turnaround_ms), record.train_ms, record.payload.size_bytes, record.payload.codec,
             record.residual_ratio, record.millijoules, probe,
@@ -59,11 +62,10 @@ class Arrivals:
         """The running round's age at which a node is late; infinite where nothing is known."""
         return self._late_at_s.get(node, math.inf)
 
-    def closed(self, published_s: float, missing: Sequence[Missing], counted: Collection[RecordId]) -> None:
+    def closed(self, published_s: float, missing: Sequence[Missing]) -> None:
         """A round closed without these: a silent node is not waited for until it is heard again."""
         for late in missing:
             self._silent_since_s[late.node] = published_s
-        self._turnaround_s = {k: s for k, s in self._turnaround_s.items() if k not in counted}
 
     def silent(self, waiting: Sequence[KnownUpdate]) -> set[NodeId]:
         """Nodes that owed an update when a round closed, and sent neither a heartbeat nor an update since."""

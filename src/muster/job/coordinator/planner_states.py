@@ -60,10 +60,8 @@ def shown(point: Point) -> Shown:
         ShownUpdate(f.node, f.steps, f.staleness, cost)
         for f, cost in zip(record.folded, record.costs, strict=False)
     )
-    message, codec = record.delta, None
-    if message is not None:
-        codec = message.codec
-    return Shown(
-        record.round, updates, tuple(record.roster[place] for place in record.missed), record.steering, codec,
-        message.size_bytes if message is not None else record.params_bytes,
-    )  # fmt: skip
+    missed = tuple(record.roster[place] for place in record.missed)
+    codec, size_bytes = None, record.params_bytes
+    if record.delta is not None:
+        codec, size_bytes = record.delta.codec, record.delta.size_bytes
+    return Shown(record.round, updates, missed, record.steering, codec, size_bytes)

@@ -138,7 +138,7 @@ class Rounds:
             linger_s = self.linger_s(head)
             if linger_s > 0:
                 return linger_s
-            self._arrivals.closed(published_s, missing, {u.id for u in uncounted} - {u.id for u in here})
+            self._arrivals.closed(published_s, missing)
             self._missed = {m.node for m in missing}
             return await self.close(head, here)
         if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
