@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from two_branches import Field
 
+from muster.node.api.rows import node_rows
 from muster.node.api.rows.schema import (
     CommitRow,
     ContributionRow,
@@ -98,7 +99,10 @@ class Played:
 @pytest.fixture(scope="module")
 def played() -> Played:
     made = Played()
-    run(made.play(), until_s=36_000)
+    with pytest.MonkeyPatch.context() as patch:
+        # of the process that runs the tests: it grows and shrinks by what ran before
+        patch.setattr(node_rows, "memory_bytes", lambda: 50_000_000)
+        run(made.play(), until_s=36_000)
     return made
 
 
