@@ -1,1 +1,1 @@
-"""Small summaries of a node's data that stand in for it (to come). Knows no network."""
+"""Small summaries of a node's data that stand in for it. Knows no network, no clock and no torch."""
