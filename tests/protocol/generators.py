@@ -43,7 +43,9 @@ from muster.protocol.records import (
     Record,
     Refusal,
     Revocation,
+    Shared,
     Spent,
+    StandIn,
     Steering,
     Stop,
     StopRule,
@@ -140,7 +142,7 @@ class Generator:
             (
                 self.member, self.a_job, self.offer, self.refusal, self.plan, self.plan, self.update,
                 self.update, self.commit, self.commit, self.commit, self.merge, self.measurement, self.stop,
-                self.revocation, self.contribution,
+                self.revocation, self.contribution, self.shared,
             )
         )  # fmt: skip
         record = make()
@@ -217,8 +219,18 @@ class Generator:
         return Job(
             task, self.id(), recipe, stop, self.count(1, lim.NODES_MAX),
             self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64), metrics,
-            *d.one(((), (self.id(), self.count(0, lim.BLOB_BYTES_MAX)))),
+            *d.one(((None, 0), (self.id(), self.count(0, lim.BLOB_BYTES_MAX)))), *self.share(),
         )  # fmt: skip
+
+    def share(self) -> tuple[str, int, int]:
+        """The job's share, share_bytes and one_shot."""
+        share = self.d.text() if self.d.rarely() else self.d.one(lim.SHARE)
+        if share == "none" and not self.d.rarely():
+            return share, 0, 0
+        return share, self.count(0, lim.SHARED_BYTES_MAX), self.count(0, lim.STEPS_MAX)
+
+    def data(self) -> tuple[NodeId, ...]:
+        return tuple(sorted({self.node() for _ in range(self.d.whole(0, 2))}))
 
     def offer(self) -> Offer:
         return Offer(
@@ -248,12 +260,14 @@ class Generator:
         d, parent = self.d, self.point()
         nodes = self.around.nodes[: d.whole(1, len(self.around.nodes))]
         assigned = tuple(Assignment(n, self.count(1, lim.STEPS_MAX), self.codec()) for n in nodes)
+        stand_ins = sorted({(self.data(), self.node()) for _ in range(d.whole(0, 2))})
+        standing = tuple(Assignment(n, 9, self.codec(), data) for data, n in stand_ins if data or d.rarely())
         if d.rarely():
             assigned += assigned
         return Plan(
             self.job(), parent.id, self.count(1, lim.ROUND_MAX) if d.rarely() else parent.round + 1, assigned,
             self.count(1, len(nodes)), self.real(0.0, lim.DEADLINE_MAX_S), self.words(),
-            self.count(0, lim.SEQUENCE_MAX),
+            self.count(0, lim.SEQUENCE_MAX), standing,
         )  # fmt: skip
 
     def update(self) -> Update:
@@ -267,7 +281,7 @@ class Generator:
             self.count(1, lim.SEQUENCE_MAX), self.count(1, lim.STEPS_MAX), self.count(0, lim.EXAMPLES_MAX),
             loss, self.payload(lim.BLOB_BYTES_MAX if self.d.rarely() else 1000),
             self.count(0, lim.RESIDUAL_RATIO_MAX), self.count(0, lim.SPAN_MAX_MS),
-            self.count(0, lim.MILLIJOULES_MAX),
+            self.count(0, lim.MILLIJOULES_MAX), self.data(),
         )  # fmt: skip
 
     def key(self) -> Key:
@@ -307,8 +321,14 @@ class Generator:
             d.one((None, self.payload(params_bytes))), self.real(0.0, lim.FIGURE_MAX), discarded,
             tuple(self.cost() for _ in folded[d.rarely() :]) if d.whole(0, 1) else (),
             tuple(sorted({d.whole(0, len(roster) - 1 + d.rarely()) for _ in range(d.whole(0, 2))})),
-            self.steering(), self.words(),
+            self.steering(), self.words(), self.stand_ins(len(folded), len(roster)),
         )  # fmt: skip
+
+    def stand_ins(self, folded: int, roster: int) -> tuple[StandIn, ...]:
+        d = self.d
+        most = folded - 1 + d.rarely()
+        places = sorted({d.whole(0, most) for _ in range(d.whole(0, 2))}) if most >= 0 else []
+        return tuple(StandIn(p, (d.whole(0, roster - 1 + d.rarely()),)) for p in places)
 
     def cost(self) -> Cost:
         span, residual, joules = lim.SPAN_MAX_MS, lim.RESIDUAL_RATIO_MAX, lim.MILLIJOULES_MAX
@@ -362,3 +382,12 @@ class Generator:
             values = self.d.one((values + b"x", b"\xff" * len(values), b"", values * 2))
         drop = self.real(-lim.FIGURE_MAX, lim.FIGURE_MAX)
         return Contribution(self.job(), point.id, self.count(0, lim.EXAMPLES_MAX), True, drop, values)
+
+    def shared(self) -> Shared:
+        d, samples = self.d, self.count(1, lim.SHARED_SAMPLES_MAX)
+        payload = Payload(self.codec() if d.rarely() else lim.SHARED_CODEC, 90, blob=self.id())
+        return Shared(
+            self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX),
+            d.text() if d.rarely() else d.one(lim.SHARED_KINDS), samples,
+            self.count(1 if d.rarely() else max(1, samples), lim.EXAMPLES_MAX), payload,
+        )  # fmt: skip

@@ -14,6 +14,7 @@ from muster.history.graph import merge_of
 from muster.network.sync.admission import Admission
 from muster.protocol.records import (
     NOBODY,
+    Assignment,
     Commit,
     Contribution,
     Cost,
@@ -27,6 +28,8 @@ from muster.protocol.records import (
     RecordId,
     Refusal,
     Revocation,
+    Shared,
+    StandIn,
     Steering,
     Stop,
     StopRule,
@@ -73,21 +76,26 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     return [
         *found.values(),
         (a, replace(found["job"][1], stop=limits)),
+        (a, replace(found["job"][1], share="auto", share_bytes=9000, one_shot=50)),
         (a, replace(found["job"][1], frozen=bytes(range(32)), frozen_bytes=1000)),
+        (a, replace(found["plan"][1], stand_ins=(Assignment(a, 9, "dense32", (b,)),))),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
         (b, Offer(job, 5, 51, 10, 0.05, power=Power(1.0, 4.0, 1e-6, 1e-6, 0.1))),
         (b, Offer(job, 5, 52, 10, 0.05, steps_max=20)),
         (b, Refusal(job, 5, 60, "not now", 3)),
         (author, fresh),
         (author, replace(fresh, payload=blob)),
+        (author, replace(fresh, data=(a,))),
         (a, newest),
         (a, replace(newest, costs=costs, missed=(0,), steering=STEERING)),
+        (a, replace(newest, stand_ins=(StandIn(0, (0,)),))),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
         (a, replace(newest, folded=newest.folded[:-1], costs=newest.costs[:-1], discarded=(gone,))),
         (a, next(r for r in commits if not r.parents)),
         (NOBODY, merge_of(job, *record_ids[:2])[1]),
         (b, Stop(job, "enough")),
         (PretendIdentity("authority").node, Revocation(bytes(32), "lost")),
+        (b, Shared(job, 5, 70, "samples", 10, 100, replace(blob, codec="coreset"))),
         (a, Contribution(job, head.id, 10, True, 0.1, bytes(4 * len(head.folded)))),
     ]
 

@@ -49,7 +49,10 @@ class Facts(Protocol):
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Local training to be done: `steps` of SGD with heavy-ball `momentum`, on batches drawn from `seed`."""
+    """Local training to be done: `steps` of SGD with heavy-ball `momentum`, on batches drawn from `seed`.
+
+    With `samples` it trains on these coresets in the place of this node's own data.
+    """
 
     steps: int
     lr: float
@@ -57,6 +60,10 @@ class TrainingRequest:
     momentum: float
     seed: int
     round: int = 1  # of the job, from 1
+    samples: tuple[
+        tuple[BlobId, float], ...
+    ] = ()  # coresets to train on, each with its weight; none: own data
+    cosine: bool = False  # the rate falls to 0 over the steps, along a half wave
 
 
 @dataclass(frozen=True)

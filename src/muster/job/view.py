@@ -29,6 +29,7 @@ from muster.protocol.records import (
     Plan,
     RecordId,
     Refusal,
+    Shared,
     Stop,
     Update,
 )
@@ -74,6 +75,7 @@ class JobView:
     updates: dict[Key, KnownUpdate] = field(default_factory=dict)
     measurements: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
     contributions: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
+    shared: dict[NodeId, Shared] = field(default_factory=dict)  # the newest of each node
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
@@ -115,6 +117,10 @@ class JobView:
             of_commit = self.contributions.setdefault(record.commit, {})
             if author not in of_commit or _wider(record, of_commit[author]):
                 of_commit[author] = record
+        elif isinstance(record, Shared):
+            shared = self.shared.get(author)
+            if shared is None or _newness(shared) < _newness(record):
+                self.shared[author] = record
         elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
             self.stopped, self._stop = record.reason, entry.id
         return []
@@ -292,7 +298,7 @@ class JobView:
         return self._standstills[point.id]
 
 
-def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
+def _newness(answer: Offer | Refusal | Shared) -> tuple[int, int, bytes]:
     """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
     with the same number any may win, as long as it is the same one everywhere."""
     return (answer.number, answer.incarnation, encode(answer))

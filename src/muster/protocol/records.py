@@ -162,9 +162,16 @@ class Steering(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node does in a round.
+
+    `data`: the nodes whose shared samples (`Shared`) it trains on in the place of its own data, sorted; none:
+    its own.
+    """
+
     node: NodeId
     steps: int
     codec: str
+    data: tuple[NodeId, ...] = ()
 
 
 class Folded(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -180,6 +187,13 @@ class Folded(msgspec.Struct, frozen=True, array_like=True, gc=False):
     examples: int
     staleness: int
     weight: float
+
+
+class StandIn(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """An update that a commit counted was trained on the shared samples of others than its author."""
+
+    place: int  # of the update in the commit's `folded`
+    data: tuple[int, ...]  # places in the roster of the nodes whose samples they are, ascending
 
 
 class Discarded(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -213,6 +227,11 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     metrics: tuple[Metric, ...] = CLASSES  # the first is the headline
     frozen: BlobId | None = None  # what the task does not train, for nodes whose own is another; None: none
     frozen_bytes: int = 0
+    share: str = (
+        "none"  # whether nodes are asked for samples that stand in for them: "none", "auto", "always"
+    )
+    share_bytes: int = 0  # that the samples of one node may take; 0: the planner chooses
+    one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):
@@ -264,6 +283,7 @@ class Plan(_Record, frozen=True, array_like=True, tag=5):
     deadline_s: float  # after the coordinator published it
     why: str = ""
     number: int = 0
+    stand_ins: tuple[Assignment, ...] = ()  # for nodes that are away; sorted by (data, node)
 
 
 class Update(_Record, frozen=True, array_like=True, tag=6):
@@ -282,6 +302,7 @@ class Update(_Record, frozen=True, array_like=True, tag=6):
     residual_ratio: int = 0  # what its message left for later ones: tenths of |residual| / |update|
     train_ms: int = 0  # that its steps took
     millijoules: int = 0  # that its node used since its update before, waiting and radio included
+    data: tuple[NodeId, ...] = ()  # as in `Assignment`
 
 
 class Commit(_Record, frozen=True, array_like=True, tag=7):
@@ -305,6 +326,7 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     missed: tuple[int, ...] = ()  # places in the roster of nodes that owed an update and were not waited for
     steering: Steering = Steering()
     over: str = ""  # why this is the last commit although no limit is reached: nothing more fits into it
+    stand_ins: tuple[StandIn, ...] = ()  # which of `folded` were trained on shared samples
 
 
 class Merge(_Record, frozen=True, array_like=True, tag=8):
@@ -354,6 +376,22 @@ class Contribution(_Record, frozen=True, array_like=True, tag=12):
     values: bytes  # a little-endian float32 for each of the commit's `folded`, in their order
 
 
+class Shared(_Record, frozen=True, array_like=True, tag=13):
+    """Samples of a node's data by which others may stand in for it in one job; the newest of a node counts.
+
+    They leave the node because its owner allows that (`[policy] share`).
+    """
+
+    KIND: ClassVar[str] = "shared"
+    job: JobId
+    incarnation: int
+    number: int  # grows with each of this node, over all incarnations that it knows of
+    kind: str  # "samples", "medoids" or "means": only means are no real samples
+    samples: int
+    stands_for: int  # samples of the node that they stand for
+    payload: Payload  # a coreset (coresets/coding), codec "coreset"
+
+
 Record: TypeAlias = (
     Member
     | Job
@@ -367,6 +405,7 @@ Record: TypeAlias = (
     | Stop
     | Revocation
     | Contribution
+    | Shared
 )
 
 

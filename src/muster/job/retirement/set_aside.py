@@ -26,6 +26,7 @@ from muster.protocol.records import (
     Plan,
     RecordId,
     Refusal,
+    Shared,
     Update,
 )
 from muster.storage.store import Store
@@ -89,7 +90,7 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
     if isinstance(value, Update):
         known = next((u for u in view.updates.values() if u.record is value), None)
         return None if known is None else (known.id, known.key.node)
-    if isinstance(value, Offer | Refusal | Measurement | Contribution | Plan):
+    if isinstance(value, Offer | Refusal | Measurement | Contribution | Plan | Shared):
         author = next((node for node, record in _answers(view) if record is value), None)
         return None if author is None else (record_id(author, encode(value)), author)
     return None
@@ -97,7 +98,7 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
 
 def _answers(view: JobView) -> list[tuple[NodeId, object]]:
     """The records that the view keeps by their author."""
-    found: list[tuple[NodeId, object]] = list(view.offers.items())
+    found: list[tuple[NodeId, object]] = [*view.offers.items(), *view.shared.items()]
     for by_commit in (view.measurements, view.contributions):
         for by_node in by_commit.values():
             found += by_node.items()

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from muster.compression.tensor_file import TensorFile
 from muster.compression.tensors import Layout
@@ -163,7 +163,7 @@ class StoreTrainer:
             try:
                 base = self._store.blob_path(params)
                 done = await _job_errors(
-                    self._trainer.train(base, out, **asdict(request), progress=on_progress)
+                    self._trainer.train(base, out, **_arguments(request), progress=on_progress)
                 )
                 kept = out.rename(self._scratch_file("trained"))
                 update = TensorFile(self._facts.layout.changes, kept)
@@ -241,6 +241,10 @@ class StoreTrainer:
 
     async def close(self) -> None:
         await self._trainer.close()
+
+
+def _arguments(request: TrainingRequest) -> dict[str, Any]:
+    return {k: v for k, v in asdict(request).items() if k not in ("samples", "cosine")}
 
 
 def _write_zeros(path: Path, size_bytes: int) -> None:

@@ -50,6 +50,7 @@ def commit(record: Commit) -> None:
     _missed(record)
     _steering(record.steering)
     text("over", record.over)
+    _stand_ins(record)
     if not record.parents:
         _root(record)
 
@@ -57,7 +58,7 @@ def commit(record: Commit) -> None:
 def _root(record: Commit) -> None:
     """The first commit of a job says which parameters it begins from, and nothing else."""
     more = record.counted or record.folded or record.discarded or record.spent or record.delta
-    planned = record.missed or record.over or record.steering != Steering()
+    planned = record.missed or record.over or record.steering != Steering() or record.stand_ins
     if record.round != 0 or record.age_s != 0.0 or more or planned:
         raise Invalid("a job's first commit has no round, counts nothing and has no delta")
 
@@ -132,6 +133,16 @@ def _missed(record: Commit) -> None:
     for place in record.missed:
         whole("missed: a place", place, 0, len(record.roster) - 1)
     ascending("missed", record.missed)
+
+
+def _stand_ins(record: Commit) -> None:
+    ascending("stand_ins", [s.place for s in record.stand_ins])
+    for s in record.stand_ins:
+        whole("stand_ins: the update", s.place, 0, len(record.folded) - 1)
+        length("stand_ins: the nodes", s.data, 1, len(record.roster))
+        for place in s.data:
+            whole("stand_ins: a node", place, 0, len(record.roster) - 1)
+        ascending("stand_ins: the nodes", s.data)
 
 
 def _steering(value: Steering) -> None:

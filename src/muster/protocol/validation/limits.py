@@ -21,6 +21,12 @@ METRICS_MAX = 16  # of a job, and figures of a measurement
 METRIC_CHARS_MAX = 32
 TARGET_MAX = 1e15  # of a metric
 
+SHARE = ("none", "auto", "always")  # of a job
+SHARED_KINDS = ("samples", "medoids", "means")
+SHARED_CODEC = "coreset"
+SHARED_BYTES_MAX = 64 * 1024**2  # of one node's coreset
+SHARED_SAMPLES_MAX = 1_000_000
+
 ROUND_MAX = 1_000_000
 STEPS_MAX = 1_000_000  # of one update
 BATCH_MAX = 65536

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from muster.protocol.records import (
+    Assignment,
     Commit,
     Contribution,
     Job,
@@ -27,6 +28,7 @@ from muster.protocol.records import (
     Record,
     Refusal,
     Revocation,
+    Shared,
     Stop,
     StopRule,
     Update,
@@ -80,6 +82,10 @@ def _job(record: Job) -> None:
     if record.frozen is not None:
         identifier("frozen", record.frozen)
     whole("frozen_bytes", record.frozen_bytes, 0, 0 if record.frozen is None else lim.BLOB_BYTES_MAX)
+    if record.share not in lim.SHARE:
+        raise Invalid(f"share is one of {', '.join(lim.SHARE)}, not {record.share[: lim.NAME_CHARS_MAX]!r}")
+    whole("share_bytes", record.share_bytes, 0, 0 if record.share == "none" else lim.SHARED_BYTES_MAX)
+    whole("one_shot", record.one_shot, 0, 0 if record.share == "none" else lim.STEPS_MAX)
     if record.stop.target is not None:
         target(record.stop.target, record.metrics)
 
@@ -163,15 +169,29 @@ def _plan(record: Plan) -> None:
     identifier("parent", record.parent)
     whole("round", record.round, 1, lim.ROUND_MAX)
     length("assignments", record.assignments, 1, lim.NODES_MAX)
-    for a in record.assignments:
-        identifier("an assignment's node", a.node)
-        whole("an assignment's steps", a.steps, 1, lim.STEPS_MAX)
-        codec("an assignment's codec", a.codec)
+    for a in (*record.assignments, *record.stand_ins):
+        _assignment(a)
     ascending("assignments", sorted(a.node for a in record.assignments))
+    ascending("stand_ins", [(a.data, a.node) for a in record.stand_ins])
+    if not all(a.data for a in record.stand_ins):
+        raise Invalid("stand_ins: one stands in for nobody")
     whole("enough", record.enough, 1, len(record.assignments))
     number("deadline_s", record.deadline_s, 0.0, lim.DEADLINE_MAX_S)
     text("why", record.why)
     whole("number", record.number, 0, lim.SEQUENCE_MAX)
+
+
+def _assignment(value: Assignment) -> None:
+    identifier("an assignment's node", value.node)
+    whole("an assignment's steps", value.steps, 1, lim.STEPS_MAX)
+    codec("an assignment's codec", value.codec)
+    _data("an assignment's data", value.data)
+
+
+def _data(what: str, nodes: tuple[bytes, ...]) -> None:
+    for node in nodes:
+        identifier(what, node)
+    ascending(what, nodes)
 
 
 def _update(record: Update) -> None:
@@ -187,6 +207,7 @@ def _update(record: Update) -> None:
     whole("residual_ratio", record.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
     whole("train_ms", record.train_ms, 0, lim.SPAN_MAX_MS)
     whole("millijoules", record.millijoules, 0, lim.MILLIJOULES_MAX)
+    _data("data", record.data)
 
 
 def _measurement(record: Measurement) -> None:
@@ -226,6 +247,20 @@ def _contribution(record: Contribution) -> None:
         raise Invalid("values: one is not finite")
 
 
+def _shared(record: Shared) -> None:
+    identifier("job", record.job)
+    whole("incarnation", record.incarnation, 0, lim.INCARNATION_MAX)
+    whole("number", record.number, 0, lim.SEQUENCE_MAX)
+    if record.kind not in lim.SHARED_KINDS:
+        raise Invalid(f"kind: there is no {record.kind[: lim.NAME_CHARS_MAX]!r}")
+    whole("samples", record.samples, 1, lim.SHARED_SAMPLES_MAX)
+    whole("stands_for", record.stands_for, record.samples, lim.EXAMPLES_MAX)
+    payload("payload", record.payload)
+    if record.payload.codec != lim.SHARED_CODEC:
+        raise Invalid(f"payload: a coreset's codec is {lim.SHARED_CODEC!r}")
+    whole("payload: its bytes", record.payload.size_bytes, 1, lim.SHARED_BYTES_MAX)
+
+
 _CHECKS: dict[type[Record], Callable[[Any], None]] = {
     Member: _member,
     Job: _job,
@@ -239,4 +274,5 @@ _CHECKS: dict[type[Record], Callable[[Any], None]] = {
     Stop: _stop,
     Revocation: _revocation,
     Contribution: _contribution,
+    Shared: _shared,
 }
