@@ -261,7 +261,7 @@ class Rounds:
         alive = [m.node for m in missing if hopeful(m, age_s, plan.deadline_s, STALL_S)]
         if len(arrived) + len(alive) >= plan.enough or plan.number >= REPLACED_MAX:
             return False
-        given = {a.node: a for a in plan.assignments if a.node in self._view.offers}
+        given = {a.node: a for a in plan.assignments}
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
