@@ -178,8 +178,10 @@ class Machine:
         runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
         if runner is not None:
             head = runner.view.graph.points[record.parent]
-            inputs = runner.planner.inputs(head, [a.node for a in record.assignments])
-            self._archive.planned[record_id] = inputs
+            nodes = [
+                a.node for a in record.assignments if a.node in runner.view.offers
+            ]  # all but a forged one's
+            self._archive.planned[record_id] = runner.planner.inputs(head, nodes)
 
     def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
         """Archive what this node's commits as coordinator left out, before and after this record."""
