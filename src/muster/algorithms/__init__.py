@@ -1,4 +1,4 @@
-"""Pure numpy: aggregation, server step, merging, contributions, splits, learning rate.
+"""Pure numpy: aggregation, server step, merging, contributions, splits, learning rate, smaller models.
 
 An algorithm is `init` / `apply` over one state of plain arrays.  Knows no torch, network, disk or clock.
 """
