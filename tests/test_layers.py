@@ -45,6 +45,7 @@ FORBIDDEN = {  # what a folder may not know at all
     "network": {"torch"},
     "learning": {"socket", "zenoh", "sqlite3"},
     "algorithms": {"torch", "socket", "zenoh", "sqlite3", "time"},
+    "coresets": {"torch", "socket", "zenoh", "sqlite3", "time"},
     "compression": {"torch", "socket", "zenoh"},
     "history": {"torch", "socket", "zenoh", "numpy"},
     "control": {"torch", "zenoh", "numpy"},

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS_MAX = 8
-KINDS = ("samples", "medoids", "means")  # of these, means are the only ones that are no real samples
+# Only "means" tell of no single sample: each is over at least 20.  A robust centre may be one sample alone.
+KINDS = ("samples", "medoids", "means", "robust")
 
 
 @dataclass(frozen=True, eq=False)
