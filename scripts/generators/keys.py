@@ -43,7 +43,8 @@ def _plain(annotation: ast.expr) -> str:
     text = text.removesuffix(" | None").replace("tuple[tuple[str, ...], ...]", "list of lists of text")
     names = {
         "str": "text", "Path": "path", "float": "number", "int": "whole number", "bool": "true or false",
-        "tuple[str, ...]": "list of text", "list of lists of text": "list of lists of text",
+        "tuple[str, ...]": "list of text",
+        "tuple[int, ...]": "list of whole numbers", "list of lists of text": "list of lists of text",
     }  # fmt: skip
     return names.get(text, "table")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from muster.errors import MusterError
+from muster.job.context import SharePolicy
 from muster.job.owner.allowance import OwnerLimits
 from muster.job.owner.hours import Span
 from muster.node.config import (
-    METERED_BYTES_PER_DAY,
     NodeConfig,
     data_root,
     endpoint_fault,
     load_config,
-    owner_limits,
 )
+from muster.node.policy import METERED_BYTES_PER_DAY, owner_limits, policy_of
 from muster.node.toml_lines import line_of
 
 FULL = """\
@@ -117,6 +117,13 @@ def test_metered_has_a_small_budget_of_its_own(tmp_path: Path) -> None:
     assert owner_limits(load_config(None, {"name": "a"}).policy) == OwnerLimits()
 
 
+def test_nothing_of_the_data_is_shared_unless_the_owner_says_so(tmp_path: Path) -> None:
+    assert policy_of(load_config(None, {"name": "a"}).policy).share == SharePolicy("none", 100_000, None)
+    text = "[policy]\nshare = 'means'\nshare_kb = 2.5\nshare_classes = [3, 0]"
+    policy = policy_of(load_config(write(tmp_path, text)).policy)
+    assert policy.share == SharePolicy("means", 2500, (3, 0))
+
+
 def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, FULL), {"name": None, "discovery": True}).name == "alpha"
 
@@ -130,7 +137,7 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
         ("policy = 3", 1, "write [policy]"),
         ("[trainer]\n# a comment\nthreads = 'two'", 3, "'trainer.threads': expected `int`, got `str`"),
         ("discovery = 1", 1, "'discovery': expected `bool`"),
-        ("profile = 'wide'", 1, "'profile': invalid enum value 'wide'"),
+        ("profile = 'wide'", 1, "'profile': 'wide' is not one of auto, lan, narrow"),
         ("[trainer]\nslowdown = 0.5", 2, "'trainer.slowdown': 0.5 is not within 1 to 1000"),
         ("[policy]\nbattery_min = 20", 2, "not within 0 to 1"),
         (
@@ -155,7 +162,7 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
             "no watts are needed: leave out preset",
         ),
         ("[energy]\ncapacity_j = 5000", 2, "nothing says what drains this battery"),
-        ("[energy]\nmeter = 'watts'", 2, "'energy.meter': invalid enum value 'watts'"),
+        ("[energy]\nmeter = 'watts'", 2, "'energy.meter': 'watts' is not one of auto"),
         ("[energy]\npreset = 'pi4'\ntail_s = 0", 3, "0 is not within 0.01 to 3600"),
         ("[energy]\nwatts = 3", 2, "unknown key 'energy.watts'"),
         ("[policy]\nbyte_per_day = 3", 2, "unknown key 'policy.byte_per_day'; did you mean 'bytes_per_day'?"),
@@ -174,6 +181,17 @@ def test_an_override_that_is_none_was_not_given(tmp_path: Path) -> None:
         ("[policy]\nhours = 22", 2, "'policy.hours': expected `str | array`, got `int`"),
         ("[policy]\ncpu_share = 50", 2, "'policy.cpu_share': 50 is not within 0.01 to 1"),
         ("[policy]\nmetered = 'yes'", 2, "'policy.metered': expected `bool`, got `str`"),
+        (
+            "[policy]\nshare = 'sample'",
+            2,
+            "'policy.share': 'sample' is not one of none, means, samples; did you mean 'samples'?",
+        ),
+        ("[policy]\nshare = true", 2, "'policy.share': expected `str`, got `bool`"),
+        ("[policy]\nshare_kbyte = 3", 2, "unknown key 'policy.share_kbyte'; did you mean 'share_kb'?"),
+        ("[policy]\nshare_kb = 0", 2, "'policy.share_kb': 0 is not within 0.1 to "),
+        ("[policy]\nshare_classes = []", 2, "'policy.share_classes': no label is left"),
+        ("[policy]\nshare_classes = [0, -1]", 2, "'policy.share_classes': -1 is no label"),
+        ("[policy]\nshare_classes = ['cat']", 2, "'policy.share_classes': expected `int`, got `str`"),
         ("name = 'a b'", 1, "'a b' is no name"),
         ("connect = ['10.0.0.2']", 1, "'10.0.0.2' is no endpoint: write HOST:PORT"),
         ("listen = ['0.0.0.0:99999']", 1, "is no endpoint"),

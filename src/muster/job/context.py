@@ -174,6 +174,15 @@ class Energy(Protocol):
 
 
 @dataclass(frozen=True)
+class SharePolicy:
+    """What of this node's data leaves it, in jobs that ask for it: "none", "means" or "samples"."""
+
+    share: str = "none"
+    bytes_max: int = 100_000  # that one job may have
+    classes: Sequence[int] | None = None  # labels whose samples may travel; None: all
+
+
+@dataclass(frozen=True)
 class Policy:
     """What this node does for others' jobs, and how much disk it gives them."""
 
@@ -183,6 +192,7 @@ class Policy:
     disk_limit_bytes: int = 2_000_000_000
     relay: bool = True  # fetch for others, and carry updates to a coordinator that is not heard
     owner: OwnerLimits = OwnerLimits()  # noqa: RUF009 (frozen)
+    share: SharePolicy = SharePolicy()
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,17 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from muster.errors import MusterError
-from muster.job.owner import hours
-from muster.job.owner.allowance import OwnerLimits
 from muster.learning.settings import wrong
+from muster.node import policy
 from muster.node.energy.settings import LIMITS as ENERGY_LIMITS
 from muster.node.energy.settings import EnergyConfig, wrong_key
+from muster.node.policy import LIMITS as POLICY_LIMITS
+from muster.node.policy import PolicyConfig
 from muster.node.toml_lines import line_of, toml_fault
 
 CONFIG_BYTES_MAX = 256 * 1024
@@ -34,24 +35,7 @@ PORT = 7447
 ENDPOINTS_MAX = 64
 TASKS_MAX = 64
 NAME_CHARS_MAX = 32
-METERED_BYTES_PER_DAY = 20_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What this node does for others."""
-
-    accept: bool = True  # take part in others' jobs
-    tasks: tuple[str, ...] | None = None  # only these; None: all that are installed
-    relay: bool = True  # fetch and keep what others want; false: only what this node's own work needs
-    disk_limit_mb: float = 2000  # beyond it old models are deleted; records stay
-    battery_min: float = 0.2  # charge below which the node offers no work
-    # sent and received for others' jobs in a day, payloads and relays; more is refused until the next day
-    bytes_per_day: float | None = None  # None: no limit, or 20 MB with `metered`
-    joules_per_day: float | None = None  # used for others' jobs in a day
-    hours: str | tuple[str, ...] = ()  # "22:00-06:00", or several, by local time; none: always
-    cpu_share: float = 1.0  # of the time that the trainer computes in others' jobs, beside `trainer.slowdown`
-    metered: bool = False  # bytes cost money: no relaying, nothing fetched ahead, the smallest messages
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,7 +211,7 @@ class _Reader:
             path = tuple(re.findall(r"[A-Za-z_][A-Za-z0-9_-]*", place))
             if path and path[-1] not in (*_TOP, *(f for s in _SECTIONS.values() for f in get_type_hints(s))):
                 path = path[:1]  # an item of a mapping ("[...]"): name the table
-            what = what[0].lower() + what[1:]
+            what = _choices(path, raw) or what[0].lower() + what[1:]
             if path and path[0] in given:
                 raise MusterError("usage", f"--{path[0]}: {what}") from error
             raise self.fault(path, f"{'.'.join(path)!r}: {what}") from error
@@ -253,40 +237,26 @@ class _Reader:
                     raise wrong((key,), said)
         if len(config.tasks) > TASKS_MAX:
             raise wrong(("tasks",), f"{len(config.tasks)} tasks are over the limit of {TASKS_MAX}")
-        try:
-            owner_limits(config.policy)
-        except ValueError as error:
-            raise wrong(("policy", "hours"), str(error)) from error
         for section, name, low, high in _LIMITS:
             part = getattr(config, section)
             value = getattr(part, name, None)
             if value is not None and not low <= value <= high:
                 raise wrong((section, name), f"{value:g} is not within {low:g} to {high:g}")
-        if (found := wrong_key(config.energy)) is not None:
-            raise wrong(("energy", found[0]), found[1])
+        for section, found in (
+            ("policy", policy.wrong_key(config.policy)),
+            ("energy", wrong_key(config.energy)),
+        ):
+            if found is not None:
+                raise wrong((section, found[0]), found[1])
 
 
 _LIMITS: tuple[tuple[str, str, float, float], ...] = (
-    ("policy", "disk_limit_mb", 1, 1e9),
-    ("policy", "battery_min", 0, 1),
-    ("policy", "bytes_per_day", 1, 1e14),
-    ("policy", "joules_per_day", 0.001, 1e12),
-    ("policy", "cpu_share", 0.01, 1),
     ("trainer", "threads", 1, 256),
     ("trainer", "niceness", 0, 19),
     ("trainer", "slowdown", 1, 1000),
     *(("energy", *limit) for limit in ENERGY_LIMITS),
+    *(("policy", *limit) for limit in POLICY_LIMITS),
 )
-
-
-def owner_limits(policy: PolicyConfig) -> OwnerLimits:
-    """What the owner lets others use, with its defaults."""
-    given = policy.bytes_per_day
-    if given is None and policy.metered:
-        given = METERED_BYTES_PER_DAY
-    spans = hours.parse(policy.hours) if policy.hours else ()
-    bytes_per_day = None if given is None else int(given)
-    return OwnerLimits(bytes_per_day, policy.joules_per_day, spans, policy.cpu_share, policy.metered)
 
 
 def endpoint_fault(endpoint: str) -> str | None:
@@ -295,6 +265,20 @@ def endpoint_fault(endpoint: str) -> str | None:
     if not colon or not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         return f"{endpoint!r} is no endpoint: write HOST:PORT, such as 10.0.0.2:{PORT}"
     return None
+
+
+def _choices(path: tuple[str, ...], raw: dict[str, Any]) -> str | None:
+    """What is wrong with a text of which only a few are known, as a sentence; None: something else is."""
+    section = _SECTIONS.get(path[0], NodeConfig) if path else NodeConfig
+    known = get_args(get_type_hints(section).get(path[-1])) if path else ()
+    value: Any = raw
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, str) or not known or not all(isinstance(choice, str) for choice in known):
+        return None
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{value[:NAME_CHARS_MAX]!r} is not one of {', '.join(known)}{hint}"
 
 
 def _to_path(kind: type, value: Any) -> Any:

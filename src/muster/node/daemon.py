@@ -14,7 +14,6 @@ from pathlib import Path
 
 from muster.control.server import ControlServer
 from muster.errors import MusterError
-from muster.job.context import Policy
 from muster.network.supervisor import Pulse, Supervisor
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
@@ -22,12 +21,13 @@ from muster.network.trust.signing import TrustStore
 from muster.node import link_profile
 from muster.node.catalogue import Catalogue
 from muster.node.clock import wall_clock
-from muster.node.config import NodeConfig, fleet_dir, owner_limits
+from muster.node.config import NodeConfig, fleet_dir
 from muster.node.core import Core, NodeStatus
 from muster.node.energy.choice import choose
 from muster.node.event_log import EventLog
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
+from muster.node.policy import policy_of
 from muster.node.short_slices import ask_for_short_slices
 from muster.node.worker.process import ModelWorker
 from muster.storage.disk import DiskStore
@@ -77,14 +77,7 @@ class Daemon:
             trust=TrustStore(FleetVerifier(identity.ca_certificate)),
             store=store,
             link=self._link,
-            policy=Policy(
-                config.policy.accept,
-                config.policy.tasks,
-                config.policy.battery_min,
-                int(config.policy.disk_limit_mb * 1e6),
-                config.policy.relay,
-                owner_limits(config.policy),
-            ),
+            policy=policy_of(config.policy),
             open_trainer=self._catalogue.open,
             installed=self._catalogue.has,
             battery=self._energy.level,

@@ -9,7 +9,8 @@ import pytest
 from bulk_world import FAST, World, data_of, play
 
 from muster.network.blobs.limits import TransferLimits
-from muster.node.config import PolicyConfig, load_config
+from muster.node.config import load_config
+from muster.node.policy import PolicyConfig
 from muster.storage.memory import MemoryStore
 
 SIZE_BYTES = 50_000
