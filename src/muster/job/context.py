@@ -51,7 +51,7 @@ class Facts(Protocol):
 class TrainingRequest:
     """Local training to be done: `steps` of SGD with heavy-ball `momentum`, on batches drawn from `seed`.
 
-    With `samples` it trains on these coresets in the place of this node's own data.
+    With `samples` it trains on these coresets in the place of this node's own data, or beside it.
     """
 
     steps: int
@@ -60,9 +60,8 @@ class TrainingRequest:
     momentum: float
     seed: int
     round: int = 1  # of the job, from 1
-    samples: tuple[
-        tuple[BlobId, float], ...
-    ] = ()  # coresets to train on, each with its weight; none: own data
+    samples: tuple[tuple[BlobId, float], ...] = ()  # coresets, each with its weight; none: own data alone
+    own_weight: float = 0.0  # of this node's own data among them; 0: they are left out
     cosine: bool = False  # the rate falls to 0 over the steps, along a half wave
 
 

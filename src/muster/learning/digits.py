@@ -19,6 +19,7 @@ from torch import nn
 
 from muster.algorithms import splits
 from muster.errors import MusterError
+from muster.learning.hooks.augmenting import jittered
 from muster.learning.task import Task
 
 EVALUATION_SHARE = 0.2
@@ -68,3 +69,7 @@ class Digits(Task):
         x, y = load()
         _, held = splits.holdout(y, EVALUATION_SHARE, EVALUATION_SEED)
         return x[held], y[held]
+
+    def augment(self, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+        x, y = batch
+        return jittered(x, shift_px=1.0), y

@@ -21,7 +21,7 @@ from muster.learning.hooks import modes
 from muster.learning.hooks.optimisers import Optimisers, configured
 from muster.learning.hooks.optimisers import Sgd as Sgd
 from muster.learning.sources.clean import clean, why_not_finite
-from muster.learning.sources.source import Source
+from muster.learning.sources.source import Batches
 from muster.learning.sources.trees import Batch, to_device
 from muster.learning.task import Task
 
@@ -34,10 +34,11 @@ class LocalTraining:
 
     task: Task
     model: nn.Module
-    data: Source
+    data: Batches
     optimisers: Optimisers
     batches: Iterator[Batch]
     device: torch.device
+    falls_over: int = 0  # steps over which the rate falls to 0, along half a wave of a cosine; 0: it stays
     steps: int = 0
     examples: int = 0
     skipped: int = 0  # samples with NaN, as the task wants it
@@ -57,8 +58,8 @@ class TrainingSummary:
 
 
 def init(
-    task: Task, model: nn.Module, data: Source, *, lr: float, batch: int, momentum: float, seed: int,
-    round_: int = 1, state: dict[str, Any] | None = None,
+    task: Task, model: nn.Module, data: Batches, *, lr: float, batch: int, momentum: float, seed: int,
+    round_: int = 1, state: dict[str, Any] | None = None, falls_over: int = 0,
 ) -> LocalTraining:  # fmt: skip
     """The state before the first step, with the optimisers' `state` of an earlier round if it fits.
 
@@ -76,12 +77,25 @@ def init(
         optimisers.take_up(state)
     task.optimizers = tuple(optimisers.optimisers)
     batches = data.batches(task.settings.batch or batch, seed)
-    return LocalTraining(task, model, data, optimisers, batches, device)
+    return LocalTraining(task, model, data, optimisers, batches, device, falls_over)
 
 
 def step(state: LocalTraining) -> float:
     """One step on the next batch; returns its loss. Raises TaskFault when that is not finite."""
-    batch = _next(state)
+    with state.optimisers.at_rate(_rate_factor(state)):
+        value = _stepped(state, _next(state))
+    state.optimisers.schedule()
+    return value
+
+
+def _rate_factor(state: LocalTraining) -> float:
+    """Of the next step (Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983, without restarts)."""
+    if not state.falls_over:
+        return 1.0
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, state.steps / state.falls_over)))
+
+
+def _stepped(state: LocalTraining, batch: Batch) -> float:
     automatic = state.task.automatic_optimization
     if automatic:
         state.optimisers.zero_grad()
@@ -97,7 +111,6 @@ def step(state: LocalTraining) -> float:
             trained = [p for p in state.model.parameters() if p.grad is not None]
             nn.utils.clip_grad_norm_(trained, state.task.gradient_clip_val)
         state.optimisers.step()
-    state.optimisers.schedule()
     state.steps += 1
     state.examples += batch.count
     if not math.isnan(value):
@@ -157,7 +170,7 @@ def final(state: LocalTraining, round_: int = 1) -> TrainingSummary:
 def train(
     task: Task,
     model: nn.Module,
-    data: Source,
+    data: Batches,
     *,
     steps: int,
     lr: float,
@@ -166,13 +179,19 @@ def train(
     seed: int = 0,
     round_: int = 1,
     state: dict[str, Any] | None = None,
+    cosine: bool = False,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingSummary:
-    """`steps` steps on `model`, in place. `on_step(steps done, loss)` may raise, which ends the training."""
+    """`steps` steps on `model`, in place. `on_step(steps done, loss)` may raise, which ends the training.
+
+    `cosine`: the rate falls to 0 over the steps, along half a wave.
+    """
+    steps = min(steps, task.settings.steps_max or steps)
     work = init(
-        task, model, data, lr=lr, batch=batch, momentum=momentum, seed=seed, round_=round_, state=state
-    )
-    for _ in range(min(steps, task.settings.steps_max or steps)):
+        task, model, data, lr=lr, batch=batch, momentum=momentum, seed=seed, round_=round_, state=state,
+        falls_over=steps if cosine else 0,
+    )  # fmt: skip
+    for _ in range(steps):
         loss = step(work)
         if on_step is not None:
             on_step(work.steps, loss)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from muster.errors import MusterError
+from muster.learning.hooks.augmenting import jittered
 from muster.learning.task import Task
 
 # channels of the first and second convolution, their padding, width of a hidden linear layer (0: none)
@@ -85,6 +86,10 @@ class Mnist(Task):
     def evaluation_data(self) -> tuple[Any, Any]:
         x, y = load(self._file(), "test")
         return _images(x), y
+
+    def augment(self, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+        x, y = batch
+        return jittered(x), y
 
     def _file(self) -> Path:
         if self.data is None:

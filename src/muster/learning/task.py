@@ -134,6 +134,13 @@ class Task:
 
         return defaults.training_step(self, model, batch)
 
+    def augment(self, batch: Any) -> Any:
+        """A batch of samples that other nodes shared, changed at random a little, to train on.
+
+        Not called for this node's own data alone: a task that wants this changes them in `training_step`.
+        """
+        return batch
+
     def validation_step(self, model: nn.Module, batch: Any) -> dict[str, tuple[float, float]]:
         """The figures of a batch: name -> (sum, count). Shown is sum / count over all batches and nodes."""
         from muster.learning.hooks import defaults

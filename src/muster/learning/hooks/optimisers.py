@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -81,6 +82,22 @@ class Optimisers:
         for optimiser in self.optimisers:
             optimiser.step()
 
+    @contextlib.contextmanager
+    def at_rate(self, factor: float) -> Iterator[None]:
+        """Within, each learning rate is `factor` times what it is else."""
+        rates: list[tuple[Any, float]] = []
+        if factor != 1.0:
+            rates = [(at, at.lr) for at in self.optimisers if hasattr(at, "lr")]
+            groups = [group for at in self.optimisers for group in getattr(at, "param_groups", [])]
+            rates += [(group, group["lr"]) for group in groups if "lr" in group]
+        for at, rate in rates:
+            _set_rate(at, rate * factor)
+        try:
+            yield
+        finally:
+            for at, rate in rates:
+                _set_rate(at, rate)
+
     def schedule(self) -> None:
         for scheduler in self.schedulers:
             scheduler.step()
@@ -137,6 +154,14 @@ class Optimisers:
             if sizes[0] != sizes[1]:
                 return False
         return all(map(_finite, _tensors(kept)))
+
+
+def _set_rate(at: Any, rate: float) -> None:
+    """Of a group of an optimiser, or of `Sgd`."""
+    if isinstance(at, dict):
+        at["lr"] = rate
+    else:
+        at.lr = rate
 
 
 def _kind(optimiser: Any) -> list[Any]:

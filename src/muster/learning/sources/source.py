@@ -20,8 +20,8 @@ from muster.learning.sources.trees import Batch
 RETURNS = "return (x, y) arrays, a dict or tuple of arrays, a Dataset, or a function that makes a DataLoader"
 
 
-class Source(Protocol):
-    """Samples of one node. `checked`: all of its values were looked at, and none is NaN."""
+class Batches(Protocol):
+    """What is trained on. `checked`: all of its values were looked at, and none is NaN."""
 
     @property
     def size(self) -> int | None:
@@ -32,6 +32,10 @@ class Source(Protocol):
 
     def batches(self, batch: int, seed: int) -> Iterator[Batch]:
         """Endless batches for training, in an order that follows from `seed` (a stream: from `tell`)."""
+
+
+class Source(Batches, Protocol):
+    """Samples of one node."""
 
     def once(self, batch: int, limit: int | None = None) -> Iterator[Batch]:
         """Each sample once, in order; at most `limit` of them."""

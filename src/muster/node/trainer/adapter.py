@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from muster.compression.tensor_file import TensorFile
 from muster.compression.tensors import Layout
@@ -162,9 +162,9 @@ class StoreTrainer:
         while True:
             try:
                 base = self._store.blob_path(params)
-                done = await _job_errors(
-                    self._trainer.train(base, out, **_arguments(request), progress=on_progress)
-                )
+                samples = [(self._store.blob_path(blob), weight) for blob, weight in request.samples]
+                arguments = {**vars(request), "samples": samples}
+                done = await _job_errors(self._trainer.train(base, out, **arguments, progress=on_progress))
                 kept = out.rename(self._scratch_file("trained"))
                 update = TensorFile(self._facts.layout.changes, kept)
                 return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update, done.skipped)
@@ -241,10 +241,6 @@ class StoreTrainer:
 
     async def close(self) -> None:
         await self._trainer.close()
-
-
-def _arguments(request: TrainingRequest) -> dict[str, Any]:
-    return {k: v for k, v in asdict(request).items() if k not in ("samples", "cosine")}
 
 
 def _write_zeros(path: Path, size_bytes: int) -> None:

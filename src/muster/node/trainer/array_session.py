@@ -165,8 +165,16 @@ def train(
     momentum: float,
     seed: int,
     round: int = 1,
+    samples: Sequence[tuple[str, float]] = (),
+    own_weight: float = 0.0,
+    cosine: bool = False,
 ) -> dict[str, Any]:
-    """The task's `fit` from `base`; the difference to it goes to `out`."""
+    """The task's `fit` from `base`; the difference to it goes to `out`. What its rate does is its own affair.
+
+    Raises TaskFault for `samples`: `fit` chooses its data itself.
+    """
+    if samples:
+        raise TaskFault("the task trains by its own fit(), which takes no samples of other nodes")
     settings = opened.task.settings
     steps = min(steps, settings.steps_max or steps)
     before = tensors.read(opened.layout, Path(base))

@@ -131,11 +131,18 @@ class TrainerProcess:
         momentum: float,
         seed: int,
         round: int = 1,
+        samples: Sequence[tuple[Path, float]] = (),
+        own_weight: float = 0.0,
+        cosine: bool = False,
         progress: OnProgress | None = None,
     ) -> TrainedMessage:
-        """Train from the dense blob `base`; the difference to it becomes the dense blob `out`."""
+        """Train from the dense blob `base`; the difference to it becomes the dense blob `out`.
+
+        `samples`, `own_weight`, `cosine`: as in `job.context.TrainingRequest`.
+        """
         request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
-        request |= {"batch": batch, "momentum": momentum, "seed": seed, "round": round}
+        request |= {"batch": batch, "momentum": momentum, "seed": seed, "round": round, "cosine": cosine}
+        request |= {"samples": [[str(path), weight] for path, weight in samples], "own_weight": own_weight}
         return TrainedMessage(**await self._do(request, progress))
 
     async def evaluate(

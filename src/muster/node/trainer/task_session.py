@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from muster.compression import tensors
-from muster.compression.change import difference
 from muster.errors import MusterError
 from muster.learning import (
     contribution,
@@ -29,7 +28,6 @@ from muster.learning import (
 )
 from muster.learning import task as tasks
 from muster.learning.conversion import array_of, tensor_of
-from muster.learning.faults import TaskFault
 from muster.learning.onnx_export import save_onnx
 from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
@@ -37,7 +35,7 @@ from muster.learning.travel import fixed, start_file
 from muster.learning.travel.fingerprint import differs, differs_in_fixed
 from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
-from muster.node.trainer.open_task import TRIED_STEPS, OpenTask, open_task
+from muster.node.trainer.open_task import OpenTask, open_task
 from muster.node.trainer.session_parts import (
     MEASURE_S_MAX,
     Command,
@@ -47,6 +45,7 @@ from muster.node.trainer.session_parts import (
     fault_of_training,
     weighted_updates,
 )
+from muster.node.trainer.training import train
 
 MEASURE_STEPS = 8
 STREAM_SAMPLES = 10_000  # what a source whose size is not known counts as
@@ -191,63 +190,6 @@ def find_rate(
         on_step=lambda n: on_step({"done": n, "of": range_test.STEPS_MAX}),
     )  # fmt: skip
     return {**asdict(found), "seconds": time.perf_counter() - began_s}
-
-
-def train(
-    opened: OpenTask,
-    on_step: OnStep,
-    base: str,
-    out: str,
-    steps: int,
-    lr: float,
-    batch: int,
-    momentum: float,
-    seed: int,
-    round: int = 1,
-) -> dict[str, Any]:
-    """At least one step from `base`; the difference goes to `out`, what stays here to `opened.local`."""
-    before = tensors.read(opened.layout, Path(base))
-    model, own = opened.loaded(before), opened.data.own
-    kept = local_state.load(opened.local)
-    own.seek(local_state.place_of(kept))
-    times_s: list[float] = []
-    began_s = time.perf_counter()
-
-    def stepped(n: int, loss: float) -> None:
-        nonlocal began_s
-        times_s.append(time.perf_counter() - began_s)
-        on_step({"done": n, "of": steps, "loss": loss})
-        began_s = time.perf_counter()  # the report and the throttle's sleep are no part of a step
-
-    done = local_training.train(
-        opened.task,
-        model,
-        own,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        momentum=momentum,
-        seed=seed,
-        round_=round,
-        state=kept.get("optimizers"),
-        on_step=stepped,
-    )
-    strayed = opened.travelling.strayed(model)
-    if strayed is not None:
-        raise TaskFault(
-            f"{strayed} changed in training, but not in the {TRIED_STEPS} steps that were tried first, so "
-            "that it does not travel: list it in the task's `local`, or let it change from the first step on"
-        )
-    after = params.arrays_of(model, opened.layout)
-    with fault_of_training():
-        tensors.check(opened.layout, after)
-        update = difference(opened.layout, before, after)
-        tensors.write(opened.layout.changes, Path(out), update)
-    stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
-    local_state.save(opened.local, {**kept, **stays})
-    step_s = statistics.median(times_s)
-    said = {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
-    return said | {"skipped": done.skipped}
 
 
 def evaluate(
