@@ -134,6 +134,7 @@ class SmallField:
         codec: str = "dense32",
         metrics: tuple[Metric, ...] = CLASSES,
         offers_frozen: bool = True,
+        share: str = "none",
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
         lack what the asker's task does not train can have it."""
@@ -141,7 +142,7 @@ class SmallField:
         recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec="dense32", average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
-        job = Job(TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics)
+        job = Job(TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share)
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)
             job = msgspec.structs.replace(job, frozen=blob, frozen_bytes=size_bytes)

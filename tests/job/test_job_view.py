@@ -96,17 +96,19 @@ def test_a_plan_is_open_until_its_author_closes_the_round() -> None:
     for e in (ROOT, entry(A, Plan(ID, ROOT.id, 1, (Assignment(B, 4, "dense32"),), 1, 10.0))):
         view.absorb(e)
     root = [view.graph.points[ROOT.id]]
-    assert len(roles.open_plans(view, B, lambda base: False, root)) == 1
-    assert roles.open_plans(view, C, lambda base: False, root) == []
-    assert roles.open_plans(view, B, lambda base: True, root) == []
+    assert len(roles.open_plans(view, B, lambda plan, piece: False, root)) == 1
+    assert roles.open_plans(view, C, lambda plan, piece: False, root) == []
+    assert roles.open_plans(view, B, lambda plan, piece: True, root) == []
     view.absorb(commit(ROOT, folded(C, 9), author=C))
-    assert len(roles.open_plans(view, B, lambda base: False, root)) == 1
+    assert len(roles.open_plans(view, B, lambda plan, piece: False, root)) == 1
     view.absorb(FIRST)
-    assert roles.open_plans(view, B, lambda base: False, root) == []
+    assert roles.open_plans(view, B, lambda plan, piece: False, root) == []
 
 
 def test_a_later_plan_of_the_same_author_takes_the_place_of_an_earlier_one() -> None:
     view = view_of(ENTRIES)
     assert view.plans[ROOT.id][B].record.why == "instead"
-    given = [p.author for p in roles.open_plans(view, C, lambda base: False, [view.graph.points[ROOT.id]])]
+    given = [
+        p.author for p in roles.open_plans(view, C, lambda plan, piece: False, [view.graph.points[ROOT.id]])
+    ]
     assert given == [B]

@@ -21,7 +21,7 @@ from muster.job.models.payloads import payload_held
 from muster.job.owner.allowance import Left
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.participant.update_writer import UpdateWriter, node_seed
-from muster.job.roles import min_nodes, newest, open_plans
+from muster.job.roles import min_nodes, newest, open_plans, pieces
 from muster.job.runner import JobRunner
 from muster.job.view import JobView
 from muster.network.change_signal import ChangeSignal
@@ -220,11 +220,11 @@ class Consumers:
         facts = self._facts()
         writer = UpdateWriter(context, view, facts)
         zeros = {spec.name: np.full(spec.shape, 0.5, spec.dtype) for spec in facts.layout.tensors}
-        for plan in open_plans(view, context.node, lambda base: False, [head])[:2]:
-            given = next(a for a in plan.record.assignments if a.node == context.node)
+        for plan in open_plans(view, context.node, lambda plan, piece: False, [head])[:2]:
+            given = pieces(plan.record, context.node)[-1]
             learning_rate(view.job.recipe, plan.record.round, view.job.stop.rounds)
             trained = TrainingResult(given.steps, given.steps, 0.5, 0.1, zeros)
-            await writer.keep_update(plan, given.codec, trained)
+            await writer.keep_update(plan, given, given.codec, trained)
         writer.keep_offer(0.1, 1e9, Left())
 
     async def _read(self) -> None:

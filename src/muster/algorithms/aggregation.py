@@ -1,7 +1,8 @@
 """The weights of a round's updates, and their weighted sum in fp64.
 
 Weights lie between those of FedAvg and FedNova (Wang, Liu, Liang, Joshi, Poor, NeurIPS 2020, arXiv
-2007.07481).  Update i comes from a node with n_i samples that did tau_i local steps, and is s_i rounds old:
+2007.07481).  Update i counts for n_i samples, those of its node, did tau_i local steps, and is s_i rounds
+old:
 
     p_i     = n_i c_i / sqrt(1 + s_i), scaled to sum p_i = 1
     tau_eff = sum p_i a_i
@@ -49,12 +50,12 @@ BOOST_MAX = 4.0
 class UpdateMeta:
     """What an update's weight depends on.
 
-    `samples` that its node holds, local `steps`, `staleness` in rounds, local `momentum`, and
+    `samples` that it counts for, local `steps`, `staleness` in rounds, local `momentum`, and
     `ancestor_share` (above 0, at most 1): how much of the parameters that it was trained on is in those that
     it is added to.
     """
 
-    samples: int
+    samples: float
     steps: int
     staleness: int = 0
     momentum: float = 0.0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
+from muster.history.credit import credits, parts
 from muster.history.succession import Before, succession_fault
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
@@ -140,16 +141,22 @@ class Graph:
         return [p for p in candidates if p.id in ids and p.id not in covered]
 
     def only(self, a: CommitId, b: CommitId) -> dict[NodeId, int]:
-        """Examples per node in updates that the history of `a` counts and that of `b` does not."""
+        """Examples per node in updates that the history of `a` counts and that of `b` does not.
+
+        Those of a stand-in are its nodes', not its author's.
+        """
         other = self.points[b].counted
         examples: dict[NodeId, int] = {}
         seen: set[Key] = set()
-        for point in self.ancestors(a):
-            for f in point.folded:
+        for record in (point.record for point in self.ancestors(a)):
+            if not isinstance(record, Commit):
+                continue
+            for f, nodes in credits(record):
                 key = Key(f.node, f.incarnation, f.sequence)
                 if key not in other and key not in seen:
                     seen.add(key)
-                    examples[f.node] = examples.get(f.node, 0) + f.examples
+                    for node, count in parts(f.examples, nodes):
+                        examples[node] = examples.get(node, 0) + count
         return examples
 
     def influence(self, old: CommitId, new: CommitId) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from muster.history.graph import Point
 from muster.job.stop_rule import spent_up
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import NodeId
+from muster.protocol.records import Assignment, NodeId, Plan
 
 ALONE_PATIENCES = 10  # a node that lost all others goes on alone after this many times `patience`
 
@@ -41,23 +41,28 @@ def min_nodes(view: JobView, head: Point, without: Collection[NodeId] = ()) -> i
 
 
 def open_plans(
-    view: JobView, node: NodeId, worked_on: Callable[[bytes], bool], heads: Iterable[Point]
+    view: JobView, node: NodeId, done: Callable[[Plan, Assignment], bool], heads: Iterable[Point]
 ) -> list[KnownPlan]:
-    """Plans on one of `heads` that give `node` work which it has not done, the latest round first.
+    """Plans on one of `heads` that give `node` work which is not `done`, the latest round first.
 
     A round is closed when a commit by the plan's author on the plan's parent is known.
     """
     found = []
     for head in heads:
-        if head.id not in view.plans or worked_on(head.id):
+        if head.id not in view.plans:
             continue
         closed_by = {view.graph.points[c].author for c in view.graph.children.get(head.id, ())}
         for plan in view.plans[head.id].values():
-            given = any(a.node == node for a in plan.record.assignments)
+            given = any(not done(plan.record, a) for a in pieces(plan.record, node))
             given = given and view.why_not(node, plan.record.round) is None
             if given and plan.author not in closed_by and plan.record.round == head.round + 1:
                 found.append(plan)
     return sorted(found, key=lambda p: (-p.record.round, p.id))
+
+
+def pieces(plan: Plan, node: NodeId) -> list[Assignment]:
+    """What a plan asks of a node, in the order in which it is done: its own part, then its stand-ins."""
+    return [a for a in (*plan.assignments, *plan.stand_ins) if a.node == node]
 
 
 def newest(heads: Iterable[Point]) -> Point:

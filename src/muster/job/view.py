@@ -5,6 +5,7 @@ Absorbing a record twice, or two records in another order, gives the same view. 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,6 +77,8 @@ class JobView:
     measurements: dict[CommitId, dict[NodeId, Measurement]] = field(default_factory=dict)
     contributions: dict[CommitId, dict[NodeId, Contribution]] = field(default_factory=dict)
     shared: dict[NodeId, Shared] = field(default_factory=dict)  # the newest of each node
+    # of what others share, by blob or the bytes themselves: how often this node's trainer failed over them
+    sample_failures: Counter[bytes] = field(default_factory=Counter)
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)

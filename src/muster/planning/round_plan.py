@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from muster.planning.costs import Usage
 from muster.planning.messages import MessagePlan
 from muster.planning.rounds import Resources, Round
-from muster.protocol.records import NodeId
+from muster.protocol.records import Assignment, NodeId
 
 ROUNDS_SHOWN_MAX = 1000  # of more nothing binds yet
 HALVED = ("halved", "halved twice", "halved 3 times")
@@ -30,6 +30,7 @@ class RoundPlan:
     ratio: float | None = None  # that the steps follow from; None: their number is given
     halvings: int = 0
     rounds_left: float = math.inf  # that what binds allows, this one among them
+    stand_ins: tuple[Assignment, ...] = ()  # on the samples of nodes that miss it, sorted by whose
 
     @property
     def why(self) -> str:

@@ -23,6 +23,10 @@ from muster.protocol.records import Cost, NodeId, Steering
 STEPS_USED = 3  # rounds whose steps tell how fast a node is
 UNSTEERED = Steering()
 RATIOS_USED = 3  # rounds whose ratio of overhead and step counts
+HERE_SMOOTHING = 0.2  # weight of the newest round in the part of the rounds that count a node
+TRIAL_ROUNDS = 6  # with stand-ins, after which the loss may not be higher than before them,
+TRIAL_RISE = 0.02  # but for this part of it,
+REST_ROUNDS = 12  # or there are none for so many
 DRAWN_USED = 3  # updates by which the energy that a round takes a node is known
 
 
@@ -48,10 +52,29 @@ class NodeState:
     sent: tuple[SentMessage, ...] = ()  # its last messages, but for probes
     drawn: tuple[Drawn, ...] = ()  # newest last; none where it measures no energy
     waited_s: float = 0.0  # of rounds since its last update: that time is in the next one's joules
+    here: float = 0.0  # part of the rounds that counted an update of its, the newer ones more: 0..1
+    stood_in: int = 0  # the newest round that counted another's update in its place
 
     @property
     def step_s(self) -> float | None:
         return median(self.steps_s) if self.steps_s else None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Whether stand-ins do good: the smoothed held-out loss may not be higher than some rounds before.
+
+    `rounds` with stand-ins since `before` was the loss (None: it is not known).  `rest`: where it was higher,
+    rounds for which there are none.
+    """
+
+    rounds: int = 0
+    before: float | None = None
+    rest: int = 0
+
+    @property
+    def resting(self) -> bool:
+        return self.rest > 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,7 @@ class PlannerState:
     steering: Steering = UNSTEERED
     message_bytes: int = 0  # of the head's own message, which every node pulls
     is_merge: bool = False  # nodes were in the midst of other work: what the next round takes is not usual
+    trial: Trial = Trial()
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,7 @@ class Shown:
     steering: Steering
     codec: str | None = None  # of its message; None: it has none
     message_bytes: int = 0  # of it, or of the model where there is none
+    stood_in: frozenset[NodeId] = frozenset()  # nodes in whose place others trained
 
 
 def init() -> PlannerState:
@@ -95,13 +120,21 @@ def init() -> PlannerState:
 
 def observe(state: PlannerState, shown: Shown) -> PlannerState:
     """The state at a commit whose parent has `state`."""
-    if not shown.updates:  # it closes or discards: no round was made
+    if not (shown.updates or shown.stood_in):  # it closes or discards: no round was made
         return replace(state, message_bytes=0, is_merge=False)
     round_s = max((u.cost.turnaround_ms / 1000 for u in shown.updates if u.staleness == 0), default=0.0)
-    nodes = {node: replace(known, waited_s=known.waited_s + round_s) for node, known in state.nodes.items()}
+    nodes = {
+        node: replace(known, waited_s=known.waited_s + round_s, here=(1.0 - HERE_SMOOTHING) * known.here)
+        for node, known in state.nodes.items()
+    }
     for update in shown.updates:
         known = nodes.get(update.node, NodeState(waited_s=round_s))
         nodes[update.node] = _learnt(known, update, shown.round, state)
+    for node in {update.node for update in shown.updates}:
+        here = state.nodes[node].here if node in state.nodes and state.nodes[node].round else 1.0
+        nodes[node] = replace(nodes[node], here=here + HERE_SMOOTHING * (1.0 - here))
+    for node in shown.stood_in:
+        nodes[node] = replace(nodes.get(node, NodeState()), stood_in=shown.round)
     for node in shown.missed:
         known = nodes.get(node, NodeState())
         if known.overhead is not None:
@@ -112,7 +145,8 @@ def observe(state: PlannerState, shown: Shown) -> PlannerState:
     if shown.codec is not None and not shown.steering.probe:
         message = SentMessage(shown.codec, shown.steering.residual_ratio / 10, shown.message_bytes)
         down = (*down, message)[-MESSAGES_USED:]
-    return PlannerState(nodes, down, ratios, shown.steering, shown.message_bytes)
+    trial = _tried(state.trial, state.steering.loss, shown)
+    return PlannerState(nodes, down, ratios, shown.steering, shown.message_bytes, trial=trial)
 
 
 def merged(a: PlannerState, b: PlannerState, steering: Steering) -> PlannerState:
@@ -124,7 +158,7 @@ def merged(a: PlannerState, b: PlannerState, steering: Steering) -> PlannerState
         if known is None or _newness(known) < _newness(other):
             nodes[node] = other
     longer = max((a, b), key=lambda s: (max((n.round for n in s.nodes.values()), default=0), s.ratios))
-    return PlannerState(nodes, longer.down, longer.ratios, steering, is_merge=True)
+    return PlannerState(nodes, longer.down, longer.ratios, steering, is_merge=True, trial=longer.trial)
 
 
 def _learnt(known: NodeState, update: ShownUpdate, round_: int, before: PlannerState) -> NodeState:
@@ -149,6 +183,20 @@ def _learnt(known: NodeState, update: ShownUpdate, round_: int, before: PlannerS
         sample = TransferSample(size_bytes, max(0.0, turnaround_s - train_s))
         known = replace(known, samples=(*known.samples, sample)[-SAMPLES_USED:])
     return known
+
+
+def _tried(trial: Trial, loss_before: float | None, shown: Shown) -> Trial:
+    """The trial of stand-ins after a round, by the loss at its head and at the head before."""
+    if trial.resting:
+        return Trial(rest=trial.rest - 1)
+    if not shown.stood_in:
+        return trial
+    loss = shown.steering.loss
+    before = loss_before if trial.before is None else trial.before
+    if trial.rounds + 1 < TRIAL_ROUNDS or loss is None or before is None:
+        return Trial(trial.rounds + 1, before)
+    worse = loss > before + TRIAL_RISE * abs(before)
+    return Trial(rest=REST_ROUNDS) if worse else Trial(0, loss)
 
 
 def _ratio(nodes: Mapping[NodeId, NodeState], shown: Shown) -> float | None:

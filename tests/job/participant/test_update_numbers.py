@@ -41,13 +41,14 @@ def test_two_updates_that_are_encoded_at_once_have_two_numbers_and_lose_nothing(
         await asyncio.sleep(60.0)
         core, runner = field.cores["a"], field.runner("a", job)
         plan = next(p for plans in runner.view.plans.values() for p in plans.values())
+        piece = next(a for a in plan.record.assignments if a.node == core.node)
         before = residuals.load(core.store, "up", job)
         known = set(runner.view.updates)
         facts = facts_of(LAYOUT, 50, True)
         late, new = (UpdateWriter(core.context, runner.view, facts) for _ in range(2))
         keeping: list[Awaitable[Callable[[], None]]] = [
-            late.keep_update(plan, codec, trained(1)),
-            new.keep_update(plan, codec, trained(2)),
+            late.keep_update(plan, piece, codec, trained(1)),
+            new.keep_update(plan, piece, codec, trained(2)),
         ]
         for announce in await asyncio.gather(*keeping):
             announce()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from muster.job.context import Context
@@ -33,8 +34,11 @@ class Arrivals:
             self._asked_s.setdefault((parent, node), self._context.now())
 
     def planned(self, resources: Sequence[Resources], assignments: Sequence[Assignment]) -> None:
-        """Note from when on each node of a new round is late."""
-        steps = {a.node: a.steps for a in assignments}
+        """Note from when on each node of a new round is late. One with several assignments does one after
+        another."""
+        steps = Counter[NodeId]()
+        for assignment in assignments:
+            steps[assignment.node] += assignment.steps
         known = [r for r in resources if r.deviation_s is not None]
         self._late_at_s = {r.node: r.late_at_s(steps[r.node]) for r in known}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from muster.compression.tensors import Layout
 from muster.history.counted import Key
+from muster.history.credit import stood_for
 from muster.history.graph import Point, merge_of
 from muster.job.context import Context
 from muster.job.models import residuals
@@ -17,6 +18,7 @@ from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
+from muster.job.models.stand_ins import REPLACED
 from muster.job.models.store import Arrays, ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
@@ -29,6 +31,7 @@ from muster.protocol.records import (
     Discarded,
     Folded,
     NodeId,
+    StandIn,
     Steering,
     short,
 )
@@ -102,13 +105,14 @@ class CommitWriter:
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            spent = spent_after(head, made.folded, updates, down_bytes)
-            roster = self._roster(head)
+            spent = spent_after(head, made.folded, updates, down_bytes, context.node)
+            roster = self._roster(head, (n for nodes in made.counts_for for n in nodes))
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
                 made.folded, roster, spent, age_s, blob, layout.blob_bytes, delta, made.residual_norm,
                 discarded, _costs(made.folded, updates, end), _places(roster, end.missed),
                 replace(end.steering, residual_ratio=tenths(made.waiting)) if made.folded else UNSTEERED,
+                stand_ins=_stand_ins(roster, made.folded, made.counts_for),
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, made.residual, commit_id)
@@ -131,8 +135,12 @@ class CommitWriter:
         if counted:
             text = f"round {record.round} committed as {short(commit_id)}: {len(record.folded)} updates"
             text += f" ({late} late)" if late else ""
+            stood_in = sorted({context.name_of(n) for nodes in stood_for(record).values() for n in nodes})
+            text += f", stand-ins for {', '.join(stood_in)}" if stood_in else ""
             context.event("commit", text, job=view.id, node=context.name_of(context.node))
         for d in record.discarded:
+            if d.reason == REPLACED:
+                continue
             context.event(
                 "error", f"an update of {context.name_of(d.node)} is discarded: {d.reason}", job=view.id
             )
@@ -162,12 +170,14 @@ class CommitWriter:
         previous: Callable[[], Arrays] | None, momentum: float,
     ) -> RoundContext:  # fmt: skip
         """What a round on `head` is aggregated on, by what is known now."""
-        samples = {u.key.node: self._samples(u.key.node) for u in updates}
+        nodes = {n for u in updates for n in (u.key.node, *u.record.data)}
+        samples = {n: self._samples(n) for n in nodes}
+        shared = {n: s.stands_for for n, s in self._view.shared.items() if n in nodes}
         shares = {u.record.base: self._part(head, u.record.base) for u in updates}
         scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
         return RoundContext(
             layout, self._models.reader(head.id), previous, head.round, recipe,
-            samples.__getitem__, shares.__getitem__, scale, momentum,
+            samples.__getitem__, shares.__getitem__, scale, momentum, shared,
         )  # fmt: skip
 
     async def _previous(self, head: Point, momentum: float) -> Callable[[], Arrays] | None:
@@ -187,8 +197,9 @@ class CommitWriter:
         offer = self._view.offers.get(node)
         return offer.samples if offer else 1
 
-    def _roster(self, head: Point) -> tuple[NodeId, ...]:
-        return head.roster + tuple(n for n in self._view.offers if n not in head.roster)
+    def _roster(self, head: Point, others: Iterable[NodeId] = ()) -> tuple[NodeId, ...]:
+        """That of a commit on `head`: who offered since, and `others` that it counts."""
+        return tuple(dict.fromkeys((*head.roster, *self._view.offers, *others)))
 
     async def merge(self, a: Point, b: Point, still: Callable[[], bool]) -> None:
         """Merge two heads: compute first and announce then, as others may ask for the model at once.
@@ -215,6 +226,14 @@ class CommitWriter:
 def _costs(folded: Sequence[Folded], updates: Sequence[KnownUpdate], end: RoundEnd) -> tuple[Cost, ...]:
     by_key = {u.key: u for u in updates}
     return tuple(end.cost(by_key[Key(f.node, f.incarnation, f.sequence)]) for f in folded)
+
+
+def _stand_ins(
+    roster: Sequence[NodeId], folded: Sequence[Folded], counts_for: Sequence[tuple[NodeId, ...]]
+) -> tuple[StandIn, ...]:
+    """Which of the updates count for others than their author."""
+    others = ((place, nodes) for place, nodes in enumerate(counts_for) if nodes != (folded[place].node,))
+    return tuple(StandIn(place, _places(roster, nodes)) for place, nodes in others)
 
 
 def _places(roster: Sequence[NodeId], nodes: Collection[NodeId]) -> tuple[int, ...]:

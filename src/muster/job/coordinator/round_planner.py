@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
@@ -14,14 +14,17 @@ from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.planner_states import PlannerStates
 from muster.job.coordinator.seeded import from_seed
+from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
+from muster.job.participant.shared_samples import SharedSamples
 from muster.job.roles import min_nodes
 from muster.job.view import JobView
 from muster.planning.codec_choice import Message, down_choice
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, Work, plan
-from muster.planning.presence import contact_steps
+from muster.planning.presence import contact_steps, share_here
 from muster.planning.round_plan import NothingFits, RoundPlan
+from muster.planning.stand_ins import Absent, with_stand_ins
 from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, watch
 from muster.protocol.records import NodeId, Spent, Steering
@@ -37,10 +40,18 @@ class Inputs:
     candidates: Sequence[Candidate]
     left: Left
     min_nodes: int
+    absent: Sequence[Absent] = ()
+    judged: bool = False  # by a set that is the same for all nodes
 
     def planned(self, state: PlannerState, *, replaces: bool) -> RoundPlan | NothingFits:
         """The round. Raises CodecError."""
-        return plan(self.work, state, self.candidates, self.left, self.min_nodes, replaces=replaces)
+        found = plan(self.work, state, self.candidates, self.left, self.min_nodes, replaces=replaces)
+        if isinstance(found, NothingFits):
+            return found
+        taken = {a.node for a in found.round.assignments}
+        local = next((c for c in self.candidates if c.local and c.node in taken), None)
+        job, absent, left = self.work.job, self.absent, self.left
+        return with_stand_ins(found, job, state, local, absent, left, judged=self.judged)
 
 
 class RoundPlanner:
@@ -72,7 +83,24 @@ class RoundPlanner:
         work = Work(self._view.job, self._contents(), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
         least = min(min_nodes(self._view, head), len(nodes))
-        return Inputs(work, candidates, self._left(head), least)
+        figures = self._view.figures(head.id)
+        judged = figures is not None and figures.common
+        return Inputs(work, candidates, self._left(head), least, tuple(self._absent(head, nodes)), judged)
+
+    def _absent(self, head: Point, nodes: Sequence[NodeId]) -> Iterator[Absent]:
+        """Nodes that can be stood in for in a round of `nodes`; not who takes no part, or was revoked."""
+        view, context = self._view, self._context
+        if view.job.share == "none":
+            return
+        store, samples = context.store, SharedSamples(context, view)
+        new = (u for u in view.uncounted(head.counted) if not u.record.data)
+        out = {context.node, *(u.key.node for u in new if payload_held(store, u.record.payload))}
+        for node, shared in sorted(view.shared.items()):
+            known = node in view.offers and view.why_not(node, head.round + 1) is None
+            if node in out or not known or context.ledger.trust.revoked(node) or not samples.held(node):
+                continue
+            here_share = share_here(context.presence.spells(node))
+            yield Absent(node, shared.samples, here_share, node in nodes)
 
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.context import Context
+from muster.job.coordinator import stand_ins
 from muster.job.coordinator.arrivals import Arrivals
 from muster.job.coordinator.commit_writer import CommitWriter, RoundEnd
 from muster.job.coordinator.evaluation import HeadEvaluator
@@ -20,6 +21,7 @@ from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
+from muster.job.models.stand_ins import UNASKED, asked_for, is_stand_in
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
@@ -106,7 +108,8 @@ class Rounds:
         uncounted = self._fetcher.uncounted(head)
         here = self.arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
-        arrived = {u.key.node for u in here if u.record.base == plan.record.parent}
+        at_base = [u for u in here if u.record.base == plan.record.parent]
+        arrived = {u.key.node for u in at_base if not is_stand_in(plan.record, u.key.node, u.record)}
         self._forecasts.resume(head)
         self._note(plan, here)
         silent = self._arrivals.silent(uncounted)
@@ -122,8 +125,10 @@ class Rounds:
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
         in_ = len({u.key.node for u in here} - due)
+        trainers = stand_ins.waited_for(self._context, view, plan.record, here)
+        standing = [self._missing(n, uncounted, silent) for n in trainers]
         wait_s = closing_in_s(
-            arrived=in_, enough=enough, missing=missing,
+            arrived=in_, enough=enough, missing=[*missing, *standing],
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
         if passing and not missing and in_ < least:
@@ -164,6 +169,8 @@ class Rounds:
         self, head: Point, updates: list[KnownUpdate], discarded: tuple[Discarded, ...] = ()
     ) -> float:
         """Commit `updates` on top of `head`, unless something else is due once the sum is made."""
+        discarded += tuple(Discarded(*u.key, UNASKED) for u in updates if not asked_for(self._view, u))
+        updates = [u for u in updates if asked_for(self._view, u)]
         keys = {u.key for u in updates}.union(Key(d.node, d.incarnation, d.sequence) for d in discarded)
 
         reason = self._view.finished(head)
@@ -185,7 +192,8 @@ class Rounds:
 
     def _round_end(self, head: Point, updates: list[KnownUpdate]) -> RoundEnd:
         """How the round on `head` is closed with these updates, by the plan of this node, if there is one."""
-        momentum, _ = step_size(self._view.job.recipe, (u.record.payload.codec for u in updates))
+        travelled = [u for u in updates if not u.record.data] or updates
+        momentum, _ = step_size(self._view.job.recipe, (u.record.payload.codec for u in travelled))
         steering = replace(
             self._planner.steering_after(head, self._forecasts.steps()),
             probe=self._forecasts.probes(EVERYBODY),
@@ -235,10 +243,14 @@ class Rounds:
         round_ = found.round
         self._forecasts.planned(head, found, self._planner.state(head).message_bytes, given)
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
-        self._arrivals.planned(found.resources, assignments)
+        self._arrivals.planned(found.resources, (*assignments, *found.stand_ins))
         why = found.why if number == 0 else f"plan {number + 1}, others are gone; {found.why}"
+        why += stand_ins.why(self._context, view, found.stand_ins)
         deadline_s = min(DEADLINE_MAX_S, round_.deadline_s)
-        record = Plan(view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s, why, number)
+        record = Plan(
+            view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s,
+            why, number, found.stand_ins,
+        )  # fmt: skip
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
         self._arrivals.asked(head.id, [a.node for a in assignments if a.node not in given])
         names = ", ".join(self._context.name_of(a.node) for a in assignments)
@@ -284,6 +296,8 @@ class Rounds:
     def _note(self, plan: KnownPlan, here: list[KnownUpdate]) -> None:
         """Note what the round cost each node whose update is here."""
         for update in here:
+            if is_stand_in(plan.record, update.key.node, update.record):
+                continue
             beside_s = self._arrivals.came(update)
             if beside_s is not None and update.record.base == plan.record.parent:
                 self._forecasts.arrived(update, beside_s)

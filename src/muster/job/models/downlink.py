@@ -23,7 +23,7 @@ from muster.job.models.residuals import Kept, Vector
 from muster.job.models.store import stage_arrays
 from muster.job.view import KnownUpdate
 from muster.planning.codec_choice import DENSE
-from muster.protocol.records import Discarded, Folded, JobId
+from muster.protocol.records import Discarded, Folded, JobId, NodeId
 from muster.storage.store import Blobs, StagedBlob
 
 
@@ -32,6 +32,7 @@ class Downlink:
     """What a commit announces, written aside."""
 
     folded: tuple[Folded, ...]
+    counts_for: tuple[tuple[NodeId, ...], ...]
     discarded: tuple[Discarded, ...]
     params: StagedBlob
     delta: StagedPayload | None
@@ -59,7 +60,10 @@ def make_downlink(
         params: StagedBlob, delta: StagedPayload | None, residual: Vector | None, waiting: float
     ) -> Downlink:
         kept = residuals.stage(store, "down", job, residual)
-        return Downlink(outcome.folded, outcome.discarded, params, delta, kept, norm(residual), waiting)
+        return Downlink(
+            outcome.folded, outcome.counts_for, outcome.discarded, params, delta, kept, norm(residual),
+            waiting,
+        )  # fmt: skip
 
     if outcome.folded and not (codec == DENSE and left is None):
         try:

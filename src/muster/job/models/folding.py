@@ -6,8 +6,8 @@ not fit is discarded with its reason, and the weights are worked out again witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from muster.algorithms import aggregation, server_step
@@ -17,6 +17,7 @@ from muster.compression.model import decode_update
 from muster.compression.tensors import Layout, TensorError
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
+from muster.job.models.stand_ins import REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
 from muster.protocol.validation.limits import FIGURE_MAX, counter
@@ -28,10 +29,12 @@ POST_MERGE_STEP_SCALE = 0.7  # of the step of the first round on a merge of such
 
 @dataclass(frozen=True)
 class Outcome:
-    """The new parameters, which updates are in them with which weight, and which were discarded why."""
+    """The new parameters, which updates are in them with which weight, for whom each counts, and which were
+    discarded why."""
 
     params: Arrays
     folded: tuple[Folded, ...]
+    counts_for: tuple[tuple[NodeId, ...], ...]  # in the order of `folded`
     discarded: tuple[Discarded, ...]
 
 
@@ -41,7 +44,8 @@ class RoundContext:
 
     `base` are the head's parameters and `previous` those of the head's parent, where they are needed and
     held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how
-    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node offered.
+    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node offered,
+    `shared` as many of them as others may stand in for.
     """
 
     layout: Layout
@@ -53,6 +57,7 @@ class RoundContext:
     ancestor_share: Callable[[CommitId], float]
     post_merge_step_scale: float = 1.0
     momentum: float = 0.0  # of the round
+    shared: Mapping[NodeId, int] = field(default_factory=dict)
 
 
 class _Invalid(Exception):
@@ -76,7 +81,9 @@ def post_merge_step_scale(graph: Graph, head: Point) -> float:
 
 def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe: Recipe) -> float:
     """The weight that a node's update will have in a planned round if all that is assigned comes in time."""
-    meta = [UpdateMeta(max(1, samples(a.node)), a.steps, momentum=recipe.momentum) for a in plan.assignments]
+    work = (*plan.assignments, *plan.stand_ins)
+    held = (sum(max(1, samples(n)) for n in a.data or (a.node,)) for a in work)
+    meta = [UpdateMeta(n, a.steps, momentum=recipe.momentum) for n, a in zip(held, work, strict=True)]
     weighed = aggregation.weights(meta)
     at = [a.node for a in plan.assignments].index(node)
     return recipe.server_lr * weighed.shares[at] * weighed.scale
@@ -88,14 +95,17 @@ def fold(
     """Aggregate `updates` (in key order) on top of the head; `read` yields an update's message."""
     discarded: dict[int, str] = {}
     while True:
-        kept = [u for i, u in enumerate(updates) if i not in discarded]
+        valid = [u for i, u in enumerate(updates) if i not in discarded]
+        nodes = dict(zip((u.key for u in valid), counts_for(valid), strict=True))
+        kept = [u for u in valid if nodes[u.key]]
         try:
             params, folded = _attempt(context, kept, read)
             break
         except _Invalid as invalid:
             discarded[updates.index(kept[invalid.at])] = invalid.reason
+    discarded |= {i: REPLACED for i, u in enumerate(updates) if i not in discarded and not nodes[u.key]}
     gone = tuple(Discarded(*updates[i].key, reason) for i, reason in sorted(discarded.items()))
-    return Outcome(params, folded, gone)
+    return Outcome(params, folded, tuple(nodes[u.key] for u in kept), gone)
 
 
 def _attempt(
@@ -106,15 +116,12 @@ def _attempt(
     if not updates:
         return context.base(), ()
     staleness = [max(0, context.round - u.record.base_round) for u in updates]
+    samples = samples_of(
+        updates, lambda node: max(1, context.samples(node)), lambda node: context.shared.get(node, 1)
+    )
     meta = [
-        UpdateMeta(
-            max(1, context.samples(u.key.node)),
-            u.record.steps,
-            stale,
-            recipe.momentum,
-            context.ancestor_share(u.record.base),
-        )
-        for u, stale in zip(updates, staleness, strict=True)
+        UpdateMeta(n, u.record.steps, stale, recipe.momentum, context.ancestor_share(u.record.base))
+        for u, stale, n in zip(updates, staleness, samples, strict=True)
     ]
     weighed = aggregation.weights(meta)
     scale = weighed.scale * context.post_merge_step_scale
@@ -152,16 +159,21 @@ def _peak(layout: Layout, arrays: Arrays) -> float:
 
 
 def spent_after(
-    head: Point, folded: Sequence[Folded], updates: Sequence[KnownUpdate], down_bytes: int
+    head: Point,
+    folded: Sequence[Folded],
+    updates: Sequence[KnownUpdate],
+    down_bytes: int,
+    coordinator: NodeId,
 ) -> tuple[Spent, ...]:
-    """The counters after a commit: each counted update costs its own bytes up, one model down, and the joules
-    that it says."""
+    """The counters after a commit: each counted update costs its author its own bytes up, one model down, and
+    the joules that it says. What the coordinator trained in the place of others did not travel."""
     records = {u.key: u.record for u in updates}
     known = {s.node: s for s in head.spent}
     for f in folded:
         s = known.get(f.node, Spent(f.node, 0, 0, 0))
         record = records[Key(f.node, f.incarnation, f.sequence)]
-        cost = record.payload.size_bytes + down_bytes
+        stays = record.data and f.node == coordinator
+        cost = 0 if stays else record.payload.size_bytes + down_bytes
         known[f.node] = Spent(
             f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
             min(FIGURE_MAX, s.joules + record.millijoules / 1000),

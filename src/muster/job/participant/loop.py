@@ -15,18 +15,20 @@ from muster.history.graph import Point
 from muster.job.context import Context, TrainingRequest, TrainingResult
 from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher
+from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.owner.allowance import Left
 from muster.job.participant.passing import Passing
+from muster.job.participant.shared_samples import SharedSamples
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import UpdateWriter, node_seed
-from muster.job.roles import open_plans
+from muster.job.roles import open_plans, pieces
 from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import Pulse
 from muster.planning.codec_choice import METERED_CODEC, sparser
 from muster.planning.step_size import step_size
-from muster.protocol.records import Assignment, CommitId, Measurement
+from muster.protocol.records import Assignment, BlobId, CommitId, Measurement, Plan
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
 
@@ -47,6 +49,7 @@ class Participant:
         self.trainer = trainer
         self._writer = UpdateWriter(context, view, trainer.facts)
         self._step_s = 0.0  # as offered last
+        self._samples = SharedSamples(context, view)
         self._passing = passing
         self._own = view.asker == context.node
         self._offered_left = Left()  # what this node's owner let others use when it offered
@@ -99,17 +102,27 @@ class Participant:
                     wait_s = MERGE_CHECK_S
                 pulse.renew(wait_s)
                 await self._context.changes.wait(wait_s)
-            elif not self._models.held(plan.record.parent):
+            elif not (self._models.held(plan.record.parent) and self._samples.all_held(self._piece(plan))):
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
                 pulse.renew(RECEIVING_CHECK_S)
                 await self._context.changes.wait(RECEIVING_CHECK_S)
             elif await self._models.sound(plan.record.parent):
+                piece = self._piece(plan)
                 try:
-                    await self._train(plan)
-                    self._passing.trained()
-                except (MusterError, CodecError) as error:  # no codec carries what was trained: it diverged
-                    self._passing.failed(plan.record.round, str(error))
+                    await self._train(plan, piece)
+                    if piece not in plan.record.stand_ins:
+                        self._passing.trained()
+                except (MusterError, CodecError, ChildProcessError) as error:
+                    if piece in plan.record.stand_ins:
+                        self._samples.failed(piece)
+                        names = ", ".join(map(self._context.name_of, piece.data))
+                        text = f"the samples of {names} cannot be trained on: {error}"
+                        self._context.event("error", text, job=self._view.id)
+                    if isinstance(error, ChildProcessError):
+                        raise
+                    if piece not in plan.record.stand_ins:  # no codec carries it, where it diverged
+                        self._passing.failed(plan.record.round, str(error))
                 finally:
                     self.working_on = None
                     self._context.changes.notify()  # evaluation waits until this node owes nothing
@@ -156,10 +169,28 @@ class Participant:
         if not self._own and self._context.allowance.why_not() is not None:
             return None
         for heads in (held, self._models.known_heads()):  # what can be done now goes first
-            plans = open_plans(self._view, self._context.node, self._writer.worked_on, heads)
+            plans = open_plans(self._view, self._context.node, self._done, heads)
             if plans:
                 return plans[0]
         return None
+
+    def _done(self, plan: Plan, piece: Assignment) -> bool:
+        """Whether a piece of a plan's work is done, or, where it stands in for others, not to be done now."""
+        if self._writer.worked_on(plan.parent, piece.data):
+            return True
+        return piece in plan.stand_ins and (not self._samples.all_held(piece) or self._came(plan, piece))
+
+    def _came(self, plan: Plan, piece: Assignment) -> bool:
+        """Whether all nodes for which it stands in have sent updates of their own meanwhile."""
+        store = self._context.store
+        uncounted = self._fetcher.uncounted(self._view.graph.points[plan.parent])
+        own = [u for u in uncounted if not u.record.data and payload_held(store, u.record.payload)]
+        return {u.key.node for u in own}.issuperset(piece.data)
+
+    def _piece(self, plan: KnownPlan) -> Assignment:
+        """What of an open plan's work is done next."""
+        mine = pieces(plan.record, self._context.node)
+        return next((a for a in mine if not self._done(plan.record, a)), mine[-1])
 
     def _merge_due(self, held: Sequence[Point]) -> bool:
         """Whether this node holds branches that a coordinator is about to merge.
@@ -176,45 +207,54 @@ class Participant:
 
     # ---- training it --------------------------------------------------------------------------------
 
-    async def _train(self, plan: KnownPlan) -> None:
+    async def _train(self, plan: KnownPlan, piece: Assignment) -> None:
         context, view, trainer = self._context, self._view, self.trainer
-        assignment = next(a for a in plan.record.assignments if a.node == context.node)
-        parent = plan.record.parent
-        recipe = view.job.recipe
-        blob = self._models.blob_of(parent)
+        parent, round_ = plan.record.parent, plan.record.round
+        blob, samples = self._models.blob_of(parent), await self._samples.blobs(piece)
+        if samples is None:
+            return
         assert blob is not None
         self.working_on = parent
-        self._round = plan.record.round
+        self._round = round_
         self._set_status("training", 0.0)
         began_s = context.now()
-        _, factor = step_size(recipe, (a.codec for a in plan.record.assignments))
         async with trainer.lock.exclusive():
             if not trainer.facts.has_common:
                 await self._measure_own(parent)
-            request = TrainingRequest(
-                assignment.steps,
-                factor * learning_rate(recipe, plan.record.round, view.job.stop.rounds),
-                recipe.batch,
-                recipe.momentum,
-                node_seed(recipe.seed, context.node, plan.record.round),
-                plan.record.round,
-            )
+            request = self._request(plan.record, piece, samples)
             trained = await trainer.child.train(
                 blob, request, lambda done: self._set_status("training", done)
             )
         took_s = context.now() - began_s
         # also when the session ends meanwhile, as it does when the child dies: the work is done
-        await self.when_room(lambda: to_its_end(self._keep_update(plan, self._codec(assignment), trained)))
+        await self.when_room(lambda: to_its_end(self._keep_update(plan, piece, trained)))
         self._set_status("sending", 0.0)
+        instead = f" in the place of {', '.join(map(context.name_of, piece.data))}" if piece.data else ""
         context.event(
             "update",
-            f"trained {trained.steps} steps for round {plan.record.round} in {took_s:.2f} s"
+            f"trained {trained.steps} steps{instead} for round {round_} in {took_s:.2f} s"
             + ("" if math.isnan(trained.loss) else f", loss {trained.loss:.3f}")
             + (f", {trained.skipped} samples with NaN left out" if trained.skipped else ""),
             job=view.id,
         )
         if self._writer.knows_more() or self._left_much_less():
             await self._offer(self._step_s)
+
+    def _request(
+        self, plan: Plan, piece: Assignment, samples: tuple[tuple[BlobId, float], ...]
+    ) -> TrainingRequest:
+        recipe = self._view.job.recipe
+        _, factor = step_size(recipe, (a.codec for a in plan.assignments))
+        by = piece.data[0] if piece in plan.stand_ins else self._context.node
+        return TrainingRequest(
+            piece.steps,
+            factor * learning_rate(recipe, plan.round, self._view.job.stop.rounds),
+            recipe.batch,
+            recipe.momentum,
+            node_seed(recipe.seed, by, plan.round),
+            plan.round,
+            samples,
+        )
 
     def _left_much_less(self) -> bool:
         """Whether less than half is left of what this node's owner let others use when it offered."""
@@ -228,8 +268,10 @@ class Participant:
         free = self._view.job.recipe.codec == "auto"
         return sparser(assignment.codec, METERED_CODEC) if metered and free else assignment.codec
 
-    async def _keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> None:
-        announce = await self._writer.keep_update(plan, codec, trained)
+    async def _keep_update(self, plan: KnownPlan, piece: Assignment, trained: TrainingResult) -> None:
+        stays = piece in plan.record.stand_ins  # with this node, which coordinates
+        codec = piece.codec if stays else self._codec(piece)
+        announce = await self._writer.keep_update(plan, piece, codec, trained)
         announce()
 
     async def _measure_own(self, commit: CommitId) -> None:

@@ -25,7 +25,16 @@ from muster.job.models.payloads import StagedPayload, stage_payload
 from muster.job.models.residuals import Kept, Vector
 from muster.job.owner.allowance import Left
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, CommitId, JobId, NodeId, Offer, Power, Update
+from muster.protocol.records import (
+    UPDATE_INLINE_BYTES_MAX,
+    Assignment,
+    CommitId,
+    JobId,
+    NodeId,
+    Offer,
+    Power,
+    Update,
+)
 from muster.protocol.validation.limits import SPAN_MAX_MS
 from muster.storage.store import Blobs, StagedBlob
 
@@ -40,6 +49,7 @@ class _Counters(msgspec.Struct, array_like=True):
     sequence: int = 0
     offer: int = 0
     last_base: bytes = b""
+    last_data: tuple[bytes, ...] = ()  # whose samples it was trained on there
 
 
 def _counters(kept: bytes | None) -> _Counters:
@@ -58,12 +68,13 @@ class UpdateWriter:
         self._key = "participant/" + view.id.hex()
         self._counters = _counters(context.store.state(self._key))
 
-    def worked_on(self, base: CommitId) -> bool:
-        """Whether this node has made an update on top of `base`."""
+    def worked_on(self, base: CommitId, data: tuple[NodeId, ...] = ()) -> bool:
+        """Whether this node has made an update on top of `base`, on samples of `data` (none: its own)."""
         me = self._context.node
-        return base == self._counters.last_base or any(
-            u.record.base == base for k, u in self._view.updates.items() if k.node == me
-        )
+        if (base, data) == (self._counters.last_base, self._counters.last_data):
+            return True
+        mine = (u.record for key, u in self._view.updates.items() if key.node == me)
+        return any(record.base == base and record.data == data for record in mine)
 
     def knows_more(self) -> bool:
         """Whether this node's meter has shown what the node draws since its offer, which does not say it."""
@@ -91,16 +102,24 @@ class UpdateWriter:
         self._counters = counters
         return announce
 
-    async def keep_update(self, plan: KnownPlan, codec: str, trained: TrainingResult) -> Callable[[], None]:
-        """Encode what was trained with error feedback, and keep it as an update. Raises CodecError, too."""
+    async def keep_update(
+        self, plan: KnownPlan, piece: Assignment, codec: str, trained: TrainingResult
+    ) -> Callable[[], None]:
+        """Encode what was trained with error feedback, and keep it as an update. Raises CodecError, too.
+
+        What stands in for others is a message of its own: it neither takes nor leaves a residual.
+        """
         context, view, parent = self._context, self._view, plan.record.parent
-        store = context.store
+        store, stands_in = context.store, piece in plan.record.stand_ins
         while True:
             before = store.state(self._key)
             self._counters = _counters(before)
-            counters = replace(self._counters, sequence=self._counters.sequence + 1, last_base=parent)
+            sequence = self._counters.sequence + 1
+            counters = replace(self._counters, sequence=sequence, last_base=parent, last_data=piece.data)
             seed = node_seed(view.job.recipe.seed, context.node, counters.sequence)  # errors average out
-            up, left = residuals.find(store, "up", view.id), self._left_out(plan)
+            up, left = None, None
+            if not stands_in:
+                up, left = residuals.find(store, "up", view.id), self._left_out(plan)
             share = self._share(plan) if left is not None else 1.0
             try:
                 encoded = await context.compute(self._facts.layout.size_bytes)(
@@ -109,26 +128,30 @@ class UpdateWriter:
             except KeyError:  # this node coordinates again, and has replaced what it left out
                 continue
             # a session that has ended may have kept its last update meanwhile
-            same = store.state(self._key) == before and residuals.find(store, "up", view.id) == up
+            same = store.state(self._key) == before
+            same = same and (stands_in or residuals.find(store, "up", view.id) == up)
             if same and (left is None or self._kept_down() == left[0]):
                 break
         millijoules = context.energy.due_mj(view.id)
         with store.transaction():
             store.set_state(self._key, msgspec.msgpack.encode(counters))
-            residuals.keep(store, "up", view.id, encoded.residual)
+            if not stands_in:
+                residuals.keep(store, "up", view.id, encoded.residual)
             if left is not None:
                 residuals.keep(store, "down", view.id, None)
             record = Update(
                 view.id, parent, plan.record.round - 1, store.incarnation, counters.sequence,
                 trained.steps, trained.examples, trained.loss, encoded.payload.keep(store),
                 encoded.residual_ratio, _milliseconds(trained.step_s * trained.steps), millijoules,
+                piece.data,
             )  # fmt: skip
             _, announce = context.ledger.keep_unannounced(record)
         context.energy.charge(view.id, millijoules)
         self._counters = counters
         if view.asker != context.node:
             context.allowance.add_joules(record.millijoules / 1000)
-            context.allowance.round_done(view.id)
+            if not stands_in:
+                context.allowance.round_done(view.id)
         if left is not None:
             text = "brings in what its commits left out, now that somebody else coordinates"
             context.event("update", text, job=view.id)

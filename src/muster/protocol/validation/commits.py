@@ -143,6 +143,10 @@ def _stand_ins(record: Commit) -> None:
         for place in s.data:
             whole("stand_ins: a node", place, 0, len(record.roster) - 1)
         ascending("stand_ins: the nodes", s.data)
+    trained = {s.place for s in record.stand_ins}
+    own = {f.node for place, f in enumerate(record.folded) if place not in trained}
+    if any(record.roster[place] in own for s in record.stand_ins for place in s.data):
+        raise Invalid("stand_ins: one stands in for a node whose own update is counted")
 
 
 def _steering(value: Steering) -> None:

@@ -86,6 +86,12 @@ class SimTrainer(ABC):
         """The weights after `steps` steps, and the loss that a trainer would report of them."""
 
     @abstractmethod
+    def learn_from(
+        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+    ) -> tuple[Vector, float]:
+        """The same on what others shared. Raises MusterError where that is nothing to learn from."""
+
+    @abstractmethod
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult: ...
 
     @abstractmethod
@@ -127,7 +133,11 @@ class SimTrainer(ABC):
             await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
         steps, batch = request.steps, request.batch
-        after, loss = self.learn(before, steps, request.lr, batch, request.seed)
+        if request.samples:
+            shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
+            after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
+        else:
+            after, loss = self.learn(before, steps, request.lr, batch, request.seed)
         self.last = after - before
         self._on_trained(self)
         return TrainingResult(

@@ -8,12 +8,13 @@ of a round's updates add up to its drop to the last digit.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.tensors import Layout, TensorSpec, pack
+from muster.errors import MusterError
 from muster.job.context import EvaluationResult
 from muster.job.figures import of_classes
 from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
@@ -68,6 +69,16 @@ class LinearTrainer(SimTrainer):
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
         after = trained(before, self._target, lr, steps)
         return after, self._loss(after.astype(np.float64), "own")
+
+    def learn_from(
+        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+    ) -> tuple[Vector, float]:
+        """Towards the mean of the optima that others shared."""
+        if any(len(data) != self._target.nbytes for data in shared):
+            raise MusterError("bad_data", "the shared samples are of another task")
+        optima = np.stack([np.frombuffer(data, np.float32) for data in shared])
+        after = trained(before, optima.mean(axis=0, dtype=np.float64).astype(np.float32), lr, steps)
+        return after, float(np.square(after - optima.mean(axis=0)).mean())
 
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)

@@ -8,13 +8,14 @@ losses and updates come from data, and no closed form says what a commit must be
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, pack
+from muster.errors import MusterError
 from muster.job.context import EvaluationResult
 from muster.job.figures import of_classes
 from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
@@ -46,6 +47,23 @@ def examples(seed: int, number: int, samples: int) -> Examples:
         classes = np.where(rng.random(samples) < OWN_SHARE, own[classes % 2], classes)
     features = centres[classes] + rng.normal(0.0, 1.0, (samples, FEATURES))
     return features.astype(np.float32), classes
+
+
+def write_examples(data: Examples) -> bytes:
+    """As they are shared: the features, then the classes."""
+    return data[0].astype("<f4").tobytes() + data[1].astype("<i8").tobytes()
+
+
+def read_examples(data: bytes) -> Examples:
+    """What `write_examples` was given. Raises MusterError for anything else."""
+    count, over = divmod(len(data), 4 * FEATURES + 8)
+    if over or not count:
+        raise MusterError("bad_data", "the shared samples are of another task")
+    features = np.frombuffer(data, "<f4", count * FEATURES).reshape(count, FEATURES)
+    classes = np.frombuffer(data, "<i8", count, 4 * count * FEATURES)
+    if not (np.isfinite(features).all() and classes.min() >= 0 and classes.max() < CLASSES):
+        raise MusterError("bad_data", "the shared samples are out of range")
+    return features.astype(np.float32), classes.astype(np.int64)
 
 
 def initial_blob() -> bytes:
@@ -107,6 +125,15 @@ class TinyTrainer(SimTrainer):
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
         weights = _weights(before)
         loss = descend(weights, self._mine, steps, lr, batch, seed)
+        return flatten(LAYOUT, weights), loss
+
+    def learn_from(
+        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+    ) -> tuple[Vector, float]:
+        weights = _weights(before)
+        data = [read_examples(part) for part in shared]
+        pooled = np.concatenate([x for x, _ in data]), np.concatenate([y for _, y in data])
+        loss = descend(weights, pooled, steps, lr, batch, seed)
         return flatten(LAYOUT, weights), loss
 
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:

@@ -1,0 +1,35 @@
+"""What a coordinator says of a round's stand-ins, and for which it still waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muster.job.context import Context
+from muster.job.participant.shared_samples import SharedSamples
+from muster.job.view import JobView, KnownUpdate
+from muster.protocol.records import Assignment, NodeId, Plan
+
+NAMED_MAX = 4
+
+
+def why(context: Context, view: JobView, stand_ins: Sequence[Assignment]) -> str:
+    """The rest of a plan's sentence: "; b is away: its 100 samples stand in"."""
+    nodes = [n for a in stand_ins for n in a.data if n in view.shared]
+    named = (
+        f"; {context.name_of(n)} is away: its {view.shared[n].samples} samples stand in"
+        for n in nodes[:NAMED_MAX]
+    )
+    more = len(nodes) - NAMED_MAX
+    return "".join(named) + (f"; so do those of {more} more" if more > 0 else "")
+
+
+def waited_for(context: Context, view: JobView, plan: Plan, here: Sequence[KnownUpdate]) -> list[NodeId]:
+    """Who is still to train in the place of others, of whom no update of their own has come.
+
+    `here`: the updates that are held.
+    """
+    own = {u.key.node for u in here if not u.record.data}
+    made = {(u.key.node, u.record.data) for u in here if u.record.base == plan.parent}
+    due = (a for a in plan.stand_ins if (a.node, a.data) not in made and not own.issuperset(a.data))
+    samples = SharedSamples(context, view)
+    return sorted({a.node for a in due if samples.all_held(a)})

@@ -1,0 +1,146 @@
+"""A coordinator trains in the place of a node that is away, on what that one shared, with its weight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from small_field import LAYOUT, SmallField
+
+from muster.compression.tensors import unpack
+from muster.history.credit import stood_for
+from muster.job.models.stand_ins import REPLACED
+from muster.protocol.records import Commit, JobId, Payload, Shared, StopRule
+from muster.simulation.trainers.linear import target_of
+from muster.simulation.virtual.event_loop import run
+
+SAMPLES = 50  # that each node of the field offers
+
+
+def shares(field: SmallField, name: str, job: JobId, data: bytes | None = None) -> None:
+    """The node shares what it learns towards, and everybody has it at once."""
+    given = target_of(list(field.cores).index(name), 40).tobytes() if data is None else data
+    for core in field.cores.values():
+        blob = core.store.put_blob(given)
+    payload = Payload("coreset", len(given), blob=blob)
+    core = field.cores[name]
+    core.ledger.publish(Shared(job, core.store.incarnation, 1, "samples", 20, SAMPLES, payload))
+
+
+def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    for point in runner.view.graph.ancestors(head.id):
+        if isinstance(point.record, Commit) and point.record.folded:
+            yield point.record
+
+
+def model(field: SmallField, name: str, job: JobId) -> np.ndarray:
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    blob = runner.models.blob_of(head.id)
+    assert blob is not None
+    return np.asarray(unpack(LAYOUT, field.cores[name].store.read_blob(blob))["w"])
+
+
+def mean_of(*numbers: int) -> np.ndarray:
+    return np.mean([target_of(n, 40) for n in numbers], axis=0)
+
+
+async def met_once(share: str, rounds: int = 20, data: bytes | None = None) -> tuple[SmallField, JobId]:
+    """c offers and shares, and is never heard of again."""
+    field = SmallField("abc", step_s=0.5, common=False)
+    await field.start()
+    job = field.ask("a", stop=StopRule(rounds=rounds), share=share)
+    assert await field.until(lambda: field.cores["c"].node in field.runner("a", job).view.offers, 60.0)
+    shares(field, "c", job, data)
+    await asyncio.sleep(2.0)
+    field.network.isolate(field.cores["c"].node)
+    assert await field.until(lambda: field.runner("a", job).state() == "finished", 2000.0)
+    return field, job
+
+
+@pytest.mark.parametrize("share", ["always", "auto", "none"])
+def test_what_a_node_shared_works_in_its_place_when_it_is_away(share: str) -> None:
+    async def main() -> None:
+        field, job = await met_once(share)
+        c = field.cores["c"].node
+        of_c = [record for record in commits(field, "a", job) if (c,) in stood_for(record).values()]
+        away = np.linalg.norm(model(field, "a", job) - mean_of(0, 1))
+        with_c = np.linalg.norm(model(field, "a", job) - mean_of(0, 1, 2))
+        if share == "none":
+            assert not of_c
+            assert away < with_c
+        else:
+            assert len(of_c) >= 10
+            assert with_c < away / 4
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_a_stand_in_has_the_weight_of_its_node_and_says_so() -> None:
+    async def main() -> None:
+        field, job = await met_once("always")
+        a, c = field.cores["a"].node, field.cores["c"].node
+        for record in commits(field, "a", job):
+            others = stood_for(record)
+            for place, nodes in others.items():
+                assert nodes == (c,)
+                assert record.folded[place].node == a
+                assert record.folded[place].weight == pytest.approx(1 / 3, abs=1e-6)
+                assert record.costs[place].codec == "dense32"
+        said = [text for text in field.said("a") if "stand-ins for c" in text]
+        assert said
+        assert any("c is away: its 20 samples stand in" in text for text in field.said("a"))
+        spent = {s.node: s for s in next(commits(field, "a", job)).spent}
+        assert spent[a].steps > spent[field.cores["b"].node].steps  # who trained it has the work,
+        assert spent[a].bytes == spent[field.cores["b"].node].bytes  # and nothing crossed its link
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_a_node_that_comes_back_works_itself_again() -> None:
+    async def main() -> None:
+        field = SmallField("abc", step_s=0.5, common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=40), share="always")
+        c = field.cores["c"]
+        assert await field.until(lambda: c.node in field.runner("a", job).view.offers, 60.0)
+        shares(field, "c", job)
+        for _ in range(4):
+            await asyncio.sleep(6.0)
+            field.network.isolate(c.node)
+            await asyncio.sleep(15.0)
+            field.network.rejoin(c.node)
+        assert await field.until(lambda: field.runner("a", job).state() == "finished", 2000.0)
+        itself = instead = 0
+        for record in commits(field, "a", job):
+            others = stood_for(record)
+            own = [f.node for place, f in enumerate(record.folded) if place not in others]
+            itself += c.node in own
+            instead += bool(others)
+            assert not (others and c.node in own)
+            assert all(d.reason == REPLACED for d in record.discarded)
+        assert itself >= 5
+        assert instead >= 5
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_samples_that_no_trainer_can_use_are_given_up_and_the_job_goes_on() -> None:
+    async def main() -> None:
+        field, job = await met_once("always", data=b"no samples at all")
+        said = [text for text in field.said("a") if "samples of c cannot be trained on" in text]
+        assert 1 <= len(said) <= 2
+        assert not any(record.stand_ins for record in commits(field, "a", job))
+        assert not field.runner("a", job).view.passes
+        await field.close()
+
+    run(main(), until_s=36_000)
