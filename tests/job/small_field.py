@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
+from muster.algorithms.slimming.shape import kept_of
 from muster.errors import MusterError
 from muster.job.context import Policy, TrainerLike
 from muster.job.retirement.retired import JobLimits
@@ -135,6 +136,7 @@ class SmallField:
         metrics: tuple[Metric, ...] = CLASSES,
         offers_frozen: bool = True,
         share: str = "none",
+        width: float = 1.0,
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
         lack what the asker's task does not train can have it."""
@@ -142,11 +144,14 @@ class SmallField:
         recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec="dense32", average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
-        job = Job(TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share)
+        job = Job(
+            TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share,
+            width=width,
+        )  # fmt: skip
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)
             job = msgspec.structs.replace(job, frozen=blob, frozen_bytes=size_bytes)
-        return open_job(core, job, core.store.put_blob(start or initial_blob(LAYOUT)))
+        return open_job(core, job, core.store.put_blob(start or initial_blob(layout_of(kept_of(40, width)))))
 
     def runner(self, name: str, job: JobId) -> JobRunner:
         return self.cores[name].jobs.runners[job]

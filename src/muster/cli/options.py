@@ -19,6 +19,7 @@ from muster.protocol.validation.limits import (
     SEED_MAX,
     SEED_MIN,
     STEPS_MAX,
+    WIDTH_MIN,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -111,6 +112,11 @@ def recipe_options(command: F) -> F:
                 help="End with the mean of the last so many models, if it is better than the last one.",
             ),
             click.option(
+                "--width",
+                type=click.FloatRange(WIDTH_MIN, 1),
+                help="Train a smaller model, with this fraction of the channels of each layer.",
+            ),
+            click.option(
                 "--seed",
                 type=click.IntRange(SEED_MIN, SEED_MAX),
                 help="Of everything that is drawn at random.",
@@ -156,6 +162,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "lr_end",
         "server_momentum",
         "average",
+        "width",
         "seed",
         "min_nodes",
         "patience_s",

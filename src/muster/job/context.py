@@ -19,6 +19,7 @@ from muster.storage.offload import Compute, Offload
 from muster.storage.store import Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
+    from muster.algorithms.slimming.structure import Structure
     from muster.compression.tensors import Layout
 
 Arrays = Mapping[str, Any]
@@ -133,6 +134,12 @@ class TrainerLike(Protocol):
 
         `fingerprint`: the task's with it.  The facts that hold from now on.
         """
+
+    async def take_width(self, width: float) -> Facts:
+        """Have models of a fraction of the channels from now on; 1: whole ones. The facts that hold then."""
+
+    async def structure(self) -> Structure:
+        """The groups of channels of the model as it is now, that can become smaller; perhaps none."""
 
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one local step."""

@@ -101,6 +101,7 @@ class TrainerSession:
             if isinstance(found, SessionEnd):
                 return found
             facts = found
+        facts = await trainer.take_width(self._view.job.width)
         self._models.learn_layout(facts.layout)
         await self._start.make(trainer)
         self._context.changes.notify()

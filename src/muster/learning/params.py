@@ -29,13 +29,19 @@ def fresh_model(task: Task, seed: int, forward: Forward | None = None) -> nn.Mod
     model = task.model()
     if not isinstance(model, nn.Module):
         raise TaskFault(f"model() must return a torch.nn.Module, not {type(model).__name__}")
-    if forward is not None and any(map(is_lazy, _tensors(model))):
+    if forward is not None:
+        show(model, forward)
+    return model
+
+
+def show(model: nn.Module, forward: Forward) -> None:
+    """Let layers that have no shape yet see something."""
+    if any(map(is_lazy, _tensors(model))):
         training = model.training
         model.eval()
         with torch.no_grad():
             forward(model)
         model.train(training)
-    return model
 
 
 def start_model(task: Task, seed: int, layout: Layout, forward: Forward | None = None) -> nn.Module:

@@ -232,6 +232,7 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     )
     share_bytes: int = 0  # that the samples of one node may take; 0: the planner chooses
     one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
+    width: float = 1.0  # the fraction of the channels of the task's model that the job's has
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from muster.algorithms.slimming.carrying import kept_indices
-from muster.algorithms.slimming.shape import Shape, kept_of
-from muster.algorithms.slimming.structure import Structure
-from muster.compression.tensors import Array
+from muster.algorithms.slimming.carrying import kept_indices, layout_of
+from muster.algorithms.slimming.shape import Shape, kept_of, whole
+from muster.algorithms.slimming.structure import Group, Structure, StructureError
+from muster.compression.tensors import Array, Layout
 
 Scores = tuple[NDArray[np.int64], ...]  # of each group, of each of its channels
 
@@ -58,6 +58,30 @@ def by_magnitude(arrays: Mapping[str, Array], structure: Structure, width: float
         for group, kept in zip(structure.groups, shape.kept, strict=True)
     ]
     return highest(scores(arrays, structure, shape), shape, counts)
+
+
+def fitting(arrays: Mapping[str, Array], structure: Structure, layout: Layout, target: Layout) -> Shape:
+    """The shape that turns a model of `layout` into one of `target`, by magnitude.
+
+    Raises StructureError where none does.
+    """
+    counts = [_count(group, layout, target) for group in structure.groups]
+    if all(0 < count <= group.size for group, count in zip(structure.groups, counts, strict=True)):
+        everything = whole(structure)
+        shape = highest(scores(arrays, structure, everything), everything, counts)
+        if layout_of(layout, structure, shape) == target:
+            return shape
+    raise StructureError("the smaller model is not the larger one with fewer channels")
+
+
+def _count(group: Group, layout: Layout, target: Layout) -> int:
+    """How many channels of a group a layout has room for; 0: it does not say."""
+    for slot in group.slots:
+        have, want = layout.by_name[slot.tensor].shape, target.by_name.get(slot.tensor)
+        alone = slot.start == 0 and have[slot.axis] == slot.end(group.size)  # no other group on this axis
+        if alone and want is not None and slot.axis < len(want.shape):
+            return want.shape[slot.axis] // slot.block
+    return 0
 
 
 def highest(found: Scores, among: Shape, counts: Sequence[int]) -> Shape:

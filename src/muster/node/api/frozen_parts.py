@@ -8,7 +8,7 @@ from muster.errors import MusterError
 from muster.job.runner import JobRunner
 from muster.node.api.inspection import within_patience
 from muster.node.core import Core
-from muster.protocol.records import BlobId
+from muster.protocol.records import BlobId, Job
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer
@@ -39,13 +39,18 @@ async def offer(core: Core, trainer: StoreTrainer) -> tuple[BlobId | None, int]:
 
 
 async def take(core: Core, trainer: StoreTrainer, runner: JobRunner) -> None:
-    """Have a trainer's task as a job has it, with the job's frozen part where this node's own is another.
+    """Have a trainer's task as a job has it: at the job's width, and with its frozen part where this node has
+    another.
 
     Raises MusterError where more than that differs, or where nobody in reach has it.
     """
     job = runner.view.job
-    if trainer.task.fingerprint == job.fingerprint:
-        return
+    if trainer.task.fingerprint != job.fingerprint:
+        await _take_frozen(core, trainer, job)
+    await trainer.take_width(job.width)
+
+
+async def _take_frozen(core: Core, trainer: StoreTrainer, job: Job) -> None:
     differs = await trainer.differs(job.fingerprint)
     if not differs.in_frozen or job.frozen is None:
         raise MusterError("fingerprint", differs.sentence)

@@ -30,6 +30,7 @@ from muster.protocol.validation.limits import (
     STEPS_MAX,
     TARGET_MAX,
     TOTAL_MAX,
+    WIDTH_MIN,
 )
 from muster.protocol.validation.validate import validate
 
@@ -74,6 +75,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     patience_s: float = DEFAULT_PATIENCE_S
     linger_s: float | None = None
     start: str | None = None
+    width: float | None = None  # of the model; None: that of the commit it begins from, else 1
     fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
 
@@ -222,6 +224,10 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         (
             request.linger_s is None or 0 <= request.linger_s <= LINGER_MAX_S,
             f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
+        ),
+        (
+            request.width is None or WIDTH_MIN <= request.width <= 1,
+            f"the width (--width) must be {WIDTH_MIN:g} to 1: the fraction of the model's channels that stay",
         ),
         (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
         (

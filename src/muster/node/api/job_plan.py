@@ -33,12 +33,14 @@ async def plan(core: Core, catalogue: Catalogue, arguments: dict[str, Any]) -> P
     """The plan of a job as `train` would ask for it. Raises MusterError."""
     request = requested(arguments)
     async with catalogue.borrowed(request.task) as trainer:
+        width = 1.0 if request.width is None else request.width
+        await trainer.take_width(width)
         facts = trainer.task
         request, recipe, stop = settled(request, facts.defaults, facts.metrics)
         step_s = await trainer.measure_speed(recipe.batch)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, b"",
-        facts.metrics,
+        facts.metrics, width=width,
     )  # fmt: skip
     return planned(core, job, facts.layout, step_s, request.start is None)
 

@@ -39,9 +39,12 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     tell = partial(core.log.add, "job")
     tell(f"starts the trainer of {request.task}")
     async with catalogue.borrowed(request.task) as trainer:
+        width = _width(request, begin)
         if begin is not None:
             blob = await _from_commit(core, request, trainer, *begin)
+            blob = await _at_width(trainer, blob, width)
         else:
+            await trainer.take_width(width)
             start = Path(request.start) if request.start else None
             blob = await trainer.initial(recipe_of(request).seed, start, request.fresh, tell)
         frozen = await frozen_parts.offer(core, trainer)
@@ -51,7 +54,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
             recipe = await found_rate(trainer, blob, recipe, stop, tell)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
-        facts.metrics, *frozen,
+        facts.metrics, *frozen, width=width,
     )  # fmt: skip
     job_id = open_job(core, job, blob, request.linger_s, seeded=request.start is None)
     try:
@@ -74,6 +77,26 @@ async def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
             "usage", f"the commit {request.start} is of the task {task!r}: muster train {task} --from ..."
         )
     return runner, point
+
+
+def _width(request: Request, begin: tuple[JobRunner, Point] | None) -> float:
+    """That of the job: as asked for, else that of the commit that it begins from. Raises MusterError."""
+    had = 1.0 if begin is None else begin[0].view.job.width
+    wanted = had if request.width is None else request.width
+    if wanted > had:
+        raise MusterError(
+            "usage",
+            f"the commit {request.start} has a model of width {had:g}, which can become smaller, not wider: "
+            "begin from another one, or without --width",
+        )
+    return wanted
+
+
+async def _at_width(trainer: StoreTrainer, blob: BlobId, width: float) -> BlobId:
+    """The model of a commit, as the trainer has them, without its smallest channels."""
+    had = trainer.width
+    await trainer.take_width(width)
+    return blob if width == had else await trainer.narrowed(blob, had)
 
 
 async def _from_commit(
@@ -177,6 +200,7 @@ async def export(
         "job": runner.view.id.hex(),
         "commit": head.id.hex(),
         "round": str(head.round),
+        "width": f"{runner.view.job.width:g}",
     }
     paths: list[str] = []
     warnings: list[str] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.tensor_file import TensorFile
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
@@ -69,6 +70,7 @@ class StoreTrainer:
     ) -> None:
         self._trainer, self._facts, self._store, self._scratch = trainer, facts, store, scratch
         self._offload, self._report = offload, report
+        self.width = 1.0  # of the models that it works with
         self._said_skipped = False
         self._own_start: Path | None = None  # what the last start from a file had of this node's own tensors
 
@@ -124,6 +126,25 @@ class StoreTrainer:
         await _job_errors(self._trainer.take_frozen(self._store.blob_path(frozen), fingerprint))
         self._facts = replace(self._facts, fingerprint=fingerprint)
         return job_facts(self._facts)
+
+    async def take_width(self, width: float) -> JobFacts:
+        if width != self.width:
+            layout = await _job_errors(self._trainer.take_width(width))
+            self._facts, self.width = replace(self._facts, layout=layout), width
+        return job_facts(self._facts)
+
+    async def structure(self) -> Structure:
+        return await _job_errors(self._trainer.structure())
+
+    async def narrowed(self, params: BlobId, width: float) -> BlobId:
+        """A model of another `width` as one of this trainer's, as a blob of the store. Raises MusterError."""
+        out = self._scratch_file("narrowed")
+        try:
+            await _job_errors(self._trainer.narrow(self._store.blob_path(params), width, out))
+            return self._store.put_staged(await self._offload(self._store.stage_file, out))
+        finally:
+            with contextlib.suppress(OSError):
+                out.unlink()
 
     async def frozen(self) -> tuple[BlobId, int]:
         """The id and size of what the task does not train, as a blob that need not be in the store."""

@@ -68,6 +68,8 @@ class ArraySession:
             "value": value,
             "export": export_arrays,
             "inspect": inspect,
+            "take_width": take_width,
+            "structure": no_structure,
         }
         command = command_of(commands, what)
         local = arguments.pop("local", None)
@@ -85,6 +87,20 @@ def open_task(task: tasks.Task) -> OpenArrays:
     layout = array_task.layout_of(task, arrays)
     fitted = array_task.fit(task, layout, arrays, FitRecipe(), 1, 0)
     return OpenArrays(task, layout, fitted.examples, array_task.measure(task, fitted.arrays))
+
+
+def take_width(opened: OpenArrays, on_step: OnStep, width: float) -> dict[str, Any]:
+    """Named arrays have the size that the task gives them."""
+    if width != 1.0:
+        raise MusterError(
+            "usage",
+            f"the task {opened.task.name!r} trains arrays by itself, which have one width: train it at 1",
+        )
+    return describe(opened, on_step)
+
+
+def no_structure(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
+    return {"groups": []}
 
 
 def describe(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:

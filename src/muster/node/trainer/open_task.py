@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.tensors import Layout, TensorError
+from muster.errors import MusterError
 from muster.learning import evaluation, local_state, local_training, metrics, params
 from muster.learning import task as tasks
 from muster.learning.data import TaskData, open_data
@@ -23,6 +26,8 @@ from muster.learning.faults import TaskFault
 from muster.learning.hooks import defaults, targets
 from muster.learning.hooks.measuring import Measuring
 from muster.learning.params import Forward, fresh_model
+from muster.learning.slimming.structures import structure_of
+from muster.learning.slimming.widths import of_own_width, sliced, takes_width
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.sources.datasets import DatasetSource
 from muster.learning.sources.source import Source
@@ -48,6 +53,8 @@ class OpenTask:
     data: TaskData
     metrics: tuple[Metric, ...]
     batch: int = TRIED_BATCH  # samples that training takes at once, as it was last asked
+    width: float = 1.0  # the fraction of the channels that the model has
+    whole: OpenTask | None = None  # the task of width 1, where this one is smaller
     local: Path | None = None  # the file of what this node keeps of the job for itself
 
     @property
@@ -87,6 +94,8 @@ class OpenTask:
 
         `wanted`: the fingerprint that it then has.  Raises TaskFault for another one.
         """
+        if self.whole is not None:
+            return self.whole.with_fixed(path, wanted).at_width(self.width)
         pristine = self.working_model()
         try:
             travelling = fixed.load_into(pristine, self.travelling, path)
@@ -95,6 +104,40 @@ class OpenTask:
         if fingerprint(self.task.name, self.task.version, travelling) != wanted:
             raise TaskFault("the frozen part that the job names is not the one that it was asked with")
         return replace(self, pristine=pristine, travelling=travelling)
+
+    def structure(self) -> Structure:
+        """The groups of channels of the model all of whose tensors travel. Raises TaskFault."""
+        try:
+            found = structure_of(self.working_model(), partial(_output, self.task, self.data.own))
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise TaskFault(
+                f"the model of the task {self.task.name!r} cannot be taken apart, because it fails in a call "
+                f"without a loss: {type(error).__name__}: {text}; its model() may take a `width`"
+            ) from error
+        travels = self.layout.by_name
+        return Structure(tuple(g for g in found.groups if all(s.tensor in travels for s in g.slots)))
+
+    def at_width(self, width: float) -> OpenTask:
+        """The same task with a smaller model, or with the whole one again. Raises MusterError, TaskFault."""
+        whole = self.whole or self
+        if width == 1.0:
+            return whole
+        if width == self.width:
+            return self
+        if takes_width(whole.task):
+            task = of_own_width(whole.task, width)
+        else:
+            structure = whole.structure()
+            if not structure.groups:
+                raise MusterError(
+                    "usage",
+                    f"the task {whole.task.name!r} has no layer whose width muster can change: train it at "
+                    "width 1, or let its model() take a `width`",
+                )
+            task = sliced(whole.task, structure, width, whole.forward)
+        found = _opened(task, whole.data, fixed_of(whole))
+        return replace(found, width=width, whole=whole, batch=self.batch, local=self.local)
 
     def model_inputs(self) -> list[Any]:
         """What the model is called with, without targets: a few batches of two samples. Raises TaskFault."""
@@ -124,13 +167,39 @@ def open_task(task: tasks.Task) -> OpenTask:
     """
     data = open_data(task)
     task.target_facts = targets.of_source(data.common or data.own)
+    return _opened(task, data)
+
+
+def _opened(
+    task: tasks.Task, data: TaskData, fixed_parts: Mapping[str, torch.Tensor] = MappingProxyType({})
+) -> OpenTask:
+    """`fixed_parts` are what is frozen or constant, by name, where that is not as model() makes it."""
     forward = partial(_forward, task, data.own)
     pristine = fresh_model(task, 0, forward)
+    _take(pristine, fixed_parts)
     _check_labels(task, _copied(task, pristine, forward), data.own)
     model = _copied(task, pristine, forward)
     changed = kinds.changed_by(partial(_try_steps, task, model, data.own), model)
     travelling = kinds.decide(pristine, changed, task.local)
     return OpenTask(task, pristine, travelling, data, _metrics(task, _copied(task, pristine, forward), data))
+
+
+def fixed_of(whole: OpenTask) -> dict[str, torch.Tensor]:
+    """What is frozen or constant in a task's model, by name."""
+    state = whole.pristine.state_dict()
+    return {name: state[name] for name in whole.travelling.fixed}
+
+
+def _take(model: nn.Module, fixed_parts: Mapping[str, torch.Tensor]) -> None:
+    """Raises TaskFault where one has another size in this model."""
+    state = model.state_dict()
+    for name, tensor in fixed_parts.items():
+        if name not in state or state[name].shape != tensor.shape:
+            raise TaskFault(
+                f"the tensor {name} is frozen or constant, and another one at another width: list it in the "
+                "task's `local`, or train at width 1"
+            )
+        state[name].copy_(tensor)
 
 
 def _inputs_of(batch: Any) -> Any:
@@ -147,17 +216,28 @@ def _copied(task: tasks.Task, pristine: nn.Module, forward: Forward) -> nn.Modul
         return model
 
 
-def _forward(task: tasks.Task, own: Source, model: nn.Module) -> None:
+def _forward(task: tasks.Task, own: Source, model: nn.Module) -> Any:
     """The model's own call where the batch says what that is, else the task's step."""
     batch = own.example().data
     if task.overrides("training_step"):
-        task.training_step(model, batch)
-        return
+        return task.training_step(model, batch)
+    return _called(model, batch)
+
+
+def _output(task: tasks.Task, own: Source, model: nn.Module) -> Any:
+    """What the model gives for two samples; where it cannot be called alone, the loss of the task's step."""
+    batch = own.example().data
+    try:
+        return _called(model, batch)
+    except Exception:
+        if not task.overrides("training_step"):
+            raise
+        return task.training_step(model, batch)
+
+
+def _called(model: nn.Module, batch: Any) -> Any:
     pair = defaults.parted(batch)
-    if pair is None:
-        model(**batch)
-    else:
-        defaults.call_model(model, pair[0])
+    return model(**batch) if pair is None else defaults.call_model(model, pair[0])
 
 
 def _try_steps(task: tasks.Task, model: nn.Module, own: Source) -> None:

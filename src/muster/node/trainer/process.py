@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.algorithms.contribution import Contributions
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.job.context import Difference
@@ -45,7 +46,7 @@ class TrainerProcess:
         self._child: ChildProcess | None = None
         self._source: TaskSource | None = None
         self._local: Path | None = None
-        self._frozen: dict[str, Any] | None = None  # the request by which the frozen part was taken
+        self._taken: dict[str, dict[str, Any]] = {}  # what was taken: the last request of each kind
         self.share = 1.0  # of the time, that the child computes
         self._lock = asyncio.Lock()  # one request at a time
 
@@ -57,7 +58,7 @@ class TrainerProcess:
     async def open(self, source: TaskSource) -> TaskFacts:
         """Load a task in the child and say what was found."""
         async with self._lock:
-            self._source, self._frozen = source, None
+            self._source, self._taken = source, {}
             child = await self._running_child(reopen=False)
             answer = await child.request(_opening(source))
         return TaskFacts(
@@ -107,7 +108,22 @@ class TrainerProcess:
         """Have what the task does not train from a file from now on; `fingerprint`: the task's with it."""
         request = {"do": "take_frozen", "path": str(path), "fingerprint": fingerprint}
         await self._do(request)
-        self._frozen = request
+        self._taken["frozen"] = request
+
+    async def take_width(self, width: float) -> Layout:
+        """Have models of a fraction of the channels from now on; 1: whole ones. Their layout."""
+        request = {"do": "take_width", "width": width}
+        found = await self._do(request)
+        self._taken["width"] = request
+        return Layout.from_plain(found["layout"])
+
+    async def narrow(self, base: Path, width: float, out: Path) -> None:
+        """Write the model `base`, which is of another `width`, as one of the width that was taken."""
+        await self._do({"do": "narrow", "base": str(base), "width": width, "out": str(out)})
+
+    async def structure(self) -> Structure:
+        """The groups of channels of the task's model, at the width that was taken."""
+        return Structure.from_plain((await self._do({"do": "structure"}))["groups"])
 
     async def measure_speed(self, batch: int) -> float:
         """Seconds of one step."""
@@ -209,8 +225,8 @@ class TrainerProcess:
         await child.ready()
         if reopen:
             await child.request(_opening(self._source))
-            if self._frozen is not None:
-                await child.request(self._frozen)
+            for request in self._taken.values():
+                await child.request(request)
         return child
 
     async def _end(self, grace_s: float) -> None:

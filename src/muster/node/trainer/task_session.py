@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,17 @@ from muster.learning import (
     contribution,
     evaluation,
     export,
-    local_state,
     local_training,
     metrics,
-    params,
     range_test,
 )
 from muster.learning import task as tasks
-from muster.learning.conversion import array_of, tensor_of
 from muster.learning.onnx_export import save_onnx
-from muster.learning.params import start_model
 from muster.learning.sources.arrays import ArraySource
-from muster.learning.travel import fixed, start_file
 from muster.learning.travel.fingerprint import differs, differs_in_fixed
 from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
+from muster.node.trainer import first_models
 from muster.node.trainer.open_task import OpenTask, open_task
 from muster.node.trainer.session_parts import (
     MEASURE_S_MAX,
@@ -42,7 +37,6 @@ from muster.node.trainer.session_parts import (
     OnStep,
     command_of,
     contributions_answer,
-    fault_of_training,
     weighted_updates,
 )
 from muster.node.trainer.training import train
@@ -66,8 +60,10 @@ class TaskSession:
         commands: dict[str, Command] = {
             "describe": describe,
             "differs": differs_from,
-            "frozen": frozen,
-            "initial": initial,
+            "frozen": first_models.frozen,
+            "initial": first_models.initial,
+            "narrow": first_models.narrow,
+            "structure": structure,
             "measure_speed": measure_speed,
             "find_rate": find_rate,
             "train": train,
@@ -79,6 +75,9 @@ class TaskSession:
         if what == "take_frozen":
             self.opened = self.opened.with_fixed(Path(arguments["path"]), arguments["fingerprint"])
             return {}
+        if what == "take_width":
+            self.opened = self.opened.at_width(float(arguments["width"]))
+            return self.facts()
         command = command_of(commands, what)
         local = arguments.pop("local", None)
         batch = arguments.get("batch", self.opened.batch)
@@ -98,7 +97,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     return {
         "name": opened.task.name,
         "version": opened.task.version,
-        "fingerprint": task_fingerprint(opened.task.name, opened.task.version, opened.travelling),
+        "fingerprint": task_fingerprint(opened.task.name, opened.task.version, _whole(opened).travelling),
         "layout": opened.layout.to_plain(),
         "samples": STREAM_SAMPLES if own.size is None else own.size,
         "classes": classes,
@@ -112,50 +111,22 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
 
 def differs_from(opened: OpenTask, on_step: OnStep, fingerprint: bytes) -> dict[str, Any]:
     """Why a job with this fingerprint is not this task's, and whether its frozen part would make it so."""
-    task = opened.task
-    mine = task_fingerprint(task.name, task.version, opened.travelling)
+    task, travelling = opened.task, _whole(opened).travelling
+    mine = task_fingerprint(task.name, task.version, travelling)
     return {
-        "sentence": differs(task.name, task.version, opened.travelling, fingerprint),
+        "sentence": differs(task.name, task.version, travelling, fingerprint),
         "in_frozen": differs_in_fixed(mine, fingerprint),
     }
 
 
-def frozen(opened: OpenTask, on_step: OnStep, out: str | None) -> dict[str, Any]:
-    """The hash and size of what is frozen or constant; written to `out`, if that is given."""
-    if out is not None:
-        with fault_of_training():
-            fixed.write(opened.pristine, opened.travelling, Path(out))
-    blob, size_bytes = fixed.blob_of(opened.pristine, opened.travelling)
-    return {"blob": blob, "size_bytes": size_bytes}
+def _whole(opened: OpenTask) -> OpenTask:
+    """The task at width 1, whose fingerprint counts whatever width a job has."""
+    return opened.whole or opened
 
 
-def initial(
-    opened: OpenTask,
-    on_step: OnStep,
-    seed: int,
-    source: str | None,
-    out: str,
-    fresh: Sequence[str] = (),
-    own_out: str | None = None,
-) -> dict[str, Any]:
-    """Starting parameters, fresh from the seed or from a file, but for what a pattern of `fresh` fits.
-
-    What the file has of this node's own tensors goes to `own_out`.
-    """
-    said, arrays = "", None
-    if source is None or fresh:
-        model = start_model(opened.task, seed, opened.layout, opened.forward)
-        arrays = params.arrays_of(model, opened.layout) | dict(opened.travelling.start)
-    if source is not None:
-        others = [t.name for t in opened.travelling.tensors if not t.travels]
-        own = {n: array_of(tensor) for n, tensor in opened.own_tensors(opened.pristine).items()}
-        start = start_file.begin(Path(source), opened.layout, arrays or {}, others, fresh, own)
-        arrays, said = start.arrays, start.said
-        if own_out is not None:
-            mine = {name: tensor_of(array) for name, array in start.own.items()}
-            local_state.save(Path(own_out), {"tensors": mine})
-    assert arrays is not None
-    return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True), "said": said}
+def structure(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
+    """The groups of channels of the model as it is now."""
+    return {"groups": opened.structure().to_plain()}
 
 
 def _idle_training(opened: OpenTask, batch: int) -> local_training.LocalTraining:

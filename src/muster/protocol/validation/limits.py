@@ -27,6 +27,8 @@ SHARED_CODEC = "coreset"
 SHARED_BYTES_MAX = 64 * 1024**2  # of one node's coreset
 SHARED_SAMPLES_MAX = 1_000_000
 
+WIDTH_MIN = 0.01  # of a job
+
 ROUND_MAX = 1_000_000
 STEPS_MAX = 1_000_000  # of one update
 BATCH_MAX = 65536

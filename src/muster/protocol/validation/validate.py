@@ -85,6 +85,7 @@ def _job(record: Job) -> None:
     if record.share not in lim.SHARE:
         raise Invalid(f"share is one of {', '.join(lim.SHARE)}, not {record.share[: lim.NAME_CHARS_MAX]!r}")
     whole("share_bytes", record.share_bytes, 0, 0 if record.share == "none" else lim.SHARED_BYTES_MAX)
+    number("width", record.width, lim.WIDTH_MIN, 1.0)
     whole("one_shot", record.one_shot, 0, 0 if record.share == "none" else lim.STEPS_MAX)
     if record.stop.target is not None:
         target(record.stop.target, record.metrics)

@@ -16,8 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.carrying import layout_of
+from muster.algorithms.slimming.shape import first
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import Layout, unpack
+from muster.errors import MusterError
 from muster.job.context import (
     ContributionResult,
     Difference,
@@ -48,11 +52,12 @@ class SimFacts:
     metrics: tuple[Metric, ...] = CLASSES
     defaults: dict[str, Any] = field(default_factory=dict)  # of its jobs
     frozen: bytes = b""  # what the task does not train
+    whole: Layout | None = None  # of the whole model, where `layout` is a smaller one's
 
     @property
     def fingerprint(self) -> bytes:
         """As a real task's: the last eight bytes are of what is frozen alone."""
-        whole = self.layout.fingerprint()
+        whole = (self.whole or self.layout).fingerprint()
         return whole[:24] + hashlib.sha256(self.frozen).digest()[:8] if self.frozen else whole
 
 
@@ -102,6 +107,10 @@ class SimTrainer(ABC):
     def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
         """The gradient of `mean_loss`."""
 
+    def groups(self, layout: Layout) -> Structure:
+        """Those of a model's channels that can go."""
+        return Structure()
+
     # ---- the trainer's contract ----------------------------------------------------------------------
 
     async def describe(self) -> SimFacts:
@@ -121,6 +130,19 @@ class SimTrainer(ABC):
         self.facts = replace(self.facts, frozen=self._store.read_blob(frozen))
         assert self.facts.fingerprint == fingerprint
         return self.facts
+
+    async def take_width(self, width: float) -> SimFacts:
+        whole = self.facts.whole or self.facts.layout
+        groups = self.groups(whole)
+        if width != 1.0 and not groups.groups:
+            raise MusterError("usage", "this task's model has one width")
+        layout = layout_of(whole, groups, first(groups, width))
+        if layout != self.facts.layout:
+            self.facts = replace(self.facts, layout=layout, whole=whole)
+        return self.facts
+
+    async def structure(self) -> Structure:
+        return self.groups(self.facts.layout)
 
     async def measure_speed(self, batch: int) -> float:
         return await self._pace.measure()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.structure import Group, Slot, Structure
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.errors import MusterError
 from muster.job.context import EvaluationResult
@@ -66,8 +67,12 @@ class LinearTrainer(SimTrainer):
         super().__init__(facts, store, step_s, rng, on_trained)
         self._target = target
 
+    def groups(self, layout: Layout) -> Structure:
+        [spec] = layout.tensors
+        return Structure((Group(spec.size, (Slot(spec.name, 0),)),))
+
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
-        after = trained(before, self._target, lr, steps)
+        after = trained(before, self._target[: before.size], lr, steps)
         return after, self._loss(after.astype(np.float64), "own")
 
     def learn_from(
@@ -89,13 +94,14 @@ class LinearTrainer(SimTrainer):
         return self._loss(weights, which), _examples(which, limit)
 
     def slope(self, weights: Wide, which: str, limit: int) -> NDArray[np.floating]:
-        return 2.0 * (weights - self._optimum(which)) / weights.size
+        return 2.0 * (weights - self._optimum(which, weights.size)) / weights.size
 
     def _loss(self, weights: Wide, which: str) -> float:
-        return float(np.square(weights - self._optimum(which)).mean())
+        return float(np.square(weights - self._optimum(which, weights.size)).mean())
 
-    def _optimum(self, which: str) -> Vector:
-        return np.zeros_like(self._target) if which == "common" else self._target
+    def _optimum(self, which: str, size: int) -> Vector:
+        """That of the whole model, or of the first `size` weights of it."""
+        return np.zeros_like(self._target[:size]) if which == "common" else self._target[:size]
 
 
 def _examples(which: str, limit: int | None) -> int:
