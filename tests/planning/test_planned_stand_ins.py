@@ -34,10 +34,11 @@ AWAY = Absent(C, 100)
 def given(
     state: PlannerState = START, *absent: Absent, job: Job = JOB, left: Left = UNLIMITED,
     power: Power | None = None, mine: Left = UNLIMITED, judged: bool = True, step_s: float = 0.1,
+    others: tuple[bytes, ...] = (B,),
 ) -> RoundPlan:  # fmt: skip
     me = Candidate(A, step_s, local=True, power=power, left=mine)
     work = Work(job, Message(10_000, 0), 40_000)
-    found = plan(work, state, [me, Candidate(B, 0.1, 10_000.0)], left, 1)
+    found = plan(work, state, [me, *(Candidate(n, 0.1, 10_000.0) for n in others)], left, 1)
     assert isinstance(found, RoundPlan)
     return with_stand_ins(found, job, state, me, absent or (AWAY,), left, judged=judged)
 
@@ -119,9 +120,9 @@ def test_a_node_that_has_work_is_stood_in_for_where_it_mostly_comes_too_late() -
     faithful = after(*(shown(i, A, B, C) for i in range(1, 7)))
     late = after(shown(1, A, B, C), *(shown(i, A, B) for i in range(2, 8)))
     for job in (JOB, replace_share("auto")):
-        assert not given(faithful, Absent(C, 100, assigned=True), job=job).stand_ins
-        assert given(late, Absent(C, 100, assigned=True), job=job).stand_ins
-        assert not given(START, Absent(C, 100, assigned=True), job=job).stand_ins
+        assert not given(faithful, job=job, others=(B, C)).stand_ins
+        assert given(late, job=job, others=(B, C)).stand_ins
+        assert not given(START, job=job, others=(B, C)).stand_ins
 
 
 def test_auto_pauses_when_the_held_out_loss_is_worse_with_stand_ins_than_before_them() -> None:

@@ -35,14 +35,12 @@ SAMPLES_MIN = 15  # that are worth a stand-in: about so many of a class teach it
 class Absent:
     """A node whose shared samples the coordinator holds, and that a round may miss.
 
-    `here_share`: of the time in which it is in reach, as it came and went so far; `assigned`: the round has
-    work for it all the same.
+    `here_share`: of the time in which it is in reach, as it came and went so far.
     """
 
     node: NodeId
     samples: int
     here_share: float = 1.0
-    assigned: bool = False
 
 
 def with_stand_ins(
@@ -54,7 +52,8 @@ def with_stand_ins(
     `coordinator`: as a candidate of the round; None where it does not train.  `judged`: the model is measured
     on a set that is the same for all nodes, so that its loss says whether stand-ins do good.
     """
-    due = [a for a in absent if _wanted(job.share, a, state, judged=judged)]
+    assigned = {a.node for a in plan.round.assignments}
+    due = [a for a in absent if _wanted(job.share, a, state, assigned=a.node in assigned, judged=judged)]
     if coordinator is None or not due or plan.last:
         return plan
     due.sort(key=lambda a: (_served(state, a.node), a.node))
@@ -71,9 +70,9 @@ def with_stand_ins(
     return plan
 
 
-def _wanted(share: str, absent: Absent, state: PlannerState, *, judged: bool) -> bool:
+def _wanted(share: str, absent: Absent, state: PlannerState, *, assigned: bool, judged: bool) -> bool:
     known = state.nodes.get(absent.node, NodeState())
-    if absent.assigned:
+    if assigned:
         return share != "none" and known.round > 0 and 1.0 - known.here > MISSED_BY_ASSIGNED
     if share != "auto":
         return share == "always"

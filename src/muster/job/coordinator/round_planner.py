@@ -85,10 +85,10 @@ class RoundPlanner:
         least = min(min_nodes(self._view, head), len(nodes))
         figures = self._view.figures(head.id)
         judged = figures is not None and figures.common
-        return Inputs(work, candidates, self._left(head), least, tuple(self._absent(head, nodes)), judged)
+        return Inputs(work, candidates, self._left(head), least, tuple(self._absent(head)), judged)
 
-    def _absent(self, head: Point, nodes: Sequence[NodeId]) -> Iterator[Absent]:
-        """Nodes that can be stood in for in a round of `nodes`; not who takes no part, or was revoked."""
+    def _absent(self, head: Point) -> Iterator[Absent]:
+        """Nodes that a round may miss and that can be stood in for: not who refuses it, or was revoked."""
         view, context = self._view, self._context
         if view.job.share == "none":
             return
@@ -100,7 +100,7 @@ class RoundPlanner:
             if node in out or not known or context.ledger.trust.revoked(node) or not samples.held(node):
                 continue
             here_share = share_here(context.presence.spells(node))
-            yield Absent(node, shared.samples, here_share, node in nodes)
+            yield Absent(node, shared.samples, here_share)
 
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""

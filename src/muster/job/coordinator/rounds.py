@@ -30,7 +30,7 @@ from muster.job.waits import Wait, all_pass, names
 from muster.planning.round_plan import NothingFits
 from muster.planning.rounds import Missing, closing_in_s, hopeful
 from muster.planning.step_size import step_size
-from muster.protocol.records import Assignment, Cost, Discarded, NodeId, Plan, RecordId
+from muster.protocol.records import Cost, Discarded, NodeId, Plan, RecordId
 from muster.protocol.validation.limits import DEADLINE_MAX_S
 
 REPLACED_MAX = 8  # plans on one parent after the first
@@ -80,7 +80,7 @@ class Rounds:
                 return alone_s
         self.waits_for = None
         self._forget_round()
-        nothing = self._publish(head, present, {}, 0)
+        nothing = self._publish(head, present)
         return 0.0 if nothing is None else await self._end(head, nothing)
 
     async def _end(self, head: Point, nothing: NothingFits) -> float | None:
@@ -232,24 +232,24 @@ class Rounds:
         willing = [n for n in willing if has_left(view.job.stop, head.spent, n)]
         return [n for n in willing if presence.lively(n) or self._missing(n, uncounted).growing(STALL_S)]
 
-    def _publish(
-        self, head: Point, nodes: list[NodeId], given: dict[NodeId, Assignment], number: int
-    ) -> NothingFits | None:
-        """Plan a round of `nodes`; what was `given` to one of them already stays as it is."""
-        view = self._view
+    def _publish(self, head: Point, nodes: list[NodeId], before: Plan | None = None) -> NothingFits | None:
+        """Plan a round of `nodes`; what the plan `before` gave to one of them stays as it is."""
+        view, number = self._view, 0 if before is None else before.number + 1
+        given = {} if before is None else {a.node: a for a in before.assignments}
         found = self._planner.plan(head, nodes, replaces=number > 0)
         if isinstance(found, NothingFits):
             return found
         round_ = found.round
         self._forecasts.planned(head, found, self._planner.state(head).message_bytes, given)
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
-        self._arrivals.planned(found.resources, (*assignments, *found.stand_ins))
+        standing = stand_ins.kept(found, before.stand_ins if before is not None else ())
+        self._arrivals.planned(found.resources, (*assignments, *standing))
         why = found.why if number == 0 else f"plan {number + 1}, others are gone; {found.why}"
-        why += stand_ins.why(self._context, view, found.stand_ins)
+        why += stand_ins.why(self._context, view, standing)
         deadline_s = min(DEADLINE_MAX_S, round_.deadline_s)
         record = Plan(
             view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s,
-            why, number, found.stand_ins,
+            why, number, standing,
         )  # fmt: skip
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
         self._arrivals.asked(head.id, [a.node for a in assignments if a.node not in given])
@@ -279,7 +279,7 @@ class Rounds:
         nodes = [n for n in given if n in arrived or n in alive] + fresh
         if len(nodes) < min_nodes(self._view, head):
             return False
-        return self._publish(head, nodes, given, plan.number + 1) is None
+        return self._publish(head, nodes, plan) is None
 
     def _missing(
         self, node: NodeId, uncounted: list[KnownUpdate], silent: Collection[NodeId] = ()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from muster.job.context import Context
 from muster.job.participant.shared_samples import SharedSamples
 from muster.job.view import JobView, KnownUpdate
+from muster.planning.round_plan import RoundPlan
 from muster.protocol.records import Assignment, NodeId, Plan
 
 NAMED_MAX = 4
@@ -33,3 +34,15 @@ def waited_for(context: Context, view: JobView, plan: Plan, here: Sequence[Known
     due = (a for a in plan.stand_ins if (a.node, a.data) not in made and not own.issuperset(a.data))
     samples = SharedSamples(context, view)
     return sorted({a.node for a in due if samples.all_held(a)})
+
+
+def kept(plan: RoundPlan, before: Sequence[Assignment]) -> tuple[Assignment, ...]:
+    """The stand-ins of a plan that replaces one with those `before`: these stay, but for nodes that have work
+    now."""
+    assigned = {a.node for a in plan.round.assignments}
+    stay = {a.data: a for a in before if not assigned.issuperset(a.data)}
+    return tuple(sorted(({a.data: a for a in plan.stand_ins} | stay).values(), key=_order))
+
+
+def _order(assignment: Assignment) -> tuple[tuple[NodeId, ...], NodeId]:
+    return assignment.data, assignment.node

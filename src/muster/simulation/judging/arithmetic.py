@@ -95,7 +95,9 @@ def _follows(
     wants = [want]
     _, job = world.archive.records[asked.id]
     assert isinstance(job, Job)
-    momentum, _ = step_size(job.recipe, (cost.codec for cost in record.costs))
+    stays = {s.place for s in record.stand_ins}
+    costs = [cost for place, cost in enumerate(record.costs) if place not in stays] or record.costs
+    momentum, _ = step_size(job.recipe, (cost.codec for cost in costs))
     if momentum and len(parent.parents) == 1:
         older = params[parent.parents[0]].astype(np.float64)
         with_momentum = want + momentum * (base.astype(np.float64) - older)
@@ -214,8 +216,9 @@ def _weights(world: World, node: NodeId, update: Update, offers: Sequence[NodeId
         if node not in steps:
             continue
         for known in heard:
-            total = sum(known[n] for n in steps)
-            mean = sum(known[n] * k for n, k in steps.items()) / total
+            instead = [(known[n], a.steps) for a in plan.stand_ins for n in a.data]
+            total = sum(known[n] for n in steps) + sum(n for n, _ in instead)
+            mean = (sum(known[n] * k for n, k in steps.items()) + sum(n * k for n, k in instead)) / total
             weight = known[node] / total * min(4.0, (mean / steps[node]) ** 0.5)
             yield min(1.0, max(0.01, weight))
 
@@ -226,12 +229,19 @@ def _share(graph: Graph, a: Point, b: Point) -> float:
     def only(this: Point, other: Point) -> dict[NodeId, int]:
         figures: dict[NodeId, int] = {}
         seen = set()
-        for point in graph.ancestors(this.id):
-            for x in point.folded:
+        for record in (point.record for point in graph.ancestors(this.id)):
+            if isinstance(record, Merge):
+                continue
+            instead = {s.place: s.data for s in record.stand_ins}
+            for place, x in enumerate(record.folded):
                 key = _key(x)
-                if key not in seen and key not in other.counted:
-                    seen.add(key)
-                    figures[x.node] = figures.get(x.node, 0) + x.examples
+                if key in seen or key in other.counted:
+                    continue
+                seen.add(key)
+                nodes = [record.roster[i] for i in instead.get(place, ())] or [x.node]
+                for i, node in enumerate(nodes):
+                    more = x.examples // len(nodes) + (i < x.examples % len(nodes))
+                    figures[node] = figures.get(node, 0) + more
         return figures
 
     mine, theirs = only(a, b), only(b, a)

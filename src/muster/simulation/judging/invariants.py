@@ -18,6 +18,7 @@ from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
 from muster.simulation.judging.giving import given
 from muster.simulation.judging.planning import planned
+from muster.simulation.judging.standing_in import stood_in
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World
 
@@ -103,6 +104,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += _job_bounds(world, asked, graph)
         found += watch.stalls.judged(world, asked, graph)
         found += planned(world, asked, graph)
+        found += stood_in(world, asked, graph)
     found += _work(world)
     found += _heard(world)
     found += no_more_than_used(world)

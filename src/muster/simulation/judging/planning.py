@@ -19,11 +19,13 @@ def planned(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
     """What is wrong with the plans of a job."""
     states = PlannerStates(graph)
     before: dict[tuple[bytes, NodeId, int], set[NodeId]] = {}
+    instead_of: dict[tuple[bytes, NodeId, int], set[tuple[NodeId, ...]]] = {}
     records = world.archive.records
     plans = [(i, *records[i]) for i in world.archive.planned if records[i][1].job == asked.id]  # type: ignore[union-attr]
     for _, author, record in plans:
         assert isinstance(record, Plan)
         before[record.parent, author, record.number] = {a.node for a in record.assignments}
+        instead_of[record.parent, author, record.number] = {a.data for a in record.stand_ins}
     for plan_id, author, record in plans:
         assert isinstance(record, Plan)
         if record.parent not in graph.points:
@@ -35,5 +37,8 @@ def planned(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         given = before.get((record.parent, author, record.number - 1), set())  # these keep what they had
         theirs = {a.node: (a.steps, a.codec) for a in record.assignments if a.node not in given}
         ours = {a.node: (a.steps, a.codec) for a in found.round.assignments if a.node not in given}
-        if theirs != ours:
+        instead = instead_of.get((record.parent, author, record.number - 1), set())
+        if theirs != ours or {a for a in record.stand_ins if a.data not in instead} != {
+            a for a in found.stand_ins if a.data not in instead
+        }:
             yield f"planned: {short(plan_id)} of round {record.round} is not what another would have planned"

@@ -1,0 +1,83 @@
+"""Judges stand-ins: nobody counts twice, or weighs more than what it offered (for invariants.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from muster.history.graph import Graph, Point
+from muster.protocol.records import Commit, Folded, NodeId, Plan, Shared, Update, short
+from muster.simulation.world import Asked, World
+
+OFF_MAX = 1e-6  # relative
+
+
+def stood_in(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
+    """What is wrong with the stand-ins of a job."""
+    updates = {
+        (author, r.incarnation, r.sequence): r
+        for author, r in world.archive.records.values()
+        if isinstance(r, Update) and r.job == asked.id
+    }
+    wanted = {
+        (r.parent, a.node, a.data)
+        for _, r in world.archive.records.values()
+        if isinstance(r, Plan) and r.job == asked.id
+        for a in (*r.assignments, *r.stand_ins)
+    }
+    made = Counter((author, life, r.base, r.data) for (author, life, _), r in updates.items())
+    for (author, _, base, data), count in made.items():
+        if count > 1 and data:
+            yield f"stand-ins: {_name(world, author)} trained {count} times the same on {short(base)}"
+        if data and (base, author, data) not in wanted:
+            yield f"stand-ins: nobody asked {_name(world, author)} to stand in on {short(base)}"
+    for point in graph.points.values():
+        record = point.record
+        if isinstance(record, Commit) and record.folded:
+            yield from _of_commit(world, asked, point, record, updates)
+
+
+def _of_commit(
+    world: World, asked: Asked, point: Point, record: Commit, updates: dict[tuple[NodeId, int, int], Update]
+) -> Iterator[str]:
+    others = {s.place: {record.roster[place] for place in s.data} for s in record.stand_ins}
+    own = {f.node for place, f in enumerate(record.folded) if place not in others}
+    for place, f in enumerate(record.folded):
+        data = set(updates[f.node, f.incarnation, f.sequence].data)
+        nodes = others.get(place, set())
+        if data - own - {f.node} != nodes - {f.node}:
+            yield f"stand-ins: {short(point.id)} counts an update for others than those it was trained for"
+        if nodes & own:
+            yield f"stand-ins: {short(point.id)} counts a node and a stand-in for it"
+    yield from _heavy(world, asked, point, record, others)
+
+
+def _heavy(
+    world: World, asked: Asked, point: Point, record: Commit, others: dict[int, set[NodeId]]
+) -> Iterator[str]:
+    """Stand-ins against their author's own update, by samples and steps: fewer steps weigh more, by the root
+    of how many fewer at most."""
+    share = {author: r for author, r in world.archive.records.values() if _is_shared(r, asked)}
+    for place, nodes in others.items():
+        stand_in = record.folded[place]
+        mine = _own(record, others, stand_in)
+        if mine is None or stand_in.staleness != 0 or any(n not in share for n in nodes):
+            continue
+        offered = sum(world.by_node[n].spec.samples for n in nodes)
+        times = max(1.0, (mine.steps / stand_in.steps) ** 0.5)
+        most = times * offered / world.by_node[mine.node].spec.samples
+        if stand_in.weight > mine.weight * most * (1.0 + OFF_MAX):
+            yield f"stand-ins: {short(point.id)} gives one {stand_in.weight:.3g}, more than its nodes have"
+
+
+def _own(record: Commit, others: dict[int, set[NodeId]], stand_in: Folded) -> Folded | None:
+    found = (f for place, f in enumerate(record.folded) if place not in others and f.node == stand_in.node)
+    return next((f for f in found if f.staleness == 0), None)
+
+
+def _is_shared(record: object, asked: Asked) -> bool:
+    return isinstance(record, Shared) and record.job == asked.id
+
+
+def _name(world: World, node: NodeId) -> str:
+    return world.by_node[node].spec.name
