@@ -61,13 +61,24 @@ def with_stand_ins(
     own = next(a.steps for a in plan.round.assignments if a.node == coordinator.node)
     if not job.recipe.steps:  # what a fast node does beyond the others is worth less than what nobody does
         own = min(own, plan.tau)
-    for count in range(len(due), 0, -1):
-        steps = min(plan.tau, int(_room_s(plan, mine, own) / (count * mine.step_s)))
-        if steps >= max(1, math.ceil(STEPS_SHARE_MIN * plan.tau)):
-            found = _extended(plan, mine, own, steps, due[:count], coordinator)
-            if found.usage.fits(left) and _affords(found, coordinator):
-                return found
+    wanted = len(due)
+    while wanted:
+        wanted, steps = fitting(_room_s(plan, mine, own) / mine.step_s, plan.tau, wanted)
+        if not wanted:
+            break
+        found = _extended(plan, mine, own, steps, due[:wanted], coordinator)
+        if found.usage.fits(left) and _affords(found, coordinator):
+            return found
+        wanted -= 1
     return plan
+
+
+def fitting(room: float, tau: int, wanted: int) -> tuple[int, int]:
+    """How many stand-ins of those `wanted` fit into so many steps in all, and the steps of each: those of the
+    median node, or fewer so that more fit, but a quarter of them at least."""
+    least = max(1, math.ceil(STEPS_SHARE_MIN * tau))
+    count = min(wanted, int(room / least + 1e-9))
+    return (count, min(tau, int(room / count + 1e-9))) if count else (0, 0)
 
 
 def _wanted(share: str, absent: Absent, state: PlannerState, *, assigned: bool, judged: bool) -> bool:
