@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.coresets.coreset import Coreset, Space
-from muster.coresets.kinds.centres import means, robust
+from muster.coresets.kinds.centres import SAMPLES_MIN, means, robust
 from muster.coresets.kinds.samples import medoids, uniform
-from muster.coresets.kinds.summary import Summary, quantised
+from muster.coresets.kinds.summary import Summary, groups, quantised
 from muster.coresets.spaces import range_of
 
 Kind = Callable[[NDArray[np.float32], NDArray[Any], int, Space, np.random.Generator], Summary]
 
 # by the names of coreset.KINDS
 KINDS: dict[str, Kind] = {"samples": uniform, "medoids": medoids, "means": means, "robust": robust}
+CLUSTERED_MAX = 10_000  # inputs of one image; distances between larger ones say little and take long
 FEW = 10  # samples a class; below, medoids are better than chance
 
 
@@ -28,7 +30,8 @@ def usual_kind(space: Space, classes: int, count: int, means_only: bool) -> str:
         return "means"
     if len(space.shape) == 1:
         return "robust"
-    return "medoids" if count < FEW * max(1, classes) else "samples"
+    few = count < FEW * max(1, classes)
+    return "medoids" if few and math.prod(space.shape) <= CLUSTERED_MAX else "samples"
 
 
 def make(
@@ -56,3 +59,9 @@ def coded(summary: Summary, space: Space, kind: str, bits: int) -> Coreset:
         low, high = range_of(summary.x, space)
         space = replace(space, low=low, high=high)
     return quantised(summary, space, kind, bits)
+
+
+def most(kind: str, y: NDArray[Any]) -> int:
+    """How many samples a coreset of data with targets `y` can have at most."""
+    least = SAMPLES_MIN if kind == "means" else 1
+    return sum(len(members) // least for members in groups(y))
