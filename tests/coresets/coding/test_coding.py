@@ -15,7 +15,7 @@ from muster.coresets.coreset import Coreset, Space
 DATA = Path(os.environ.get("MUSTER_MNIST") or Path(__file__).parents[4] / "shared" / "data" / "mnist.npz")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(coresets())
 def test_what_is_written_is_read(coreset):
     data = encode(coreset)

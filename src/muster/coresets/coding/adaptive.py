@@ -17,6 +17,7 @@ Contexts = NDArray[np.uint64]  # (links of the chain, values): any numbers
 Values = NDArray[np.int64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing (Knuth 6.4)
+_HALF_BITS, _LOW_HALF = 32, (1 << 32) - 1
 _PREFIXES = np.uint64(512)  # more than any prefix of a value of eight bits
 
 
@@ -27,31 +28,34 @@ class Chain:
         self._trusts = trusts
         self._shift = np.uint64(64 - table_bits)
         self._first = np.arange(len(trusts), dtype=np.int64)[:, None] << table_bits
-        self._seen = np.zeros((len(trusts) << table_bits, 2), np.int32)  # zeros, ones
+        self._seen = np.zeros(
+            len(trusts) << table_bits, np.int64
+        )  # bits, and in the high half those that are 1
 
     def code(self, coder: Coder, contexts: Contexts, bits: int, values: Values | None) -> Values:
-        """`values` of `bits` bits each, from the highest bit down; all of them None: they are read."""
+        """`values` of `bits` bits each, from the highest bit down; None: they are read."""
         prefix = np.ones(contexts.shape[1], np.uint64)
         contexts = contexts * _PREFIXES
         for low in range(bits - 1, -1, -1):
             places = (((contexts + prefix) * _GOLDEN) >> self._shift).astype(np.int64) + self._first
             coded = coder.code(self._chances(places), None if values is None else values >> low & 1)
-            np.add.at(self._seen.reshape(-1), (places * 2 + coded).reshape(-1), 1)
+            counted = np.broadcast_to((coded << _HALF_BITS) + 1, places.shape)
+            np.add.at(self._seen, places.reshape(-1), counted.reshape(-1))
             prefix = prefix * np.uint64(2) + coded.astype(np.uint64)
         return prefix.astype(np.int64) - (1 << bits)
 
     def _chances(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        seen = self._seen[places].astype(np.int64)
-        total = seen.sum(axis=2)
+        seen = self._seen.take(places)
+        ones, seen = seen >> _HALF_BITS, seen & _LOW_HALF
         chances = np.full(places.shape[1], HALF, np.int64)
         for link, trust in enumerate(self._trusts):
-            chances = ((seen[link, :, 1] << ONE_BITS) + trust * chances) // (total[link] + trust)
-        return np.clip(chances, LEAST, ONE - LEAST)
+            chances = ((ones[link] << ONE_BITS) + trust * chances) // (seen[link] + trust)
+        return np.minimum(np.maximum(chances, LEAST), ONE - LEAST)
 
 
 def table_bits(decisions: int) -> int:
-    """Of a table for so many bits: few collisions, and no more than 2 MB a link."""
-    return min(max(decisions.bit_length() + 1, 10), 18)
+    """Of a table for so many bits: few collisions, and no more than 8 MB a link."""
+    return min(max(decisions.bit_length() + 1, 10), 20)
 
 
 class Number:

@@ -13,7 +13,9 @@ from muster.coresets.coreset import BITS_MAX, KINDS, Coreset, Space
 
 SPACES = ("image", "photo", "table")
 AXES_MAX = 6
+SLANT = 3  # of the lines along which images are coded
 TARGET_MAX = 1e30  # far enough from the largest float32 that differences are numbers
+STEPS_MAX = 1 << 18  # of the coder, each for many values together; also some ten seconds
 VALUE_BITS_MAX = {"image": 1 << 25, "table": 1 << 25, "photo": 1 << 29}  # of all levels: about 10 s to read
 WEIGHT_MAX = 2.0**32
 
@@ -78,6 +80,29 @@ def check_size(kind: str, count: int, shape: tuple[int, ...], bits: int, samples
             f"the coreset has {count} samples of {math.prod(shape)} values in {bits} bits: more than "
             f"{VALUE_BITS_MAX[kind]} bits together; fewer samples or bits would do"
         )
+    if _steps(kind, count, shape, bits) > STEPS_MAX:
+        raise CoresetError(
+            f"samples of {_described(kind, shape, 0)} in {bits} bits take too long; fewer bits may do"
+        )
+
+
+def planes(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, rows and columns of the images that a sample of two or more axes is read as.
+
+    A table of two axes is one of time and channels: each channel is an image one pixel high.
+    """
+    if kind == "table" and len(shape) == 2:
+        return shape[1], 1, shape[0]
+    return math.prod(shape[:-2]), shape[-2], shape[-1]
+
+
+def _steps(kind: str, count: int, shape: tuple[int, ...], bits: int) -> int:
+    if kind == "photo":
+        return 1
+    if len(shape) == 1:
+        return (count + shape[0]) * bits
+    channels, rows, columns = planes(kind, shape)
+    return channels * (columns + SLANT * rows) * bits
 
 
 def _described(kind: str, shape: tuple[int, ...], classes: int) -> str:

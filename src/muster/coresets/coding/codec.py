@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.coresets.coding.binary_coder import BITS_PER_BYTE, Coder, Reader, Writer
-from muster.coresets.coding.checks import check_coreset
+from muster.coresets.coding.checks import check_coreset, planes
 from muster.coresets.coding.error import CoresetError
 from muster.coresets.coding.header import Header, read_header, write_header
 from muster.coresets.coding.images import code_images
@@ -132,14 +132,14 @@ def _code(coder: Coder, header: Header, coreset: Coreset | None) -> tuple[Levels
 
 
 def _code_levels(coder: Coder, header: Header, groups: NDArray[np.int64], levels: Levels | None) -> Levels:
-    """A table of one axis is one; one of time and channels is read as images one pixel high."""
     count, shape, bits = header.count, header.shape, header.bits
     if header.space == "photo":
         return np.empty((0, *shape), np.uint8)
     if len(shape) == 1:
         return code_table(coder, groups, shape[0], bits, levels)
-    if header.space == "image" or len(shape) > 2:
-        return code_images(coder, count, shape, bits, levels)
-    turned = None if levels is None else levels.swapaxes(1, 2)[:, :, None]
-    signals = code_images(coder, count, (shape[1], 1, shape[0]), bits, turned)
-    return np.ascontiguousarray(signals[:, :, 0].swapaxes(1, 2))
+    across = planes(header.space, shape)
+    turned = header.space == "table" and len(shape) == 2
+    if levels is not None:
+        levels = (levels.swapaxes(1, 2) if turned else levels).reshape(count, *across)
+    coded = code_images(coder, count, across, bits, levels)
+    return np.ascontiguousarray(coded[:, :, 0].swapaxes(1, 2)) if turned else coded.reshape(count, *shape)
