@@ -10,7 +10,7 @@ from pathlib import Path
 from muster.compression.tensors import Layout, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
-from muster.job.models.store import Arrays
+from muster.job.models.stored import Arrays
 from muster.protocol.envelope import decode
 from muster.protocol.envelope import unpack as opened
 from muster.protocol.records import BlobId, Commit, CommitId, JobId, Update

@@ -12,7 +12,7 @@ from small_field import LAYOUT, SmallField
 
 from muster.compression.tensors import pack
 from muster.errors import MusterError
-from muster.job.context import EvaluationResult
+from muster.job.context import EvaluationResult, Model
 from muster.node.api.job_requests import export, stop
 from muster.protocol.records import CLASSES, LOSS, JobId, Metric, StopRule, Target
 from muster.simulation.trainers.base import Vector
@@ -248,7 +248,7 @@ def test_models_are_compared_on_the_whole_common_set() -> None:
 
 def test_there_is_no_best_commit_where_nothing_was_measured(tmp_path: Path) -> None:
     class Nothing(LinearTrainer):
-        async def evaluate(self, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
+        async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
             return EvaluationResult(0, {})
 
     async def main() -> None:

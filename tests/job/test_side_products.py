@@ -11,7 +11,7 @@ import pytest
 from small_field import SmallField
 
 from muster.errors import MusterError
-from muster.job.context import ContributionResult, EvaluationResult
+from muster.job.context import ContributionResult, EvaluationResult, Model
 from muster.node.api.job_requests import export
 from muster.protocol.records import JobId, StopRule, Target
 from muster.simulation.trainers.linear import LinearTrainer
@@ -19,12 +19,12 @@ from muster.simulation.virtual.event_loop import run
 
 
 class NoFigures(LinearTrainer):
-    async def evaluate(self, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         raise MusterError("task_fault", "the task failed in correct(): IndexError")
 
 
 class DiesOfFigures(LinearTrainer):
-    async def evaluate(self, params: bytes, which: str, limit: int | None = None) -> EvaluationResult:
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         raise ChildProcessError("out of memory")
 
 

@@ -38,6 +38,7 @@ from muster.protocol.records import (
     Payload,
     Plan,
     Power,
+    Prune,
     Range,
     Recipe,
     Record,
@@ -230,6 +231,10 @@ class Generator:
             return share, 0, 0
         return share, self.count(0, lim.SHARED_BYTES_MAX), self.count(0, lim.STEPS_MAX)
 
+    def prune(self) -> Prune | None:
+        last = self.count(1, lim.ROUND_MAX)
+        return self.d.one((None, Prune(self.real(0.0, 1.0), self.count(1, last), last)))
+
     def data(self) -> tuple[NodeId, ...]:
         return tuple(sorted({self.node() for _ in range(self.d.whole(0, 2))}))
 
@@ -323,6 +328,7 @@ class Generator:
             tuple(self.cost() for _ in folded[d.rarely() :]) if d.whole(0, 1) else (),
             tuple(sorted({d.whole(0, len(roster) - 1 + d.rarely()) for _ in range(d.whole(0, 2))})),
             self.steering(), self.words(), self.stand_ins(len(folded), len(roster)),
+            self.d.one((b"", b"", bytes(8) + self.d.raw(4))),
         )  # fmt: skip
 
     def stand_ins(self, folded: int, roster: int) -> tuple[StandIn, ...]:

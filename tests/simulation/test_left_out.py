@@ -47,7 +47,7 @@ def twice(uplink: object, downlink: Vector, share: float) -> Vector:
         ("participant.update_writer.hand_over", lambda uplink, downlink, share: uplink, "residual"),
         ("participant.update_writer.hand_over", twice, "residual"),
         ("participant.update_writer.weight_of", lambda *given: 1.0, "residual"),
-        ("coordinator.commit_writer.residuals.part_in", lambda *given: 0.0, "arithmetic"),
+        ("coordinator.commit_writer.residuals.left_out", lambda *given: None, "arithmetic"),
     ],
 )
 def test_the_rules_notice_what_is_lost_or_put_in_twice(

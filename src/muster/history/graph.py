@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
 from muster.history.credit import credits, parts
-from muster.history.succession import Before, succession_fault
+from muster.history.succession import Before, succession_fault, within
 from muster.protocol.envelope import encode, record_id
 from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What is known of one commit or merge, with the counters of the history that ends with it."""
+    """What is known of one commit or merge, with the counters of the history that ends with it.
+
+    `shape`: the channels that its model keeps, as in `Commit`; b"": all.  None: a merge of branches that were
+    pruned apart, whose shape follows from their parameters.
+    """
 
     id: CommitId
     parents: tuple[CommitId, ...]
@@ -30,6 +34,7 @@ class Point:
     spent: tuple[Spent, ...]
     age_s: float
     record: Commit | Merge
+    shape: bytes | None = b""
 
     @property
     def is_merge(self) -> bool:
@@ -82,8 +87,18 @@ class Graph:
         if not isinstance(record, Commit) or not parents:
             return None
         parent = parents[0]
+        if parent.shape is None and not record.shape:
+            return "it does not say which channels the merge of branches that were pruned apart keeps"
         params_bytes = parent.record.params_bytes if isinstance(parent.record, Commit) else None
-        before = Before(parent.round, parent.counted, parent.roster, parent.spent, parent.age_s, params_bytes)
+        before = Before(
+            parent.round,
+            parent.counted,
+            parent.roster,
+            parent.spent,
+            parent.age_s,
+            params_bytes,
+            parent.shape,
+        )
         return succession_fault(record, before)
 
     def missing(self) -> list[CommitId]:
@@ -95,6 +110,7 @@ class Graph:
             return Point(
                 commit_id, record.parents, author, record.round, Counted.from_ranges(record.counted),
                 record.folded, record.roster, record.spent, record.age_s, record,
+                record.shape or (self.points[record.parents[0]].shape if record.parents else b""),
             )  # fmt: skip
         a, b = (self.points[p] for p in record.parents)
         share = self.share(a.id, b.id)
@@ -102,7 +118,15 @@ class Graph:
         return Point(
             commit_id, record.parents, NOBODY, round_, a.counted.union(b.counted), (),
             _join_rosters(a.roster, b.roster), join_spent(a.spent, b.spent), max(a.age_s, b.age_s), record,
+            _merged_shape(a.shape, b.shape),
         )  # fmt: skip
+
+    def prunes(self, point: Point) -> bool:
+        """Whether a commit does nothing but leave out channels of its parent's model."""
+        if point.is_merge or not point.parents:
+            return False
+        before = self.points[point.parents[0]].shape
+        return before is not None and point.shape != before
 
     def ancestors(self, commit_id: CommitId) -> Iterator[Point]:
         """The commit itself and all before it, newest rounds first within each line."""
@@ -209,6 +233,15 @@ class Graph:
         weight_a = sum(min(x, cap) for x in only_a.values())
         weight_b = sum(min(x, cap) for x in only_b.values())
         return weight_a / (weight_a + weight_b) if weight_a + weight_b else 0.5
+
+
+def _merged_shape(a: bytes | None, b: bytes | None) -> bytes | None:
+    """The shape of a merge of models of two shapes: the one that keeps none but the other's channels."""
+    if a is None or b is None:
+        return None
+    if within(a, b):
+        return a
+    return b if within(b, a) else None
 
 
 def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:

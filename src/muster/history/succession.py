@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from muster.history.counted import Counted, Key
 from muster.protocol.records import Commit, NodeId, Spent
 
+STRUCTURE_BYTES = 8  # of a shape, that say of which structure it is
+
 
 @dataclass(frozen=True)
 class Before:
-    """What a commit has to follow: its parent, a commit or a merge. `params_bytes`: None where not known."""
+    """What a commit has to follow: its parent, a commit or a merge; None: it is not known.
+
+    `shape` is a model's as in `Commit`, b"" where it has all channels.
+    """
 
     round: int
     counted: Counted
@@ -24,13 +29,14 @@ class Before:
     spent: tuple[Spent, ...]
     age_s: float
     params_bytes: int | None
+    shape: bytes | None
 
     @classmethod
     def of(cls, parent: Commit) -> Before:
-        """What a commit's children have to follow."""
+        """What a commit's children have to follow, as far as the commit itself says it."""
         return cls(
             parent.round, Counted.from_ranges(parent.counted), parent.roster, parent.spent, parent.age_s,
-            parent.params_bytes,
+            parent.params_bytes, parent.shape or None,
         )  # fmt: skip
 
 
@@ -49,8 +55,8 @@ def succession_fault(commit: Commit, before: Before) -> str | None:
         return "its roster does not go on with its parent's"
     if commit.age_s < before.age_s:
         return "the job is younger than at its parent"
-    if before.params_bytes is not None and commit.params_bytes != before.params_bytes:
-        return f"its model has {commit.params_bytes} bytes, its parent's {before.params_bytes}"
+    if (wrong := _shape_fault(commit, before)) is not None:
+        return wrong
     now = {s.node: s for s in commit.spent}
     for old in before.spent:
         new_one = now.get(old.node)
@@ -65,3 +71,28 @@ def succession_fault(commit: Commit, before: Before) -> str | None:
         ):
             return "a node has spent less than at its parent"
     return None
+
+
+def _shape_fault(commit: Commit, before: Before) -> str | None:
+    """Pruning is a commit of its own: it counts nothing, and its model follows from its parent's."""
+    known, size_bytes = before.params_bytes, commit.params_bytes
+    if not commit.shape or commit.shape == before.shape:
+        if known is not None and size_bytes != known:
+            return f"its model has {size_bytes} bytes, its parent's {known}"
+        return None
+    if before.shape is None:
+        return None
+    if commit.folded or commit.discarded or commit.delta is not None or commit.round != before.round:
+        return "it prunes the model and does something else, too"
+    if not within(commit.shape, before.shape):
+        return "it keeps a channel that its parent has not"
+    return f"its model has {size_bytes} bytes, its parent's {known}" if known and size_bytes > known else None
+
+
+def within(shape: bytes, other: bytes) -> bool:
+    """Whether one shape keeps none but the other's channels: both are of one structure, which is at the start
+    of both, and have a bit for each channel, or are b"" for all of them."""
+    if not shape or not other:
+        return not other
+    same = len(shape) == len(other) and shape[:STRUCTURE_BYTES] == other[:STRUCTURE_BYTES]
+    return same and all(a & ~b == 0 for a, b in zip(shape, other, strict=True))

@@ -49,6 +49,24 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model of the store: its parameters, and which of the task's channels it keeps (as in `Commit`)."""
+
+    blob: BlobId
+    shape: bytes = b""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An update of a round: the weight that it had, its message, and the shape of the model that it was made
+    on."""
+
+    weight: float
+    payload: Payload
+    shape: bytes = b""
+
+
+@dataclass(frozen=True)
 class TrainingRequest:
     """Local training to be done: `steps` of SGD with heavy-ball `momentum`, on batches drawn from `seed`.
 
@@ -145,17 +163,17 @@ class TrainerLike(Protocol):
         """Seconds of one local step."""
 
     async def train(
-        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
+        self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         """Train on top of a stored model; `progress` gets the share that is done, 0..1."""
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         """The figures of a model on `which` held-out data, "common" or "own"; at most `limit` examples."""
 
     async def value(
-        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+        self, model: Model, updates: Sequence[Weighted], which: str, limit: int
     ) -> ContributionResult:
-        """First-order Shapley values of `updates`, each with the weight that it had, on top of `params`."""
+        """First-order Shapley values of `updates` on top of `model`."""
 
     async def close(self) -> None: ...
 

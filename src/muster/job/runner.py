@@ -174,6 +174,12 @@ class JobRunner:
         heads = self.models.heads()
         return newest(heads) if heads else None
 
+    def model_bytes(self) -> int:
+        """Of the head's parameters; 0 while nothing is known of them."""
+        head = self.head()
+        form = self.models.form_of(head.id) if head is not None else self.models.forms.form(b"")
+        return form.layout.blob_bytes if form is not None else 0
+
     def finished(self) -> str | None:
         """Why the job is over as far as this node knows, or None."""
         return finished(self.view, self.models.heads())

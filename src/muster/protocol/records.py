@@ -114,6 +114,15 @@ class StopRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
     joules_node: float | None = None  # as `bytes_node`
 
 
+class Prune(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The model becomes smaller while it is trained: `width` is the fraction of each group's channels that it
+    keeps from round `last` on; from round `first` on it gets there in equal steps."""
+
+    width: float
+    first: int
+    last: int
+
+
 class Spent(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """One node's counters in a job so far; merged by maximum, summed over nodes."""
 
@@ -233,6 +242,7 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     share_bytes: int = 0  # that the samples of one node may take; 0: the planner chooses
     one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
     width: float = 1.0  # the fraction of the channels of the task's model that the job's has
+    prune: Prune | None = None  # None: the model stays as it begins
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):
@@ -328,6 +338,8 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     steering: Steering = Steering()
     over: str = ""  # why this is the last commit although no limit is reached: nothing more fits into it
     stand_ins: tuple[StandIn, ...] = ()  # which of `folded` were trained on shared samples
+    # the channels that its model keeps (algorithms/slimming/shape.py); b"": its parent's, of a first one all
+    shape: bytes = b""
 
 
 class Merge(_Record, frozen=True, array_like=True, tag=8):

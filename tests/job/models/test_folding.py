@@ -9,6 +9,7 @@ import pytest
 from lineage import Lineage
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
@@ -21,6 +22,7 @@ from muster.job.models.folding import (
     post_merge_step_scale,
     weight_of,
 )
+from muster.job.models.forms import Form
 from muster.job.view import KnownUpdate
 from muster.protocol.records import Assignment, CommitId, Payload, Plan, Recipe, Update
 
@@ -28,6 +30,7 @@ JOB, ROOT = b"j" * 32, b"r" * 32
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32
 BASE = {"w": np.zeros(4, np.float32)}
 LAYOUT = Layout((TensorSpec("w", (4,), "float32"),))
+FORM = Form.of(LAYOUT, Structure(), b"")
 RECIPE = Recipe(lr=0.1, batch=10, steps=5, seed=0)
 SAMPLES = {A: 100, B: 100, C: 200}
 
@@ -47,7 +50,9 @@ def folded_on(base: dict[str, NDArray[np.float32]], scale: float, **updates: flo
         record = Update(JOB, ROOT, 0, 1, 1, 5, 50, 0.1, Payload("dense32", len(message), message))
         known.append(KnownUpdate(hashlib.sha256(node).digest(), Key(node, 1, 1), record, node))
         payloads[known[-1].id] = message
-    head = RoundContext(LAYOUT, lambda: base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, scale)
+    head = RoundContext(
+        FORM, lambda: base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, lambda _: FORM, scale
+    )
     return fold(head, known, lambda u: payloads[u.id])
 
 

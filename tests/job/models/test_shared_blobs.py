@@ -8,7 +8,7 @@ import random
 import numpy as np
 
 from muster.history.graph import Point
-from muster.job.context import Policy, TrainerLike
+from muster.job.context import Model, Policy, TrainerLike
 from muster.job.models import residuals
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
@@ -102,7 +102,7 @@ def test_a_model_that_waits_for_its_figures_is_kept() -> None:
         assert waiting is not None
         assert other is not None
         async with runner.participant.trainer.lock.exclusive():
-            measuring = asyncio.create_task(runner.participant.trainer.evaluate(waiting))
+            measuring = asyncio.create_task(runner.participant.trainer.evaluate(Model(waiting)))
             ask(core, b"2", 5, core.store.put_blob(bytes(60_000)))  # room is needed
             await asyncio.sleep(60)
             assert not core.store.has_blob(other)

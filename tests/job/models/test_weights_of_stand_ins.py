@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
 from muster.compression.tensors import Layout, TensorSpec
@@ -14,6 +15,7 @@ from muster.history.counted import Key
 from muster.history.credit import parts
 from muster.history.graph import Graph
 from muster.job.models.folding import Outcome, RoundContext, fold
+from muster.job.models.forms import Form
 from muster.job.models.stand_ins import REPLACED, asked_for
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.protocol.records import (
@@ -36,6 +38,7 @@ from muster.protocol.validation.validate import validate
 JOB, ROOT = b"j" * 32, b"r" * 32
 A, B, C, D = b"A" * 32, b"B" * 32, b"C" * 32, b"D" * 32
 LAYOUT = Layout((TensorSpec("w", (4,), "float32"),))
+FORM = Form.of(LAYOUT, Structure(), b"")
 RECIPE = Recipe(lr=0.1, batch=10, steps=5, seed=0)
 SAMPLES = {A: 100, B: 100, C: 200, D: 400}
 
@@ -55,8 +58,9 @@ def folded(
     base = {"w": np.zeros(4, np.float32)}
     stand_for = {C: 200, D: 400} if shared is None else shared
     onto = RoundContext(
-        LAYOUT, lambda: base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, shared=stand_for
-    )
+        FORM, lambda: base, None, 0, RECIPE, SAMPLES.__getitem__, lambda commit: 1.0, lambda commit: FORM,
+        shared=stand_for,
+    )  # fmt: skip
     read = {u.id: b"" if u.key.node == broken else u.record.payload.inline or b"" for u in updates}
     return fold(onto, updates, lambda u: read[u.id])
 

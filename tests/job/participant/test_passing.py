@@ -10,7 +10,7 @@ import pytest
 from small_field import SmallField
 
 from muster.errors import MusterError
-from muster.job.context import TrainingRequest, TrainingResult
+from muster.job.context import Model, TrainingRequest, TrainingResult
 from muster.job.participant.passing import retry_s, skipped
 from muster.protocol.records import JobId, Refusal, StopRule
 from muster.simulation.trainers.linear import LinearTrainer, target_of
@@ -23,10 +23,10 @@ def failing(when: Callable[[str, int], bool]) -> type[LinearTrainer]:
     """A trainer that fails where `when(name's number, round)` says so; numbers go by the order of names."""
 
     class Failing(LinearTrainer):
-        async def train(self, params: bytes, request: TrainingRequest, progress: Any) -> TrainingResult:
+        async def train(self, model: Model, request: TrainingRequest, progress: Any) -> TrainingResult:
             if when("abc"[self.number], request.round):
                 raise MusterError("task_fault", WHY)
-            return await super().train(params, request, progress)
+            return await super().train(model, request, progress)
 
         @property
         def number(self) -> int:

@@ -45,7 +45,7 @@ def test_two_updates_that_are_encoded_at_once_have_two_numbers_and_lose_nothing(
         before = residuals.load(core.store, "up", job)
         known = set(runner.view.updates)
         facts = facts_of(LAYOUT, 50, True)
-        late, new = (UpdateWriter(core.context, runner.view, facts) for _ in range(2))
+        late, new = (UpdateWriter(core.context, runner.view, runner.models, facts) for _ in range(2))
         keeping: list[Awaitable[Callable[[], None]]] = [
             late.keep_update(plan, piece, codec, trained(1)),
             new.keep_update(plan, piece, codec, trained(2)),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from muster.algorithms.slimming.structure import Structure
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
@@ -20,7 +21,8 @@ from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.history.counted import Key
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext
-from muster.job.models.store import Reader, stage_arrays
+from muster.job.models.forms import Form
+from muster.job.models.stored import Reader, stage_arrays
 from muster.job.view import KnownUpdate
 from muster.node.worker.process import LARGE_MODEL_BYTES, ModelWorker, WorkerDied
 from muster.protocol.records import BlobId, Payload, Recipe, Update
@@ -189,14 +191,16 @@ def test_a_round_folded_in_the_worker_has_the_same_bits(tmp_path: Path, codec: s
         record = Update(b"j" * 32, b"p" * 32, 0, 1, 1, 10, 80, 0.5, payload, 0)
         updates.append(KnownUpdate(node, Key(node, 1, 1), record, b""))
     samples, shares = {u.key.node: 100 for u in updates}, {u.record.base: 1.0 for u in updates}
+    form = Form.of(LAYOUT, Structure(), b"")
     onto = RoundContext(
-        LAYOUT,
+        form,
         Reader(store, LAYOUT, base),
         None,
         0,
         Recipe(0.1, 10, 4, 0),
         samples.__getitem__,
         shares.__getitem__,
+        dict.fromkeys(shares, form).__getitem__,
     )
     here = make_downlink(store, b"j" * 32, onto, updates, codec, None)
 

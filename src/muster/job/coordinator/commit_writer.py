@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from muster.compression.tensors import Layout
 from muster.history.counted import Key
 from muster.history.credit import stood_for
 from muster.history.graph import Point, merge_of
@@ -16,10 +15,11 @@ from muster.job.context import Context
 from muster.job.models import residuals
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
+from muster.job.models.forms import Form
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
 from muster.job.models.stand_ins import REPLACED
-from muster.job.models.store import Arrays, ModelStore
+from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
 from muster.planning.state import UNSTEERED
@@ -81,15 +81,16 @@ class CommitWriter:
         None, with nothing kept, if `still()` does not hold any more when the sum is made.
         """
         context, view, models, store = self._context, self._view, self._models, self._context.store
-        layout = models.layout
-        assert layout is not None
+        form = models.form_of(head.id)
+        assert form is not None
+        layout = form.layout
         kept = residuals.find(store, "down", view.id)
-        part = residuals.part_in(kept, view.graph, head.id)
-        left = (kept, part) if kept is not None and part else None
-        with models.using({head.id, *head.parents}):
-            onto = self._onto(layout, head, updates, await self._previous(head, end.momentum), end.momentum)
+        left = residuals.left_out(kept, view.graph, models, head.id)
+        previous = self._before(head) if end.momentum else None
+        with models.using({head.id} | ({previous} if previous is not None else set())):
+            onto = await self._onto(form, head, updates, previous, end.momentum)
             try:
-                compute = context.compute(layout.size_bytes)
+                compute = context.compute(form.whole_layout.size_bytes)
                 made = await compute(make_downlink, store, view.id, onto, updates, end.codec, left)
             except KeyError:  # another head counts the updates, and their payloads were deleted
                 return None
@@ -113,6 +114,7 @@ class CommitWriter:
                 discarded, _costs(made.folded, updates, end), _places(roster, end.missed),
                 replace(end.steering, residual_ratio=tenths(made.waiting)) if made.folded else UNSTEERED,
                 stand_ins=_stand_ins(roster, made.folded, made.counts_for),
+                shape=self._said_shape(head),
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, made.residual, commit_id)
@@ -153,38 +155,48 @@ class CommitWriter:
     def close(self, head: Point, blob: BlobId, over: str = "") -> CommitId:
         """Write the closing commit: it counts nothing new and is no round of its own. `over`: why it ends the
         job, where no limit is reached."""
-        context, view, layout = self._context, self._view, self._models.layout
-        assert layout is not None
+        context, view, form = self._context, self._view, self._models.form_of(head.id)
+        assert form is not None
         age_s = self._rounded_age_s(head)
         record = Commit(
             view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
-            blob, layout.blob_bytes, over=over,
+            blob, form.layout.blob_bytes, over=over, shape=self._said_shape(head),
         )  # fmt: skip
         commit_id = context.ledger.publish(record)
         self._models.check([commit_id])
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
 
-    def _onto(
-        self, layout: Layout, head: Point, updates: list[KnownUpdate],
-        previous: Callable[[], Arrays] | None, momentum: float,
-    ) -> RoundContext:  # fmt: skip
+    async def _onto(
+        self, form: Form, head: Point, updates: list[KnownUpdate], previous: CommitId | None, momentum: float
+    ) -> RoundContext:
         """What a round on `head` is aggregated on, by what is known now."""
         nodes = {n for u in updates for n in (u.key.node, *u.record.data)}
         samples = {n: self._samples(n) for n in nodes}
         shared = {n: s.stands_for for n, s in self._view.shared.items() if n in nodes}
+        models, scale = self._models, post_merge_step_scale(self._view.graph, head)
         shares = {u.record.base: self._part(head, u.record.base) for u in updates}
-        scale, recipe = post_merge_step_scale(self._view.graph, head), self._view.job.recipe
+        forms = {base: found for base in shares if (found := models.form_of(base)) is not None}
+        before = None
+        if previous is not None and await models.sound(previous):
+            of = models.form_of(previous)
+            before = (models.reader(previous), of) if of is not None else None
         return RoundContext(
-            layout, self._models.reader(head.id), previous, head.round, recipe,
-            samples.__getitem__, shares.__getitem__, scale, momentum, shared,
+            form, models.reader(head.id), before, head.round, self._view.job.recipe,
+            samples.__getitem__, shares.__getitem__, forms.__getitem__, scale, momentum, shared,
         )  # fmt: skip
 
-    async def _previous(self, head: Point, momentum: float) -> Callable[[], Arrays] | None:
-        """Reads the parameters of the head's parent, which carry the round momentum, or None."""
-        if not momentum or len(head.parents) != 1:
-            return None
-        return self._models.reader(head.parents[0]) if await self._models.sound(head.parents[0]) else None
+    def _before(self, head: Point) -> CommitId | None:
+        """The model before the head, from which the round momentum comes; that of a pruned head is the one
+        before its parent."""
+        points = self._view.graph.points
+        while self._view.graph.prunes(head):
+            head = points[head.parents[0]]
+        return head.parents[0] if len(head.parents) == 1 else None
+
+    def _said_shape(self, head: Point) -> bytes:
+        """What a commit of the head's shape says of it: nothing, where the history does."""
+        return (self._models.shape_of(head.id) or b"") if head.shape is None else b""
 
     def _part(self, head: Point, base: CommitId) -> float:
         """The share of `base` in the head's parameters; 1 for a commit that another one replaced, counting

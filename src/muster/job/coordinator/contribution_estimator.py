@@ -19,13 +19,13 @@ import numpy as np
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.context import Context, ContributionResult
+from muster.job.context import Context, ContributionResult, Model, Weighted
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
-from muster.protocol.records import BlobId, CommitId, Contribution, Payload
+from muster.protocol.records import CommitId, Contribution
 from muster.storage.store import StorageError
 
 EXAMPLES = 500  # held-out samples at most
@@ -134,20 +134,22 @@ class ContributionEstimator:
             return
         self._publish(point, result, which == "common")
 
-    def _inputs(self, point: Point) -> tuple[BlobId, list[tuple[float, Payload]]] | None:
-        """The blob of the model that a round began with, and its updates with their weights; None when
-        something is gone."""
+    def _inputs(self, point: Point) -> tuple[Model, list[Weighted]] | None:
+        """The model that a round began with, and its updates; None when something is gone."""
         store, rate = self._context.store, self._view.job.recipe.server_lr
-        blob = self._models.blob_of(point.parents[0])
-        if blob is None or not store.has_blob(blob):
+        model = self._models.model_of(point.parents[0])
+        if model is None or not store.has_blob(model.blob):
             return None
         updates = []
         for f in point.folded:
             known = self._view.updates.get(Key(f.node, f.incarnation, f.sequence))
             if known is None or not payload_held(store, known.record.payload):
                 return None
-            updates.append((rate * f.weight, known.record.payload))
-        return blob, updates
+            shape = self._models.shape_of(known.record.base)
+            if shape is None:
+                return None
+            updates.append(Weighted(rate * f.weight, known.record.payload, shape))
+        return model, updates
 
     def _publish(self, point: Point, result: ContributionResult, common: bool) -> None:
         drop = result.before - result.after

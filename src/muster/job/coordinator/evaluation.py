@@ -13,7 +13,7 @@ from functools import partial
 
 from muster.errors import MusterError
 from muster.history.graph import Point
-from muster.job.context import Context, EvaluationResult
+from muster.job.context import Context, EvaluationResult, Model
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.figures import Figures, sorted_figures
@@ -119,22 +119,22 @@ class HeadEvaluator:
     async def _measure(self, participant: Participant, commit: CommitId, limit: int | None = None) -> None:
         """Evaluate a commit on the task's common set and publish the figures. Where `limit` examples say that
         the job's target is reached, all are asked: a figure that ends a job must not be taken back."""
-        blob = self._models.blob_of(commit)
-        if blob is None or not await self._models.sound(commit):
+        model = self._models.model_of(commit)
+        if model is None or not await self._models.sound(commit):
             return
-        m = await self._evaluated(participant, commit, blob, limit)
+        m = await self._evaluated(participant, commit, model, limit)
         if m is not None:
             await participant.when_room(partial(self._publish, commit, m))
 
     async def _evaluated(
-        self, participant: Participant, commit: CommitId, blob: BlobId, limit: int | None = None
+        self, participant: Participant, commit: CommitId, model: Model, limit: int | None = None
     ) -> EvaluationResult | None:
         """A model's figures; None when the task's evaluation fails. Raises ChildProcessError, and MusterError
         in a job that only figures can end."""
         if commit in self._given_up:
             return None
         try:
-            return await participant.trainer.evaluate(blob, limit, self._reaches_target)
+            return await participant.trainer.evaluate(model, limit, self._reaches_target)
         except MusterError as error:
             if not ends_without_figures(self._view.job.stop):
                 raise
@@ -164,7 +164,9 @@ class HeadEvaluator:
             found.append(_Closing(f"the model of round {best.round}", blob, self._view.figures(best.id)))
         if average > 1:
             blob, count = await self._commits.mean_of_line(head)
-            m = await self._evaluated(participant, head.id, blob)
+            m = await self._evaluated(
+                participant, head.id, Model(blob, self._models.shape_of(head.id) or b"")
+            )
             if m is not None:
                 figures = Figures(m.examples, m.figures, True)
                 found.append(_Closing(f"the mean of the last {count} models", blob, figures))

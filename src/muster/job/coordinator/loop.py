@@ -101,7 +101,7 @@ class Coordinator:
         if not all(self._models.checked(h.id) for h in heads):  # another one came meanwhile
             return 0.0
         state.acting = self._is_mine(heads)
-        if not state.acting or self._models.layout is None:
+        if not state.acting or any(self._models.form_of(h.id) is None for h in heads):
             return None
         if len(heads) > 1:
             wait_s = self._until_calm(heads)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from muster.compression.buffers import beside_bytes, weights
 from muster.compression.embedding_rows import matrices
+from muster.compression.tensors import Layout
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
@@ -78,9 +79,8 @@ class RoundPlanner:
 
     def inputs(self, head: Point, nodes: Sequence[NodeId]) -> Inputs:
         """What a round on `head` of these nodes is planned from, beside the state."""
-        layout = self._models.layout
-        assert layout is not None
-        work = Work(self._view.job, self._contents(), layout.blob_bytes, bool(matrices(layout)))
+        layout = self._layout(head)
+        work = Work(self._view.job, _contents(layout), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
         least = min(min_nodes(self._view, head), len(nodes))
         figures = self._view.figures(head.id)
@@ -105,12 +105,12 @@ class RoundPlanner:
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""
         down = self.state(head).down
-        return down_choice(self._view.job, self._contents(), None, 0.0, down).codec
+        return down_choice(self._view.job, _contents(self._layout(head)), None, 0.0, down).codec
 
-    def _contents(self) -> Message:
-        layout = self._models.layout
-        assert layout is not None
-        return Message(weights(layout), beside_bytes(layout))
+    def _layout(self, head: Point) -> Layout:
+        form = self._models.form_of(head.id)
+        assert form is not None
+        return form.layout
 
     def steering_after(self, head: Point, steps: int) -> Steering:
         """What a commit carries on that closes a round of so many steps on `head`."""
@@ -177,6 +177,10 @@ class RoundPlanner:
             None if stop.joules_node is None else stop.joules_node - (spent.joules if spent else 0)
         )
         return Left(bytes=_least(by_job, bytes_left), joules=_least(joules_by_job, joules_left))
+
+
+def _contents(layout: Layout) -> Message:
+    return Message(weights(layout), beside_bytes(layout))
 
 
 def _least(a: T | None, b: T | None) -> T | None:

@@ -156,9 +156,10 @@ class Rounds:
         return wait_s
 
     def arrived(self, head: Point) -> list[KnownUpdate]:
-        """Updates that nothing counts yet, and whose payload is here."""
-        store = self._context.store
-        return [u for u in self._fetcher.uncounted(head) if payload_held(store, u.record.payload)]
+        """Updates that nothing counts yet, whose payload is here and can be read."""
+        store, models = self._context.store, self._models
+        here = [u for u in self._fetcher.uncounted(head) if payload_held(store, u.record.payload)]
+        return [u for u in here if models.form_of(u.record.base) is not None]
 
     def linger_s(self, head: Point) -> float:
         """Seconds that the last round waits yet for updates that are owed; 0 if this one is not the last."""

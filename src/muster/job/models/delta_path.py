@@ -1,7 +1,7 @@
 """Decides how a commit's parameters are made from those that a node holds: pure functions over the graph.
 
-A commit's delta leads from its parent to it, and a merge is computed from both parents, so a path of deltas
-and merges leads to every commit whose missing ancestors have deltas.
+A commit's delta leads from its parent to it, one that prunes follows from its parent alone, and a merge is
+computed from both parents, so a path of these leads to every commit whose missing ancestors have deltas.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def delta_path(
             continue
         missing.add(point.id)
         if isinstance(point.record, Commit):
-            if point.record.delta is None or len(point.parents) != 1:
+            if len(point.parents) != 1 or (point.record.delta is None and not graph.prunes(point)):
                 return None
-            total_bytes += cost(point.record.delta)
+            total_bytes += cost(point.record.delta) if point.record.delta is not None else 0
         else:
             merges += 1
         if total_bytes >= limit_bytes or len(missing) > CHAIN_MAX or merges > MERGES_MAX:

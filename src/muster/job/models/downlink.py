@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from muster.compression.change import Difference, Sum
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
@@ -19,8 +17,8 @@ from muster.compression.tensors import chunks
 from muster.job.models import residuals
 from muster.job.models.folding import Outcome, RoundContext, fold
 from muster.job.models.payloads import StagedPayload, sound_payload_bytes, stage_payload
-from muster.job.models.residuals import Kept, Vector
-from muster.job.models.store import stage_arrays
+from muster.job.models.residuals import LeftOut, Vector
+from muster.job.models.stored import stage_arrays
 from muster.job.view import KnownUpdate
 from muster.planning.codec_choice import DENSE
 from muster.protocol.records import Discarded, Folded, JobId, NodeId
@@ -47,12 +45,12 @@ def make_downlink(
     onto: RoundContext,
     updates: Sequence[KnownUpdate],
     codec: str,
-    left: tuple[Kept, float] | None,
+    left: LeftOut | None,
 ) -> Downlink:
     """Fold `updates` and encode what changes.
 
-    `left`: the residual of this node's earlier commits, and the part of it that joins the change.  Raises
-    KeyError when a blob was deleted meanwhile, StorageError.
+    `left`: what this node's earlier commits left out, which joins the change.  Raises KeyError when a blob
+    was deleted meanwhile, StorageError.
     """
     outcome = fold(onto, updates, lambda u: sound_payload_bytes(store, u.record.payload))
 
@@ -67,21 +65,21 @@ def make_downlink(
 
     if outcome.folded and not (codec == DENSE and left is None):
         try:
-            return made(*_encode(store, onto, outcome, codec, _before(store, left)))
+            return made(*_encode(store, onto, outcome, codec, _before(store, onto, left)))
         except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
             pass
-    return made(stage_arrays(store, onto.layout, outcome.params), None, _before(store, left), 0.0)
+    return made(stage_arrays(store, onto.form.layout, outcome.params), None, _before(store, onto, left), 0.0)
 
 
-def _before(store: Blobs, left: tuple[Kept, float] | None) -> Vector | None:
-    return residuals.read(store, left[0]) * np.float32(left[1]) if left is not None else None
+def _before(store: Blobs, onto: RoundContext, left: LeftOut | None) -> Vector | None:
+    return left.read(store, onto.form) if left is not None else None
 
 
 def _encode(
     store: Blobs, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None
 ) -> tuple[StagedBlob, StagedPayload, Vector, float]:
     """The new model, the delta that leads to it, the residual and how much it is. Raises CodecError."""
-    layout, base = onto.layout, onto.base()
+    layout, base = onto.form.layout, onto.base()
     change = Difference(layout, base, outcome.params)
     sent = encode_with_feedback(parse(codec), layout, change, left, onto.round)
     params = store.stage(chunks(layout, Sum(layout, base, sent.decoded)))

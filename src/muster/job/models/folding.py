@@ -14,9 +14,10 @@ from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
 from muster.compression.codec import CodecError, Message
 from muster.compression.model import decode_update
-from muster.compression.tensors import Layout, TensorError
+from muster.compression.tensors import Array, Layout, TensorError
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
+from muster.job.models.forms import Form
 from muster.job.models.stand_ins import REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
@@ -42,19 +43,21 @@ class Outcome:
 class RoundContext:
     """What a round is aggregated on, and by which recipe.
 
-    `base` are the head's parameters and `previous` those of the head's parent, where they are needed and
-    held.  `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how
-    much of its step the round makes; both above 0 and at most 1.  `samples` are those that a node offered,
-    `shared` as many of them as others may stand in for.
+    `base` are the head's parameters, of the form `form`, and `previous` those of the round before, in their
+    own form, where they are needed and held.  `form_of` is that of the commit that an update was made on.
+    `ancestor_share` says how much of an older commit is in `base`, and `post_merge_step_scale` how much of
+    its step the round makes; both above 0 and at most 1.  `samples` are those that a node offered, `shared`
+    as many of them as others may stand in for.
     """
 
-    layout: Layout
+    form: Form
     base: Callable[[], Arrays]  # reads them
-    previous: Callable[[], Arrays] | None
+    previous: tuple[Callable[[], Arrays], Form] | None
     round: int  # of the head
     recipe: Recipe
     samples: Callable[[NodeId], int]
     ancestor_share: Callable[[CommitId], float]
+    form_of: Callable[[CommitId], Form]
     post_merge_step_scale: float = 1.0
     momentum: float = 0.0  # of the round
     shared: Mapping[NodeId, int] = field(default_factory=dict)
@@ -112,7 +115,7 @@ def _attempt(
     context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], Message]
 ) -> tuple[Arrays, tuple[Folded, ...]]:
     """The new parameters and what is in them. Raises _Invalid for the first update that does not fit."""
-    layout, recipe = context.layout, context.recipe
+    layout, recipe = context.form.layout, context.recipe
     if not updates:
         return context.base(), ()
     staleness = [max(0, context.round - u.record.base_round) for u in updates]
@@ -128,12 +131,12 @@ def _attempt(
     state = aggregation.init(layout)
     for i, (update, share) in enumerate(zip(updates, weighed.shares, strict=True)):
         try:
-            state = aggregation.accumulate(state, decode_update(layout, read(update)), share)
+            state = aggregation.accumulate(state, _change(context, update, read), share)
         except (TensorError, CodecError) as error:
             raise _Invalid(i, "the update does not fit the model or is not finite") from error
     try:
         params, _ = server_step.apply(
-            server_step.init(context.previous() if context.previous else None),
+            server_step.init(_previous(context)),
             context.base(),
             state,
             recipe.server_lr * scale,
@@ -141,7 +144,7 @@ def _attempt(
         )
     except TensorError as error:  # each is finite, together they are not: the largest is to blame
         peaks = [
-            share * _peak(layout, decode_update(layout, read(update)))
+            share * _peak(layout, _change(context, update, read))
             for update, share in zip(updates, weighed.shares, strict=True)
         ]
         raise _Invalid(peaks.index(max(peaks)), "the update makes the model infinite") from error
@@ -152,7 +155,22 @@ def _attempt(
     return params, folded
 
 
-def _peak(layout: Layout, arrays: Arrays) -> float:
+def _change(
+    context: RoundContext, update: KnownUpdate, read: Callable[[KnownUpdate], Message]
+) -> Mapping[str, Array]:
+    """What an update changes, of the head's form."""
+    old = context.form_of(update.record.base)
+    return context.form.change(decode_update(old.layout, read(update)), old, context.base)
+
+
+def _previous(context: RoundContext) -> Mapping[str, Array] | None:
+    if context.previous is None:
+        return None
+    read, form = context.previous
+    return context.form.params(read(), form)
+
+
+def _peak(layout: Layout, arrays: Mapping[str, Array]) -> float:
     """The largest magnitude of all weights; a mean of statistics cannot overflow."""
     floats = (arrays[s.name] for s in layout.tensors if s.floating and s.learnt and s.size)
     return max((float(abs(a).max()) for a in floats), default=0.0)

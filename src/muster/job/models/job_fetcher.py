@@ -13,7 +13,8 @@ from muster.job.context import Context
 from muster.job.models.delta_path import merge_inputs, missing_ancestors
 from muster.job.models.model_fetch import ModelFetch
 from muster.job.models.rebuild import merge_here
-from muster.job.models.store import ModelStore, WrongModel
+from muster.job.models.store import ModelStore
+from muster.job.models.stored import WrongModel
 from muster.job.roles import coordinator
 from muster.job.view import JobView, KnownUpdate
 from muster.network.blobs.waiters import Progress

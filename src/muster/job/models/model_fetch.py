@@ -12,7 +12,8 @@ from muster.job.models.delta_path import Segment, delta_path
 from muster.job.models.line_mean import keep_mean_of_line
 from muster.job.models.payloads import payload_held
 from muster.job.models.rebuild import follow_path
-from muster.job.models.store import ModelStore, WrongModel
+from muster.job.models.store import ModelStore
+from muster.job.models.stored import WrongModel
 from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress
 from muster.protocol.records import Commit, Payload, short
@@ -100,10 +101,9 @@ class ModelFetch:
     def _path(self) -> list[Segment] | None:
         """The deltas to the commit, if less of them is missing than of its snapshot (small ones came with the
         records)."""
-        layout = self._models.layout
-        if layout is None:
+        if self._models.form_of(self._point.id) is None:
             return None
-        limit_bytes = layout.blob_bytes - self._held_bytes()
+        limit_bytes = self._record.params_bytes - self._held_bytes()
         return delta_path(self._view.graph, self._point, self._models.held, self._missing_bytes, limit_bytes)
 
     def _missing_bytes(self, payload: Payload) -> int:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from muster.compression.change import add
 from muster.compression.model import decode_update
-from muster.compression.tensors import Layout
+from muster.compression.tensors import Array
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import Segment
+from muster.job.models.forms import Form
 from muster.job.models.payloads import payload_bytes
 from muster.job.models.retention import KEEP_LAST
-from muster.job.models.store import Arrays, ModelStore, WrongModel, stage_arrays
+from muster.job.models.store import ModelStore
+from muster.job.models.stored import Arrays, WrongModel, stage_arrays
 from muster.network.blobs.waiters import Progress
-from muster.protocol.records import BlobId, Commit, Payload
+from muster.protocol.records import BlobId, Commit, CommitId, Payload
 from muster.storage.store import Blobs, StagedBlob
 
 
@@ -49,25 +52,24 @@ async def merge_here(context: Context, models: ModelStore, merge: Point) -> None
 async def _apply(
     context: Context, models: ModelStore, segment: Segment, progress: Progress, keep: int
 ) -> None:
-    """Apply the deltas of a segment to the model that it begins after.
+    """Follow a segment from the model that it begins after.
 
     Only the last `keep` models are kept: for momentum, for a mean, for a merge with one of them.
     Raises WrongModel, CodecError.
     """
-    layout = models.layout
-    assert layout is not None
-    store, read = context.store, models.reader(segment[0].parents[0])
-    deltas: list[Payload] = []
+    store, begin = context.store, segment[0].parents[0]
+    read, form = models.reader(begin), _form_of(models, begin)
+    steps: list[Step] = []
     for point in segment:
         record = point.record
         assert isinstance(record, Commit)
-        assert record.delta is not None
-        await _fetch(context, record.delta, progress)
-        deltas.append(record.delta)
+        if record.delta is not None:
+            await _fetch(context, record.delta, progress)
+        steps.append(Step(_form_of(models, point.id), record.delta))
     last = segment[-keep:]
     wanted = [point.record.params for point in last if isinstance(point.record, Commit)]
     try:
-        made = await context.compute(layout.size_bytes)(_follow, store, layout, read, deltas, wanted)
+        made = await context.compute(form.layout.size_bytes)(_follow, store, form, read, steps, wanted)
     except KeyError as error:
         raise WrongModel("what they are made from was deleted") from error
     for staged in made:
@@ -75,21 +77,42 @@ async def _apply(
     models.check([point.id for point in last])
 
 
+def _form_of(models: ModelStore, commit: CommitId) -> Form:
+    form = models.form_of(commit)
+    if form is None:
+        raise WrongModel("they are of another model than this node's")
+    return form
+
+
+@dataclass(frozen=True)
+class Step:
+    """From a commit's parent to it: a delta, or (None) the parent's own channels that its form keeps."""
+
+    form: Form
+    delta: Payload | None
+
+
 def _follow(
-    store: Blobs, layout: Layout, read: Callable[[], Arrays], deltas: list[Payload], wanted: list[BlobId]
+    store: Blobs, form: Form, read: Callable[[], Arrays], steps: list[Step], wanted: list[BlobId]
 ) -> list[StagedBlob]:
-    """Apply deltas one after another to what `read` gives.
+    """Take steps one after another from what `read` gives, which is of the form `form`.
 
     The last results, which are the blobs `wanted`, are written aside.
 
     Takes long; in any thread. Raises WrongModel when a result is another one than wanted.
     """
-    params, found = read(), []
-    for number, delta in enumerate(deltas, len(wanted) - len(deltas)):
-        params = add(layout, params, decode_update(layout, payload_bytes(store, delta)))
+    params: Mapping[str, Array] = read()
+    found: list[StagedBlob] = []
+    for number, step in enumerate(steps, len(wanted) - len(steps)):
+        if step.delta is None:
+            params = step.form.params(params, form)
+        else:
+            change = decode_update(step.form.layout, payload_bytes(store, step.delta))
+            params = add(step.form.layout, params, change)
+        form = step.form
         if number < 0:
             continue
-        made = stage_arrays(store, layout, params)
+        made = stage_arrays(store, form.layout, params)
         if made.blob != wanted[number]:  # before it is kept: it may be another's
             raise WrongModel("they lead to other parameters")
         found.append(made)

@@ -1,7 +1,8 @@
 """Keeps on disk what lossy messages left out so far (error feedback): one vector a job and direction.
 
-"up" is what this node's updates left out.  "down" is what the commits left out that it made as coordinator,
-kept under the last one's id; until it is brought in, every model that comes from that commit lacks it.
+"up" is what this node's updates left out, kept under the shape of the model that the last one was made on.
+"down" is what the commits left out that it made as coordinator, kept under the last one's id; until it is
+brought in, every model that comes from that commit lacks it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.history.graph import Graph
+from muster.job.models.forms import Form
+from muster.job.models.store import ModelStore
 from muster.protocol.records import BlobId, CommitId, JobId
 from muster.storage.store import Blobs, StagedBlob, Store
 
@@ -45,9 +48,25 @@ def read(store: Blobs, kept: Kept) -> Vector:
     return np.frombuffer(store.read_blob(kept.blob, kept.offset), "<f4").astype(np.float32, copy=False)
 
 
-def part_in(kept: Kept | None, graph: Graph, head: CommitId) -> float:
-    """The part of this node's "down" residual that the parameters of `head` lack; 0: none."""
-    return graph.influence(kept.tag, head) if kept is not None and kept.tag in graph.points else 0.0
+@dataclass(frozen=True)
+class LeftOut:
+    """A residual, the form of the model whose messages left it, and the part that is to be brought in."""
+
+    kept: Kept
+    form: Form
+    part: float = 1.0
+
+    def read(self, store: Blobs, onto: Form) -> Vector:
+        """That part, for a model of the form `onto`. Takes long; in any thread. Raises KeyError as `read`."""
+        vector = onto.residual(read(store, self.kept), self.form)
+        return vector if self.part == 1.0 else vector * np.float32(self.part)
+
+
+def left_out(kept: Kept | None, graph: Graph, models: ModelStore, head: CommitId) -> LeftOut | None:
+    """What the parameters of `head` lack of this node's "down" residual, or None."""
+    form = models.form_of(kept.tag) if kept is not None else None
+    part = graph.influence(kept.tag, head) if kept is not None and kept.tag in graph.points else 0.0
+    return LeftOut(kept, form, part) if kept is not None and form is not None and part else None
 
 
 def tagged(store: Store, direction: str, job: JobId) -> tuple[bytes, Vector] | None:

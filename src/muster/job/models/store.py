@@ -10,54 +10,32 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
 
-import msgspec
-
-from muster.algorithms.merging import merge
-from muster.compression.tensors import Layout, check, chunks, unpack
+from muster.compression.tensors import Layout
 from muster.history.graph import Point
-from muster.job.context import Context
+from muster.job.context import Context, Model
+from muster.job.models.forms import Form, JobForms
+from muster.job.models.merging import Merged, merged
+from muster.job.models.stored import Arrays, Reader, WrongModel
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Commit, CommitId, JobId, short
-from muster.storage.store import Blobs, StagedBlob
+from muster.protocol.records import BlobId, Commit, CommitId, short
+from muster.protocol.validation.limits import ID_BYTES
 
-Arrays = dict[str, Any]
 CHECK_AGAIN_S = 600.0  # a disk may lose bits while the process lives
 SOUND_MAX = 64
 
 
-class WrongModel(Exception):
-    """Parameters cannot be rebuilt, or do not hash to what their commit says."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads parameters, by tensor name. The call takes long; in any thread.
-
-    It raises KeyError when they were deleted meanwhile.
-    """
-
-    store: Blobs
-    layout: Layout
-    blob: BlobId
-
-    def __call__(self) -> Arrays:
-        return unpack(self.layout, self.store.read_blob(self.blob))
-
-
 class ModelStore:
-    """Owns the record of which commits' parameters this node holds for one job, and the model's layout.
+    """Owns the record of which commits' parameters this node holds for one job, and the model's forms.
 
     Everything here is answered from what is held: nothing is fetched and nothing waits.
     """
 
     def __init__(self, context: Context, view: JobView) -> None:
         self._context, self._view = context, view
-        self._layout: Layout | None = None
+        self.forms = JobForms(context.store, view.id)
         self._held: set[CommitId] = set()  # of the points checked so far
         self._checked = 0
         self._version = 0  # grows when `_held` changes
@@ -69,19 +47,36 @@ class ModelStore:
 
     @property
     def layout(self) -> Layout | None:
-        """The model's tensors; known from the first session of the trainer on, also after a restart."""
-        if self._layout is None:
-            kept = self._context.store.state(_layout_key(self._view.id))
-            if kept is not None:
-                self._layout = Layout.from_plain(msgspec.msgpack.decode(kept))
-        return self._layout
+        """The whole model's tensors; known from the first session of the trainer on, also after a restart."""
+        return self.forms.layout
 
     def learn_layout(self, layout: Layout) -> None:
-        """Keep the model's layout in the node's store."""
-        if self.layout != layout:
-            plain = msgspec.msgpack.encode(layout.to_plain())
-            self._context.store.set_state(_layout_key(self._view.id), plain)
-            self._layout = layout
+        """Keep the whole model's tensors in the node's store."""
+        self.forms.learn_layout(layout)
+
+    def shape_of(self, commit: CommitId) -> bytes | None:
+        """Which channels a commit's model keeps, as in `Commit`; None where that is not known here.
+
+        In a job that never prunes all commits have one shape, also those that never came here.
+        """
+        points = self._view.graph.points
+        point = points.get(commit)
+        if point is None and self._view.job.prune is None:
+            point = next(iter(points.values()), None)
+        if point is None or point.shape is not None:
+            return point.shape if point is not None else None
+        kept = self._context.store.state(_merged_key(commit))
+        return kept[ID_BYTES:] if kept is not None else None
+
+    def form_of(self, commit: CommitId) -> Form | None:
+        """The form of a commit's model; None where it is not known, or cannot be this node's model."""
+        shape = self.shape_of(commit)
+        return self.forms.form(shape) if shape is not None else None
+
+    def model_of(self, commit: CommitId) -> Model | None:
+        """A commit's model for the trainer; None where its parameters' id or its shape is not known."""
+        blob, shape = self.blob_of(commit), self.shape_of(commit)
+        return Model(blob, shape) if blob is not None and shape is not None else None
 
     # ---- what is held -------------------------------------------------------------------------------
 
@@ -92,7 +87,8 @@ class ModelStore:
             return None
         if isinstance(point.record, Commit):
             return point.record.params
-        return self._context.store.state(_merged_key(commit))
+        kept = self._context.store.state(_merged_key(commit))
+        return kept[:ID_BYTES] if kept is not None else None
 
     def held(self, commit: CommitId) -> bool:
         """Whether a commit's parameters are on this node."""
@@ -101,10 +97,10 @@ class ModelStore:
 
     def reader(self, commit: CommitId) -> Reader:
         """Reads the parameters of a commit that is held."""
-        blob, layout = self.blob_of(commit), self.layout
+        blob, form = self.blob_of(commit), self.form_of(commit)
         assert blob is not None
-        assert layout is not None
-        return Reader(self._context.store, layout, blob)
+        assert form is not None
+        return Reader(self._context.store, form.layout, blob)
 
     def arrays(self, commit: CommitId) -> Arrays:
         """The parameters of a commit that is held, by tensor name. Takes long."""
@@ -194,22 +190,22 @@ class ModelStore:
         finally:
             self._watching.remove(event)
 
-    def merger(self, a: CommitId, b: CommitId) -> Callable[[], StagedBlob]:
+    def merger(self, a: CommitId, b: CommitId) -> Callable[[], Merged]:
         """Computes the merge of two commits that are held. The call takes long; in any thread.
 
         Raises WrongModel without a layout; the call raises KeyError when a parent was deleted meanwhile.
         """
-        layout, store = self.layout, self._context.store
-        if layout is None:
+        one, other = self.form_of(a), self.form_of(b)
+        if one is None or other is None:
             raise WrongModel("the model's layout is not known yet")
-        share, one, other = self._view.graph.share(a, b), self.reader(a), self.reader(b)
-        return partial(_stage_merge, store, layout, one, other, share)
+        share = self._view.graph.share(a, b)
+        return partial(merged, self._context.store, one, self.reader(a), other, self.reader(b), share)
 
-    def keep_merge(self, merge_id: CommitId, merged: StagedBlob) -> None:
+    def keep_merge(self, merge_id: CommitId, made: Merged) -> None:
         """Keep what `merger` computed."""
         store = self._context.store
         with store.transaction():
-            store.set_state(_merged_key(merge_id), store.put_staged(merged))
+            store.set_state(_merged_key(merge_id), store.put_staged(made.params) + made.shape)
         self._check(merge_id)  # its record may have been known before
 
     def drop(self, blobs: Iterable[BlobId]) -> None:
@@ -233,20 +229,6 @@ class ModelStore:
     def in_use(self) -> list[CommitId]:
         """Commits whose parameters are needed for what is being rebuilt now."""
         return list(self._in_use)
-
-
-def _stage_merge(store: Blobs, layout: Layout, one: Reader, other: Reader, share: float) -> StagedBlob:
-    return stage_arrays(store, layout, merge(layout, one(), other(), share))
-
-
-def stage_arrays(store: Blobs, layout: Layout, arrays: Arrays) -> StagedBlob:
-    """Write parameters aside as a dense blob. Takes long; in any thread. Raises TensorError."""
-    check(layout, arrays)
-    return store.stage(chunks(layout, arrays))
-
-
-def _layout_key(job: JobId) -> str:
-    return "layout/" + job.hex()
 
 
 def _merged_key(commit: CommitId) -> str:

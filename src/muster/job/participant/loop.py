@@ -47,7 +47,7 @@ class Participant:
     ) -> None:  # fmt: skip
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self.trainer = trainer
-        self._writer = UpdateWriter(context, view, trainer.facts)
+        self._writer = UpdateWriter(context, view, models, trainer.facts)
         self._step_s = 0.0  # as offered last
         self._samples = SharedSamples(context, view)
         self._passing = passing
@@ -210,10 +210,15 @@ class Participant:
     async def _train(self, plan: KnownPlan, piece: Assignment) -> None:
         context, view, trainer = self._context, self._view, self.trainer
         parent, round_ = plan.record.parent, plan.record.round
-        blob, samples = self._models.blob_of(parent), await self._samples.blobs(piece)
+        model, samples = self._models.model_of(parent), await self._samples.blobs(piece)
         if samples is None:
             return
-        assert blob is not None
+        if model is None or self._models.form_of(parent) is None:
+            raise MusterError(
+                "fingerprint",
+                "the model keeps channels that the task's has not here: install one version of the task and "
+                "of its framework on every node",
+            )
         self.working_on = parent
         self._round = round_
         self._set_status("training", 0.0)
@@ -223,7 +228,7 @@ class Participant:
                 await self._measure_own(parent)
             request = self._request(plan.record, piece, samples)
             trained = await trainer.child.train(
-                blob, request, lambda done: self._set_status("training", done)
+                model, request, lambda done: self._set_status("training", done)
             )
         took_s = context.now() - began_s
         # also when the session ends meanwhile, as it does when the child dies: the work is done
@@ -276,10 +281,10 @@ class Participant:
 
     async def _measure_own(self, commit: CommitId) -> None:
         """Publish the figures of a commit on this node's held-out data; the caller has the trainer's lock."""
-        blob = self._models.blob_of(commit)
-        assert blob is not None
+        model = self._models.model_of(commit)
+        assert model is not None
         try:
-            m = await self.trainer.child.evaluate(blob, "own")
+            m = await self.trainer.child.evaluate(model, "own")
         except MusterError as error:
             if not ends_without_figures(self._view.job.stop):
                 raise

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
-from muster.job.context import ContributionResult, EvaluationResult, Facts, TrainerLike
-from muster.protocol.records import BlobId, Payload
+from muster.job.context import ContributionResult, EvaluationResult, Facts, Model, TrainerLike, Weighted
+from muster.protocol.records import BlobId
 
 T = TypeVar("T")
 Computing: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -62,7 +62,7 @@ class SharedTrainer:
 
     async def evaluate(
         self,
-        blob: BlobId,
+        model: Model,
         limit: int | None = None,
         ends: Callable[[EvaluationResult], bool] = lambda measured: False,
     ) -> EvaluationResult:
@@ -71,20 +71,20 @@ class SharedTrainer:
 
         Waits for the lock, perhaps while a whole round is trained.
         """
-        self.evaluating.append(blob)
+        self.evaluating.append(model.blob)
         try:
             async with self.lock.exclusive():
-                m = await self.child.evaluate(blob, "common", limit)
+                m = await self.child.evaluate(model, "common", limit)
                 if limit is not None and ends(m):
-                    m = await self.child.evaluate(blob, "common")
+                    m = await self.child.evaluate(model, "common")
                 return m
         finally:
-            self.evaluating.remove(blob)
+            self.evaluating.remove(model.blob)
 
     async def value(
         self,
-        base: BlobId,
-        updates: Sequence[tuple[float, Payload]],
+        base: Model,
+        updates: Sequence[Weighted],
         which: str,
         limit: int,
         *,

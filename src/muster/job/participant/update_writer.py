@@ -11,18 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import encode_with_feedback, weights_norm
-from muster.compression.tensors import Layout
 from muster.job.context import Arrays, Context, Facts, TrainingResult
 from muster.job.models import residuals
 from muster.job.models.folding import weight_of
+from muster.job.models.forms import Form
 from muster.job.models.payloads import StagedPayload, stage_payload
-from muster.job.models.residuals import Kept, Vector
+from muster.job.models.residuals import Kept, LeftOut
+from muster.job.models.store import ModelStore
 from muster.job.owner.allowance import Left
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.records import (
@@ -63,8 +63,8 @@ class UpdateWriter:
     kept, when the disk is full.
     """
 
-    def __init__(self, context: Context, view: JobView, facts: Facts) -> None:
-        self._context, self._view, self._facts = context, view, facts
+    def __init__(self, context: Context, view: JobView, models: ModelStore, facts: Facts) -> None:
+        self._context, self._view, self._models, self._facts = context, view, models, facts
         self._key = "participant/" + view.id.hex()
         self._counters = _counters(context.store.state(self._key))
 
@@ -111,6 +111,9 @@ class UpdateWriter:
         """
         context, view, parent = self._context, self._view, plan.record.parent
         store, stands_in = context.store, piece in plan.record.stand_ins
+        shape, form = self._models.shape_of(parent), self._models.form_of(parent)
+        assert shape is not None
+        assert form is not None
         while True:
             before = store.state(self._key)
             self._counters = _counters(before)
@@ -122,21 +125,22 @@ class UpdateWriter:
                 up, left = residuals.find(store, "up", view.id), self._left_out(plan)
             share = self._share(plan) if left is not None else 1.0
             try:
-                encoded = await context.compute(self._facts.layout.size_bytes)(
-                    _encode, store, view.id, self._facts.layout, codec, trained.update, up, left, share, seed
-                )
+                encoded = await context.compute(form.whole_layout.size_bytes)(
+                    _encode, store, view.id, form, codec, trained.update, self._own_left_out(up), left, share,
+                    seed,
+                )  # fmt: skip
             except KeyError:  # this node coordinates again, and has replaced what it left out
                 continue
             # a session that has ended may have kept its last update meanwhile
             same = store.state(self._key) == before
             same = same and (stands_in or residuals.find(store, "up", view.id) == up)
-            if same and (left is None or self._kept_down() == left[0]):
+            if same and (left is None or self._kept_down() == left.kept):
                 break
         millijoules = context.energy.due_mj(view.id)
         with store.transaction():
             store.set_state(self._key, msgspec.msgpack.encode(counters))
             if not stands_in:
-                residuals.keep(store, "up", view.id, encoded.residual)
+                residuals.keep(store, "up", view.id, encoded.residual, shape)
             if left is not None:
                 residuals.keep(store, "down", view.id, None)
             record = Update(
@@ -157,11 +161,15 @@ class UpdateWriter:
             context.event("update", text, job=view.id)
         return announce
 
-    def _left_out(self, plan: KnownPlan) -> tuple[Kept, float] | None:
-        """What this node left out as coordinator and nobody has brought in yet, and which part of it."""
+    def _left_out(self, plan: KnownPlan) -> LeftOut | None:
+        """What this node left out as coordinator and nobody has brought in yet."""
         kept = None if plan.author == self._context.node else self._kept_down()
-        part = residuals.part_in(kept, self._view.graph, plan.record.parent)
-        return (kept, part) if kept is not None and part else None
+        return residuals.left_out(kept, self._view.graph, self._models, plan.record.parent)
+
+    def _own_left_out(self, up: Kept | None) -> LeftOut | None:
+        """What this node's updates left out."""
+        form = self._models.forms.form(up.tag) if up is not None else None
+        return LeftOut(up, form) if up is not None and form is not None else None
 
     def _kept_down(self) -> Kept | None:
         return residuals.find(self._context.store, "down", self._view.id)
@@ -189,25 +197,23 @@ class _Encoded:
 
 
 def _encode(
-    store: Blobs, job: JobId, layout: Layout, codec: str, update: Arrays, up: Kept | None,
-    left: tuple[Kept, float] | None, share: float, seed: int,
+    store: Blobs, job: JobId, form: Form, codec: str, update: Arrays, up: LeftOut | None,
+    left: LeftOut | None, share: float, seed: int,
 ) -> _Encoded:  # fmt: skip
-    """The message of an update and the residual that it leaves, written aside. Takes long; in any thread."""
-    sent = encode_with_feedback(parse(codec), layout, update, _before(store, up, left, share), seed)
-    ratio = _residual_ratio(norm(sent.residual), weights_norm(layout, update))
+    """The message of an update of a model of a form, and the residual that it leaves, written aside.
+
+    Takes long; in any thread.
+    """
+    before = up.read(store, form) if up is not None else None
+    if left is not None:
+        before = hand_over(before, left.read(store, form), share)
+    sent = encode_with_feedback(parse(codec), form.layout, update, before, seed)
+    ratio = _residual_ratio(norm(sent.residual), weights_norm(form.layout, update))
     return _Encoded(
         stage_payload(store, codec, sent.message, UPDATE_INLINE_BYTES_MAX),
         residuals.stage(store, "up", job, sent.residual),
         ratio,
     )
-
-
-def _before(store: Blobs, up: Kept | None, left: tuple[Kept, float] | None, share: float) -> Vector | None:
-    """What earlier messages left out."""
-    residual = residuals.read(store, up) if up is not None else None
-    if left is None:
-        return residual
-    return hand_over(residual, residuals.read(store, left[0]) * np.float32(left[1]), share)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -111,7 +111,7 @@ def _job(core: Core, runner: JobRunner) -> JobGauges:
         heads=len(runner.models.known_heads()),
         age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
-        model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
+        model_bytes=runner.model_bytes(),
         participants=len(view.offers),
         refusing=len(view.refusing()),
         updates=len(head.counted) if head else 0,

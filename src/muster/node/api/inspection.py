@@ -12,7 +12,7 @@ from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.contribution_totals import values_of
-from muster.job.models.store import WrongModel
+from muster.job.models.stored import WrongModel
 from muster.job.runner import JobRunner
 from muster.node.api.commit_detail import (
     CommitDetail,
@@ -81,12 +81,12 @@ async def show(core: Core, prefix: str) -> CommitDetail:
     view, record = runner.view, point.record
     figures = view.figures(point.id)
     blob = runner.models.blob_of(point.id)
-    layout = runner.models.layout
+    form = runner.models.form_of(point.id)
     worths = values_of(view, point) or (None,) * len(point.folded)
     discarded: tuple[Discarded, ...] = ()
     delta: Payload | None = None
     residual_norm = 0.0
-    params_bytes = layout.blob_bytes if layout else 0
+    params_bytes = form.layout.blob_bytes if form else 0
     if isinstance(record, Commit):
         discarded, delta, residual_norm = record.discarded, record.delta, record.residual_norm
         params_bytes = record.params_bytes
@@ -147,16 +147,17 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
     (runner_a, a), (runner_b, b) = await find_commit(core, prefix_a), await find_commit(core, prefix_b)
     same = runner_a is runner_b
     for runner, point in ((runner_a, a), (runner_b, b)):
-        if not runner.models.held(point.id) or runner.models.layout is None:
+        if not runner.models.held(point.id) or runner.models.form_of(point.id) is None:
             raise MusterError(
                 "no_result",
                 f"this node does not hold the parameters of {short(point.id)}: ask a node that does "
                 "(`muster show` says whether)",
             )
-    if runner_a.models.layout != runner_b.models.layout:
+    form_a, form_b = runner_a.models.form_of(a.id), runner_b.models.form_of(b.id)
+    if form_a is None or form_b is None or form_a.layout != form_b.layout:
         raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} are not of one model")
     read_a, read_b = runner_a.models.reader(a.id), runner_b.models.reader(b.id)
-    compute = core.context.compute(runner_a.models.layout.size_bytes if runner_a.models.layout else 0)
+    compute = core.context.compute(form_a.layout.size_bytes)
     moved = await compute(_layers, read_a, read_b)
     return DiffView(
         a=commit_view(core, runner_a, a),

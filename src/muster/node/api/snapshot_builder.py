@@ -141,7 +141,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         joules=joules_of(head),
-        model_bytes=runner.models.layout.blob_bytes if runner.models.layout else 0,
+        model_bytes=runner.model_bytes(),
         stop={
             "rounds": stop.rounds,
             "target": stop.target.value if stop.target else None,

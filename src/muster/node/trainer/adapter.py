@@ -18,13 +18,15 @@ from muster.job.context import (
     ContributionResult,
     Difference,
     EvaluationResult,
+    Model,
     TrainingRequest,
     TrainingResult,
+    Weighted,
 )
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, RateMessage, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, JobId, Metric, Payload, Recipe
+from muster.protocol.records import BlobId, JobId, Metric, Recipe
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store
@@ -173,7 +175,7 @@ class StoreTrainer:
         )  # fmt: skip
 
     async def train(
-        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
+        self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         out = self._scratch_file("update")
 
@@ -182,7 +184,7 @@ class StoreTrainer:
 
         while True:
             try:
-                base = self._store.blob_path(params)
+                base = self._store.blob_path(model.blob)
                 samples = [(self._store.blob_path(blob), weight) for blob, weight in request.samples]
                 arguments = {**vars(request), "samples": samples}
                 done = await _job_errors(self._trainer.train(base, out, **arguments, progress=on_progress))
@@ -211,8 +213,8 @@ class StoreTrainer:
                 with contextlib.suppress(OSError):
                     out.unlink()
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
-        path = self._store.blob_path(params)
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
+        path = self._store.blob_path(model.blob)
         m = await _job_errors(self._trainer.evaluate(path, which, limit=limit))
         if m.skipped and not self._said_skipped:
             self._said_skipped = True  # it is the same data each time
@@ -220,15 +222,14 @@ class StoreTrainer:
         return EvaluationResult(m.examples, m.figures)
 
     async def value(
-        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+        self, model: Model, updates: Sequence[Weighted], which: str, limit: int
     ) -> ContributionResult:
         path, messages = self._store.blob_path, []
-        for weight, payload in updates:
-            assert payload.inline is not None or payload.blob is not None
-            messages.append(
-                (weight, path(payload.blob) if payload.blob is not None else payload.inline or b"")
-            )
-        v = await _job_errors(self._trainer.value(path(params), messages, which, limit))
+        for u in updates:
+            blob, inline = u.payload.blob, u.payload.inline
+            assert inline is not None or blob is not None
+            messages.append((u.weight, path(blob) if blob is not None else inline or b""))
+        v = await _job_errors(self._trainer.value(path(model.blob), messages, which, limit))
         return ContributionResult(v.values, v.before, v.after, v.examples)
 
     async def initial(

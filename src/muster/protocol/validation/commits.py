@@ -51,6 +51,7 @@ def commit(record: Commit) -> None:
     _steering(record.steering)
     text("over", record.over)
     _stand_ins(record)
+    _shape(record)
     if not record.parents:
         _root(record)
 
@@ -147,6 +148,12 @@ def _stand_ins(record: Commit) -> None:
     own = {f.node for place, f in enumerate(record.folded) if place not in trained}
     if any(record.roster[place] in own for s in record.stand_ins for place in s.data):
         raise Invalid("stand_ins: one stands in for a node whose own update is counted")
+
+
+def _shape(record: Commit) -> None:
+    """A commit that prunes counts nothing and sends nothing, so `history/succession.py` compares the two."""
+    if record.shape and not lim.SHAPE_BYTES_MIN <= len(record.shape) <= lim.SHAPE_BYTES_MAX:
+        raise Invalid(f"the shape has {len(record.shape)} bytes")
 
 
 def _steering(value: Steering) -> None:

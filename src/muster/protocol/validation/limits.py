@@ -28,6 +28,7 @@ SHARED_BYTES_MAX = 64 * 1024**2  # of one node's coreset
 SHARED_SAMPLES_MAX = 1_000_000
 
 WIDTH_MIN = 0.01  # of a job
+SHAPE_BYTES_MIN, SHAPE_BYTES_MAX = 9, 8 + 65_536 // 8  # which structure, and a bit for each channel
 
 ROUND_MAX = 1_000_000
 STEPS_MAX = 1_000_000  # of one update

@@ -26,8 +26,10 @@ from muster.job.context import (
     ContributionResult,
     Difference,
     EvaluationResult,
+    Model,
     TrainingRequest,
     TrainingResult,
+    Weighted,
 )
 from muster.job.models.payloads import payload_bytes
 from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload
@@ -148,9 +150,9 @@ class SimTrainer(ABC):
         return await self._pace.measure()
 
     async def train(
-        self, params: BlobId, request: TrainingRequest, progress: Callable[[float], None]
+        self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
-        before = self._read(params)
+        before = self._read(model.blob)
         for piece in range(SLICES):
             await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
@@ -166,17 +168,17 @@ class SimTrainer(ABC):
             steps, steps * batch, loss, self._pace.step_s / self._pace.share, self._tensors(self.last)
         )
 
-    async def evaluate(self, params: BlobId, which: str, limit: int | None = None) -> EvaluationResult:
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         await self._pace.work(0.1)
-        return self.measure(self._read(params), which, limit)
+        return self.measure(self._read(model.blob), which, limit)
 
     async def value(
-        self, params: BlobId, updates: Sequence[tuple[float, Payload]], which: str, limit: int
+        self, model: Model, updates: Sequence[Weighted], which: str, limit: int
     ) -> ContributionResult:
         """First-order Shapley values, by the formula of algorithms/contribution.py."""
         await self._pace.work(0.1)
-        before = self._read(params).astype(np.float64)
-        moves = [weight * self._decoded(payload) for weight, payload in updates]
+        before = self._read(model.blob).astype(np.float64)
+        moves = [u.weight * self._decoded(u.payload) for u in updates]
         total = np.sum(moves, axis=0)
         slope = self.slope(before + total / 2, which, limit)
         values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)

@@ -1,8 +1,8 @@
 """A commit as what a holder of its parent cannot work out.
 
 Of a commit over ten nodes nine tenths follow from the parent and from the list of updates that it counts: the
-set counted so far, the roster, each node's steps and examples.  What is left are sixteen values, some of them
-columns (`commit_columns`).
+set counted so far, the roster, each node's steps and examples.  What is left are seventeen values, some of
+them columns (`commit_columns`).
 
 Everything works on plain lists as MessagePack gives them.  `shorten` returns None where a commit does not
 follow its parent as commits usually do, and the caller sends it by other means.
@@ -27,7 +27,7 @@ from muster.network.sync.record_compression.inline_payload import Body, place_of
 from muster.protocol.records import Commit, Range, Steering
 
 TICKS_A_S = 16  # of a commit's age, when it is a whole number of them
-_COLUMNS = 16
+_COLUMNS = 17
 _DELTA_COLUMN = 4  # where the downlink's payload stands among them
 _TAG = tag_of(Commit)
 _FIELDS = 1 + len(Commit.__struct_fields__)
@@ -37,8 +37,17 @@ _SPENT, _AGE, _PARAMS = (place_of(Commit, name) for name in ("spent", "age_s", "
 _PARAMS_BYTES, _DELTA = (place_of(Commit, name) for name in ("params_bytes", "delta"))
 _NORM, _DISCARDED = (place_of(Commit, name) for name in ("residual_norm", "discarded"))
 _COSTS = place_of(Commit, "costs")
-_LAST = tuple(place_of(Commit, name) for name in ("costs", "missed", "steering", "over", "stand_ins"))
-_PLAIN: Body = [[], [], msgspec.to_builtins(Steering()), "", []]  # what a commit has there that says nothing
+_LAST = tuple(
+    place_of(Commit, name) for name in ("costs", "missed", "steering", "over", "stand_ins", "shape")
+)
+_PLAIN: Body = [
+    [],
+    [],
+    msgspec.to_builtins(Steering()),
+    "",
+    [],
+    b"",
+]  # what a commit has there that says nothing
 
 
 def shorten(body: Body, parent_id: bytes, parent: Body) -> Body | None:

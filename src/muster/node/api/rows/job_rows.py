@@ -60,7 +60,7 @@ class JobRows:
             measured = view.graph.points[measured.parents[0]]
             figures = view.figures(measured.id)
         leader = coordinator_of(core, runner, head)
-        recipe, stop, layout = view.job.recipe, view.job.stop, runner.models.layout
+        recipe, stop = view.job.recipe, view.job.stop
         row = JobRow(
             id=self.id,
             task=view.job.task,
@@ -79,7 +79,7 @@ class JobRows:
             spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
             budgets=budgets(core, runner, head, round(head.age_s, 2) if head else 0.0),
             joules=joules_of(head),
-            model_bytes=layout.blob_bytes if layout else 0,
+            model_bytes=runner.model_bytes(),
             stop=StopRow(
                 stop.rounds,
                 stop.target.value if stop.target else None,
