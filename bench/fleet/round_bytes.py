@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muster.cli.demo.story import NARROW_MNIST, NARROW_OPTIONS
+from muster.cli.demo.stories.narrow import MNIST as NARROW_MNIST
+from muster.cli.demo.stories.narrow import OPTIONS as NARROW_OPTIONS
 from muster.emulation.radio.model import LinkCount
 from muster.emulation.scenario_file import parse
 from muster.node.api.snapshot import SentView, Snapshot

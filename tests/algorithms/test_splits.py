@@ -41,6 +41,25 @@ def test_classes_n_gives_each_node_n_classes(each: int, parts: int, seed: int) -
         assert sum(held) >= 10  # every class has a holder all the same
 
 
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**31))
+def test_the_last_nodes_are_alone_with_their_classes(each: int, last: int, seed: int) -> None:
+    if each * (last + 1) > 10:
+        return
+    shares = split(LABELS, f"alone:{each}:{last}", 8, seed)
+    held = [set(LABELS[share].tolist()) for share in shares]
+    assert np.array_equal(np.sort(np.concatenate(shares)), np.arange(len(LABELS)))
+    for number in range(8 - last, 8):
+        assert len(held[number]) == each
+        assert not held[number] & set().union(*held[:number], *held[number + 1 :])
+        assert len(shares[number]) == 40 * each  # all of them
+    assert all(len(classes) >= each for classes in held[: 8 - last])
+
+
+def test_who_is_alone_with_what_is_drawn_from_the_seed() -> None:
+    drawn = {tuple(np.unique(LABELS[split(LABELS, "alone:2:2", 8, seed)[7]])) for seed in range(20)}
+    assert len(drawn) > 5
+
+
 @given(st.integers(0, 2**31))
 def test_eight_nodes_with_two_classes_are_balanced(seed: int) -> None:
     """16 holdings of 10 classes: six are shared by two nodes, four are held whole by one."""
@@ -61,7 +80,10 @@ def test_dirichlet_skew_falls_with_alpha() -> None:
     assert largest_share(0.05) > 0.6 > 0.25 > largest_share(100)
 
 
-@pytest.mark.parametrize("spec", ["", "iid:3", "classes", "classes:0", "classes:1.5", "dirichlet:-1", "x:2"])
+@pytest.mark.parametrize(
+    "spec",
+    ["", "iid:3", "classes", "classes:0", "classes:1.5", "dirichlet:-1", "x:2", "alone:2", "alone:0:2"],
+)
 def test_unknown_split(spec: str) -> None:
     with pytest.raises(MusterError, match="use iid"):
         parse(spec)
@@ -70,6 +92,10 @@ def test_unknown_split(spec: str) -> None:
 def test_impossible_splits() -> None:
     with pytest.raises(MusterError, match="10 classes"):
         split(LABELS, "classes:11", 4, 0)
+    with pytest.raises(MusterError, match="leave fewer than 2 for the others"):
+        split(LABELS, "alone:2:5", 8, 0)
+    with pytest.raises(MusterError, match="all 2 nodes would be alone"):
+        split(LABELS, "alone:2:2", 2, 0)
     with pytest.raises(MusterError, match="fewer nodes"):
         split([0, 1], "iid", 3, 0)
     with pytest.raises(MusterError, match="parts"):

@@ -26,7 +26,7 @@ Capture = pytest.CaptureFixture[str]
         (["--task", "absent.py"], "unknown_task", "no task file absent.py"),
         (["--task", "mnist"], "bad_data", "give the .npz file with --data FILE"),
         (["--task", "mnist", "--data", "absent.npz"], "bad_data", "no data file absent.npz"),
-        (["--split", "classes:x"], "usage", "use iid, classes:N or dirichlet:A"),
+        (["--split", "classes:x"], "usage", "use iid, classes:N, alone:N:M or dirichlet:A"),
         (["--scenario", "field-9"], "scenario", "no scenario and no file named 'field-9'"),
         (["--report", "absent/report.json"], "usage", "cannot be written"),
         (["--from", "absent.safetensors"], "bad_data", "to start from"),

@@ -53,7 +53,13 @@ def test_field_8_all_differs_only_in_who_is_away() -> None:
 
 @pytest.mark.parametrize(
     ("name", "nodes", "links", "farthest"),
-    [("field-8", 8, 13, 3), ("field-20", 20, 59, 4), ("lan-3", 3, 3, 1), ("narrow-9", 10, 9, 2)],
+    [
+        ("field-8", 8, 13, 3),
+        ("field-20", 20, 59, 4),
+        ("lan-3", 3, 3, 1),
+        ("narrow-9", 10, 9, 2),
+        ("field-8-courier", 8, 17, 2),
+    ],
 )
 def test_packaged_scenarios(name: str, nodes: int, links: int, farthest: int) -> None:
     scenario = load(name)

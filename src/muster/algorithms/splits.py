@@ -2,6 +2,7 @@
 
 `split` gives the indices of every node; all data is used, no sample twice.  `dirichlet:A` follows Hsu, Qi,
 Brown (2019, arXiv 1909.06335): node shares of each class are drawn from Dir(A); small A is strong skew.
+With `alone:N:M` each of the last M nodes has N classes that nobody else has.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ from numpy.typing import ArrayLike, NDArray
 from muster.errors import MusterError
 
 PARTS_MAX = 10_000
-_HELP = "use iid, classes:N or dirichlet:A, such as classes:2"
+FORMS = "iid, classes:N, alone:N:M or dirichlet:A"
+_HELP = f"use {FORMS}, such as classes:2"
 
 
-def parse(spec: str) -> tuple[str, float]:
-    """("iid", 0), ("classes", N) or ("dirichlet", A). Raises MusterError("usage")."""
-    kind, _, text = spec.partition(":")
-    if kind == "iid" and not text:
-        return "iid", 0.0
+def parse(spec: str) -> tuple[str, tuple[float, ...]]:
+    """Kind and numbers: ("iid", ()), ("classes", (N,)), ("alone", (N, M)) or ("dirichlet", (A,)).
+
+    Raises MusterError("usage").
+    """
+    kind, *texts = spec.split(":")
     try:
-        number = float(text)
+        numbers = tuple(float(text) for text in texts)
     except ValueError:
-        number = math.nan
-    if kind == "classes" and number >= 1 and number == int(number):
-        return kind, number
-    if kind == "dirichlet" and 0 < number < math.inf:
-        return kind, number
+        numbers = (math.nan,)
+    if (kind, len(numbers)) in (("iid", 0), ("classes", 1), ("alone", 2)):
+        if all(1 <= number < math.inf and number == int(number) for number in numbers):
+            return kind, numbers
+    elif (kind, len(numbers)) == ("dirichlet", 1) and 0 < numbers[0] < math.inf:
+        return kind, numbers
     raise MusterError("usage", f"the split {spec!r} is not known: {_HELP}")
 
 
@@ -38,9 +42,11 @@ def split(labels: ArrayLike, spec: str, parts: int, seed: int) -> list[NDArray[n
     """`parts` sorted index arrays over `labels` (n integers); equal arguments give equal parts.
 
     With `classes:N` each node holds N classes, each class is held by some node when parts * N allows, and
-    sizes are balanced as far as the classes are.  Raises MusterError("usage") when it cannot be done.
+    sizes are balanced as far as the classes are.  `alone:N:M` does so with all nodes but the last M.
+
+    Raises MusterError("usage") when it cannot be done.
     """
-    kind, number = parse(spec)
+    kind, numbers = parse(spec)
     y: NDArray[Any] = np.asarray(labels).reshape(-1)
     if not 1 <= parts <= PARTS_MAX:
         raise MusterError("usage", f"cannot split data into {parts} parts: use 1 to {PARTS_MAX}")
@@ -50,9 +56,11 @@ def split(labels: ArrayLike, spec: str, parts: int, seed: int) -> list[NDArray[n
     if kind == "iid":
         shares = np.array_split(rng.permutation(len(y)), parts)
     elif kind == "classes":
-        shares = _by_classes(y, int(number), parts, rng)
+        shares = _by_classes(y, int(numbers[0]), parts, rng)
+    elif kind == "alone":
+        shares = _alone(y, int(numbers[0]), int(numbers[1]), parts, rng)
     else:
-        shares = _dirichlet(y, number, parts, rng)
+        shares = _dirichlet(y, numbers[0], parts, rng)
     return [np.sort(np.asarray(share, np.int64)) for share in shares]
 
 
@@ -84,6 +92,27 @@ def _by_classes(y: NDArray[Any], each: int, parts: int, rng: np.random.Generator
         for node, piece in zip(holders, np.array_split(pool, len(holders)), strict=True):
             given[node].append(piece)
     return [np.concatenate(pieces) for pieces in given]
+
+
+def _alone(
+    y: NDArray[Any], each: int, last: int, parts: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """The last nodes take `each` classes whole, the others divide what is left by `classes:each`."""
+    classes = rng.permutation(np.unique(y))
+    others = parts - last
+    if others < 1:
+        raise MusterError("usage", f"all {parts} nodes would be alone with their classes: name fewer of them")
+    if last * each + each > len(classes):
+        raise MusterError(
+            "usage",
+            f"the data has {len(classes)} classes: {last} nodes with {each} of their own leave fewer than "
+            f"{each} for the others",
+        )
+    taken = [
+        rng.permutation(np.flatnonzero(np.isin(y, classes[i * each : (i + 1) * each]))) for i in range(last)
+    ]
+    left = np.flatnonzero(np.isin(y, classes[last * each :]))
+    return [left[share] for share in _by_classes(y[left], each, others, rng)] + taken
 
 
 def _dirichlet(

@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakenode import JOB, job_view, snapshot
+from fakenode import JOB, contribution, job_view, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.cli.demo import story as stories
 from muster.cli.demo.command import _request
 from muster.cli.demo.preparation import node_config, task_options
-from muster.cli.demo.stage import SETTLE_S, Stage, round_of
-from muster.cli.demo.story import ROUNDS, ROUNDS_MIN, STORIES, partition, sides_of
+from muster.cli.demo.stories import courier, story
+from muster.cli.demo.stories.chosen import STORIES
+from muster.cli.demo.stories.partition import ROUNDS, ROUNDS_MIN, partition, sides_of
+from muster.cli.demo.stories.stage import SETTLE_S, Stage, round_of
+from muster.cli.demo.stories.story import Seen
 from muster.cli.main import run as run_command
 from muster.emulation.scenario_file import load
 from muster.errors import MusterError
@@ -39,25 +41,31 @@ def test_sides_of_a_network_with_a_bridge() -> None:
 
 @given(st.integers(ROUNDS_MIN, 200), st.integers(0, 220), st.integers(0, 220))
 def test_every_job_sees_the_whole_story_in_order_before_it_ends(rounds: int, near: int, far: int) -> None:
-    story = partition(FIELD, rounds)
-    whole = (Cut("delta", "echo"), Kill("alpha"), Restart("alpha"), Heal("delta", "echo"))
-    assert story.faults(near, far) == whole[: story.begun(near, far)]
-    assert story.begun(near + 1, far) >= story.begun(near, far) <= story.begun(near, far + 1)
-    assert story.faults(0, 0) == ()
+    play = partition(FIELD, rounds)
+    whole = [Cut("delta", "echo"), Kill("alpha"), Restart("alpha"), Heal("delta", "echo")]
+    assert [fault for scene in play.scenes for fault in scene.faults] == whole
+    begun = play.begun(Seen(near, far))
+    assert play.begun(Seen(near + 1, far)) >= begun <= play.begun(Seen(near, far + 1))
+    assert play.begun(Seen(near, far), begun) == begun
+    assert play.begun(Seen()) == 0
     if max(near, far) >= rounds - 1:
-        assert story.faults(near, far) == whole
+        assert begun == len(whole)
     if max(near, far) < min(4, rounds // 5):
-        assert story.faults(near, far) == ()
+        assert begun == 0
 
 
 def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert STORIES == ("partition", "narrow")
+    assert STORIES == ("partition", "narrow", "courier")
     assert run_command(["demo", "--story", "partition", "--rounds", "5"]) == 2
     assert f"--rounds {ROUNDS}" in capsys.readouterr().err
     assert run_command(["demo", "--story", "partition", "--scenario", "lan-3"]) == 2
     assert "no single link divides" in capsys.readouterr().err
     assert run_command(["demo", "--story", "romeo"]) == 2
-    assert doctest.testmod(stories).failed == 0
+    assert run_command(["demo", "--story", "courier", "--rounds", "5"]) == 2
+    assert f"--rounds {courier.ROUNDS}" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "courier", "--scenario", "field-8"]) == 2
+    assert "field-8 has no courier" in capsys.readouterr().err
+    assert doctest.testmod(story).failed == 0
 
 
 def seen(name: str, round_: int, state: str = "running", head: str = "ef") -> Snapshot:
@@ -128,3 +136,85 @@ def test_narrow_needs_no_data_and_takes_mnist_where_there_is_some(tmp_path: Path
 def test_narrow_says_that_mnist_needs_its_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["demo", "--story", "narrow", "--task", "mnist"]) != 0
     assert "give the .npz file with --data FILE" in capsys.readouterr().err
+
+
+COURIER = load("field-8-courier")
+CAMP, POSTS = ("alpha", "bravo", "charlie", "delta", "echo"), ("golf", "hotel")
+AWAY = tuple(Cut("foxtrot", name) for name in CAMP)
+HOME = tuple(Heal("foxtrot", name) for name in CAMP)
+
+
+def test_the_courier_meets_each_post_once_and_comes_home() -> None:
+    play = courier.story(COURIER, 30)
+    assert play.opening == (*HOME, Cut("foxtrot", "golf"), Cut("foxtrot", "hotel"))
+    assert [scene.faults for scene in play.scenes] == [
+        (*AWAY, Heal("foxtrot", "golf")),
+        (Cut("foxtrot", "golf"), Heal("foxtrot", "hotel")),
+        (Cut("foxtrot", "hotel"), *HOME),
+    ]
+    assert (play.near, play.courier, play.unreached, play.deputy) == (CAMP, "foxtrot", POSTS, "bravo")
+    assert play.scenes[0].text == "STORY: foxtrot leaves the camp and meets golf"
+
+
+def test_the_courier_moves_on_with_what_it_came_for_or_without() -> None:
+    play = courier.story(COURIER, 30)
+    golf, hotel = frozenset({"golf"}), frozenset({"hotel"})
+    rounds = courier.BEFORE_ROUNDS
+    assert play.begun(Seen(rounds - 1, 0, golf | hotel)) == 0  # not before everybody knows of the job
+    assert play.begun(Seen(rounds)) == 1
+    assert play.begun(Seen(rounds, 0, hotel, 1.0), 1) == 1
+    assert play.begun(Seen(rounds, 0, golf, 1.0), 1) == 2
+    assert play.begun(Seen(rounds, 0, golf | hotel, 1.0), 1) == 3
+    assert play.begun(Seen(rounds, 0, frozenset(), courier.LEG_S), 1) == 2  # the next leg has its own time
+    assert play.begun(Seen(rounds, 0, golf, courier.LEG_S), 2) == 3
+
+
+def test_the_cast_follows_from_the_network() -> None:
+    assert courier.cast(COURIER) == courier.Cast(CAMP, "foxtrot", POSTS)
+    assert courier.split(COURIER) == "alone:2:2"
+    for other in ("lan-3", "narrow-9", "field-20"):
+        with pytest.raises(MusterError, match="has no courier"):
+            courier.cast(load(other))
+
+
+def test_the_courier_needs_no_data_and_takes_mnist_where_there_is_some(tmp_path: Path) -> None:
+    plain = _request(None, None, None, None, None, "courier", {"seed": 3})
+    assert (plain.task, plain.scenario.name, plain.split) == ("digits", "field-8-courier", "alone:2:2")
+    assert [act.title for act in plain.acts] == ["updates alone", "with stand-ins"]
+    assert plain.story == courier.story(COURIER, courier.ROUNDS)
+    assert _request(None, None, None, "iid", None, "courier", {}).split == "iid"
+    data = tmp_path / "mnist.npz"
+    data.write_bytes(b"x")
+    with_data = _request(None, None, data, None, None, "courier", {"rounds": 12})
+    assert (with_data.task, with_data.options["rounds"]) == ("mnist", 12)
+    assert task_options(with_data, 3)["model"] == "cnn6k"
+
+
+def test_the_stage_sees_what_the_courier_carries_and_does_not_wait_for_the_posts() -> None:
+    done: list[Fault] = []
+
+    async def apply(fault: Fault) -> None:
+        done.append(fault)
+
+    async def main() -> None:
+        stage = Stage(courier.story(COURIER, 30), apply, lambda text: None)
+        met = [contribution("alpha"), contribution("golf")]
+        heads = {
+            "alpha": seen("alpha", 9),
+            "foxtrot": snapshot("foxtrot", jobs=[job_view("running", 2, contributions=met[:1])]),
+            "golf": seen("golf", 2, head="aa"),
+        }
+        await stage.play(JOB, heads)
+        assert done == [*AWAY, Heal("foxtrot", "golf")]
+        await stage.play(JOB, heads)
+        assert len(done) == 6  # golf has not answered yet
+        heads["foxtrot"] = snapshot("foxtrot", jobs=[job_view("running", 2, contributions=met)])
+        await stage.play(JOB, heads)
+        assert done[6:] == [Cut("foxtrot", "golf"), Heal("foxtrot", "hotel")]
+        await asyncio.sleep(courier.LEG_S)
+        await stage.play(JOB, heads)
+        assert done[8:] == [Cut("foxtrot", "hotel"), *HOME]
+        over = {name: seen(name, 30, "finished") for name in ("alpha", "foxtrot")}
+        assert stage.over(JOB, over | {"golf": heads["golf"]}, ())
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from fakenode import job_view, snapshot
@@ -120,3 +121,12 @@ def test_plain_prints_each_event_and_each_round_once() -> None:
     said = out.getvalue().splitlines()
     assert [line.split()[4] for line in said if "event number" in line] == ["0", "1", "2", "3"]
     assert sum("round 3/3" in line for line in said) == 1
+
+
+def test_plain_counts_the_rounds_of_each_job() -> None:
+    out = io.StringIO()
+    view = PlainView(Console(file=out, width=80))
+    for job, round_ in (("aa", 3), ("aa", 3), ("bb", 0), ("bb", 1), ("bb", 3)):
+        view.show(replace(frame(), job=job_view("running", round_, id=job)))
+    said = [line.split()[3] for line in out.getvalue().splitlines() if "on the air" in line]
+    assert said == ["3/3:", "1/3:", "3/3:"]

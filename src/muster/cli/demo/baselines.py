@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,24 @@ async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
     steps = [done.get(name, 0) for name in names]
     if not any(steps):
         return {"why": "no node did a step"}
+    recipe = {key: job.recipe[key] for key in ("lr", "batch", "seed", "momentum")}
+    found = await child("muster.cli.demo.baselines", task_of(request) | {"recipe": recipe, "steps": steps})
+    return found if "why" in found else found | {"best_name": names[found["best"]]}
+
+
+def task_of(request: DemoRequest) -> dict[str, Any]:
+    """The task and its options, but for the part of a node."""
     is_file = request.task != task_name(request.task)
-    question = {
-        "task": str(Path(request.task).absolute()) if is_file else request.task,
-        "options": {k: v for k, v in task_options(request, 0).items() if k not in ("part", "parts")},
-        "recipe": {key: job.recipe[key] for key in ("lr", "batch", "seed", "momentum")},
-        "steps": steps,
-    }
+    options = {k: v for k, v in task_options(request, 0).items() if k not in ("part", "parts")}
+    return {"task": str(Path(request.task).absolute()) if is_file else request.task, "options": options}
+
+
+async def child(module: str, question: dict[str, Any]) -> dict[str, Any]:
+    """What `module` answers to a question, in a process of its own; {"why": one sentence} if it cannot."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "muster.cli.demo.baselines",
+        module,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -54,8 +61,15 @@ async def baselines(request: DemoRequest, job: JobSnapshot) -> dict[str, Any]:
         lines = error.decode("utf-8", "replace").strip().splitlines()
         return {"why": lines[-1] if lines else f"it ended with {process.returncode}"}
     found: dict[str, Any] = json.loads(out)
-    found["best_name"] = names[found["best"]]
     return found
+
+
+def answer(main: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """The other end of `child`: JSON from stdin through `main` to stdout."""
+    said = json.dumps(main(json.load(sys.stdin)))
+    sys.stdout.write(said + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # torch's threads need no farewell
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +94,4 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer = json.dumps(main(json.load(sys.stdin)))
-    sys.stdout.write(answer + "\n")
-    sys.stdout.flush()
-    os._exit(0)  # torch's threads need no farewell
+    answer(main)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from muster.cli.output import json_option
 if TYPE_CHECKING:
     from muster.cli.demo.outcome import DemoOutcome
     from muster.cli.demo.preparation import DemoRequest
-    from muster.cli.demo.report import Report
+    from muster.cli.demo.report import CourierFigures, Report
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -29,7 +29,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--task", help="digits, mnist, a task's .py file, or a folder with a Flower app; default digits."
 )
 @click.option("--data", type=FILE, help="The task's data, such as an .npz file of MNIST.")
-@click.option("--split", help="iid, classes:N or dirichlet:A; default classes:2.", default="classes:2")
+@click.option(
+    "--split",
+    help="iid, classes:N, alone:N:M (each of the last M nodes has N classes of its own) or dirichlet:A; "
+    "default classes:2.",
+)
 @stop_options
 @recipe_options
 @click.option("--from", "start", type=FILE, metavar="FILE", help="Begin with these parameters (safetensors).")
@@ -40,9 +44,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option(
     "--story",
-    type=click.Choice(["partition", "narrow"]),
+    type=click.Choice(["partition", "narrow", "courier"]),
     help="partition: a link is cut and the coordinator killed in mid-job, then all meet again. "
-    "narrow: nine nodes around one on 9.6 kbit/s; with --data FILE, MNIST and a net of 6,000 parameters.",
+    "narrow: nine nodes around one on 9.6 kbit/s. courier: two nodes that are met once and alone have some "
+    "classes, first with updates alone, then with samples that stand in for them. With --data FILE these "
+    "two take MNIST and a net of 6,000 parameters.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
 @click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
@@ -57,7 +63,7 @@ def demo(
     scenario: str | None,
     task: str | None,
     data: Path | None,
-    split: str,
+    split: str | None,
     start: Path | None,
     plain: bool,
     report_path: Path | None,
@@ -77,7 +83,6 @@ def demo(
     from rich.console import Console
 
     from muster.cli.demo import report as reports
-    from muster.cli.demo.baselines import baselines
     from muster.cli.demo.outcome import report_of
     from muster.cli.demo.run import run_demo
     from muster.cli.demo.views.page import WatchedNode, demo_page, until_ctrl_c
@@ -120,13 +125,8 @@ def demo(
             return await finish(outcome)
 
         async def finish(outcome: DemoOutcome) -> Report:
-            compared: dict[str, Any] = {}
-            if not no_compare:
-                say("comparing with each node alone and with all data in one place ...")
-                compared = await baselines(request, outcome.job)
-                if "why" in compared:
-                    say(f"no comparison: {compared['why']}")
-            made = report_of(request, outcome, compared)
+            compared, courier = await _compared(request, outcome, say) if not no_compare else ({}, None)
+            made = report_of(request, outcome, compared, courier)
             if not as_json:
                 print_summary(made, console.file)
                 if request.story is not None:
@@ -147,11 +147,32 @@ def demo(
         emit(made)
 
 
+async def _compared(
+    request: DemoRequest, outcome: DemoOutcome, say: Callable[[str], None]
+) -> tuple[dict[str, Any], CourierFigures | None]:
+    """What the model is set beside; says so where there is nothing."""
+    from muster.cli.demo.baselines import baselines
+    from muster.cli.demo.stories.courier_figures import courier_figures
+
+    if len(request.acts) > 1:
+        say("comparing with everybody present in every round ...")
+        found = await courier_figures(request, outcome.acts)
+        if not isinstance(found, str):
+            return {}, found
+        say(f"no comparison: {found}")
+        return {}, None
+    say("comparing with each node alone and with all data in one place ...")
+    compared = await baselines(request, outcome.job)
+    if "why" in compared:
+        say(f"no comparison: {compared['why']}")
+    return compared, None
+
+
 def _request(
     scenario: str | None,
     task: str | None,
     data: Path | None,
-    split: str,
+    split: str | None,
     start: Path | None,
     story: str | None,
     given: dict[str, Any],
@@ -159,15 +180,14 @@ def _request(
     """Everything that can be wrong with the options is found here, before anything is started."""
     from muster.algorithms import splits
     from muster.cli.commands.train import readable
-    from muster.cli.demo import story as stories
     from muster.cli.demo.preparation import DemoRequest
+    from muster.cli.demo.stories import chosen
     from muster.emulation.scenario_file import load
     from muster.errors import MusterError
     from muster.learning.task import installed, is_file, is_flower
 
-    narrow = story == "narrow"
-    task = task or ("mnist" if narrow and data is not None else "digits")
-    scenario = scenario or (stories.NARROW_SCENARIO if narrow else "field-8")
+    task = task or chosen.task(story, data)
+    scenario = scenario or chosen.SCENARIOS.get(story or "", "field-8")
     if is_file(task):
         if not Path(task.partition(".py")[0] + ".py").is_file():
             raise MusterError("unknown_task", f"there is no task file {task}: check the path")
@@ -183,23 +203,19 @@ def _request(
         raise MusterError("bad_data", f"there is no data file {data}: check the path")
     if task == "mnist" and data is None:
         raise MusterError("bad_data", "the task mnist needs its data: give the .npz file with --data FILE")
-    splits.parse(split)
+    if split is not None:
+        splits.parse(split)
     options = job_request(given)
     if start is not None:
         options["from"] = str(readable(start))
     loaded = load(scenario)
-    seed = given.get("seed") or 0
-    play = None
-    task_options: dict[str, Any] = {}
-    if story == "partition":
-        options = {"rounds": stories.ROUNDS, "patience_s": stories.PATIENCE_S} | options
-        play = stories.partition(loaded, int(options["rounds"]))
-    elif narrow:
-        chosen = stories.NARROW_MNIST if task == "mnist" else {}
-        options = stories.NARROW_OPTIONS | chosen | options
-        task_options = stories.NARROW_TASK if task == "mnist" else {}
-    where = data.absolute() if data else None
-    return DemoRequest(loaded, task, split, seed, where, options, play, task_options)
+    return chosen.with_story(
+        story,
+        DemoRequest(
+            loaded, task, split or chosen.split(story, loaded), given.get("seed") or 0,
+            data.absolute() if data else None, options,
+        ),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from muster.cli.demo.launch import last_output_line
 from muster.cli.demo.network import DemoNetwork
 from muster.cli.demo.preparation import DemoRequest
 from muster.cli.demo.report import SentReport
-from muster.cli.demo.stage import Stage
+from muster.cli.demo.stories.stage import Stage
 from muster.cli.demo.views.frame import EVENTS_MAX, Frame, LinkMeter, curve_of, node_rows
 from muster.cli.demo.views.page import WatchedNode
 from muster.node.api.async_client import look
@@ -39,7 +39,7 @@ class DemoFleet:
         self.sent_before: dict[str, SentView] = {}
         self.asked_s = self.start_s = asyncio.get_running_loop().time()
         self.watched = self.names[0]  # its view is shown: the asker, another node once that one is gone
-        self.stage = Stage(request.story, net.apply, self.say) if request.story else None
+        self.stage: Stage | None = None
         self.gone: frozenset[str] = frozenset()  # nodes whose process has ended
         self._away: frozenset[str] = frozenset()
         self._seen_s = self.start_s
@@ -92,8 +92,8 @@ class DemoFleet:
             self.meter.add(loop.time(), await self.net.bytes())
 
     def _next_watched(self, gone: frozenset[str]) -> str:
-        sides = self.request.story.sides if self.request.story else None
-        candidates = ([sides.near_end] if sides else []) + list(self.names)
+        story = self.request.story
+        candidates = ([story.deputy] if story else []) + list(self.names)
         return next((name for name in candidates if name not in gone), self.watched)
 
     def _take_job(self, snapshot: Snapshot) -> None:
@@ -106,10 +106,11 @@ class DemoFleet:
                 self._seen_s = asyncio.get_running_loop().time()
 
     def unknown_to_asker(self) -> list[str]:
-        """The nodes with their radio on of which the first node has heard nothing yet."""
+        """The nodes in its reach, with their radio on, of which the first node has heard nothing yet."""
         asker = self.snapshots[self.names[0]]
         heard = {p.name for p in asker.peers if p.reachable or p.heard_s is not None} | {asker.node.name}
-        return [n for n in self.names if n not in heard and n not in self._away]
+        apart = self.request.story.unreached if self.request.story else ()
+        return [n for n in self.names if n not in heard and n not in self._away and n not in apart]
 
     def introduced(self) -> bool:
         """On narrow links: whether everybody knows everybody, so that what comes then is the job's."""
@@ -122,10 +123,18 @@ class DemoFleet:
         """What was sent so far is not the job's."""
         self.sent_before = {name: snapshot.node.sent for name, snapshot in self.snapshots.items()}
 
+    async def open_act(self) -> None:
+        """The network is as the story wants it, before a job begins."""
+        self.job_id = None
+        if self.request.story is not None:
+            self.stage = Stage(self.request.story, self.net.apply, self.say)
+            for fault in self.request.story.opening:
+                await self.net.apply(fault)
+
     def begin_job(self, job: str) -> None:
         """The clock of the job starts; what was said before stands at 0 s."""
-        self.job_id = job
-        self.asked_s = asyncio.get_running_loop().time()
+        self.job_id, self.job = job, None
+        self.asked_s = self._seen_s = asyncio.get_running_loop().time()
         self.events = deque(((0.0, text) for _, text in self.events), maxlen=EVENTS_MAX)
 
     def unseen_s(self) -> float:

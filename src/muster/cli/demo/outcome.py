@@ -10,14 +10,32 @@ import msgspec
 
 from muster import __version__
 from muster.cli.demo.preparation import DemoRequest
-from muster.cli.demo.report import FORMAT, NodeReport, Report, SentReport, ValuesReport
+from muster.cli.demo.report import (
+    FORMAT,
+    ActReport,
+    CourierFigures,
+    NodeReport,
+    Report,
+    SentReport,
+    ValuesReport,
+)
 from muster.node.api.client import Exported, LogView
 from muster.node.api.snapshot import JobSnapshot
 
 
 @dataclass(frozen=True)
+class Played:
+    """One act: its job as it ended, and its model."""
+
+    title: str
+    job: JobSnapshot
+    exported: Exported
+    wall_s: float
+
+
+@dataclass(frozen=True)
 class DemoOutcome:
-    """What a demo brought, before the comparison with training alone and together."""
+    """What a demo brought, before the comparison with training alone and together: that of its last act."""
 
     job: JobSnapshot
     log: LogView
@@ -28,9 +46,15 @@ class DemoOutcome:
     bytes_setup: int
     bytes_sent: SentReport
     emulation: str
+    acts: tuple[Played, ...] = ()
 
 
-def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str, Any]) -> Report:
+def report_of(
+    request: DemoRequest,
+    outcome: DemoOutcome,
+    baselines: Mapping[str, Any],
+    courier: CourierFigures | None = None,
+) -> Report:
     """All figures of a demo; `baselines` may lack some."""
     job = outcome.job
     paths = outcome.exported.paths
@@ -75,6 +99,12 @@ def report_of(request: DemoRequest, outcome: DemoOutcome, baselines: Mapping[str
         model_paths=list(paths),
         warnings=list(outcome.exported.warnings),
         joules=job.joules,
+        acts=[
+            ActReport(a.title, a.job.id, a.job.round, round(a.wall_s, 2), a.exported.figures.get("accuracy"))
+            for a in outcome.acts
+            if a.title
+        ],
+        courier=courier,
     )
 
 

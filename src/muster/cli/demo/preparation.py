@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from muster.cli.demo.story import Story
+from muster.cli.demo.stories.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
 from muster.network.transport.zenoh.config import NARROW, profile_for
 from muster.node.energy.settings import EnergyConfig
@@ -20,8 +20,19 @@ BOTH_CONNECT_KBIT_S = 64.0  # below it the keep-alives of two sessions would wei
 
 
 @dataclass(frozen=True)
+class Act:
+    """One job of a demo: `options` are arguments of the control op `train`, beside those of all acts."""
+
+    title: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DemoRequest:
-    """What the user asked of the demo. `options` are the arguments of the control op `train`."""
+    """What the user asked of the demo. `options` are the arguments of the control op `train`.
+
+    Its story is played once for each of `acts`, on the same nodes.
+    """
 
     scenario: Scenario
     task: str
@@ -31,6 +42,8 @@ class DemoRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     story: Story | None = None
     task_options: Mapping[str, Any] = field(default_factory=dict)  # for every node
+    policy: Mapping[str, Any] = field(default_factory=dict)  # [policy] of every node
+    acts: tuple[Act, ...] = (Act(),)
 
     def narrow(self) -> bool:
         """Whether some link is so narrow that shaking hands takes a quarter of a minute."""
@@ -84,6 +97,8 @@ def node_config(
         "trainer": {"threads": 1, "slowdown": float(node.slowdown)},
         "tasks": {task_name(request.task): task_options(request, number)},
     }
+    if request.policy:
+        config["policy"] = dict(request.policy)
     slowest = _slowest_kbit_s(request.scenario, node.name)
     if slowest is not None and (profile := profile_for(1000 * slowest)) is NARROW:
         config["profile"] = profile.name

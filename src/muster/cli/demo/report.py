@@ -51,6 +51,31 @@ class SentReport(msgspec.Struct, frozen=True):
     frozen: int = 0  # of what tasks do not train, to nodes that lacked it
 
 
+class ActReport(msgspec.Struct, frozen=True):
+    """One job of a demo that plays its story several times."""
+
+    title: str
+    job: str
+    rounds: int
+    wall_s: float
+    accuracy: float | None
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A model's accuracy on all classes, and on those that only the posts have."""
+
+    title: str
+    accuracy: float
+    accuracy_posts: float
+
+
+class CourierFigures(msgspec.Struct, frozen=True):
+    """`classes`: which labels each post has alone; `rows`: everybody present, then the acts."""
+
+    classes: dict[str, list[int]]
+    rows: list[Measured]
+
+
 class Report(msgspec.Struct, frozen=True):
     """Everything that the demo prints at the end, and the parameters that it ran with."""
 
@@ -89,6 +114,8 @@ class Report(msgspec.Struct, frozen=True):
     model_paths: list[str]
     warnings: list[str]
     joules: float | None = None  # of the nodes that know what they draw
+    acts: list[ActReport] = []  # of a story that is played several times; all else is about the last one
+    courier: CourierFigures | None = None  # what the courier's story compares
 
 
 def write(report: Report, path: Path) -> None:

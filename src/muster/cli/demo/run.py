@@ -11,8 +11,8 @@ from pathlib import Path
 from muster.cli.demo.fleet import COUNT_S, DemoFleet
 from muster.cli.demo.launch import last_output_line, launch
 from muster.cli.demo.network import open_network
-from muster.cli.demo.outcome import DemoOutcome
-from muster.cli.demo.preparation import DemoRequest, task_name
+from muster.cli.demo.outcome import DemoOutcome, Played
+from muster.cli.demo.preparation import Act, DemoRequest, task_name
 from muster.cli.demo.views.frame import Frame
 from muster.cli.demo.views.page import WatchedNode
 from muster.errors import MusterError
@@ -44,22 +44,20 @@ async def run_demo(
     """
     async with open_network(request.scenario, rundir, say) as net:
         fleet = DemoFleet(request, rundir, net, page)
+        await fleet.open_act()
         await launch(request, rundir, net)
         await _until_up(fleet, lambda: show(fleet.frame()))
         setup_s = fleet.elapsed_s()
         listening = asyncio.ensure_future(_listen(fleet))
+        earlier: list[Played] = []
         try:
-            await _ask(fleet)
-            job = await _until_done(fleet, lambda: show(fleet.frame()))
-            wall_s = fleet.elapsed_s()
-            fleet.meter.add(asyncio.get_running_loop().time(), await net.bytes())
-            if job.state == "failed":
-                raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
-            await _until_valued(fleet)
+            for number, act in enumerate(request.acts[:-1], 1):
+                played = await _play(fleet, act, rundir / f"act-{number}", lambda: show(fleet.frame()))
+                earlier.append(played)
+                await fleet.open_act()
+            last = await _play(fleet, request.acts[-1], to, lambda: show(fleet.frame()))
             frame = fleet.frame()
-            client = fleet.client()
-            log = await asyncio.to_thread(client.log, job.id)
-            exported = await asyncio.to_thread(client.export, job.id, to)
+            log = await asyncio.to_thread(fleet.client().log, last.job.id)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -68,7 +66,10 @@ async def run_demo(
         show(frame)
         zero = fleet.meter.before_reset()
         try:
-            yield DemoOutcome(log.job, log, exported, wall_s, setup_s, totals, zero, fleet.sent(), net.kind)
+            yield DemoOutcome(
+                log.job, log, last.exported, last.wall_s, setup_s, totals, zero, fleet.sent(), net.kind,
+                (*earlier, last),
+            )  # fmt: skip
         finally:
             staying.cancel()
             await asyncio.gather(staying, return_exceptions=True)
@@ -102,14 +103,29 @@ async def _until_up(fleet: DemoFleet, show: Callable[[], None]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _ask(fleet: DemoFleet) -> None:
+async def _play(fleet: DemoFleet, act: Act, to: Path, show: Callable[[], None]) -> Played:
+    """One act, from asking to the exported model."""
+    await _ask(fleet, act)
+    job = await _until_done(fleet, show)
+    wall_s = fleet.elapsed_s()
+    fleet.meter.add(asyncio.get_running_loop().time(), await fleet.net.bytes())
+    if job.state == "failed":
+        raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
+    await _until_valued(fleet)
+    return Played(act.title, job, await asyncio.to_thread(fleet.client().export, job.id, to), wall_s)
+
+
+async def _ask(fleet: DemoFleet, act: Act) -> None:
     """The scenario's first node asks the others for help."""
+    if act.title:
+        fleet.say(f"STORY: {act.title}")
     fleet.meter.add(asyncio.get_running_loop().time(), await fleet.net.bytes())
     fleet.meter.reset()
     await fleet.observe()
     fleet.count_from_now()
     request = fleet.request
-    fleet.begin_job(await asyncio.to_thread(fleet.client().train, task_name(request.task), **request.options))
+    options = {**request.options, **act.options}
+    fleet.begin_job(await asyncio.to_thread(fleet.client().train, task_name(request.task), **options))
 
 
 async def _listen(fleet: DemoFleet) -> None:

@@ -8,8 +8,9 @@ import click
 
 from muster.cli.commit_graph import draw
 from muster.cli.contributions import check, worth
-from muster.cli.demo.report import Report
-from muster.cli.demo.story import NARROW_SCENARIO
+from muster.cli.demo.report import CourierFigures, Report
+from muster.cli.demo.stories.narrow import SCENARIO as NARROW_SCENARIO
+from muster.cli.demo.stories.story import both
 from muster.cli.output import energy, figure, percent, size, span, table
 from muster.node.api.client import LogView
 
@@ -17,6 +18,9 @@ from muster.node.api.client import LogView
 def print_summary(report: Report, file: IO[str]) -> None:
     """The end in one sentence, the figures, the bytes of each link, what each node gave, the files."""
     click.echo(f"\n{report.state}: {report.why}\n", file=file)
+    if report.courier is not None:
+        print_acts(report.courier, file)
+        click.echo("", file=file)
     table(None, _figures(report), file=file)
     click.echo("", file=file)
     table(("link", "there", "back"), _links(report), file=file)
@@ -33,6 +37,13 @@ def print_summary(report: Report, file: IO[str]) -> None:
         click.echo(f"model: {path}", file=file)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", file=file)
+
+
+def print_acts(found: CourierFigures, file: IO[str]) -> None:
+    """Each model's accuracy on all classes, and on those that only the posts have."""
+    each = tuple(f"{name} ({', '.join(map(str, labels))})" for name, labels in found.classes.items())
+    rows = [(row.title, percent(row.accuracy), percent(row.accuracy_posts)) for row in found.rows]
+    table(("model", "all classes", f"those of {both(each)}"), rows, file=file)
 
 
 def print_history(log: LogView, file: IO[str]) -> None:

@@ -208,7 +208,7 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._round = 0
+        self._job, self._round = "", 0
         self._event_count = 0
 
     def __enter__(self) -> PlainView:
@@ -225,6 +225,8 @@ class PlainView:
         self._event_count = frame.event_count
         for at_s, text in frame.events[len(frame.events) - fresh :]:
             self._print(at_s, text)
+        if frame.job is not None and frame.job.id != self._job:
+            self._job, self._round = frame.job.id, 0
         if frame.job is not None and frame.job.round > self._round:
             self._round = frame.job.round
             limit = frame.job.stop.get("rounds")

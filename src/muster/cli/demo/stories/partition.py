@@ -1,33 +1,14 @@
-"""What happens to the network in `muster demo --story NAME`: a small play whose cues are the job's rounds.
-
-A `Scene` is a value: when it is due, the faults (simulation/faults.py), and what to print. Which
-scenes have begun is a pure function of the rounds that both sides of the network have done.
-"""
+"""`muster demo --story partition`: a network is cut in two, its asker killed, and both halves meet again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from muster.cli.demo.stories.story import Seen, Story, both
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Fault, Heal, Kill, Restart
 
-STORIES = ("partition", "narrow")
-NARROW_SCENARIO = "narrow-9"
-NARROW_TASK: dict[str, str | int] = {"model": "cnn6k"}  # of mnist: about 6,000 parameters
-NARROW_OPTIONS: dict[str, Any] = {"patience_s": 90.0, "min_nodes": 8}
-# Few large rounds: on such links every record weighs (docs/notes/2026-11-23-bytes-of-a-round.md).
-NARROW_MNIST: dict[str, Any] = {
-    "rounds": 36,
-    "lr": 0.1,
-    "lr_end": 0.1,
-    "batch": 16,
-    "steps": 50,
-    "server_momentum": 0.0,
-    "codec": "stc:0.07",
-    "down_codec": "stc:0.07",
-}
 ROUNDS = 50
 ROUNDS_MIN = 12
 PATIENCE_S = 6.0  # short, so that a take-over is seen and not waited for
@@ -61,36 +42,9 @@ class Scene:
     faults: tuple[Fault, ...]
     text: str
 
-    def due(self, near: int, far: int) -> bool:
-        """Whether it is time, once the sides have done so many rounds."""
-        return (near >= self.near and far >= self.far) or max(near, far) >= self.either
-
-
-@dataclass(frozen=True)
-class Story:
-    """Scenes in order; after `divided` of them the sides are cut apart, after `whole` joined again."""
-
-    sides: Sides
-    scenes: tuple[Scene, ...]
-    divided: int
-    whole: int
-
-    def begun(self, near: int, far: int) -> int:
-        """How many scenes have begun once the sides have done so many rounds; never out of order.
-
-        >>> from muster.emulation.scenario_file import load
-        >>> story = partition(load("field-8"), 16)
-        >>> [story.begun(near, far) for near, far in ((2, 2), (3, 2), (5, 8), (6, 6), (7, 7), (4, 11))]
-        [0, 2, 2, 3, 4, 4]
-        """
-        for number, scene in enumerate(self.scenes):
-            if not scene.due(near, far):
-                return number
-        return len(self.scenes)
-
-    def faults(self, near: int, far: int) -> tuple[Fault, ...]:
-        """All that has been done to the network by then, in order."""
-        return tuple(fault for scene in self.scenes[: self.begun(near, far)] for fault in scene.faults)
+    def due(self, seen: Seen) -> bool:
+        """Whether it is time."""
+        return (seen.near >= self.near and seen.far >= self.far) or max(seen.near, seen.far) >= self.either
 
 
 def partition(scenario: Scenario, rounds: int) -> Story:
@@ -106,7 +60,7 @@ def partition(scenario: Scenario, rounds: int) -> Story:
     scenes = (
         Scene(
             cut, cut - 1, cut, (Cut(sides.a, sides.b),),
-            f"STORY: the link {link} is cut: {_and(sides.near)} here, {_and(sides.far)} there",
+            f"STORY: the link {link} is cut: {both(sides.near)} here, {both(sides.far)} there",
         ),
         Scene(
             cut, cut - 1, cut, (Kill(asker),),
@@ -121,7 +75,7 @@ def partition(scenario: Scenario, rounds: int) -> Story:
             f"STORY: the link {link} is back: two histories meet",
         ),
     )  # fmt: skip
-    return Story(sides, scenes, 1, len(scenes))
+    return Story(sides.near, sides.far, sides.near_end, scenes, 1, len(scenes))
 
 
 def sides_of(scenario: Scenario) -> Sides:
@@ -144,7 +98,3 @@ def _reached(scenario: Scenario, start: str, without: tuple[str, str]) -> tuple[
         seen |= fresh
         front += fresh
     return tuple(name for name in scenario.names() if name in seen)
-
-
-def _and(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"

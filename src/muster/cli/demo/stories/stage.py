@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from muster.cli.demo.story import Story
+from muster.cli.demo.stories.story import Seen, Story
 from muster.cli.output import headline
 from muster.node.api.snapshot import JobSnapshot, Snapshot
 from muster.simulation.faults import Fault, Kill
@@ -23,25 +23,28 @@ class Stage:
         self._story, self._apply, self._say = story, apply, say
         self._begun = 0
         self._far_round = 0  # the far side's round
+        self._scene_s: float | None = None  # when the last scene began
         self._ended_s: float | None = None
         self.killed: set[str] = set()  # nodes whose end is no news
 
     async def play(self, job: str, snapshots: Mapping[str, Snapshot]) -> None:
         """Begin every scene whose time has come."""
-        sides = self._story.sides
-        near = round_of(job, snapshots, sides.near)
-        far = round_of(job, snapshots, sides.far)
-        for scene in self._story.scenes[self._begun : self._story.begun(near, far)]:
+        story, now_s = self._story, asyncio.get_running_loop().time()
+        self._scene_s = now_s if self._scene_s is None else self._scene_s
+        near, far = round_of(job, snapshots, story.near), round_of(job, snapshots, story.far)
+        seen = Seen(near, far, self._carried(job, snapshots), now_s - self._scene_s)
+        for scene in story.scenes[self._begun : story.begun(seen, self._begun)]:
             self._begun += 1
+            self._scene_s = now_s
             self._say(scene.text)
             for fault in scene.faults:
                 if isinstance(fault, Kill):
                     self.killed.add(fault.node)
                 await self._apply(fault)
-        if self._story.divided <= self._begun < self._story.whole and far > self._far_round:
+        if story.divided <= self._begun < story.whole and far > self._far_round:
             self._far_round = far
-            seen = max(views(job, snapshots, sides.far), key=lambda view: view.round)
-            self._say(f"beyond the cut: round {far}, coordinated by {seen.coordinator}, {headline(seen)}")
+            found = max(views(job, snapshots, story.far), key=lambda view: view.round)
+            self._say(f"beyond the cut: round {far}, coordinated by {found.coordinator}, {headline(found)}")
 
     def over(self, job: str, snapshots: Mapping[str, Snapshot], absent: Collection[str]) -> bool:
         """Whether the play has ended and all who are there hold one finished head, or `SETTLE_S` passed."""
@@ -49,13 +52,18 @@ class Stage:
         self._ended_s = now_s if self._ended_s is None else self._ended_s
         if now_s - self._ended_s > SETTLE_S:
             return True
-        there = [name for name in snapshots if name not in absent]
+        there = [name for name in snapshots if name not in absent and name not in self._story.unreached]
         found = views(job, snapshots, there)
         return (
             self._begun == len(self._story.scenes)
             and len({view.head for view in found}) == 1
             and all(view.state in ENDED for view in found)
         )
+
+    def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> frozenset[str]:
+        """The nodes of which the courier has all that the job wants of them: their offer."""
+        found = views(job, snapshots, [self._story.courier] if self._story.courier else [])
+        return frozenset(c.node for view in found for c in view.contributions if c.samples)
 
 
 def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobSnapshot]:

@@ -1,0 +1,43 @@
+"""The stories of `muster demo --story NAME`: what each takes that the user does not say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from muster.cli.demo.preparation import DemoRequest
+from muster.cli.demo.stories import courier, narrow, partition
+from muster.emulation.scenario import Scenario
+
+STORIES = ("partition", "narrow", "courier")
+SCENARIOS = {"narrow": narrow.SCENARIO, "courier": courier.SCENARIO}
+
+
+def task(name: str | None, data: Path | None) -> str:
+    """The task of a story, or of a demo without one."""
+    return "mnist" if name in ("narrow", "courier") and data is not None else "digits"
+
+
+def split(name: str | None, scenario: Scenario) -> str:
+    """How the data is split. Raises MusterError("usage")."""
+    return courier.split(scenario) if name == "courier" else "classes:2"
+
+
+def with_story(name: str | None, request: DemoRequest) -> DemoRequest:
+    """The request with the story and what goes with it; what the user said stays. Raises MusterError."""
+    mnist = request.task == "mnist"
+    if name == "partition":
+        options = {"rounds": partition.ROUNDS, "patience_s": partition.PATIENCE_S, **request.options}
+        play = partition.partition(request.scenario, int(options["rounds"]))
+        return replace(request, options=options, story=play)
+    if name == "narrow":
+        chosen = narrow.MNIST if mnist else {}
+        options = {**narrow.OPTIONS, **chosen, **request.options}
+        return replace(request, options=options, task_options=narrow.TASK if mnist else {})
+    if name == "courier":
+        options = {**courier.OPTIONS, **request.options}
+        return replace(
+            request, options=options, story=courier.story(request.scenario, int(options["rounds"])),
+            task_options=courier.MNIST_TASK if mnist else {}, policy=courier.POLICY, acts=courier.ACTS,
+        )  # fmt: skip
+    return request
