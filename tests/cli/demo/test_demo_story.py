@@ -158,15 +158,17 @@ def test_the_courier_meets_each_post_once_and_comes_home() -> None:
 
 def test_the_courier_moves_on_with_what_it_came_for_or_without() -> None:
     play = courier.story(COURIER, 30)
-    golf, hotel = frozenset({"golf"}), frozenset({"hotel"})
-    rounds = courier.BEFORE_ROUNDS
-    assert play.begun(Seen(rounds - 1, 0, golf | hotel)) == 0  # not before everybody knows of the job
-    assert play.begun(Seen(rounds)) == 1
-    assert play.begun(Seen(rounds, 0, hotel, 1.0), 1) == 1
-    assert play.begun(Seen(rounds, 0, golf, 1.0), 1) == 2
-    assert play.begun(Seen(rounds, 0, golf | hotel, 1.0), 1) == 3
-    assert play.begun(Seen(rounds, 0, frozenset(), courier.LEG_S), 1) == 2  # the next leg has its own time
-    assert play.begun(Seen(rounds, 0, golf, courier.LEG_S), 2) == 3
+
+    def begun(already: int, carried: str = "", scene_s: float = 1.0) -> int:
+        return play.begun(Seen(9, 0, frozenset(carried.split()), scene_s), already)
+
+    assert begun(0) == 0  # it does not know of the job yet
+    assert begun(0, "alpha") == 1
+    assert begun(1, "alpha hotel") == 1
+    assert begun(1, "alpha golf") == 2
+    assert begun(1, "alpha golf hotel") == 3
+    assert begun(1, "alpha", courier.LEG_S) == 2  # the next leg has its own time
+    assert begun(2, "alpha golf", courier.LEG_S) == 3
 
 
 def test_the_cast_follows_from_the_network() -> None:

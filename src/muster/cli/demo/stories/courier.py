@@ -17,30 +17,27 @@ from muster.simulation.faults import Cut, Fault, Heal
 
 SCENARIO = "field-8-courier"
 CLASSES_EACH = 2  # that a post has alone
-ROUNDS = 30
+ROUNDS = 50
 ROUNDS_MIN = 10
 OPTIONS: dict[str, Any] = {"rounds": ROUNDS, "patience_s": 30.0}
 MNIST_TASK: dict[str, str | int] = {"model": "cnn6k"}
 ACTS = (Act("updates alone", {}), Act("with stand-ins", {}))
 POLICY: dict[str, str] = {}
 
-BEFORE_ROUNDS = 2  # done before the courier sets out: then everybody knows of the job
 LEG_S = 40.0  # after which the courier moves on, whatever it got
 
 
 @dataclass(frozen=True)
 class Leg:
-    """Due once the camp has done `round` rounds, and `carries` gave its part or `LEG_S` are over."""
+    """Due once the courier has what the job wants of node `carries`, or after `LEG_S`."""
 
-    round: int
-    carries: str | None
+    carries: str
     faults: tuple[Fault, ...]
     text: str
 
     def due(self, seen: Seen) -> bool:
         """Whether the courier moves on."""
-        met = self.carries is None or self.carries in seen.carried or seen.scene_s >= LEG_S
-        return seen.near >= self.round and met
+        return self.carries in seen.carried or seen.scene_s >= LEG_S
 
 
 @dataclass(frozen=True)
@@ -83,16 +80,16 @@ def story(scenario: Scenario, rounds: int, others: tuple[Cued, ...] = ()) -> Sto
     away = tuple(Cut(a, b) for a, b in camp_link)
     legs: list[Cued] = []
     left: tuple[Fault, ...] = away
-    had: str | None = None
+    had = who.camp[0]  # the asker, by whom the courier knows of the job
     text = f"STORY: {who.courier} leaves the camp"
     for post in who.posts:
-        legs.append(Leg(BEFORE_ROUNDS, had, (*left, Heal(who.courier, post)), f"{text} and meets {post}"))
+        legs.append(Leg(had, (*left, Heal(who.courier, post)), f"{text} and meets {post}"))
         left, had, text = (Cut(who.courier, post),), post, f"STORY: {who.courier} moves on"
     home = tuple(Heal(a, b) for a, b in camp_link)
     met = both(who.posts) if len(who.posts) > 1 else who.posts[0]
     legs.append(
         Leg(
-            BEFORE_ROUNDS, had, (*left, *home),
+            had, (*left, *home),
             f"STORY: {who.courier} is back at the camp; {met} will not be met again",
         )
     )  # fmt: skip
