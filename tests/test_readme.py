@@ -238,6 +238,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
     assert "held here   yes" in said["muster show COMMIT"]
     assert "counted by b only" in said["muster diff A B"]
     assert "finished: 2 rounds done" in said["muster train digits --from COMMIT --rounds 2"]
+    assert "finished after 2 rounds" in said["muster prune COMMIT --width 0.5 --tune 2"]
     assert (tmp_path / "digits.safetensors").stat().st_size > 10_000
     assert (tmp_path / "digits.onnx").stat().st_size > 10_000
     assert "good" in said["muster task check leaves.py --data leaves.npz"]

@@ -130,6 +130,9 @@ class Exporter:
     async def open(self, task: str) -> Exporter:
         return self
 
+    async def take_width(self, width: float) -> None:
+        assert width == 1.0
+
     async def export(self, blob: bytes, to: Path, kind: str, metadata: dict[str, str]) -> None:
         self.blob, self.metadata = blob, metadata
 

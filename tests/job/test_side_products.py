@@ -80,6 +80,9 @@ class Exporter:
     async def open(self, task: str) -> Exporter:
         return self
 
+    async def take_width(self, width: float) -> None:
+        assert width == 1.0
+
     async def export(self, blob: bytes, path: Path, kind: str, metadata: dict[str, str]) -> None:
         if kind in self.cannot:
             raise self.cannot[kind]
@@ -99,7 +102,7 @@ def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Ex
         id=b"j" * 32,
         figures=lambda head: None,
         headline=SimpleNamespace(name="accuracy"),
-        job=SimpleNamespace(task="t", fingerprint=b"f"),
+        job=SimpleNamespace(task="t", fingerprint=b"f", width=1.0),
     )
 
     async def sound(commit: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +14,8 @@ from muster.cli.spending import so_far
 from muster.errors import MusterError
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot, NodeEvent
+
+T = TypeVar("T")
 
 POLL_S = 0.5
 PATIENCE_S = 0.5  # for an answer before events are shown
@@ -28,32 +30,43 @@ def ask(
     since: int,
     on_event: Callable[[NodeEvent], None] | None = None,
 ) -> tuple[str, int]:
-    """The id of a new job, and the number of the last event that `on_event` got meanwhile.
+    """The id of a new job, and the number of the last event that `on_event` got meanwhile."""
+    return waiting(client, lambda: client.train(task, **options), since, on_event)
+
+
+def waiting(
+    client: Client,
+    request: Callable[[], T],
+    since: int,
+    on_event: Callable[[NodeEvent], None] | None = None,
+) -> tuple[T, int]:
+    """The answer to a request of `client`, and the number of the last event that `on_event` got meanwhile.
 
     The node starts a trainer first, which may take a minute: its events come in between.  Raises MusterError.
     """
-    answer: list[str | BaseException] = []
+    answer: list[T] = []
+    failed: list[BaseException] = []
 
-    def train() -> None:
+    def asking() -> None:
         try:
-            answer.append(client.train(task, **options))
+            answer.append(request())
         except BaseException as error:
-            answer.append(error)
+            failed.append(error)
 
-    thread = threading.Thread(target=train, daemon=True)
+    thread = threading.Thread(target=asking, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
-    if not answer:
+    if thread.is_alive():
         for event in client.events(since, pause_s=PAUSE_S):
-            if answer:
+            if not thread.is_alive():
                 break
             if event is not None:
                 since = event.number
                 if on_event is not None and not event.job:
                     on_event(event)
     thread.join()
-    if isinstance(answer[0], BaseException):
-        raise answer[0]
+    if failed:
+        raise failed[0]
     return answer[0], since
 
 

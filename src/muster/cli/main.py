@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Serve the page of a running node: network, training, history.",
     ),
     "train": ("commands.train", "train", "Ask for help with training a task, and follow it to the end."),
+    "prune": ("commands.prune", "prune", "Make a finished model smaller, and tune what is left."),
     "plan": ("commands.plan", "plan", "Show what a job would take, without asking anybody."),
     "stop": ("commands.jobs", "stop", "End a job."),
     "nodes": ("commands.jobs", "nodes", "Show who is in reach and what they do."),

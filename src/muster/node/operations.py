@@ -37,6 +37,7 @@ class Operations:
         return {
             "snapshot": self._snapshot,
             "train": self._train,
+            "prune": self._prune,
             "plan": self._plan,
             "stop": self._stop,
             "export": self._export,
@@ -76,6 +77,13 @@ class Operations:
 
         job = await job_requests.ask(self._core, self._catalogue, arguments, secrets.token_bytes(8))
         return {"job": job.hex()}
+
+    async def _prune(self, arguments: dict[str, Any]) -> Any:
+        if "muster.node.api.pruning" not in sys.modules:  # numpy comes with it
+            await self._core.context.offload(import_module, "muster.node.api.pruning")
+        from muster.node.api import pruning
+
+        return await pruning.prune(self._core, self._catalogue, arguments, secrets.token_bytes(8))
 
     async def _plan(self, arguments: dict[str, Any]) -> Any:
         if "muster.node.api.job_plan" not in sys.modules:  # numpy comes with it

@@ -15,7 +15,7 @@ from muster.node.api.inspection import diff, find_commit, is_prefix, layers, sho
 from muster.node.api.snapshot_builder import job_view, neighbour_views, sent_view
 from muster.node.core import Core
 from muster.protocol.records import JobId
-from muster.simulation.trainers.linear import TASK, layout_of
+from muster.simulation.trainers.linear import TASK, initial_blob, layout_of
 from muster.simulation.virtual.event_loop import run
 
 
@@ -133,6 +133,32 @@ def test_a_new_job_starts_from_a_commit_wherever_it_is_asked() -> None:
             assert root.record.params == field.runner(field.alpha, job).models.blob_of(point.id)
             assert root.round == 0
         await field.until(lambda: field.head(field.alpha, new) == 2)  # the one that carol asked for
+
+    on_field(main)
+
+
+def test_a_job_from_a_commit_may_be_smaller_and_one_from_that_is_as_small() -> None:
+    async def main(field: Field, job: JobId) -> None:
+        old = next(p for p in points(field, job) if p.round == 3 and not p.is_merge)
+        wide = field.runner(field.alpha, job).models.blob_of(old.id)
+        catalogue = Catalogue()
+        catalogue.trainer.blob = field.alpha.store.put_blob(initial_blob(layout_of(20)))
+        arguments: dict[str, Any] = {"task": TASK, "rounds": 2, "from": old.id.hex(), "width": 0.5}
+        new = await asking.ask(field.alpha, catalogue, arguments, b"half")  # type: ignore[arg-type]
+        assert catalogue.trainer.narrowings == [(wide, 1.0)]
+        await field.until(lambda: field.head(field.bravo, new) == 2)
+        runner = field.runner(field.bravo, new)
+        assert (runner.view.job.width, runner.models.layout) == (0.5, layout_of(20))
+        head = runner.head()
+        assert head is not None
+        catalogue = Catalogue()
+        again = {"task": TASK, "rounds": 1, "from": head.id.hex()}
+        third = await asking.ask(field.alpha, catalogue, again, b"as small")  # type: ignore[arg-type]
+        assert field.runner(field.alpha, third).view.job.width == 0.5
+        assert catalogue.trainer.narrowings == []
+        with pytest.raises(MusterError, match=r"width 0\.5, which can become smaller, not wider") as caught:
+            await asking.ask(field.alpha, Catalogue(), again | {"width": 0.75}, b"x")  # type: ignore[arg-type]
+        assert caught.value.code == "usage"
 
     on_field(main)
 

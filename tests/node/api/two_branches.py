@@ -38,6 +38,8 @@ class Trainer:
     closed: bool = False
     blob: BlobId | None = None  # the model that jobs begin with
     rate: RateMessage | Exception = field(default_factory=lambda: RateMessage(0.3))
+    width: float = 1.0
+    narrowings: list[tuple[BlobId, float]] = field(default_factory=list)  # models, and of which width
     asked: list[tuple[Recipe, float]] = field(default_factory=list)  # for a rate, in so many seconds
 
     async def find_rate(self, start: BlobId, recipe: Recipe, seconds: float) -> RateMessage:
@@ -45,6 +47,14 @@ class Trainer:
         if isinstance(self.rate, Exception):
             raise self.rate
         return self.rate
+
+    async def take_width(self, width: float) -> None:
+        self.width = width
+
+    async def narrowed(self, params: BlobId, width: float) -> BlobId:
+        self.narrowings.append((params, width))
+        assert self.blob is not None
+        return self.blob
 
     async def initial(self, seed: int, *start: object) -> BlobId:
         assert self.blob is not None

@@ -17,6 +17,7 @@ from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, ForecastView, RoundWhyView, WhyView
 from muster.node.api.plan_view import PlanView
+from muster.node.api.prune_view import PruneView
 from muster.node.api.rounds.schema import Rounds
 from muster.node.api.snapshot import (
     CommitView,
@@ -82,6 +83,10 @@ class Client:
         """The id (hex) of the new job; options as in the command `muster train`, None is not given."""
         given = {key: value for key, value in options.items() if value is not None}
         return str(self.ask("train", task=task, timeout_s=TRAIN_TIMEOUT_S, **given)["job"])
+
+    def prune(self, task: str, **options: Any) -> PruneView:
+        """A job that tunes a pruned model; options as of `train`, `from` and `width` among them."""
+        return typed(self.ask("prune", task=task, timeout_s=TRAIN_TIMEOUT_S, **options), PruneView)
 
     def plan(self, task: str, **options: Any) -> PlanView:
         """What a job would take; options as of `train`."""

@@ -33,7 +33,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     Raises MusterError.
     """
     request = requested(arguments)
-    begin = await _commit(core, request) if request.start and _names_commit(request.start) else None
+    begin = await commit_of(core, request) if request.start and _names_commit(request.start) else None
     if begin is not None and request.fresh:
         raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
     tell = partial(core.log.add, "job")
@@ -41,8 +41,8 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     async with catalogue.borrowed(request.task) as trainer:
         width = _width(request, begin)
         if begin is not None:
-            blob = await _from_commit(core, request, trainer, *begin)
-            blob = await _at_width(trainer, blob, width)
+            blob = await from_commit(core, request, trainer, *begin)
+            blob = await at_width(trainer, blob, width)
         else:
             await trainer.take_width(width)
             start = Path(request.start) if request.start else None
@@ -68,7 +68,8 @@ def _names_commit(start: str) -> bool:
     return is_prefix(start) and not Path(start).exists()
 
 
-async def _commit(core: Core, request: Request) -> tuple[JobRunner, Point]:
+async def commit_of(core: Core, request: Request) -> tuple[JobRunner, Point]:
+    """The commit that a job shall begin from, and its job. Raises MusterError."""
     assert request.start is not None
     runner, point = await find_commit(core, request.start)
     if runner.view.job.task != request.task:
@@ -92,14 +93,14 @@ def _width(request: Request, begin: tuple[JobRunner, Point] | None) -> float:
     return wanted
 
 
-async def _at_width(trainer: StoreTrainer, blob: BlobId, width: float) -> BlobId:
+async def at_width(trainer: StoreTrainer, blob: BlobId, width: float) -> BlobId:
     """The model of a commit, as the trainer has them, without its smallest channels."""
     had = trainer.width
     await trainer.take_width(width)
     return blob if width == had else await trainer.narrowed(blob, had)
 
 
-async def _from_commit(
+async def from_commit(
     core: Core, request: Request, trainer: StoreTrainer, runner: JobRunner, point: Point
 ) -> BlobId:
     """The parameters of a commit of the same version of the task, held here from now on."""
