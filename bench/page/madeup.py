@@ -74,6 +74,7 @@ class Fleet:
                 else self.names[0 if key in self._lines[:1] else len(self.names) // 2],
                 counted=counted,
                 nodes=sorted(rng.sample(self.names, min(counted, 8))),
+                stand_ins=[],
                 age_s=round(self._round * ROUND_S, 2),
                 figures={
                     "accuracy": accuracy,

@@ -117,6 +117,7 @@ def contribution_row(rng: Random, job: str, name: str, samples: int, rounds: int
             steps=counted * 20,
             examples=counted * 640,
             counted=counted,
+            stood_in=0,
             waiting=0,
             late=min(late, counted),
             refused=late // 5,
@@ -146,5 +147,6 @@ def round_row(job: str, number: int, parent: str, names: list[str], now_t: float
             arrived=0,
             why=f"{len(names)} nodes, {span_s:g} s expected",
             nodes=dict.fromkeys(names[:24], part),
+            stand_ins={},
         )
     )

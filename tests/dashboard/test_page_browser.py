@@ -201,6 +201,44 @@ def test_budgets_are_bars_and_energy_is_an_axis(page: Any, served: Served) -> No
     assert page.locator("#budget-bars").is_hidden()
 
 
+def test_what_works_in_the_place_of_a_node_is_dashed(page: Any, served: Served) -> None:
+    job, state = served.fleet.job, served.state()
+    before, given = state["rounds"][job], state["contributions"]
+    alpha, bravo, *_, delta = sorted(before["nodes"])
+    nodes = {node: part for node, part in before["nodes"].items() if node not in (bravo, delta)}
+    waits = {"trainer": alpha, "phase": "wait", "progress": 0.0, "steps": 20}
+    stand_ins = {
+        bravo: {**waits, "phase": "in", "progress": 1.0},
+        delta: {**waits, "phase": "train", "progress": 0.4},
+    }
+    gave = next(key for key, row in given.items() if row["node"] == delta)
+    newest = served.fleet.feed.tables["jobs"][job]["head"]
+    served.publish(
+        rounds={job: {"nodes": nodes, "stand_ins": stand_ins}},
+        contributions={gave: {"stood_in": given[gave]["counted"] + 1}},
+        commits={newest: {"stand_ins": [bravo, delta]}},
+    )
+    try:
+        until(lambda: page.locator("#round-bars li.instead").count() == 2, "two are stood in for")
+        assert page.locator("#round-bars li.instead .when").all_inner_texts() == [
+            "✓ stand-in",
+            f"by {alpha} 40 %",
+        ]
+        assert f"{delta} misses the round" in page.locator("#round-bars li.instead").nth(1).get_attribute(
+            "title"
+        )
+        assert "2 stood in for" in page.locator("#round-line").inner_text()
+        bar = page.locator("#round-bars .instead .phases i").nth(1)
+        assert bar.evaluate("bar => getComputedStyle(bar).borderStyle") == "dashed"
+        until(lambda: page.locator("#contribution-rows .bar.instead").count() == 1, "its bar is dashed, too")
+    finally:
+        served.publish(
+            rounds={job: {"nodes": before["nodes"], "stand_ins": {}}},
+            contributions={gave: {"stood_in": 0}},
+            commits={newest: {"stand_ins": []}},
+        )
+
+
 def test_a_new_job_may_have_budgets(page: Any, served: Served) -> None:
     job = served.fleet.job
     served.publish(jobs={job: {"state": "finished"}})

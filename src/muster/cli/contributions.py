@@ -32,7 +32,19 @@ class Checked(Protocol):
 def show(view: JobSnapshot) -> None:
     """The table on standard output."""
     table(
-        ("NODE", "SAMPLES", "STEPS", "COUNTED", "LATE", "REFUSED", "SENT", "RECEIVED", "VALUE", "OF ALL"),
+        (
+            "NODE",
+            "SAMPLES",
+            "STEPS",
+            "COUNTED",
+            "LATE",
+            "STAND-INS",
+            "REFUSED",
+            "SENT",
+            "RECEIVED",
+            "VALUE",
+            "OF ALL",
+        ),
         [
             [
                 c.node,
@@ -40,6 +52,7 @@ def show(view: JobSnapshot) -> None:
                 str(c.steps),
                 str(c.updates_counted),
                 str(c.updates_late),
+                str(c.stood_in),
                 str(c.updates_refused),
                 size(c.sent_bytes),
                 size(c.received_bytes),

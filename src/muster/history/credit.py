@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muster.protocol.records import Commit, Folded, NodeId
+from muster.protocol.records import Commit, Folded, Merge, NodeId
 
 
 def stood_for(record: Commit) -> dict[int, tuple[NodeId, ...]]:
@@ -17,8 +17,10 @@ def stood_for(record: Commit) -> dict[int, tuple[NodeId, ...]]:
     return {s.place: tuple(record.roster[place] for place in s.data) for s in record.stand_ins}
 
 
-def credits(record: Commit) -> Iterator[tuple[Folded, tuple[NodeId, ...]]]:
-    """Each of a commit's updates with the nodes that it counts for."""
+def credits(record: Commit | Merge) -> Iterator[tuple[Folded, tuple[NodeId, ...]]]:
+    """Each of a commit's updates with the nodes that it counts for; a merge has none."""
+    if isinstance(record, Merge):
+        return
     others = stood_for(record)
     for place, folded in enumerate(record.folded):
         yield folded, others.get(place, (folded.node,))
@@ -29,3 +31,14 @@ def parts(total: int, nodes: tuple[NodeId, ...]) -> Iterator[tuple[NodeId, int]]
     each, over = divmod(total, len(nodes))
     for place, node in enumerate(nodes):
         yield node, each + (place < over)
+
+
+def own_of(record: Commit | Merge) -> list[NodeId]:
+    """Whose own updates a commit counts, in their order."""
+    return [folded.node for folded, nodes in credits(record) if nodes == (folded.node,)]
+
+
+def others_of(record: Commit | Merge) -> list[NodeId]:
+    """For whom updates of others stand in, sorted."""
+    found = stood_for(record) if isinstance(record, Commit) else {}
+    return sorted({node for nodes in found.values() for node in nodes})

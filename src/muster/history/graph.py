@@ -172,10 +172,8 @@ class Graph:
         other = self.points[b].counted
         examples: dict[NodeId, int] = {}
         seen: set[Key] = set()
-        for record in (point.record for point in self.ancestors(a)):
-            if not isinstance(record, Commit):
-                continue
-            for f, nodes in credits(record):
+        for point in self.ancestors(a):
+            for f, nodes in credits(point.record):
                 key = Key(f.node, f.incarnation, f.sequence)
                 if key not in other and key not in seen:
                     seen.add(key)

@@ -9,7 +9,9 @@ import math
 import struct
 from dataclasses import dataclass, field
 
+from muster.history.credit import credits, parts
 from muster.history.graph import Point
+from muster.job.models.stand_ins import REPLACED
 from muster.job.view import JobView
 from muster.protocol.records import Commit, NodeId
 
@@ -18,10 +20,11 @@ from muster.protocol.records import Commit, NodeId
 class NodeTotals:
     """One node's part of a history."""
 
-    counted: int = 0
+    counted: int = 0  # of its own
+    stood_in: int = 0  # that others trained on its shared samples in its place
     late: int = 0  # of the counted ones
-    steps: int = 0
-    examples: int = 0
+    steps: int = 0  # that it did, also in the place of others
+    examples: int = 0  # of its own samples, also those that others trained on in its place
     received_bytes: int = 0  # the models of the rounds that counted it, as they were sent
     refused: dict[str, int] = field(default_factory=dict)  # reason -> updates
     value: float | None = None  # of the held-out loss that it took away; None: no round of its was estimated
@@ -72,6 +75,8 @@ def sum_contributions(view: JobView, head: Point) -> tuple[dict[NodeId, NodeTota
         if not isinstance(point.record, Commit):
             continue
         for d in point.record.discarded:
+            if d.reason == REPLACED:  # that is no refusal
+                continue
             reasons = nodes.setdefault(d.node, NodeTotals()).refused
             reasons[d.reason] = reasons.get(d.reason, 0) + 1
         if not point.folded:
@@ -79,15 +84,19 @@ def sum_contributions(view: JobView, head: Point) -> tuple[dict[NodeId, NodeTota
         delta = point.record.delta
         down_bytes = delta.size_bytes if delta else point.record.params_bytes
         values = values_of(view, point)
-        for place, f in enumerate(point.folded):
-            node = nodes.setdefault(f.node, NodeTotals())
-            node.counted += 1
-            node.late += f.staleness > 0
-            node.steps += f.steps
-            node.examples += f.examples
-            node.received_bytes += down_bytes
-            if values is not None:
-                node.value = (node.value or 0.0) + values[place]
+        for place, (f, credited) in enumerate(credits(point.record)):
+            author = nodes.setdefault(f.node, NodeTotals())
+            author.steps += f.steps
+            if credited == (f.node,):
+                author.counted += 1
+                author.late += f.staleness > 0
+                author.received_bytes += down_bytes
+            for name, count in parts(f.examples, credited):
+                node = nodes.setdefault(name, NodeTotals())
+                node.stood_in += name != f.node
+                node.examples += count
+                if values is not None:
+                    node.value = (node.value or 0.0) + values[place] / len(credited)
         _add(total, view, point, values)
     return nodes, total
 

@@ -82,7 +82,7 @@ def _print_updates(updates: list[CountedView]) -> None:
         ("NODE", "UPDATE", "STEPS", "EXAMPLES", "STALENESS", "WEIGHT", *(["VALUE"] if valued else [])),
         [
             [
-                u.node,
+                u.node + (f" for {' '.join(u.stands_for)}" if u.stands_for else ""),
                 _key(u.incarnation, u.sequence),
                 str(u.steps),
                 str(u.examples),

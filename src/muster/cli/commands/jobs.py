@@ -234,7 +234,7 @@ def log(
                 figure(view.headline, c.figures.get(view.headline)),
                 str(c.counted),
                 c.coordinator or "merge of " + " ".join(p[:8] for p in c.parents),
-                " ".join(c.nodes),
+                " ".join(c.nodes) + (f" (stand-ins: {' '.join(c.stand_ins)})" if c.stand_ins else ""),
             ]
             for c in reversed(found.commits)
         ],

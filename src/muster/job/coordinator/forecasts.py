@@ -50,9 +50,11 @@ class RoundForecasts:
         self._round = 0
         self._rows: dict[NodeId, Forecast] = {}
 
-    def planned(self, head: Point, plan: RoundPlan, head_bytes: int, given: Collection[NodeId]) -> None:
+    def planned(
+        self, head: Point, plan: RoundPlan, why: str, head_bytes: int, given: Collection[NodeId]
+    ) -> None:
         """Begin the forecasts of the round on `head`, whose message has `head_bytes`; those of nodes that an
-        earlier plan was `given` to stay."""
+        earlier plan was `given` to stay. `why`: the plan as it is said."""
         messages, steps = plan.messages, {a.node: a.steps for a in plan.round.assignments}
         rows = {
             n: Forecast(
@@ -64,7 +66,7 @@ class RoundForecasts:
         down = messages.down
         rows[EVERYBODY] = Forecast(
             EVERYBODY, down.codec, down.size_bytes, plan.round.expected_s, down.residual_ratio, down.why,
-            probe=down.probe, steps=plan.tau, joules=plan.usage.joules, plan=plan.why,
+            probe=down.probe, steps=plan.tau, joules=plan.usage.joules, plan=why,
             all_bytes=plan.usage.bytes,
         )  # fmt: skip
         kept = {n: row for n, row in self._rows.items() if n in given and self._round == head.round + 1}

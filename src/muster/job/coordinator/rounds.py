@@ -241,12 +241,12 @@ class Rounds:
         if isinstance(found, NothingFits):
             return found
         round_ = found.round
-        self._forecasts.planned(head, found, self._planner.state(head).message_bytes, given)
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         standing = stand_ins.kept(found, before.stand_ins if before is not None else ())
         self._arrivals.planned(found.resources, (*assignments, *standing))
-        why = found.why if number == 0 else f"plan {number + 1}, others are gone; {found.why}"
-        why += stand_ins.why(self._context, view, standing)
+        why = found.why + stand_ins.why(self._context, view, standing)
+        self._forecasts.planned(head, found, why, self._planner.state(head).message_bytes, given)
+        why = why if number == 0 else f"plan {number + 1}, others are gone; {why}"
         deadline_s = min(DEADLINE_MAX_S, round_.deadline_s)
         record = Plan(
             view.id, head.id, head.round + 1, assignments, round_.enough, deadline_s,

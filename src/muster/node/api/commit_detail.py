@@ -18,6 +18,7 @@ class CountedView(msgspec.Struct, frozen=True):
     staleness: int
     weight: float
     value: float | None = None  # of the held-out loss that it took away (only of the commit that is shown)
+    stands_for: list[str] = []  # names of the nodes in whose place it was trained; none: its own update
 
 
 class DiscardedView(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
                 refused_why=dict(g.refused),
                 value=g.value,
                 value_share=None if g.value is None else g.value / size,
+                stood_in=g.stood_in,
             )
         )
     return rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from muster.errors import MusterError
 from muster.history.counted import Key
+from muster.history.credit import credits
 from muster.history.graph import Point
 from muster.job.contribution_totals import values_of
 from muster.job.models.stored import WrongModel
@@ -28,7 +29,7 @@ from muster.node.api.commit_detail import (
 from muster.node.api.snapshot_builder import commit_view
 from muster.node.core import Core
 from muster.planning.forecast_errors import forecast_errors, sentence
-from muster.protocol.records import Commit, Discarded, Folded, Merge, Payload, short
+from muster.protocol.records import Commit, Discarded, Folded, Merge, NodeId, Payload, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +98,9 @@ async def show(core: Core, prefix: str) -> CommitDetail:
         commit=commit_view(core, runner, point),
         children=sorted(child.hex() for child in view.graph.children.get(point.id, ())),
         head=any(head.id == point.id for head in runner.models.heads()),
-        counted=[_counted(core, f, worth) for f, worth in zip(point.folded, worths, strict=True)],
+        counted=[
+            _counted(core, f, nodes, worth) for (f, nodes), worth in zip(credits(record), worths, strict=True)
+        ],
         counted_in_all=len(point.counted),
         discarded=[DiscardedView(name(d.node), d.incarnation, d.sequence, d.reason) for d in discarded],
         roster=[name(node) for node in point.roster],
@@ -171,13 +174,13 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
 
 def only(core: Core, runner: JobRunner, point: Point, other: Point | None) -> list[CountedView]:
     """Updates that the history of `point` counts and that of `other` does not, in key order."""
-    found: dict[Key, Folded] = {}
+    found: dict[Key, tuple[Folded, tuple[NodeId, ...]]] = {}
     for before in runner.view.graph.ancestors(point.id):
-        for f in before.folded:
+        for f, nodes in credits(before.record):
             key = Key(f.node, f.incarnation, f.sequence)
             if other is None or key not in other.counted:
-                found[key] = f
-    return [_counted(core, found[key]) for key in sorted(found)]
+                found[key] = f, nodes
+    return [_counted(core, *found[key]) for key in sorted(found)]
 
 
 def _layers(
@@ -250,7 +253,9 @@ def _bytes_coming(core: Core) -> list[tuple[bytes, int]]:
     return [(s.blob, s.held_bytes) for s in core.transfers.statuses()]
 
 
-def _counted(core: Core, f: Folded, worth: float | None = None) -> CountedView:
+def _counted(core: Core, f: Folded, nodes: tuple[NodeId, ...], worth: float | None = None) -> CountedView:
+    name = core.trust.name
+    others = [] if nodes == (f.node,) else [name(n) for n in nodes]
     return CountedView(
-        core.trust.name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth
+        name(f.node), f.incarnation, f.sequence, f.steps, f.examples, f.staleness, f.weight, worth, others
     )

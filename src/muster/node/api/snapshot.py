@@ -137,7 +137,7 @@ class ContributionView(msgspec.Struct, frozen=True):
     samples: int
     steps: int
     examples: int
-    updates_counted: int
+    updates_counted: int  # its own
     updates_waiting: int
     updates_late: int  # counted with an age of one round or more
     updates_refused: int
@@ -148,6 +148,7 @@ class ContributionView(msgspec.Struct, frozen=True):
     value: float | None = None  # of the held-out loss that it took away; < 0: it did harm; None: not known
     value_share: float | None = None  # value / the sum of all nodes' |value|, -1..1
     joules: float | None = None  # that its counted updates say; None: it does not know what it draws
+    stood_in: int = 0  # updates that others trained on its shared samples in its place
 
 
 class ValuesView(msgspec.Struct, frozen=True):
@@ -197,7 +198,7 @@ class CommitView(msgspec.Struct, frozen=True):
     round: int
     coordinator: str  # name; "" for a merge
     counted: int  # updates folded by this commit
-    nodes: list[str]  # whose
+    nodes: list[str]  # whose, but for those that stood in for others
     age_s: float  # the job's age at which it was made
     accuracy: float | None  # as `figures` has it
     loss: float | None
@@ -208,6 +209,7 @@ class CommitView(msgspec.Struct, frozen=True):
     predicted: float | None = None  # the sum of its updates' values; None: not valued (yet)
     drop: float | None = None  # of the held-out loss by its updates, as evaluated
     figures: dict[str, float] = {}  # by metric; empty until measured
+    stand_ins: list[str] = []  # nodes for which the rest of the updates stood in
 
 
 class JobSnapshot(msgspec.Struct, frozen=True):

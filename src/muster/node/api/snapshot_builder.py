@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from muster.history.credit import others_of, own_of
 from muster.history.graph import Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
@@ -180,7 +181,7 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         round=point.round,
         coordinator=core.trust.name(point.author) if point.author else "",
         counted=len(point.folded),
-        nodes=[core.trust.name(f.node) for f in point.folded],
+        nodes=[core.trust.name(n) for n in own_of(point.record)],
         age_s=point.age_s,
         accuracy=values_.get("accuracy"),
         loss=values_.get("loss"),
@@ -191,6 +192,7 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         joules_total=joules_of(point),
         predicted=predicted,
         drop=drop,
+        stand_ins=[core.trust.name(n) for n in others_of(point.record)],
     )
 
 

@@ -23,6 +23,7 @@ const COLUMNS: readonly Column[] = [
   number("samples", "samples", "samples that the node holds"),
   number("steps", "steps", "local steps in counted updates"),
   number("counted", "counted", "updates that the model counts"),
+  number("stood_in", "stand-ins", "updates that others trained on its shared samples in its place"),
   number("late", "late", "of these, counted with an age of one round or more"),
   number("refused", "refused", "updates refused; the reasons are shown at the cell"),
   number("sent_bytes", "sent", "bytes of its updates", bytes),
@@ -119,6 +120,7 @@ export class Contributions {
     const size = valued ? (row.value ?? 0) : row.share;
     setVar(bar, "--part", `${Math.round((Math.abs(size) / top) * 100)}%`);
     toggle(bar, "harm", size < 0);
+    toggle(bar, "instead", row.stood_in > row.counted); // most of it is not its own work
     setText(text, valued ? figure(row.value, 2) : percent(row.share, 0));
   }
 }

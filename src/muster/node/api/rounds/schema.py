@@ -11,12 +11,13 @@ import msgspec
 class Part(msgspec.Struct, frozen=True):
     """What one node gave to a round."""
 
-    updates: int  # counted
-    steps: int
-    examples: int  # samples processed: steps x batch
+    updates: int  # counted, its own
+    steps: int  # that it did, also in the place of others
+    examples: int  # of its samples processed, also by others in its place: steps x batch
     late: int  # of the updates: made on an older model than the round's
     share: float  # of the round's examples, 0..1
     value: float | None = None  # held-out loss that they took away, in nats; None: not known (yet)
+    stood_in: int = 0  # updates that others trained on its shared samples in its place
 
 
 class Round(msgspec.Struct, frozen=True):

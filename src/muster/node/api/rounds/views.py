@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
+from muster.history.credit import credits, parts
 from muster.history.graph import Graph, Point
 from muster.job.contribution_totals import values_of
 from muster.job.figures import Figures
@@ -22,7 +23,7 @@ from muster.node.api.job_description import recipe_view
 from muster.node.api.rounds.schema import Part, Round, Rounds
 from muster.node.api.snapshot_builder import joules_of, why_of
 from muster.node.core import Core
-from muster.protocol.records import Commit, CommitId, Folded
+from muster.protocol.records import Commit, CommitId, Folded, NodeId
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -181,7 +182,7 @@ class _Rounds:
 
     def _parts(self, point: Point, known: list[Counted]) -> dict[str, Part]:
         """Who gave what to `point` that none of `known` counts."""
-        new: dict[str, dict[Key, tuple[Folded, float | None]]] = {}
+        given: dict[Key, tuple[Folded, tuple[NodeId, ...], float | None]] = {}
         points, stack, seen = self._view.graph.points, [point.id], set[CommitId]()
         while stack:
             current = points[stack.pop()]
@@ -189,23 +190,27 @@ class _Rounds:
                 continue
             seen.add(current.id)
             worths = values_of(self._view, current) or (None,) * len(current.folded)
-            for f, worth in zip(current.folded, worths, strict=True):
+            for (f, nodes), worth in zip(credits(current.record), worths, strict=True):
                 key = Key(f.node, f.incarnation, f.sequence)
                 if not any(key in counted for counted in known):
-                    new.setdefault(self._core.trust.name(f.node), {}).setdefault(key, (f, worth))
+                    given.setdefault(key, (f, nodes, worth))
             stack += current.parents
-        examples = sum(f.examples for given in new.values() for f, _ in given.values()) or 1
-        return {name: _part(list(given.values()), examples) for name, given in sorted(new.items())}
+        found = {n for f, nodes, _ in given.values() for n in (f.node, *nodes)}
+        name = self._core.trust.name
+        return {name(n): _part(n, list(given.values())) for n in sorted(found, key=name)}
 
 
-def _part(given: list[tuple[Folded, float | None]], examples: int) -> Part:
-    mine = sum(f.examples for f, _ in given)
-    known = [worth for _, worth in given if worth is not None]
+def _part(node: NodeId, given: list[tuple[Folded, tuple[NodeId, ...], float | None]]) -> Part:
+    """What of the updates `given`, each with the nodes that it counts for, is a node's."""
+    own = [f for f, nodes, _ in given if nodes == (node,) == (f.node,)]
+    mine = sum(dict(parts(f.examples, nodes)).get(node, 0) for f, nodes, _ in given)
+    worths = [worth / len(nodes) for _, nodes, worth in given if node in nodes and worth is not None]
     return Part(
-        updates=len(given),
-        steps=sum(f.steps for f, _ in given),
+        updates=len(own),
+        steps=sum(f.steps for f, _, _ in given if f.node == node),
         examples=mine,
-        late=sum(f.staleness > 0 for f, _ in given),
-        share=round(mine / examples, 4),
-        value=sum(known) if known else None,
+        late=sum(f.staleness > 0 for f in own),
+        share=round(mine / (sum(f.examples for f, _, _ in given) or 1), 4),
+        value=sum(worths) if worths else None,
+        stood_in=sum(node in nodes and f.node != node for f, nodes, _ in given),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from muster.history.credit import others_of, own_of
 from muster.history.graph import Point
 from muster.node.api.contribution_views import checked
 from muster.node.api.rows.changes import Row, Rows
@@ -80,7 +81,8 @@ class CommitRows:
             merge=point.is_merge,
             coordinator=self._names(point.author) if point.author else None,
             counted=len(point.folded),
-            nodes=[self._names(f.node) for f in point.folded[:NAMES_MAX]],
+            nodes=[self._names(n) for n in own_of(record)[:NAMES_MAX]],
+            stand_ins=[self._names(n) for n in others_of(record)[:NAMES_MAX]],
             age_s=round(point.age_s, 2),
             bytes=size_bytes(point),
             bytes_total=sum(s.bytes for s in point.spent),

@@ -124,6 +124,7 @@ class JobRows:
                 steps=c.steps,
                 examples=c.examples,
                 counted=c.updates_counted,
+                stood_in=c.stood_in,
                 waiting=c.updates_waiting,
                 late=c.updates_late,
                 refused=c.updates_refused,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,9 +10,9 @@ import msgspec
 from muster.history.graph import Point
 from muster.network.sync.presence import STATES
 from muster.node.api.rows.changes import Row
-from muster.node.api.rows.schema import NodePlanRow, Phase, RoundPart, RoundRow
+from muster.node.api.rows.schema import NodePlanRow, Phase, RoundPart, RoundRow, StandInPart
 from muster.node.core import Core
-from muster.protocol.records import NodeId
+from muster.protocol.records import NodeId, Plan
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -57,7 +57,10 @@ class RoundRows:
             self._begun = (plan.id, round(now_s - age_s, 1))
             self._expected = {}
         record = plan.record
-        arrived = {k.node for k, u in self._runner.view.updates.items() if u.record.base == head.id}
+        made = {
+            (k.node, u.record.data) for k, u in self._runner.view.updates.items() if u.record.base == head.id
+        }
+        arrived = {a.node for a in record.assignments if (a.node, a.data) in made}
         parts: dict[str, RoundPart] = {}
         for a in record.assignments:
             phase, progress = self._phase(a.node, record.round, a.node in arrived)
@@ -75,9 +78,28 @@ class RoundRows:
             arrived=sum(p.phase == "in" for p in parts.values()),
             why=record.why,
             nodes=parts,
+            stand_ins=self._stand_ins(record, made),
         )
         built: Row = msgspec.to_builtins(row)
         return built
+
+    def _stand_ins(
+        self, plan: Plan, made: Collection[tuple[NodeId, tuple[NodeId, ...]]]
+    ) -> dict[str, StandInPart]:
+        """By the node that misses the round. A node trains the first that is lacking once its own part is
+        in."""
+        found: dict[str, StandInPart] = {}
+        busy = {a.node for a in plan.assignments if (a.node, a.data) not in made}
+        for a in plan.stand_ins:
+            done = (a.node, a.data) in made
+            phase: Phase = "wait"
+            progress = 0.0
+            if done or a.node not in busy:
+                phase, progress = self._phase(a.node, plan.round, done)
+            busy |= set() if done else {a.node}
+            part = StandInPart(self._names(a.node), phase, progress, a.steps)
+            found |= {self._names(node): part for node in a.data}
+        return found
 
     def _phase(self, node: NodeId, round_: int, arrived: bool) -> tuple[Phase, float]:
         if arrived:

@@ -210,6 +210,15 @@ class RoundPart(msgspec.Struct, frozen=True):
     expected_t: float | None  # when its steps are done, by measured speed
 
 
+class StandInPart(msgspec.Struct, frozen=True):
+    """What is trained in the round in progress in the place of a node that misses it."""
+
+    trainer: str  # node
+    phase: Phase
+    progress: float  # of the phase
+    steps: int
+
+
 class RoundRow(msgspec.Struct, frozen=True):
     """The round in progress of a running job; absent between rounds."""
 
@@ -223,6 +232,7 @@ class RoundRow(msgspec.Struct, frozen=True):
     arrived: int  # updates
     why: str  # the plan in a sentence
     nodes: dict[str, RoundPart]
+    stand_ins: dict[str, StandInPart]  # by the node that misses the round
 
 
 class CommitRow(msgspec.Struct, frozen=True):
@@ -235,7 +245,8 @@ class CommitRow(msgspec.Struct, frozen=True):
     merge: bool
     coordinator: str | None  # node; None for a merge
     counted: int  # updates folded in by this commit
-    nodes: list[str]  # whose, at most 16
+    nodes: list[str]  # whose, at most 16, but for those that stood in for others
+    stand_ins: list[str]  # nodes for which the rest of the updates stood in, at most 16
     age_s: float  # the job's age
     bytes: int  # that a node at the parent downloads
     bytes_total: int  # sent by all nodes for the job up to here
@@ -256,7 +267,8 @@ class ContributionRow(msgspec.Struct, frozen=True):
     samples: int
     steps: int  # in counted updates
     examples: int
-    counted: int  # updates
+    counted: int  # updates of its own
+    stood_in: int  # updates that others trained on its shared samples in its place
     waiting: int  # updates that no commit has counted yet
     late: int  # counted with an age of one round or more (part of `counted`)
     refused: int

@@ -54,6 +54,7 @@ export class Detail {
     const facts = list([
       ...Object.entries(commit.figures).map(([name, given]) => [name, value(name, given)] as const),
       ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
+      ...(commit.stand_ins.length ? [["stand-ins for", commit.stand_ins.map((node) => this.store.name(node)).join(", ")] as const] : []),
       ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)], ["sent by then", bytes(commit.bytes_total)],
       ...(commit.joules === null ? [] : [["energy by then", joules(commit.joules)] as const]),
       ...(commit.predicted === null ? [] : [["values / true drop", `${figure(commit.predicted)} / ${figure(commit.drop)}`] as const]),
@@ -71,7 +72,7 @@ export class Detail {
   }
 
   private more(detail: CommitDetail): HTMLElement[] {
-    const rows = detail.counted.map((one) => [this.store.name(one.node), String(one.steps), String(one.staleness), percent(one.weight)]);
+    const rows = detail.counted.map((one) => [this.whose(one), String(one.steps), String(one.staleness), percent(one.weight)]);
     const refused = detail.discarded.map((one) => el("li", {}, `${this.store.name(one.node)}: ${one.reason}`));
     return [
       ...(rows.length ? [sheet(["counted", "steps", "late by", "weight"], rows)] : []),
@@ -79,6 +80,11 @@ export class Detail {
       el("p", { class: "muted small" }, `${count(detail.counted_in_all)} updates counted in all; ${bytes(detail.params_bytes)} of parameters` +
         (detail.delta_bytes === null ? "" : `, difference ${bytes(detail.delta_bytes)} (${detail.delta_codec ?? "plain"})`)),
     ];
+  }
+
+  private whose(one: CountedView): string {
+    const names = one.stands_for.map((node) => this.store.name(node));
+    return this.store.name(one.node) + (names.length ? ` for ${names.join(", ")}` : "");
   }
 
   private sent(commit: CommitView): string {

@@ -94,7 +94,7 @@ export interface CommitView {
   round: number;
   coordinator: string; // name; "" for a merge
   counted: number; // updates folded by this commit
-  nodes: string[]; // whose
+  nodes: string[]; // whose, but for those that stood in for others
   age_s: number; // the job's age at which it was made
   accuracy: number | null; // as `figures` has it
   loss: number | null;
@@ -105,6 +105,7 @@ export interface CommitView {
   predicted: number | null; // the sum of its updates' values; null: not valued (yet)
   drop: number | null; // of the held-out loss by its updates, as evaluated
   figures: Record<string, number>; // by metric; empty until measured
+  stand_ins: string[]; // nodes for which the rest of the updates stood in
 }
 
 /** An update that a commit counted, and its weight in the aggregate. */
@@ -117,6 +118,7 @@ export interface CountedView {
   staleness: number;
   weight: number;
   value: number | null; // of the held-out loss that it took away (only of the commit that is shown)
+  stands_for: string[]; // names of the nodes in whose place it was trained; none: its own update
 }
 
 /** An update that a commit discarded. */

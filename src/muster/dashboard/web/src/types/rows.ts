@@ -173,6 +173,14 @@ export interface RoundPart {
   expected_t: number | null; // when its steps are done, by measured speed
 }
 
+/** What is trained in the round in progress in the place of a node that misses it. */
+export interface StandInPart {
+  trainer: string; // node
+  phase: "in" | "receive" | "send" | "train" | "wait";
+  progress: number; // of the phase
+  steps: number;
+}
+
 /** The round in progress of a running job; absent between rounds. */
 export interface RoundRow {
   job: string;
@@ -185,6 +193,7 @@ export interface RoundRow {
   arrived: number; // updates
   why: string; // the plan in a sentence
   nodes: Record<string, RoundPart>;
+  stand_ins: Record<string, StandInPart>; // by the node that misses the round
 }
 
 /** A commit of a job's history; the newest 5000 of a job are kept. */
@@ -196,7 +205,8 @@ export interface CommitRow {
   merge: boolean;
   coordinator: string | null; // node; null for a merge
   counted: number; // updates folded in by this commit
-  nodes: string[]; // whose, at most 16
+  nodes: string[]; // whose, at most 16, but for those that stood in for others
+  stand_ins: string[]; // nodes for which the rest of the updates stood in, at most 16
   age_s: number; // the job's age
   bytes: number; // that a node at the parent downloads
   bytes_total: number; // sent by all nodes for the job up to here
@@ -216,7 +226,8 @@ export interface ContributionRow {
   samples: number;
   steps: number; // in counted updates
   examples: number;
-  counted: number; // updates
+  counted: number; // updates of its own
+  stood_in: number; // updates that others trained on its shared samples in its place
   waiting: number; // updates that no commit has counted yet
   late: number; // counted with an age of one round or more (part of `counted`)
   refused: number;
