@@ -61,7 +61,7 @@ class SmallField:
         frozen: Mapping[str, bytes] | None = None,
         energy: Mapping[str, EnergyAccount] | None = None,
         wall: Callable[[], float] = lambda: 0.0,
-        step_s: float = 0.01,
+        step_s: float | Mapping[str, float] = 0.01,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
         train. `energy`: of nodes that know what they use. `policy`: of all nodes, or of some by name.
@@ -86,7 +86,8 @@ class SmallField:
             if name in self._faults:
                 raise self._faults[name]
             facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(name, b""))
-            return self._kind(facts, store, target_of(number, 40), self._step_s, random.Random(number))
+            step_s = self._step_s if isinstance(self._step_s, float) else self._step_s[name]
+            return self._kind(facts, store, target_of(number, 40), step_s, random.Random(number))
 
         return Core(
             name=name,
@@ -137,16 +138,18 @@ class SmallField:
         offers_frozen: bool = True,
         share: str = "none",
         width: float = 1.0,
+        one_shot: int = 0,
+        down_codec: str = "dense32",
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
         lack what the asker's task does not train can have it."""
         core = self.cores[asker]
-        recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec="dense32", average=average)
+        recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec=down_codec, average=average)
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
         job = Job(
             TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share,
-            width=width,
+            width=width, one_shot=one_shot,
         )  # fmt: skip
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)

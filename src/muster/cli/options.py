@@ -117,6 +117,15 @@ def recipe_options(command: F) -> F:
                 help="Train a smaller model, with this fraction of the channels of each layer.",
             ),
             click.option(
+                "--one-shot",
+                type=Steps(),
+                is_flag=False,
+                flag_value="auto",
+                metavar="[STEPS]",
+                help="A job of one contact: nodes send samples, and one of them trains on all. Then the job "
+                "ends, unless --rounds or another limit says how it goes on.",
+            ),
+            click.option(
                 "--seed",
                 type=click.IntRange(SEED_MIN, SEED_MAX),
                 help="Of everything that is drawn at random.",
@@ -163,6 +172,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "server_momentum",
         "average",
         "width",
+        "one_shot",
         "seed",
         "min_nodes",
         "patience_s",

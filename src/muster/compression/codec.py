@@ -81,6 +81,16 @@ class Codec(Protocol):
         """About how long the message for a vector of `size` elements gets."""
 
 
+class Nearest(np.random.Generator):
+    """In place of chance: the middle, so that a codec that rounds at random takes the nearest level."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        return np.full(size, 0.5, dtype)
+
+
 def first_byte(family: int, parameter: int = 0) -> bytes:
     """The first byte of a message, with what says its family: two bytes more for a family from 8 on."""
     assert 0 <= family < 256

@@ -26,7 +26,16 @@ import numpy as np
 
 from muster.compression import embedding_rows
 from muster.compression.buffers import is_weight, put_buffer, take_buffer, weights
-from muster.compression.codec import ESCAPE, MORE_FAMILIES, SIZE_MAX, Codec, CodecError, Message, Vector
+from muster.compression.codec import (
+    ESCAPE,
+    MORE_FAMILIES,
+    SIZE_MAX,
+    Codec,
+    CodecError,
+    Message,
+    Nearest,
+    Vector,
+)
 from muster.compression.codecs.dense import Dense32
 from muster.compression.codecs.families import decode
 from muster.compression.codecs.positions import Positions
@@ -60,9 +69,13 @@ def encode_with_feedback(
     layout: Layout,
     arrays: Mapping[str, Array],
     residual: Vector | None,
-    seed: int | Sequence[int],
+    seed: int | Sequence[int] | None,
 ) -> EncodedUpdate:
-    """`encode_update` with error feedback on the weights (see feedback.py). Raises CodecError."""
+    """`encode_update` with error feedback on the weights (see feedback.py). Raises CodecError.
+
+    `seed` None: a codec that rounds at random takes the nearest level instead.  One message errs less so;
+    over many, errors at random cancel.
+    """
     if residual is None and (message := _encode_exactly(codec, layout, arrays)) is not None:
         return EncodedUpdate(message, decode_update(layout, message), np.zeros(weights(layout), np.float32))
     wanted = _filled(layout, arrays, residual)
@@ -134,7 +147,11 @@ def _encode_exactly(codec: Codec, layout: Layout, arrays: Mapping[str, Array]) -
 
 
 def _encode(
-    codec: Codec, layout: Layout, vector: Vector, arrays: Mapping[str, Array], seed: int | Sequence[int]
+    codec: Codec,
+    layout: Layout,
+    vector: Vector,
+    arrays: Mapping[str, Array],
+    seed: int | Sequence[int] | None,
 ) -> bytes:
     rest = b"".join(put_buffer(spec, arrays[spec.name]) for spec in layout.tensors if not is_weight(spec))
     touched = embedding_rows.touched(layout, vector)
@@ -150,7 +167,7 @@ def _encode(
         else:
             masks = b""
     flags = (_REST if rest else 0) | (_ROWS if masks else 0)
-    message = codec.encode(vector, np.random.default_rng(seed))
+    message = codec.encode(vector, Nearest() if seed is None else np.random.default_rng(seed))
     del vector  # what was gathered is not needed any more
     return b"".join((bytes((ESCAPE << 5 | flags,)), masks, rest, message)) if flags else message
 

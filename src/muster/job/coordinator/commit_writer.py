@@ -12,13 +12,14 @@ from muster.history.counted import Key
 from muster.history.credit import stood_for
 from muster.history.graph import Point, merge_of
 from muster.job.context import Context
+from muster.job.coordinator.pool import covered
 from muster.job.models import residuals
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
 from muster.job.models.forms import Form
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
-from muster.job.models.stand_ins import REPLACED
+from muster.job.models.stand_ins import REPLACED, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
@@ -41,13 +42,14 @@ from muster.protocol.validation.limits import AGE_MAX_S, tenths
 @dataclass(frozen=True)
 class RoundEnd:
     """How a round is closed: its commit's `codec`, the round's `momentum`, what its updates cost, who owed
-    one and was not waited for, and what its planner carries on."""
+    one and was not waited for, and what its planner carries on. `nearest`: quantised to the nearest."""
 
     codec: str
     momentum: float
     cost: Callable[[KnownUpdate], Cost]
     missed: Collection[NodeId]
     steering: Steering
+    nearest: bool = False
 
 
 class CommitWriter:
@@ -91,7 +93,9 @@ class CommitWriter:
             onto = await self._onto(form, head, updates, previous, end.momentum)
             try:
                 compute = context.compute(form.whole_layout.size_bytes)
-                made = await compute(make_downlink, store, view.id, onto, updates, end.codec, left)
+                made = await compute(
+                    make_downlink, store, view.id, onto, updates, end.codec, left, end.nearest
+                )
             except KeyError:  # another head counts the updates, and their payloads were deleted
                 return None
             except DamagedPayload as damaged:
@@ -106,7 +110,8 @@ class CommitWriter:
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            spent = spent_after(head, made.folded, updates, down_bytes, context.node)
+            shared_bytes = self._shared_bytes(head, updates)
+            spent = spent_after(head, made.folded, updates, down_bytes, context.node, shared_bytes)
             roster = self._roster(head, (n for nodes in made.counts_for for n in nodes))
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
@@ -123,6 +128,14 @@ class CommitWriter:
         announce()
         self._tell(record, commit_id, counted=bool(updates))
         return down_bytes, made.waiting
+
+    def _shared_bytes(self, head: Point, updates: Sequence[KnownUpdate]) -> dict[NodeId, int]:
+        """What the nodes sent on whose samples all of these were trained in one place; 0 of those of which a
+        round before was."""
+        nodes = {n for u in updates if trained_on_pool(u) for n in u.record.data if n != u.key.node}
+        before = covered(self._view, head) if nodes else set()
+        known = self._view.shared
+        return {n: 0 if n in before else known[n].payload.size_bytes for n in sorted(nodes) if n in known}
 
     def _drop_payload(self, blob: BlobId) -> None:
         """An update's payload lost bits since it came: it is fetched again, and the round is closed then."""

@@ -14,6 +14,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.planner_states import PlannerStates
+from muster.job.coordinator.pool import pool_at
 from muster.job.coordinator.seeded import from_seed
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
@@ -23,6 +24,7 @@ from muster.job.view import JobView
 from muster.planning.codec_choice import Message, down_choice
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, Work, plan
+from muster.planning.pool import Pool, plan_pool
 from muster.planning.presence import contact_steps, share_here
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.stand_ins import Absent, with_stand_ins
@@ -43,9 +45,15 @@ class Inputs:
     min_nodes: int
     absent: Sequence[Absent] = ()
     judged: bool = False  # by a set that is the same for all nodes
+    pool: Pool | None = None  # that one of them trains on in this round
+    everybody: int = 1  # that get the round's model
 
     def planned(self, state: PlannerState, *, replaces: bool) -> RoundPlan | NothingFits:
         """The round. Raises CodecError."""
+        if self.pool is not None:
+            return plan_pool(
+                self.work, state, self.pool, self.candidates, self.left, self.everybody, replaces=replaces
+            )
         found = plan(self.work, state, self.candidates, self.left, self.min_nodes, replaces=replaces)
         if isinstance(found, NothingFits):
             return found
@@ -85,7 +93,10 @@ class RoundPlanner:
         least = min(min_nodes(self._view, head), len(nodes))
         figures = self._view.figures(head.id)
         judged = figures is not None and figures.common
-        return Inputs(work, candidates, self._left(head), least, tuple(self._absent(head)), judged)
+        return Inputs(
+            work, candidates, self._left(head), least, tuple(self._absent(head)), judged,
+            pool_at(self._context, self._view, head), len(self._view.offers),
+        )  # fmt: skip
 
     def _absent(self, head: Point) -> Iterator[Absent]:
         """Nodes that a round may miss and that can be stood in for: not who refuses it, or was revoked."""

@@ -16,20 +16,22 @@ from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.forecasts import EVERYBODY, RoundForecasts
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
+from muster.job.coordinator.pool import PoolWindow, pool_at, trains_pool
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
-from muster.job.models.stand_ins import UNASKED, asked_for, is_stand_in
+from muster.job.models.stand_ins import UNASKED, asked_for, is_stand_in, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.job.waits import Wait, all_pass, names
+from muster.planning.pool import down_codec as pool_codec
 from muster.planning.round_plan import NothingFits
 from muster.planning.rounds import Missing, closing_in_s, hopeful
-from muster.planning.step_size import step_size
+from muster.planning.step_size import of_round
 from muster.protocol.records import Cost, Discarded, NodeId, Plan, RecordId
 from muster.protocol.validation.limits import DEADLINE_MAX_S
 
@@ -56,6 +58,7 @@ class Rounds:
         self._evaluation, self._lingering, self._state = evaluation, lingering, state
         self._still_due = still_due
         self._offer_window = OfferWindow(context, view, reach)
+        self._pool_window = PoolWindow(context, view)
         self._planner = planner
         self._arrivals = Arrivals(context)
         self._forecasts = RoundForecasts(context, view)
@@ -69,11 +72,15 @@ class Rounds:
         if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
             self.waits_for = self._answers_awaited()
             return wait_s
+        if head.round == 0 and view.job.one_shot and (awaited := self._pool_window.look(head)) is not None:
+            self.waits_for = awaited[0]
+            return awaited[1]
         present = self._present(head)
         if not present:
             self.waits_for = all_pass(view, head) or Wait("waits for a node that can train: none is in reach")
             return None
-        if len(present) < min_nodes(view, head):
+        pool = pool_at(self._context, view, head)
+        if len({*present, *(pool.nodes if pool is not None else ())}) < min_nodes(view, head):
             alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
             if alone_s > 0:
                 self.waits_for = self._away_awaited([n for n in view.offers if n not in present])
@@ -119,7 +126,7 @@ class Rounds:
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
         least = min_nodes(view, head)
-        if has_parts(view.job.stop):  # the plan names who has enough left for a round
+        if has_parts(view.job.stop) or trains_pool(plan.record):  # the plan names who is needed
             least = min(least, len(assigned))
         enough = max(least, min(plan.record.enough, len(assigned) - len(passing)))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
@@ -194,17 +201,18 @@ class Rounds:
     def _round_end(self, head: Point, updates: list[KnownUpdate]) -> RoundEnd:
         """How the round on `head` is closed with these updates, by the plan of this node, if there is one."""
         travelled = [u for u in updates if not u.record.data] or updates
-        momentum, _ = step_size(self._view.job.recipe, (u.record.payload.codec for u in travelled))
-        steering = replace(
-            self._planner.steering_after(head, self._forecasts.steps()),
-            probe=self._forecasts.probes(EVERYBODY),
-        )
+        momentum, _ = of_round(self._view.job, (u.record.payload.codec for u in travelled))
+        of_pool = any(trained_on_pool(u) for u in updates)
+        steps = 0 if of_pool else self._forecasts.steps()  # those of a pool say nothing of other rounds
+        steering = replace(self._planner.steering_after(head, steps), probe=self._forecasts.probes(EVERYBODY))
 
         def cost(update: KnownUpdate) -> Cost:
             return self._arrivals.cost(update, probe=self._forecasts.probes(update.key.node))
 
         codec = self._forecasts.commit_codec() or self._planner.commit_codec(head)
-        return RoundEnd(codec, momentum, cost, self._missed, steering)
+        if of_pool:
+            codec = pool_codec(self._view.job.recipe.down_codec)
+        return RoundEnd(codec, momentum, cost, self._missed, steering, nearest=of_pool)
 
     def _answers_awaited(self) -> Wait | None:
         silent = [n for n in self._offer_window.silent() if n != self._context.node]
@@ -278,7 +286,7 @@ class Rounds:
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
-        if len(nodes) < min_nodes(self._view, head):
+        if len(nodes) < (1 if trains_pool(plan) else min_nodes(self._view, head)):
             return False
         return self._publish(head, nodes, plan) is None
 

@@ -46,11 +46,12 @@ def make_downlink(
     updates: Sequence[KnownUpdate],
     codec: str,
     left: LeftOut | None,
+    nearest: bool = False,
 ) -> Downlink:
     """Fold `updates` and encode what changes.
 
-    `left`: what this node's earlier commits left out, which joins the change.  Raises KeyError when a blob
-    was deleted meanwhile, StorageError.
+    `left`: what this node's earlier commits left out, which joins the change.  `nearest`: quantised to the
+    nearest level, not at random.  Raises KeyError when a blob was deleted meanwhile, StorageError.
     """
     outcome = fold(onto, updates, lambda u: sound_payload_bytes(store, u.record.payload))
 
@@ -65,7 +66,7 @@ def make_downlink(
 
     if outcome.folded and not (codec == DENSE and left is None):
         try:
-            return made(*_encode(store, onto, outcome, codec, _before(store, onto, left)))
+            return made(*_encode(store, onto, outcome, codec, _before(store, onto, left), nearest))
         except CodecError:  # no message can carry it, as where training diverged: the model goes as a whole
             pass
     return made(stage_arrays(store, onto.form.layout, outcome.params), None, _before(store, onto, left), 0.0)
@@ -76,12 +77,12 @@ def _before(store: Blobs, onto: RoundContext, left: LeftOut | None) -> Vector | 
 
 
 def _encode(
-    store: Blobs, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None
+    store: Blobs, onto: RoundContext, outcome: Outcome, codec: str, left: Vector | None, nearest: bool
 ) -> tuple[StagedBlob, StagedPayload, Vector, float]:
     """The new model, the delta that leads to it, the residual and how much it is. Raises CodecError."""
     layout, base = onto.form.layout, onto.base()
     change = Difference(layout, base, outcome.params)
-    sent = encode_with_feedback(parse(codec), layout, change, left, onto.round)
+    sent = encode_with_feedback(parse(codec), layout, change, left, None if nearest else onto.round)
     params = store.stage(chunks(layout, Sum(layout, base, sent.decoded)))
     waiting = norm(sent.residual) / (weights_norm(layout, change) or 1.0)
     return params, stage_payload(store, codec, sent.message), sent.residual, waiting

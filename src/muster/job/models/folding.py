@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
 from muster.compression.codec import CodecError, Message
@@ -182,9 +184,13 @@ def spent_after(
     updates: Sequence[KnownUpdate],
     down_bytes: int,
     coordinator: NodeId,
+    shared_bytes: Mapping[NodeId, int],
 ) -> tuple[Spent, ...]:
     """The counters after a commit: each counted update costs its author its own bytes up, one model down, and
-    the joules that it says. What the coordinator trained in the place of others did not travel."""
+    the joules that it says. What the coordinator trained in the place of others did not travel.
+
+    `shared_bytes`: of nodes that sent samples in place of an update; these cost them the same.
+    """
     records = {u.key: u.record for u in updates}
     known = {s.node: s for s in head.spent}
     for f in folded:
@@ -196,4 +202,7 @@ def spent_after(
             f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
             min(FIGURE_MAX, s.joules + record.millijoules / 1000),
         )  # fmt: skip
+    for node, sent_bytes in shared_bytes.items():
+        s = known.get(node, Spent(node, 0, 0, 0))
+        known[node] = msgspec.structs.replace(s, bytes=counter(s.bytes + sent_bytes + down_bytes))
     return join_spent(known.values(), ())

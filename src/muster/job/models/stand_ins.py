@@ -35,10 +35,19 @@ def samples_of(
     """
     nodes = counts_for(updates)
     several = Counter(n for u, named in zip(updates, nodes, strict=True) if u.record.data for n in named)
+
+    def of(update: KnownUpdate, node: NodeId) -> int:
+        return own(node) if node == update.key.node else min(own(node), shared(node))
+
     return [
-        sum(min(own(n), shared(n)) / several[n] for n in named) if u.record.data else float(own(u.key.node))
+        sum(of(u, n) / several[n] for n in named) if u.record.data else float(own(u.key.node))
         for u, named in zip(updates, nodes, strict=True)
     ]
+
+
+def trained_on_pool(update: KnownUpdate) -> bool:
+    """Whether an update is of a node that trained on what all share, and on its own data among it."""
+    return update.key.node in update.record.data
 
 
 def is_stand_in(plan: Plan, node: NodeId, update: Update) -> bool:

@@ -27,7 +27,7 @@ from muster.job.stop_rule import ends_without_figures
 from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import Pulse
 from muster.planning.codec_choice import METERED_CODEC, sparser
-from muster.planning.step_size import step_size
+from muster.planning.step_size import of_round
 from muster.protocol.records import Assignment, BlobId, CommitId, Measurement, Plan
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
@@ -235,6 +235,8 @@ class Participant:
         await self.when_room(lambda: to_its_end(self._keep_update(plan, piece, trained)))
         self._set_status("sending", 0.0)
         instead = f" in the place of {', '.join(map(context.name_of, piece.data))}" if piece.data else ""
+        if context.node in piece.data:
+            instead = f" on the samples of {len(piece.data)} nodes"
         context.event(
             "update",
             f"trained {trained.steps} steps{instead} for round {round_} in {took_s:.2f} s"
@@ -248,8 +250,14 @@ class Participant:
     def _request(
         self, plan: Plan, piece: Assignment, samples: tuple[tuple[BlobId, float], ...]
     ) -> TrainingRequest:
-        recipe = self._view.job.recipe
-        _, factor = step_size(recipe, (a.codec for a in plan.assignments))
+        recipe, node = self._view.job.recipe, self._context.node
+        if node in piece.data:  # a pool: all that is shared, and its own data beside it
+            seed, own_weight = node_seed(recipe.seed, node, plan.round), float(self.trainer.facts.samples)
+            return TrainingRequest(
+                piece.steps, recipe.lr, recipe.batch, recipe.momentum, seed, plan.round, samples, own_weight,
+                cosine=True,
+            )  # fmt: skip
+        _, factor = of_round(self._view.job, (a.codec for a in plan.assignments))
         by = piece.data[0] if piece in plan.stand_ins else self._context.node
         return TrainingRequest(
             piece.steps,
@@ -275,7 +283,7 @@ class Participant:
 
     async def _keep_update(self, plan: KnownPlan, piece: Assignment, trained: TrainingResult) -> None:
         stays = piece in plan.record.stand_ins  # with this node, which coordinates
-        codec = piece.codec if stays else self._codec(piece)
+        codec = piece.codec if stays or piece.data else self._codec(piece)
         announce = await self._writer.keep_update(plan, piece, codec, trained)
         announce()
 

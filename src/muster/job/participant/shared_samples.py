@@ -24,7 +24,8 @@ class SharedSamples:
         return view.sample_failures[shared.payload.blob or shared.payload.inline or b""] < FAILURES_MAX
 
     def all_held(self, assignment: Assignment) -> bool:
-        return all(self.held(node) for node in assignment.data)
+        """Whether what an assignment trains on is here. Of its own a node takes the data themselves."""
+        return all(self.held(node) for node in assignment.data if node != self._context.node)
 
     async def blobs(self, assignment: Assignment) -> tuple[tuple[BlobId, float], ...] | None:
         """What an assignment trains on, each with the number of samples that it stands for.
@@ -32,7 +33,7 @@ class SharedSamples:
         None where a blob has lost bits since it came: it is deleted, and fetched again.
         """
         store, found = self._context.store, list[tuple[BlobId, float]]()
-        for node in assignment.data:
+        for node in (n for n in assignment.data if n != self._context.node):
             shared = self._view.shared[node]
             if shared.payload.blob is None:
                 assert shared.payload.inline is not None

@@ -12,6 +12,7 @@ from muster.compression.codecs.families import parse
 from muster.errors import MusterError
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
+from muster.planning.pool import STEPS
 from muster.protocol.records import Job, Metric, Recipe, StopRule, Target
 from muster.protocol.validation.checks import Invalid
 from muster.protocol.validation.figures import target as check_target
@@ -75,6 +76,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     patience_s: float = DEFAULT_PATIENCE_S
     linger_s: float | None = None
     start: str | None = None
+    one_shot: int | Literal["auto"] | None = None  # steps on the samples of all; the job asks for these
     width: float | None = None  # of the model; None: that of the commit it begins from, else 1
     fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
@@ -109,7 +111,9 @@ def with_defaults(request: Request, known: dict[str, Any]) -> Request:
     if odd:
         names = ", ".join(sorted(fields))
         raise MusterError("task_fault", f"the task's defaults have {odd[0]!r}: they may have {names}")
-    ends = (request.target, request.stop_when, *(getattr(request, name) for name in LIMITS))
+    ends = (
+        request.target, request.stop_when, request.one_shot, *(getattr(request, name) for name in LIMITS)
+    )  # fmt: skip
     given = {name: value for name, value in known.items() if getattr(request, name) is None}
     if any(end is not None for end in ends):
         given.pop("rounds", None)
@@ -126,6 +130,8 @@ def recipe_of(request: Request) -> Recipe:
         given.setdefault("down_codec", request.codec)
     if given.get("steps") == AUTO:
         given["steps"] = 0
+    if request.one_shot is not None:
+        given.setdefault("average", 1)  # the mean of one model is none, and a whole model on every link
     return msgspec.structs.replace(known, **given)
 
 
@@ -147,7 +153,16 @@ def stop_rule(request: Request) -> StopRule:
             raise MusterError("usage", f'--stop-when is "no better for N", N being 1 to {ROUNDS_MAX} rounds')
         stale = int(found[1])
     given = StopRule(stale=stale, **{name: getattr(request, name) for name in LIMITS})
-    return defaults(request.task).stop if given == StopRule() and request.target is None else given
+    if given != StopRule() or request.target is not None:
+        return given
+    return defaults(request.task).stop if request.one_shot is None else StopRule(rounds=1)
+
+
+def one_shot_of(request: Request) -> dict[str, Any]:
+    """Of a job of one contact: the fields of `Job` that say so."""
+    if request.one_shot is None:
+        return {}
+    return {"share": "always", "one_shot": STEPS if request.one_shot == AUTO else request.one_shot}
 
 
 def target_of(given: float | str) -> tuple[str | None, float]:
@@ -226,6 +241,10 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             f"--linger must be 0 to {LINGER_MAX_S:.0f} s",
         ),
         (
+            request.one_shot in (None, AUTO) or 1 <= int(request.one_shot or 0) <= STEPS_MAX,
+            f"the steps on all samples (--one-shot) must be 1 to {STEPS_MAX}",
+        ),
+        (
             request.width is None or WIDTH_MIN <= request.width <= 1,
             f"the width (--width) must be {WIDTH_MIN:g} to 1: the fraction of the model's channels that stay",
         ),
@@ -247,7 +266,9 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             parse(codec)
         except CodecError as error:
             raise MusterError("usage", str(error)) from error
-    job = Job("t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"")
+    job = Job(
+        "t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"", **one_shot_of(request)
+    )
     if (wrong := validate(job)) is not None:  # what every other node would say
         raise MusterError("usage", wrong)
 

@@ -18,7 +18,7 @@ from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.models import residuals
-from muster.planning.step_size import step_size
+from muster.planning.step_size import of_round
 from muster.protocol.records import (
     BlobId,
     Commit,
@@ -97,7 +97,7 @@ def _follows(
     assert isinstance(job, Job)
     stays = {s.place for s in record.stand_ins}
     costs = [cost for place, cost in enumerate(record.costs) if place not in stays] or record.costs
-    momentum, _ = step_size(job.recipe, (cost.codec for cost in costs))
+    momentum, _ = of_round(job, (cost.codec for cost in costs))
     if momentum and len(parent.parents) == 1:
         older = params[parent.parents[0]].astype(np.float64)
         with_momentum = want + momentum * (base.astype(np.float64) - older)

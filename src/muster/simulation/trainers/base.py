@@ -99,6 +99,10 @@ class SimTrainer(ABC):
         """The same on what others shared. Raises MusterError where that is nothing to learn from."""
 
     @abstractmethod
+    def own_samples(self) -> bytes:
+        """All of its data, as if it shared them."""
+
+    @abstractmethod
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult: ...
 
     @abstractmethod
@@ -159,6 +163,8 @@ class SimTrainer(ABC):
         steps, batch = request.steps, request.batch
         if request.samples:
             shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
+            if request.own_weight:
+                shared.append(self.own_samples())
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
         else:
             after, loss = self.learn(before, steps, request.lr, batch, request.seed)

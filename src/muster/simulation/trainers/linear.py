@@ -85,6 +85,9 @@ class LinearTrainer(SimTrainer):
         after = trained(before, optima.mean(axis=0, dtype=np.float64).astype(np.float32), lr, steps)
         return after, float(np.square(after - optima.mean(axis=0)).mean())
 
+    def own_samples(self) -> bytes:
+        return self._target.astype("<f4").tobytes()
+
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)
         correct = round(examples / (1.0 + loss))

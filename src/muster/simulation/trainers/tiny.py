@@ -136,6 +136,9 @@ class TinyTrainer(SimTrainer):
         loss = descend(weights, pooled, steps, lr, batch, seed)
         return flatten(LAYOUT, weights), loss
 
+    def own_samples(self) -> bytes:
+        return write_examples(self._mine)
+
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         features, classes = self._data(which, limit)
         correct = int((probabilities(_weights(weights), features).argmax(axis=1) == classes).sum())

@@ -1,0 +1,100 @@
+"""The round in which one node trains on all that is shared: when it is due, on what, what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from muster.history.credit import stood_for
+from muster.history.graph import Point
+from muster.job.context import Context
+from muster.job.models.job_fetcher import STALL_S
+from muster.job.participant.shared_samples import SharedSamples
+from muster.job.view import JobView
+from muster.job.waits import Wait, names
+from muster.planning.policy import UNKNOWN_RATE_BYTES_S
+from muster.planning.pool import Pool
+from muster.planning.rounds import Missing, closing_in_s
+from muster.protocol.records import Commit, NodeId, Plan, Shared
+
+COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, and so many times as expected
+NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"
+
+
+def trains_pool(plan: Plan) -> bool:
+    """Whether a plan is of such a round."""
+    return any(a.data for a in plan.assignments)
+
+
+def covered(view: JobView, head: Point) -> set[NodeId]:
+    """Nodes on whose shared samples some round of the head's history trained."""
+    found: set[NodeId] = set()
+    for point in view.graph.ancestors(head.id):
+        if isinstance(point.record, Commit):
+            found.update(*stood_for(point.record).values())
+    return found
+
+
+def pool_at(context: Context, view: JobView, head: Point) -> Pool | None:
+    """What a round on `head` trains on in one place; None: it is a usual one.
+
+    It is due where another node's samples are here and no round of the history trained on them.
+    """
+    if not view.job.one_shot:
+        return None
+    samples = SharedSamples(context, view)
+    held = {node: shared for node, shared in _allowed(context, view) if samples.held(node)}
+    if not held.keys() - {context.node} - covered(view, head):
+        return None
+    return Pool(tuple(sorted(held)), sum(shared.payload.size_bytes for shared in held.values()))
+
+
+class PoolWindow:
+    """How long the first round waits for samples that are coming; for who is away nobody waits."""
+
+    def __init__(self, context: Context, view: JobView) -> None:
+        self._context, self._view = context, view
+        self._since_s: float | None = None
+
+    def look(self, head: Point) -> tuple[Wait, float | None] | None:
+        """What is awaited, and seconds until that may be over; None: the round may begin."""
+        now = self._context.now()
+        self._since_s = now if self._since_s is None else self._since_s
+        pool = pool_at(self._context, self._view, head)
+        coming = self._coming()
+        arrived = 0 if pool is None else len({*pool.nodes} - {self._context.node})
+        if not arrived and not any(m.reachable or m.growing(STALL_S) for m in coming):
+            return Wait(NOBODY), None
+        wait_s = closing_in_s(
+            arrived=arrived, enough=1, missing=coming, age_s=now - self._since_s,
+            deadline_s=max((m.late_at_s for m in coming), default=0.0), stall_s=STALL_S,
+        )  # fmt: skip
+        if wait_s == 0.0:
+            return None
+        return Wait(f"waits for the samples of {names(self._context, [m.node for m in coming])}"), wait_s
+
+    def _coming(self) -> list[Missing]:
+        """Nodes whose samples are not here yet. All share a link, as far as is known."""
+        context, samples = self._context, SharedSamples(self._context, self._view)
+        lacking = {
+            n: s for n, s in _allowed(context, self._view) if n != context.node and not samples.held(n)
+        }
+        all_s = sum(s.payload.size_bytes / self._rate(n) for n, s in lacking.items())
+        late_at_s = COME_MIN_S + COME_TIMES * all_s
+        return [
+            Missing(node, context.presence.lively(node), _progress_age_s(context, shared), late_at_s)
+            for node, shared in sorted(lacking.items())
+        ]
+
+    def _rate(self, node: NodeId) -> float:
+        return float(self._view.offers[node].goodput_bytes_s) or UNKNOWN_RATE_BYTES_S
+
+
+def _allowed(context: Context, view: JobView) -> Iterator[tuple[NodeId, Shared]]:
+    """What is shared by nodes that offered; not by those that were revoked."""
+    for node, shared in view.shared.items():
+        if node in view.offers and not context.ledger.trust.revoked(node):
+            yield node, shared
+
+
+def _progress_age_s(context: Context, shared: Shared) -> float | None:
+    return None if shared.payload.blob is None else context.progress_age_s(shared.payload.blob)

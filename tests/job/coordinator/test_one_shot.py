@@ -1,0 +1,188 @@
+"""A job of one contact: what nodes share is trained on in one place, and the model goes back to all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from small_field import LAYOUT, SmallField
+
+from muster.compression.tensors import unpack
+from muster.history.credit import stood_for
+from muster.protocol.records import Commit, JobId, Payload, Shared, StopRule
+from muster.simulation.trainers.linear import target_of
+from muster.simulation.virtual.event_loop import run
+
+STEPS = 200
+SAMPLES = 50  # that each node of the field offers
+
+
+def shares(field: SmallField, name: str, job: JobId, *holders: str) -> None:
+    """The node shares what it learns towards; `holders` have it at once, others get it from these."""
+    given = target_of(list(field.cores).index(name), 40).tobytes()
+    for holder in {name, *holders}:
+        blob = field.cores[holder].store.put_blob(given)
+    payload, core = Payload("coreset", len(given), blob=blob), field.cores[name]
+    core.ledger.publish(Shared(job, core.store.incarnation, 1, "samples", 20, SAMPLES, payload))
+
+
+def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
+    """Those that count something, the newest first."""
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    for point in runner.view.graph.ancestors(head.id):
+        if isinstance(point.record, Commit) and point.record.folded:
+            yield point.record
+
+
+def model(field: SmallField, name: str, job: JobId) -> np.ndarray:
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    blob = runner.models.blob_of(head.id)
+    assert blob is not None
+    return np.asarray(unpack(LAYOUT, field.cores[name].store.read_blob(blob))["w"])
+
+
+def off(found: np.ndarray, *numbers: int) -> float:
+    """How far a model is from the mean of what these nodes learn towards, in parts of that."""
+    mean = np.mean([target_of(n, 40) for n in numbers], axis=0)
+    return float(np.linalg.norm(found - mean) / np.linalg.norm(mean))
+
+
+def ended(field: SmallField, name: str, job: JobId) -> bool:
+    return field.runner(name, job).state() == "finished"
+
+
+def test_one_commit_of_what_all_share_and_then_the_job_is_over() -> None:
+    async def main() -> None:
+        field = SmallField("abcd", common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        for name in "bcd":
+            shares(field, name, job, "a")
+        assert await field.until(lambda: all(ended(field, n, job) for n in "abcd"), 300.0)
+        [commit] = commits(field, "a", job)
+        nodes = sorted(core.node for core in field.cores.values())
+        assert [tuple(sorted(named)) for named in stood_for(commit).values()] == [tuple(nodes)]
+        [folded] = commit.folded
+        assert (folded.node, folded.steps) == (field.cores["a"].node, STEPS)
+        assert commit.delta is not None
+        assert commit.delta.codec == "quant4"
+        assert all(off(model(field, n, job), 0, 1, 2, 3) < 0.1 for n in "abcd")
+        spent = {s.node: s.bytes for s in commit.spent}
+        given = commit.delta.size_bytes + len(target_of(1, 40).tobytes())
+        assert all(spent[field.cores[n].node] == given for n in "bcd")  # the samples up, the model down
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_a_node_that_shares_nothing_gets_the_model_all_the_same() -> None:
+    async def main() -> None:
+        field = SmallField("abc", common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        shares(field, "b", job, "a")
+        assert await field.until(lambda: all(ended(field, n, job) for n in "abc"), 300.0)
+        assert off(model(field, "c", job), 0, 1) < 0.15
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_while_nobody_shares_the_job_says_so_and_waits() -> None:
+    async def main() -> None:
+        field = SmallField("abc", common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        await asyncio.sleep(200.0)
+        assert not ended(field, "a", job)
+        assert any("waits for a node that shares samples" in w for w in field.runner("a", job).waits())
+        shares(field, "c", job, "a")
+        assert await field.until(lambda: ended(field, "a", job), 300.0)
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_who_left_after_sharing_is_in_the_model() -> None:
+    async def main() -> None:
+        field = SmallField("ab", common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        assert await field.until(lambda: field.cores["b"].node in field.runner("a", job).view.offers, 60.0)
+        shares(field, "b", job, "a")
+        await asyncio.sleep(0.3)
+        field.network.isolate(field.cores["b"].node)
+        assert await field.until(lambda: ended(field, "a", job), 120.0)  # not ten times the patience
+        assert off(model(field, "a", job), 0, 1) < 0.15
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_rounds_after_it_are_gentle_and_a_newcomer_brings_another_pool() -> None:
+    async def main() -> None:
+        field = SmallField("abc", common=False, step_s=0.1)
+        field.network.isolate(field.cores["c"].node)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=80), share="always", one_shot=STEPS, down_codec="auto")
+        shares(field, "b", job, "a")
+        assert await field.until(lambda: len(list(commits(field, "a", job))) >= 4, 300.0)
+        field.network.rejoin(field.cores["c"].node)
+        assert await field.until(lambda: field.cores["c"].node in field.runner("a", job).view.offers, 30.0)
+        shares(field, "c", job, "a")
+        assert await field.until(lambda: ended(field, "a", job), 2000.0)
+        made = list(commits(field, "a", job))
+        pools = [c for c in made if any(len(nodes) > 1 for nodes in stood_for(c).values())]
+        assert [len(nodes) for c in pools for nodes in stood_for(c).values()] == [3, 2]
+        assert 5 <= pools[0].round < 80
+        assert pools[1].round == 1
+        assert {n for nodes in stood_for(pools[0]).values() for n in nodes} == {
+            core.node for core in field.cores.values()
+        }
+        assert max(c.folded[0].steps for c in made if c not in pools) <= 4
+        assert off(model(field, "a", job), 0, 1, 2) < 0.2
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+@pytest.mark.parametrize(("slow", "trains"), [("a", "bc"), ("b", "a")])
+def test_the_node_that_is_done_first_trains(slow: str, trains: str) -> None:
+    async def main() -> None:
+        field = SmallField("abc", common=False, step_s={"a": 0.01, "b": 0.01, "c": 0.01} | {slow: 1.0})
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        for name in "bc":
+            shares(field, name, job, "a", "b", "c")
+        shares(field, "a", job, "b", "c")
+        assert await field.until(lambda: ended(field, "a", job), 300.0)
+        [commit] = commits(field, "a", job)
+        assert commit.folded[0].node in {field.cores[name].node for name in trains}
+        assert off(model(field, "a", job), 0, 1, 2) < 0.15
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_when_the_asker_dies_while_it_trains_another_one_goes_on() -> None:
+    async def main() -> None:
+        field = SmallField("abc", common=False, step_s=0.5)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=1), share="always", one_shot=STEPS, down_codec="auto")
+        for name in "abc":
+            shares(field, name, job, "a", "b", "c")
+        assert await field.until(lambda: job in field.cores["b"].jobs.runners, 5.0)
+        assert await field.until(lambda: bool(field.runner("b", job).view.plans), 60.0)
+        await asyncio.sleep(10.0)  # of a hundred
+        field.network.isolate(field.cores["a"].node)
+        assert await field.until(lambda: ended(field, "b", job) and ended(field, "c", job), 600.0)
+        assert off(model(field, "c", job), 0, 1, 2) < 0.15
+        await field.close()
+
+    run(main(), until_s=36_000)
