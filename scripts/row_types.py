@@ -47,7 +47,13 @@ PRINTED = (
     client.Exported,
     round_schema.Round,
 )  # what --json is made of
-PRINTED_OF_NODES = (snapshot.SelfView, snapshot.PeerView, snapshot.NeighbourView, plan_view.PlanView)
+PRINTED_OF_NODES = (
+    snapshot.SelfView,
+    snapshot.PeerView,
+    snapshot.NeighbourView,
+    snapshot.SharedView,
+    plan_view.PlanView,
+)
 MODULES = (
     page_messages,
     presets,
@@ -86,6 +92,7 @@ means not known.
 | command | value |
 |---|---|
 | `muster nodes --json`, `muster tasks --json` | [cli-json-nodes.md](cli-json-nodes.md), with `SentView` |
+| `muster shared --json` | `{{"shared": SharedView[]}}` there |
 | `muster plan TASK --json` | `PlanView` there |
 | `muster task check FILE --json` | the fields of `TaskReport` in `node/trainer/task_check.py`, and `good` |
 | `muster jobs --json` | `JobSnapshot[]` |

@@ -61,6 +61,7 @@ def node_row(rng: Random, number: int, name: str, job: str, now_t: float) -> Row
             health=None,
             refused=0,
             cut_off=False,
+            shared=[],
             left=None,
             emulated=EmulatedRow(
                 f"10.77.{number // 250}.{number % 250 + 1}", "running", away=False, slowdown=1.0, says=None

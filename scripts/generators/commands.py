@@ -19,10 +19,12 @@ def command_line() -> str:
     common = {line for line, count in times.items() if count > 1}
     parts: list[str] = []
     for path, usage, text, options in found:
-        parts += [f"## {path}", f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:], ""]
         own = [line for line in options if line not in common]
         shared = ", ".join(line.split("`")[1].split()[0] for line in options if line in common)
-        parts += [*own, *([f"* and of those below: `{shared}`"] if shared else []), ""]
+        few = f" Options, of those below: `{shared}`." if shared and not own else ""
+        said = [f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:]]
+        parts += [f"## {path}", *said[:-1], said[-1] + few, ""]
+        parts += [*own, *([f"* and of those below: `{shared}`"] if shared and own else []), ""]
     ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
     parts += ["## Options that several commands have", "", *ordered]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip()

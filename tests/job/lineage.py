@@ -20,6 +20,7 @@ from muster.history.counted import Counted, Key
 from muster.history.graph import Point, merge_of
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
+from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress
 from muster.network.change_signal import ChangeSignal
@@ -122,7 +123,9 @@ class Getter:
             self.view.absorb(known)
         self.models = ModelStore(self.context, self.view)
         self.models.learn_layout(LAYOUT)
-        self.fetcher = JobFetcher(self.context, self.view, self.models)
+        self.fetcher = JobFetcher(
+            self.context, self.view, self.models, SharedPool(self.context, self.view, self.models)
+        )
         for commit in held:
             self.take(commit)
 

@@ -140,6 +140,7 @@ class SmallField:
         width: float = 1.0,
         one_shot: int = 0,
         down_codec: str = "dense32",
+        share_bytes: int = 0,
     ) -> JobId:
         """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
         lack what the asker's task does not train can have it."""
@@ -149,7 +150,7 @@ class SmallField:
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
         job = Job(
             TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share,
-            width=width, one_shot=one_shot,
+            width=width, one_shot=one_shot, share_bytes=share_bytes,
         )  # fmt: skip
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stop": ("commands.jobs", "stop", "End a job."),
     "nodes": ("commands.jobs", "nodes", "Show who is in reach and what they do."),
     "jobs": ("commands.jobs", "jobs", "Show the jobs that a node knows."),
+    "shared": ("commands.shared", "shared", "Show what this node shared of its data, with which job."),
     "log": ("commands.jobs", "log", "Show a job's history: rounds, who gave what, figures."),
     "show": ("commands.commits", "show", "Show a commit: what it counted, what it discarded, its figures."),
     "diff": ("commands.commits", "diff", "Compare two commits: figures, updates, parameters by layer."),

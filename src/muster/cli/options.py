@@ -18,6 +18,7 @@ from muster.protocol.validation.limits import (
     PATIENCE_MAX_S,
     SEED_MAX,
     SEED_MIN,
+    SHARE,
     STEPS_MAX,
     WIDTH_MIN,
 )
@@ -79,7 +80,8 @@ class Steps(click.ParamType[int | str]):
 
 
 def recipe_options(command: F) -> F:
-    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger and others."""
+    """--lr, --steps, --batch, --momentum, --codec, --seed, --min-nodes, --patience, --linger, --share and
+    others."""
     for option in reversed(
         (
             click.option(
@@ -146,6 +148,13 @@ def recipe_options(command: F) -> F:
                 help="Seconds that the last round waits at most for nodes that come and go. "
                 "[default: 5 x --patience; none beyond --seconds]",
             ),
+            click.option(
+                "--share",
+                type=click.Choice(SHARE),
+                help="Ask nodes for samples by which others can stand in for them; each node's policy says "
+                "what it gives.  [default: none]",
+            ),
+            click.option("--share-bytes", type=Size(), help="At most so much of each node.  [default: 10kB]"),
         )
     ):
         command = option(command)
@@ -177,6 +186,8 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "min_nodes",
         "patience_s",
         "linger_s",
+        "share",
+        "share_bytes",
     )
     request = {name: given.get(name) for name in names} | {"bytes": given.get("bytes_max")}
     return {key: value for key, value in request.items() if value is not None}

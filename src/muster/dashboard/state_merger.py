@@ -242,6 +242,7 @@ def _unheard(key: str) -> Row:
         tasks=[],
         refused=0,
         cut_off=False,
+        shared=[],
         left=None,
         emulated=None,
     )

@@ -1,4 +1,5 @@
-"""Deletes what a job does not need any more: payloads of counted updates, and old parameters on a full disk.
+"""Deletes what a job does not need any more: payloads of counted updates, shared samples of a job that is
+over, and old parameters on a full disk.
 
 `models.retention` decides which may go; this module knows what is in use on this node.
 """
@@ -15,6 +16,7 @@ from muster.job.models.retention import collectable, delta_of, pinned, spent_pay
 from muster.job.models.store import ModelStore
 from muster.job.participant.frozen_part import FrozenPart
 from muster.job.session import TrainerSession
+from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, CommitId
 from muster.storage.store import StorageError
@@ -37,6 +39,7 @@ class GarbageCollector:
         session: TrainerSession,
         contributions: ContributionEstimator,
         frozen: FrozenPart,
+        pool: SharedPool,
         *,
         needed_by_others: Callable[[], set[BlobId]],
         apart: Callable[[], bool],
@@ -45,6 +48,7 @@ class GarbageCollector:
         node takes no part, so that all it has of the job is here for others."""
         self._context, self._view, self._models = context, view, models
         self._session, self._contributions, self._frozen = session, contributions, frozen
+        self._pool = pool
         self._needed_by_others, self._apart = needed_by_others, apart
         self._done_with: set[Key] = set()  # updates whose payloads are not needed here any more
         self._collected_s = -COLLECT_S
@@ -59,6 +63,7 @@ class GarbageCollector:
         self._collected_s = now
         with contextlib.suppress(StorageError):  # a full disk may refuse even that
             self._forget_payloads()
+            self._forget_samples()
             limit_bytes = self._context.policy.disk_limit_bytes
             used_bytes = self._context.store.used_bytes()
             if self._apart() and used_bytes > limit_bytes * RELAYED_SHARE:
@@ -77,7 +82,14 @@ class GarbageCollector:
         """Blobs that this job cannot do without; other jobs of this node may have the same."""
         points = (self._view.graph.points[c] for c in self.needed_commits())
         blobs = {b for p in points for b in (self._models.blob_of(p.id), delta_of(p)) if b is not None}
-        return blobs | self._payloads_in_use() | self._being_evaluated() | self._frozen.needs()
+        blobs |= self._payloads_in_use() | self._pool.needs()
+        return blobs | self._being_evaluated() | self._frozen.needs()
+
+    def _forget_samples(self) -> None:
+        """Delete shared samples that are not needed any more, this node's own, too."""
+        gone = self._pool.gone()
+        for blob in sorted(gone - self._needed_by_others() if gone else ()):
+            self._context.store.delete_blob(blob)  # also what came of it since, for a neighbour
 
     def _forget_payloads(self) -> None:
         """Delete payloads of updates that the heads count; forget updates that are far behind the heads."""
@@ -101,6 +113,7 @@ class GarbageCollector:
         counted, passed_on = set[Key](), self._context.transfers.passed_on
         spent = set(spent_payloads(self._view, self._models.known_heads(), counted))
         uncounted = [u.record.payload.blob for key, u in self._view.updates.items() if key not in counted]
+        uncounted += self._pool.needs()
         waiting = {blob for blob in uncounted if blob is not None and not passed_on(blob)}
         spent |= {blob for blob in uncounted if blob is not None and passed_on(blob)}
         for blob in sorted(spent - waiting - self._needed_by_others()):

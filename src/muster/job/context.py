@@ -14,9 +14,9 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
-from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload, Power
+from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload, Power, Shared
 from muster.storage.offload import Compute, Offload
-from muster.storage.store import Store
+from muster.storage.store import StagedBlob, Store
 
 if TYPE_CHECKING:  # numpy is imported with the first job, not by an idle daemon
     from muster.algorithms.slimming.structure import Structure
@@ -105,6 +105,18 @@ class EvaluationResult:
 
 
 @dataclass(frozen=True)
+class SharedSamples:
+    """A coreset of a node's training data, written aside: `samples` of a `kind` (`Shared`), `bits` an input,
+    that stand for `stands_for` samples of the node."""
+
+    staged: StagedBlob
+    kind: str
+    samples: int
+    stands_for: int
+    bits: int
+
+
+@dataclass(frozen=True)
 class ContributionResult:
     """The value of each update of a round, in the order given, in units of the mean held-out loss;
     `before` - `after` is the drop by all together."""
@@ -175,6 +187,16 @@ class TrainerLike(Protocol):
     ) -> ContributionResult:
         """First-order Shapley values of `updates` on top of `model`."""
 
+    async def share(
+        self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
+    ) -> SharedSamples | str:
+        """A coreset of this node's training data in `bytes_max` at most, for others to train on; or why there
+        is none, as a sentence's end.  `classes`: labels whose samples may travel; None: all."""
+
+    async def check_samples(self, blob: BlobId, record: Shared) -> str:
+        """What is wrong with shared samples that are held here, by their record and by this node's task; ""
+        where nothing is."""
+
     async def close(self) -> None: ...
 
 
@@ -242,6 +264,7 @@ class Context:
     offload: Offload  # runs what takes long beside the event loop
     compute: Compute  # the same for arithmetic on models, by a model's bytes
     changes: ChangeSignal  # notified after every change that a job's loops may have to react to
+    wall_s: Callable[[], float]  # what this node's clock on the wall shows, in seconds since 1970
     clock_time: Callable[[float], str]  # a loop time by this node's clock on the wall, such as 21:48:05
 
     def relays(self) -> bool:

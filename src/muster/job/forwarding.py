@@ -4,7 +4,7 @@ Another node's update is wanted by whoever coordinates, and by nobody once a com
 names it.  It goes to the neighbour from which the coordinator's commits come.  Offers, which only a next
 coordinator would want, are deferred too, and so are figures of commits that are no head.  Contributions are
 for people: they are deferred until the job is over.  What still matters is only delayed: when the coordinator
-is gone, what it did not count spreads everywhere.
+is gone, what it did not count spreads everywhere.  So do records of shared samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
 from muster.history.graph import Point
-from muster.job.roles import newest
+from muster.job.roles import finished, newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.protocol.envelope import encode, record_id
@@ -30,6 +30,7 @@ from muster.protocol.records import (
     Record,
     RecordId,
     Refusal,
+    Shared,
     Update,
 )
 
@@ -57,7 +58,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
         point = view.graph.points.get(base)
         if point is None or view.job.stop.stale is not None or view.finished(point) is not None:
             return None  # it may end the job, and all nodes have to agree on that
-    elif isinstance(record, Offer | Refusal):
+    elif isinstance(record, Offer | Refusal | Shared):
         if not heads:
             return None
         base = newest(heads).id
@@ -73,9 +74,11 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     return Deferral(towards, min(DEFER_S_MAX, max(DEFER_S, deadline_s)))
 
 
-def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
+def obsolete(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> bool:
     """Whether nobody needs a record any more: an update that every head counts, so that it only repeats what
-    a commit says, or the figures of a commit that is no head any more."""
+    a commit says, the figures of a commit that is no head any more, or samples for a job that is over."""
+    if isinstance(record, Shared):
+        return finished(view, heads) is not None
     if isinstance(record, Measurement):
         return bool(heads) and all(record.commit != head.id for head in heads)
     if not isinstance(record, Update):
@@ -86,9 +89,11 @@ def obsolete(heads: Sequence[Point], author: NodeId, record: Record) -> bool:
 
 def awaits(view: JobView, held: Sequence[Point], node: NodeId, blob: BlobId) -> bool:
     """Whether a job in which `node` takes part waits for a blob to pass: the payload of an update that none
-    of the `held` heads counts. It is deleted once one does (`models.retention`)."""
+    of the `held` heads counts, which is deleted once one does (`models.retention`), or shared samples."""
     if node in view.refusals:
         return False
+    if any(shared.payload.blob == blob for shared in view.shared.values()) and finished(view, held) is None:
+        return True
     return any(
         update.record.payload.blob == blob and not any(key in head.counted for head in held)
         for key, update in view.updates.items()
@@ -96,7 +101,10 @@ def awaits(view: JobView, held: Sequence[Point], node: NodeId, blob: BlobId) -> 
 
 
 def made_by(view: JobView, node: NodeId, blob: BlobId) -> bool:
-    """Whether a blob is the payload of an update of `node`, or what one of its commits changed."""
+    """Whether a blob is the payload of an update of `node`, what one of its commits changed, or its shared
+    samples."""
+    if node in view.shared and view.shared[node].payload.blob == blob:
+        return True
     updates = (u.record.payload.blob for key, u in view.updates.items() if key.node == node)
     if any(blob == theirs for theirs in updates):
         return True
@@ -107,9 +115,12 @@ def made_by(view: JobView, node: NodeId, blob: BlobId) -> bool:
 
 def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:
     """Ids of updates that some head does not count; with `had_deferred`, for a neighbour from which records
-    were deferred before, also of the heads' figures and of the latest rounds' contributions."""
-    found = [u.id for k, u in view.updates.items() if not obsolete(heads, k.node, u.record)]
+    were deferred before, also of shared samples, of the heads' figures and of the latest rounds'
+    contributions."""
+    found = [u.id for k, u in view.updates.items() if not obsolete(view, heads, k.node, u.record)]
     if had_deferred:
+        if finished(view, heads) is None:
+            found += [record_id(node, encode(shared)) for node, shared in view.shared.items()]
         for head in heads:
             found += [record_id(node, encode(m)) for node, m in view.measurements.get(head.id, {}).items()]
         for by_node in list(view.contributions.values())[-CONTRIBUTIONS_MAX:]:
@@ -137,8 +148,8 @@ class JobForwarding:
         return defer(view, models.known_heads(), author, record) if view and models else None
 
     def obsolete(self, author: NodeId, record: Record) -> bool:
-        _, models = self._jobs.get(_job_of(record), (None, None))
-        return models is not None and obsolete(models.known_heads(), author, record)
+        view, models = self._jobs.get(_job_of(record), (None, None))
+        return bool(view and models and obsolete(view, models.known_heads(), author, record))
 
     def awaits(self, blob: BlobId) -> bool:
         """Whether a job in which this node takes part waits for a blob that a neighbour asks it for."""

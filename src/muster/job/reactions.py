@@ -19,6 +19,7 @@ REACTIONS = {
     "merge": ("follow", "coordinate", "work", "train", "evaluate"),
     "offer": ("follow", "coordinate"),
     "refusal": ("follow", "coordinate"),
+    "shared": ("follow", "coordinate", "train"),
     "plan": ("coordinate", "train", "evaluate", "contribute"),
     "update": ("follow", "coordinate", "evaluate"),
     "measurement": ("coordinate", "work", "train", "evaluate"),

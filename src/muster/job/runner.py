@@ -32,6 +32,7 @@ from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import TrainerSlot
 from muster.job.roles import coordinator, finished, newest
 from muster.job.session import SessionEnd, TrainerSession
+from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView
 from muster.job.waits import Wait, WaitLog
 from muster.network.supervisor import KeptLoop, Pulse
@@ -66,7 +67,8 @@ class JobRunner:
         self._state = CoordinatorState(head_since_s=context.now())
         self.models = ModelStore(context, view)
         self._beginning = Beginning(context, view, self.models)
-        self.fetcher = JobFetcher(context, view, self.models)
+        self.pool = SharedPool(context, view, self.models)
+        self.fetcher = JobFetcher(context, view, self.models, self.pool)
         self.commits = CommitWriter(context, view, self.models)
         self._evaluation = HeadEvaluator(context, view, self.models, self.commits, self._state)
         self.planner = RoundPlanner(context, view, self.models, self.commits)
@@ -82,10 +84,10 @@ class JobRunner:
         self._frozen = FrozenPart(context, view, self.models)
         self._session = TrainerSession(
             context, view, self.models, self.fetcher, self._answer, self._start, self._frozen,
-            self._evaluation, self._contributions, slot,
+            self._evaluation, self._contributions, slot, self.pool,
         )  # fmt: skip
         self._garbage = GarbageCollector(
-            context, view, self.models, self._session, self._contributions, self._frozen,
+            context, view, self.models, self._session, self._contributions, self._frozen, self.pool,
             needed_by_others=needed_by_others, apart=self._apart,
         )  # fmt: skip
 

@@ -27,6 +27,8 @@ from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.start_model import StartModel
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
 from muster.job.roles import finished
+from muster.job.sharing.pool import SharedPool
+from muster.job.sharing.publisher import Publisher
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
 from muster.protocol.records import short
@@ -54,8 +56,9 @@ class TrainerSession:
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, answer: Answer,
         start: StartModel, frozen: FrozenPart, evaluation: HeadEvaluator,
-        contributions: ContributionEstimator, slot: TrainerSlot,
+        contributions: ContributionEstimator, slot: TrainerSlot, pool: SharedPool,
     ) -> None:  # fmt: skip
+        self._publisher = Publisher(context, view, pool)
         self._slot, self._passing, self._frozen = slot, Passing(context, view, answer), frozen
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
         self._answer, self._start = answer, start
@@ -124,6 +127,7 @@ class TrainerSession:
             "evaluating heads of": partial(self._evaluate, participant),
             "estimating contributions to": partial(self._contributions.run, participant),
             "making the start of": partial(self._make_start_later, shared),
+            "sharing samples with": partial(self._publisher.run, shared),
         }
         supervisor, job = self._context.supervisor, self._view.id
         tasks = [supervisor.part(f"{what} job {short(job)}", work, job=job) for what, work in parts.items()]

@@ -17,6 +17,7 @@ from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
 from muster.protocol.records import (
+    BlobId,
     Commit,
     CommitId,
     Contribution,
@@ -79,6 +80,9 @@ class JobView:
     shared: dict[NodeId, Shared] = field(default_factory=dict)  # the newest of each node
     # of what others share, by blob or the bytes themselves: how often this node's trainer failed over them
     sample_failures: Counter[bytes] = field(default_factory=Counter)
+    # of shared samples that this process looked at: what is wrong with them, or ""
+    seen_samples: dict[BlobId, str] = field(default_factory=dict)
+    outdated_samples: set[BlobId] = field(default_factory=set)  # of shared samples that are not the newest
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
@@ -121,9 +125,10 @@ class JobView:
             if author not in of_commit or _wider(record, of_commit[author]):
                 of_commit[author] = record
         elif isinstance(record, Shared):
-            shared = self.shared.get(author)
-            if shared is None or _newness(shared) < _newness(record):
-                self.shared[author] = record
+            older, newer = sorted((self.shared.get(author, record), record), key=_newness)
+            self.shared[author] = newer
+            if older.payload.blob is not None and older.payload.blob != newer.payload.blob:
+                self.outdated_samples.add(older.payload.blob)
         elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
             self.stopped, self._stop = record.reason, entry.id
         return []

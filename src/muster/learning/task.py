@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from muster.coresets.coreset import Space
     from muster.learning.hooks.optimisers import Parameters
     from muster.learning.hooks.targets import TargetFacts
 
@@ -177,6 +178,15 @@ class Task:
     def measure(self, arrays: dict[str, Any]) -> dict[str, tuple[float, float]]:
         """The figures of `arrays` on what this node does not train on: name -> (sum, count)."""
         return {}
+
+    def coreset_space(self, x: Any, y: Any) -> Space | None:
+        """How samples that others may train on are quantised (docs/coresets.md): by default from the data.
+
+        `x` (n, ...) float32 and `y` (n,) are arrays of this node's samples.  None: none ever leaves it.
+        """
+        from muster.coresets.spaces import default_space
+
+        return default_space(x, y)
 
     def overrides(self, hook: str) -> bool:
         """Whether the task has a hook of its own in place of the default."""

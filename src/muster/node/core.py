@@ -162,6 +162,7 @@ class Core:
             offload=offload,
             compute=compute or (lambda size_bytes: offload),
             changes=ChangeSignal(),
+            wall_s=log.wall_clock,
             clock_time=self._clock_time,
         )
         self.jobs = JobRegistry(self.context, hints, forwarding, job_limits)

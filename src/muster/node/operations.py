@@ -47,6 +47,7 @@ class Operations:
             "rounds": self._rounds,
             "gauges": self._gauges,
             "stored_jobs": self._stored_jobs,
+            "shared": self._shared,
             "show": self._show,
             "diff": self._diff,
             "record": self._record,
@@ -150,6 +151,11 @@ class Operations:
         from muster.node.api.stored_jobs import stored_jobs
 
         return stored_jobs(self._core, int(arguments.get("skip", 0)), int(arguments.get("limit", 0)))
+
+    async def _shared(self, _: dict[str, Any]) -> Any:
+        from muster.node.api.shared_views import shared_views
+
+        return shared_views(self._core)
 
     async def _show(self, arguments: dict[str, Any]) -> Any:
         from muster.node.api import inspection

@@ -1,13 +1,13 @@
-"""What a record carries or names in bulk: encoded tensors and blobs."""
+"""What a record carries or names in bulk: encoded tensors, shared samples, blobs."""
 
 from __future__ import annotations
 
-from muster.protocol.records import BlobId, Commit, Job, Payload, Record, Update
+from muster.protocol.records import BlobId, Commit, Job, Payload, Record, Shared, Update
 
 
 def payload_of(record: Record) -> Payload | None:
-    """The encoded tensors of an update or of a commit."""
-    if isinstance(record, Update):
+    """The encoded tensors of an update or of a commit, or the samples that a node shares."""
+    if isinstance(record, Update | Shared):
         return record.payload
     return record.delta if isinstance(record, Commit) else None
 

@@ -399,10 +399,10 @@ class Shared(_Record, frozen=True, array_like=True, tag=13):
     job: JobId
     incarnation: int
     number: int  # grows with each of this node, over all incarnations that it knows of
-    kind: str  # "samples", "medoids" or "means": only means are no real samples
+    kind: str  # "samples", "medoids", "means" or "robust": only means tell of no single sample
     samples: int
     stands_for: int  # samples of the node that they stand for
-    payload: Payload  # a coreset (coresets/coding), codec "coreset"
+    payload: Payload  # a coreset (coresets/coding), codec "coreset"; always a blob, which goes with the job
 
 
 Record: TypeAlias = (

@@ -137,8 +137,7 @@ def test_a_node_that_comes_back_works_itself_again() -> None:
 def test_samples_that_no_trainer_can_use_are_given_up_and_the_job_goes_on() -> None:
     async def main() -> None:
         field, job = await met_once("always", data=b"no samples at all")
-        said = [text for text in field.said("a") if "samples of c cannot be trained on" in text]
-        assert 1 <= len(said) <= 2
+        assert any(text.startswith("the samples that c shares are refused") for text in field.said("a"))
         assert not any(record.stand_ins for record in commits(field, "a", job))
         assert not field.runner("a", job).view.passes
         await field.close()

@@ -10,6 +10,7 @@ from histories import BRANCH, FIRST, ID, LAYOUT, ROOT, entry, view_of, with_para
 from muster.history.graph import merge_of
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
+from muster.job.sharing.pool import SharedPool
 from muster.network.change_signal import ChangeSignal
 from muster.protocol.records import NOBODY
 from muster.simulation.virtual.event_loop import run
@@ -37,7 +38,7 @@ def test_a_merge_without_a_layout_is_tried_again_but_not_in_place() -> None:
             compute=lambda size_bytes: inline,
         )
         models = ModelStore(context, view)
-        fetcher = JobFetcher(context, view, models)
+        fetcher = JobFetcher(context, view, models, SharedPool(context, view, models))
         tries = 0
         while loop.time() < 60.0:
             tries += 1

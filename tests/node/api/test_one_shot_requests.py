@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from muster.errors import MusterError
-from muster.node.api.job_description import one_shot_of, requested, settled
+from muster.node.api.job_description import requested, settled, sharing_of
 from muster.planning.pool import STEPS
 from muster.protocol.records import CLASSES, Recipe, StopRule
 
 
 def of(**arguments: object) -> tuple[dict[str, object], Recipe, StopRule]:
     request, recipe, stop = settled(requested({"task": "mnist", **arguments}), {"rounds": 40}, CLASSES)
-    return one_shot_of(request), recipe, stop
+    return sharing_of(request), recipe, stop
 
 
 def test_alone_it_is_one_round_of_samples() -> None:
@@ -29,7 +29,19 @@ def test_another_end_says_how_it_goes_on() -> None:
     assert target.rounds is None
     assert target.target is not None
     assert of(one_shot=500)[0]["one_shot"] == 500
-    assert of(rounds=3) == ({}, of(rounds=3)[1], StopRule(rounds=3))
+    assert of(rounds=3)[::2] == ({"share": "none", "share_bytes": 0}, StopRule(rounds=3))
+
+
+def test_a_job_that_asks_for_samples_says_how_large() -> None:
+    assert of(share="auto", share_bytes=3000)[0] == {"share": "auto", "share_bytes": 3000}
+    assert of(one_shot="auto", share_bytes=3000)[0]["share_bytes"] == 3000
+    for wrong, said in (
+        ({"share": "some"}, "--share must be one of none, auto, always"),
+        ({"share_bytes": 3000}, "--share-bytes is for jobs that ask for samples: say --share always, too"),
+        ({"share": "always", "share_bytes": 0}, "--share-bytes must be 1 to "),
+    ):
+        with pytest.raises(MusterError, match=said):
+            requested({"task": "mnist", **wrong})
 
 
 @pytest.mark.parametrize("steps", [0, -1, 10**9, "many"])

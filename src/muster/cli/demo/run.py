@@ -144,7 +144,7 @@ async def _listen(fleet: DemoFleet) -> None:
 def _with_subject(watched: str, event: NodeEvent) -> str:
     """The event's text; a node leaves out its own name, so it is put in front."""
     name = event.node or watched
-    own = event.kind in ("offer", "training", "update") and not event.text.startswith(name)
+    own = event.kind in ("offer", "share", "training", "update") and not event.text.startswith(name)
     return f"{name} {event.text}" if own else event.text
 
 

@@ -62,6 +62,8 @@ class JobRequest(_Body, frozen=True, rename={"start": "from"}):
     batch: int | None = None
     patience_s: float | None = None
     linger_s: float | None = None
+    share: Annotated[str, Meta(max_length=10)] | None = None
+    share_bytes: int | None = None
 
 
 class StopRequest(_Body, frozen=True):

@@ -1,4 +1,5 @@
-"""Decides what a node pulls for one job: parameters of heads, and payloads of updates that no head counts."""
+"""Decides what a node pulls for one job: parameters of heads, payloads of updates that no head counts, and
+shared samples."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from muster.job.models.rebuild import merge_here
 from muster.job.models.store import ModelStore
 from muster.job.models.stored import WrongModel
 from muster.job.roles import coordinator
+from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView, KnownUpdate
 from muster.network.blobs.waiters import Progress
 from muster.protocol.records import BlobId, CommitId
@@ -29,8 +31,8 @@ CARRY_S = 15.0  # a coordinator unheard of for so long: its updates are carried
 class JobFetcher:
     """Owns the fetches of one job that are running, and what is known of their progress."""
 
-    def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
-        self._context, self._view, self._models = context, view, models
+    def __init__(self, context: Context, view: JobView, models: ModelStore, pool: SharedPool) -> None:
+        self._context, self._view, self._models, self._pool = context, view, models, pool
         self._model_fetches: dict[CommitId, asyncio.Task[None]] = {}
         self._payload_fetches: dict[BlobId, asyncio.Task[None]] = {}
         self._wanted_since_s: dict[CommitId, float] = {}
@@ -188,26 +190,31 @@ class JobFetcher:
     # ---- payloads -----------------------------------------------------------------------------------
 
     def fetch_payloads(self, head: Point | None, acting: bool) -> None:
-        """Start fetches for the payloads of updates that no head counts, and end those that are not needed.
+        """Start fetches for the payloads of updates that no head counts and for shared samples, and end those
+        that are not needed.
 
         A coordinator (`acting`) always pulls them; another node when the coordinator is out of reach, so that
         it can carry them there.
         """
-        wanted: dict[BlobId, int] = {}
-        if head is not None and (acting or (self._context.relays() and self._carries(head))):
+        wanted: dict[BlobId, tuple[int, int]] = {}  # bytes and rank
+        carries = head is not None and self._carries(head)
+        if head is not None and (acting or (self._context.relays() and carries)):
             for update in self.uncounted(head):
                 payload = update.record.payload
                 if payload.blob is not None and not self._context.store.has_blob(payload.blob):
-                    wanted[payload.blob] = payload.size_bytes
+                    wanted[payload.blob] = payload.size_bytes, 1
+        for payload in self._pool.wanted(acting=acting, carries=carries):
+            if payload.blob is not None:
+                wanted.setdefault(payload.blob, (payload.size_bytes, 2))
         for blob, task in list(self._payload_fetches.items()):
             if blob not in wanted:  # counted meanwhile, or somebody else's to get
                 task.cancel()
-        for blob, size_bytes in wanted.items():
+        for blob, (size_bytes, rank) in wanted.items():
             if blob not in self._payload_fetches and len(self._payload_fetches) < PAYLOADS_MAX:
-                self._begin(self._payload_fetches, blob, self._fetch_payload(blob, size_bytes))
+                self._begin(self._payload_fetches, blob, self._fetch_payload(blob, size_bytes, rank))
 
-    async def _fetch_payload(self, blob: BlobId, size_bytes: int) -> None:
-        await self._context.transfers.fetch(blob, size_bytes, rank=1)
+    async def _fetch_payload(self, blob: BlobId, size_bytes: int, rank: int) -> None:
+        await self._context.transfers.fetch(blob, size_bytes, rank=rank)
         self._context.changes.notify()
 
     def _carries(self, head: Point) -> bool:

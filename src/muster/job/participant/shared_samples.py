@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from muster.job.context import Context
 from muster.job.models.payloads import DamagedPayload, payload_held, sound_payload_bytes
+from muster.job.sharing.rules import allowed, stands_for
 from muster.job.view import JobView
 from muster.protocol.records import Assignment, BlobId, NodeId
 
@@ -17,11 +18,13 @@ class SharedSamples:
         self._context, self._view = context, view
 
     def held(self, node: NodeId) -> bool:
-        """Whether a node's samples are here, and no trainer failed over them."""
-        shared, view = self._view.shared.get(node), self._view
-        if shared is None or not payload_held(self._context.store, shared.payload):
+        """Whether a node's samples are here, fit this node's task, and no trainer failed over them."""
+        context, view = self._context, self._view
+        shared = allowed(view, context.ledger.trust.revoked).get(node)
+        if shared is None or not payload_held(context.store, shared.payload):
             return False
-        return view.sample_failures[shared.payload.blob or shared.payload.inline or b""] < FAILURES_MAX
+        blob = shared.payload.blob or b""
+        return view.seen_samples.get(blob) == "" and view.sample_failures[blob] < FAILURES_MAX
 
     def all_held(self, assignment: Assignment) -> bool:
         """Whether what an assignment trains on is here. Of its own a node takes the data themselves."""
@@ -34,26 +37,21 @@ class SharedSamples:
         """
         store, found = self._context.store, list[tuple[BlobId, float]]()
         for node in (n for n in assignment.data if n != self._context.node):
-            shared = self._view.shared[node]
-            if shared.payload.blob is None:
-                assert shared.payload.inline is not None
-                blob = store.put_blob(shared.payload.inline)
-            else:
-                blob = shared.payload.blob
-                try:
-                    await self._context.offload(sound_payload_bytes, store, shared.payload)
-                except DamagedPayload:
-                    store.delete_blob(blob)
-                    text = f"the samples of {self._context.name_of(node)} were damaged on this disk"
-                    self._context.event("error", f"{text}: they are fetched again", job=self._view.id)
-                    return None
-                except KeyError:  # deleted meanwhile
-                    return None
-            found.append((blob, float(shared.stands_for)))
+            payload = self._view.shared[node].payload
+            assert payload.blob is not None
+            try:
+                await self._context.offload(sound_payload_bytes, store, payload)
+            except DamagedPayload:
+                store.delete_blob(payload.blob)
+                text = f"the samples of {self._context.name_of(node)} were damaged on this disk"
+                self._context.event("error", f"{text}: they are fetched again", job=self._view.id)
+                return None
+            except KeyError:  # deleted meanwhile
+                return None
+            found.append((payload.blob, float(stands_for(self._view, node))))
         return tuple(found)
 
     def failed(self, assignment: Assignment) -> None:
         """A trainer failed over these samples."""
         for node in assignment.data:
-            payload = self._view.shared[node].payload
-            self._view.sample_failures[payload.blob or payload.inline or b""] += 1
+            self._view.sample_failures[self._view.shared[node].payload.blob or b""] += 1

@@ -24,6 +24,7 @@ from muster.node.api.snapshot import (
     JobSnapshot,
     NeighbourView,
     NodeEvent,
+    SharedView,
     Snapshot,
     StoredJobView,
     TaskView,
@@ -126,6 +127,9 @@ class Client:
                 break
             found = page + found
         return found
+
+    def shared(self) -> list[SharedView]:
+        return typed(self.ask("shared"), list[SharedView])
 
     def show(self, commit: str) -> CommitDetail:
         return typed(self.ask("show", commit=commit), CommitDetail)

@@ -28,6 +28,8 @@ from muster.protocol.validation.limits import (
     PATIENCE_MAX_S,
     SEED_MAX,
     SEED_MIN,
+    SHARE,
+    SHARED_BYTES_MAX,
     STEPS_MAX,
     TARGET_MAX,
     TOTAL_MAX,
@@ -75,6 +77,8 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     min_nodes: int = 1
     patience_s: float = DEFAULT_PATIENCE_S
     linger_s: float | None = None
+    share: str = "none"
+    share_bytes: int | None = None
     start: str | None = None
     one_shot: int | Literal["auto"] | None = None  # steps on the samples of all; the job asks for these
     width: float | None = None  # of the model; None: that of the commit it begins from, else 1
@@ -158,11 +162,13 @@ def stop_rule(request: Request) -> StopRule:
     return defaults(request.task).stop if request.one_shot is None else StopRule(rounds=1)
 
 
-def one_shot_of(request: Request) -> dict[str, Any]:
-    """Of a job of one contact: the fields of `Job` that say so."""
+def sharing_of(request: Request) -> dict[str, Any]:
+    """The fields of `Job` that say which samples it asks for, and what of it is one contact."""
+    share_bytes = request.share_bytes or 0
     if request.one_shot is None:
-        return {}
-    return {"share": "always", "one_shot": STEPS if request.one_shot == AUTO else request.one_shot}
+        return {"share": request.share, "share_bytes": share_bytes}
+    steps = STEPS if request.one_shot == AUTO else request.one_shot
+    return {"share": "always", "share_bytes": share_bytes, "one_shot": steps}
 
 
 def target_of(given: float | str) -> tuple[str | None, float]:
@@ -248,6 +254,15 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
             request.width is None or WIDTH_MIN <= request.width <= 1,
             f"the width (--width) must be {WIDTH_MIN:g} to 1: the fraction of the model's channels that stay",
         ),
+        (request.share in SHARE, f"--share must be one of {', '.join(SHARE)}"),
+        (
+            request.share_bytes is None or request.share != "none" or request.one_shot is not None,
+            "--share-bytes is for jobs that ask for samples: say --share always, too",
+        ),
+        (
+            request.share_bytes is None or 1 <= request.share_bytes <= SHARED_BYTES_MAX,
+            f"--share-bytes must be 1 to {SHARED_BYTES_MAX}",
+        ),
         (_is_path(request.start), "what the job begins from (--from) must be a file or a commit"),
         (
             not request.fresh or request.start is not None,
@@ -267,7 +282,7 @@ def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
         except CodecError as error:
             raise MusterError("usage", str(error)) from error
     job = Job(
-        "t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"", **one_shot_of(request)
+        "t", bytes(ID_BYTES), recipe, stop, request.min_nodes, request.patience_s, b"", **sharing_of(request)
     )
     if (wrong := validate(job)) is not None:  # what every other node would say
         raise MusterError("usage", wrong)

@@ -13,7 +13,7 @@ from muster.compression.buffers import beside_bytes, weights
 from muster.compression.embedding_rows import matrices
 from muster.compression.tensors import Layout
 from muster.job.runner import JobRunner
-from muster.node.api.job_description import one_shot_of, requested, settled
+from muster.node.api.job_description import requested, settled, sharing_of
 from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
 from muster.node.api.snapshot_builder import rate_of
 from muster.node.catalogue import Catalogue
@@ -40,7 +40,7 @@ async def plan(core: Core, catalogue: Catalogue, arguments: dict[str, Any]) -> P
         step_s = await trainer.measure_speed(recipe.batch)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, b"",
-        facts.metrics, width=width, **one_shot_of(request),
+        facts.metrics, width=width, **sharing_of(request),
     )  # fmt: skip
     return planned(core, job, facts.layout, step_s, request.start is None)
 

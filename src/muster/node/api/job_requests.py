@@ -15,7 +15,7 @@ from muster.job.runner import JobRunner
 from muster.node.api import frozen_parts
 from muster.node.api.found_rate import found_rate
 from muster.node.api.inspection import bring, find_commit, is_prefix
-from muster.node.api.job_description import Request, one_shot_of, recipe_of, requested, settled
+from muster.node.api.job_description import Request, recipe_of, requested, settled, sharing_of
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
@@ -54,7 +54,7 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
             recipe = await found_rate(trainer, blob, recipe, stop, tell)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
-        facts.metrics, *frozen, width=width, **one_shot_of(request),
+        facts.metrics, *frozen, width=width, **sharing_of(request),
     )  # fmt: skip
     job_id = open_job(core, job, blob, request.linger_s, seeded=request.start is None)
     try:

@@ -266,6 +266,21 @@ class StoredJobView(msgspec.Struct, frozen=True):
     spent_bytes: int = 0
 
 
+class SharedView(msgspec.Struct, frozen=True):
+    """What a node shared of its data with one job."""
+
+    job: str
+    task: str
+    asker: str  # name
+    kind: str  # samples | medoids | means | robust: only means tell of no single sample
+    samples: int
+    stands_for: int  # samples of the node
+    bytes: int
+    bits: int | None  # an input; None: not known any more
+    at_s: float | None  # when, in seconds since 1970; None: before the node's disk was lost
+    held: bool  # they are still on the node: the job goes on
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything: the answer to `snapshot`."""
 

@@ -19,6 +19,7 @@ from muster.job.context import (
     Difference,
     EvaluationResult,
     Model,
+    SharedSamples,
     TrainingRequest,
     TrainingResult,
     Weighted,
@@ -26,7 +27,7 @@ from muster.job.context import (
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, RateMessage, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, JobId, Metric, Recipe
+from muster.protocol.records import BlobId, JobId, Metric, Recipe, Shared
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store
@@ -231,6 +232,23 @@ class StoreTrainer:
             messages.append((u.weight, path(blob) if blob is not None else inline or b""))
         v = await _job_errors(self._trainer.value(path(model.blob), messages, which, limit))
         return ContributionResult(v.values, v.before, v.after, v.examples)
+
+    async def share(
+        self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
+    ) -> SharedSamples | str:
+        out = self._scratch_file("samples")
+        try:
+            made = await _job_errors(self._trainer.make_samples(out, bytes_max, means_only, classes, seed))
+            if isinstance(made, str):
+                return made
+            return SharedSamples(await self._offload(self._store.stage_file, out), **vars(made))
+        finally:
+            with contextlib.suppress(OSError):
+                out.unlink()
+
+    async def check_samples(self, blob: BlobId, record: Shared) -> str:
+        path = self._store.blob_path(blob)
+        return await _job_errors(self._trainer.check_samples(path, record.kind, record.samples))
 
     async def initial(
         self,

@@ -70,6 +70,8 @@ class ArraySession:
             "inspect": inspect,
             "take_width": take_width,
             "structure": no_structure,
+            "make_samples": shares_nothing,
+            "check_samples": uses_none,
         }
         command = command_of(commands, what)
         local = arguments.pop("local", None)
@@ -263,3 +265,12 @@ def inspect(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:
     """What the model consists of: [name, shape, dtype, bytes, what becomes of it] of each tensor."""
     rows = [[s.name, list(s.shape), s.dtype, s.size_bytes, "travels"] for s in opened.layout.tensors]
     return {"tensors": rows}
+
+
+def shares_nothing(opened: OpenArrays, on_step: OnStep, **wanted: Any) -> dict[str, Any]:
+    """Its data is known to the task alone."""
+    return {"why": "a task that trains by fit() shows no samples that could be shared"}
+
+
+def uses_none(opened: OpenArrays, on_step: OnStep, **given: Any) -> dict[str, Any]:
+    return {"fault": "a task that trains by fit() cannot train on samples of others"}

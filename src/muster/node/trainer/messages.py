@@ -95,6 +95,16 @@ class EvaluatedMessage:
 
 
 @dataclass(frozen=True)
+class SamplesMessage:
+    """A coreset of the node's data: what `job.context.SharedSamples` says of it."""
+
+    kind: str
+    samples: int
+    stands_for: int
+    bits: int
+
+
+@dataclass(frozen=True)
 class TensorFacts:
     """A tensor of the model. `kind`: "travels", "averaged" or "counted" (these travel, too), "frozen",
     "local" (stays on its node) or "constant"."""

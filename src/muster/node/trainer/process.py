@@ -22,6 +22,7 @@ from muster.node.trainer.messages import (
     EvaluatedMessage,
     InspectedMessage,
     RateMessage,
+    SamplesMessage,
     TaskFacts,
     TaskSource,
     TensorFacts,
@@ -185,6 +186,20 @@ class TrainerProcess:
         request = {"do": "value", "before": str(before), "updates": plain, "which": which, "limit": limit}
         found = await self._do(request)
         return Contributions(tuple(found["values"]), found["before"], found["after"], found["examples"])
+
+    async def make_samples(
+        self, out: Path, bytes_max: int, means_only: bool, labels: Sequence[int] | None, seed: int
+    ) -> SamplesMessage | str:
+        """A coreset of the node's training data in the file `out`, or why there is none."""
+        request = {"do": "make_samples", "out": str(out), "bytes_max": bytes_max, "means_only": means_only}
+        labels = None if labels is None else list(labels)
+        found = await self._do(request | {"labels": labels, "seed": seed})
+        return found["why"] if "why" in found else SamplesMessage(**found)
+
+    async def check_samples(self, path: Path, kind: str, samples: int) -> str:
+        """What is wrong with a coreset of which its record says so much; "": nothing."""
+        request = {"do": "check_samples", "path": str(path), "kind": kind, "samples": samples}
+        return str((await self._do(request))["fault"])
 
     async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
         """As "safetensors" or "onnx"."""

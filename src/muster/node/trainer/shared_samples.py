@@ -1,57 +1,82 @@
-"""Reads the coresets that a request to train brings: what other nodes shared, if it fits the task here."""
+"""The trainer's requests about shared samples: to make this node's, to look at others', to train on them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from muster.coresets.coding.codec import decode
 from muster.coresets.coding.error import CoresetError
-from muster.coresets.coreset import Coreset, Space
-from muster.coresets.spaces import default_space, unfit
+from muster.coresets.coreset import Coreset
+from muster.coresets.exchange import Data, fault, make, read
 from muster.learning.faults import TaskFault
-from muster.learning.hooks import defaults, targets
+from muster.learning.shared_samples import NO_PAIR, travelling
+from muster.learning.sources.arrays import ArraySource
+from muster.learning.sources.trees import bytes_of
 from muster.node.trainer.open_task import OpenTask
-from muster.protocol.validation.limits import SHARED_BYTES_MAX, SHARED_SAMPLES_MAX
+from muster.node.trainer.session_parts import OnStep
+from muster.protocol.validation.limits import SHARED_BYTES_MAX
 
-LOOKED_AT = 2000  # samples of this node that say where a task's samples lie
+LOOKED_AT = 2000  # samples of this node, which say where a task's samples lie
+DATA_BYTES_MAX = 128_000_000  # of samples that a coreset is made of
+
+
+def make_samples(
+    opened: OpenTask,
+    on_step: OnStep,
+    out: str,
+    bytes_max: int,
+    means_only: bool,
+    labels: list[int] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Write a coreset of what is trained on, never of what is held out, to `out`; or say `why` not."""
+    own = opened.data.own
+    if not isinstance(own, ArraySource):
+        return {"why": NO_PAIR}
+    data = _travelling(opened, max(1, DATA_BYTES_MAX // bytes_of(own.example(1).data)))
+    on_step({"done": 0, "of": 1})
+    made = data if isinstance(data, str) else make(data, bytes_max, means_only, labels, seed)
+    if isinstance(made, str):
+        return {"why": made}
+    with Path(out).open("wb") as file:
+        file.write(made.message)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"kind": made.kind, "samples": made.samples, "stands_for": made.stands_for, "bits": made.bits}
+
+
+def check_samples(opened: OpenTask, on_step: OnStep, path: str, kind: str, samples: int) -> dict[str, Any]:
+    """What is wrong with a coreset of which its record says so much; "": nothing."""
+    data = _travelling(opened)
+    if isinstance(data, str):
+        return {"fault": f"this node can train on no shared samples: {data}"}
+    try:
+        return {"fault": fault(data, _message(path), kind, samples)}
+    except CoresetError as error:
+        return {"fault": str(error)}
 
 
 def read_coresets(opened: OpenTask, samples: Sequence[tuple[str, float]]) -> list[tuple[Coreset, float]]:
     """The coresets in these files, each with its weight. Raises TaskFault for one that does not fit."""
-    space, found = space_of(opened), list[tuple[Coreset, float]]()
-    for path, weight in samples:
-        try:
-            message = Path(path).read_bytes()
-            coreset = decode(message, space, samples_max=SHARED_SAMPLES_MAX, bytes_max=SHARED_BYTES_MAX)
-        except CoresetError as error:
-            raise TaskFault(f"samples of another node do not fit the task here: {error}") from error
-        found.append((coreset, weight))
-    return found
+    data = _travelling(opened)
+    if isinstance(data, str):
+        raise TaskFault(f"samples of other nodes cannot be trained on here: {data}")
+    try:
+        return [(read(data, _message(path)), weight) for path, weight in samples]
+    except CoresetError as error:
+        raise TaskFault(f"samples of another node do not fit the task here: {error}") from error
 
 
-def space_of(opened: OpenTask) -> Space:
-    """Where the task's samples lie. Raises TaskFault where it has none of a kind that can be shared."""
-    batch = opened.data.own.sample(LOOKED_AT).example(LOOKED_AT).data
-    pair = defaults.parted(batch)
-    if pair is None or not all(isinstance(part, torch.Tensor) for part in pair):
-        raise TaskFault("samples can be shared only where training_data() gives (x, y) arrays")
-    x, y = (part.numpy() for part in pair)
-    if (why := unfit(x, y)) is not None:
-        raise TaskFault(f"samples of this task cannot be shared: {why}")
-    space: Space = default_space(x.astype("float32"), y, _classes(opened))
-    return space
+def _travelling(opened: OpenTask, count: int = LOOKED_AT) -> Data | str:
+    """So many of this node's samples, or all."""
+    return travelling(opened.task, opened.working_model(), opened.data.own, count)
 
 
-def _classes(opened: OpenTask) -> int | None:
-    """How many the model tells apart; None where that is not known, or its outputs are numbers."""
-    x, y = defaults.parted(opened.data.own.example().data) or (None, None)
-    if not isinstance(y, torch.Tensor) or y.is_floating_point() or opened.task.overrides("training_step"):
-        return None
-    model = opened.working_model().eval()
-    with torch.no_grad():
-        output = defaults.call_model(model, x)
-    matched = targets.matched(output, y, opened.task.target_facts)
-    return int(matched.output.shape[1]) if matched.kind == "classes" else 2
+def _message(path: str) -> bytes:
+    """Raises CoresetError for a file that is too large."""
+    file = Path(path)
+    if file.stat().st_size > SHARED_BYTES_MAX:
+        raise CoresetError(f"it has over {SHARED_BYTES_MAX} bytes")
+    return file.read_bytes()

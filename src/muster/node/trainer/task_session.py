@@ -39,6 +39,7 @@ from muster.node.trainer.session_parts import (
     contributions_answer,
     weighted_updates,
 )
+from muster.node.trainer.shared_samples import check_samples, make_samples
 from muster.node.trainer.training import train
 
 MEASURE_STEPS = 8
@@ -71,6 +72,8 @@ class TaskSession:
             "value": value,
             "export": export_model,
             "inspect": inspect,
+            "make_samples": make_samples,
+            "check_samples": check_samples,
         }
         if what == "take_frozen":
             self.opened = self.opened.with_fixed(Path(arguments["path"]), arguments["fingerprint"])

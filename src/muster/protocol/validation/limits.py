@@ -22,7 +22,7 @@ METRIC_CHARS_MAX = 32
 TARGET_MAX = 1e15  # of a metric
 
 SHARE = ("none", "auto", "always")  # of a job
-SHARED_KINDS = ("samples", "medoids", "means")
+SHARED_KINDS = ("samples", "medoids", "means", "robust")
 SHARED_CODEC = "coreset"
 SHARED_BYTES_MAX = 64 * 1024**2  # of one node's coreset
 SHARED_SAMPLES_MAX = 1_000_000

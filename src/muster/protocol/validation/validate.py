@@ -263,6 +263,8 @@ def _shared(record: Shared) -> None:
     payload("payload", record.payload)
     if record.payload.codec != lim.SHARED_CODEC:
         raise Invalid(f"payload: a coreset's codec is {lim.SHARED_CODEC!r}")
+    if record.payload.blob is None:  # a record is kept for ever, samples go with their job
+        raise Invalid("payload: a coreset is a blob")
     whole("payload: its bytes", record.payload.size_bytes, 1, lim.SHARED_BYTES_MAX)
 
 

@@ -27,12 +27,13 @@ from muster.job.context import (
     Difference,
     EvaluationResult,
     Model,
+    SharedSamples,
     TrainingRequest,
     TrainingResult,
     Weighted,
 )
 from muster.job.models.payloads import payload_bytes
-from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload
+from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload, Shared
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store
 
@@ -101,6 +102,17 @@ class SimTrainer(ABC):
     @abstractmethod
     def own_samples(self) -> bytes:
         """All of its data, as if it shared them."""
+
+    @abstractmethod
+    def samples(
+        self, bytes_max: int, classes: Sequence[int] | None, seed: int
+    ) -> tuple[bytes, int, int] | None:
+        """Some of its data in `bytes_max` at most, how many samples that are, and how many of its own they
+        stand for; None: there is no room for one."""
+
+    @abstractmethod
+    def check_shared(self, shared: bytes, samples: int) -> None:
+        """Raises MusterError unless this is what it can train on, `samples` of another node."""
 
     @abstractmethod
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult: ...
@@ -173,6 +185,25 @@ class SimTrainer(ABC):
         return TrainingResult(
             steps, steps * batch, loss, self._pace.step_s / self._pace.share, self._tensors(self.last)
         )
+
+    async def share(
+        self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
+    ) -> SharedSamples | str:
+        await self._pace.work(0.5)
+        found = self.samples(bytes_max, classes, seed)
+        if found is None:
+            return f"not one sample fits into {bytes_max} bytes"
+        message, count, stands_for = found
+        staged = self._store.stage((message,))
+        return SharedSamples(staged, "means" if means_only else "samples", count, stands_for, 32)
+
+    async def check_samples(self, blob: BlobId, record: Shared) -> str:
+        await self._pace.work(0.1)
+        try:
+            self.check_shared(bytes(self._store.read_blob(blob)), record.samples)
+        except MusterError as error:
+            return error.sentence
+        return ""
 
     async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         await self._pace.work(0.1)

@@ -88,6 +88,17 @@ class LinearTrainer(SimTrainer):
     def own_samples(self) -> bytes:
         return self._target.astype("<f4").tobytes()
 
+    def samples(
+        self, bytes_max: int, classes: Sequence[int] | None, seed: int
+    ) -> tuple[bytes, int, int] | None:
+        """Its optimum, which says all of its data."""
+        message, count = self._target.astype("<f4").tobytes(), self.facts.samples
+        return (message, count, count) if len(message) <= bytes_max else None
+
+    def check_shared(self, shared: bytes, samples: int) -> None:
+        if len(shared) != self._target.nbytes or not np.isfinite(np.frombuffer(shared, "<f4")).all():
+            raise MusterError("bad_data", "the shared samples are of another task")
+
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         loss, examples = self._loss(weights.astype(np.float64), which), _examples(which, limit)
         correct = round(examples / (1.0 + loss))

@@ -23,6 +23,7 @@ from muster.storage.store import Store
 
 TASK = "tiny"
 FEATURES, CLASSES = 10, 4
+EXAMPLE_BYTES = 4 * FEATURES + 8  # as it is shared
 COMMON_EXAMPLES = 200
 OWN_SHARE = 0.9  # of a node's samples that may be of its own two classes
 LAYOUT = Layout(
@@ -56,7 +57,7 @@ def write_examples(data: Examples) -> bytes:
 
 def read_examples(data: bytes) -> Examples:
     """What `write_examples` was given. Raises MusterError for anything else."""
-    count, over = divmod(len(data), 4 * FEATURES + 8)
+    count, over = divmod(len(data), EXAMPLE_BYTES)
     if over or not count:
         raise MusterError("bad_data", "the shared samples are of another task")
     features = np.frombuffer(data, "<f4", count * FEATURES).reshape(count, FEATURES)
@@ -138,6 +139,21 @@ class TinyTrainer(SimTrainer):
 
     def own_samples(self) -> bytes:
         return write_examples(self._mine)
+
+    def samples(
+        self, bytes_max: int, classes: Sequence[int] | None, seed: int
+    ) -> tuple[bytes, int, int] | None:
+        features, labels = self._mine
+        may = np.arange(len(labels)) if classes is None else np.flatnonzero(np.isin(labels, classes))
+        count = min(len(may), bytes_max // EXAMPLE_BYTES)
+        if not count:
+            return None
+        chosen = np.random.default_rng(seed).choice(may, count, replace=False)
+        return write_examples((features[chosen], labels[chosen])), count, len(may)
+
+    def check_shared(self, shared: bytes, samples: int) -> None:
+        if len(read_examples(shared)[1]) != samples:
+            raise MusterError("bad_data", f"its record says {samples} samples, and it holds others")
 
     def measure(self, weights: Vector, which: str, limit: int | None) -> EvaluationResult:
         features, classes = self._data(which, limit)

@@ -16,6 +16,7 @@ from muster.node.api.rows.schema import (
     NodeRow,
     OfferRow,
     ResourcesRow,
+    SharedRow,
     TaskRow,
 )
 from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state
@@ -101,6 +102,7 @@ def node_rows(
             health=health(core) if me else None,
             refused=core.ledger.refusals.by_author.get(node, 0),
             cut_off=core.exchange.shared.cut_off(node),
+            shared=_shared(core, node),
             left=_left(core, node),
             emulated=None,
         )
@@ -147,6 +149,15 @@ def _left(core: Core, node: NodeId) -> LeftRow | None:
         until_t = round(core.context.now() + left.available_s)
     kept_bytes = None if left.bytes is None else left.bytes // 1000 * 1000  # it trembles
     return LeftRow(kept_bytes, None if left.joules is None else round(left.joules, 1), until_t, left.why)
+
+
+def _shared(core: Core, node: NodeId) -> list[SharedRow]:
+    found = []
+    for job, runner in core.jobs.runners.items():
+        record = runner.view.shared.get(node)
+        if record is not None:
+            found.append(SharedRow(job.hex(), record.kind, record.samples, record.payload.size_bytes))
+    return found
 
 
 def _offer(offer: Offer | None) -> OfferRow | None:

@@ -35,6 +35,15 @@ class LeftRow(msgspec.Struct, frozen=True):
     why: str  # it does nothing for others now
 
 
+class SharedRow(msgspec.Struct, frozen=True):
+    """What a node shared of its data with a job that the viewing node has in memory."""
+
+    job: str
+    kind: str  # samples, medoids, means or robust: only means tell of no single sample
+    samples: int
+    bytes: int
+
+
 class NodePlanRow(msgspec.Struct, frozen=True):
     """A node's part in the round in progress."""
 
@@ -112,6 +121,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     health: list[str] | None
     refused: int  # records of its making that the viewing node refused since it started: they cannot be
     cut_off: bool  # it made or sent so many that the viewing node does not hear it for some minutes
+    shared: list[SharedRow]  # with whom it shared samples of its data
     left: LeftRow | None  # of others by their last answer to a job; None: no limit is known
     emulated: EmulatedRow | None  # None outside an emulation
 

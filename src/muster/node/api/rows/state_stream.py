@@ -108,7 +108,7 @@ class Watcher:
         for event in log.since(self._event):
             self._event = event.number
             teller = event.node or self._core.name
-            own = event.kind in ("offer", "training", "update") and not event.text.startswith(teller)
+            own = event.kind in ("offer", "share", "training", "update") and not event.text.startswith(teller)
             lines.append(
                 {
                     "t": round(now_s - (wall_s - event.time_s), 2),

@@ -95,6 +95,7 @@ export class NodeCard {
     if (node.offer !== null) {
       found.push(["offers", `${count(node.offer.samples)} samples, ${(node.offer.step_s * 1000).toFixed(1)} ms/step`]);
     } else if (node.samples !== null) found.push(["data", `${count(node.samples)} samples`]);
+    for (const of of node.shared) found.push(["shared", shared(of)]);
     if (node.left !== null) found.push(...left(node.left, this.store.now_t()));
     if (node.refusal !== null) found.push(["refuses", node.refusal]);
     if (node.refused > 0 || node.cut_off) found.push(["was refused", refused(node)]);
@@ -130,6 +131,12 @@ function left(of: NonNullable<NodeRow["left"]>, now_t: number): [string, string]
   const found: [string, string][] = parts.length ? [["left today", parts.join(", ")]] : [];
   if (of.why !== "") found.push(["not now", of.why]);
   return found;
+}
+
+/** What of its data it shared with a job. */
+function shared(of: NodeRow["shared"][number]): string {
+  const kind = of.kind === "samples" || of.kind === "medoids" ? "samples" : of.kind === "means" ? "means" : "centres";
+  return `${count(of.samples)} ${kind}, ${bytes(of.bytes)} with job ${of.job.slice(0, 8)}`;
 }
 
 function describe(task: NodeRow["tasks"][number]): string {

@@ -16,6 +16,14 @@ export interface LeftRow {
   why: string; // it does nothing for others now
 }
 
+/** What a node shared of its data with a job that the viewing node has in memory. */
+export interface SharedRow {
+  job: string;
+  kind: string; // samples, medoids, means or robust: only means tell of no single sample
+  samples: number;
+  bytes: number;
+}
+
 /** A node's part in the round in progress. */
 export interface NodePlanRow {
   round: number;
@@ -83,6 +91,7 @@ export interface NodeRow {
   health: string[] | null; // as `resources`: a sentence for each loop that is not well or failed in the last ten minutes
   refused: number; // records of its making that the viewing node refused since it started: they cannot be
   cut_off: boolean; // it made or sent so many that the viewing node does not hear it for some minutes
+  shared: SharedRow[]; // with whom it shared samples of its data
   left: LeftRow | null; // of others by their last answer to a job; null: no limit is known
   emulated: EmulatedRow | null; // null outside an emulation
 }

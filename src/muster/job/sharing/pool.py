@@ -1,0 +1,86 @@
+"""The shared samples of one job on this node: what it gets, keeps and deletes, and what may be trained on."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from muster.job.context import Context
+from muster.job.models.store import ModelStore
+from muster.job.roles import finished, newest
+from muster.job.sharing import rules
+from muster.job.view import JobView
+from muster.protocol.records import BlobId, NodeId, Payload, Shared
+
+
+class SharedPool:
+    """Follows from the records, from what is held, and from what was looked at here."""
+
+    def __init__(self, context: Context, view: JobView, models: ModelStore) -> None:
+        self._context, self._view, self._models = context, view, models
+
+    def over(self) -> bool:
+        """Whether the job needs no samples any more."""
+        return finished(self._view, self._models.known_heads()) is not None
+
+    def usable(self) -> dict[NodeId, Shared]:
+        """Shared samples that may be trained on, held here or not."""
+        found = {} if self.over() else rules.allowed(self._view, self._context.ledger.trust.revoked)
+        return {
+            node: record for node, record in found.items() if not self._view.seen_samples.get(_blob(record))
+        }
+
+    def ready(self) -> dict[NodeId, Shared]:
+        """Those that are held, were looked at, and fit the task of this node."""
+        has = self._context.store.has_blob
+        return {
+            node: record
+            for node, record in self.usable().items()
+            if has(_blob(record)) and self._view.seen_samples.get(_blob(record)) == ""
+        }
+
+    def stands_for(self, node: NodeId) -> int:
+        """The weight, in samples, of what is trained on a node's shared samples."""
+        return rules.stands_for(self._view, node)
+
+    def unseen(self) -> tuple[NodeId, Shared] | None:
+        """Samples that are here and that this process did not look at yet."""
+        store = self._context.store
+        for node, record in self.usable().items():
+            blob = _blob(record)
+            if blob not in self._view.seen_samples and store.has_blob(blob):
+                return node, record
+        return None
+
+    def seen(self, blob: BlobId, fault: str) -> None:
+        """Note what is wrong with samples that are here; "": nothing."""
+        self._view.seen_samples[blob] = fault
+
+    def wanted(self, *, acting: bool, carries: bool) -> list[Payload]:
+        """What this node is to get: as the coordinator (`acting`), as the next one in rank, so that samples
+        outlive the coordinator, or to bring them to a coordinator that is not heard (`carries`)."""
+        store = self._context.store
+        lacking = [r.payload for r in self.usable().values() if not store.has_blob(_blob(r))]
+        if not lacking or acting:
+            return lacking
+        return lacking if self._context.relays() and (carries or self._next_in_rank()) else []
+
+    def needs(self) -> set[BlobId]:
+        """Blobs that stay while the job goes on."""
+        return {_blob(record) for record in self.usable().values()}
+
+    def gone(self) -> set[BlobId]:
+        """Blobs that nobody is to have any more: of a job that is over, of a revoked node, or replaced."""
+        return rules.named(self._view) - self.needs()
+
+    def _next_in_rank(self) -> bool:
+        context, heads = self._context, self._models.heads()
+        roster = newest(heads).roster if heads else ()
+        able = (n for n in roster if n not in self._view.refusals)
+        near = (n for n in able if n == context.node or context.presence.lively(n))
+        return list(islice(near, 2))[1:] == [context.node]
+
+
+def _blob(record: Shared) -> BlobId:
+    blob = record.payload.blob
+    assert blob is not None  # as `protocol.validation` holds it
+    return blob

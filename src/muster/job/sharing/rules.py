@@ -1,0 +1,52 @@
+"""How much a node shares with a job, and how much it counts: pure functions of what is on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from muster.job.view import JobView
+from muster.protocol.records import BlobId, Job, NodeId, Shared
+
+SHARE_BYTES = 10_000  # of one node, where the job does not say: some 400 images of a bit a pixel
+SHARE_BYTES_MIN = 100  # less holds no sample
+BUDGET_PART = 0.25  # of a job's bytes that all shared samples together may take
+
+
+def limit_bytes(job: Job) -> int:
+    """What the samples of one node may take in a job; larger ones are neither fetched nor trained on."""
+    return job.share_bytes or SHARE_BYTES
+
+
+def room_bytes(view: JobView) -> int:
+    """What a node's samples may take now: within the job's limit, and a part of its budgets of bytes."""
+    stop, room = view.job.stop, limit_bytes(view.job)
+    nodes = max(1, len(view.offers), view.job.min_nodes)
+    for budget in (stop.bytes_node, None if stop.bytes is None else stop.bytes / nodes):
+        if budget is not None:
+            room = min(room, int(BUDGET_PART * budget))
+    return room
+
+
+def allowed(view: JobView, revoked: Callable[[NodeId], bool]) -> dict[NodeId, Shared]:
+    """The shared samples that a job may use, by node: the newest of each, none of nodes that were revoked."""
+    most = limit_bytes(view.job)
+    return {
+        node: record
+        for node, record in view.shared.items()
+        if record.payload.size_bytes <= most and not revoked(node)
+    }
+
+
+def stands_for(view: JobView, node: NodeId) -> int:
+    """The weight, in samples, of what is trained on a node's shared samples: never above what it offered."""
+    record, offer = view.shared.get(node), view.offers.get(node)
+    if record is None or offer is None:
+        return 0
+    return min(record.stands_for, offer.samples)
+
+
+def named(view: JobView) -> set[BlobId]:
+    """The blobs of all samples that were ever shared with a job."""
+    return view.outdated_samples | {
+        r.payload.blob for r in view.shared.values() if r.payload.blob is not None
+    }
