@@ -116,6 +116,8 @@ class TrainerSession:
             self._context, self._view, self._models, self._fetcher, shared, self._passing
         )
         self.participant = participant
+        if self._view.job.one_shot:
+            await self._publisher.share_first(shared)
         await participant.offer()
         self.starting = False
         self._answer.offered()

@@ -14,6 +14,7 @@ from msgspec import structs
 from muster.planning import state as planner
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, Work, plan
+from muster.planning.pool import Pool, plan_pool
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.state import PlannerState, Shown, ShownUpdate
 from muster.planning.steps import watch
@@ -45,20 +46,26 @@ class Projection:
 
 
 def project(
-    work: Work, state: PlannerState, nodes: Sequence[Candidate], left: Left, min_nodes: int
-) -> Projection:
-    """The rounds that fit into what is left. Raises CodecError."""
+    work: Work, state: PlannerState, nodes: Sequence[Candidate], left: Left, min_nodes: int,
+    pool: Pool | None = None,
+) -> Projection:  # fmt: skip
+    """The rounds that fit into what is left. `pool`: what the first of them trains on. Raises CodecError."""
     limits = [left, *(node.left for node in nodes)]
     ending = any(limit != Left() for limit in limits)
     rounds: list[RoundPlan] = []
     while len(rounds) < (ROUNDS_MAX if ending else ROUNDS_OPEN):
         if left.rounds is not None and left.rounds <= 0:
             return Projection(tuple(rounds), "rounds")
-        found = plan(work, state, nodes, left, min_nodes, replaces=True)
+        first = pool is not None and not rounds
+        if pool is not None and first:
+            found = plan_pool(work, state, pool, nodes, left, len(nodes))
+        else:
+            found = plan(work, state, nodes, left, min_nodes, replaces=True)
         if isinstance(found, NothingFits):
             return Projection(tuple(rounds), found.why)
         rounds.append(found)
-        state = planner.observe(state, _expected(found, state, len(rounds)))
+        if not first:  # its steps say nothing of later rounds
+            state = planner.observe(state, _expected(found, state, len(rounds)))
         left = _after(left, found.usage.seconds, found.usage.bytes, found.usage.joules)
         nodes = [
             replace(

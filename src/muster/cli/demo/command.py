@@ -207,11 +207,12 @@ def _request(
     if start is not None:
         options["from"] = str(readable(start))
     loaded = load(scenario)
+    shares = "one_shot" in options or options.get("share", "none") != "none"
     return chosen.with_story(
         story,
         DemoRequest(
             loaded, task, split or chosen.split(story, loaded), given.get("seed") or 0,
-            data.absolute() if data else None, options,
+            data.absolute() if data else None, options, policy={"share": "samples"} if shares else {},
         ),
     )  # fmt: skip
 

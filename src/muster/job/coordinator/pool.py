@@ -9,6 +9,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.participant.shared_samples import SharedSamples
+from muster.job.sharing.rules import allowed
 from muster.job.view import JobView
 from muster.job.waits import Wait, names
 from muster.planning.policy import UNKNOWN_RATE_BYTES_S
@@ -80,21 +81,20 @@ class PoolWindow:
         }
         all_s = sum(s.payload.size_bytes / self._rate(n) for n, s in lacking.items())
         late_at_s = COME_MIN_S + COME_TIMES * all_s
-        return [
-            Missing(node, context.presence.lively(node), _progress_age_s(context, shared), late_at_s)
-            for node, shared in sorted(lacking.items())
-        ]
+        found = []
+        for node, shared in sorted(lacking.items()):
+            blob = shared.payload.blob or b""
+            here = context.store.has_blob(blob)  # it is being looked at
+            there = here or context.presence.lively(node)
+            found.append(Missing(node, there, context.progress_age_s(blob), late_at_s))
+        return found
 
     def _rate(self, node: NodeId) -> float:
         return float(self._view.offers[node].goodput_bytes_s) or UNKNOWN_RATE_BYTES_S
 
 
 def _allowed(context: Context, view: JobView) -> Iterator[tuple[NodeId, Shared]]:
-    """What is shared by nodes that offered; not by those that were revoked."""
-    for node, shared in view.shared.items():
-        if node in view.offers and not context.ledger.trust.revoked(node):
+    """What nodes that offered share, but for what is known to be of no use here."""
+    for node, shared in allowed(view, context.ledger.trust.revoked).items():
+        if node in view.offers and not view.seen_samples.get(shared.payload.blob or b""):
             yield node, shared
-
-
-def _progress_age_s(context: Context, shared: Shared) -> float | None:
-    return None if shared.payload.blob is None else context.progress_age_s(shared.payload.blob)

@@ -6,7 +6,7 @@ from itertools import islice
 
 from muster.job.context import Context
 from muster.job.models.store import ModelStore
-from muster.job.roles import finished, newest
+from muster.job.roles import finished, newest, pieces
 from muster.job.sharing import rules
 from muster.job.view import JobView
 from muster.protocol.records import BlobId, NodeId, Payload, Shared
@@ -57,12 +57,14 @@ class SharedPool:
 
     def wanted(self, *, acting: bool, carries: bool) -> list[Payload]:
         """What this node is to get: as the coordinator (`acting`), as the next one in rank, so that samples
-        outlive the coordinator, or to bring them to a coordinator that is not heard (`carries`)."""
+        outlive the coordinator, to bring them to a coordinator that is not heard (`carries`), or to train on
+        them as a plan says."""
         store = self._context.store
-        lacking = [r.payload for r in self.usable().values() if not store.has_blob(_blob(r))]
-        if not lacking or acting:
-            return lacking
-        return lacking if self._context.relays() and (carries or self._next_in_rank()) else []
+        lacking = {n: r.payload for n, r in self.usable().items() if not store.has_blob(_blob(r))}
+        if lacking and not acting and not (self._context.relays() and (carries or self._next_in_rank())):
+            asked = self._asked()
+            lacking = {node: payload for node, payload in lacking.items() if node in asked}
+        return list(lacking.values())
 
     def needs(self) -> set[BlobId]:
         """Blobs that stay while the job goes on."""
@@ -71,6 +73,11 @@ class SharedPool:
     def gone(self) -> set[BlobId]:
         """Blobs that nobody is to have any more: of a job that is over, of a revoked node, or replaced."""
         return rules.named(self._view) - self.needs()
+
+    def _asked(self) -> set[NodeId]:
+        """Nodes on whose samples a plan asks this one to train."""
+        plans = (p for h in self._models.known_heads() for p in self._view.plans.get(h.id, {}).values())
+        return {n for p in plans for a in pieces(p.record, self._context.node) for n in a.data}
 
     def _next_in_rank(self) -> bool:
         context, heads = self._context, self._models.heads()

@@ -55,6 +55,14 @@ class Publisher:
         self._tries = 0
         self._none: str | None = None  # why nothing is shared, as far as this process has found out
 
+    async def share_first(self, trainer: SharedTrainer) -> None:
+        """Share before this node offers, so that who knows its offer knows whether samples of it come.
+
+        Raises ChildProcessError.
+        """
+        if self._due():
+            await self._share(trainer)
+
     async def run(self, trainer: SharedTrainer, pulse: Pulse) -> None:
         """Share and look at what comes, until cancelled. Raises ChildProcessError."""
         while True:

@@ -13,6 +13,7 @@ from muster.compression.buffers import beside_bytes, weights
 from muster.compression.embedding_rows import matrices
 from muster.compression.tensors import Layout
 from muster.job.runner import JobRunner
+from muster.job.sharing.rules import limit_bytes
 from muster.node.api.job_description import requested, settled, sharing_of
 from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
 from muster.node.api.snapshot_builder import rate_of
@@ -21,8 +22,10 @@ from muster.node.core import Core
 from muster.planning.codec_choice import Message
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, Work
+from muster.planning.pool import Pool
 from muster.planning.projection import ROUNDS_MAX, Projection, project
 from muster.planning.state import NodeState, PlannerState
+from muster.protocol.quantities import size_text
 from muster.protocol.records import Job, NodeId, Offer, StopRule
 
 JOBS_USED = 8  # past jobs of the task that are in memory
@@ -74,7 +77,11 @@ def planned(core: Core, job: Job, layout: Layout, step_s: float, seeded: bool) -
     stop = job.stop
     left = Left(stop.rounds, stop.seconds, stop.bytes, stop.joules)
     enough = job.min_nodes <= len(candidates)
-    found = project(work, state, candidates, left, job.min_nodes) if enough else Projection((), "")
+    pool = None
+    if job.one_shot:
+        nodes = tuple(sorted(c.node for c in candidates))
+        pool = Pool(nodes, len(others) * limit_bytes(job))
+    found = project(work, state, candidates, left, job.min_nodes, pool) if enough else Projection((), "")
     known = {n: ("a job before" if n in seen else "an offer before") for n in offers if n in others}
     names = {core.node: "measured here"} | {n: known.get(n, "like those known") for n in others}
     return _view(core, job, found, names, from_jobs, enough)
@@ -143,6 +150,9 @@ def _sentences(
         there = f"{len(names)} node{'s are' if len(names) > 1 else ' is'} in reach"
         return [f"{there} and --min-nodes is {job.min_nodes}: the job would wait for others"]
     said = [_end(job.stop, found)]
+    if job.one_shot and found.rounds:
+        each = size_text(limit_bytes(job))
+        said.append(f"all nodes are taken to share samples, {each} each: whether they do, their owners say")
     if job.stop.target is not None or job.stop.stale is not None:
         said.append("how many rounds it takes to what is to be reached nobody can know beforehand")
     unknown = sum(source == "like those known" for source in names.values())

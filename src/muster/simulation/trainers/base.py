@@ -34,6 +34,7 @@ from muster.job.context import (
 )
 from muster.job.models.payloads import payload_bytes
 from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload, Shared
+from muster.protocol.validation.limits import SHARED_BYTES_MAX
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store
 
@@ -98,10 +99,6 @@ class SimTrainer(ABC):
         self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
     ) -> tuple[Vector, float]:
         """The same on what others shared. Raises MusterError where that is nothing to learn from."""
-
-    @abstractmethod
-    def own_samples(self) -> bytes:
-        """All of its data, as if it shared them."""
 
     @abstractmethod
     def samples(
@@ -175,8 +172,8 @@ class SimTrainer(ABC):
         steps, batch = request.steps, request.batch
         if request.samples:
             shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
-            if request.own_weight:
-                shared.append(self.own_samples())
+            if request.own_weight and (mine := self.samples(SHARED_BYTES_MAX, None, request.seed)):
+                shared.append(mine[0])
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
         else:
             after, loss = self.learn(before, steps, request.lr, batch, request.seed)

@@ -85,9 +85,6 @@ class LinearTrainer(SimTrainer):
         after = trained(before, optima.mean(axis=0, dtype=np.float64).astype(np.float32), lr, steps)
         return after, float(np.square(after - optima.mean(axis=0)).mean())
 
-    def own_samples(self) -> bytes:
-        return self._target.astype("<f4").tobytes()
-
     def samples(
         self, bytes_max: int, classes: Sequence[int] | None, seed: int
     ) -> tuple[bytes, int, int] | None:

@@ -137,9 +137,6 @@ class TinyTrainer(SimTrainer):
         loss = descend(weights, pooled, steps, lr, batch, seed)
         return flatten(LAYOUT, weights), loss
 
-    def own_samples(self) -> bytes:
-        return write_examples(self._mine)
-
     def samples(
         self, bytes_max: int, classes: Sequence[int] | None, seed: int
     ) -> tuple[bytes, int, int] | None:

@@ -31,7 +31,8 @@ def with_story(name: str | None, request: DemoRequest) -> DemoRequest:
         play = partition.partition(request.scenario, int(options["rounds"]))
         return replace(request, options=options, story=play)
     if name == "narrow":
-        chosen = narrow.MNIST if mnist else {}
+        once = narrow.MNIST_ONE_SHOT if "one_shot" in request.options else narrow.MNIST
+        chosen = once if mnist else {}
         options = {**narrow.OPTIONS, **chosen, **request.options}
         return replace(request, options=options, task_options=narrow.TASK if mnist else {})
     if name == "courier":

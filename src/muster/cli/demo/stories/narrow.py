@@ -18,3 +18,5 @@ MNIST: dict[str, Any] = {
     "codec": "stc:0.07",
     "down_codec": "stc:0.07",
 }
+# One contact: what nodes send is samples, and the rate falls to 0 over the steps.
+MNIST_ONE_SHOT: dict[str, Any] = {"lr": 0.1, "batch": 32}
