@@ -63,6 +63,8 @@ def test_a_good_task(tmp_path: Path) -> None:
     assert report.warnings == ()
     assert (report.samples, report.evaluation_samples) == (81, 9)
     assert report.step_s == 0.01
+    whole, half = (4 * n + n + 2 * 2 * n + 3 * n + 3 for n in (8, 4))  # a batch norm's statistics travel
+    assert (report.parameters, report.half_parameters, report.one_width) == (whole, half, "")
     assert list(report.figures) == ["accuracy", "loss"]
     shapes = {t.name: (t.shape, t.size_bytes, t.kind) for t in report.tensors}
     assert shapes["0.weight"] == ((8, 4), 128, "travels")
@@ -127,3 +129,11 @@ def test_a_worker_that_is_spawned_imports_the_file_again() -> None:
     task = load(str(animal("workers").path), {"start": "spawn"})
     x, y = next(iter(task.training_data()(32, 0)))
     assert (tuple(x.shape), tuple(y.shape)) == ((32, 4), (32,))
+
+
+def test_a_task_of_one_width_says_why(tmp_path: Path) -> None:
+    path = written(tmp_path, "    def model(self):\n        return nn.Linear(4, 3)\n")
+    report = checked(path, tmp_path)
+    assert report.good
+    assert report.half_parameters is None
+    assert "no layer whose width muster can change" in report.one_width

@@ -187,6 +187,7 @@ def _show(report: TaskReport) -> None:
         ("a step", f"{1000 * report.step_s:.1f} ms"),
         ("learning rate", f"{report.lr:.2g}, {report.lr_from}"),
         ("memory", size(report.memory_bytes)),
+        ("at width 0.5", _half(report)),
         ("after 10 steps", ", ".join(figures) or "no figures"),
         ("took", f"{report.seconds:.1f} s"),
     ]
@@ -194,6 +195,12 @@ def _show(report: TaskReport) -> None:
         click.echo(f"{what:15}{text}")
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def _half(report: TaskReport) -> str:
+    if report.half_parameters is None:
+        return report.one_width or "not tried"
+    return f"{report.half_parameters:,} of {report.parameters:,} parameters"
 
 
 def _options(pairs: Iterable[str]) -> dict[str, Any]:

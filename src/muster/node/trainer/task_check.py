@@ -27,6 +27,7 @@ from muster.protocol.records import Recipe
 T = TypeVar("T")
 STEPS = 5
 SEEDS = (0, 1)
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class TaskReport:
     seconds: float  # that the check took
     loss: float
     figures: dict[str, float]
+    half_parameters: int | None  # at width 0.5; None: it has one width
+    one_width: str  # why
     tensors: tuple[TensorFacts, ...]
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -77,6 +80,8 @@ class _Check:
     figures: dict[str, float] = field(default_factory=dict)
     evaluated: int = 0
     step_s: float = 0.0
+    half_parameters: int | None = None
+    one_width: str = ""
     looked: InspectedMessage | None = None
 
     async def run(self) -> None:
@@ -109,6 +114,10 @@ class _Check:
         self.looked = await self.trainer.inspect()  # before ONNX, which no training needs
         self.tell("saves and loads")
         await self._export(model)
+        try:
+            self.half_parameters = (await self.trainer.take_width(HALF)).parameters
+        except MusterError as error:
+            self.one_width = error.sentence
 
     async def _find_rate(self, start: Path) -> None:
         """As a job does that says none."""
@@ -216,6 +225,8 @@ async def check(
         seconds=clock() - began_s,
         loss=work.loss,
         figures=work.figures,
+        half_parameters=work.half_parameters,
+        one_width=work.one_width,
         tensors=looked.tensors,
         faults=tuple(faults),
         warnings=tuple(work.warnings),
