@@ -1,11 +1,11 @@
-"""Gives millions of records of every type to everything that reads them, and counts what fails.
+"""Gives millions of records of every type, and mangled coresets, to what reads them, and counts what fails.
 
 python scripts/fuzz.py --inputs 1000000 --state fuzz.json        # goes on where it stopped
 python scripts/fuzz.py --minutes 5 --state fuzz.json --first 1000
 
-A block of `BLOCK` records comes from one seed.  The state names the next seed; findings are printed and kept.
-A finding names the last of the up to `EVERY` records that may be its cause; the seed of its block gives the
-rest.
+A block of records and of coresets comes from one seed.  The state names the next seed; findings are printed
+and kept.  A finding names the last of the up to `EVERY` records that may be its cause; the seed of its block
+gives the rest.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "protocol"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "coresets" / "coding"))
 
+import numpy as np
 from consumers import Consumers, as_text
+from mangled import mangled, message, outcome
 
 from generators import ByChance, Generator
 
 BLOCK = 1000
+CORESETS = 5  # each of them mangled in MANGLED ways
+MANGLED = 10
 EVERY = 4  # records after which everything decides and reads; the test of a minute does it after each
 
 
@@ -48,6 +53,21 @@ def block(seed: int) -> tuple[Counter[str], list[str]]:
             continue
         counts[f"{record.KIND} {'taken' if taken else 'refused'}"] += 1
     consumers.close()
+    coreset_counts, coreset_findings = coresets(seed)
+    return counts + coreset_counts, findings + coreset_findings
+
+
+def coresets(seed: int) -> tuple[Counter[str], list[str]]:
+    rng, counts, findings = np.random.default_rng(seed), Counter[str](), []
+    for _ in range(CORESETS):
+        data, space = message(rng)
+        for _ in range(MANGLED):
+            changed = mangled(rng, data)
+            try:
+                counts[outcome(changed, space)] += 1
+            except Exception as error:
+                findings.append(f"seed {seed}: {type(error).__name__}: {error}: {changed.hex()} as {space}")
+                counts["findings"] += 1
     return counts, findings
 
 
