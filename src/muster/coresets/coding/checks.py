@@ -14,7 +14,7 @@ from muster.coresets.coreset import BITS_MAX, KINDS, Coreset, Space
 SPACES = ("image", "photo", "table")
 AXES_MAX = 6
 SLANT = 3  # of the lines along which images are coded
-TARGET_MAX = 1e30  # far enough from the largest float32 that differences are numbers
+NUMBER_MAX = 1e30  # far enough from the largest float32 that differences are numbers
 STEPS_MAX = 1 << 18  # of the coder, each for many values together; also some ten seconds
 VALUE_BITS_MAX = {"image": 1 << 25, "table": 1 << 25, "photo": 1 << 29}  # of all levels: about 10 s to read
 WEIGHT_MAX = 2.0**32
@@ -39,25 +39,24 @@ def check_coreset(coreset: Coreset) -> None:
     whole = np.issubdtype(labels.dtype, np.integer)
     if space.classes and not (whole and _within(labels, 0, space.classes - 1)):
         raise CoresetError(f"the coreset's labels are not all from 0 to {space.classes - 1}")
-    if not space.classes and not _within(labels, -TARGET_MAX, TARGET_MAX):
+    if not space.classes and not _within(labels, -NUMBER_MAX, NUMBER_MAX):
         raise CoresetError("the coreset has a target that is no number, or out of range")
     if not _within(weights, np.nextafter(np.float32(0), np.float32(1)), WEIGHT_MAX):
         raise CoresetError("the coreset's weights are not all above 0 and at most 2**32")
     if {space.low.shape, space.high.shape} - {(), (1,), space.shape[-1:]}:
         raise CoresetError("the coreset's bounds are neither one pair nor one for each column")
-    check_bounds(space.low, space.high)
+    if not bounded(space.low, space.high):
+        raise CoresetError("the coreset's low bounds are not all below its high ones, or out of range")
 
 
 def _within(values: NDArray[Any], least: float, most: float) -> bool:
     return bool(((values >= least) & (values <= most)).all())  # not a number: no
 
 
-def check_bounds(low: Floats, high: Floats) -> None:
-    """Raises CoresetError unless the values between them are finite numbers."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = high - low
-    if not (np.isfinite(low).all() and np.isfinite(wide).all() and (low <= high).all()):
-        raise CoresetError("the coreset's inputs lie between numbers that are no bounds")
+def bounded(low: NDArray[Any], high: NDArray[Any]) -> bool:
+    """Whether these are numbers in a usual range and order, so that all between them are numbers as well."""
+    wide = np.asarray(high, np.float64) - low
+    return _within(low, -NUMBER_MAX, NUMBER_MAX) and _within(wide, 1 / NUMBER_MAX, NUMBER_MAX)
 
 
 def check_fit(kind: str, shape: tuple[int, ...], classes: int, space: Space) -> None:

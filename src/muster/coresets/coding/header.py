@@ -1,4 +1,4 @@
-"""What a message says before its samples: kinds, bits, numbers, shape, bounds. All of it checked."""
+"""What a message says before its samples: kinds, bits, numbers and shape. All of it checked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from muster.coresets.coding.checks import (
     AXES_MAX,
+    NUMBER_MAX,
     SPACES,
-    TARGET_MAX,
     WEIGHT_MAX,
-    check_bounds,
     check_fit,
     check_size,
 )
@@ -40,12 +39,11 @@ class Header:
     form: int  # of the weights
     weight: float  # of each sample, if all are equal
     targets: tuple[float, float]  # the least and the largest, if there are no classes
-    low: Floats  # of the sender's space: one value, or one a column
-    high: Floats
+    bounds: int  # UNIT, PAIR or COLUMNS
 
 
 def write_header(header: Header) -> bytes:
-    first = FORMAT << 4 | SPACES.index(header.space)
+    first = FORMAT << 4 | header.bounds << 2 | SPACES.index(header.space)
     second = KINDS.index(header.kind) << 5 | header.form << 3 | header.bits - 1
     out = bytearray((first, second))
     for number in (header.count, header.classes, len(header.shape), *header.shape):
@@ -54,16 +52,7 @@ def write_header(header: Header) -> bytes:
         out += struct.pack("<f", header.weight)
     if not header.classes:
         out += struct.pack("<2f", *header.targets)
-    out.append(_bounds_form(header))
-    if out[-1] != UNIT:
-        out += header.low.astype("<f4").tobytes() + header.high.astype("<f4").tobytes()
     return bytes(out)
-
-
-def _bounds_form(header: Header) -> int:
-    if header.low.size > 1:
-        return COLUMNS
-    return UNIT if (header.low[0], header.high[0]) == (0, 1) else PAIR
 
 
 class _Bytes:
@@ -98,9 +87,10 @@ def read_header(data: bytes, space: Space, samples_max: int) -> tuple[Header, in
     first, second = source.take(2)
     if first >> 4 != FORMAT:
         raise CoresetError(f"the coreset is of format {first >> 4}; this version of Muster reads {FORMAT}")
-    if first & 15 >= len(SPACES) or second >> 5 >= len(KINDS) or second >> 3 & 3 > REAL:
+    bounds, form = first >> 2 & 3, second >> 3 & 3
+    if first & 3 >= len(SPACES) or bounds > COLUMNS or second >> 5 >= len(KINDS) or form > REAL:
         raise CoresetError("the coreset is of a kind that this version of Muster does not know")
-    kind, form, bits = SPACES[first & 15], second >> 3 & 3, (second & 7) + 1
+    kind, bits = SPACES[first & 3], (second & 7) + 1
     count, classes, axes = source.number(), source.number(), source.number()
     if axes > AXES_MAX:
         raise CoresetError(f"the coreset's samples have {axes} axes; at most {AXES_MAX} are read")
@@ -111,22 +101,7 @@ def read_header(data: bytes, space: Space, samples_max: int) -> tuple[Header, in
     if not 0 < weight <= WEIGHT_MAX:
         raise CoresetError("the coreset's weights are not above 0 and at most 2**32")
     low, high = source.floats(2).tolist() if not classes else (0.0, 0.0)
-    if not -TARGET_MAX <= low <= high <= TARGET_MAX:
+    if not -NUMBER_MAX <= low <= high <= NUMBER_MAX:
         raise CoresetError("the coreset's targets lie between numbers that are no bounds")
-    bounds = _read_bounds(source, shape)
-    header = Header(
-        kind, KINDS[second >> 5], bits, count, classes, shape, form, weight, (low, high), bounds[0], bounds[1]
-    )
+    header = Header(kind, KINDS[second >> 5], bits, count, classes, shape, form, weight, (low, high), bounds)
     return header, source.at
-
-
-def _read_bounds(source: _Bytes, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
-    form = source.take(1)[0]
-    if form == UNIT:
-        return np.zeros(1, np.float32), np.ones(1, np.float32)
-    if form not in (PAIR, COLUMNS):
-        raise CoresetError("the coreset's header holds no number where one belongs")
-    columns = 1 if form == PAIR else shape[-1]
-    low, high = source.floats(columns), source.floats(columns)
-    check_bounds(low, high)
-    return low, high
