@@ -15,7 +15,7 @@ from muster.errors import MusterError
 from muster.job.context import Policy, SharePolicy
 from muster.job.sharing.publisher import noted
 from muster.network.trust.signing import seal
-from muster.protocol.records import JobId, Revocation, Shared, Stop, StopRule
+from muster.protocol.records import Commit, JobId, Revocation, Shared, Stop, StopRule
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import LinearTrainer, target_of
 from muster.simulation.virtual.event_loop import run
@@ -31,7 +31,7 @@ def play(
     **more: Any,
 ) -> None:
     async def main() -> None:
-        field = SmallField(names, policy=policy, step_s=0.5, **more)
+        field = SmallField(names, policy=policy, **{"step_s": 0.5, **more})
         await field.start()
         await scene(field)
         await field.close()
@@ -292,3 +292,21 @@ def test_a_job_that_is_loaded_again_knows_them() -> None:
         assert await field.until(lambda: len(pool.ready()) == 1, 60)
 
     play("ab", {"b": SAMPLES}, scene)
+
+
+def test_their_bytes_count_once_in_the_commit_that_first_uses_them() -> None:
+    async def scene(field: SmallField) -> None:
+        job, c = field.ask("a", stop=ROUNDS, share="always"), field.cores["c"].node
+        assert await field.until(lambda: held(field, "a", "c", job), 60)
+        field.network.isolate(c)
+        runner = field.runner("a", job)
+        assert await field.until(lambda: field.round("a", job) >= 12, 300)
+        head = runner.head()
+        assert head is not None
+        line = [p for p in runner.view.graph.ancestors(head.id) if isinstance(p.record, Commit)]
+        used = [p for p in reversed(line) if p.record.stand_ins]  # type: ignore[union-attr]
+        assert len(used) >= 5
+        assert {s.bytes for p in used for s in p.spent if s.node == c} == {160}
+        assert not [s for p in line if p.round < used[0].round for s in p.spent if s.node == c]
+
+    play("abc", {"c": SAMPLES}, scene, step_s={"a": 0.5, "b": 0.5, "c": 500.0})

@@ -110,8 +110,8 @@ class CommitWriter:
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            shared_bytes = self._shared_bytes(head, updates)
-            spent = spent_after(head, made.folded, updates, down_bytes, context.node, shared_bytes)
+            samples = self._bytes_of_samples(head, updates, made.counts_for, down_bytes)
+            spent = spent_after(head, made.folded, updates, down_bytes, context.node, samples)
             roster = self._roster(head, (n for nodes in made.counts_for for n in nodes))
             record = Commit(
                 view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
@@ -129,13 +129,29 @@ class CommitWriter:
         self._tell(record, commit_id, counted=bool(updates))
         return down_bytes, made.waiting
 
-    def _shared_bytes(self, head: Point, updates: Sequence[KnownUpdate]) -> dict[NodeId, int]:
-        """What the nodes sent on whose samples all of these were trained in one place; 0 of those of which a
-        round before was."""
-        nodes = {n for u in updates if trained_on_pool(u) for n in u.record.data if n != u.key.node}
-        before = covered(self._view, head) if nodes else set()
+    def _bytes_of_samples(
+        self,
+        head: Point,
+        updates: Sequence[KnownUpdate],
+        counts_for: Sequence[Sequence[NodeId]],
+        down_bytes: int,
+    ) -> dict[NodeId, int]:
+        """What a commit's stand-ins cost the nodes whose samples they were trained on: the samples, in the
+        first commit of a history that counts something trained on them; and the model, where one node trained
+        on the samples of all in the place of their updates.
+
+        `counts_for`: of each update that is counted the nodes that it counts for.
+        """
+        pooled = {n for u in updates if trained_on_pool(u) for n in u.record.data if n != u.key.node}
+        authors = {u.key.node for u in updates}
+        used = {n for nodes in counts_for for n in nodes} - authors | pooled
+        before = covered(self._view, head) if used else set()
         known = self._view.shared
-        return {n: 0 if n in before else known[n].payload.size_bytes for n in sorted(nodes) if n in known}
+        return {
+            n: (0 if n in before else known[n].payload.size_bytes) + (down_bytes if n in pooled else 0)
+            for n in sorted(used)
+            if n in known
+        }
 
     def _drop_payload(self, blob: BlobId) -> None:
         """An update's payload lost bits since it came: it is fetched again, and the round is closed then."""

@@ -14,7 +14,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.planner_states import PlannerStates
-from muster.job.coordinator.pool import pool_at
+from muster.job.coordinator.pool import covered, pool_at
 from muster.job.coordinator.seeded import from_seed
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
@@ -135,9 +135,16 @@ class RoundPlanner:
         return Left(
             None if stop.rounds is None else stop.rounds - head.round,
             None if stop.seconds is None else stop.seconds - self._commits.age_s(head),
-            None if stop.bytes is None else stop.bytes - sum(s.bytes for s in spent),
+            None if stop.bytes is None else stop.bytes - sum(s.bytes for s in spent) - self._uncounted(head),
             None if stop.joules is None else stop.joules - sum(s.joules for s in spent),
         )
+
+    def _uncounted(self, head: Point) -> int:
+        """Bytes of samples that are here and that the commit counts which first uses them."""
+        view, samples = self._view, SharedSamples(self._context, self._view)
+        here = [node for node in view.shared if samples.held(node)]
+        before = covered(view, head) if here else set()
+        return sum(view.shared[node].payload.size_bytes for node in here if node not in before)
 
     def _candidates(self, head: Point, nodes: Sequence[NodeId], state: PlannerState) -> list[Candidate]:
         view, context = self._view, self._context

@@ -184,12 +184,12 @@ def spent_after(
     updates: Sequence[KnownUpdate],
     down_bytes: int,
     coordinator: NodeId,
-    shared_bytes: Mapping[NodeId, int],
+    more_bytes: Mapping[NodeId, int],
 ) -> tuple[Spent, ...]:
     """The counters after a commit: each counted update costs its author its own bytes up, one model down, and
     the joules that it says. What the coordinator trained in the place of others did not travel.
 
-    `shared_bytes`: of nodes that sent samples in place of an update; these cost them the same.
+    `more_bytes`: what the samples of nodes cost these on which others trained.
     """
     records = {u.key: u.record for u in updates}
     known = {s.node: s for s in head.spent}
@@ -202,7 +202,7 @@ def spent_after(
             f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
             min(FIGURE_MAX, s.joules + record.millijoules / 1000),
         )  # fmt: skip
-    for node, sent_bytes in shared_bytes.items():
+    for node, bytes_ in more_bytes.items():
         s = known.get(node, Spent(node, 0, 0, 0))
-        known[node] = msgspec.structs.replace(s, bytes=counter(s.bytes + sent_bytes + down_bytes))
+        known[node] = msgspec.structs.replace(s, bytes=counter(s.bytes + bytes_))
     return join_spent(known.values(), ())
