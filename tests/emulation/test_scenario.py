@@ -10,6 +10,7 @@ from muster.emulation.scenario import Away, Scenario
 from muster.emulation.scenario_file import load, packaged, parse
 from muster.errors import MusterError
 from muster.node.energy.settings import EnergyConfig
+from muster.node.policy import PolicyConfig
 from muster.simulation.faults import Cut
 
 TWO = 'nodes = [{ name = "alpha" }, { name = "bravo" }]\n'
@@ -91,7 +92,8 @@ def test_links_groups_stars_directions_and_events() -> None:
         seed = 5
         nodes = [
             { name = "a", energy = { preset = "pi4" }, data = { classes = [0, 1], part = 2 } },
-            { name = "b" }, { name = "c" }, { name = "d" },
+            { name = "b", policy = { share = "samples", share_classes = [1] } },
+            { name = "c" }, { name = "d" },
         ]
         [[groups]]
         name = "all"
@@ -130,6 +132,8 @@ def test_links_groups_stars_directions_and_events() -> None:
     assert scenario.events[1].fault == Cut("a", "d")
     assert scenario.node("a").data == {"classes": [0, 1], "part": 2}
     assert scenario.node("a").energy == EnergyConfig(preset="pi4")
+    assert scenario.node("b").policy == PolicyConfig(share="samples", share_classes=(1,))
+    assert scenario.node("c").policy is None
     assert scenario.groups[0].nodes == ("a", "b", "c")
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from muster.emulation.radio.model import LinkParams
 from muster.node.energy.settings import EnergyConfig
+from muster.node.policy import PolicyConfig
 from muster.simulation.faults import Fault, Pair
 
 
@@ -33,6 +34,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str  # letters, digits, hyphens and underscores
     slowdown: float = 1.0  # at least 1: its computing takes so many times as long as this machine's
     energy: EnergyConfig | None = None  # as [energy] in node.toml; none: mains, and none is counted
+    policy: PolicyConfig | None = None  # as [policy] in node.toml
     away: Away | None = None  # see below; none: always there
     data: dict[str, str | int | float | bool | list[int]] = {}  # options of the task on this node
 

@@ -39,7 +39,9 @@ import msgspec
 from muster.emulation.radio.model import LinkParams, fault_in
 from muster.emulation.scenario import Away, Group, LinkSpec, NodeSpec, Scenario, ScheduledFault
 from muster.errors import MusterError
+from muster.node import policy
 from muster.node.energy.settings import EnergyConfig, wrong_key
+from muster.node.policy import PolicyConfig
 from muster.simulation import faults
 
 NODES_MAX = 250
@@ -134,7 +136,7 @@ class ScenarioReader:
 
     def _node(self, raw: dict[str, Any], path: str) -> NodeSpec:
         self._known(raw, NodeSpec.__struct_fields__, path)
-        for key, kind in (("away", Away), ("energy", EnergyConfig)):
+        for key, kind in (("away", Away), ("energy", EnergyConfig), ("policy", PolicyConfig)):
             if isinstance(raw.get(key), dict):
                 self._known(raw[key], kind.__struct_fields__, f"{path}.{key}")
         node: NodeSpec = self._convert(raw, NodeSpec, path)
@@ -144,6 +146,8 @@ class ScenarioReader:
             raise self._wrong(f"{path}.away needs period_s over 0 and a fraction from 0 to below 1")
         if node.energy is not None and (found := wrong_key(node.energy)) is not None:
             raise self._wrong(f"{path}.energy.{found[0]}: {found[1]}")
+        if node.policy is not None and (found := policy.wrong_key(node.policy)) is not None:
+            raise self._wrong(f"{path}.policy.{found[0]}: {found[1]}")
         return node
 
     def _check_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:

@@ -14,6 +14,7 @@ from muster.cli.demo.stories.story import Story
 from muster.emulation.scenario import NodeSpec, Scenario
 from muster.network.transport.zenoh.config import NARROW, profile_for
 from muster.node.energy.settings import EnergyConfig
+from muster.node.policy import PolicyConfig
 
 PORT = 7447
 BOTH_CONNECT_KBIT_S = 64.0  # below it the keep-alives of two sessions would weigh
@@ -97,8 +98,9 @@ def node_config(
         "trainer": {"threads": 1, "slowdown": float(node.slowdown)},
         "tasks": {task_name(request.task): task_options(request, number)},
     }
-    if request.policy:
-        config["policy"] = dict(request.policy)
+    usual, own = msgspec.to_builtins(PolicyConfig()), msgspec.to_builtins(node.policy or PolicyConfig())
+    if policy := {**request.policy, **{key: own[key] for key in own if own[key] != usual[key]}}:
+        config["policy"] = policy
     slowest = _slowest_kbit_s(request.scenario, node.name)
     if slowest is not None and (profile := profile_for(1000 * slowest)) is NARROW:
         config["profile"] = profile.name
