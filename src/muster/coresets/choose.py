@@ -4,8 +4,8 @@ Where the bits are enough, more samples at fewer bits won every comparison.  The
 
 * levels blur less than samples differ: quantisation moves a sample less far, in the mean, than the nearest
   other one of its class lies.  This asks for 1 bit for MNIST, 2 for digits, 2 or 3 for most tables;
-* held-out samples are predicted by the nearest one of the coreset as well, within one standard error, as with
-  any other number of bits, each with as many samples as the budget holds.  One class cannot tell this.
+* held-out samples are predicted by the nearest one of the coreset as well, within two standard errors, as
+  with any other number of bits, each with as many samples as the budget holds.  One class cannot tell this.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ TRIED_VALUES_MAX = 20_000_000  # inputs of all of these
 SPACED_MAX = 600  # of these, between which distances are taken
 LARGE, LARGE_BITS_MAX = 10_000, 4  # inputs of one sample, and bits at most, because coding them takes long
 HELD_OUT_SHARE = 0.25
+NOISE = 2  # standard errors that fewer bits may be worse by
 TRIALS = 3  # splits into samples that a coreset is made of and held-out ones
 PROBED_MAX = 32  # samples, whose size, beside that of a quarter of them, says what more take
 PROBED_VALUES_MAX = 50_000
@@ -68,7 +69,7 @@ def choose(
     chosen = choices[0]
     if classes > 1 or not space.classes:
         chosen = _fewest_within_noise(few_x, few_y, kind, choices, space, rng)
-    return _filled(x, y, kind, budget_bytes, space, chosen, int(rng.integers(2**63)))
+    return filled(x, y, kind, chosen.bits, chosen.count, budget_bytes, space, int(rng.integers(2**63)))
 
 
 def _what_fits(
@@ -126,26 +127,26 @@ def _fewest_within_noise(
     table = np.asarray([np.concatenate(lost) for lost in found])
     worse = table - table[table.mean(1).argmin()]
     noise = worse.std(1) / np.sqrt(worse.shape[1])
-    return choices[int(np.flatnonzero(worse.mean(1) <= noise)[0])]
+    return choices[int(np.flatnonzero(worse.mean(1) <= NOISE * noise)[0])]
 
 
-def _filled(
+def filled(
     x: Floats,
     y: NDArray[Any],
     kind: str,
+    bits: int,
+    count: int,
     budget_bytes: int,
     space: Space,
-    choice: _Choice,
     seed: int,
 ) -> Coreset:
-    """The choice made of all samples, with a count by which its message nearly fills the budget."""
-    best = make(kind, x, y, 0, space, choice.bits, np.random.default_rng(seed))
-    cap = _count_max(kind, y, space, choice.bits)
-    count, too_many, tried = choice.count, cap + 1, 0
-    fits = 0
+    """A coreset of all samples whose message nearly fills the budget; `count` is a first guess above 0."""
+    best = make(kind, x, y, 0, space, bits, np.random.default_rng(seed))
+    cap = _count_max(kind, y, space, bits)
+    fits, too_many, tried = 0, cap + 1, 0
     while fits < count < too_many and (tried < TRIES or not fits):
         tried += 1
-        coreset = make(kind, x, y, count, space, choice.bits, np.random.default_rng(seed))
+        coreset = make(kind, x, y, count, space, bits, np.random.default_rng(seed))
         size = len(encode(coreset))
         if size > budget_bytes:
             too_many = count

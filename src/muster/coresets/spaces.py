@@ -1,8 +1,8 @@
 """The space in which a task's samples lie, where the task does not say: from a node's data.
 
 An image has one range for all of its pixels.  A table has one range a column, unless its columns are alike
-(a flattened image): then one for all, because a range a column costs eight bytes in the message.  Ranges
-come from this node's data, so two nodes may quantise differently; a coreset carries its own.
+(standardised ones, a flattened image): then one for all, because a range a column is eight bytes of message.
+Ranges come from this node's data, so two nodes may quantise differently; a coreset carries its own.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from muster.coresets.coreset import Space
 SIDE_MIN = 8  # of an image; shorter axes are taken for columns
 ASPECT_MAX = 4  # longer ones are taken for a signal: time and channels
 CLASSES_MAX = 65_536
-LOOKED_AT_MAX = 20_000  # samples whose ranges are taken
-TAIL = 0.01  # of a column's values on each side may lie outside its quantiles
+IMAGES_MAX, ROWS_MAX = 20_000, 2_000  # samples whose ranges are taken
+TAIL = 0.01
+ALIKE = 3  # times the range of the middle column is that of all at most
 
 
 def unfit(x: NDArray[Any], y: NDArray[Any]) -> str | None:
@@ -49,12 +50,17 @@ def default_space(x: NDArray[np.float32], y: NDArray[Any], classes: int | None =
         classes = 0
     elif classes is None:
         classes = int(y.max()) + 1 if len(y) else 1
-    looked_at = x[:: -(-len(x) // LOOKED_AT_MAX) or 1]
     if _is_image(shape):
-        low, high = (looked_at.min(), looked_at.max()) if len(x) else (0.0, 1.0)
+        seen = _some(x, IMAGES_MAX)
+        low, high = (seen.min(), seen.max()) if len(seen) else (0.0, 1.0)
         return Space("image", shape, *_range(np.asarray([low]), np.asarray([high])), classes)
-    low, high = _column_ranges(looked_at.reshape(-1, shape[-1]))
+    low, high = _column_ranges(_some(x, ROWS_MAX).reshape(-1, shape[-1]))
     return Space("table", shape, *_range(low, high), classes)
+
+
+def _some(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """About `count` of the samples, evenly from all."""
+    return x[:: max(1, len(x) // count)]
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:
@@ -65,21 +71,22 @@ def _is_image(shape: tuple[int, ...]) -> bool:
 
 
 def _column_ranges(rows: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(low, high) of each column, or one pair where columns are alike.
-
-    A few values far out are clipped, so that they do not take the levels of all others: to the quantiles at
-    1 and 99 % and as far again as these are apart.
-    """
+    """(low, high) of each column, or one pair where columns are alike."""
     if len(rows) == 0:
         return np.zeros(1), np.ones(1)
-    low, high = rows.min(0), rows.max(0)
-    if (
-        high.max() - low.min() <= 2 * np.sort(high - low)[(low.size - 1) // 2]
-    ):  # one bit of a level is lost at most
-        return low.min(keepdims=True), high.max(keepdims=True)
+    low, high = _without_far_ones(rows)
+    all_low, all_high = _without_far_ones(rows.reshape(-1, 1))
+    if all_high - all_low <= ALIKE * np.sort(high - low)[(low.size - 1) // 2]:
+        return all_low, all_high
+    return low, high
+
+
+def _without_far_ones(rows: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The least and the largest value of each column but for a few far out, which would take the levels of
+    all others: those further from the quantiles at 1 and 99 % than half of what is between these."""
     near, far = np.quantile(rows, (TAIL, 1 - TAIL), axis=0)
-    spread = np.where(far > near, far - near, np.inf)  # a column of rare values: all of them
-    return np.maximum(low, near - spread), np.minimum(high, far + spread)
+    fence = np.where(far > near, (far - near) / 2, np.inf)  # a column of rare values keeps them
+    return np.maximum(rows.min(0), near - fence), np.minimum(rows.max(0), far + fence)
 
 
 def range_of(x: NDArray[np.float32], space: Space) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

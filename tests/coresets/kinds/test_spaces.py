@@ -44,6 +44,15 @@ def test_a_value_far_out_does_not_take_the_levels_of_all_others() -> None:
     assert len(np.unique(levels(x, space, 4)[:, 0])) >= 8
 
 
+def test_standardised_columns_share_a_range_though_some_have_rare_values_far_out() -> None:
+    x = RNG.normal(size=(500, 20)).astype(np.float32)
+    x[:, 3:6] = np.where(RNG.random((500, 3)) < 0.002, 22, 0)
+    space = default_space(x, np.zeros(500, np.int64))
+    assert space.low.size == 1
+    assert -4.5 < space.low[0] < -2.5
+    assert 2.5 < space.high[0] < 5.5
+
+
 def test_a_column_of_rare_values_keeps_them() -> None:
     x = np.column_stack([np.zeros(1000), 100 * RNG.random(1000)]).astype(np.float32)
     x[:3, 0] = 1

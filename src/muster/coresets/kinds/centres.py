@@ -11,7 +11,7 @@ from muster.coresets.coreset import Space
 from muster.coresets.kinds.clusters import clusters, means_of, nearest, points_of
 from muster.coresets.kinds.summary import Summary, shared_out
 
-SAMPLES_MIN = 20  # that a centre of `means` is the mean of: membership AUC 0.56; 10: 0.72; 4: 0.88
+SAMPLES_MIN = 20  # that a centre of `means` is the mean of
 
 
 def robust(
@@ -22,17 +22,17 @@ def robust(
     Lu, Li, He, Wang, Narayanan, Chan, "Robust coreset construction for distributed machine learning", IEEE
     JSAC 38(10), 2020 (RCC by weighted k-means, here of each class by itself).
     """
-    return _centres(x, y, count, space, rng, 1)
+    return centres(x, y, count, space, rng, 1)
 
 
 def means(
     x: NDArray[np.float32], y: NDArray[Any], count: int, space: Space, rng: np.random.Generator
 ) -> Summary:
     """Centres of at least SAMPLES_MIN samples each; of a class with fewer samples nothing is shared."""
-    return _centres(x, y, count, space, rng, SAMPLES_MIN)
+    return centres(x, y, count, space, rng, SAMPLES_MIN)
 
 
-def _centres(
+def centres(
     x: NDArray[np.float32],
     y: NDArray[Any],
     count: int,
@@ -40,6 +40,7 @@ def _centres(
     rng: np.random.Generator,
     samples_min: int,
 ) -> Summary:
+    """k-means centres of each class, each the mean of `samples_min` samples or more; no class of fewer."""
     inputs, targets, weights = [x[:0]], [y[:0]], [np.empty(0)]
     for members, given in shared_out(y, count, samples_min):
         points = points_of(x[members], y[members], space)
