@@ -13,7 +13,7 @@ import msgspec
 
 from muster.algorithms.slimming.shape import kept_of
 from muster.errors import MusterError
-from muster.job.context import Policy, TrainerLike
+from muster.job.context import Model, Policy, TrainerLike
 from muster.job.retirement.retired import JobLimits
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
@@ -21,7 +21,7 @@ from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
-from muster.protocol.records import CLASSES, BlobId, Job, JobId, Metric, Recipe, StopRule
+from muster.protocol.records import CLASSES, BlobId, Job, JobId, Metric, Prune, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -141,20 +141,28 @@ class SmallField:
         one_shot: int = 0,
         down_codec: str = "dense32",
         share_bytes: int = 0,
+        server_momentum: float = 0.0,
+        prune: Prune | None = None,
+        model: Model | None = None,
     ) -> JobId:
-        """A job that begins from `start`, by default from what the seed gives. `offers_frozen`: nodes that
-        lack what the asker's task does not train can have it."""
+        """A job that begins from `start` or `model`, by default from what the seed gives. `offers_frozen`:
+        nodes that lack what the asker's task does not train can have it."""
         core = self.cores[asker]
-        recipe = Recipe(0.1, 10, 4, 0, codec=codec, down_codec=down_codec, average=average)
+        recipe = Recipe(
+            0.1, 10, 4, 0, codec=codec, down_codec=down_codec, average=average,
+            server_momentum=server_momentum,
+        )  # fmt: skip
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])
         facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(asker, b""))
         job = Job(
             TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share,
-            width=width, one_shot=one_shot, share_bytes=share_bytes,
+            width=width, one_shot=one_shot, share_bytes=share_bytes, prune=prune,
         )  # fmt: skip
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)
             job = msgspec.structs.replace(job, frozen=blob, frozen_bytes=size_bytes)
+        if model is not None:
+            return open_job(core, job, model.blob, shape=model.shape)
         return open_job(core, job, core.store.put_blob(start or initial_blob(layout_of(kept_of(40, width)))))
 
     def runner(self, name: str, job: JobId) -> JobRunner:

@@ -133,8 +133,8 @@ class Exporter:
     async def take_width(self, width: float) -> None:
         assert width == 1.0
 
-    async def export(self, blob: bytes, to: Path, kind: str, metadata: dict[str, str]) -> None:
-        self.blob, self.metadata = blob, metadata
+    async def export(self, model: Model, to: Path, kind: str, metadata: dict[str, str]) -> None:
+        self.blob, self.metadata = model.blob, metadata
 
     async def close(self) -> None: ...
 

@@ -83,7 +83,7 @@ class Exporter:
     async def take_width(self, width: float) -> None:
         assert width == 1.0
 
-    async def export(self, blob: bytes, path: Path, kind: str, metadata: dict[str, str]) -> None:
+    async def export(self, model: Model, path: Path, kind: str, metadata: dict[str, str]) -> None:
         if kind in self.cannot:
             raise self.cannot[kind]
         path.write_bytes(b"m")
@@ -108,7 +108,7 @@ def test_an_onnx_file_that_cannot_be_made_is_a_warning(tmp_path: Path, fault: Ex
     async def sound(commit: bytes) -> bool:
         return True
 
-    models = SimpleNamespace(blob_of=lambda commit: b"b" * 32, sound=sound)
+    models = SimpleNamespace(model_of=lambda commit: Model(b"b" * 32), sound=sound)
     runner = SimpleNamespace(view=view, models=models, head=lambda: head)
 
     async def load(job: JobId) -> Any:

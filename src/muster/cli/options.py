@@ -128,6 +128,12 @@ def recipe_options(command: F) -> F:
                 "ends, unless --rounds or another limit says how it goes on.",
             ),
             click.option(
+                "--prune",
+                metavar="WIDTH[@ROUND]",
+                help="Keep this fraction of the channels of each layer after that round, those with the "
+                "largest weights; gradually with 0.5@8..16. [default: after a third of --rounds]",
+            ),
+            click.option(
                 "--seed",
                 type=click.IntRange(SEED_MIN, SEED_MAX),
                 help="Of everything that is drawn at random.",
@@ -182,6 +188,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "average",
         "width",
         "one_shot",
+        "prune",
         "seed",
         "min_nodes",
         "patience_s",

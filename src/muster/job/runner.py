@@ -317,4 +317,5 @@ class JobRunner:
     def _lacks_layout(self) -> bool:
         """Whether a merge cannot be computed here, as the node came after the job's end and has to ask its
         trainer for the layout."""
-        return self.models.layout is None and any(h.is_merge for h in self.models.known_heads())
+        unknown = self.models.layout is None or self.models.forms.lacks_structure(self.view)
+        return unknown and any(h.is_merge for h in self.models.known_heads())

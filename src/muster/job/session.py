@@ -106,6 +106,8 @@ class TrainerSession:
             facts = found
         facts = await trainer.take_width(self._view.job.width)
         self._models.learn_layout(facts.layout)
+        if self._models.forms.lacks_structure(self._view):
+            self._models.forms.learn_structure(await trainer.structure())
         await self._start.make(trainer)
         self._context.changes.notify()
         if finished(self._view, self._models.heads()) is not None:
@@ -167,9 +169,14 @@ class TrainerSession:
             await self._context.changes.wait(ROOM_RETRY_S)
 
     async def _make_start_later(self, trainer: SharedTrainer, pulse: Pulse) -> None:
-        """Make the first model when its commit comes after the trainer was ready; until cancelled."""
+        """Make the first model, or find out its structure, when its commit comes after the trainer was ready;
+        until cancelled."""
         while True:
             pulse.renew(None)
+            if self._models.forms.lacks_structure(self._view):
+                async with trainer.lock.exclusive():
+                    self._models.forms.learn_structure(await trainer.child.structure())
+                self._context.changes.notify()
             if self._start.due():
                 async with trainer.lock.exclusive():
                     await self._start.make(trainer.child)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from muster.history.graph import Point
 from muster.job.figures import Figures, Standstill
+from muster.planning.pruning import pruning_over
 from muster.protocol.metrics import as_text, reaches
 from muster.protocol.quantities import energy_text, size_text
 from muster.protocol.records import Job, Metric, NodeId, Spent, StopRule
@@ -60,6 +61,11 @@ def ends_with(job: Job, round_: int, age_s: float, spent: Sequence[Spent], roste
     """Whether a commit of this round, age and spending ends the job, as far as that is known before it is
     measured."""
     return _used_up(job, round_, age_s, spent, roster) is not None
+
+
+def judged(job: Job, round_: int) -> bool:
+    """Whether what is measured of a round may end the job: not before its model is as small as asked for."""
+    return needs_figures(job.stop) and pruning_over(job.prune, round_)
 
 
 def target_reached(rule: StopRule, metrics: Sequence[Metric], figures: Figures | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
 from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
-from muster.job.stop_rule import finished_by, needs_figures, target_reached
+from muster.job.stop_rule import finished_by, judged, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
@@ -253,7 +253,8 @@ class JobView:
 
         A head that reached the target ends the job as it is: it is what was measured.
         """
-        closed = bool(point.parents) and not (point.folded or point.is_merge or _over(point))
+        changes = point.folded or point.is_merge or self.graph.prunes(point)
+        closed = bool(point.parents) and not (changes or _over(point))
         if self.stopped is not None or closed or self.finished(point) is None:
             return False
         if target_reached(self.job.stop, self.job.metrics, self._figures_to_end(point)):
@@ -274,7 +275,8 @@ class JobView:
         return best[0] if better(best[1], own, self.headline) else None
 
     def _best_on_common(self, head: Point, held: Callable[[CommitId], bool]) -> tuple[Point, Figures] | None:
-        line = ranked(self._measured(self.graph.ancestors(head.id)), self.headline)
+        as_small = (p for p in self.graph.ancestors(head.id) if p.shape == head.shape)
+        line = ranked(self._measured(as_small), self.headline)
         return next(((p, f) for p, f in line if f.common and held(p.id)), None)
 
     def finished(self, point: Point) -> str | None:
@@ -293,14 +295,15 @@ class JobView:
 
     def _figures_to_end(self, point: Point) -> Figures | None:
         """The head's figures if they may end the job: nothing else needs them; asked very often."""
-        return self.figures(point.id) if needs_figures(self.job.stop) else None
+        return self.figures(point.id) if judged(self.job, point.round) else None
 
     def _standstill(self, point: Point) -> Standstill | None:
         """Since when the line of a head got no better, if that may end the job; kept until figures come."""
-        if self.job.stop.stale is None:
+        if self.job.stop.stale is None or not judged(self.job, point.round):
             return None
         if point.id not in self._standstills:
-            line = ((p.round, self.figures(p.id)) for p in self.graph.ancestors(point.id))
+            before = (p for p in self.graph.ancestors(point.id) if judged(self.job, p.round))
+            line = ((p.round, self.figures(p.id)) for p in before)
             measured = [(round_, figures) for round_, figures in line if figures is not None]
             self._standstills[point.id] = standstill(measured, self.headline)
         return self._standstills[point.id]

@@ -16,7 +16,7 @@ import torch
 
 FILES_MAX = 64  # in one folder; the oldest make room
 
-LocalState = dict[str, Any]  # "optimizers", "tensors" (by name), "place" (of a stream); no key is a must
+LocalState = dict[str, Any]  # "optimizers", "shape" (of their model), "tensors" (by name), "place"
 
 
 def load(path: Path | None) -> LocalState:

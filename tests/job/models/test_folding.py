@@ -9,6 +9,7 @@ import pytest
 from lineage import Lineage
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
@@ -22,7 +23,6 @@ from muster.job.models.folding import (
     post_merge_step_scale,
     weight_of,
 )
-from muster.job.models.forms import Form
 from muster.job.view import KnownUpdate
 from muster.protocol.records import Assignment, CommitId, Payload, Plan, Recipe, Update
 

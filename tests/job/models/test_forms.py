@@ -9,11 +9,12 @@ from hypothesis import given, settings
 
 from made_up_models import drawn_shape, made_up, seeds
 from muster.algorithms.slimming.carrying import narrow
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Group, Slot, Structure
 from muster.compression.change import Difference, Sum
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, check
-from muster.job.models.forms import Form, JobForms
+from muster.job.models.forms import JobForms
 from muster.storage.memory import MemoryStore
 
 

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure
 from muster.compression.codecs.families import parse
 from muster.compression.model import encode_update
@@ -15,7 +16,6 @@ from muster.history.counted import Key
 from muster.history.credit import parts
 from muster.history.graph import Graph
 from muster.job.models.folding import Outcome, RoundContext, fold
-from muster.job.models.forms import Form
 from muster.job.models.stand_ins import REPLACED, asked_for
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.protocol.records import (

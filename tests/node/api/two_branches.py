@@ -51,7 +51,7 @@ class Trainer:
     async def take_width(self, width: float) -> None:
         self.width = width
 
-    async def narrowed(self, params: BlobId, width: float) -> BlobId:
+    async def narrowed(self, params: BlobId, width: float, shape: bytes) -> BlobId:
         self.narrowings.append((params, width))
         assert self.blob is not None
         return self.blob

@@ -57,7 +57,13 @@ def test_three_nodes_train_the_example_together(tmp_path: Path) -> None:
     assert found["figures"]["accuracy"][0] > 310
     assert sessions[0].do(asked | {"which": "own"}, steps.append)["examples"] == 0
     message = encode_update(parse("dense32"), layout, updates[0])
-    valued = {"do": "value", "before": str(base), "updates": [[0.5, message]], "which": "common", "limit": 9}
+    valued = {
+        "do": "value",
+        "before": str(base),
+        "updates": [[0.5, message, b""]],
+        "which": "common",
+        "limit": 9,
+    }
     worth = sessions[0].do(valued, steps.append)
     assert worth["values"][0] == pytest.approx(worth["before"] - worth["after"], rel=0.1)
     assert sessions[0].do({"do": "measure_speed", "batch": 32}, steps.append)["step_s"] > 0

@@ -116,7 +116,9 @@ def test_a_job_in_the_child(source: Callable[..., TaskSource], tmp_path: Path) -
         assert (await trainer.evaluate(two, "common")).examples == 0
         message = encode_update(parse("dense32"), facts.layout, update)
         (tmp_path / "update").write_bytes(message)
-        parts: list[tuple[float, bytes | Path]] = [(0.5, message), (0.5, tmp_path / "update")]
+        parts: list[tuple[float, bytes | Path, bytes]] = [
+            (0.5, message, b""), (0.5, tmp_path / "update", b"")
+        ]  # fmt: skip
         valued = await trainer.value(base, parts, "own", 500)
         assert valued.before == pytest.approx(first.figures["loss"][0] / 20)
         assert valued.after == pytest.approx(then.figures["loss"][0] / 20)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
@@ -21,7 +22,6 @@ from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.history.counted import Key
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext
-from muster.job.models.forms import Form
 from muster.job.models.stored import Reader, stage_arrays
 from muster.job.view import KnownUpdate
 from muster.node.worker.process import LARGE_MODEL_BYTES, ModelWorker, WorkerDied

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from muster.algorithms.slimming.form import Form
 from muster.history.counted import Key
 from muster.history.credit import stood_for
 from muster.history.graph import Point, merge_of
@@ -16,9 +17,9 @@ from muster.job.coordinator.pool import covered
 from muster.job.models import residuals
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
-from muster.job.models.forms import Form
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
+from muster.job.models.pruning import pruned
 from muster.job.models.stand_ins import REPLACED, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
@@ -152,6 +153,30 @@ class CommitWriter:
             for n in sorted(used)
             if n in known
         }
+
+    async def prune(self, head: Point, width: float, still: Callable[[], bool]) -> None:
+        """Commit the head's model without its smallest channels; `still` as in `commit`."""
+        view, models, store = self._view, self._models, self._context.store
+        form = models.form_of(head.id)
+        assert form is not None
+        with models.using({head.id}):
+            compute = self._context.compute(form.layout.size_bytes)
+            made = await compute(pruned, store, form, models.reader(head.id), width)
+        if not still():
+            return
+        age_s, layout = self._rounded_age_s(head), made.form.layout
+        with store.transaction():
+            record = Commit(
+                view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent,
+                age_s, store.put_staged(made.params), layout.blob_bytes, shape=made.form.to_bytes(),
+            )  # fmt: skip
+            commit_id, announce = self._context.ledger.keep_unannounced(record)
+        models.check([commit_id])
+        self.held_since = (commit_id, self._context.now(), age_s)
+        announce()
+        before, after = form.layout.parameters, layout.parameters
+        text = f"the model is pruned as {short(commit_id)}: {before:,} parameters become {after:,}"
+        self._context.event("commit", text, job=view.id, node=self._context.name_of(self._context.node))
 
     def _drop_payload(self, blob: BlobId) -> None:
         """An update's payload lost bits since it came: it is fetched again, and the round is closed then."""

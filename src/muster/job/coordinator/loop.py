@@ -19,11 +19,13 @@ from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.rounds import Rounds
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import JobFetcher
+from muster.job.models.pruning import wider_than
 from muster.job.models.store import ModelStore
 from muster.job.roles import coordinator
 from muster.job.view import JobView
 from muster.job.waits import Wait
 from muster.network.supervisor import Pulse
+from muster.planning.pruning import width_at
 from muster.protocol.records import CommitId, Discarded, NodeId
 from muster.storage.store import StorageError
 
@@ -117,6 +119,10 @@ class Coordinator:
             return self._close_unmeasured(head)
         if self._view.finished(head) is not None:
             return await self._close(head)
+        form, width = self._models.form_of(head.id), width_at(self._view.job.prune, head.round)
+        if form is not None and wider_than(form, width):
+            await self._commits.prune(head, width, lambda: self._still([head]))
+            return 0.0
         if self._out_of_time(head):
             linger_s = self._rounds.linger_s(head)
             if linger_s > 0:

@@ -14,12 +14,12 @@ import msgspec
 
 from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
+from muster.algorithms.slimming.form import Form
 from muster.compression.codec import CodecError, Message
 from muster.compression.model import decode_update
 from muster.compression.tensors import Array, Layout, TensorError
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
-from muster.job.models.forms import Form
 from muster.job.models.stand_ins import REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
 from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from muster.algorithms.merging import merge
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.joining import joined_shape, mean_of_holders
-from muster.job.models.forms import Form
 from muster.job.models.stored import Arrays, stage_arrays
 from muster.storage.store import Blobs, StagedBlob
 
@@ -40,4 +40,4 @@ def merged(
         one.whole_layout, one.structure, a, one.shape, b, other.shape, share, target.shape
     )
     made = stage_arrays(store, target.layout, found)
-    return Merged(made, target.shape.to_bytes(target.structure))
+    return Merged(made, target.to_bytes())

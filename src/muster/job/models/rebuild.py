@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from muster.algorithms.slimming.form import Form
 from muster.compression.change import add
 from muster.compression.model import decode_update
 from muster.compression.tensors import Array
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import Segment
-from muster.job.models.forms import Form
 from muster.job.models.payloads import payload_bytes
 from muster.job.models.retention import KEEP_LAST
 from muster.job.models.store import ModelStore

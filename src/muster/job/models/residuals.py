@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.form import Form
 from muster.history.graph import Graph
-from muster.job.models.forms import Form
 from muster.job.models.store import ModelStore
 from muster.protocol.records import BlobId, CommitId, JobId
 from muster.storage.store import Blobs, StagedBlob, Store

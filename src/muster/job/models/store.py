@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
+from muster.algorithms.slimming.form import Form
 from muster.compression.tensors import Layout
 from muster.history.graph import Point
 from muster.job.context import Context, Model
-from muster.job.models.forms import Form, JobForms
+from muster.job.models.forms import JobForms
 from muster.job.models.merging import Merged, merged
 from muster.job.models.stored import Arrays, Reader, WrongModel
 from muster.job.view import JobView

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from muster.algorithms.slimming.form import Form
 from muster.compression.codecs.families import parse
 from muster.compression.feedback import hand_over, norm
 from muster.compression.model import encode_with_feedback, weights_norm
 from muster.job.context import Arrays, Context, Facts, TrainingResult
 from muster.job.models import residuals
 from muster.job.models.folding import weight_of
-from muster.job.models.forms import Form
 from muster.job.models.payloads import StagedPayload, stage_payload
 from muster.job.models.residuals import Kept, LeftOut
 from muster.job.models.store import ModelStore

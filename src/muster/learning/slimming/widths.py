@@ -51,6 +51,17 @@ def sliced(task: Task, structure: Structure, width: float, forward: Forward) -> 
     return _with_model(task, model)
 
 
+def pruned(task: Task, structure: Structure, shape: Shape, forward: Forward) -> Task:
+    """The task, with models that have the channels of `shape` alone."""
+
+    def model() -> nn.Module:
+        made = task.model()
+        show(made, forward)
+        return narrowed(made, structure, shape)
+
+    return _with_model(task, model)
+
+
 def _slice(model: nn.Module, structure: Structure, shape: Shape, drawn: frozenset[str]) -> nn.Module:
     read = [
         (f"{layer.name}.{part}".lstrip("."), axis)

@@ -9,7 +9,8 @@ import msgspec
 
 from muster.algorithms.learning_rate import beside_momentum
 from muster.errors import MusterError
-from muster.protocol.records import BlobId, Recipe, StopRule
+from muster.job.context import Model
+from muster.protocol.records import Recipe, StopRule
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer
@@ -20,7 +21,7 @@ SECONDS_SHARE = 0.02  # of the job's
 
 
 async def found_rate(
-    trainer: StoreTrainer, start: BlobId, recipe: Recipe, stop: StopRule, tell: Callable[[str], None]
+    trainer: StoreTrainer, start: Model, recipe: Recipe, stop: StopRule, tell: Callable[[str], None]
 ) -> Recipe:
     """`recipe` with the rate that trainings from `start` on this node's data speak for.
 

@@ -13,7 +13,7 @@ from muster.errors import MusterError
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
 from muster.planning.pool import STEPS
-from muster.protocol.records import Job, Metric, Recipe, StopRule, Target
+from muster.protocol.records import Job, Metric, Prune, Recipe, StopRule, Target
 from muster.protocol.validation.checks import Invalid
 from muster.protocol.validation.figures import target as check_target
 from muster.protocol.validation.limits import (
@@ -37,6 +37,8 @@ from muster.protocol.validation.limits import (
 )
 from muster.protocol.validation.validate import validate
 
+_PRUNE = re.compile(r"(?P<width>\d*\.?\d+)(@(?P<first>\d{1,6})(\.\.(?P<last>\d{1,6}))?)?")
+PRUNE_ROUND = 8
 _NO_BETTER = re.compile(r"no better for (\d{1,6})")
 DEFAULT_PATIENCE_S = 20.0
 LINGER_MAX_S = 7 * 86_400.0
@@ -81,6 +83,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     share_bytes: int | None = None
     start: str | None = None
     one_shot: int | Literal["auto"] | None = None  # steps on the samples of all; the job asks for these
+    prune: str | None = None  # as `prune_of` reads it
     width: float | None = None  # of the model; None: that of the commit it begins from, else 1
     fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
@@ -171,6 +174,33 @@ def sharing_of(request: Request) -> dict[str, Any]:
     return {"share": "always", "share_bytes": share_bytes, "one_shot": steps}
 
 
+def prune_of(request: Request, stop: StopRule) -> Prune | None:
+    """What `--prune` says: WIDTH, WIDTH@ROUND or WIDTH@FIRST..LAST. Raises MusterError.
+
+    Without a round it is a third of the job's, or the 8th of one that has no last.
+    """
+    if request.prune is None:
+        return None
+    found = _PRUNE.fullmatch(request.prune.strip())
+    width = float(found["width"]) if found is not None else 0.0
+    if found is None or not WIDTH_MIN <= width < 1:
+        raise MusterError(
+            "usage",
+            "--prune is WIDTH, WIDTH@ROUND or WIDTH@FIRST..LAST, such as 0.5@8: the fraction of the channels "
+            f"that stay, {WIDTH_MIN:g} to below 1, and after which rounds the others go",
+        )
+    first = int(found["first"] or max(1, stop.rounds // 3 if stop.rounds else PRUNE_ROUND))
+    last = int(found["last"] or first)
+    if not 1 <= first <= last <= ROUNDS_MAX:
+        raise MusterError("usage", f"--prune names rounds from 1 to {ROUNDS_MAX}, the first one first")
+    if stop.rounds is not None and last >= stop.rounds:
+        raise MusterError(
+            "usage",
+            f"--prune after round {last} leaves no round to recover: the job ends after {stop.rounds}",
+        )
+    return Prune(width, first, last)
+
+
 def target_of(given: float | str) -> tuple[str | None, float]:
     """The metric (None: the headline) and the value that `--target` says. Raises MusterError."""
     name, equals, number = str(given).rpartition("=")
@@ -205,6 +235,7 @@ def with_target(stop: StopRule, given: float | str | None, metrics: tuple[Metric
 def check(request: Request, recipe: Recipe, stop: StopRule) -> None:
     if request.target is not None:
         target_of(request.target)
+    prune_of(request, stop)
     limits: list[tuple[bool, str]] = [
         (0 < recipe.lr <= LR_MAX, f"the learning rate (--lr) must be above 0 and at most {LR_MAX:g}"),
         (1 <= recipe.batch <= BATCH_MAX, f"the batch (--batch) must be 1 to {BATCH_MAX}"),

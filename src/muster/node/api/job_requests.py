@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from muster import __version__
 from muster.errors import MusterError
 from muster.history.graph import Point
+from muster.job.context import Model
 from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.seeded import keep_from_seed
 from muster.job.runner import JobRunner
 from muster.node.api import frozen_parts
 from muster.node.api.found_rate import found_rate
 from muster.node.api.inspection import bring, find_commit, is_prefix
-from muster.node.api.job_description import Request, recipe_of, requested, settled, sharing_of
+from muster.node.api.job_description import Request, prune_of, recipe_of, requested, settled, sharing_of
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Commit, Job, JobId, Stop, short
+from muster.protocol.records import BlobId, Commit, Job, JobId, Prune, Stop, StopRule, short
 from muster.protocol.validation.limits import (
     clean,
 )
@@ -41,22 +42,25 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
     async with catalogue.borrowed(request.task) as trainer:
         width = _width(request, begin)
         if begin is not None:
-            blob = await from_commit(core, request, trainer, *begin)
-            blob = await at_width(trainer, blob, width)
+            model = await from_commit(core, request, trainer, *begin)
+            model = await at_width(trainer, model, width)
         else:
             await trainer.take_width(width)
             start = Path(request.start) if request.start else None
-            blob = await trainer.initial(recipe_of(request).seed, start, request.fresh, tell)
+            model = Model(await trainer.initial(recipe_of(request).seed, start, request.fresh, tell))
         frozen = await frozen_parts.offer(core, trainer)
         facts = trainer.task  # with the frozen part that it trains with
         request, recipe, stop = settled(request, facts.defaults, facts.metrics)
+        prune = await _prune(request, stop, trainer)
         if request.lr is None:
-            recipe = await found_rate(trainer, blob, recipe, stop, tell)
+            recipe = await found_rate(trainer, model, recipe, stop, tell)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
-        facts.metrics, *frozen, width=width, **sharing_of(request),
+        facts.metrics, *frozen, width=width, prune=prune, **sharing_of(request),
     )  # fmt: skip
-    job_id = open_job(core, job, blob, request.linger_s, seeded=request.start is None)
+    job_id = open_job(
+        core, job, model.blob, request.linger_s, seeded=request.start is None, shape=model.shape
+    )
     try:
         trainer.begin_own(job_id)
     except OSError as error:
@@ -93,16 +97,27 @@ def _width(request: Request, begin: tuple[JobRunner, Point] | None) -> float:
     return wanted
 
 
-async def at_width(trainer: StoreTrainer, blob: BlobId, width: float) -> BlobId:
+async def at_width(trainer: StoreTrainer, model: Model, width: float) -> Model:
     """The model of a commit, as the trainer has them, without its smallest channels."""
     had = trainer.width
     await trainer.take_width(width)
-    return blob if width == had else await trainer.narrowed(blob, had)
+    return model if width == had else Model(await trainer.narrowed(model.blob, had, model.shape))
+
+
+async def _prune(request: Request, stop: StopRule, trainer: StoreTrainer) -> Prune | None:
+    """How the job's model becomes smaller. Raises MusterError for one that cannot."""
+    found = prune_of(request, stop)
+    if found is not None and not (await trainer.structure()).groups:
+        raise MusterError(
+            "usage",
+            f"the task {request.task!r} has no layer whose width muster can change: train it without --prune",
+        )
+    return found
 
 
 async def from_commit(
     core: Core, request: Request, trainer: StoreTrainer, runner: JobRunner, point: Point
-) -> BlobId:
+) -> Model:
     """The parameters of a commit of the same version of the task, held here from now on."""
     try:
         await frozen_parts.take(core, trainer, runner)
@@ -117,22 +132,30 @@ async def from_commit(
     runner.models.learn_layout(trainer.task.layout)  # this node may never have trained it
     if not await runner.models.sound(point.id):
         await bring(core, runner, point, request.patience_s)
-    blob = runner.models.blob_of(point.id)
-    assert blob is not None
-    return blob
+    model = runner.models.model_of(point.id)
+    assert model is not None
+    return model
 
 
 def open_job(
-    core: Core, job: Job, start: BlobId, linger_s: float | None = None, *, seeded: bool = False
+    core: Core,
+    job: Job,
+    start: BlobId,
+    linger_s: float | None = None,
+    *,
+    seeded: bool = False,
+    shape: bytes = b"",
 ) -> JobId:
     """Publish a job and the root of its history, together: a job without a root could never begin.
 
-    `seeded`: it starts from the model of its seed, which others can make."""
+    `seeded`: it starts from the model of its seed, which others can make; `shape`: what the model keeps."""
     size = core.store.blob_size(start)
     assert size is not None
     with core.store.transaction():
         job_id, announce_job = core.ledger.keep_unannounced(job)
-        root = Commit(job_id, (), 0, (), (), (core.node,), (), 0.0, start, size)
+        root = Commit(
+            job_id, (), 0, (), (), (core.node,), (), 0.0, start, size, shape=shape
+        )  # fmt: skip
         _, announce_root = core.ledger.keep_unannounced(root)
         if linger_s is not None:
             keep_linger(core.store, job_id, linger_s)
@@ -180,10 +203,10 @@ async def export(
             raise MusterError(
                 "no_result", "no model of that job that is held here was measured: export the last one"
             )
-    blob = runner.models.blob_of(head.id) if head else None
-    if head is not None and blob is not None and not await runner.models.sound(head.id):
+    model = runner.models.model_of(head.id) if head else None
+    if head is not None and model is not None and not await runner.models.sound(head.id):
         await bring(core, runner, head, runner.view.job.patience_s)
-    if head is None or blob is None:
+    if head is None or model is None:
         raise MusterError("no_result", "this node holds no model of that job yet: wait for its first commit")
     kinds = {".safetensors": "safetensors", ".onnx": "onnx"}
     if to.suffix in kinds:
@@ -211,7 +234,7 @@ async def export(
             await frozen_parts.take(core, trainer, runner)
             for kind, path in wanted.items():
                 try:
-                    await trainer.export(blob, path, kind, metadata)
+                    await trainer.export(model, path, kind, metadata)
                     paths.append(str(path))
                 except (MusterError, ChildProcessError) as error:
                     if not paths:  # the parameters themselves

@@ -13,7 +13,7 @@ from muster.node.api.job_requests import ask, at_width, commit_of, from_commit
 from muster.node.api.prune_view import PruneView, SizeView
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.protocol.records import BlobId, short
+from muster.protocol.records import short
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer
@@ -44,8 +44,9 @@ async def prune(core: Core, catalogue: Catalogue, arguments: dict[str, Any], non
     return PruneView(job.hex(), point.id.hex(), bool(trainer.task.common), before, pruned)
 
 
-async def _measured(core: Core, trainer: StoreTrainer, which: str, blob: BlobId) -> SizeView:
-    found = await trainer.evaluate(Model(blob), which)
+async def _measured(core: Core, trainer: StoreTrainer, which: str, model: Model) -> SizeView:
+    found = await trainer.evaluate(model, which)
     values = Figures(found.examples, found.figures).values(trainer.task.metrics) if found.examples else {}
-    return SizeView(trainer.width, trainer.task.layout.parameters, core.store.blob_size(blob) or 0,
+    layout = await trainer.layout_of(model.shape)
+    return SizeView(trainer.width, layout.parameters, core.store.blob_size(model.blob) or 0,
                     found.examples, values)  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure
 from muster.compression.tensor_file import TensorFile
 from muster.compression.tensors import Layout
@@ -75,6 +76,7 @@ class StoreTrainer:
         self._offload, self._report = offload, report
         self.width = 1.0  # of the models that it works with
         self._said_skipped = False
+        self._structure: Structure | None = None  # of the model as it is now, once asked
         self._own_start: Path | None = None  # what the last start from a file had of this node's own tensors
 
     @classmethod
@@ -134,16 +136,25 @@ class StoreTrainer:
         if width != self.width:
             layout = await _job_errors(self._trainer.take_width(width))
             self._facts, self.width = replace(self._facts, layout=layout), width
+            self._structure = None
         return job_facts(self._facts)
 
     async def structure(self) -> Structure:
-        return await _job_errors(self._trainer.structure())
+        if self._structure is None:
+            self._structure = await _job_errors(self._trainer.structure())
+        return self._structure
 
-    async def narrowed(self, params: BlobId, width: float) -> BlobId:
+    async def layout_of(self, shape: bytes) -> Layout:
+        """Of the models of a shape."""
+        return (
+            Form.of(self._facts.layout, await self.structure(), shape).layout if shape else self._facts.layout
+        )
+
+    async def narrowed(self, params: BlobId, width: float, shape: bytes = b"") -> BlobId:
         """A model of another `width` as one of this trainer's, as a blob of the store. Raises MusterError."""
         out = self._scratch_file("narrowed")
         try:
-            await _job_errors(self._trainer.narrow(self._store.blob_path(params), width, out))
+            await _job_errors(self._trainer.narrow(self._store.blob_path(params), width, out, shape))
             return self._store.put_staged(await self._offload(self._store.stage_file, out))
         finally:
             with contextlib.suppress(OSError):
@@ -166,19 +177,20 @@ class StoreTrainer:
     async def measure_speed(self, batch: int) -> float:
         return await _job_errors(self._trainer.measure_speed(batch))
 
-    async def find_rate(self, params: BlobId, recipe: Recipe, seconds: float) -> RateMessage:
+    async def find_rate(self, model: Model, recipe: Recipe, seconds: float) -> RateMessage:
         """A learning rate for the recipe's batch, momentum and seed, found in `seconds` at most."""
         return await _job_errors(
             self._trainer.find_rate(
-                self._store.blob_path(params),
+                self._store.blob_path(model.blob),
                 batch=recipe.batch, momentum=recipe.momentum, seed=recipe.seed, seconds=seconds,
+                shape=model.shape,
             )
         )  # fmt: skip
 
     async def train(
         self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
-        out = self._scratch_file("update")
+        out, layout = self._scratch_file("update"), await self.layout_of(model.shape)
 
         def on_progress(p: Progress) -> None:
             progress(p.done / max(1, p.of))
@@ -187,10 +199,10 @@ class StoreTrainer:
             try:
                 base = self._store.blob_path(model.blob)
                 samples = [(self._store.blob_path(blob), weight) for blob, weight in request.samples]
-                arguments = {**vars(request), "samples": samples}
+                arguments = {**vars(request), "samples": samples, "shape": model.shape}
                 done = await _job_errors(self._trainer.train(base, out, **arguments, progress=on_progress))
                 kept = out.rename(self._scratch_file("trained"))
-                update = TensorFile(self._facts.layout.changes, kept)
+                update = TensorFile(layout.changes, kept)
                 return TrainingResult(done.steps, done.examples, done.loss, done.step_s, update, done.skipped)
             except MusterError as error:
                 if error.code != "disk_full":
@@ -216,7 +228,7 @@ class StoreTrainer:
 
     async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(model.blob)
-        m = await _job_errors(self._trainer.evaluate(path, which, limit=limit))
+        m = await _job_errors(self._trainer.evaluate(path, which, limit=limit, shape=model.shape))
         if m.skipped and not self._said_skipped:
             self._said_skipped = True  # it is the same data each time
             self._report(f"leaves out {m.skipped} held-out samples that hold NaN")
@@ -229,8 +241,8 @@ class StoreTrainer:
         for u in updates:
             blob, inline = u.payload.blob, u.payload.inline
             assert inline is not None or blob is not None
-            messages.append((u.weight, path(blob) if blob is not None else inline or b""))
-        v = await _job_errors(self._trainer.value(path(model.blob), messages, which, limit))
+            messages.append((u.weight, path(blob) if blob is not None else inline or b"", u.shape))
+        v = await _job_errors(self._trainer.value(path(model.blob), messages, which, limit, model.shape))
         return ContributionResult(v.values, v.before, v.after, v.examples)
 
     async def share(
@@ -276,8 +288,9 @@ class StoreTrainer:
         """A file of its own for each request: two trainers may be at work at once."""
         return self._scratch / f"{what}-{secrets.token_hex(8)}.bin"
 
-    async def export(self, params: BlobId, out: Path, format_: str, metadata: dict[str, str]) -> None:
-        await _job_errors(self._trainer.export(self._store.blob_path(params), out, format_, metadata))
+    async def export(self, model: Model, out: Path, format_: str, metadata: dict[str, str]) -> None:
+        path = self._store.blob_path(model.blob)
+        await _job_errors(self._trainer.export(path, out, format_, metadata, model.shape))
 
     async def close(self) -> None:
         await self._trainer.close()

@@ -14,6 +14,7 @@ from typing import Any
 
 from muster.compression import tensors
 from muster.compression.change import difference
+from muster.compression.model import decode_update
 from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning import export, metrics
@@ -244,7 +245,7 @@ def value(
         opened.task,
         opened.layout,
         tensors.read(opened.layout, Path(before)),
-        weighted_updates(opened.layout, updates),
+        weighted_updates(updates, lambda message, shape: decode_update(opened.layout, message)),
         lambda: on_step({"done": 0, "of": 1}),
     )
     return contributions_answer(found)

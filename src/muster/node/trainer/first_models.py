@@ -56,9 +56,16 @@ def initial(
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True), "said": said}
 
 
-def narrow(opened: OpenTask, on_step: OnStep, base: str, width: float, out: str) -> dict[str, Any]:
-    """The parameters of the task at another `width` without the channels of the smallest magnitude."""
+def narrow(
+    opened: OpenTask, on_step: OnStep, base: str, width: float, out: str, was: bytes = b""
+) -> dict[str, Any]:
+    """The parameters of the task at another `width` without the channels of the smallest magnitude.
+
+    `was`: the shape that they have already, as in a commit.
+    """
     source = opened.at_width(width)
+    if was:
+        source = source.of_shape(was)
     arrays = _narrowed(source, opened, tensors.read(source.layout, Path(base)))
     return {"size_bytes": tensors.write(opened.layout, Path(out), arrays, synced=True)}
 

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from muster.algorithms.slimming.structure import Structure
-from muster.compression.tensors import Layout, TensorError
+from muster.algorithms.slimming.form import Form
+from muster.algorithms.slimming.structure import Structure, StructureError
+from muster.compression.model import decode_update
+from muster.compression.tensors import Array, Layout, TensorError
 from muster.errors import MusterError
 from muster.learning import evaluation, local_state, local_training, metrics, params
 from muster.learning import task as tasks
@@ -27,7 +29,7 @@ from muster.learning.hooks import defaults, targets
 from muster.learning.hooks.measuring import Measuring
 from muster.learning.params import Forward, fresh_model
 from muster.learning.slimming.structures import structure_of
-from muster.learning.slimming.widths import of_own_width, sliced, takes_width
+from muster.learning.slimming.widths import of_own_width, pruned, sliced, takes_width
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.sources.datasets import DatasetSource
 from muster.learning.sources.source import Source
@@ -55,6 +57,8 @@ class OpenTask:
     batch: int = TRIED_BATCH  # samples that training takes at once, as it was last asked
     width: float = 1.0  # the fraction of the channels that the model has
     whole: OpenTask | None = None  # the task of width 1, where this one is smaller
+    shape: bytes = b""  # which channels of that width's model it keeps, as in a commit; b"": all
+    form: Form | None = None  # the same, where it does not keep all
     local: Path | None = None  # the file of what this node keeps of the job for itself
 
     @property
@@ -138,6 +142,31 @@ class OpenTask:
             task = sliced(whole.task, structure, width, whole.forward)
         found = _opened(task, whole.data, fixed_of(whole))
         return replace(found, width=width, whole=whole, batch=self.batch, local=self.local)
+
+    def of_shape(self, shape: bytes) -> OpenTask:
+        """The same task with the model of a pruned commit. Raises TaskFault for another model's."""
+        structure = self.structure()
+        try:
+            form = Form.of(self.layout, structure, shape)
+        except StructureError as error:
+            raise TaskFault(f"the model of the job is not that of the task here: {error}") from error
+        found = _opened(pruned(self.task, structure, form.shape, self.forward), self.data, fixed_of(self))
+        if found.layout != form.layout:
+            raise TaskFault("other tensors of the pruned model travel than of the whole one")
+        return replace(found, shape=shape, form=form, width=self.width, batch=self.batch, local=self.local)
+
+    def change(self, message: bytes, shape: bytes, base: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The update in `message`, of a model of another shape, as one of this model, `base`.
+
+        Raises CodecError, StructureError.
+        """
+        if shape == self.shape:
+            return decode_update(self.layout, message)
+        whole, groups = self.layout, self.form.structure if self.form is not None else self.structure()
+        if self.form is not None:
+            whole = self.form.whole_layout
+        old, new = (Form.of(whole, groups, s) for s in (shape, self.shape))
+        return new.change(decode_update(old.layout, message), old, lambda: base)
 
     def model_inputs(self) -> list[Any]:
         """What the model is called with, without targets: a few batches of two samples. Raises TaskFault."""

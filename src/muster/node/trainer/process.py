@@ -118,9 +118,9 @@ class TrainerProcess:
         self._taken["width"] = request
         return Layout.from_plain(found["layout"])
 
-    async def narrow(self, base: Path, width: float, out: Path) -> None:
+    async def narrow(self, base: Path, width: float, out: Path, shape: bytes = b"") -> None:
         """Write the model `base`, which is of another `width`, as one of the width that was taken."""
-        await self._do({"do": "narrow", "base": str(base), "width": width, "out": str(out)})
+        await self._do({"do": "narrow", "base": str(base), "width": width, "out": str(out), "was": shape})
 
     async def structure(self) -> Structure:
         """The groups of channels of the task's model, at the width that was taken."""
@@ -131,10 +131,10 @@ class TrainerProcess:
         return float((await self._do({"do": "measure_speed", "batch": batch}))["step_s"])
 
     async def find_rate(
-        self, base: Path, *, batch: int, momentum: float, seed: int, seconds: float
+        self, base: Path, *, batch: int, momentum: float, seed: int, seconds: float, shape: bytes = b""
     ) -> RateMessage:
         """A learning rate for training from the dense blob `base`, found in `seconds` at most."""
-        request = {"do": "find_rate", "base": str(base), "batch": batch, "momentum": momentum}
+        request = {"do": "find_rate", "base": str(base), "batch": batch, "momentum": momentum} | of(shape)
         return RateMessage(**await self._do(request | {"seed": seed, "seconds": seconds}))
 
     async def train(
@@ -151,13 +151,16 @@ class TrainerProcess:
         samples: Sequence[tuple[Path, float]] = (),
         own_weight: float = 0.0,
         cosine: bool = False,
+        shape: bytes = b"",
         progress: OnProgress | None = None,
     ) -> TrainedMessage:
         """Train from the dense blob `base`; the difference to it becomes the dense blob `out`.
 
+        `shape`, here and below: which channels the model keeps, as in a commit; b"": all.
+
         `samples`, `own_weight`, `cosine`: as in `job.context.TrainingRequest`.
         """
-        request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
+        request = {"do": "train", "base": str(base), "out": str(out), "steps": steps, "lr": lr} | of(shape)
         request |= {"batch": batch, "momentum": momentum, "seed": seed, "round": round, "cosine": cosine}
         request |= {"samples": [[str(path), weight] for path, weight in samples], "own_weight": own_weight}
         return TrainedMessage(**await self._do(request, progress))
@@ -168,23 +171,25 @@ class TrainerProcess:
         which: str = "common",
         progress: OnProgress | None = None,
         limit: int | None = None,
+        shape: bytes = b"",
     ) -> EvaluatedMessage:
         """On the "common" evaluation set or on what is held out of the "own" data; 0 examples if none."""
-        request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit}
+        request = {"do": "evaluate", "base": str(base), "which": which, "limit": limit} | of(shape)
         found = await self._do(request, progress)
         figures = {name: (total, count) for name, (total, count) in found["figures"].items()}
         return EvaluatedMessage(found["examples"], figures, found.get("skipped", 0))
 
     async def value(
-        self, before: Path, updates: Sequence[tuple[float, bytes | Path]], which: str, limit: int
-    ) -> Contributions:
-        """What each update, (weight, message or its file), was worth on top of `before`.
+        self, before: Path, updates: Sequence[tuple[float, bytes | Path, bytes]], which: str, limit: int,
+        shape: bytes = b"",
+    ) -> Contributions:  # fmt: skip
+        """What each update, (weight, message or its file, shape), was worth on top of `before`.
 
         The formula: algorithms/contribution.py.
         """
-        plain = [[weight, str(u) if isinstance(u, Path) else u] for weight, u in updates]
+        plain = [[weight, str(u) if isinstance(u, Path) else u, made_on] for weight, u, made_on in updates]
         request = {"do": "value", "before": str(before), "updates": plain, "which": which, "limit": limit}
-        found = await self._do(request)
+        found = await self._do(request | of(shape))
         return Contributions(tuple(found["values"]), found["before"], found["after"], found["examples"])
 
     async def make_samples(
@@ -201,10 +206,12 @@ class TrainerProcess:
         request = {"do": "check_samples", "path": str(path), "kind": kind, "samples": samples}
         return str((await self._do(request))["fault"])
 
-    async def export(self, base: Path, out: Path, format: str, metadata: dict[str, str]) -> None:
+    async def export(
+        self, base: Path, out: Path, format: str, metadata: dict[str, str], shape: bytes = b""
+    ) -> None:
         """As "safetensors" or "onnx"."""
         request = {"do": "export", "base": str(base), "out": str(out), "format": format}
-        await self._do(request | {"metadata": metadata})
+        await self._do(request | {"metadata": metadata} | of(shape))
 
     async def inspect(self) -> InspectedMessage:
         """What the model consists of, and what the child needed so far."""
@@ -248,6 +255,11 @@ class TrainerProcess:
         child, self._child = self._child, None
         if child is not None:
             await child.end(grace_s)
+
+
+def of(shape: bytes) -> dict[str, Any]:
+    """What a request says of its model."""
+    return {"shape": shape} if shape else {}
 
 
 def _opening(source: TaskSource) -> dict[str, Any]:

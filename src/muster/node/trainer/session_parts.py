@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from muster.algorithms.contribution import Contributions, WeightedUpdate
-from muster.compression.model import decode_update
-from muster.compression.tensors import Layout, TensorError
+from muster.compression.tensors import TensorError
 from muster.errors import MusterError
 from muster.learning.faults import TaskFault
 
@@ -29,17 +28,21 @@ def command_of(commands: Mapping[str, Command], what: str) -> Command:
     return command
 
 
-def weighted_updates(layout: Layout, updates: Sequence[Sequence[Any]]) -> list[WeightedUpdate]:
-    """Updates, each [weight, message or the path of one]; a message is read when it is needed."""
+def weighted_updates(
+    updates: Sequence[Sequence[Any]], decode: Callable[[bytes, bytes], Mapping[str, Any]]
+) -> list[WeightedUpdate]:
+    """Updates, each [weight, message or the path of one, the shape of the model that it was made on].
 
-    def part(weight: float, source: bytes | str) -> WeightedUpdate:
-        def read() -> dict[str, Any]:
-            message = source if isinstance(source, bytes) else Path(source).read_bytes()
-            return decode_update(layout, message)
+    `decode(message, shape)` gives its tensors; a message is read when it is needed.
+    """
+
+    def part(weight: float, source: bytes | str, shape: bytes) -> WeightedUpdate:
+        def read() -> Mapping[str, Any]:
+            return decode(source if isinstance(source, bytes) else Path(source).read_bytes(), shape)
 
         return WeightedUpdate(weight, read)
 
-    return [part(weight, source) for weight, source in updates]
+    return [part(weight, source, shape) for weight, source, shape in updates]
 
 
 def contributions_answer(found: Contributions | None) -> Answer:

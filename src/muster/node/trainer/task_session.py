@@ -52,6 +52,7 @@ class TaskSession:
 
     def __init__(self, task: tasks.Task) -> None:
         self.opened = open_task(task)
+        self._pruned: OpenTask | None = None  # with the model of the last request, where that was pruned
 
     def facts(self) -> dict[str, Any]:
         return describe(self.opened, lambda _: None)
@@ -75,6 +76,8 @@ class TaskSession:
             "make_samples": make_samples,
             "check_samples": check_samples,
         }
+        if what.startswith("take_"):
+            self._pruned = None
         if what == "take_frozen":
             self.opened = self.opened.with_fixed(Path(arguments["path"]), arguments["fingerprint"])
             return {}
@@ -85,7 +88,16 @@ class TaskSession:
         local = arguments.pop("local", None)
         batch = arguments.get("batch", self.opened.batch)
         self.opened = replace(self.opened, local=None if local is None else Path(local), batch=batch)
-        return command(self.opened, on_step, **arguments)
+        return command(self._of_shape(arguments.pop("shape", b"")), on_step, **arguments)
+
+    def _of_shape(self, shape: bytes) -> OpenTask:
+        """The task with the model that a request is about."""
+        if not shape:
+            return self.opened
+        if self._pruned is None or self._pruned.shape != shape:
+            self._pruned = self.opened.of_shape(shape)
+        self._pruned = replace(self._pruned, local=self.opened.local, batch=self.opened.batch)
+        return self._pruned
 
 
 def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
@@ -191,7 +203,7 @@ def evaluate(
 def value(
     opened: OpenTask, on_step: OnStep, before: str, updates: list[list[Any]], which: str, limit: int
 ) -> dict[str, Any]:
-    """What a round's updates, each [weight, message or the path of one], were worth on held-out data."""
+    """What a round's updates, as `session_parts.weighted_updates` has them, were worth on held-out data."""
     data = opened.held_out(which)
     if data is None:
         return contributions_answer(None)
@@ -201,7 +213,7 @@ def value(
         opened.loaded(start),
         opened.layout,
         start,
-        weighted_updates(opened.layout, updates),
+        weighted_updates(updates, lambda message, shape: opened.change(message, shape, start)),
         data.sample(limit),
         lambda: on_step({"done": 0, "of": 1}),
         opened.batch,

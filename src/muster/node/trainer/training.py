@@ -36,6 +36,8 @@ def train(
 ) -> dict[str, Any]:
     """At least one step from `base`; the difference goes to `out`, what stays here to `opened.local`.
 
+    Optimisers begin anew where the model has been pruned since they were kept.
+
     With `samples` (files of coresets and their weights) it trains on these, and on this node's own data
     if these have an `own_weight`.  Then nothing stays here.
     """
@@ -65,7 +67,7 @@ def train(
         momentum=momentum,
         seed=seed,
         round_=round,
-        state=None if samples else kept.get("optimizers"),
+        state=None if samples or kept.get("shape", b"") != opened.shape else kept.get("optimizers"),
         cosine=cosine,
         on_step=stepped,
     )
@@ -82,7 +84,7 @@ def train(
         tensors.write(opened.layout.changes, Path(out), update)
     if not samples:
         stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
-        local_state.save(opened.local, {**kept, **stays})
+        local_state.save(opened.local, {**kept, **stays, "shape": opened.shape})
     step_s = statistics.median(times_s)
     said = {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
     return said | {"skipped": done.skipped}

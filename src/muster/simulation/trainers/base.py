@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muster.algorithms.slimming.carrying import layout_of
+from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.shape import first
 from muster.algorithms.slimming.structure import Structure
 from muster.compression.model import decode_update, flatten
-from muster.compression.tensors import Layout, unpack
+from muster.compression.tensors import Array, Layout, unpack
 from muster.errors import MusterError
 from muster.job.context import (
     ContributionResult,
@@ -33,7 +34,7 @@ from muster.job.context import (
     Weighted,
 )
 from muster.job.models.payloads import payload_bytes
-from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Payload, Shared
+from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Shared
 from muster.protocol.validation.limits import SHARED_BYTES_MAX
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store
@@ -165,7 +166,7 @@ class SimTrainer(ABC):
     async def train(
         self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
-        before = self._read(model.blob)
+        before, form = self._read(model), self._form(model.shape)
         for piece in range(SLICES):
             await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
@@ -177,11 +178,10 @@ class SimTrainer(ABC):
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
         else:
             after, loss = self.learn(before, steps, request.lr, batch, request.seed)
-        self.last = after - before
+        update = form.params(self._tensors(after - before), self._form(b""))
+        self.last = self._whole(update, form)
         self._on_trained(self)
-        return TrainingResult(
-            steps, steps * batch, loss, self._pace.step_s / self._pace.share, self._tensors(self.last)
-        )
+        return TrainingResult(steps, steps * batch, loss, self._pace.step_s / self._pace.share, dict(update))
 
     async def share(
         self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
@@ -204,15 +204,15 @@ class SimTrainer(ABC):
 
     async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         await self._pace.work(0.1)
-        return self.measure(self._read(model.blob), which, limit)
+        return self.measure(self._read(model), which, limit)
 
     async def value(
         self, model: Model, updates: Sequence[Weighted], which: str, limit: int
     ) -> ContributionResult:
         """First-order Shapley values, by the formula of algorithms/contribution.py."""
         await self._pace.work(0.1)
-        before = self._read(model.blob).astype(np.float64)
-        moves = [u.weight * self._decoded(u.payload) for u in updates]
+        before = self._read(model).astype(np.float64)
+        moves = [u.weight * self._decoded(u, model.shape) for u in updates]
         total = np.sum(moves, axis=0)
         slope = self.slope(before + total / 2, which, limit)
         values = tuple(float(-np.dot(slope, move)) + 0.0 for move in moves)
@@ -223,14 +223,25 @@ class SimTrainer(ABC):
     async def close(self) -> None:
         self.closed = True
 
-    # ---- tensors and vectors -------------------------------------------------------------------------
+    # ---- tensors and vectors: a channel that a model has not is one of zeros ---------------------------
 
-    def _read(self, params: BlobId) -> Vector:
-        return flatten(self.facts.layout, unpack(self.facts.layout, self._store.read_blob(params)))
+    def _form(self, shape: bytes) -> Form:
+        return Form.of(self.facts.layout, self.groups(self.facts.layout), shape)
 
-    def _decoded(self, payload: Payload) -> Wide:
-        layout = self.facts.layout
-        return flatten(layout, decode_update(layout, payload_bytes(self._store, payload))).astype(np.float64)
+    def _whole(self, arrays: Mapping[str, Array], form: Form) -> Vector:
+        """Tensors of a model of a form as the vector of the whole one."""
+        whole = self._form(b"")
+        return flatten(whole.layout, whole.params(arrays, form))
+
+    def _read(self, model: Model) -> Vector:
+        form = self._form(model.shape)
+        return self._whole(unpack(form.layout, self._store.read_blob(model.blob)), form)
+
+    def _decoded(self, update: Weighted, shape: bytes) -> Wide:
+        """What an update changes of a model of a shape."""
+        made_on, form = self._form(update.shape), self._form(shape)
+        arrays = decode_update(made_on.layout, payload_bytes(self._store, update.payload))
+        return self._whole(form.params(arrays, made_on), form).astype(np.float64)
 
     def _tensors(self, vector: Vector) -> dict[str, Vector]:
         """Copies: whoever gets an update may change it."""
