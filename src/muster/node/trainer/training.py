@@ -36,7 +36,7 @@ def train(
 ) -> dict[str, Any]:
     """At least one step from `base`; the difference goes to `out`, what stays here to `opened.local`.
 
-    Optimisers begin anew where the model has been pruned since they were kept.
+    The state of optimisers is dropped where the model has been pruned since.
 
     With `samples` (files of coresets and their weights) it trains on these, and on this node's own data
     if these have an `own_weight`.  Then nothing stays here.
