@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from made_up_models import MadeUp, drawn_shape, made_up, seeds
 
+from made_up_models import MadeUp, drawn_shape, made_up, seeds
 from muster.algorithms.slimming.carrying import carry, layout_of, narrow
 from muster.algorithms.slimming.shape import Shape, first, kept_of, whole
 from muster.algorithms.slimming.structure import Group, Slot, Structure, StructureError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from made_up_models import drawn_shape, made_up, seeds
 
+from made_up_models import drawn_shape, made_up, seeds
 from muster.algorithms.merging import merge
 from muster.algorithms.slimming.carrying import layout_of, narrow
 from muster.algorithms.slimming.joining import joined_shape, mean_of_holders
