@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,25 @@ def test_a_size_that_the_models_own_code_has_stays() -> None:
 def test_channels_that_are_mixed_tied_or_come_out_stay_whole() -> None:
     assert found(Mixing()).groups == ()
     assert sizes(found(TwoOutputs())) == [12]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "wrapped", [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm]
+)
+def test_a_weight_that_is_made_of_others_stays_whole(wrapped: Any) -> None:
+    def network() -> nn.Module:
+        first = wrapped(nn.Linear(64, 8))
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(8, 6), nn.Linear(6, 3))
+
+    def again(other: nn.Module) -> nn.Module:
+        """The older weight_norm cannot be copied."""
+        made = network()
+        made.load_state_dict(other.state_dict())
+        return made
+
+    structure = structure_of(network(), lambda m: m(sample()), again)
+    assert [g.slots[0].tensor for g in structure.groups] == ["3.weight"]
 
 
 def test_a_wrong_group_is_not_proven() -> None:

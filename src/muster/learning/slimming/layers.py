@@ -32,12 +32,16 @@ class Layer:
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """The layers of known types in a model, by name, in its order; without those that share a tensor."""
+    """The layers of known types in a model, by name, in its order; without those that share a tensor, or have
+    one that is made of others, as by weight_norm."""
     held = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     found: dict[str, Layer] = {}
     for name, module in model.named_modules():
         layer = _layer(name, module)
-        if layer is not None and all(held[id(p)] == 1 for p in module.parameters(recurse=False)):
+        own = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
+        if layer is None or not {part for part, _ in (*layer.made, *layer.read, *layer.kept)} <= own:
+            continue
+        if all(held[id(p)] == 1 for p in module.parameters(recurse=False)):
             found[name] = layer
     return found
 

@@ -8,7 +8,8 @@ columns, in silence (docs/notes/2026-11-30-smaller-models.md).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -23,24 +24,29 @@ from muster.learning.slimming.layers import Axis
 from muster.learning.slimming.probing import Forward, Paths, Place, paths_of
 from muster.learning.slimming.smaller import narrowed
 
+Copied: TypeAlias = Callable[[nn.Module], nn.Module]
+
 RELATIVE, ABSOLUTE = 1e-3, 1e-5  # to which outputs of both models must agree
 
 
-def structure_of(model: nn.Module, forward: Forward) -> Structure:
+def structure_of(model: nn.Module, forward: Forward, copied: Copied = copy.deepcopy) -> Structure:
     """The groups of `model` that can become smaller; what cannot be proven stays whole.
 
-    `forward` calls a model with a few samples, and returns what comes out.  Raises what the model raises.
+    `forward` calls a model with a few samples, and returns what comes out; `copied` gives a copy of one.
+    Raises what the model raises.
     """
-    tried = copy.deepcopy(model).eval()
+    tried = copied(model).eval()
     found = _groups(paths_of(tried, forward), list(tried.state_dict()))
     _randomise(tried, found)
-    if holds(tried, found, forward):
+    if holds(tried, found, forward, copied):
         return Structure(tuple(found))
-    alone = [group for group in found if holds(tried, [group], forward)]
-    return Structure(tuple(alone) if holds(tried, alone, forward) else ())
+    alone = [group for group in found if holds(tried, [group], forward, copied)]
+    return Structure(tuple(alone) if holds(tried, alone, forward, copied) else ())
 
 
-def holds(model: nn.Module, groups: Sequence[Group], forward: Forward) -> bool:
+def holds(
+    model: nn.Module, groups: Sequence[Group], forward: Forward, copied: Copied = copy.deepcopy
+) -> bool:
     """Whether a model without some channels of the groups does what the whole one does with zeros in their
     places."""
     structure = Structure(tuple(groups))
@@ -50,14 +56,15 @@ def holds(model: nn.Module, groups: Sequence[Group], forward: Forward) -> bool:
     state = model.state_dict()
     arrays = {name: array_of(state[name]) for name in structure.axes}
     zeroed = carry(narrow(arrays, structure, shape), structure, shape, whole(structure))
-    masked = copy.deepcopy(model)
+    masked = copied(model).eval()
     masked.load_state_dict({name: tensor_of(array) for name, array in zeroed.items()}, strict=False)
+    small = narrowed(copied(model).eval(), structure, shape)
     try:
         with torch.no_grad():
             torch.manual_seed(0)
             expected = tree_leaves(forward(masked))
             torch.manual_seed(0)
-            got = tree_leaves(forward(narrowed(copy.deepcopy(model), structure, shape)))
+            got = tree_leaves(forward(small))
     except Exception:  # a size that the model's own code takes for granted
         return False
     return len(expected) == len(got) and all(_agree(a, b) for a, b in zip(expected, got, strict=True))

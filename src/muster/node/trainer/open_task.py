@@ -112,7 +112,11 @@ class OpenTask:
     def structure(self) -> Structure:
         """The groups of channels of the model all of whose tensors travel. Raises TaskFault."""
         try:
-            found = structure_of(self.working_model(), partial(_output, self.task, self.data.own))
+            found = structure_of(
+                self.working_model(),
+                partial(_output, self.task, self.data.own),
+                lambda model: _copied(self.task, model, self.forward),
+            )
         except Exception as error:
             text = " ".join(str(error).split())[:200]
             raise TaskFault(
