@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from muster.job.context import Context
@@ -59,12 +60,15 @@ class SharedPool:
         """What this node is to get: as the coordinator (`acting`), as the next one in rank, so that samples
         outlive the coordinator, to bring them to a coordinator that is not heard (`carries`), or to train on
         them as a plan says."""
-        store = self._context.store
+        store, me = self._context.store, self._context.node
         lacking = {n: r.payload for n, r in self.usable().items() if not store.has_blob(_blob(r))}
-        if lacking and not acting and not (self._context.relays() and (carries or self._next_in_rank())):
-            asked = self._asked()
-            lacking = {node: payload for node, payload in lacking.items() if node in asked}
-        return list(lacking.values())
+        if not lacking or acting:
+            return list(lacking.values())
+        mine = self._asked()
+        if self._context.relays():
+            ranked = list(islice(self._ranked(), 3))
+            mine |= {n for n in lacking if carries or me in [m for m in ranked if m != n][:2]}
+        return [payload for node, payload in lacking.items() if node in mine]
 
     def needs(self) -> set[BlobId]:
         """Blobs that stay while the job goes on."""
@@ -79,12 +83,13 @@ class SharedPool:
         plans = (p for h in self._models.known_heads() for p in self._view.plans.get(h.id, {}).values())
         return {n for p in plans for a in pieces(p.record, self._context.node) for n in a.data}
 
-    def _next_in_rank(self) -> bool:
+    def _ranked(self) -> Iterator[NodeId]:
+        """The participants in reach, by rank."""
         context, heads = self._context, self._models.heads()
-        roster = newest(heads).roster if heads else ()
-        able = (n for n in roster if n not in self._view.refusals)
-        near = (n for n in able if n == context.node or context.presence.lively(n))
-        return list(islice(near, 2))[1:] == [context.node]
+        for node in newest(heads).roster if heads else ():
+            near = node == context.node or context.presence.lively(node)
+            if near and node not in self._view.refusals:
+                yield node
 
 
 def _blob(record: Shared) -> BlobId:
