@@ -27,7 +27,8 @@ def travelling(task: Task, model: nn.Module, own: Source, samples_max: int) -> D
     """At most so many of a node's samples as they may travel, evenly from all; or why none does, as the end
     of a sentence.
 
-    `model`: one that may be called; it says how many classes there are, on every node alike.
+    `model`: one that may be called; it says how many classes there are, on every node alike.  Where it
+    cannot, the space does.
     """
     batch = own.sample(samples_max).example(samples_max)
     pair = _pair(batch)
@@ -37,14 +38,18 @@ def travelling(task: Task, model: nn.Module, own: Source, samples_max: int) -> D
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if (why := unfit(x, y)) is not None:
         return why
-    classes = _classes(task, model, own.example(), whole=not pair[1].is_floating_point())
-    x, y = x.astype(np.float32, copy=False), y.astype(np.int64 if classes else np.float32)
+    whole = not pair[1].is_floating_point()
+    classes = _classes(task, model, own.example(), whole=whole)
+    x = x.astype(np.float32, copy=False)
+    y = y.astype(np.int64 if classes or (classes is None and whole) else np.float32)
     space = task.coreset_space(x, y)
     if space is None:
         return f"the task {task.name!r} lets none of its data travel"
     if not isinstance(space, Space) or space.shape != x.shape[1:]:
         raise TaskFault(f"coreset_space() must return a Space of the shape {x.shape[1:]}, or None")
-    return Data(x, y, replace(space, classes=classes), own.size or len(y))
+    if classes is not None:
+        space = replace(space, classes=classes)
+    return Data(x, y, space, own.size or len(y))
 
 
 def _pair(batch: Batch) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -57,14 +62,17 @@ def _pair(batch: Batch) -> tuple[torch.Tensor, torch.Tensor] | None:
     return pair
 
 
-def _classes(task: Task, model: nn.Module, example: Batch, *, whole: bool) -> int:
+def _classes(task: Task, model: nn.Module, example: Batch, *, whole: bool) -> int | None:
     """How many classes the targets are of, by the model's outputs; 0: they are numbers. `whole`: they are
-    whole numbers."""
+    whole numbers.  None: the model cannot be called so, as the task has steps of its own."""
     measuring = Measuring(task, model)
     pair = defaults.parted(measuring.placed(example).data)
     assert pair is not None
-    [output] = measuring.run(example, lambda part: defaults.call_model(model, pair[0]))
-    matched = targets.matched(output, pair[1], task.target_facts)
+    try:
+        [output] = measuring.run(example, lambda part: defaults.call_model(model, pair[0]))
+        matched = targets.matched(output, pair[1], task.target_facts)
+    except Exception:
+        return None
     if matched.kind == "binary" and whole:
         return 2
     return matched.output.shape[1] if matched.kind == "classes" else 0
