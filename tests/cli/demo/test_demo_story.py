@@ -61,6 +61,10 @@ def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[s
     assert run_command(["demo", "--story", "partition", "--scenario", "lan-3"]) == 2
     assert "no single link divides" in capsys.readouterr().err
     assert run_command(["demo", "--story", "romeo"]) == 2
+    assert run_command(["demo", "--story", "courier", "--rounds", "5"]) == 2
+    assert f"--rounds {courier.ROUNDS}" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "courier", "--scenario", "field-8"]) == 2
+    assert "field-8 has no courier" in capsys.readouterr().err
     assert doctest.testmod(story).failed == 0
 
 

@@ -44,9 +44,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option(
     "--story",
-    type=click.Choice(["partition", "narrow"]),
+    type=click.Choice(["partition", "narrow", "courier"]),
     help="partition: a link is cut and the coordinator killed in mid-job, then all meet again. "
-    "narrow: nine nodes around one on 9.6 kbit/s; with --data FILE, MNIST and a net of 6,000 parameters.",
+    "narrow: nine nodes around one on 9.6 kbit/s. courier: two nodes that are met once and alone have some "
+    "classes, first with updates alone, then with samples that stand in for them. With --data FILE these "
+    "two take MNIST and a net of 6,000 parameters.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
 @click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
