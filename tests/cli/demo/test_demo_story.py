@@ -153,14 +153,17 @@ def test_the_courier_meets_each_post_once_and_comes_home() -> None:
         (Cut("foxtrot", "hotel"), *HOME),
     ]
     assert (play.near, play.courier, play.unreached, play.deputy) == (CAMP, "foxtrot", POSTS, "bravo")
-    assert play.scenes[0].text == "STORY: foxtrot leaves the camp and meets golf"
+    assert play.scenes[0].said(Seen()) == "STORY: foxtrot leaves the camp and meets golf"
+    assert play.scenes[1].said(Seen(carried={"golf": 1300})) == (
+        "STORY: foxtrot moves on and meets hotel, with 1.3 kB of samples of golf"
+    )
 
 
 def test_the_courier_moves_on_with_what_it_came_for_or_without() -> None:
     play = courier.story(COURIER, 30)
 
     def begun(already: int, carried: str = "", scene_s: float = 1.0) -> int:
-        return play.begun(Seen(9, 0, frozenset(carried.split()), scene_s), already)
+        return play.begun(Seen(9, 0, dict.fromkeys(carried.split(), 0), scene_s), already)
 
     assert begun(0) == 0  # it does not know of the job yet
     assert begun(0, "alpha") == 1

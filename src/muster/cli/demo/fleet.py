@@ -168,7 +168,7 @@ class DemoFleet:
             self.elapsed_s(),
             self.job,
             curve_of(self.job),
-            node_rows(self.names, self.snapshots, self._away, self.gone, self.job),
+            node_rows(self.names, self.snapshots, self._away, self.gone, self.job, self.watched),
             self.meter.rows(tuple((link.a, link.b) for link in scenario.links), self.net.down()),
             tuple(self.events),
             self.event_count,

@@ -11,6 +11,7 @@ from typing import Any
 
 from muster.cli.demo.preparation import Act
 from muster.cli.demo.stories.story import Cued, Seen, Story, both
+from muster.cli.output import size
 from muster.emulation.scenario import Scenario
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Fault, Heal
@@ -38,6 +39,11 @@ class Leg:
     def due(self, seen: Seen) -> bool:
         """Whether the courier moves on."""
         return self.carries in seen.carried or seen.scene_s >= LEG_S
+
+    def said(self, seen: Seen) -> str:
+        """What is printed: where the courier goes, and what it brings from where it was."""
+        brings = seen.carried.get(self.carries, 0)
+        return self.text + (f", with {size(brings)} of samples of {self.carries}" if brings else "")
 
 
 @dataclass(frozen=True)

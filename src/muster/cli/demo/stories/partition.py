@@ -46,6 +46,10 @@ class Scene:
         """Whether it is time."""
         return (seen.near >= self.near and seen.far >= self.far) or max(seen.near, seen.far) >= self.either
 
+    def said(self, seen: Seen) -> str:
+        """What is printed."""
+        return self.text
+
 
 def partition(scenario: Scenario, rounds: int) -> Story:
     """The bridge is cut, the asker killed, both sides train on, the asker comes back, the link heals."""

@@ -36,7 +36,7 @@ class Stage:
         for scene in story.scenes[self._begun : story.begun(seen, self._begun)]:
             self._begun += 1
             self._scene_s = now_s
-            self._say(scene.text)
+            self._say(scene.said(seen))
             for fault in scene.faults:
                 if isinstance(fault, Kill):
                     self.killed.add(fault.node)
@@ -60,10 +60,16 @@ class Stage:
             and all(view.state in ENDED for view in found)
         )
 
-    def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> frozenset[str]:
-        """The nodes of which the courier has all that the job wants of them: their offer."""
+    def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> dict[str, int]:
+        """The nodes of which the courier has all that the job wants of them: an offer, and shared samples
+        where it asks for some, with their bytes."""
         found = views(job, snapshots, [self._story.courier] if self._story.courier else [])
-        return frozenset(c.node for view in found for c in view.contributions if c.samples)
+        return {
+            c.node: c.shared_bytes
+            for view in found
+            for c in view.contributions
+            if c.samples and (view.share == "none" or c.shared_held)
+        }
 
 
 def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobSnapshot]:

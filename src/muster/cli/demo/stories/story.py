@@ -6,7 +6,8 @@ done, and what a courier carries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from muster.simulation.faults import Fault
@@ -18,18 +19,18 @@ class Seen:
 
     near: int = 0  # rounds that the near side has done
     far: int = 0
-    carried: frozenset[str] = frozenset()  # nodes whose part in the job the courier has
+    # nodes of which the courier has what the job wants of them, with the bytes of the samples that they share
+    carried: Mapping[str, int] = field(default_factory=dict)
     scene_s: float = 0.0  # since the last scene began
 
 
 class Cued(Protocol):
-    """A scene: it begins once it is `due`, with these faults and this line."""
+    """A scene: it begins once it is `due`, with these faults and the line `said`."""
 
     @property
     def faults(self) -> tuple[Fault, ...]: ...
-    @property
-    def text(self) -> str: ...
     def due(self, seen: Seen) -> bool: ...
+    def said(self, seen: Seen) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ class NodeLine:
     steps: int = 0
     updates_counted: int = 0
     share: float = 0.0
+    stood_in: int = 0  # updates that others trained in its place
+    shared_bytes: int = 0  # of the samples that they train on
+    heard_s: float | None = None  # since the watched node heard it last
+    stand_in: bool = False  # the newest round counts one for it
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ def node_rows(
     away: frozenset[str],
     ended: frozenset[str],
     job: JobSnapshot | None,
+    watched: str = "",
 ) -> tuple[NodeLine, ...]:
-    """A row a node, in the scenario's order; contributions by the node that was asked."""
+    """A row a node, in the scenario's order; contributions by the node that was asked, `watched`."""
+    heard = {p.name: p.heard_s for p in snapshots[watched].peers} if watched in snapshots else {}
+    newest = next((c for c in reversed(job.commits) if c.nodes or c.stand_ins), None) if job else None
     shares: dict[str, ContributionView] = {c.node: c for c in job.contributions} if job else {}
     speeds: dict[str, float] = {}
     for snapshot in snapshots.values():
@@ -98,6 +105,10 @@ def node_rows(
                 given.steps if given else 0,
                 given.updates_counted if given else 0,
                 given.share if given else 0.0,
+                given.stood_in if given else 0,
+                given.shared_bytes if given else 0,
+                heard.get(name),
+                newest is not None and name in newest.stand_ins,
             )
         )
     return tuple(rows)

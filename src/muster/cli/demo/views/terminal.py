@@ -24,8 +24,10 @@ RESTING = ("away", "gone", "starting", "idle")
 BAR = "█▉▊▋▌▍▎▏"[::-1]
 SPARK = "▁▂▃▄▅▆▇█"
 RING = "○◔◑◕●"
+DASH = "╌"
 EVENTS_SHOWN = 8
 LINK_WIDTH = 38
+SPEED_AND_BATTERY = 17  # the width of these columns
 
 
 def sparkline(values: list[float], width: int) -> str:
@@ -86,6 +88,9 @@ def node_table(rows: tuple[NodeLine, ...], width: int, height: int) -> list[Text
         colour = COLOURS.get(row.state, "white")
         line = Text(" ", no_wrap=True, overflow="crop")
         line.append(f"{row.name[:10]:<10} ", "bold")
+        if row.stand_in:
+            lines.append(line.append_text(stand_in(row, bar_width)))
+            continue
         line.append(f"{row.state:<12} ", colour)
         busy = row.state not in RESTING
         line.append(bar(row.progress if busy else 0.0, bar_width), colour if busy else "bright_black")
@@ -99,6 +104,15 @@ def node_table(rows: tuple[NodeLine, ...], width: int, height: int) -> list[Text
             Text(f" and {len(rows) - len(shown)} more nodes: make the window taller", "bright_black")
         )
     return lines
+
+
+def stand_in(row: NodeLine, bar_width: int) -> Text:
+    """The rest of the line of a node in whose place others train: on what, and how long ago it was met."""
+    met = "" if row.heard_s is None else f", met {span(row.heard_s)} ago"
+    said = f" {size(row.shared_bytes)}{met}"
+    text = Text(f"{'stand-in':<12} {DASH * (bar_width + SPEED_AND_BATTERY - len(said))}", "yellow")
+    text.append(said, "bright_black")
+    return text.append(f" {row.stood_in:>7} {percent(row.share, 0) if row.share else '-':>6}", "yellow")
 
 
 def link_cell(link: LinkLine) -> Text:
