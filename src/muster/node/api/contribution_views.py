@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from muster.history.counted import Key
 from muster.history.graph import Point
 from muster.job.contribution_totals import NodeTotals, values_of
+from muster.job.models.payloads import payload_held
 from muster.node.api.snapshot import ContributionView, ValuesView
 from muster.node.core import Core
 from muster.protocol.records import NodeId
@@ -31,6 +32,7 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
     rows = []
     for node in {**dict.fromkeys(view.offers), **dict.fromkeys(given)}:
         g, left = given.get(node, NodeTotals()), waiting.get(node, [])
+        shared = view.shared.get(node)
         rows.append(
             ContributionView(
                 node=core.trust.name(node),
@@ -50,6 +52,8 @@ def contributions(core: Core, runner: JobRunner, head: Point | None) -> list[Con
                 value=g.value,
                 value_share=None if g.value is None else g.value / size,
                 stood_in=g.stood_in,
+                shared_bytes=shared.payload.size_bytes if shared else 0,
+                shared_held=shared is not None and payload_held(core.store, shared.payload),
             )
         )
     return rows

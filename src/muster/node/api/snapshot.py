@@ -149,6 +149,8 @@ class ContributionView(msgspec.Struct, frozen=True):
     value_share: float | None = None  # value / the sum of all nodes' |value|, -1..1
     joules: float | None = None  # that its counted updates say; None: it does not know what it draws
     stood_in: int = 0  # updates that others trained on its shared samples in its place
+    shared_bytes: int = 0  # of the samples that it shares with the job
+    shared_held: bool = False  # the node that answers holds them
 
 
 class ValuesView(msgspec.Struct, frozen=True):
@@ -243,6 +245,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     target: str | None = None  # the metric that `stop` has a target for
     budgets: list[BudgetView] = []  # limits in time, bytes and energy; those of nodes that spent most first
     joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
+    share: str = "none"  # whether nodes are asked for samples that stand in for them: none | auto | always
 
     @property
     def headline(self) -> str:

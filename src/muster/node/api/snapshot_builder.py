@@ -142,6 +142,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         age_s=runner.commits.age_s(head) if head else 0.0,
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         joules=joules_of(head),
+        share=view.job.share,
         model_bytes=runner.model_bytes(),
         stop={
             "rounds": stop.rounds,
