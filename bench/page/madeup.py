@@ -82,6 +82,7 @@ class Fleet:
                 },
                 held=True,
                 bytes=0 if merge else rng.randint(4000, 12000),
+                model_bytes=None if merge else 19304,
                 bytes_total=self._bytes,
                 joules=None,
                 discarded=0,

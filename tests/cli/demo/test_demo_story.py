@@ -7,6 +7,7 @@ import doctest
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakenode import JOB, contribution, job_view, snapshot
 from hypothesis import given
@@ -197,13 +198,15 @@ def test_the_courier_needs_no_data_and_takes_mnist_where_there_is_some(tmp_path:
 
 def test_the_stage_sees_what_the_courier_carries_and_does_not_wait_for_the_posts() -> None:
     done: list[Fault] = []
+    said: list[str] = []
 
     async def apply(fault: Fault) -> None:
         done.append(fault)
 
     async def main() -> None:
-        stage = Stage(courier.story(COURIER, 30), apply, lambda text: None)
+        stage = Stage(courier.story(COURIER, 30), apply, said.append)
         met = [contribution("alpha"), contribution("golf")]
+        samples = msgspec.structs.replace(met[1], shared_bytes=1300)
         heads = {
             "alpha": seen("alpha", 9),
             "foxtrot": snapshot("foxtrot", jobs=[job_view("running", 2, contributions=met[:1])]),
@@ -213,9 +216,15 @@ def test_the_stage_sees_what_the_courier_carries_and_does_not_wait_for_the_posts
         assert done == [*AWAY, Heal("foxtrot", "golf")]
         await stage.play(JOB, heads)
         assert len(done) == 6  # golf has not answered yet
-        heads["foxtrot"] = snapshot("foxtrot", jobs=[job_view("running", 2, contributions=met)])
+        wants = {"share": "always", "contributions": [met[0], samples]}
+        heads["foxtrot"] = snapshot("foxtrot", jobs=[job_view("running", 2, **wants)])
+        await stage.play(JOB, heads)
+        assert len(done) == 6  # it has, and its samples are still on their way
+        wants["contributions"] = [met[0], msgspec.structs.replace(samples, shared_held=True)]
+        heads["foxtrot"] = snapshot("foxtrot", jobs=[job_view("running", 2, **wants)])
         await stage.play(JOB, heads)
         assert done[6:] == [Cut("foxtrot", "golf"), Heal("foxtrot", "hotel")]
+        assert said[-1].endswith("with 1.3 kB of samples of golf")
         await asyncio.sleep(courier.LEG_S)
         await stage.play(JOB, heads)
         assert done[8:] == [Cut("foxtrot", "hotel"), *HOME]

@@ -6,7 +6,8 @@ import io
 from dataclasses import replace
 
 import pytest
-from fakenode import job_view, snapshot
+from fakenode import contribution, job_view, snapshot
+from msgspec.structs import replace as replace_struct
 from rich.console import Console
 
 from muster.cli.demo.views.frame import (
@@ -19,6 +20,7 @@ from muster.cli.demo.views.frame import (
     state_of,
 )
 from muster.cli.demo.views.terminal import PlainView, bar, battery, draw, sparkline
+from muster.node.api.snapshot import CommitView, PeerView
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 
@@ -130,3 +132,22 @@ def test_plain_counts_the_rounds_of_each_job() -> None:
         view.show(replace(frame(), job=job_view("running", round_, id=job)))
     said = [line.split()[3] for line in out.getvalue().splitlines() if "on the air" in line]
     assert said == ["3/3:", "1/3:", "3/3:"]
+
+
+def test_a_node_in_whose_place_others_train_has_a_dashed_line_with_their_samples() -> None:
+    golf = replace_struct(contribution("golf", 0.2), stood_in=7, shared_bytes=1300)
+    commits = [
+        CommitView("aa" * 32, [], 4, "alpha", 2, ["alpha"], 9.0, None, None, True, stand_ins=["golf"]),
+        CommitView("bb" * 32, ["aa" * 32], 4, "", 0, [], 9.5, None, None, True),  # closes the job
+    ]
+    job = job_view("running", 4, contributions=[contribution("alpha"), golf], commits=commits)
+    seen = replace_struct(snapshot("alpha"), peers=[PeerView("67", "golf", "idle", 0, 41, None, None, False)])
+    rows = node_rows(("alpha", "golf"), {"alpha": seen}, frozenset(), frozenset(), job, "alpha")
+    assert [row.stand_in for row in rows] == [False, True]
+    lines = [line.plain for line in draw(replace(frame(), nodes=rows, job=job), 80, 24)]
+    (line,) = [line for line in lines if "golf" in line]
+    assert "stand-in" in line
+    assert "╌╌╌ 1.3 kB, met 41 s ago       7   20 %" in line
+    without = replace_struct(job, commits=[])
+    rows = node_rows(("alpha", "golf"), {"alpha": seen}, frozenset(), frozenset(), without, "alpha")
+    assert [row.stand_in for row in rows] == [False, False]

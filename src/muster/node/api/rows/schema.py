@@ -259,6 +259,7 @@ class CommitRow(msgspec.Struct, frozen=True):
     stand_ins: list[str]  # nodes for which the rest of the updates stood in, at most 16
     age_s: float  # the job's age
     bytes: int  # that a node at the parent downloads
+    model_bytes: int | None  # of the whole model, uncompressed; None of a merge
     bytes_total: int  # sent by all nodes for the job up to here
     joules: float | None  # as in the job's row, up to here
     discarded: int  # updates

@@ -55,7 +55,9 @@ export class Detail {
       ...Object.entries(commit.figures).map(([name, given]) => [name, value(name, given)] as const),
       ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
       ...(commit.stand_ins.length ? [["stand-ins for", commit.stand_ins.map((node) => this.store.name(node)).join(", ")] as const] : []),
-      ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)], ["sent by then", bytes(commit.bytes_total)],
+      ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)],
+      ...(commit.model_bytes === null ? [] : [["the whole model", bytes(commit.model_bytes)] as const]),
+      ["sent by then", bytes(commit.bytes_total)],
       ...(commit.joules === null ? [] : [["energy by then", joules(commit.joules)] as const]),
       ...(commit.predicted === null ? [] : [["values / true drop", `${figure(commit.predicted)} / ${figure(commit.drop)}`] as const]),
     ]);

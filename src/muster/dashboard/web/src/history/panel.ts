@@ -99,8 +99,9 @@ export class HistoryPanel {
     const { commit } = placed;
     const who = commit.merge ? "merge" : `by ${this.store.name(commit.coordinator)}`;
     const measured = all(commit.figures) || "not measured";
+    const size = commit.model_bytes === null ? "" : ` of a model of ${bytes(commit.model_bytes)}`;
     const counted = commit.merge ? "" : ` · ${plural(commit.counted, "update")} counted`;
-    setText(this.tip, `${commit.id.slice(0, 8)} · round ${commit.round} ${who}${counted} · ${measured} · ${bytes(commit.bytes)}`);
+    setText(this.tip, `${commit.id.slice(0, 8)} · round ${commit.round} ${who}${counted} · ${measured} · ${bytes(commit.bytes)}${size}`);
     const { x, y } = this.canvas.at(placed);
     const box = this.scroller;
     const left = Math.max(4, Math.min(x - box.scrollLeft - this.tip.offsetWidth / 2, box.clientWidth - this.tip.offsetWidth - 4));

@@ -118,10 +118,18 @@ export class NetworkMap {
     if (shown !== this.shown) this.rebuild(nodes, links, shown);
     const now_t = this.store.now_t();
     const small = nodes.length > 60;
+    const instead = this.instead();
     this.cy.batch(() => {
-      for (const node of nodes) this.update(`n:${node.id}`, nodeData(node, now_t, small));
+      for (const node of nodes) this.update(`n:${node.id}`, nodeData(node, now_t, small, instead.has(node.id)));
       for (const link of links) this.update(`l:${link.id}`, linkData(link));
     });
+  }
+
+  /** The nodes that the job's newest round was without, and in whose place others train. */
+  private instead(): ReadonlySet<string> {
+    const job = this.store.job();
+    const row = job === null ? undefined : this.store.tables.jobs[job];
+    return new Set(row === undefined ? [] : this.store.tables.commits[row.head]?.stand_ins);
   }
 
   private update(id: string, data: Record<string, unknown>): void {
@@ -144,11 +152,12 @@ export class NetworkMap {
     const wanted = new Set([...ids.map((id) => `n:${id}`), ...links.map((link) => `l:${link.id}`)]);
     const now_t = this.store.now_t();
     const small = nodes.length > 60;
+    const instead = this.instead();
     this.cy.batch(() => {
       this.cy.elements().filter((element) => !wanted.has(element.id())).remove();
       for (const node of nodes) {
         if (this.cy.getElementById(`n:${node.id}`).empty()) {
-          this.cy.add({ group: "nodes", data: { id: `n:${node.id}`, node: node.id, ...nodeData(node, now_t, small) } });
+          this.cy.add({ group: "nodes", data: { id: `n:${node.id}`, node: node.id, ...nodeData(node, now_t, small, instead.has(node.id)) } });
         }
       }
       for (const link of links) {
@@ -217,7 +226,7 @@ function part(at: { x: number; y: number }, width: number, height: number): Poin
   ];
 }
 
-function nodeData(node: NodeRow, now_t: number, small: boolean): Record<string, unknown> {
+function nodeData(node: NodeRow, now_t: number, small: boolean, instead: boolean): Record<string, unknown> {
   const colours = theme();
   const seen = look(node.state);
   const battery = node.battery;
@@ -231,6 +240,8 @@ function nodeData(node: NodeRow, now_t: number, small: boolean): Record<string, 
     rest: 100 - ring,
     tone,
     sign: small ? "none" : signImage(seen.sign, gone ? colours.grey : mix(colours[seen.colour], colours.text, 0.75)),
+    border: instead ? "dashed" : "solid",
+    edge: instead ? colours.teal : colours.panel,
     opacity: gone ? Math.min(0.75, freshness(node, now_t)) : freshness(node, now_t),
   };
 }
