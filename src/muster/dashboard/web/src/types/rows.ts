@@ -218,6 +218,7 @@ export interface CommitRow {
   stand_ins: string[]; // nodes for which the rest of the updates stood in, at most 16
   age_s: number; // the job's age
   bytes: number; // that a node at the parent downloads
+  model_bytes: number | null; // of the whole model, uncompressed; null of a merge
   bytes_total: number; // sent by all nodes for the job up to here
   joules: number | null; // as in the job's row, up to here
   discarded: number; // updates
