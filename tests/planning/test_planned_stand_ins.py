@@ -153,3 +153,13 @@ def test_a_stand_in_teaches_nothing_of_what_a_round_costs_but_is_remembered_over
     other = replace(after(shown(1, A, B)), trial=Trial(1))
     assert merged(state, other, Steering()).nodes[C].stood_in == 2
     assert merged(other, state, Steering()).nodes[C].stood_in == 2
+
+
+def test_who_was_never_in_is_stood_in_for_once_two_rounds_waited_for_it_in_vain() -> None:
+    late = replace(shown(1, A, B), missed=(C,))
+    everybody = (B, C)
+    assert whose(given(START, others=everybody)) == []  # it has just offered
+    assert whose(given(after(late), others=everybody)) == []
+    assert whose(given(after(late, replace(late, round=2)), others=everybody)) == [C]
+    came = shown(3, A, B, C)
+    assert whose(given(after(late, replace(late, round=2), came), others=everybody)) == []

@@ -28,6 +28,7 @@ MISSED_SHARE = 0.2  # of the rounds: who misses more is stood in for
 MISSED_BY_ASSIGNED = (
     0.5  # the same of one that a round has work for: its own update mostly does not come in time
 )
+NEVER_IN = 2  # rounds that had work for a node which none has counted yet: it was met once, or is very slow
 SAMPLES_MIN = 15  # that are worth a stand-in: about so many of a class teach it
 
 
@@ -84,7 +85,8 @@ def fitting(room: float, tau: int, wanted: int) -> tuple[int, int]:
 def _wanted(share: str, absent: Absent, state: PlannerState, *, assigned: bool, judged: bool) -> bool:
     known = state.nodes.get(absent.node, NodeState())
     if assigned:
-        return share != "none" and known.round > 0 and 1.0 - known.here > MISSED_BY_ASSIGNED
+        rare = 1.0 - known.here > MISSED_BY_ASSIGNED if known.round else known.missed >= NEVER_IN
+        return share != "none" and rare
     if share != "auto":
         return share == "always"
     rare = 1.0 - min(known.here, absent.here_share) > MISSED_SHARE

@@ -54,6 +54,7 @@ class NodeState:
     waited_s: float = 0.0  # of rounds since its last update: that time is in the next one's joules
     here: float = 0.0  # part of the rounds that counted an update of its, the newer ones more: 0..1
     stood_in: int = 0  # the newest round that counted another's update in its place
+    missed: int = 0  # rounds in a row that had work for it and were closed without its update
 
     @property
     def step_s(self) -> float | None:
@@ -132,13 +133,14 @@ def observe(state: PlannerState, shown: Shown) -> PlannerState:
         nodes[update.node] = _learnt(known, update, shown.round, state)
     for node in {update.node for update in shown.updates}:
         here = state.nodes[node].here if node in state.nodes and state.nodes[node].round else 1.0
-        nodes[node] = replace(nodes[node], here=here + HERE_SMOOTHING * (1.0 - here))
+        nodes[node] = replace(nodes[node], here=here + HERE_SMOOTHING * (1.0 - here), missed=0)
     for node in shown.stood_in:
         nodes[node] = replace(nodes.get(node, NodeState()), stood_in=shown.round)
     for node in shown.missed:
         known = nodes.get(node, NodeState())
-        if known.overhead is not None:
-            nodes[node] = replace(known, overhead=known.overhead.late())
+        nodes[node] = replace(
+            known, missed=known.missed + 1, overhead=known.overhead.late() if known.overhead else None
+        )
     ratio = _ratio(nodes, shown)
     ratios = (*state.ratios, ratio)[-RATIOS_USED:] if ratio is not None else state.ratios
     down = state.down

@@ -22,8 +22,8 @@ ROUNDS = 50
 ROUNDS_MIN = 10
 OPTIONS: dict[str, Any] = {"rounds": ROUNDS, "patience_s": 30.0}
 MNIST_TASK: dict[str, str | int] = {"model": "cnn6k"}
-ACTS = (Act("updates alone", {}), Act("with stand-ins", {}))
-POLICY: dict[str, str] = {}
+ACTS = (Act("updates alone", {}), Act("with stand-ins", {"share": "always"}))
+POLICY = {"share": "samples"}  # of every node: who is not asked for samples shares none
 
 LEG_S = 40.0  # after which the courier moves on, whatever it got
 
