@@ -6,6 +6,7 @@ import asyncio
 import doctest
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -163,16 +164,18 @@ def test_the_courier_meets_each_post_once_and_comes_home() -> None:
 def test_the_courier_moves_on_with_what_it_came_for_or_without() -> None:
     play = courier.story(COURIER, 30)
 
-    def begun(already: int, carried: str = "", scene_s: float = 1.0) -> int:
-        return play.begun(Seen(9, 0, dict.fromkeys(carried.split(), 0), scene_s), already)
+    def begun(already: int, carried: str = "", scene_s: float = 1.0, known: str = "") -> int:
+        has = dict.fromkeys(carried.split(), 0)
+        return play.begun(Seen(9, 0, frozenset(known.split()), has, scene_s), already)
 
     assert begun(0) == 0  # it does not know of the job yet
-    assert begun(0, "alpha") == 1
-    assert begun(1, "alpha hotel") == 1
-    assert begun(1, "alpha golf") == 2
-    assert begun(1, "alpha golf hotel") == 3
-    assert begun(1, "alpha", courier.LEG_S) == 2  # the next leg has its own time
-    assert begun(2, "alpha golf", courier.LEG_S) == 3
+    assert begun(0, known="golf") == 0
+    assert begun(0, known="alpha") == 1
+    assert begun(1, "alpha hotel", known="alpha golf hotel") == 1
+    assert begun(1, "golf") == 2
+    assert begun(1, "golf hotel") == 3
+    assert begun(1, "", courier.LEG_S) == 2  # the next leg has its own time
+    assert begun(2, "golf", courier.LEG_S) == 3
 
 
 def test_the_cast_follows_from_the_network() -> None:
@@ -216,7 +219,7 @@ def test_the_stage_sees_what_the_courier_carries_and_does_not_wait_for_the_posts
         assert done == [*AWAY, Heal("foxtrot", "golf")]
         await stage.play(JOB, heads)
         assert len(done) == 6  # golf has not answered yet
-        wants = {"share": "always", "contributions": [met[0], samples]}
+        wants: dict[str, Any] = {"share": "always", "contributions": [met[0], samples]}
         heads["foxtrot"] = snapshot("foxtrot", jobs=[job_view("running", 2, **wants)])
         await stage.play(JOB, heads)
         assert len(done) == 6  # it has, and its samples are still on their way

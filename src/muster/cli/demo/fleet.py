@@ -16,6 +16,7 @@ from muster.cli.demo.views.page import WatchedNode
 from muster.node.api.async_client import look
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot, SentView, Snapshot
+from muster.simulation.faults import Kill, Restart
 
 COUNT_S = 1.0
 FROZEN_S = 1.0  # a node that does not answer in this time is shown as it was
@@ -123,13 +124,22 @@ class DemoFleet:
         """What was sent so far is not the job's."""
         self.sent_before = {name: snapshot.node.sent for name, snapshot in self.snapshots.items()}
 
-    async def open_act(self) -> None:
+    async def set_stage(self) -> None:
         """The network is as the story wants it, before a job begins."""
         self.job_id = None
         if self.request.story is not None:
             self.stage = Stage(self.request.story, self.net.apply, self.say)
             for fault in self.request.story.opening:
                 await self.net.apply(fault)
+
+    async def restart(self) -> None:
+        """All nodes begin again with their disks: nobody remembers whom it met in the act before."""
+        for name in self.names:
+            await self.net.apply(Kill(name))
+        for name in self.names:
+            await self.net.apply(Restart(name))
+        self.snapshots, self.watched = {}, self.names[0]
+        self.asked_s = asyncio.get_running_loop().time()
 
     def begin_job(self, job: str) -> None:
         """The clock of the job starts; what was said before stands at 0 s."""

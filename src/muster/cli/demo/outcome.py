@@ -31,6 +31,7 @@ class Played:
     job: JobSnapshot
     exported: Exported
     wall_s: float
+    setup_s: float
 
 
 @dataclass(frozen=True)

@@ -44,30 +44,23 @@ async def run_demo(
     """
     async with open_network(request.scenario, rundir, say) as net:
         fleet = DemoFleet(request, rundir, net, page)
-        await fleet.open_act()
+        await fleet.set_stage()
         await launch(request, rundir, net)
-        await _until_up(fleet, lambda: show(fleet.frame()))
-        setup_s = fleet.elapsed_s()
-        listening = asyncio.ensure_future(_listen(fleet))
         earlier: list[Played] = []
-        try:
-            for number, act in enumerate(request.acts[:-1], 1):
-                played = await _play(fleet, act, rundir / f"act-{number}", lambda: show(fleet.frame()))
-                earlier.append(played)
-                await fleet.open_act()
-            last = await _play(fleet, request.acts[-1], to, lambda: show(fleet.frame()))
-            frame = fleet.frame()
-            log = await asyncio.to_thread(fleet.client().log, last.job.id)
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+        for number, act in enumerate(request.acts[:-1], 1):
+            earlier.append(await _play(fleet, act, rundir / f"act-{number}", lambda: show(fleet.frame())))
+            await fleet.set_stage()
+            await fleet.restart()
+        last = await _play(fleet, request.acts[-1], to, lambda: show(fleet.frame()))
+        frame = fleet.frame()
+        log = await asyncio.to_thread(fleet.client().log, last.job.id)
         staying = asyncio.ensure_future(_stay(fleet))
         totals = {f"{a}->{b}": count for (a, b), count in sorted(fleet.meter.totals().items())}
         show(frame)
         zero = fleet.meter.before_reset()
         try:
             yield DemoOutcome(
-                log.job, log, last.exported, last.wall_s, setup_s, totals, zero, fleet.sent(), net.kind,
+                log.job, log, last.exported, last.wall_s, last.setup_s, totals, zero, fleet.sent(), net.kind,
                 (*earlier, last),
             )  # fmt: skip
         finally:
@@ -104,15 +97,23 @@ async def _until_up(fleet: DemoFleet, show: Callable[[], None]) -> None:
 
 
 async def _play(fleet: DemoFleet, act: Act, to: Path, show: Callable[[], None]) -> Played:
-    """One act, from asking to the exported model."""
-    await _ask(fleet, act)
-    job = await _until_done(fleet, show)
-    wall_s = fleet.elapsed_s()
-    fleet.meter.add(asyncio.get_running_loop().time(), await fleet.net.bytes())
-    if job.state == "failed":
-        raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
-    await _until_valued(fleet)
-    return Played(act.title, job, await asyncio.to_thread(fleet.client().export, job.id, to), wall_s)
+    """One act, from nodes that have been started to the exported model."""
+    await _until_up(fleet, show)
+    setup_s = fleet.elapsed_s()
+    listening = asyncio.ensure_future(_listen(fleet))
+    try:
+        await _ask(fleet, act)
+        job = await _until_done(fleet, show)
+        wall_s = fleet.elapsed_s()
+        fleet.meter.add(asyncio.get_running_loop().time(), await fleet.net.bytes())
+        if job.state == "failed":
+            raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
+        await _until_valued(fleet)
+        exported = await asyncio.to_thread(fleet.client().export, job.id, to)
+        return Played(act.title, job, exported, wall_s, setup_s)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def _ask(fleet: DemoFleet, act: Act) -> None:

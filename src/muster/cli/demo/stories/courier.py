@@ -18,7 +18,7 @@ from muster.simulation.faults import Cut, Fault, Heal
 
 SCENARIO = "field-8-courier"
 CLASSES_EACH = 2  # that a post has alone
-ROUNDS = 50
+ROUNDS = 70
 ROUNDS_MIN = 10
 OPTIONS: dict[str, Any] = {"rounds": ROUNDS, "patience_s": 30.0}
 MNIST_TASK: dict[str, str | int] = {"model": "cnn6k"}
@@ -30,19 +30,22 @@ LEG_S = 40.0  # after which the courier moves on, whatever it got
 
 @dataclass(frozen=True)
 class Leg:
-    """Due once the courier has what the job wants of node `carries`, or after `LEG_S`."""
+    """Due once the courier has what the job wants of node `carries`, or after `LEG_S`; of the `asker` once it
+    knows of the job by it."""
 
     carries: str
     faults: tuple[Fault, ...]
     text: str
+    asker: bool = False
 
     def due(self, seen: Seen) -> bool:
         """Whether the courier moves on."""
-        return self.carries in seen.carried or seen.scene_s >= LEG_S
+        has = self.carries in (seen.known if self.asker else seen.carried)
+        return has or seen.scene_s >= LEG_S
 
     def said(self, seen: Seen) -> str:
         """What is printed: where the courier goes, and what it brings from where it was."""
-        brings = seen.carried.get(self.carries, 0)
+        brings = 0 if self.asker else seen.carried.get(self.carries, 0)
         return self.text + (f", with {size(brings)} of samples of {self.carries}" if brings else "")
 
 
@@ -89,7 +92,8 @@ def story(scenario: Scenario, rounds: int, others: tuple[Cued, ...] = ()) -> Sto
     had = who.camp[0]  # the asker, by whom the courier knows of the job
     text = f"STORY: {who.courier} leaves the camp"
     for post in who.posts:
-        legs.append(Leg(had, (*left, Heal(who.courier, post)), f"{text} and meets {post}"))
+        met = f"{text} and meets {post}"
+        legs.append(Leg(had, (*left, Heal(who.courier, post)), met, asker=not legs))
         left, had, text = (Cut(who.courier, post),), post, f"STORY: {who.courier} moves on"
     home = tuple(Heal(a, b) for a, b in camp_link)
     met = both(who.posts) if len(who.posts) > 1 else who.posts[0]

@@ -32,7 +32,7 @@ class Stage:
         story, now_s = self._story, asyncio.get_running_loop().time()
         self._scene_s = now_s if self._scene_s is None else self._scene_s
         near, far = round_of(job, snapshots, story.near), round_of(job, snapshots, story.far)
-        seen = Seen(near, far, self._carried(job, snapshots), now_s - self._scene_s)
+        seen = Seen(near, far, *self._carried(job, snapshots), now_s - self._scene_s)
         for scene in story.scenes[self._begun : story.begun(seen, self._begun)]:
             self._begun += 1
             self._scene_s = now_s
@@ -60,16 +60,13 @@ class Stage:
             and all(view.state in ENDED for view in found)
         )
 
-    def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> dict[str, int]:
-        """The nodes of which the courier has all that the job wants of them: an offer, and shared samples
-        where it asks for some, with their bytes."""
+    def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> tuple[frozenset[str], dict[str, int]]:
+        """The nodes of whose offers the courier knows, and those of which it has all that the job wants: samples,
+        too, where it asks for some, with their bytes."""
         found = views(job, snapshots, [self._story.courier] if self._story.courier else [])
-        return {
-            c.node: c.shared_bytes
-            for view in found
-            for c in view.contributions
-            if c.samples and (view.share == "none" or c.shared_held)
-        }
+        offered = [(view.share, c) for view in found for c in view.contributions if c.samples]
+        carried = {c.node: c.shared_bytes for share, c in offered if share == "none" or c.shared_held}
+        return frozenset(c.node for _, c in offered), carried
 
 
 def views(job: str, snapshots: Mapping[str, Snapshot], names: Collection[str]) -> list[JobSnapshot]:

@@ -19,6 +19,7 @@ class Seen:
 
     near: int = 0  # rounds that the near side has done
     far: int = 0
+    known: frozenset[str] = frozenset()  # nodes of whose offers the courier knows
     # nodes of which the courier has what the job wants of them, with the bytes of the samples that they share
     carried: Mapping[str, int] = field(default_factory=dict)
     scene_s: float = 0.0  # since the last scene began
