@@ -42,6 +42,7 @@ def test_the_table_says_what_each_gave_and_whether_it_adds_up(alpha: FakeNode, c
         "STEPS",
         "COUNTED",
         "LATE",
+        "STAND-INS",
         "REFUSED",
         "SENT",
         "RECEIVED",
@@ -50,8 +51,8 @@ def test_the_table_says_what_each_gave_and_whether_it_adds_up(alpha: FakeNode, c
         "ALL",
     ]
     cells = {line.split()[0]: line.split() for line in lines[2:6]}
-    assert cells["alpha"][3:] == ["3", "1", "0", "12.3", "kB", "33.3", "kB", "1.500", "85", "%"]
-    assert cells["bravo"][5] == "2"
+    assert cells["alpha"][3:] == ["3", "1", "0", "0", "12.3", "kB", "33.3", "kB", "1.500", "85", "%"]
+    assert cells["bravo"][6] == "2"
     assert cells["bravo"][-3:] == ["-0.266", "-15", "%"]
     assert cells["idler"][-3:] == ["0", "0", "%"]
     assert cells["newcomer"][-2:] == ["-", "-"]

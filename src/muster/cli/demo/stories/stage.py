@@ -61,8 +61,8 @@ class Stage:
         )
 
     def _carried(self, job: str, snapshots: Mapping[str, Snapshot]) -> tuple[frozenset[str], dict[str, int]]:
-        """The nodes of whose offers the courier knows, and those of which it has all that the job wants: samples,
-        too, where it asks for some, with their bytes."""
+        """The nodes of whose offers the courier knows; and those of which it has all that the job wants, with
+        the bytes of the samples that they share."""
         found = views(job, snapshots, [self._story.courier] if self._story.courier else [])
         offered = [(view.share, c) for view in found for c in view.contributions if c.samples]
         carried = {c.node: c.shared_bytes for share, c in offered if share == "none" or c.shared_held}
