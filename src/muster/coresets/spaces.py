@@ -18,6 +18,7 @@ SIDE_MIN = 8  # of an image; shorter axes are taken for columns
 ASPECT_MAX = 4  # longer ones are taken for a signal: time and channels
 CLASSES_MAX = 65_536
 IMAGES_MAX, ROWS_MAX = 20_000, 2_000  # samples whose ranges are taken
+VALUE_MAX = 1e30  # of inputs and targets, so that ranges are finite in fp32
 TAIL = 0.01
 ALIKE = 3  # times the range of the middle column is that of all at most
 
@@ -34,9 +35,13 @@ def unfit(x: NDArray[Any], y: NDArray[Any]) -> str | None:
         return f"the targets are of type {y.dtype}, not numbers"
     if y.dtype.kind in "iu" and len(y) and not 0 <= y.min() <= y.max() < CLASSES_MAX:
         return f"the labels go from {y.min()} to {y.max()}: they must be 0 to {CLASSES_MAX - 1} at most"
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return "some of the samples are not finite numbers"
+    if not (_in_range(x) and _in_range(y)):
+        return f"some of the samples are no numbers, or above {VALUE_MAX:g}"
     return None
+
+
+def _in_range(values: NDArray[Any]) -> bool:
+    return not values.size or bool(float(values.min()) >= -VALUE_MAX and float(values.max()) <= VALUE_MAX)
 
 
 def default_space(x: NDArray[np.float32], y: NDArray[Any], classes: int | None = None) -> Space:
