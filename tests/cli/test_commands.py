@@ -18,7 +18,15 @@ from muster.errors import MusterError
 from muster.node.api.client import Client, choose
 from muster.node.api.commit_detail import ForecastView, RoundWhyView, WhyView
 from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
-from muster.node.api.snapshot import EnergyView, LeftView, LoopView, NodeEvent, PowerView, StoredJobView
+from muster.node.api.snapshot import (
+    EnergyView,
+    LeftView,
+    LoopView,
+    NodeEvent,
+    PowerView,
+    SharedView,
+    StoredJobView,
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -215,6 +223,32 @@ def test_nodes_shows_what_owners_let_others_use_yet(alpha: FakeNode, capsys: Cap
     found = json.loads(capsys.readouterr().out)
     assert found["peers"][1]["left"] == {"bytes": 0, "joules": None, "available_s": None, "why": said}
     assert found["node"]["left"]["bytes"] == 12_300_000
+
+
+def test_shared_lists_what_left_the_node(alpha: FakeNode, capsys: Capture) -> None:
+    alpha.answers["shared"] = lambda request: []
+    assert run(["shared"]) == 0
+    assert capsys.readouterr().out == "this node shared nothing of its data\n"
+    gone = SharedView("ab" * 32, "digits", "bravo", "means", 12, 240, 900, 3, None, held=False)
+    now = SharedView("cd" * 32, "mnist", "alpha", "samples", 100, 6000, 2400, 1, 1e9, held=True)
+    alpha.answers["shared"] = lambda request: [gone, now]
+    assert run(["shared"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "abababab digits bravo means 12 for 240 900 B before a disk was lost no, the job is over" in out
+    assert "cdcdcdcd mnist alpha samples 100 for 6000 2.4 kB 2001-09-09" in out
+    assert run(["shared", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["shared"]
+    assert [(v["kind"], v["bytes"], v["held"]) for v in found] == [
+        ("means", 900, False),
+        ("samples", 2400, True),
+    ]
+
+
+def test_train_asks_for_samples(alpha: FakeNode) -> None:
+    assert run(["train", "digits", "--share", "always", "--share-bytes", "3kB", "--detach"]) == 0
+    asked = next(r for r in alpha.requests if r["op"] == "train")
+    assert (asked["share"], asked["share_bytes"]) == ("always", 3000)
+    assert run(["train", "digits", "--share", "perhaps"]) == 2
 
 
 def test_nodes_says_which_meter_there_is(alpha: FakeNode, capsys: Capture) -> None:

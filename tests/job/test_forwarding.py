@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muster.history.counted import Counted, Key
 from muster.job.figures import of_classes, sorted_figures
-from muster.job.forwarding import DEFER_S_MAX, awaits, defer, unacknowledged
+from muster.job.forwarding import DEFER_S_MAX, awaits, defer, made_by, obsolete, unacknowledged
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
@@ -21,6 +21,7 @@ from muster.protocol.records import (
     Recipe,
     Record,
     Refusal,
+    Shared,
     Spent,
     StopRule,
     Update,
@@ -90,3 +91,29 @@ def test_a_payload_is_awaited_until_a_held_head_counts_it() -> None:
     assert not awaits(view, [root, counting], b, blob)
     view.absorb(entry(Refusal(ID, 1, 1, "it takes no part"), b))
     assert not awaits(view, [root], b, blob)
+
+
+def test_shared_samples_are_awaited_and_told_of_while_the_job_goes_on() -> None:
+    b, blob = b"B" * 32, b"s" * 32
+    payload = Payload("coreset", 900, blob=blob)
+    samples = entry(Shared(ID, 1, 1, "samples", 9, 90, payload), b)
+    view = view_of(ROOT, FIRST, LAST, samples)
+    first, last = view.graph.points[FIRST.id], view.graph.points[LAST.id]
+    assert awaits(view, [first], A, blob)
+    assert not awaits(view, [last], A, blob)  # two rounds end the job
+    assert not obsolete(view, [first], b, samples.record)
+    assert obsolete(view, [last], b, samples.record)
+    assert unacknowledged(view, [first], had_deferred=True) == [samples.id]
+    assert unacknowledged(view, [first], had_deferred=False) == []
+    assert unacknowledged(view, [last], had_deferred=True) == []
+    assert made_by(view, b, blob)
+    assert not made_by(view, A, blob)
+
+
+def test_a_record_of_shared_samples_goes_to_the_coordinator_first_on_narrow_links() -> None:
+    samples = entry(Shared(ID, 1, 1, "samples", 9, 90, Payload("coreset", 900, blob=b"s" * 32)), b"B" * 32)
+    near = b"n" * 32
+    view = view_of(ROOT, Entry(FIRST.id, A, FIRST.record, near, 1, 100))
+    found = defer(view, [view.graph.points[FIRST.id]], b"B" * 32, samples.record)
+    assert found is not None
+    assert found.towards == near
