@@ -22,7 +22,11 @@ ROUNDS = 70
 ROUNDS_MIN = 10
 OPTIONS: dict[str, Any] = {"rounds": ROUNDS, "patience_s": 30.0}
 MNIST_TASK: dict[str, str | int] = {"model": "cnn6k"}
-ACTS = (Act("updates alone", {}), Act("with stand-ins", {"share": "always"}))
+SHARE_BYTES = 5000  # that the samples of a node may take
+ACTS = (
+    Act("updates alone"),
+    Act("with stand-ins", {"share": "always", "share_bytes": SHARE_BYTES}),
+)
 POLICY = {"share": "samples"}  # of every node: who is not asked for samples shares none
 
 LEG_S = 40.0  # after which the courier moves on, whatever it got
