@@ -1,4 +1,4 @@
-"""The courier's story with real processes: a post that is met once is stood in for, its classes are learnt."""
+"""The courier's story with real processes: a post that is met once is stood in for."""
 
 from __future__ import annotations
 
