@@ -13,6 +13,7 @@ fell to 91.9 % in six of them).  So the further rounds of such a job are gentle 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -66,14 +67,15 @@ def plan_pool(
 
 
 def done_s(work: Work, pool: Pool, trainer: Candidate) -> float:
-    """Seconds until a node would have trained.
+    """Seconds until a node would have trained; without an end where its link is not measured.
 
     To all but the coordinator the samples have to come, and the model back.
     """
     train_s = _steps(work, trainer) * trainer.step_s + trainer.busy_s
     if trainer.local:
         return train_s
-    return train_s + (pool.size_bytes + work.contents.size_bytes(UP_CODEC)) / _rate(trainer)
+    rate = trainer.reported_bytes_s or trainer.usual_bytes_s
+    return train_s + (pool.size_bytes + work.contents.size_bytes(UP_CODEC)) / rate if rate else math.inf
 
 
 def down_codec(recipe_codec: str) -> str:

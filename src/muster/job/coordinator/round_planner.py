@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeVar
 
@@ -90,13 +90,22 @@ class RoundPlanner:
         layout = self._layout(head)
         work = Work(self._view.job, _contents(layout), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
+        pool = pool_at(self._context, self._view, head)
+        if pool is not None:
+            candidates = [self._measured(c) for c in candidates]
         least = min(min_nodes(self._view, head), len(nodes))
         figures = self._view.figures(head.id)
         judged = figures is not None and figures.common
         return Inputs(
             work, candidates, self._left(head), least, tuple(self._absent(head)), judged,
-            pool_at(self._context, self._view, head), len(self._view.offers),
+            pool, len(self._view.offers),
         )  # fmt: skip
+
+    def _measured(self, node: Candidate) -> Candidate:
+        """With the rate at which samples came from a neighbour, where it reports none."""
+        meter = self._context.transfers.meter(node.node)
+        rate = None if meter is None else meter.rate_bytes_s
+        return replace(node, reported_bytes_s=node.reported_bytes_s or rate or 0.0)
 
     def _absent(self, head: Point) -> Iterator[Absent]:
         """Nodes that a round may miss and that can be stood in for: not who refuses it, or was revoked."""
