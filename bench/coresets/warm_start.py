@@ -5,8 +5,8 @@
 
 MNIST, two classes a node, ten nodes, CNN of 6k, 3 kB of samples each; then rounds of 20 steps as a job of
 that kind plans them (`planning.step_size`): a fifth of the rate, no momentum of the rounds.  Beside them a
-usual job's.  Messages are stc:0.02 both ways with error feedback.  Accuracy on all 10,000 test images after each
-round; runs that are in the file are left out.
+usual job's.  Messages are stc:0.02 both ways with error feedback.  Accuracy on all 10,000 test images after
+each round; runs that are in the file are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from one_shot import BATCH, LR, NODES, Arrays, accuracy, shared
 
 from muster.algorithms import splits
 from muster.compression.change import difference
@@ -33,6 +32,7 @@ from muster.learning.sources.coresets import pool
 from muster.planning.pool import STEPS
 from muster.planning.step_size import GENTLE, of_round
 from muster.protocol.records import Job, Recipe, StopRule
+from one_shot import BATCH, LR, NODES, Arrays, accuracy, shared
 
 ROUNDS, ROUND_STEPS, CODEC = 10, 20, "stc:0.02"
 LOSS_MAX = 0.5  # points, in ten rounds
@@ -119,18 +119,12 @@ def main() -> None:
             rows.append({"seed": seed, "gentle": gentle, "accuracy": found})
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-    print(
-        f"| rounds (gentle: {GENTLE:g} of the rate) | seed | start | least in {ROUNDS} rounds | last | lost |"
-    )
-    print("|---|---|---|---|---|---|")
+    print(f"| rounds | seed | start | least in {ROUNDS} rounds | last | lost |\n|---|---|---|---|---|---|")
     for row in rows:
         start, *after = row["accuracy"]
-        kind = "gentle" if row["gentle"] else "usual"
-        lost = start - min(after)
-        met = "" if not row["gentle"] else f" (at most {LOSS_MAX})"
-        print(
-            f"| {kind} | {row['seed']} | {start:.1f} | {min(after):.1f} | {after[-1]:.1f} | {lost:.2f}{met} |"
-        )
+        kind = f"gentle: {GENTLE:g} of the rate, at most {LOSS_MAX} lost" if row["gentle"] else "usual"
+        least, last = min(after), after[-1]
+        print(f"| {kind} | {row['seed']} | {start:.1f} | {least:.1f} | {last:.1f} | {start - least:.2f} |")
 
 
 if __name__ == "__main__":
