@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from muster.protocol.records import Assignment, Plan
-from muster.simulation.judging.arithmetic import _weights
+from muster.simulation.judging.residue import _weights
 
 A, B, C = (bytes([number]) * 32 for number in range(3))
 

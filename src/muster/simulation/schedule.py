@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from muster.node.energy.presets import RADIOS
-from muster.protocol.records import Power
+from muster.protocol.records import Power, Prune
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
 from muster.simulation.inner_faults import VERSION, inner_faults
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
@@ -51,6 +51,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     jobs = [_judged(random.Random(f"metrics/{seed}/{number}"), job) for number, job in enumerate(jobs)]
     planner = random.Random(f"planner/{seed}")
     jobs = [msgspec.structs.replace(job, planned=planner.random() < 0.5) for job in jobs]
+    task, jobs[0] = _pruned(random.Random(f"prune/{seed}"), task, jobs[0])
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -161,6 +162,17 @@ def _judged(rng: random.Random, job: JobSpec) -> JobSpec:
     by_loss, stale = rng.random() < 0.2, rng.randint(2, 8) if rng.random() < 0.2 else None
     target = rng.uniform(0.2, 1.0) if by_loss and job.target is not None else job.target
     return msgspec.structs.replace(job, by_loss=by_loss, stale=stale, target=target)
+
+
+def _pruned(rng: random.Random, task: TaskSpec, job: JobSpec) -> tuple[TaskSpec, JobSpec]:
+    """A quarter of the first jobs become smaller on their way, at once or over some rounds."""
+    if rng.random() >= 0.25:
+        return task, job
+    most = 12 if job.rounds is None else job.rounds - 1
+    first = rng.randint(1, min(12, most))
+    last = min(most, first + rng.choice((0, 0, 3)))
+    prune = Prune(rng.choice((0.25, 0.5, 0.75)), first, last)
+    return msgspec.structs.replace(task, per_channel=4), msgspec.structs.replace(job, prune=prune)
 
 
 def _second(

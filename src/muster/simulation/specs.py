@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from muster.protocol.records import Power
+from muster.protocol.records import Power, Prune
 from muster.simulation import faults as f
 from muster.simulation.faults import _Fault
 from muster.simulation.virtual.network import Timing
@@ -125,6 +125,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     kind: Literal["linear", "tiny"] = "linear"
     weights: int = 300  # of the stand-in
+    per_channel: int = 1  # of these: a channel is what pruning takes or leaves
     common: bool = True  # there is an evaluation set that every node has
 
 
@@ -146,6 +147,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     back: float | None = None  # begin at a commit of the job before: 0 its root .. 1 its newest (`--from`)
     stale: int | None = None  # rounds in which the first metric got no better
     by_loss: bool = False  # the first metric is the loss, not the accuracy
+    prune: Prune | None = None
     planned: bool = False  # steps and round momentum are the planner's, not those above
 
 

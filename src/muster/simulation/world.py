@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from muster.errors import MusterError
 from muster.history.graph import Point
+from muster.job.context import Model
 from muster.node.api.inspection import bring
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.protocol.records import CLASSES, LOSS, BlobId, Job, JobId, NodeId, Recipe, Stop, StopRule, Target
+from muster.protocol.records import CLASSES, LOSS, Job, JobId, NodeId, Recipe, Stop, StopRule, Target
 from muster.simulation import faults as f
 from muster.simulation import inner_effects
 from muster.simulation.archive import Archive
@@ -121,7 +122,7 @@ class World:
 
     async def _ask(self, core: Core, spec: JobSpec) -> bool:
         start = await self._start(core, spec)
-        if start is None or not core.store.has_blob(start):
+        if start is None or not core.store.has_blob(start.blob):
             return False
         recipe = Recipe(
             spec.lr, BATCH, 0 if spec.planned else spec.steps, self.spec.seed, codec=spec.codec,
@@ -133,19 +134,23 @@ class World:
         stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=target, stale=spec.stale)
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
-        job = Job(name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics)
-        self.jobs.append(Asked(open_job(core, job, start, spec.linger_s), spec))
+        job = Job(
+            name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics, prune=spec.prune
+        )  # fmt: skip
+        job_id = open_job(core, job, start.blob, spec.linger_s, shape=start.shape)
+        self.jobs.append(Asked(job_id, spec))
         return True
 
-    async def _start(self, core: Core, spec: JobSpec) -> BlobId | None:
+    async def _start(self, core: Core, spec: JobSpec) -> Model | None:
         """Fresh parameters, or those of a commit of the job before: as `train --from` does."""
         if spec.back is None or not self.jobs:
-            return core.store.put_blob(kinds.initial_blob(self.spec.task))
+            return Model(core.store.put_blob(kinds.initial_blob(self.spec.task)))
         runner = core.jobs.runners.get(self.jobs[-1].id)
         points: list[Point] = list(runner.view.graph.points.values()) if runner is not None else []
         if runner is None or not points:
             return None
         runner.models.learn_layout(self.layout)
+        runner.models.forms.learn_structure(kinds.structure_of(self.layout))
         point = points[min(len(points) - 1, int(spec.back * len(points)))]
         try:
             await bring(core, runner, point, spec.patience_s)
@@ -153,7 +158,7 @@ class World:
             self.tell(spec.asker, error.sentence)
             return None
         self.tell(spec.asker, f"asks for a job that begins at round {point.round}")
-        return runner.models.blob_of(point.id)
+        return runner.models.model_of(point.id)
 
     async def close(self) -> None:
         for machine in self.machines.values():

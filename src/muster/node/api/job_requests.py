@@ -130,6 +130,8 @@ async def from_commit(
             f"install that one, or start from another commit ({error.sentence})",
         ) from error
     runner.models.learn_layout(trainer.task.layout)  # this node may never have trained it
+    if runner.models.forms.lacks_structure(runner.view):
+        runner.models.forms.learn_structure(await trainer.structure())
     if not await runner.models.sound(point.id):
         await bring(core, runner, point, request.patience_s)
     model = runner.models.model_of(point.id)

@@ -7,7 +7,8 @@ written, by formulas that are written a second time on purpose.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +18,6 @@ from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
-from muster.job.models import residuals
 from muster.planning.step_size import of_round
 from muster.protocol.records import (
     BlobId,
@@ -29,11 +29,11 @@ from muster.protocol.records import (
     Merge,
     NodeId,
     Payload,
-    Plan,
     Update,
     short,
 )
 from muster.simulation.archive import Left
+from muster.simulation.judging import shapes as shaping
 from muster.simulation.world import Asked, World
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -42,25 +42,27 @@ OFF_MAX = 1e-5  # of a commit folded in fp64, relative
 
 def arithmetic(world: World, asked: Asked, graph: Graph, head: CommitId) -> Iterator[str]:
     """The parameters of every commit of the final history follow from its parent's and its updates'."""
-    params: dict[CommitId, Vector] = {}
+    params: dict[CommitId, Vector] = {}  # of the whole model, with zeros where it was pruned
+    shapes: dict[CommitId, bytes] = {}
     updates = {
         Key(author, r.incarnation, r.sequence): r
         for author, r in world.archive.records.values()
         if isinstance(r, Update) and r.job == asked.id
     }
-    for point in _parents_first(graph, head):
+    for point in parents_first(graph, head):
         record = point.record
         if isinstance(record, Merge):
-            params[point.id] = _merged(graph, point, params)
-            yield from _same_everywhere(world, point, params[point.id])
+            params[point.id], shapes[point.id] = _merged(world, graph, point, params, shapes)
+            yield from _same_everywhere(world, point, params[point.id], shapes[point.id])
             continue
         blob = world.archive.blobs.get(record.params)
         if blob is None:
             yield f"the parameters of {short(point.id)} were never written"
             return
-        params[point.id] = _vector(world, blob)
+        shapes[point.id] = point.shape or b""
+        params[point.id] = _vector(world, blob, shapes[point.id])
         if record.parents:
-            yield from _follows(world, asked, graph, point, record, params, updates)
+            yield from _follows(world, asked, graph, point, record, params, shapes, updates)
 
 
 def _follows(
@@ -70,12 +72,16 @@ def _follows(
     point: Point,
     record: Commit,
     params: dict[CommitId, Vector],
+    shapes: dict[CommitId, bytes],
     updates: dict[Key, Update],
 ) -> Iterator[str]:
-    parent = graph.points[record.parents[0]]
-    base, mine = params[parent.id], params[point.id]
-    if _hash(world, base) != _params_id(world, parent, params):
+    parent, shape = graph.points[record.parents[0]], shapes[point.id]
+    base, mine, kept = params[parent.id], params[point.id], shaping.kept(world.layout, shape)
+    if _hash(world, base, shapes[parent.id]) != _params_id(world, parent, params, shapes):
         yield f"{short(point.id)} does not follow from its parent"
+    if shape != shapes[parent.id]:
+        yield from _prunes(world, asked, point, base, mine, (shapes[parent.id], shape))
+        return
     if not record.folded:
         means = any(_equal(mine, mean) for mean in _means(asked, graph, parent, params))
         if not means and not any(_equal(mine, params[c]) for c in _better(world, asked, graph, parent)):
@@ -83,14 +89,17 @@ def _follows(
         return
     before, after = world.archive.left.get(point.id, (None, None))
     if record.delta is not None:
-        message = _message(world, record.delta)
-        rebuilt = (base + flatten(world.layout, decode_update(world.layout, message))).astype(np.float32)
+        message = message_of(world, record.delta)
+        rebuilt = (base + decoded(world, message, shape)).astype(np.float32)
         if not _equal(rebuilt, mine):
             yield f"arithmetic: {short(point.id)} is not its parent plus its delta"
     moved = np.zeros(base.shape, np.float64)
     for x in record.folded:
-        message = _message(world, updates[_key(x)].payload)
-        moved += flatten(world.layout, decode_update(world.layout, message)).astype(np.float64) * x.weight
+        update = updates[_key(x)]
+        change = decoded(
+            world, message_of(world, update.payload), shape_of(world, graph, update.base, shapes)
+        )
+        moved += change.astype(np.float64) * x.weight * kept
     want = base.astype(np.float64) + moved
     wants = [want]
     _, job = world.archive.records[asked.id]
@@ -98,21 +107,41 @@ def _follows(
     stays = {s.place for s in record.stand_ins}
     costs = [cost for place, cost in enumerate(record.costs) if place not in stays] or record.costs
     momentum, _ = of_round(job, (cost.codec for cost in costs))
+    while graph.prunes(parent):
+        parent = graph.points[parent.parents[0]]
     if momentum and len(parent.parents) == 1:
-        older = params[parent.parents[0]].astype(np.float64)
+        older = params[parent.parents[0]].astype(np.float64) * kept
         with_momentum = want + momentum * (base.astype(np.float64) - older)
         wants = [with_momentum, want]  # a coordinator that does not hold the one before goes without
-    owed, owes = _lacks(graph, before, parent.id, base.size), _lacks(graph, after, point.id, base.size)
+    owed = lacks(world, graph, before, record.parents[0]) * kept
+    owes = lacks(world, graph, after, point.id)
     off = min(float(np.abs(w + owed - mine - owes).max()) for w in wants)
     if off > OFF_MAX * (1.0 + float(np.abs(want).max()) + float(np.abs(owed).max())):
         yield f"arithmetic: the parameters of {short(point.id)} are off by {off:.2g}"
 
 
-def _lacks(graph: Graph, left: Left | None, head: CommitId, size: int) -> NDArray[np.float64]:
+def _prunes(
+    world: World, asked: Asked, point: Point, base: Vector, mine: Vector, shapes: tuple[bytes, bytes]
+) -> Iterator[str]:
+    """A commit that prunes keeps the largest channels, as many as are due, as they are."""
+    job, (before, after) = asked.spec.prune, (shaping.rows(world.layout, s) for s in shapes)
+    assert job is not None
+    done = min(1.0, max(0, point.round - job.first + 1) / (job.last - job.first + 1))
+    due = max(1, math.floor(len(before) * (1.0 - (1.0 - job.width) * done) + 0.5))
+    if point.folded or int(after.sum()) != min(due, int(before.sum())):
+        yield f"pruning: {short(point.id)} keeps {int(after.sum())} channels of {due} in round {point.round}"
+    if not np.array_equal(after, shaping.largest(world.layout, [base], before, int(after.sum()))):
+        yield f"pruning: {short(point.id)} keeps others than the largest channels"
+    if not _equal(mine, np.where(shaping.kept(world.layout, shapes[1]), base, np.float32(0))):
+        yield f"pruning: {short(point.id)} changes what it keeps"
+
+
+def lacks(world: World, graph: Graph, left: Left | None, head: CommitId) -> NDArray[np.float64]:
     """The part that the model of `head` lacks of what a coordinator's commits left out."""
     if left is None:
-        return np.zeros(size, np.float64)
-    tag, vector = left
+        return np.zeros(world.layout.parameters, np.float64)
+    tag = left[0]
+    vector = shaping.spread(world.layout, shape_of(world, graph, tag), left[1])
 
     def part(commit: CommitId) -> float:
         if commit not in parts:
@@ -122,7 +151,7 @@ def _lacks(graph: Graph, left: Left | None, head: CommitId, size: int) -> NDArra
         return parts[commit]
 
     parts = {tag: 1.0}
-    for point in _parents_first(graph, head):  # so that `part` is never called deep
+    for point in parents_first(graph, head):  # so that `part` is never called deep
         part(point.id)
     return parts[head] * vector.astype(np.float64)
 
@@ -151,76 +180,53 @@ def _better(world: World, asked: Asked, graph: Graph, parent: Point) -> Iterator
         if isinstance(record, Measurement) and record.job == asked.id and record.common:
             of = [f for f in record.figures if f.name == name]
             scores[record.commit] = max(sign * f.sum / f.count for f in of)
-    for point in _parents_first(graph, parent.id):
+    for point in parents_first(graph, parent.id):
         if scores.get(point.id, -np.inf) > scores.get(parent.id, -np.inf):
             yield point.id
 
 
-def _merged(graph: Graph, point: Point, params: dict[CommitId, Vector]) -> Vector:
+def _merged(
+    world: World, graph: Graph, point: Point, params: dict[CommitId, Vector], shapes: dict[CommitId, bytes]
+) -> tuple[Vector, bytes]:
+    """A merge's parameters and shape: where one parent alone has a channel, it is as there."""
     a, b = (graph.points[p] for p in point.parents)
+    layout, one, other = world.layout, shapes[a.id], shapes[b.id]
+    has_a, has_b = (shaping.rows(layout, s) for s in (one, other))
+    if not (has_a & ~has_b).any():
+        shape = one
+    elif not (has_b & ~has_a).any():
+        shape = other
+    else:
+        count = min(int(has_a.sum()), int(has_b.sum()))
+        both = shaping.largest(layout, [params[a.id], params[b.id]], has_a | has_b, count)
+        shape = shaping.written(one, both)
     share = _share(graph, a, b)
     wide = share * params[a.id].astype(np.float64) + (1.0 - share) * params[b.id].astype(np.float64)
-    return np.asarray(wide.astype(np.float32))
+    in_a, in_b = (shaping.kept(layout, s) for s in (one, other))
+    wide = np.where(in_a & in_b, wide, np.where(in_a, params[a.id], params[b.id]))
+    return np.where(shaping.kept(layout, shape), wide, 0.0).astype(np.float32), shape
 
 
-def _same_everywhere(world: World, point: Point, vector: Vector) -> Iterator[str]:
+def _same_everywhere(world: World, point: Point, vector: Vector, shape: bytes) -> Iterator[str]:
     """Every node computed the same merge."""
+    made = _hash(world, vector, shape)
     for machine in world.standing():
         kept = machine.disk.state("merged/" + point.id.hex())
-        if kept is not None and kept != _hash(world, vector):
+        if kept is not None and kept != made + (shape if point.shape is None else b""):
             yield f"arithmetic: {machine.spec.name} has another merge {short(point.id)}"
 
 
-def residue(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
-    """What a node's messages left out so far is what it keeps: nothing is forgotten, nothing put in twice.
-
-    What a coordinator's commits had left out when another one took over comes in by its next update, divided
-    by the weight that this one has if the round goes as planned.
-    """
-    size = world.layout.parameters
-    for machine in world.standing():
-        possible, sent = [np.zeros(size, np.float64)], np.zeros(size, np.float64)
-        count = 0
-        for record_id in world.archive.updates:
-            key, update = world.archive.update(record_id)
-            if (key.node, key.incarnation, update.job) != (machine.node, machine.disk.incarnation, asked.id):
-                continue
-            sent += flatten(world.layout, decode_update(world.layout, _message(world, update.payload)))
-            for trained in possible:
-                trained += world.archive.trained[record_id]
-            brought = world.archive.brought.get(record_id)
-            if brought is not None:
-                left_out, offers = brought
-                lacks = _lacks(graph, left_out, update.base, size)
-                weights = set(_weights(world, key.node, update, offers))
-                possible = [trained + lacks / weight for trained in possible for weight in weights]
-            count += 1
-        kept = residuals.load(machine.disk, "up", asked.id)
-        left = np.zeros(size, np.float64) if kept is None else kept.astype(np.float64)
-        offs = [float(np.abs(trained - sent - left).max()) for trained in possible]
-        wide = [1e-4 * count * (1.0 + float(np.abs(trained).max())) for trained in possible]
-        if all(off > most for off, most in zip(offs, wide, strict=True)):
-            yield f"residual: {count} updates of {machine.spec.name} leave {min(offs):.2g} behind"
-
-
-def _weights(world: World, node: NodeId, update: Update, offers: Sequence[NodeId]) -> Iterator[float]:
-    """Of a node's update in a round: by samples, and less than in proportion to its steps, in one of
-    the plans that it may have followed. A node that has not heard of others' samples takes them to be its
-    own; it had heard of them from the first few of `offers`, or from all."""
-    samples = {machine.node: machine.spec.samples for machine in world.machines.values()}
-    heard = [{n: samples[n if n in offers[:i] else node] for n in samples} for i in range(len(offers) + 1)]
-    for author, plan in world.archive.records.values():
-        if not isinstance(plan, Plan) or plan.parent != update.base or author == node:
-            continue
-        steps = {a.node: a.steps for a in plan.assignments}
-        if node not in steps:
-            continue
-        for known in heard:
-            instead = [(known[n], a.steps) for a in plan.stand_ins for n in a.data]
-            total = sum(known[n] for n in steps) + sum(n for n, _ in instead)
-            mean = (sum(known[n] * k for n, k in steps.items()) + sum(n * k for n, k in instead)) / total
-            weight = known[node] / total * min(4.0, (mean / steps[node]) ** 0.5)
-            yield min(1.0, max(0.01, weight))
+def shape_of(
+    world: World, graph: Graph, commit: CommitId, shapes: dict[CommitId, bytes] | None = None
+) -> bytes:
+    """The shape of a commit's model; of a merge of branches that were pruned apart as it was computed."""
+    if shapes is not None and commit in shapes:
+        return shapes[commit]
+    point = graph.points.get(commit)
+    if point is None or point.shape is not None:
+        return (point.shape or b"") if point is not None else b""
+    states = (machine.disk.state("merged/" + commit.hex()) for machine in world.standing())
+    return next((state[32:] for state in states if state is not None), b"")
 
 
 def _share(graph: Graph, a: Point, b: Point) -> float:
@@ -253,7 +259,7 @@ def _share(graph: Graph, a: Point, b: Point) -> float:
     return weight_a / (weight_a + weight_b) if weight_a + weight_b else 0.5
 
 
-def _parents_first(graph: Graph, head: CommitId) -> list[Point]:
+def parents_first(graph: Graph, head: CommitId) -> list[Point]:
     order: list[Point] = []
     done: set[CommitId] = set()
     stack = [(head, False)]
@@ -275,26 +281,37 @@ def _key(x: Folded) -> Key:
     return Key(x.node, x.incarnation, x.sequence)
 
 
-def _message(world: World, payload: Payload) -> bytes:
+def message_of(world: World, payload: Payload) -> bytes:
     return payload.inline or world.archive.blobs[payload.blob or b""]
 
 
-def _vector(world: World, blob: bytes) -> Vector:
-    return flatten(world.layout, unpack(world.layout, blob))
+def decoded(world: World, message: bytes, shape: bytes) -> Vector:
+    """The change in a message of a model of a shape."""
+    layout = shaping.smaller(world.layout, shape)
+    return shaping.spread(world.layout, shape, flatten(layout, decode_update(layout, message)))
 
 
-def _params_id(world: World, point: Point, params: dict[CommitId, Vector]) -> BlobId:
-    return point.record.params if isinstance(point.record, Commit) else _hash(world, params[point.id])
+def _vector(world: World, blob: bytes, shape: bytes) -> Vector:
+    layout = shaping.smaller(world.layout, shape)
+    return shaping.spread(world.layout, shape, flatten(layout, unpack(layout, blob)))
+
+
+def _params_id(
+    world: World, point: Point, params: dict[CommitId, Vector], shapes: dict[CommitId, bytes]
+) -> BlobId:
+    record = point.record
+    return record.params if isinstance(record, Commit) else _hash(world, params[point.id], shapes[point.id])
 
 
 def _equal(a: Vector, b: Vector) -> bool:
     return a.tobytes() == b.tobytes()
 
 
-def _hash(world: World, vector: Vector) -> BlobId:
-    """The id of a flat vector as a model's blob."""
-    arrays, offset = {}, 0
-    for spec in world.layout.tensors:
+def _hash(world: World, vector: Vector, shape: bytes) -> BlobId:
+    """The id of a model's blob: of what a shape keeps of the whole vector."""
+    arrays, offset, layout = {}, 0, shaping.smaller(world.layout, shape)
+    vector = vector[shaping.kept(world.layout, shape)]
+    for spec in layout.tensors:
         arrays[spec.name] = vector[offset : offset + spec.size].reshape(spec.shape)
         offset += spec.size
-    return hashlib.sha256(pack(world.layout, arrays)).digest()
+    return hashlib.sha256(pack(layout, arrays)).digest()

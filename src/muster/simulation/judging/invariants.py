@@ -12,12 +12,13 @@ from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.records import BlobId, Commit, CommitId, short
-from muster.simulation.judging.arithmetic import arithmetic, residue
+from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
 from muster.simulation.judging.giving import given
 from muster.simulation.judging.planning import planned
+from muster.simulation.judging.residue import residue
 from muster.simulation.judging.standing_in import stood_in
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World

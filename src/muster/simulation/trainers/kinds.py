@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from muster.algorithms.slimming.structure import Group, Slot, Structure
 from muster.compression.tensors import Layout
 from muster.simulation.specs import MachineSpec, TaskSpec, WorldSpec
 from muster.simulation.trainers import linear, tiny
@@ -17,7 +18,13 @@ def task_name(task: TaskSpec) -> str:
 
 
 def layout_of(task: TaskSpec) -> Layout:
-    return tiny.LAYOUT if task.kind == "tiny" else linear.layout_of(task.weights)
+    return tiny.LAYOUT if task.kind == "tiny" else linear.layout_of(task.weights, task.per_channel)
+
+
+def structure_of(layout: Layout) -> Structure:
+    """A channel is a row of a model's first tensor."""
+    first = layout.tensors[0]
+    return Structure((Group(first.shape[0], (Slot(first.name, 0),)),))
 
 
 def initial_blob(task: TaskSpec) -> bytes:
@@ -42,7 +49,7 @@ def trainer_of(
             tiny.examples(world.seed, number, spec.samples),
             tiny.examples(world.seed, -1, tiny.COMMON_EXAMPLES), spec.step_s, rng, on_trained,
         )  # fmt: skip
-    layout = linear.layout_of(task.weights + other)
+    layout = linear.layout_of(task.weights + other * task.per_channel, task.per_channel)
     target = linear.target_of(world.seed * 100 + number, task.weights)
     facts = linear.facts_of(layout, spec.samples, task.common)
     return linear.LinearTrainer(facts, store, target, spec.step_s, rng, on_trained)

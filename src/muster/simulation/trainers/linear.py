@@ -30,9 +30,10 @@ def facts_of(layout: Layout, samples: int, has_common: bool) -> SimFacts:
     return SimFacts(TASK, layout, samples, has_common)
 
 
-def layout_of(size: int) -> Layout:
-    """The layout of a stand-in model of `size` weights."""
-    return Layout((TensorSpec("w", (size,), "float32"),))
+def layout_of(size: int, per_channel: int = 1) -> Layout:
+    """The layout of a stand-in model of `size` weights, so many to a channel."""
+    shape = (size,) if per_channel == 1 else (size // per_channel, per_channel)
+    return Layout((TensorSpec("w", shape, "float32"),))
 
 
 def target_of(seed: int, size: int) -> Vector:
@@ -69,7 +70,7 @@ class LinearTrainer(SimTrainer):
 
     def groups(self, layout: Layout) -> Structure:
         [spec] = layout.tensors
-        return Structure((Group(spec.size, (Slot(spec.name, 0),)),))
+        return Structure((Group(spec.shape[0], (Slot(spec.name, 0),)),))
 
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
         after = trained(before, self._target[: before.size], lr, steps)

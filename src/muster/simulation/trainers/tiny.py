@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from muster.algorithms.slimming.structure import Group, Slot, Structure
 from muster.compression.model import flatten
 from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.errors import MusterError
@@ -122,6 +123,10 @@ class TinyTrainer(SimTrainer):
         until = max(1, len(own[1]) * 9 // 10)
         self._mine = own[0][:until], own[1][:until]
         self._held_out = {"own": (own[0][until:], own[1][until:]), "common": common}
+
+    def groups(self, layout: Layout) -> Structure:
+        """A feature is a channel."""
+        return Structure((Group(layout.tensors[0].shape[0], (Slot("w", 0),)),))
 
     def learn(self, before: Vector, steps: int, lr: float, batch: int, seed: int) -> tuple[Vector, float]:
         weights = _weights(before)
