@@ -23,13 +23,13 @@ from muster.simulation.virtual.pipe import PathParams
 APART = f.Partition((("a", "b"), ("c", "d")))
 
 
-def scene(first: int = 5, last: int = 5) -> Verdict:
+def scene(first: int = 5, last: int = 5, down_codec: str = "topk:0.05") -> Verdict:
     """Four nodes, of which `d` is slow: its updates are late across the pruning."""
     link = PathParams(rate_bytes_s=1e6, delay_s=0.01)
     pairs = ("ab", "cd", "ac", "bd")
     nodes = tuple(MachineSpec(n, 100, 0.9 if n == "d" else 0.25) for n in "abcd")
     job = JobSpec(
-        "a", 5.0, 16, None, 20, 0.05, 10.0, 2, "topk:0.2", "topk:0.05", server_momentum=0.5,
+        "a", 5.0, 16, None, 20, 0.05, 10.0, 2, "topk:0.2", down_codec, server_momentum=0.5,
         prune=Prune(0.5, first, last),
     )  # fmt: skip
     spec = WorldSpec(
@@ -68,7 +68,7 @@ def first_half(structure: object, a: object, shape_a: Shape, b: object, shape_b:
 @pytest.mark.parametrize(
     ("owner", "name", "bug", "rule"),
     [
-        (Form, "residual", not_by_index, "arithmetic"),
+        (Form, "residual", not_by_index, "residual"),
         (Form, "residual", lambda self, vector, old: np.zeros(weights(self.layout), np.float32), "residual"),
         (Form, "change", update_not_by_index, "arithmetic"),
         (merging, "joined_shape", first_half, "arithmetic"),
@@ -78,5 +78,5 @@ def test_the_rules_notice_what_is_not_sliced(
     owner: object, name: str, bug: Callable[..., object], rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner, name, bug)
-    verdict = scene()
+    verdict = scene(down_codec="dense32")
     assert any(text.startswith(f"{rule}:") for text in verdict.broken), story(verdict)
