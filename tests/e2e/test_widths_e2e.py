@@ -61,7 +61,12 @@ def test_three_nodes_train_half_a_model_and_prune_a_whole_one(tmp_path: Path) ->
             assert rows["pruned"][1:3] == ["0.5", "1,370"]
             assert "finished after 2 rounds" in said.output
             assert "measured on the task's evaluation set" in said.output
-            for wrong, text in (([seen.head, "--width", "1"], "give a smaller --width"),
+            thin = await ask(fleet, "alpha", rounds=3, lr=0.1, steps=10, prune="0.5@2")
+            await until_one_end(fleet, NAMES, thin)
+            pruned = await view(fleet, "bravo", thin)
+            assert pruned is not None
+            for wrong, text in (([pruned.head, "--width", "0.5"], "as small as that already"),
+                                ([seen.head, "--width", "1"], "give a smaller --width"),
                                 (["00000000", "--width", "0.5"], "no commit")):  # fmt: skip
                 with pytest.raises(MusterError, match=text):
                     await asyncio.to_thread(

@@ -40,6 +40,10 @@ async def prune(core: Core, catalogue: Catalogue, arguments: dict[str, Any], non
         before = await measure(wide)
         small = await at_width(trainer, wide, request.width)
         pruned = await measure(small)
+        if pruned.parameters >= before.parameters:  # it was pruned in its own job
+            raise MusterError(
+                "usage", f"{short(point.id)} has a model as small as that already: give a smaller --width"
+            )
     job = await ask(core, catalogue, arguments, nonce)
     return PruneView(job.hex(), point.id.hex(), bool(trainer.task.common), before, pruned)
 
