@@ -165,7 +165,7 @@ def _judged(rng: random.Random, job: JobSpec) -> JobSpec:
 
 
 def _pruned(rng: random.Random, task: TaskSpec, job: JobSpec) -> tuple[TaskSpec, JobSpec]:
-    """A quarter of the first jobs become smaller on their way, at once or over some rounds."""
+    """A quarter of the first jobs become smaller while they go on, at once or over some rounds."""
     if rng.random() >= 0.25:
         return task, job
     most = 12 if job.rounds is None else job.rounds - 1
