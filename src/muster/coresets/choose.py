@@ -5,7 +5,8 @@ Where the bits are enough, more samples at fewer bits won every comparison.  The
 * levels blur less than samples differ: quantisation moves a sample less far, in the mean, than the nearest
   other one of its class lies.  This asks for 1 bit for MNIST, 2 for digits, 2 or 3 for most tables;
 * held-out samples are predicted by the nearest one of the coreset as well, within two standard errors, as
-  with any other number of bits, each with as many samples as the budget holds.  One class cannot tell this.
+  with any other number of bits, each with as many samples as the budget holds.  One class cannot tell this,
+  and for means of many large samples it would take minutes on a small device: these have two bits.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from muster.coresets.scores import blur, losses, spacing
 BITS = (1, 2, 3, 4, 6, 8)
 TRIED_ON_MAX = 2_000  # samples
 TRIED_VALUES_MAX = 20_000_000  # inputs of all of these
+MEANS_VALUES_MAX = 500_000  # inputs on which bits are tried for means: they are clustered each time
+MEANS_BITS = 2  # of more: what trials say of MNIST
 SPACED_MAX = 600  # of these, between which distances are taken
 LARGE, LARGE_BITS_MAX = 10_000, 4  # inputs of one sample, and bits at most, because coding them takes long
 HELD_OUT_SHARE = 0.25
@@ -67,7 +70,9 @@ def choose(
         return make(kind, x, y, 0, space, BITS[0], rng)
     kind = usual_kind(space, classes, choices[0].count, means_only)
     chosen = choices[0]
-    if classes > 1 or not space.classes:
+    if means_only and few_x.size > MEANS_VALUES_MAX:
+        chosen = next((c for c in choices if c.bits >= MEANS_BITS), choices[-1])
+    elif classes > 1 or not space.classes:
         chosen = _fewest_within_noise(few_x, few_y, kind, choices, space, rng)
     return filled(x, y, kind, chosen.bits, chosen.count, budget_bytes, space, int(rng.integers(2**63)))
 
