@@ -109,3 +109,19 @@ def test_too_many_samples_or_bytes_are_refused():
         decode(data, space, samples_max=5)
     with pytest.raises(CoresetError, match="bytes"):
         decode(data, space, samples_max=6, bytes_max=len(data) - 1)
+
+
+@pytest.mark.parametrize(("count", "shape"), [(2100, (3,)), (3, (2500,)), (1100, (1030,)), (1, (1,))])
+def test_long_and_wide_tables_are_read_as_written(count, shape):
+    coreset = made("table", shape, 4, count, 1, np.random.default_rng(3), bounds="columns")
+    same(coreset, decode(encode(coreset), coreset.space, samples_max=count))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "count"),
+    [("image", (1, 100_000, 1), 1), ("table", (100_000, 4), 1), ("image", (1, 1), 3_000_000)],
+)
+def test_what_would_take_too_long_or_too_much_memory_is_refused(kind, shape, count):
+    coreset = made(kind, shape, 2, count, 2, np.random.default_rng(0))
+    with pytest.raises(CoresetError, match=r"would do|may do"):
+        encode(coreset)

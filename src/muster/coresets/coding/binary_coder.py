@@ -41,13 +41,13 @@ class Coder(Protocol):
 
 class Writer:
     def __init__(self) -> None:
-        self._said: list[tuple[Chances, Bits]] = []
+        self._said: list[tuple[NDArray[np.uint16], NDArray[np.uint8]]] = []
         self._single: tuple[list[int], list[int]] = ([], [])  # said one by one since then
 
     def code(self, chances: Chances, bits: Bits | None) -> Bits:
         assert bits is not None
         self._gather()
-        self._said.append((chances, bits))
+        self._said.append((chances.astype(np.uint16), bits.astype(np.uint8)))
         return bits
 
     def bit(self, chance: int, bit: int | None) -> int:
@@ -58,7 +58,7 @@ class Writer:
 
     def _gather(self) -> None:
         if self._single[0]:
-            self._said.append((np.array(self._single[0], np.int64), np.array(self._single[1], np.int64)))
+            self._said.append((np.array(self._single[0], np.uint16), np.array(self._single[1], np.uint8)))
             self._single = [], []
 
     def message(self) -> bytes:

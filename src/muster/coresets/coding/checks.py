@@ -79,7 +79,7 @@ def check_size(kind: str, count: int, shape: tuple[int, ...], bits: int, samples
             f"the coreset has {count} samples of {math.prod(shape)} values in {bits} bits: more than "
             f"{VALUE_BITS_MAX[kind]} bits together; fewer samples or bits would do"
         )
-    if _steps(kind, count, shape, bits) > STEPS_MAX:
+    if _steps(kind, shape, bits) > STEPS_MAX:
         raise CoresetError(
             f"samples of {_described(kind, shape, 0)} in {bits} bits take too long; fewer bits may do"
         )
@@ -95,11 +95,9 @@ def planes(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return math.prod(shape[:-2]), shape[-2], shape[-1]
 
 
-def _steps(kind: str, count: int, shape: tuple[int, ...], bits: int) -> int:
-    if kind == "photo":
-        return 1
-    if len(shape) == 1:
-        return (count + shape[0]) * bits
+def _steps(kind: str, shape: tuple[int, ...], bits: int) -> int:
+    if kind == "photo" or len(shape) == 1:
+        return 1  # or few
     channels, rows, columns = planes(kind, shape)
     return channels * (columns + SLANT * rows) * bits
 
