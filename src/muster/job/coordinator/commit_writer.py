@@ -119,7 +119,7 @@ class CommitWriter:
                 made.folded, roster, spent, age_s, blob, layout.blob_bytes, delta, made.residual_norm,
                 discarded, _costs(made.folded, updates, end), _places(roster, end.missed),
                 replace(end.steering, residual_ratio=tenths(made.waiting)) if made.folded else UNSTEERED,
-                stand_ins=_stand_ins(roster, made.folded, made.counts_for),
+                stand_ins=_stand_ins(roster, made.folded, made.counts_for, updates),
                 shape=self._said_shape(head),
             )  # fmt: skip
             commit_id, announce = context.ledger.keep_unannounced(record)
@@ -295,11 +295,18 @@ def _costs(folded: Sequence[Folded], updates: Sequence[KnownUpdate], end: RoundE
 
 
 def _stand_ins(
-    roster: Sequence[NodeId], folded: Sequence[Folded], counts_for: Sequence[tuple[NodeId, ...]]
+    roster: Sequence[NodeId],
+    folded: Sequence[Folded],
+    counts_for: Sequence[tuple[NodeId, ...]],
+    updates: Sequence[KnownUpdate],
 ) -> tuple[StandIn, ...]:
-    """Which of the updates count for others than their author."""
-    others = ((place, nodes) for place, nodes in enumerate(counts_for) if nodes != (folded[place].node,))
-    return tuple(StandIn(place, _places(roster, nodes)) for place, nodes in others)
+    """Which of the updates were trained on shared samples, and for whom they count."""
+    shared = {u.key for u in updates if u.record.data}
+    return tuple(
+        StandIn(place, _places(roster, nodes))
+        for place, (f, nodes) in enumerate(zip(folded, counts_for, strict=True))
+        if Key(f.node, f.incarnation, f.sequence) in shared
+    )
 
 
 def _places(roster: Sequence[NodeId], nodes: Collection[NodeId]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muster.history.counted import Key
+from muster.history.credit import stood_for
 from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
@@ -187,7 +188,11 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         parent = graph.points[record.parents[0]]
         before = {s.node for s in parent.spent if s.steps}
         need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
-        if len({x.node for x in record.folded}) >= need:
+        taken = {x.node for x in record.folded}
+        for place, nodes in stood_for(record).items():
+            if record.folded[place].node in nodes:  # it trained on the samples of all of these
+                taken.update(nodes)
+        if len(taken) >= need:
             continue
         since_s = world.archive.when[point.id] - world.archive.when[parent.id]
         out_of_time = asked.spec.seconds is not None and point.age_s >= asked.spec.seconds
