@@ -35,6 +35,8 @@ class DrawnCommit(Protocol):
     def figures(self) -> dict[str, float]: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def pruned_bytes(self) -> int | None: ...
 
 
 def draw(commits: Sequence[DrawnCommit], metric: str, head: str = "") -> list[str]:
@@ -156,6 +158,7 @@ def _figures(commit: DrawnCommit, metric: str, names: int) -> str:
         f"{nodes:>8}",
         f"{figure(metric, commit.figures.get(metric)):>7}",
         f"{size(commit.bytes) if commit.bytes else '-':>8}",
+        *([f"pruned to {size(commit.pruned_bytes)}"] if commit.pruned_bytes is not None else []),
     )
     return "  ".join(cells)
 

@@ -212,6 +212,7 @@ class CommitView(msgspec.Struct, frozen=True):
     drop: float | None = None  # of the held-out loss by its updates, as evaluated
     figures: dict[str, float] = {}  # by metric; empty until measured
     stand_ins: list[str] = []  # nodes for which the rest of the updates stood in
+    pruned_bytes: int | None = None  # of the model that it leaves, where it prunes
 
 
 class JobSnapshot(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from muster.history.credit import others_of, own_of
-from muster.history.graph import Point
+from muster.history.graph import Graph, Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.budgets import budgets
@@ -188,18 +188,26 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         loss=values_.get("loss"),
         figures=values_,
         held=runner.models.held(point.id),
-        bytes=size_bytes(point),
+        bytes=size_bytes(runner.view.graph, point),
         bytes_total=sum(s.bytes for s in point.spent),
         joules_total=joules_of(point),
         predicted=predicted,
         drop=drop,
         stand_ins=[core.trust.name(n) for n in others_of(point.record)],
+        pruned_bytes=pruned_bytes(runner.view.graph, point),
     )
 
 
-def size_bytes(point: Point) -> int:
-    """What a node at the parent downloads for a commit; a merge is computed, not downloaded."""
-    if not isinstance(point.record, Commit):
+def pruned_bytes(graph: Graph, point: Point) -> int | None:
+    """Of the model that a commit leaves which prunes; None of others."""
+    prunes = isinstance(point.record, Commit) and graph.prunes(point)
+    return point.record.params_bytes if prunes and isinstance(point.record, Commit) else None
+
+
+def size_bytes(graph: Graph, point: Point) -> int:
+    """What a node at the parent downloads for a commit; a merge is computed, not downloaded, as is a model
+    that is pruned."""
+    if not isinstance(point.record, Commit) or graph.prunes(point):
         return 0
     return point.record.delta.size_bytes if point.record.delta else point.record.params_bytes
 

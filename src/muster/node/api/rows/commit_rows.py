@@ -84,7 +84,7 @@ class CommitRows:
             nodes=[self._names(n) for n in own_of(record)[:NAMES_MAX]],
             stand_ins=[self._names(n) for n in others_of(record)[:NAMES_MAX]],
             age_s=round(point.age_s, 2),
-            bytes=size_bytes(point),
+            bytes=size_bytes(self._runner.view.graph, point),
             model_bytes=record.params_bytes if isinstance(record, Commit) else None,
             bytes_total=sum(s.bytes for s in point.spent),
             joules=joules_of(point),

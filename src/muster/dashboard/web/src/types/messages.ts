@@ -106,6 +106,7 @@ export interface CommitView {
   drop: number | null; // of the held-out loss by its updates, as evaluated
   figures: Record<string, number>; // by metric; empty until measured
   stand_ins: string[]; // nodes for which the rest of the updates stood in
+  pruned_bytes: number | null; // of the model that it leaves, where it prunes
 }
 
 /** An update that a commit counted, and its weight in the aggregate. */
