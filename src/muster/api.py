@@ -183,8 +183,8 @@ def train(
     for 10"), seconds, bytes, bytes_node, joules, joules_node; lr (None: a short test finds it), lr_end,
     batch, steps, seed, momentum, server_momentum, average, codec, down_codec; one_shot ("auto", or a
     number of steps); share ("always": nodes are asked for samples that stand in for them), share_bytes; width
-    (of the model, 0.5: half of its channels); min_nodes, patience_s, linger_s; fresh (patterns of tensors
-    that `start` does not give).
+    (of the model, 0.5: half of its channels), prune ("0.5@8": half of them from round 8 on); min_nodes,
+    patience_s, linger_s; fresh (patterns of tensors that `start` does not give).
 
     Ctrl-C ends the waiting only; the job goes on.  Raises MusterError: failed, timeout, no_node, and what is
     wrong with the options.

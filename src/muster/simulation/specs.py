@@ -125,8 +125,8 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     kind: Literal["linear", "tiny"] = "linear"
     weights: int = 300  # of the stand-in
-    per_channel: int = 1  # of these: a channel is what pruning takes or leaves
     common: bool = True  # there is an evaluation set that every node has
+    per_channel: int = 1  # weights of the stand-in: a channel is what pruning takes or leaves
 
 
 class JobSpec(msgspec.Struct, frozen=True):
