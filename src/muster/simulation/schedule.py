@@ -44,7 +44,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     nodes = _powered(random.Random(f"power/{seed}"), _nodes(rng, names, askers, heal_s))
     links = tuple(WireSpec(a, b, _link(rng)) for a, b in pairs)
     tiny = rng.random() < 0.25
-    task = TaskSpec("tiny" if tiny else "linear", rng.choice((8, 300, 1500, 4000)), rng.random() < 0.6)
+    task = TaskSpec("tiny" if tiny else "linear", rng.choice((8, 300, 1500, 4000)), common=rng.random() < 0.6)
     jobs = [_job(rng, askers[0], rng.uniform(4.0, 60.0), _willing(nodes), tiny)]
     if rng.random() < 0.35:
         jobs.append(_second(rng, askers[1], jobs[0], nodes, heal_s))

@@ -88,7 +88,8 @@ def judge(schedule: Schedule) -> Verdict:
     """Run a schedule to its end and judge it. Equal schedules give equal verdicts but for `seconds`."""
     run = play(schedule)
     world = run.world
-    assert world is not None
+    if world is None:
+        raise RuntimeError(f"the world of seed {schedule.seed} cannot be made: {run.found[0]}")
     return Verdict(
         schedule.seed, schedule.hours, schedule.shape, len(schedule.spec.nodes),
         len(schedule.spec.jobs), run.faults, run.faults_in_job, run.simulated_s, run.seconds,
