@@ -15,11 +15,18 @@ import planted_borders
 import planted_giving
 import planted_history
 import planted_planning
+import planted_standins
 from planting import BUGS
 
 from muster.simulation.judging.check import Verdict, check
 
-FILES = planted_history, planted_borders, planted_planning, planted_giving  # they fill the list
+FILES = (
+    planted_history,
+    planted_borders,
+    planted_planning,
+    planted_giving,
+    planted_standins,
+)  # they fill the list
 
 
 @contextlib.contextmanager

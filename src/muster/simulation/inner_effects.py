@@ -8,12 +8,13 @@ from collections.abc import Iterable
 
 from muster.network.sync.messages import Announce, pack_announce
 from muster.network.trust.signing import seal
-from muster.protocol.records import Commit, JobId, NodeId, Refusal
+from muster.protocol.records import BlobId, Commit, JobId, NodeId, Refusal, Shared
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.malformed import malformed
 from muster.simulation.specs import Flood
 from muster.simulation.virtual.lives import LivesLoop
+from muster.storage.memory import MemoryStore
 
 FLOOD_EVERY_S = 0.1
 JUNK_BYTES = 300
@@ -33,17 +34,26 @@ def stall(machine: Machine, stall_s: float) -> bool:
 
 
 def rot(machine: Machine, others: Iterable[Machine], archive: Archive, after_s: float) -> bool:
-    """Of the models that are held elsewhere, too, the one that came last is damaged."""
+    """Of the models that are held elsewhere, too, the one that came last is damaged; so are samples."""
     disks = [m.disk for m in others if m is not machine]
     models = [r.params for _, r in archive.records.values() if isinstance(r, Commit)]
-    held = [blob for blob in models if machine.disk.has_blob(blob)]
-    shared = [blob for blob in held if any(disk.has_blob(blob) and disk.sound(blob) for disk in disks)]
-    if not shared:
+    samples = [r.payload.blob or b"" for _, r in archive.records.values() if isinstance(r, Shared)]
+    elsewhere = [
+        [blob for blob in blobs if machine.disk.has_blob(blob) and any(_sound(disk, blob) for disk in disks)]
+        for blobs in (models, samples)
+    ]
+    if not elsewhere[0]:
         return False
     machine.kill()
-    machine.disk.rot(shared[-1])
+    for blobs in elsewhere:
+        for blob in blobs[-1:]:
+            machine.disk.rot(blob)
     machine.start_later(after_s)
     return True
+
+
+def _sound(disk: MemoryStore, blob: BlobId) -> bool:
+    return disk.has_blob(blob) and disk.sound(blob)
 
 
 def poison(machine: Machine, neighbours: Iterable[NodeId], archive: Archive, number: int) -> bool:

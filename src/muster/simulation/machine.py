@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import muster.job.runner  # noqa: F401  before the first run, so that none has to load it beside its loop
-from muster.job.context import Policy, TrainerLike
+from muster.job.context import Policy, SharePolicy, TrainerLike
 from muster.job.models import residuals
 from muster.job.owner.allowance import OwnerLimits
 from muster.network.trust.signing import TrustStore
@@ -139,6 +139,7 @@ class Machine:
                 battery_min=BATTERY_MIN,
                 disk_limit_bytes=spec.disk_limit_bytes,
                 owner=OwnerLimits(spec.bytes_per_day),
+                share=SharePolicy(spec.share),
             ),
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",

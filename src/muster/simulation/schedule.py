@@ -52,6 +52,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     planner = random.Random(f"planner/{seed}")
     jobs = [msgspec.structs.replace(job, planned=planner.random() < 0.5) for job in jobs]
     task, jobs[0] = _pruned(random.Random(f"prune/{seed}"), task, jobs[0])
+    nodes, jobs = _sharing(random.Random(f"share/{seed}"), nodes, jobs)
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -128,6 +129,17 @@ def _powered(rng: random.Random, nodes: tuple[MachineSpec, ...]) -> tuple[Machin
         power = Power(idle_w, idle_w + core_w, r.sent_j_byte, r.received_j_byte, r.exchange_j)
         powered.append(msgspec.structs.replace(node, power=power) if rng.random() < share else node)
     return tuple(powered)
+
+
+def _sharing(
+    rng: random.Random, nodes: tuple[MachineSpec, ...], jobs: list[JobSpec]
+) -> tuple[tuple[MachineSpec, ...], list[JobSpec]]:
+    """In half of the worlds whose jobs prune nothing they ask for samples, and most nodes give some."""
+    if rng.random() < 0.5 or any(job.prune is not None for job in jobs):
+        return nodes, jobs
+    policies = ("samples", "samples", "samples", "means", "none")
+    given = tuple(msgspec.structs.replace(node, share=rng.choice(policies)) for node in nodes)
+    return given, [msgspec.structs.replace(job, share=rng.choice(("auto", "always"))) for job in jobs]
 
 
 def _willing(nodes: tuple[MachineSpec, ...]) -> int:

@@ -112,6 +112,7 @@ class MachineSpec(msgspec.Struct, frozen=True):
     disk_limit_bytes: int = 2_000_000_000
     power: Power | None = None  # what it draws; None: it does not know
     bytes_per_day: int | None = None  # that its owner lets others use; None: no limit
+    share: str = "none"  # what of its data may leave it: "none", "means" or "samples"
 
 
 class WireSpec(msgspec.Struct, frozen=True):
@@ -149,6 +150,9 @@ class JobSpec(msgspec.Struct, frozen=True):
     by_loss: bool = False  # the first metric is the loss, not the accuracy
     prune: Prune | None = None
     planned: bool = False  # steps and round momentum are the planner's, not those above
+    share: str = (
+        "none"  # whether nodes are asked for samples that stand in for them: "none", "auto", "always"
+    )
 
 
 class WorldSpec(msgspec.Struct, frozen=True):

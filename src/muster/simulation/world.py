@@ -135,7 +135,8 @@ class World:
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
         job = Job(
-            name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics, prune=spec.prune
+            name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics,
+            prune=spec.prune, share=spec.share,
         )  # fmt: skip
         job_id = open_job(core, job, start.blob, spec.linger_s, shape=start.shape)
         self.jobs.append(Asked(job_id, spec))

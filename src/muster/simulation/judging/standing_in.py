@@ -31,14 +31,19 @@ def stood_in(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             yield f"stand-ins: {_name(world, author)} trained {count} times the same on {short(base)}"
         if data and (base, author, data) not in wanted:
             yield f"stand-ins: nobody asked {_name(world, author)} to stand in on {short(base)}"
+    for author, r in world.archive.records.values():
+        if isinstance(r, Shared) and r.job == asked.id and r.payload.blob is not None:
+            keep = [m.spec.name for m in world.standing() if m.disk.has_blob(r.payload.blob)]
+            if keep:
+                yield f"stand-ins: {keep[0]} keeps the samples of {_name(world, author)} after the end"
     for point in graph.points.values():
         record = point.record
         if isinstance(record, Commit) and record.folded:
-            yield from _of_commit(world, asked, point, record, updates)
+            yield from _of_commit(world, point, record, updates)
 
 
 def _of_commit(
-    world: World, asked: Asked, point: Point, record: Commit, updates: dict[tuple[NodeId, int, int], Update]
+    world: World, point: Point, record: Commit, updates: dict[tuple[NodeId, int, int], Update]
 ) -> Iterator[str]:
     others = {s.place: {record.roster[place] for place in s.data} for s in record.stand_ins}
     own = {f.node for place, f in enumerate(record.folded) if place not in others}
@@ -49,34 +54,30 @@ def _of_commit(
             yield f"stand-ins: {short(point.id)} counts an update for others than those it was trained for"
         if nodes & own:
             yield f"stand-ins: {short(point.id)} counts a node and a stand-in for it"
-    yield from _heavy(world, asked, point, record, others)
+    fresh = {
+        place: f
+        for place, f in enumerate(record.folded)
+        if updates[f.node, f.incarnation, f.sequence].base == record.parents[0]
+    }
+    yield from _heavy(world, point, fresh, others)
 
 
 def _heavy(
-    world: World, asked: Asked, point: Point, record: Commit, others: dict[int, set[NodeId]]
+    world: World, point: Point, fresh: dict[int, Folded], others: dict[int, set[NodeId]]
 ) -> Iterator[str]:
     """Stand-ins against their author's own update, by samples and steps: fewer steps weigh more, by the root
-    of how many fewer at most."""
-    share = {author: r for author, r in world.archive.records.values() if _is_shared(r, asked)}
+    of how many fewer at most. `fresh`: by place, those that were made on top of the commit's parent."""
+    own = {f.node: f for place, f in fresh.items() if place not in others}
     for place, nodes in others.items():
-        stand_in = record.folded[place]
-        mine = _own(record, others, stand_in)
-        if mine is None or stand_in.staleness != 0 or any(n not in share for n in nodes):
+        stand_in = fresh.get(place)
+        if stand_in is None or stand_in.node not in own or stand_in.node in nodes:
             continue
+        mine = own[stand_in.node]
         offered = sum(world.by_node[n].spec.samples for n in nodes)
         times = max(1.0, (mine.steps / stand_in.steps) ** 0.5)
         most = times * offered / world.by_node[mine.node].spec.samples
         if stand_in.weight > mine.weight * most * (1.0 + OFF_MAX):
             yield f"stand-ins: {short(point.id)} gives one {stand_in.weight:.3g}, more than its nodes have"
-
-
-def _own(record: Commit, others: dict[int, set[NodeId]], stand_in: Folded) -> Folded | None:
-    found = (f for place, f in enumerate(record.folded) if place not in others and f.node == stand_in.node)
-    return next((f for f in found if f.staleness == 0), None)
-
-
-def _is_shared(record: object, asked: Asked) -> bool:
-    return isinstance(record, Shared) and record.job == asked.id
 
 
 def _name(world: World, node: NodeId) -> str:

@@ -1,0 +1,113 @@
+"""Scenes of a simulated network in which nodes are stood in for; planted bugs break them."""
+
+from __future__ import annotations
+
+import planted
+import pytest
+
+from muster.history.credit import others_of, own_of
+from muster.history.graph import Point
+from muster.simulation import faults as f
+from muster.simulation.episodes import TimedFault
+from muster.simulation.judging.check import Run, judge, play, story
+from muster.simulation.judging.durability import whole_graph
+from muster.simulation.schedule import Schedule
+from muster.simulation.specs import (
+    Bury,
+    JobSpec,
+    KillAtWrite,
+    MachineSpec,
+    TaskSpec,
+    WireSpec,
+    WorldFault,
+    WorldSpec,
+)
+from muster.simulation.virtual.pipe import PathParams
+
+LINK = PathParams(rate_bytes_s=1e6, delay_s=0.01)
+JOB = JobSpec("a", 5.0, 20, None, 20, 0.05, 10.0, 2, "dense32", "dense32", share="always")
+SAMPLES = {"a": 400, "b": 300, "c": 100, "d": 200}
+
+
+def schedule(pairs: str, *events: tuple[float, WorldFault], heal_s: float = 400.0) -> Schedule:
+    """Nodes of unequal size that share with a job that a, the fastest, asks for; rounds of about 6 s."""
+    names = sorted(set(pairs.replace(" ", "")))
+    spec = WorldSpec(
+        1,
+        tuple(MachineSpec(n, SAMPLES[n], 0.1 if n == "a" else 0.25, share="samples") for n in names),
+        tuple(WireSpec(p[0], p[1], LINK) for p in pairs.split()),
+        TaskSpec("tiny", common=False),
+        (JOB,),
+    )
+    return Schedule(1, "scene", spec, tuple(TimedFault(at_s, fault) for at_s, fault in events), heal_s)
+
+
+def points(run: Run) -> list[Point]:
+    world = run.world
+    assert world is not None
+    return list(whole_graph(world, world.jobs[0].id).points.values())
+
+
+def stood_in(run: Run) -> dict[str, int]:
+    """By name, how many commits have a stand-in for a node."""
+    assert run.world is not None
+    name = {machine.node: machine.spec.name for machine in run.world.machines.values()}
+    counts = dict.fromkeys(name.values(), 0)
+    for point in points(run):
+        for node in others_of(point.record):
+            counts[name[node]] += 1
+    return counts
+
+
+GONE = schedule("ab bc ac", (40.0, Bury("c")))
+APART = schedule("ab cd ac bd", (25.0, f.Partition((("a", "b"), ("c", "d")))), (90.0, f.Heal()))
+BACK = schedule("ab bc ac", (30.0, f.Leave("c")), (65.0, f.Return("c")))
+KILLED = schedule(
+    "ab bc ac", (40.0, Bury("c")), *((55.0 + 11 * k, KillAtWrite("a", k + 1, 2.0)) for k in range(6))
+)
+
+
+def test_a_node_that_died_after_it_shared_goes_on_teaching() -> None:
+    run = play(GONE)
+    assert not run.found
+    assert stood_in(run)["c"] >= 5
+
+
+def test_islands_stand_in_for_each_other_and_merge() -> None:
+    run = play(APART)
+    assert not run.found
+    assert run.merges >= 1
+    assert all(count >= 2 for count in stood_in(run).values())
+
+
+def test_who_comes_back_is_counted_itself_again() -> None:
+    run = play(BACK)
+    assert not run.found
+    assert run.world is not None
+    c = run.world.machines["c"].node
+    rounds = sorted((p for p in points(run) if p.folded), key=lambda p: p.round)
+    assert stood_in(run)["c"] >= 3
+    assert c in own_of(rounds[-1].record)
+
+
+def test_a_coordinator_that_dies_again_and_again_trains_no_stand_in_twice() -> None:
+    run = play(KILLED)
+    assert not run.found
+    assert stood_in(run)["c"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("bug", "plan"),
+    [
+        ("counted_beside", BACK),
+        ("weight_of_the_trainer", GONE),
+        ("plan_without_stand_ins", GONE),
+        ("trained_again", GONE),
+        ("credited_to_the_trainer", APART),
+        ("samples_stay", GONE),
+    ],
+)
+def test_planted_bugs_are_caught(bug: str, plan: Schedule) -> None:
+    with planted.planted(bug):
+        verdict = judge(plan)
+    assert not verdict.good, story(verdict)
