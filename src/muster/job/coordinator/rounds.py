@@ -115,8 +115,10 @@ class Rounds:
         uncounted = self._fetcher.uncounted(head)
         here = self.arrived(head)
         assigned = {a.node: a for a in plan.record.assignments}
-        at_base = [u for u in here if u.record.base == plan.record.parent]
-        arrived = {u.key.node for u in at_base if not is_stand_in(plan.record, u.key.node, u.record)}
+        # what somebody trained in the place of others is not that node's part
+        asked = {a.node: a.data for a in plan.record.assignments}
+        own = [u for u in here if u.record.data == asked.get(u.key.node, ())]
+        arrived = {u.key.node for u in own if u.record.base == plan.record.parent}
         self._forecasts.resume(head)
         self._note(plan, here)
         silent = self._arrivals.silent(uncounted)
@@ -131,7 +133,7 @@ class Rounds:
         enough = max(least, min(plan.record.enough, len(assigned) - len(passing)))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
-        in_ = len({u.key.node for u in here} - due)
+        in_ = len({u.key.node for u in own} - due)
         trainers = stand_ins.waited_for(self._context, view, plan.record, here)
         standing = [self._missing(n, uncounted, silent) for n in trainers]
         wait_s = closing_in_s(
