@@ -148,7 +148,7 @@ def filled(
     """A coreset of all samples whose message nearly fills the budget; `count` is a first guess above 0."""
     best = make(kind, x, y, 0, space, bits, np.random.default_rng(seed))
     cap = _count_max(kind, y, space, bits)
-    fits, too_many, tried = 0, cap + 1, 0
+    count, fits, too_many, tried = min(count, cap), 0, cap + 1, 0
     while fits < count < too_many and (tried < TRIES or not fits):
         tried += 1
         coreset = make(kind, x, y, count, space, bits, np.random.default_rng(seed))
