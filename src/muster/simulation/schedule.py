@@ -53,6 +53,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     jobs = [msgspec.structs.replace(job, planned=planner.random() < 0.5) for job in jobs]
     task, jobs[0] = _pruned(random.Random(f"prune/{seed}"), task, jobs[0])
     nodes, jobs = _sharing(random.Random(f"share/{seed}"), nodes, jobs)
+    jobs = _one_shot(random.Random(f"one shot/{seed}"), nodes, jobs)
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -142,9 +143,25 @@ def _sharing(
     return given, [msgspec.structs.replace(job, share=rng.choice(("auto", "always"))) for job in jobs]
 
 
+def _one_shot(rng: random.Random, nodes: tuple[MachineSpec, ...], jobs: list[JobSpec]) -> list[JobSpec]:
+    """In a third of the worlds where enough nodes share, jobs begin with a training on all of that."""
+    givers = {n.name for n in nodes if n.share != "none" and not n.unwilling} - {job.asker for job in jobs}
+    if len(givers) < SHARING_MIN or rng.random() < 2 / 3:
+        return jobs
+    steps = [rng.randint(50, 400) for _ in jobs]
+    return [
+        msgspec.structs.replace(
+            job, share="always", one_shot=steps[i], rounds=job.rounds and rng.randint(1, job.rounds)
+        )
+        for i, job in enumerate(jobs)
+    ]
+
+
 def _willing(nodes: tuple[MachineSpec, ...]) -> int:
     return sum(not n.unwilling for n in nodes)
 
+
+SHARING_MIN = 2  # nodes beside askers: while nobody shares, such a job waits
 
 _UP = ("dense32", "dense32", "auto", "auto", "quant8", "quant4", "topk:0.1", "stc:0.05")
 _DOWN = ("dense32", "dense32", "auto", "quant8", "topk:0.2")

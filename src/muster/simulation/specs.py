@@ -153,6 +153,7 @@ class JobSpec(msgspec.Struct, frozen=True):
     share: str = (
         "none"  # whether nodes are asked for samples that stand in for them: "none", "auto", "always"
     )
+    one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
 
 
 class WorldSpec(msgspec.Struct, frozen=True):

@@ -60,6 +60,8 @@ _NEEDS_LIFE = (
 )
 BATCH = 10
 
+ONE_SHOT_BYTES = 100_000  # of one node: so that some samples of every simulated task fit
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -136,7 +138,8 @@ class World:
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
         job = Job(
             name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics,
-            prune=spec.prune, share=spec.share,
+            prune=spec.prune, share=spec.share, share_bytes=ONE_SHOT_BYTES * bool(spec.one_shot),
+            one_shot=spec.one_shot,
         )  # fmt: skip
         job_id = open_job(core, job, start.blob, spec.linger_s, shape=start.shape)
         self.jobs.append(Asked(job_id, spec))

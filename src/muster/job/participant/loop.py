@@ -227,9 +227,11 @@ class Participant:
             if not trainer.facts.has_common:
                 await self._measure_own(parent)
             request = self._request(plan.record, piece, samples)
-            trained = await trainer.child.train(
-                model, request, lambda done: self._set_status("training", done)
-            )
+            try:
+                shown = partial(self._set_status, "training")
+                trained = await trainer.child.train(model, request, shown)
+            except KeyError:  # what it trains on was deleted meanwhile, as at the end of the job
+                return
         took_s = context.now() - began_s
         # also when the session ends meanwhile, as it does when the child dies: the work is done
         await self.when_room(lambda: to_its_end(self._keep_update(plan, piece, trained)))

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muster.history.counted import Key
-from muster.history.credit import stood_for
 from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
-from muster.protocol.records import BlobId, Commit, CommitId, short
+from muster.protocol.records import BlobId, Commit, CommitId, Update, short
 from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
@@ -181,6 +180,11 @@ def _lines(world: World, graph: Graph) -> Iterator[str]:
 
 def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
     """Once a second node has taken part, one alone commits only after ten patiences."""
+    pools = {
+        (author, r.incarnation, r.sequence)
+        for author, r in world.archive.records.values()
+        if isinstance(r, Update) and author in r.data
+    }
     for point in graph.points.values():
         record = point.record
         if not isinstance(record, Commit) or not record.folded:
@@ -188,11 +192,8 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         parent = graph.points[record.parents[0]]
         before = {s.node for s in parent.spent if s.steps}
         need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
-        taken = {x.node for x in record.folded}
-        for place, nodes in stood_for(record).items():
-            if record.folded[place].node in nodes:  # it trained on the samples of all of these
-                taken.update(nodes)
-        if len(taken) >= need:
+        of_pool = any((f.node, f.incarnation, f.sequence) in pools for f in record.folded)
+        if of_pool or len({x.node for x in record.folded}) >= need:  # or one trained on what all share
             continue
         since_s = world.archive.when[point.id] - world.archive.when[parent.id]
         out_of_time = asked.spec.seconds is not None and point.age_s >= asked.spec.seconds

@@ -167,12 +167,12 @@ class SimTrainer(ABC):
         self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         before, form = self._read(model), self._form(model.shape)
+        shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
         for piece in range(SLICES):
             await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
         steps, batch = request.steps, request.batch
         if request.samples:
-            shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
             if request.own_weight and (mine := self.samples(SHARED_BYTES_MAX, None, request.seed)):
                 shared.append(mine[0])
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
