@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.job.context import TrainingRequest
+from muster.job.context import Model, TrainingRequest
 from muster.node.trainer import adapter
 from muster.node.trainer.adapter import StoreTrainer
 from muster.node.trainer.messages import TaskSource
@@ -45,7 +45,7 @@ def test_work_goes_on_when_there_is_room_again(tmp_path: Path, monkeypatch: pyte
             pid = child
             limit_files(pid, 1000)
             request = TrainingRequest(steps=2, lr=0.1, batch=8, momentum=0.0, seed=1)
-            done = await trainer.train(blob, request, lambda _: None)
+            done = await trainer.train(Model(blob), request, lambda _: None)
             assert done.steps == 2
             assert len(list(scratch.iterdir())) == 1  # what was trained, as long as it is needed
             del done
