@@ -13,7 +13,6 @@ import io
 import math
 import struct
 from types import ModuleType
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,4 +106,5 @@ def _pillow() -> ModuleType:
         from PIL import Image
     except ImportError:
         raise CoresetError("photos need Pillow: pip install muster-fl[photos]") from None
-    return cast(ModuleType, Image)
+    found: ModuleType = Image
+    return found
