@@ -203,6 +203,8 @@ class Consumers:
         view.finished(head)
         view.closing_due(head)
         min_nodes(view, head)
+        if runner.models.form_of(head.id) is None:  # nobody works on it, as it is no model of the task
+            return
         await self._participate(head)
         updates = [
             u for u in view.uncounted(head.counted) if payload_held(self._context.store, u.record.payload)
@@ -218,7 +220,7 @@ class Consumers:
     async def _participate(self, head: Point) -> None:
         view, context = self._view, self._context
         facts = self._facts()
-        writer = UpdateWriter(context, view, facts)
+        writer = UpdateWriter(context, view, self._runner.models, facts)
         zeros = {spec.name: np.full(spec.shape, 0.5, spec.dtype) for spec in facts.layout.tensors}
         for plan in open_plans(view, context.node, lambda plan, piece: False, [head])[:2]:
             given = pieces(plan.record, context.node)[-1]

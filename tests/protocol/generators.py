@@ -396,5 +396,5 @@ class Generator:
         return Shared(
             self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX),
             d.text() if d.rarely() else d.one(lim.SHARED_KINDS), samples,
-            self.count(1 if d.rarely() else max(1, samples), lim.EXAMPLES_MAX), payload,
+            self.count(1 if d.rarely() else min(max(1, samples), lim.EXAMPLES_MAX), lim.EXAMPLES_MAX), payload,
         )  # fmt: skip

@@ -73,6 +73,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     record_ids = [i for i, (_, r) in fleet.records.items() if isinstance(r, Commit) and r.round in (1, 2)]
     fresh = replace(update, base=head.id, base_round=head.round, sequence=1000)
     limits = StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5, 10**5, 50.0, 9.0)
+    others = (StandIn(0, (newest.roster.index(last.node),)),)  # whose own update is not counted
     costs = tuple(Cost(900, 500, 60, "stc:0.02", 9) for _ in newest.folded)
     return [
         *found.values(),
@@ -90,7 +91,16 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (author, replace(fresh, data=(a,))),
         (a, newest),
         (a, replace(newest, costs=costs, missed=(0,), steering=STEERING)),
-        (a, replace(newest, stand_ins=(StandIn(0, (0,)),))),
+        (
+            a,
+            replace(
+                newest,
+                folded=newest.folded[:-1],
+                costs=newest.costs[:-1],
+                discarded=(gone,),
+                stand_ins=others,
+            ),
+        ),
         (a, replace(newest, shape=bytes(8) + b"\xa0")),
         (a, replace(newest, delta=replace(blob, size_bytes=50))),
         (a, replace(newest, folded=newest.folded[:-1], costs=newest.costs[:-1], discarded=(gone,))),

@@ -177,8 +177,8 @@ class Machine:
     def _note_plan(self, record_id: RecordId, record: Plan) -> None:
         """Archive what this node planned a round from, beside the history."""
         runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
-        if runner is not None:
-            head = runner.view.graph.points[record.parent]
+        head = runner.view.graph.points.get(record.parent) if runner is not None else None
+        if runner is not None and head is not None:  # a forged plan may name any parent
             nodes = [
                 a.node for a in record.assignments if a.node in runner.view.offers
             ]  # all but a forged one's
