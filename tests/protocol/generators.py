@@ -393,8 +393,9 @@ class Generator:
     def shared(self) -> Shared:
         d, samples = self.d, self.count(1, lim.SHARED_SAMPLES_MAX)
         payload = Payload(self.codec() if d.rarely() else lim.SHARED_CODEC, 90, blob=self.id())
+        least = min(max(1, samples), lim.EXAMPLES_MAX)
         return Shared(
             self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX),
             d.text() if d.rarely() else d.one(lim.SHARED_KINDS), samples,
-            self.count(1 if d.rarely() else min(max(1, samples), lim.EXAMPLES_MAX), lim.EXAMPLES_MAX), payload,
+            self.count(1 if d.rarely() else least, lim.EXAMPLES_MAX), payload,
         )  # fmt: skip
