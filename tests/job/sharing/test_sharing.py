@@ -14,6 +14,7 @@ from small_field import SmallField
 from muster.errors import MusterError
 from muster.job.context import Policy, SharePolicy
 from muster.job.sharing.publisher import noted
+from muster.job.sharing.rules import stands_for
 from muster.network.trust.signing import seal
 from muster.protocol.records import Commit, JobId, Revocation, Shared, Stop, StopRule
 from muster.simulation.identities import PretendIdentity
@@ -64,7 +65,7 @@ def test_a_job_that_asks_gets_the_samples_of_those_who_allow_it() -> None:
         assert not [text for text in field.said("c") if "share" in text]
         pool = field.runner("a", job).pool
         assert await field.until(lambda: bool(pool.ready()), 30)
-        assert pool.stands_for(field.cores["b"].node) == 50
+        assert stands_for(field.runner("a", job).view, field.cores["b"].node) == 50
 
     play("abc", {"b": SAMPLES}, scene)
 
@@ -246,7 +247,7 @@ def test_samples_cannot_weigh_more_than_their_node_offered() -> None:
         b, old = field.cores["b"], shared(field, "a", job)["b"]
         b.ledger.publish(msgspec.structs.replace(old, number=old.number + 1, stands_for=1_000_000))
         assert await field.until(lambda: shared(field, "a", job)["b"].stands_for == 1_000_000, 60)
-        assert field.runner("a", job).pool.stands_for(b.node) == 50
+        assert stands_for(field.runner("a", job).view, b.node) == 50
 
     play("ab", {"b": SAMPLES}, scene)
 

@@ -39,10 +39,6 @@ class SharedPool:
             if has(_blob(record)) and self._view.seen_samples.get(_blob(record)) == ""
         }
 
-    def stands_for(self, node: NodeId) -> int:
-        """The weight, in samples, of what is trained on a node's shared samples."""
-        return rules.stands_for(self._view, node)
-
     def unseen(self) -> tuple[NodeId, Shared] | None:
         """Samples that are here and that this process did not look at yet."""
         store = self._context.store
