@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 
 from muster.algorithms.slimming.shape import kept_of
+from muster.compression.tensors import unpack
 from muster.errors import MusterError
 from muster.job.context import Model, Policy, TrainerLike
 from muster.job.retirement.retired import JobLimits
@@ -21,7 +23,7 @@ from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
-from muster.protocol.records import CLASSES, BlobId, Job, JobId, Metric, Prune, Recipe, StopRule
+from muster.protocol.records import CLASSES, BlobId, Commit, Job, JobId, Metric, Prune, Recipe, StopRule
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -183,3 +185,23 @@ class SmallField:
         while not holds() and asyncio.get_running_loop().time() < ends_s:
             await asyncio.sleep(0.5)
         return holds()
+
+
+def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
+    """Those that count something, the newest first."""
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    for point in runner.view.graph.ancestors(head.id):
+        if isinstance(point.record, Commit) and point.record.folded:
+            yield point.record
+
+
+def model(field: SmallField, name: str, job: JobId) -> np.ndarray:
+    """The weights of the head that a node holds."""
+    runner = field.runner(name, job)
+    head = runner.head()
+    assert head is not None
+    blob = runner.models.blob_of(head.id)
+    assert blob is not None
+    return np.asarray(unpack(LAYOUT, field.cores[name].store.read_blob(blob))["w"])

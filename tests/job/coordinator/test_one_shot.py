@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from small_field import LAYOUT, SmallField
+from small_field import SmallField, commits, model
 
-from muster.compression.tensors import unpack
 from muster.history.credit import stood_for
 from muster.job.context import Policy, SharePolicy
-from muster.protocol.records import Commit, JobId, StopRule
+from muster.protocol.records import JobId, StopRule
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run
 
@@ -28,25 +26,6 @@ def field_of(names: str, sharers: str, **given: Any) -> SmallField:
 
 def ask(field: SmallField, rounds: int = 1) -> JobId:
     return field.ask("a", stop=StopRule(rounds=rounds), share="always", one_shot=STEPS, down_codec="auto")
-
-
-def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
-    """Those that count something, the newest first."""
-    runner = field.runner(name, job)
-    head = runner.head()
-    assert head is not None
-    for point in runner.view.graph.ancestors(head.id):
-        if isinstance(point.record, Commit) and point.record.folded:
-            yield point.record
-
-
-def model(field: SmallField, name: str, job: JobId) -> np.ndarray:
-    runner = field.runner(name, job)
-    head = runner.head()
-    assert head is not None
-    blob = runner.models.blob_of(head.id)
-    assert blob is not None
-    return np.asarray(unpack(LAYOUT, field.cores[name].store.read_blob(blob))["w"])
 
 
 def off(found: np.ndarray, *numbers: int) -> float:

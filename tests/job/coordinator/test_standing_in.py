@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from small_field import LAYOUT, SmallField
+from small_field import SmallField, commits, model
 
-from muster.compression.tensors import unpack
 from muster.history.credit import stood_for
 from muster.job.models.stand_ins import REPLACED
-from muster.protocol.records import Commit, JobId, Payload, Shared, StopRule
+from muster.protocol.records import JobId, Payload, Shared, StopRule
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run
 
@@ -27,24 +25,6 @@ def shares(field: SmallField, name: str, job: JobId, data: bytes | None = None) 
     payload = Payload("coreset", len(given), blob=blob)
     core = field.cores[name]
     core.ledger.publish(Shared(job, core.store.incarnation, 1, "samples", 20, SAMPLES, payload))
-
-
-def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
-    runner = field.runner(name, job)
-    head = runner.head()
-    assert head is not None
-    for point in runner.view.graph.ancestors(head.id):
-        if isinstance(point.record, Commit) and point.record.folded:
-            yield point.record
-
-
-def model(field: SmallField, name: str, job: JobId) -> np.ndarray:
-    runner = field.runner(name, job)
-    head = runner.head()
-    assert head is not None
-    blob = runner.models.blob_of(head.id)
-    assert blob is not None
-    return np.asarray(unpack(LAYOUT, field.cores[name].store.read_blob(blob))["w"])
 
 
 def mean_of(*numbers: int) -> np.ndarray:
