@@ -43,6 +43,10 @@ def entry(author: NodeId, record: Record) -> Entry:
     return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
 
 
+LAYOUT = layout_of(4)
+PARAMS_BYTES = LAYOUT.blob_bytes
+
+
 def commit(
     parent: Entry | None,
     *folded: Folded,
@@ -60,8 +64,9 @@ def commit(
     known = before.spent if before else ()
     spent = join_spent(known, [Spent(f.node, f.steps, f.examples, 10) for f in folded])
     record = Commit(
-        ID, (parent.id,) if parent else (), round_, counted.ranges(), folded, (A, B), spent, 1.0, params, 100
-    )
+        ID, (parent.id,) if parent else (), round_, counted.ranges(), folded, (A, B), spent, 1.0, params,
+        PARAMS_BYTES,
+    )  # fmt: skip
     return entry(author, record)
 
 
@@ -74,7 +79,6 @@ def folded(node: NodeId, sequence: int) -> Folded:
     return Folded(node, 1, sequence, 4, 4, 0, 0.5)
 
 
-LAYOUT = layout_of(4)
 ROOT = commit(None)
 FIRST = commit(ROOT, folded(A, 1), folded(B, 1), params=b"q" * 32)
 BRANCH = commit(ROOT, folded(C, 1), params=b"s" * 32, author=C)

@@ -203,8 +203,6 @@ class Consumers:
         view.finished(head)
         view.closing_due(head)
         min_nodes(view, head)
-        if runner.models.form_of(head.id) is None:  # nobody works on it, as it is no model of the task
-            return
         await self._participate(head)
         updates = [
             u for u in view.uncounted(head.counted) if payload_held(self._context.store, u.record.payload)

@@ -9,8 +9,9 @@ import msgspec
 from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure, StructureError
 from muster.compression.tensors import Layout
+from muster.history.graph import Point
 from muster.job.view import JobView
-from muster.protocol.records import JobId
+from muster.protocol.records import Commit, JobId
 from muster.storage.store import Store
 
 
@@ -22,6 +23,7 @@ class JobForms:
         self._layout: Layout | None = None
         self._structure: Structure | None = None
         self._forms: dict[bytes, Form | None] = {}
+        self.version = 0  # grows with what is learnt
 
     @property
     def layout(self) -> Layout | None:
@@ -47,12 +49,14 @@ class JobForms:
         if self.layout != layout:
             self._store.set_state(self._key("layout"), msgspec.msgpack.encode(layout.to_plain()))
             self._layout, self._forms = layout, {}
+            self.version += 1
 
     def learn_structure(self, structure: Structure) -> None:
         """Keep it in the node's store."""
         if self.structure != structure:
             self._store.set_state(self._key("structure"), msgspec.msgpack.encode(structure.to_plain()))
             self._structure, self._forms = structure, {}
+            self.version += 1
 
     def form(self, shape: bytes) -> Form | None:
         """The form of a shape as in `Commit`; None: too little is known, or it is another model's."""
@@ -64,6 +68,19 @@ class JobForms:
             except StructureError:
                 self._forms[shape] = None
         return self._forms[shape]
+
+    def foreign(self, point: Point, view: JobView) -> bool:
+        """Whether a commit's model can be none of the task's, as far as the task's model is known here.
+
+        A merge is made here from its parents: it never is.
+        """
+        record, shape = point.record, point.shape
+        if not isinstance(record, Commit) or shape is None or self.layout is None:
+            return False
+        if shape and self.lacks_structure(view):
+            return False
+        form = self.form(shape)
+        return form is None or form.layout.blob_bytes != record.params_bytes
 
     def _key(self, what: str) -> str:
         return f"{what}/{self._job.hex()}"

@@ -40,8 +40,8 @@ class ModelStore:
         self._held: set[CommitId] = set()  # of the points checked so far
         self._checked = 0
         self._version = 0  # grows when `_held` changes
-        self._heads: tuple[int, int, list[Point]] = (-1, -1, [])
-        self._known_heads: tuple[int, list[Point]] = (-1, [])
+        self._heads: tuple[tuple[int, int, int], list[Point]] = ((-1, -1, -1), [])
+        self._known_heads: tuple[tuple[int, int], list[Point]] = ((-1, -1), [])
         self._watching: set[asyncio.Event] = set()
         self._in_use: Counter[CommitId] = Counter()
         self._sound_s: dict[BlobId, float] = {}  # when blobs were last checked, the newest last
@@ -92,9 +92,12 @@ class ModelStore:
         return kept[:ID_BYTES] if kept is not None else None
 
     def held(self, commit: CommitId) -> bool:
-        """Whether a commit's parameters are on this node."""
+        """Whether a commit's parameters are on this node, and may be the task's model."""
         blob = self.blob_of(commit)
-        return blob is not None and self._context.store.has_blob(blob)
+        return blob is not None and self._context.store.has_blob(blob) and not self._foreign(commit)
+
+    def _foreign(self, commit: CommitId) -> bool:
+        return self.forms.foreign(self._view.graph.points[commit], self._view)
 
     def reader(self, commit: CommitId) -> Reader:
         """Reads the parameters of a commit that is held."""
@@ -111,9 +114,10 @@ class ModelStore:
         """Points whose parameters this node holds and that no other held one replaces."""
         self.look()
         graph = self._view.graph
-        if self._heads[:2] != (graph.version, self._version):
-            self._heads = (graph.version, self._version, graph.heads(self._held.__contains__))
-        return self._heads[2]
+        now = (graph.version, self._version, self.forms.version)
+        if self._heads[0] != now:
+            self._heads = (now, graph.heads(lambda c: c in self._held and not self._foreign(c)))
+        return self._heads[1]
 
     def look(self) -> None:
         """Note of new points whether their parameters are held."""
@@ -123,10 +127,14 @@ class ModelStore:
             self._checked = len(points)
 
     def known_heads(self) -> list[Point]:
-        """Heads of the whole known history, whether anybody in reach has their parameters or not."""
+        """Heads of the whole known history, whether anybody in reach has their parameters or not.
+
+        Models that cannot be the task's stop nobody: any member can write such a commit.
+        """
         graph = self._view.graph
-        if self._known_heads[0] != graph.version:
-            self._known_heads = (graph.version, graph.heads(lambda _: True))
+        now = (graph.version, self.forms.version)
+        if self._known_heads[0] != now:
+            self._known_heads = (now, graph.heads(lambda c: not self._foreign(c)))
         return self._known_heads[1]
 
     # ---- whether it is sound ------------------------------------------------------------------------
