@@ -16,6 +16,7 @@ from muster.algorithms.slimming.shape import kept_of
 from muster.compression.tensors import unpack
 from muster.errors import MusterError
 from muster.job.context import Model, Policy, TrainerLike
+from muster.job.participant.shared_samples import SharedSamples
 from muster.job.retirement.retired import JobLimits
 from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
@@ -23,7 +24,19 @@ from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
-from muster.protocol.records import CLASSES, BlobId, Commit, Job, JobId, Metric, Prune, Recipe, StopRule
+from muster.protocol.records import (
+    CLASSES,
+    BlobId,
+    Commit,
+    Job,
+    JobId,
+    Metric,
+    NodeId,
+    Prune,
+    Recipe,
+    Shared,
+    StopRule,
+)
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -169,6 +182,10 @@ class SmallField:
 
     def runner(self, name: str, job: JobId) -> JobRunner:
         return self.cores[name].jobs.runners[job]
+
+    def ready(self, name: str, job: JobId) -> dict[NodeId, Shared]:
+        """The shared samples that a node could train on now."""
+        return SharedSamples(self.cores[name].context, self.runner(name, job).view).ready()
 
     def round(self, name: str, job: JobId) -> int:
         """Of the head that a node holds; 0 while it does not know the job."""

@@ -105,7 +105,7 @@ class EvaluationResult:
 
 
 @dataclass(frozen=True)
-class SharedSamples:
+class MadeSamples:
     """A coreset of a node's training data, written aside: `samples` of a `kind` (`Shared`), `bits` an input,
     that stand for `stands_for` samples of the node."""
 
@@ -189,7 +189,7 @@ class TrainerLike(Protocol):
 
     async def share(
         self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
-    ) -> SharedSamples | str:
+    ) -> MadeSamples | str:
         """A coreset of this node's training data in `bytes_max` at most, for others to train on; or why there
         is none, as a sentence's end.  `classes`: labels whose samples may travel; None: all."""
 

@@ -33,7 +33,7 @@ def test_a_mule_brings_samples_to_the_coordinator_and_the_end_deletes_them_every
         job = field.ask("a", stop=StopRule(rounds=400), share="always", patience_s=8.0)
         moving = asyncio.create_task(mule(field))
         runner, c = field.runner("a", job), field.cores["c"].node
-        assert await field.until(lambda: c in runner.pool.ready(), 600)
+        assert await field.until(lambda: c in field.ready("a", job), 600)
         blob = runner.view.shared[c].payload.blob or b""
         assert field.stores["b"].has_blob(blob)  # it carried them
         assert field.stores["a"].read_blob(blob) == field.stores["c"].read_blob(blob)
@@ -57,8 +57,8 @@ def test_samples_outlive_the_coordinator() -> None:
         await field.start()
         job = field.ask("a", stop=StopRule(rounds=400), share="always", patience_s=8.0)
         c = field.cores["c"].node
-        assert await field.until(lambda: c in field.runner("a", job).pool.ready(), 100)
-        assert await field.until(lambda: c in field.runner("b", job).pool.ready(), 100)
+        assert await field.until(lambda: c in field.ready("a", job), 100)
+        assert await field.until(lambda: c in field.ready("b", job), 100)
         field.network.isolate(c)
         field.network.isolate(field.cores["a"].node)
 

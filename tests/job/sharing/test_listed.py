@@ -25,7 +25,7 @@ def test_a_node_lists_what_it_shared_and_the_page_shows_it_of_all() -> None:
         await field.start()
         job = field.ask("a", stop=StopRule(rounds=100), share="always")
         a, b = field.cores["a"], field.cores["b"]
-        assert await field.until(lambda: b.node in field.runner("a", job).pool.ready(), 60)
+        assert await field.until(lambda: b.node in field.ready("a", job), 60)
         [view] = shared_views(b)
         assert (view.job, view.task, view.asker) == (job.hex(), "linear", "a")
         assert (view.kind, view.samples, view.stands_for, view.bytes) == ("samples", 50, 50, 160)

@@ -63,8 +63,7 @@ def test_a_job_that_asks_gets_the_samples_of_those_who_allow_it() -> None:
         assert "shares 50 real samples of its data (160 B) with this job" in field.said("b")
         assert noted(field.stores["b"], job, record.payload.blob or b"") is not None
         assert not [text for text in field.said("c") if "share" in text]
-        pool = field.runner("a", job).pool
-        assert await field.until(lambda: bool(pool.ready()), 30)
+        assert await field.until(lambda: bool(field.ready("a", job)), 30)
         assert stands_for(field.runner("a", job).view, field.cores["b"].node) == 50
 
     play("abc", {"b": SAMPLES}, scene)
@@ -232,7 +231,7 @@ def test_samples_that_are_no_samples_are_refused_before_anybody_trains_on_them()
             60,
         )
         assert not pool.usable()
-        assert not pool.ready()
+        assert not field.ready("a", job)
         assert await field.until(lambda: not field.cores["a"].store.has_blob(wrong), 60)
         await asyncio.sleep(30)
         assert not field.cores["a"].store.has_blob(wrong)  # and is not fetched again
@@ -289,8 +288,7 @@ def test_a_job_that_is_loaded_again_knows_them() -> None:
         assert await field.until(lambda: job in field.cores["a"].jobs.runners, 60)
         assert shared(field, "a", job)["b"] == record
         assert held(field, "a", "b", job)
-        pool = field.runner("a", job).pool
-        assert await field.until(lambda: len(pool.ready()) == 1, 60)
+        assert await field.until(lambda: len(field.ready("a", job)) == 1, 60)
 
     play("ab", {"b": SAMPLES}, scene)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from muster.history.credit import stood_for
 from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.participant.shared_samples import SharedSamples
-from muster.job.sharing.rules import allowed
+from muster.job.sharing.rules import usable
 from muster.job.view import JobView
 from muster.job.waits import Wait, names
 from muster.planning.policy import UNKNOWN_RATE_BYTES_S
 from muster.planning.pool import Pool
 from muster.planning.rounds import Missing, closing_in_s
-from muster.protocol.records import Commit, NodeId, Plan, Shared
+from muster.protocol.records import Commit, NodeId, Plan
 
 COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, and so many times as expected
 NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"
@@ -42,8 +40,8 @@ def pool_at(context: Context, view: JobView, head: Point) -> Pool | None:
     """
     if not view.job.one_shot:
         return None
-    samples = SharedSamples(context, view)
-    held = {node: shared for node, shared in _allowed(context, view) if samples.held(node)}
+    ready = SharedSamples(context, view).ready()
+    held = {node: shared for node, shared in ready.items() if node in view.offers}
     if not held.keys() - {context.node} - covered(view, head):
         return None
     return Pool(tuple(sorted(held)), sum(shared.payload.size_bytes for shared in held.values()))
@@ -75,26 +73,19 @@ class PoolWindow:
 
     def _coming(self) -> list[Missing]:
         """Nodes whose samples are not here yet. All share a link, as far as is known."""
-        context, samples = self._context, SharedSamples(self._context, self._view)
-        lacking = {
-            n: s for n, s in _allowed(context, self._view) if n != context.node and not samples.held(n)
-        }
+        context, view = self._context, self._view
+        here = {context.node, *SharedSamples(context, view).ready()}
+        expected = usable(view, context.ledger.trust.revoked).items()
+        lacking = {n: s for n, s in expected if n in view.offers and n not in here}
         all_s = sum(s.payload.size_bytes / self._rate(n) for n, s in lacking.items())
         late_at_s = COME_MIN_S + COME_TIMES * all_s
         found = []
         for node, shared in sorted(lacking.items()):
             blob = shared.payload.blob or b""
-            here = context.store.has_blob(blob)  # it is being looked at
-            there = here or context.presence.lively(node)
+            looked_at = context.store.has_blob(blob)
+            there = looked_at or context.presence.lively(node)
             found.append(Missing(node, there, context.progress_age_s(blob), late_at_s))
         return found
 
     def _rate(self, node: NodeId) -> float:
         return float(self._view.offers[node].goodput_bytes_s) or UNKNOWN_RATE_BYTES_S
-
-
-def _allowed(context: Context, view: JobView) -> Iterator[tuple[NodeId, Shared]]:
-    """What nodes that offered share, but for what is known to be of no use here."""
-    for node, shared in allowed(view, context.ledger.trust.revoked).items():
-        if node in view.offers and not view.seen_samples.get(shared.payload.blob or b""):
-            yield node, shared

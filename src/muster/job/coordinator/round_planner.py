@@ -112,12 +112,11 @@ class RoundPlanner:
         view, context = self._view, self._context
         if view.job.share == "none":
             return
-        store, samples = context.store, SharedSamples(context, view)
+        store, ready = context.store, SharedSamples(context, view).ready()
         new = (u for u in view.uncounted(head.counted) if not u.record.data)
         out = {context.node, *(u.key.node for u in new if payload_held(store, u.record.payload))}
-        for node, shared in sorted(view.shared.items()):
-            known = node in view.offers and view.why_not(node, head.round + 1) is None
-            if node in out or not known or context.ledger.trust.revoked(node) or not samples.held(node):
+        for node, shared in sorted(ready.items()):
+            if node in out or node not in view.offers or view.why_not(node, head.round + 1) is not None:
                 continue
             here_share = share_here(context.presence.spells(node))
             yield Absent(node, shared.samples, here_share)
@@ -150,10 +149,9 @@ class RoundPlanner:
 
     def _uncounted(self, head: Point) -> int:
         """Bytes of samples that are here and that the commit counts which first uses them."""
-        view, samples = self._view, SharedSamples(self._context, self._view)
-        here = [node for node in view.shared if samples.held(node)]
-        before = covered(view, head) if here else set()
-        return sum(view.shared[node].payload.size_bytes for node in here if node not in before)
+        ready = SharedSamples(self._context, self._view).ready()
+        before = covered(self._view, head) if ready else set()
+        return sum(shared.payload.size_bytes for node, shared in ready.items() if node not in before)
 
     def _candidates(self, head: Point, nodes: Sequence[NodeId], state: PlannerState) -> list[Candidate]:
         view, context = self._view, self._context

@@ -33,7 +33,7 @@ def waited_for(context: Context, view: JobView, plan: Plan, here: Sequence[Known
     made = {(u.key.node, u.record.data) for u in here if u.record.base == plan.parent}
     due = (a for a in plan.stand_ins if (a.node, a.data) not in made and not own.issuperset(a.data))
     samples = SharedSamples(context, view)
-    return sorted({a.node for a in due if samples.all_held(a)})
+    return sorted({a.node for a in due if samples.all_ready(a)})
 
 
 def kept(plan: RoundPlan, before: Sequence[Assignment]) -> tuple[Assignment, ...]:

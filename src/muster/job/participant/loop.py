@@ -102,7 +102,7 @@ class Participant:
                     wait_s = MERGE_CHECK_S
                 pulse.renew(wait_s)
                 await self._context.changes.wait(wait_s)
-            elif not (self._models.held(plan.record.parent) and self._samples.all_held(self._piece(plan))):
+            elif not (self._models.held(plan.record.parent) and self._samples.all_ready(self._piece(plan))):
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
                 pulse.renew(RECEIVING_CHECK_S)
@@ -178,7 +178,7 @@ class Participant:
         """Whether a piece of a plan's work is done, or, where it stands in for others, not to be done now."""
         if self._writer.worked_on(plan.parent, piece.data):
             return True
-        return piece in plan.stand_ins and (not self._samples.all_held(piece) or self._came(plan, piece))
+        return piece in plan.stand_ins and (not self._samples.all_ready(piece) or self._came(plan, piece))
 
     def _came(self, plan: Plan, piece: Assignment) -> bool:
         """Whether all nodes for which it stands in have sent updates of their own meanwhile."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from muster.job.context import Context
 from muster.job.models.payloads import DamagedPayload, payload_held, sound_payload_bytes
-from muster.job.sharing.rules import allowed, stands_for
+from muster.job.sharing import rules
 from muster.job.view import JobView
-from muster.protocol.records import Assignment, BlobId, NodeId
-
-FAILURES_MAX = 2  # of a trainer over the same samples: by then it is them
+from muster.protocol.records import Assignment, BlobId, NodeId, Shared
 
 
 class SharedSamples:
@@ -17,18 +15,17 @@ class SharedSamples:
     def __init__(self, context: Context, view: JobView) -> None:
         self._context, self._view = context, view
 
-    def held(self, node: NodeId) -> bool:
-        """Whether a node's samples are here, fit this node's task, and no trainer failed over them."""
-        context, view = self._context, self._view
-        shared = allowed(view, context.ledger.trust.revoked).get(node)
-        if shared is None or not payload_held(context.store, shared.payload):
-            return False
-        blob = shared.payload.blob or b""
-        return view.seen_samples.get(blob) == "" and view.sample_failures[blob] < FAILURES_MAX
+    def ready(self) -> dict[NodeId, Shared]:
+        """Those that may be trained on here now, by node."""
+        context = self._context
+        return rules.ready(
+            self._view, context.ledger.trust.revoked, lambda payload: payload_held(context.store, payload)
+        )
 
-    def all_held(self, assignment: Assignment) -> bool:
+    def all_ready(self, assignment: Assignment) -> bool:
         """Whether what an assignment trains on is here. Of its own a node takes the data themselves."""
-        return all(self.held(node) for node in assignment.data if node != self._context.node)
+        others = {node for node in assignment.data if node != self._context.node}
+        return not others or others <= self.ready().keys()
 
     async def blobs(self, assignment: Assignment) -> tuple[tuple[BlobId, float], ...] | None:
         """What an assignment trains on, each with the number of samples that it stands for.
@@ -48,7 +45,7 @@ class SharedSamples:
                 return None
             except KeyError:  # deleted meanwhile
                 return None
-            found.append((payload.blob, float(stands_for(self._view, node))))
+            found.append((payload.blob, float(rules.stands_for(self._view, node))))
         return tuple(found)
 
     def failed(self, assignment: Assignment) -> None:

@@ -25,19 +25,7 @@ class SharedPool:
 
     def usable(self) -> dict[NodeId, Shared]:
         """Shared samples that may be trained on, held here or not."""
-        found = {} if self.over() else rules.allowed(self._view, self._context.ledger.trust.revoked)
-        return {
-            node: record for node, record in found.items() if not self._view.seen_samples.get(_blob(record))
-        }
-
-    def ready(self) -> dict[NodeId, Shared]:
-        """Those that are held, were looked at, and fit the task of this node."""
-        has = self._context.store.has_blob
-        return {
-            node: record
-            for node, record in self.usable().items()
-            if has(_blob(record)) and self._view.seen_samples.get(_blob(record)) == ""
-        }
+        return {} if self.over() else rules.usable(self._view, self._context.ledger.trust.revoked)
 
     def unseen(self) -> tuple[NodeId, Shared] | None:
         """Samples that are here and that this process did not look at yet."""

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from muster.errors import MusterError
-from muster.job.context import Context, SharedSamples
+from muster.job.context import Context, MadeSamples
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import node_seed
 from muster.job.sharing.pool import SharedPool
@@ -115,7 +115,7 @@ class Publisher:
             return
         context.event("share", said, job=view.id)
 
-    def _keep(self, made: SharedSamples) -> str:
+    def _keep(self, made: MadeSamples) -> str:
         """Keep the samples with their record, and announce it; what is said of them."""
         context, view = self._context, self._view
         mine, store = view.shared.get(context.node), context.store

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Job, NodeId, Shared
+from muster.protocol.records import BlobId, Job, NodeId, Payload, Shared
 
 SHARE_BYTES = 10_000  # of one node, where the job does not say: some 400 images of a bit a pixel
 SHARE_BYTES_MIN = 100  # less holds no sample
+FAILURES_MAX = 2  # of a trainer over the same samples: by then it is them
 BUDGET_PART = 0.25  # of a job's bytes that all shared samples together may take
 
 
@@ -27,13 +28,29 @@ def room_bytes(view: JobView) -> int:
     return room
 
 
-def allowed(view: JobView, revoked: Callable[[NodeId], bool]) -> dict[NodeId, Shared]:
-    """The shared samples that a job may use, by node: the newest of each, none of nodes that were revoked."""
-    most = limit_bytes(view.job)
+def usable(view: JobView, revoked: Callable[[NodeId], bool]) -> dict[NodeId, Shared]:
+    """The shared samples that a job may use, by node: the newest of each, none of nodes that were revoked,
+    and none that were refused here."""
+    most, refused = limit_bytes(view.job), {blob for blob, fault in view.seen_samples.items() if fault}
     return {
         node: record
         for node, record in view.shared.items()
-        if record.payload.size_bytes <= most and not revoked(node)
+        if record.payload.size_bytes <= most and record.payload.blob not in refused and not revoked(node)
+    }
+
+
+def ready(
+    view: JobView, revoked: Callable[[NodeId], bool], held: Callable[[Payload], bool]
+) -> dict[NodeId, Shared]:
+    """Those that may be trained on here now: they are `held`, fit this node's task, and no trainer failed
+    over them as often as `FAILURES_MAX`."""
+    return {
+        node: record
+        for node, record in usable(view, revoked).items()
+        if (blob := record.payload.blob) is not None
+        and view.seen_samples.get(blob) == ""
+        and view.sample_failures[blob] < FAILURES_MAX
+        and held(record.payload)
     }
 
 

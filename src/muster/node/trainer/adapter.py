@@ -19,8 +19,8 @@ from muster.job.context import (
     ContributionResult,
     Difference,
     EvaluationResult,
+    MadeSamples,
     Model,
-    SharedSamples,
     TrainingRequest,
     TrainingResult,
     Weighted,
@@ -247,13 +247,13 @@ class StoreTrainer:
 
     async def share(
         self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
-    ) -> SharedSamples | str:
+    ) -> MadeSamples | str:
         out = self._scratch_file("samples")
         try:
             made = await _job_errors(self._trainer.make_samples(out, bytes_max, means_only, classes, seed))
             if isinstance(made, str):
                 return made
-            return SharedSamples(await self._offload(self._store.stage_file, out), **vars(made))
+            return MadeSamples(await self._offload(self._store.stage_file, out), **vars(made))
         finally:
             with contextlib.suppress(OSError):
                 out.unlink()

@@ -96,7 +96,7 @@ class EvaluatedMessage:
 
 @dataclass(frozen=True)
 class SamplesMessage:
-    """A coreset of the node's data: what `job.context.SharedSamples` says of it."""
+    """A coreset of the node's data: what `job.context.MadeSamples` says of it."""
 
     kind: str
     samples: int

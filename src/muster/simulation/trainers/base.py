@@ -27,8 +27,8 @@ from muster.job.context import (
     ContributionResult,
     Difference,
     EvaluationResult,
+    MadeSamples,
     Model,
-    SharedSamples,
     TrainingRequest,
     TrainingResult,
     Weighted,
@@ -185,14 +185,14 @@ class SimTrainer(ABC):
 
     async def share(
         self, bytes_max: int, means_only: bool, classes: Sequence[int] | None, seed: int
-    ) -> SharedSamples | str:
+    ) -> MadeSamples | str:
         await self._pace.work(0.5)
         found = self.samples(bytes_max, classes, seed)
         if found is None:
             return f"not one sample fits into {bytes_max} bytes"
         message, count, stands_for = found
         staged = self._store.stage((message,))
-        return SharedSamples(staged, "means" if means_only else "samples", count, stands_for, 32)
+        return MadeSamples(staged, "means" if means_only else "samples", count, stands_for, 32)
 
     async def check_samples(self, blob: BlobId, record: Shared) -> str:
         await self._pace.work(0.1)
