@@ -31,7 +31,8 @@ from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.sources.coresets import pool
 from muster.planning.pool import STEPS
 from muster.planning.step_size import GENTLE, of_round
-from muster.protocol.records import Job, Recipe, StopRule
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job
 from one_shot import BATCH, LR, NODES, Arrays, accuracy, shared
 
 ROUNDS, ROUND_STEPS, CODEC = 10, 20, "stc:0.02"

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from simulated_jobs import Fleet, Seen, draw, log_uniform, play, resumed
 
 KINDS = ("seconds", "bytes", "joules", "bytes_node", "joules_node")

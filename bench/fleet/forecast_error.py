@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.planning.forecast_errors import forecast_errors
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from simulated_jobs import draw, play, resumed
 
 ROUNDS, FIRST = 20, 3

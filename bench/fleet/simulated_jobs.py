@@ -26,7 +26,9 @@ from muster.job.runner import JobRunner
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.energy.presets import RADIOS
-from muster.protocol.records import CLASSES, Job, JobId, Power, Recipe, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import CLASSES, Power, Recipe, StopRule
+from muster.protocol.records import Job
 from muster.simulation import faults
 from muster.simulation.specs import MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.trainers import kinds

@@ -34,7 +34,7 @@ import torch
 import steps_report
 import steps_svm
 from muster.planning import steps as rule
-from muster.protocol.records import Steering
+from muster.protocol.parts import Steering
 from steps_federation import Curve, Federation, Point
 from steps_report import RATIOS, Run, Runs, held_at
 from steps_tasks import NAMES, Setting, setting

@@ -41,7 +41,7 @@ from muster.learning.params import fresh_model
 from muster.learning.sources.arrays import ArraySource, as_arrays
 from muster.learning.sources.source import Source, as_source
 from muster.learning.task import Task
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 RECIPES = {
     "digits": Recipe(lr=0.1, batch=32, steps=20, seed=0, server_momentum=0.7, average=5),

@@ -27,7 +27,7 @@ from muster.learning.evaluation import Evaluation, evaluate
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.sources.source import Source
 from muster.learning.task import Task
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 AUTO_CODEC = "quant8"  # what a recipe's codec "auto" is here
 

@@ -31,7 +31,7 @@ import local_simulation
 import range_tasks
 from muster.learning import params, range_test
 from muster.learning.evaluation import evaluate
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 from range_tasks import Cell
 
 HOPELESS = 1e3  # times the loss of the start: the run is ended

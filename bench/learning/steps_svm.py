@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from muster.learning import mnist
 from muster.planning import steps as rule
-from muster.protocol.records import Steering
+from muster.protocol.parts import Steering
 
 NODES, BATCH, RATE, DECAY, SIZE = 5, 100, 0.01, 0.1, 784
 RATIOS = (1.0, 10.0, 100.0)

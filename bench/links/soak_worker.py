@@ -13,7 +13,7 @@ from muster.network.transport.link import Refused, Unreachable, Urgency
 from muster.network.transport.zenoh.config import PROFILES
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import load_bundle
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 ANSWER_S = 5.0
 BULK_BYTES = 8192

@@ -88,7 +88,8 @@ class Fleet:
         return identifier
 
     def begin(self) -> None:
-        from muster.protocol.records import Commit, Job, Offer, Recipe, StopRule
+        from muster.protocol.parts import Recipe, StopRule
+        from muster.protocol.records import Commit, Job, Offer
 
         author = self.people[1].node
         plan = Job("digits", b"f" * 32, Recipe(0.1, 32, STEPS, 0), StopRule(rounds=9999), 1, 20.0, b"n")
@@ -110,7 +111,8 @@ class Fleet:
     def commit(self) -> None:
         """The next round: some of the nodes gave an update each."""
         from muster.job.figures import of_classes, sorted_figures
-        from muster.protocol.records import Commit, Folded, Measurement, Payload, Plan, Range, Spent
+        from muster.protocol.parts import Folded, Payload, Range, Spent
+        from muster.protocol.records import Commit, Measurement, Plan
 
         self.round += 1
         who = sorted(self.rng.sample([p.node for p in self.people[1:]], min(FOLDED, len(self.people) - 1)))
@@ -135,14 +137,15 @@ class Fleet:
         self.take(Plan(self.job, self.line, self.round + 1, self._parts(), 1, 60.0, "as always"), author)
 
     def _parts(self) -> Any:
-        from muster.protocol.records import Assignment
+        from muster.protocol.parts import Assignment
 
         return tuple(Assignment(p.node, STEPS, "topk:0.05") for p in self.people[1:])
 
     def news(self, number: int) -> None:
         """One thing that happens."""
         from muster.network.sync.presence import Heartbeat
-        from muster.protocol.records import Payload, Update
+        from muster.protocol.parts import Payload
+        from muster.protocol.records import Update
 
         one = self.rng.choice(self.people[1:])
         if number % 60 == 0:

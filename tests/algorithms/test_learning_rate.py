@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.algorithms.learning_rate import learning_rate
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 
 def recipe(lr_end: float) -> Recipe:

@@ -24,7 +24,7 @@ from muster.learning.evaluation import evaluate
 from muster.learning.params import fresh_model
 from muster.learning.sources.source import as_source
 from muster.learning.task import load
-from muster.protocol.records import CommitId, NodeId
+from muster.protocol.ids import CommitId, NodeId
 from muster.simulation.faults import Heal, Partition
 from small_fleet import SmallFleet
 

@@ -13,7 +13,8 @@ from muster.history.graph import Graph, Point
 from muster.job.models.stored import Arrays
 from muster.protocol.envelope import decode
 from muster.protocol.envelope import unpack as opened
-from muster.protocol.records import BlobId, Commit, CommitId, JobId, Update
+from muster.protocol.ids import BlobId, CommitId, JobId
+from muster.protocol.records import Commit, Update
 from muster.storage.disk import DiskStore
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, merge_of
-from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
+from muster.protocol.ids import NOBODY, CommitId, NodeId
+from muster.protocol.parts import Folded, Spent
+from muster.protocol.records import Commit, Merge
 
 JOB = b"j" * 32
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point, merge_of
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import NOBODY, Commit, CommitId, Discarded, Folded, Payload
+from muster.protocol.ids import NOBODY, CommitId
+from muster.protocol.parts import Discarded, Folded, Payload
+from muster.protocol.records import Commit
 
 A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
 ROOT = Commit(JOB, (), 0, (), (), (A, B), (), 0.0, bytes(32), 100)

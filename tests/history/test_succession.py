@@ -11,7 +11,8 @@ from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, merge_of
 from muster.history.succession import Before, succession_fault
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import Commit, Discarded, Folded, Range, Spent
+from muster.protocol.parts import Discarded, Folded, Range, Spent
+from muster.protocol.records import Commit
 
 A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
 ROOT = Commit(JOB, (), 0, (), (), (A,), (), 0.0, bytes(32), 100)

@@ -11,24 +11,18 @@ from muster.job.figures import of_classes, sorted_figures
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
+from muster.protocol.ids import NOBODY, NodeId
+from muster.protocol.parts import Assignment, Folded, Payload, Recipe, Spent, StopRule
 from muster.protocol.records import (
-    NOBODY,
-    Assignment,
     Commit,
-    Folded,
     Job,
     Measurement,
     Merge,
-    NodeId,
     Offer,
-    Payload,
     Plan,
-    Recipe,
     Record,
     Refusal,
-    Spent,
     Stop,
-    StopRule,
     Update,
 )
 from muster.simulation.trainers.linear import layout_of

@@ -25,7 +25,9 @@ from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress
 from muster.network.change_signal import ChangeSignal
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import NOBODY, BlobId, Commit, CommitId, Folded, NodeId, Payload
+from muster.protocol.ids import NOBODY, BlobId, CommitId, NodeId
+from muster.protocol.parts import Folded, Payload
+from muster.protocol.records import Commit
 from muster.simulation.trainers.linear import layout_of
 from muster.storage.memory import MemoryStore
 from muster.storage.offload import inline

@@ -24,19 +24,9 @@ from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
-from muster.protocol.records import (
-    CLASSES,
-    BlobId,
-    Commit,
-    Job,
-    JobId,
-    Metric,
-    NodeId,
-    Prune,
-    Recipe,
-    Shared,
-    StopRule,
-)
+from muster.protocol.ids import BlobId, JobId, NodeId
+from muster.protocol.parts import CLASSES, Metric, Prune, Recipe, StopRule
+from muster.protocol.records import Commit, Job, Shared
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,

@@ -14,7 +14,9 @@ from muster.job.beginning import KEEP_S, LOST_S, REVOKED_S
 from muster.network.sync.ledger import job_of
 from muster.network.trust.signing import seal
 from muster.node.api.snapshot_builder import job_view
-from muster.protocol.records import Commit, Job, JobId, Recipe, Revocation, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Commit, Job, Revocation
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import TASK, target_of
 from muster.simulation.virtual.event_loop import run

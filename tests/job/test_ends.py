@@ -7,7 +7,8 @@ import asyncio
 from small_field import SmallField
 
 from muster.node.core import Core
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import run
 
 

@@ -9,23 +9,9 @@ from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import (
-    NOBODY,
-    Commit,
-    Contribution,
-    Folded,
-    Job,
-    Measurement,
-    NodeId,
-    Payload,
-    Recipe,
-    Record,
-    Refusal,
-    Shared,
-    Spent,
-    StopRule,
-    Update,
-)
+from muster.protocol.ids import NOBODY, NodeId
+from muster.protocol.parts import Folded, Payload, Recipe, Spent, StopRule
+from muster.protocol.records import Commit, Contribution, Job, Measurement, Record, Refusal, Shared, Update
 
 A = b"A" * 32
 ID = b"j" * 32

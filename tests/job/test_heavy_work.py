@@ -11,7 +11,9 @@ from small_field import SmallField
 
 from muster.job import loader
 from muster.job.models.downlink import make_downlink
-from muster.protocol.records import JobId, Stop, StopRule, Update
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Stop, Update
 from muster.simulation.virtual.event_loop import run
 
 

@@ -17,7 +17,8 @@ from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot_builder import snapshot
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import run
 
 FACTS = {"version": "", "began_t": 0.0, "home": "", "pid": 1, "listen": []}

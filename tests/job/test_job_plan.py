@@ -7,7 +7,8 @@ from small_field import LAYOUT, SmallField
 
 from muster.node.api.job_plan import planned
 from muster.node.api.plan_view import PlanView
-from muster.protocol.records import CLASSES, Job, Recipe, StopRule, Target
+from muster.protocol.parts import CLASSES, Recipe, StopRule, Target
+from muster.protocol.records import Job
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
 

@@ -11,12 +11,8 @@ from muster.history.counted import Key
 from muster.job import roles
 from muster.job.stop_rule import finished_by
 from muster.job.view import JobView
-from muster.protocol.records import (
-    Assignment,
-    Offer,
-    Plan,
-    StopRule,
-)
+from muster.protocol.parts import Assignment, StopRule
+from muster.protocol.records import Offer, Plan
 
 
 def facts(view: JobView) -> object:

@@ -7,7 +7,7 @@ import asyncio
 from small_field import LAYOUT, SmallField
 
 from muster.compression.tensors import unpack
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from muster.simulation.trainers.linear import layout_of
 from muster.simulation.virtual.event_loop import run
 

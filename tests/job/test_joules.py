@@ -17,7 +17,9 @@ from muster.node.api.snapshot_builder import job_view
 from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio
-from muster.protocol.records import JobId, Power, StopRule, Update
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Power, StopRule
+from muster.protocol.records import Update
 from muster.simulation.virtual.event_loop import run
 
 POWERS = {"a": Power(1.0, 6.0), "b": Power(0.5, 3.0, 1e-3, 1e-3, 0.25)}  # c knows nothing

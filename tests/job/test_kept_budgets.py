@@ -10,7 +10,8 @@ from small_field import SmallField
 
 from muster.job.coordinator.forecasts import EVERYBODY, load
 from muster.planning.forecast_errors import forecast_errors
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 

@@ -14,7 +14,8 @@ from muster.compression.tensors import pack
 from muster.errors import MusterError
 from muster.job.context import EvaluationResult, Model
 from muster.node.api.job_requests import export, stop
-from muster.protocol.records import CLASSES, LOSS, JobId, Metric, StopRule, Target
+from muster.protocol.ids import JobId
+from muster.protocol.parts import CLASSES, LOSS, Metric, StopRule, Target
 from muster.simulation.trainers.base import Vector
 from muster.simulation.trainers.linear import LinearTrainer, facts_of
 from muster.simulation.virtual.event_loop import run

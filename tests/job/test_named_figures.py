@@ -17,17 +17,9 @@ from muster.job.figures import Figures, Standstill, of_classes, pooled, sorted_f
 from muster.job.stop_rule import finished_by, target_reached
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import (
-    CLASSES,
-    LOSS,
-    NOBODY,
-    Figure,
-    Measurement,
-    Metric,
-    NodeId,
-    StopRule,
-    Target,
-)
+from muster.protocol.ids import NOBODY, NodeId
+from muster.protocol.parts import CLASSES, LOSS, Figure, Metric, StopRule, Target
+from muster.protocol.records import Measurement
 
 ACCURACY = CLASSES[0]
 PERPLEXITY = Metric("perplexity", "min", True)

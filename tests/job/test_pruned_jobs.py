@@ -5,7 +5,9 @@ from __future__ import annotations
 from small_field import SmallField
 
 from muster.history.graph import Point
-from muster.protocol.records import Commit, JobId, Prune, StopRule, Target
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Prune, StopRule, Target
+from muster.protocol.records import Commit
 from muster.simulation.trainers.linear import layout_of
 from muster.simulation.virtual.event_loop import run
 

@@ -23,7 +23,9 @@ from muster.node.api import inspection, job_requests
 from muster.node.api.stored_jobs import stored_jobs
 from muster.node.core import Core
 from muster.protocol.envelope import decode, unpack
-from muster.protocol.records import Contribution, JobId, NodeId, Offer, Record, Stop, StopRule
+from muster.protocol.ids import JobId, NodeId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Contribution, Offer, Record, Stop
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run

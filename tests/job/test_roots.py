@@ -10,7 +10,8 @@ from small_field import LAYOUT, SmallField
 from muster.compression.tensors import pack
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.trust.signing import seal
-from muster.protocol.records import Commit, JobId
+from muster.protocol.ids import JobId
+from muster.protocol.records import Commit
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run

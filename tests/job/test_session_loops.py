@@ -9,7 +9,8 @@ from small_field import SmallField
 
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.network.supervisor import Pulse, Supervisor
-from muster.protocol.records import StopRule, short
+from muster.protocol.ids import short
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import VirtualLoop, run
 
 PARTS = {"lending the trainer of", "training for", "evaluating heads of", "estimating contributions to"}

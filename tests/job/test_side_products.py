@@ -13,7 +13,8 @@ from small_field import SmallField
 from muster.errors import MusterError
 from muster.job.context import ContributionResult, EvaluationResult, Model
 from muster.node.api.job_requests import export
-from muster.protocol.records import JobId, StopRule, Target
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule, Target
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 

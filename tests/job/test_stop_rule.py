@@ -16,7 +16,9 @@ from muster.job.stop_rule import ends_with, ends_without_figures, has_left, need
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.node.api.budgets import budgets
-from muster.protocol.records import NOBODY, Commit, JobId, NodeId, Offer, Spent, StopRule
+from muster.protocol.ids import NOBODY, JobId, NodeId
+from muster.protocol.parts import Spent, StopRule
+from muster.protocol.records import Commit, Offer
 from muster.simulation.virtual.event_loop import run
 
 ROOT = commit(None)

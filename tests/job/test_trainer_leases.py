@@ -8,7 +8,7 @@ from small_field import LAYOUT, SeedTrainer, SmallField
 
 from muster.compression.tensors import pack
 from muster.job.participant.trainer_slot import LEASE_S, TrainerSlot
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run
 

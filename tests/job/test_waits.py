@@ -14,7 +14,8 @@ from muster.network.sync.presence import CLONED_AFTER, STATES, Presence
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot import JobSnapshot
 from muster.node.api.snapshot_builder import job_view
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 

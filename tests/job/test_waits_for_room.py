@@ -12,7 +12,7 @@ from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.participant.loop import Participant
 from muster.job.participant.trainer_slot import LEASE_S
 from muster.network.supervisor import Pulse
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 from muster.storage.memory import MemoryStore

@@ -9,7 +9,7 @@ from muster.learning.data import open_data
 from muster.learning.digits import Digits
 from muster.learning.evaluation import evaluate
 from muster.learning.sources.arrays import ArraySource
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 RECIPE = Recipe(lr=0.1, batch=16, steps=0, seed=4, server_momentum=None)
 

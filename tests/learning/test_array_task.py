@@ -15,7 +15,7 @@ from muster.learning.arrays.baselines import compare
 from muster.learning.arrays.contribution import contributions
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe, Task
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 GOAL = np.array([3.0, -1.0], np.float32)
 

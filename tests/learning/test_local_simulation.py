@@ -12,7 +12,7 @@ from muster.algorithms import splits
 from muster.algorithms.merging import mean
 from muster.learning import baselines, params
 from muster.learning.evaluation import evaluate
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 simulation = bench("local_simulation")
 

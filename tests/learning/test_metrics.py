@@ -12,7 +12,7 @@ from muster.learning.faults import TaskFault
 from muster.learning.metrics import checked, declared
 from muster.learning.task import Task
 from muster.node.trainer.session import Session
-from muster.protocol.records import CLASSES, LOSS, Metric
+from muster.protocol.parts import CLASSES, LOSS, Metric
 
 TASK = """
 import torch

@@ -11,7 +11,7 @@ from typing import Any
 
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.network import SimNetwork, Timing

@@ -14,7 +14,8 @@ from muster.network.sync.presence import Presence
 from muster.network.transport.link import Link
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.network.trust.signing import TrustStore
-from muster.protocol.records import NodeId, Record, RecordId, Refusal
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import Record, Refusal
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork

@@ -11,7 +11,7 @@ import pytest
 
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import Identity
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from patience import patient_s
 
 SECONDS_MAX = patient_s(15.0)  # for anything that happens on loopback; usually some milliseconds

@@ -12,7 +12,7 @@ from muster.planning.costs import Left, joules
 from muster.planning.policy import Candidate
 from muster.planning.round_plan import NothingFits
 from muster.planning.state import PlannerState, Shown, ShownUpdate
-from muster.protocol.records import Cost, Power, Steering, StopRule
+from muster.protocol.parts import Cost, Power, Steering, StopRule
 
 POWER = Power(1.0, 5.0)
 

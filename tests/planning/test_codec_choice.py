@@ -19,7 +19,8 @@ from muster.planning.codec_choice import (
     time_limited,
     up_choice,
 )
-from muster.protocol.records import Job, Recipe, StopRule, Target
+from muster.protocol.parts import Recipe, StopRule, Target
+from muster.protocol.records import Job
 
 SIZE = Message(28_938)
 LARGE = Message(1_000_000)

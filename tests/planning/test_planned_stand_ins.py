@@ -23,7 +23,8 @@ from muster.planning.state import (
     merged,
     observe,
 )
-from muster.protocol.records import Cost, Job, Power, Recipe, Steering, StopRule
+from muster.protocol.parts import Cost, Power, Recipe, Steering, StopRule
+from muster.protocol.records import Job
 
 A, B, C, D = (x * 32 for x in (b"a", b"b", b"c", b"d"))
 JOB = Job("linear", b"f" * 32, Recipe(0.1, 10, 20, 0), StopRule(rounds=50), 1, 20.0, b"n", share="always")

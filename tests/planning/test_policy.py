@@ -16,7 +16,8 @@ from muster.planning.rounds import Overhead
 from muster.planning.state import NodeState, PlannerState, Shown, ShownUpdate
 from muster.planning.step_size import step_size
 from muster.planning.steps import merged, usual_steps
-from muster.protocol.records import Cost, Job, Power, Recipe, Steering, StopRule, Target
+from muster.protocol.parts import Cost, Power, Recipe, Steering, StopRule, Target
+from muster.protocol.records import Job
 
 A, B, C, D = (bytes([i]) * 32 for i in range(1, 5))
 MODEL_BYTES = 20_000_000

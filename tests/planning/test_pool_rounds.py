@@ -14,7 +14,8 @@ from muster.planning.pool import Pool, down_codec, plan_pool
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.state import init
 from muster.planning.step_size import of_round
-from muster.protocol.records import Job, Recipe, StopRule
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job
 
 A, B, C = (x * 32 for x in (b"a", b"b", b"c"))
 RECIPE = Recipe(0.1, 32, 0, 0, server_momentum=None)

@@ -9,7 +9,7 @@ from muster.planning import state
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate
 from muster.planning.projection import ROUNDS_MAX, ROUNDS_OPEN, project
-from muster.protocol.records import Power, StopRule
+from muster.protocol.parts import Power, StopRule
 
 POWER = Power(1.0, 5.0)
 

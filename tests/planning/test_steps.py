@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.planning import steps
-from muster.protocol.records import Steering
+from muster.protocol.parts import Steering
 
 
 @pytest.mark.parametrize(

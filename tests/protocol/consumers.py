@@ -28,7 +28,9 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.sync.admission import Admission
 from muster.network.sync.ledger import Entry, Ledger
 from muster.protocol.envelope import decode, encode
-from muster.protocol.records import NOBODY, Cost, Job, NodeId, Record, RecordId, Steering
+from muster.protocol.ids import NOBODY, NodeId, RecordId
+from muster.protocol.parts import Cost, Steering
+from muster.protocol.records import Job, Record
 from muster.simulation.trainers.base import SimFacts
 from muster.simulation.virtual.lives import LivesLoop
 from muster.simulation.world import World

@@ -17,40 +17,40 @@ from hypothesis import strategies as st
 
 from muster.history.counted import Key
 from muster.history.graph import Point, merge_of
-from muster.protocol.records import (
+from muster.protocol.ids import NOBODY, JobId, NodeId
+from muster.protocol.parts import (
     CLASSES,
     LOSS,
-    NOBODY,
     Assignment,
-    Commit,
-    Contribution,
     Cost,
     Discarded,
     Figure,
     Folded,
-    Job,
-    JobId,
-    Measurement,
-    Member,
     Metric,
-    NodeId,
-    Offer,
     Payload,
-    Plan,
     Power,
     Prune,
     Range,
     Recipe,
+    Spent,
+    StandIn,
+    Steering,
+    StopRule,
+    Target,
+)
+from muster.protocol.records import (
+    Commit,
+    Contribution,
+    Job,
+    Measurement,
+    Member,
+    Offer,
+    Plan,
     Record,
     Refusal,
     Revocation,
     Shared,
-    Spent,
-    StandIn,
-    Steering,
     Stop,
-    StopRule,
-    Target,
     Update,
 )
 from muster.protocol.validation import limits as lim

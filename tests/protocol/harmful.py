@@ -8,7 +8,8 @@ from typing import Any
 from poisoned import Homes
 from tables import models
 
-from muster.protocol.records import Commit, NodeId, Record, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Commit, Record, Update
 from muster.simulation.malformed import changed
 
 HARMFUL: tuple[tuple[str, Any], ...] = (

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from muster.protocol.envelope import decode, encode
-from muster.protocol.records import Payload, Record
+from muster.protocol.parts import Payload
+from muster.protocol.records import Record
 
 WHOLE = (-(2**63), -1, 0, 1, 2**31, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 REAL = (math.nan, math.inf, -math.inf, -1.0, 0.0, 5e-324, 1e308, -1e308)

@@ -20,7 +20,8 @@ from muster.node.api.inspection import show
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot_builder import snapshot
 from muster.node.core import Core
-from muster.protocol.records import NOBODY, JobId, NodeId, Record, RecordId
+from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
+from muster.protocol.records import Record
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.machine import Machine
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec

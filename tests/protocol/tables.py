@@ -12,29 +12,29 @@ from poisoned import Homes, Played, homes, play, signed
 
 from muster.history.graph import merge_of
 from muster.network.sync.admission import Admission
-from muster.protocol.records import (
-    NOBODY,
+from muster.protocol.ids import NOBODY, NodeId, RecordId
+from muster.protocol.parts import (
     Assignment,
-    Commit,
-    Contribution,
     Cost,
     Discarded,
-    Job,
-    NodeId,
-    Offer,
     Payload,
     Power,
     Prune,
+    StandIn,
+    Steering,
+    StopRule,
+    Target,
+)
+from muster.protocol.records import (
+    Commit,
+    Contribution,
+    Job,
+    Offer,
     Record,
-    RecordId,
     Refusal,
     Revocation,
     Shared,
-    StandIn,
-    Steering,
     Stop,
-    StopRule,
-    Target,
     Update,
 )
 from muster.simulation.identities import PretendIdentity

@@ -9,7 +9,8 @@ from harmful import HARMFUL, harmful
 from poisoned import ROUNDS, Homes, Played, homes, play, signed
 
 from muster.protocol.envelope import decode, encode
-from muster.protocol.records import NodeId, Record, RecordId
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import Record
 
 NAMES = "abc"
 DONE = f"{ROUNDS} rounds done"

@@ -22,7 +22,9 @@ from muster.network.sync.admission import Admission, InvalidRecord
 from muster.network.sync.ledger import Ledger
 from muster.network.trust.certificates import NAME_CHARS_MAX
 from muster.network.trust.signing import MEMBERS_MAX, TrustStore, seal
-from muster.protocol.records import Job, NodeId, Plan, Recipe, Record, Refusal, Stop, StopRule
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job, Plan, Record, Refusal, Stop
 from muster.protocol.validation import checks
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.validate import validate

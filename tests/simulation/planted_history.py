@@ -122,7 +122,7 @@ def parents_as_met() -> list[Patch]:
     def merge_of(job: bytes, a: bytes, b: bytes) -> Any:
         record = Merge(job, (max(a, b), min(a, b)))
         from muster.protocol.envelope import encode
-        from muster.protocol.records import NOBODY
+        from muster.protocol.ids import NOBODY
 
         return record_id(NOBODY, encode(record)), record
 

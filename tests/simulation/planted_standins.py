@@ -14,7 +14,9 @@ from muster.job.models import folding
 from muster.job.participant.update_writer import UpdateWriter
 from muster.job.sharing.pool import SharedPool
 from muster.job.view import KnownUpdate
-from muster.protocol.records import Commit, Folded, Merge, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Folded
+from muster.protocol.records import Commit, Merge
 
 
 @bug("a stand-in is counted beside its node's own update")

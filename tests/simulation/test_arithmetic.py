@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from muster.protocol.records import Assignment, Plan
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Plan
 from muster.simulation.judging.residue import _weights
 
 A, B, C = (bytes([number]) * 32 for number in range(3))

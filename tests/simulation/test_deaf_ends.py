@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork, Timing
 

@@ -12,7 +12,8 @@ import pytest
 
 from muster.history.counted import Key
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import Commit, CommitId, Merge, NodeId, Record, RecordId, Update
+from muster.protocol.ids import CommitId, NodeId, RecordId
+from muster.protocol.records import Commit, Merge, Record, Update
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, play, story
 from muster.simulation.schedule import Schedule, TimedFault

@@ -13,7 +13,7 @@ from muster.algorithms.slimming.shape import Shape
 from muster.compression.buffers import weights
 from muster.compression.tensors import Array
 from muster.job.models import merging
-from muster.protocol.records import Prune
+from muster.protocol.parts import Prune
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
 from muster.simulation.schedule import Schedule, TimedFault

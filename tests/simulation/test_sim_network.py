@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from muster.network.transport.link import Refused, Unreachable, Urgency
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.network import SimNetwork, Timing

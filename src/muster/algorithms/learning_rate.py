@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 
 def beside_momentum(lr: float, momentum: float) -> float:

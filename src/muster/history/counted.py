@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from muster.protocol.records import NodeId, Range
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Range
 
 
 class Key(NamedTuple):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muster.protocol.records import Commit, Folded, Merge, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Folded
+from muster.protocol.records import Commit, Merge
 
 
 def stood_for(record: Commit) -> dict[int, tuple[NodeId, ...]]:

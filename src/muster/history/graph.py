@@ -13,7 +13,9 @@ from muster.history.counted import Counted, Key
 from muster.history.credit import credits, parts
 from muster.history.succession import Before, succession_fault, within
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import NOBODY, Commit, CommitId, Folded, Merge, NodeId, Spent
+from muster.protocol.ids import NOBODY, CommitId, NodeId
+from muster.protocol.parts import Folded, Spent
+from muster.protocol.records import Commit, Merge
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muster.history.counted import Counted, Key
-from muster.protocol.records import Commit, NodeId, Spent
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Spent
+from muster.protocol.records import Commit
 
 STRUCTURE_BYTES = 8  # of a shape, that say of which structure it is
 

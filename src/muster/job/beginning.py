@@ -11,7 +11,7 @@ import msgspec
 from muster.job.context import Context
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 
 KEEP_S = 7 * 86_400.0  # that this node is up and waits for the first model of a job
 REVOKED_S = 60.0  # the same where the asker was revoked: who is to have its model has it by now

@@ -18,7 +18,7 @@ from muster.job.participant.frozen_part import FrozenPart
 from muster.job.session import TrainerSession
 from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, CommitId
+from muster.protocol.ids import BlobId, CommitId
 from muster.storage.store import StorageError
 
 COLLECT_S = 10.0

@@ -14,7 +14,9 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Supervisor
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import Presence
-from muster.protocol.records import BlobId, JobId, Metric, NodeId, Payload, Power, Shared
+from muster.protocol.ids import BlobId, JobId, NodeId
+from muster.protocol.parts import Metric, Payload, Power
+from muster.protocol.records import Shared
 from muster.storage.offload import Compute, Offload
 from muster.storage.store import StagedBlob, Store
 

@@ -13,7 +13,8 @@ from muster.history.credit import credits, parts
 from muster.history.graph import Point
 from muster.job.models.stand_ins import REPLACED
 from muster.job.view import JobView
-from muster.protocol.records import Commit, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Commit
 
 
 @dataclass

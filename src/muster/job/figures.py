@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from muster.history.graph import Point
 from muster.protocol.metrics import score, shown
-from muster.protocol.records import Figure, Measurement, Metric
+from muster.protocol.parts import Figure, Metric
+from muster.protocol.records import Measurement
 
 T = TypeVar("T")
 

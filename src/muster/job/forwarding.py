@@ -18,21 +18,8 @@ from muster.job.roles import finished, newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import (
-    NOBODY,
-    BlobId,
-    Commit,
-    Contribution,
-    JobId,
-    Measurement,
-    NodeId,
-    Offer,
-    Record,
-    RecordId,
-    Refusal,
-    Shared,
-    Update,
-)
+from muster.protocol.ids import NOBODY, BlobId, JobId, NodeId, RecordId
+from muster.protocol.records import Commit, Contribution, Measurement, Offer, Record, Refusal, Shared, Update
 
 if TYPE_CHECKING:  # with numpy, which an idle daemon does without
     from muster.job.models.store import ModelStore

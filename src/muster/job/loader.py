@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from muster.job.context import Context
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 
 NEEDED = "muster.job.runner"
 

@@ -26,7 +26,8 @@ from muster.job.view import JobView
 from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
 from muster.network.sync.peers import entry_of
-from muster.protocol.records import BlobId, Job, JobId, RecordId, short
+from muster.protocol.ids import BlobId, JobId, RecordId, short
+from muster.protocol.records import Job
 from muster.storage.store import StorageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from muster.history.graph import Point
 from muster.job.stop_rule import spent_up
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import Assignment, NodeId, Plan
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Plan
 
 ALONE_PATIENCES = 10  # a node that lost all others goes on alone after this many times `patience`
 

@@ -36,7 +36,7 @@ from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView
 from muster.job.waits import Wait, WaitLog
 from muster.network.supervisor import KeptLoop, Pulse
-from muster.protocol.records import BlobId, CommitId, short
+from muster.protocol.ids import BlobId, CommitId, short
 
 FROZEN_LOOK_S = 1.0  # while it comes
 FAULTS_NAMED = 5  # of one loop in the supervisor's time, and the job is said to be held up

@@ -31,7 +31,7 @@ from muster.job.sharing.pool import SharedPool
 from muster.job.sharing.publisher import Publisher
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
-from muster.protocol.records import short
+from muster.protocol.ids import short
 from muster.storage.store import StorageError
 
 RESTARTS_MAX = 5  # of the trainer child, without an update in between

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from muster.history.graph import Point
 from muster.job.figures import Figures, Standstill
 from muster.planning.pruning import pruning_over
+from muster.protocol.ids import NodeId
 from muster.protocol.metrics import as_text, reaches
+from muster.protocol.parts import Metric, Spent, StopRule
 from muster.protocol.quantities import energy_text, size_text
-from muster.protocol.records import Job, Metric, NodeId, Spent, StopRule
+from muster.protocol.records import Job
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
 

@@ -16,20 +16,16 @@ from muster.job.stop_rule import finished_by, judged, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
+from muster.protocol.ids import BlobId, CommitId, JobId, NodeId, RecordId
+from muster.protocol.parts import Metric
 from muster.protocol.records import (
-    BlobId,
     Commit,
-    CommitId,
     Contribution,
     Job,
-    JobId,
     Measurement,
     Merge,
-    Metric,
-    NodeId,
     Offer,
     Plan,
-    RecordId,
     Refusal,
     Shared,
     Stop,

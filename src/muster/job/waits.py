@@ -10,7 +10,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.stop_rule import part_of_each, spent_up
 from muster.job.view import JobView
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 NAMES_MAX = 8  # in one sentence
 LOOK_S = 3.0  # between two looks at what is waited for

@@ -15,7 +15,7 @@ from muster.compression.change import difference
 from muster.learning import local_training, params
 from muster.learning.sources.arrays import ArraySource
 from muster.learning.task import Task
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 
 def trained(task: Task, parts: Sequence[ArraySource], recipe: Recipe, rounds: int, steps: int) -> nn.Module:

@@ -16,7 +16,7 @@ from muster.learning.sources.source import Source
 from muster.learning.sources.together import together
 from muster.learning.task import Task
 from muster.protocol.metrics import score, shown
-from muster.protocol.records import Metric, Recipe
+from muster.protocol.parts import Metric, Recipe
 
 Shown = dict[str, float]  # a metric's value, by its name
 

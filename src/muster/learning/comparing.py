@@ -12,7 +12,7 @@ from muster.learning.data import open_data
 from muster.learning.faults import TaskFault
 from muster.learning.loading import load
 from muster.learning.task import Task
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 
 def for_task(

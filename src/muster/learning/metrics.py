@@ -7,7 +7,7 @@ from typing import Any
 
 from muster.learning.faults import TaskFault
 from muster.learning.task import Task
-from muster.protocol.records import CLASSES, LOSS, Metric
+from muster.protocol.parts import CLASSES, LOSS, Metric
 from muster.protocol.validation import figures as rules
 from muster.protocol.validation.checks import Invalid
 

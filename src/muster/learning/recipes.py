@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from muster.protocol.records import Recipe, StopRule
+from muster.protocol.parts import Recipe, StopRule
 
 DEFAULT_LR = 0.05  # of plain SGD, where a range test (learning/range_test.py) finds none
 

@@ -29,7 +29,7 @@ from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning.settings import Settings, declared_options
 from muster.learning.task_file import import_file
-from muster.protocol.records import short
+from muster.protocol.ids import short
 
 if TYPE_CHECKING:
     import torch

@@ -34,7 +34,8 @@ from muster.network.trust.signing import Signer, TrustStore
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.node.giving import Giving
-from muster.protocol.records import Member, NodeId, Revocation, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.records import Member, Revocation
 from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import StorageError, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from muster.job.forwarding import JobForwarding
 from muster.job.owner.allowance import Allowance
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import BlobId, JobId, NodeId
+from muster.protocol.ids import BlobId, JobId, NodeId
 from muster.storage.store import Store
 
 

@@ -31,7 +31,8 @@ from statistics import median
 from muster.compression.codec import Codec, CodecError
 from muster.compression.codecs.families import parse
 from muster.planning.links import Probe
-from muster.protocol.records import Job, StopRule
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Job
 
 DENSE = "dense32"
 LADDER = ("stc:0.0025", "stc:0.005", "stc:0.01", "stc:0.02", "stc:0.05", "stc:0.1", "quant4", "quant8")

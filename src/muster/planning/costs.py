@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from muster.protocol.records import Power
+from muster.protocol.parts import Power
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from muster.planning.links import (
     next_probe,
 )
 from muster.planning.state import NodeState, PlannerState
-from muster.protocol.records import INLINE_BYTES_MAX, UPDATE_INLINE_BYTES_MAX, Job, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.records import INLINE_BYTES_MAX, UPDATE_INLINE_BYTES_MAX, Job
 
 
 @dataclass(frozen=True)

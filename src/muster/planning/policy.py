@@ -22,7 +22,9 @@ from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.rounds import Overhead, Resources, plan_round
 from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, steered_steps
-from muster.protocol.records import Job, NodeId, Power
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Power
+from muster.protocol.records import Job
 
 OVERHEAD_S = 0.5  # of a node's first round, beside its bytes
 UNKNOWN_RATE_BYTES_S = 16_000.0  # assumed of a link until a round was measured

@@ -25,7 +25,7 @@ from muster.planning.policy import UNKNOWN_RATE_BYTES_S, Candidate, Work, plan
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.state import PlannerState
 from muster.planning.step_size import density
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 STEPS = 1200  # with a rate that falls to 0: more gains little (docs/coresets.md)
 UP_CODEC = "quant8"  # of what another node than the coordinator trained

@@ -18,7 +18,7 @@ from muster.planning.pool import Pool, plan_pool
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.state import PlannerState, Shown, ShownUpdate
 from muster.planning.steps import watch
-from muster.protocol.records import Cost
+from muster.protocol.parts import Cost
 
 ROUNDS_MAX = 300  # that are projected; a job may well have more
 ROUNDS_OPEN = 5  # where nothing that can be known beforehand ends the job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.protocol.records import Prune
+from muster.protocol.parts import Prune
 
 
 def width_at(prune: Prune | None, round_: int) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from muster.planning.costs import Usage
 from muster.planning.messages import MessagePlan
 from muster.planning.rounds import Resources, Round
-from muster.protocol.records import Assignment, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
 
 ROUNDS_SHOWN_MAX = 1000  # of more nothing binds yet
 HALVED = ("halved", "halved twice", "halved 3 times")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from muster.planning.steps import fitting_steps
-from muster.protocol.records import Assignment, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
 from muster.protocol.validation.limits import STEPS_MAX
 
 ROUND_SLACK = 1.25  # how much longer than the median node's computing a round may be for the slower ones

@@ -22,7 +22,9 @@ from muster.planning.policy import Candidate
 from muster.planning.round_plan import RoundPlan
 from muster.planning.rounds import STEPS_SHARE_MIN, Resources
 from muster.planning.state import NodeState, PlannerState
-from muster.protocol.records import Assignment, Job, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Job
 
 MISSED_SHARE = 0.2  # of the rounds: who misses more is stood in for
 MISSED_BY_ASSIGNED = (

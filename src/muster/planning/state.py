@@ -18,7 +18,8 @@ from statistics import median
 from muster.planning.codec_choice import MESSAGES_USED, SentMessage
 from muster.planning.links import SAMPLES_USED, TransferSample
 from muster.planning.rounds import Overhead, learn_overhead
-from muster.protocol.records import Cost, NodeId, Steering
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Cost, Steering
 
 STEPS_USED = 3  # rounds whose steps tell how fast a node is
 UNSTEERED = Steering()

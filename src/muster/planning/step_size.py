@@ -13,7 +13,8 @@ from statistics import median
 
 from muster.compression.codec import CodecError
 from muster.compression.codecs.families import parse
-from muster.protocol.records import Job, Recipe
+from muster.protocol.parts import Recipe
+from muster.protocol.records import Job
 
 # density from which on, round momentum, factor of the rate
 BY_DENSITY = ((0.08, 0.8, 0.3), (0.025, 0.5, 0.6), (0.0, 0.0, 1.0))

@@ -16,7 +16,7 @@ import math
 
 from msgspec.structs import replace
 
-from muster.protocol.records import Steering
+from muster.protocol.parts import Steering
 
 FACTOR, EXPONENT = 1.7, 0.6
 STEPS_MOST = 100  # more gain nothing on any split but the mildest, and some jobs then miss their target

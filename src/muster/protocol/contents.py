@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from muster.protocol.records import BlobId, Commit, Job, Payload, Record, Shared, Update
+from muster.protocol.ids import BlobId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit, Job, Record, Shared, Update
 
 
 def payload_of(record: Record) -> Payload | None:

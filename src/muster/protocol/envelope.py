@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from muster.protocol.records import RECORD_BYTES_MAX, NodeId, Record, RecordId
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import RECORD_BYTES_MAX, Record
 
 FORMAT = 1
 

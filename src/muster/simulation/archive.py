@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from muster.history.counted import Key
 from muster.job.coordinator.round_planner import Inputs
 from muster.protocol.envelope import decode, unpack
-from muster.protocol.records import BlobId, CommitId, NodeId, Record, RecordId, Update
+from muster.protocol.ids import BlobId, CommitId, NodeId, RecordId
+from muster.protocol.records import Record, Update
 
 Left: TypeAlias = tuple[CommitId, NDArray[np.float32]]  # what commits up to this one left out
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from muster.errors import MusterError
 from muster.network.trust.signing import VerifiedMember
-from muster.protocol.records import Member, NodeId
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Member
 
 
 @dataclass(frozen=True)

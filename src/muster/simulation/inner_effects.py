@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from muster.network.sync.messages import Announce, pack_announce
 from muster.network.trust.signing import seal
-from muster.protocol.records import BlobId, Commit, JobId, NodeId, Refusal, Shared
+from muster.protocol.ids import BlobId, JobId, NodeId
+from muster.protocol.records import Commit, Refusal, Shared
 from muster.simulation.archive import Archive
 from muster.simulation.machine import Machine
 from muster.simulation.malformed import malformed

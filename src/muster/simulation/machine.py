@@ -18,7 +18,9 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio
 from muster.node.event_log import EventLog
-from muster.protocol.records import Commit, JobId, NodeId, Plan, Power, RecordId, Update
+from muster.protocol.ids import JobId, NodeId, RecordId
+from muster.protocol.parts import Power
+from muster.protocol.records import Commit, Plan, Update
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.mortal_store import MortalStore

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
 from muster.storage.memory import MemoryPartial, MemoryStore, StagedBytes
 from muster.storage.store import Buffer, StagedBlob
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from muster.node.energy.presets import RADIOS
-from muster.protocol.records import Power, Prune
+from muster.protocol.parts import Power, Prune
 from muster.simulation.episodes import TimedFault, episodes, life_s, mule
 from muster.simulation.inner_faults import VERSION, inner_faults
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from muster.protocol.records import Power, Prune
+from muster.protocol.parts import Power, Prune
 from muster.simulation import faults as f
 from muster.simulation.faults import _Fault
 from muster.simulation.virtual.network import Timing

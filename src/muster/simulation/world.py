@@ -18,7 +18,9 @@ from muster.job.context import Model
 from muster.node.api.inspection import bring
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
-from muster.protocol.records import CLASSES, LOSS, Job, JobId, NodeId, Recipe, Stop, StopRule, Target
+from muster.protocol.ids import JobId, NodeId
+from muster.protocol.parts import CLASSES, LOSS, Recipe, StopRule, Target
+from muster.protocol.records import Job, Stop
 from muster.simulation import faults as f
 from muster.simulation import inner_effects
 from muster.simulation.archive import Archive

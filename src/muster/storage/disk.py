@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from muster.errors import MusterError
-from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
 from muster.storage import database
 from muster.storage.files import FULL, BlobFiles, GuardedPartial, database_error, guarded
 from muster.storage.mapped import mapped_blobs

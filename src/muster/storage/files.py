@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.offload import Later, at_once
 from muster.storage.partial import DiskPartial, boot_id
 from muster.storage.staged import StagedFile, fsync_dir, sync_file, write_staged

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.files import BlobFiles, guarded
 from muster.storage.staged import StagedFile
 from muster.storage.store import Buffer

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
 from muster.storage.cells import Cells
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
 

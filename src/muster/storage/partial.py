@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.cells import Cells
 from muster.storage.offload import Later
 from muster.storage.staged import fsync_dir, sync_file

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.store import Buffer
 
 PIECE_BYTES = 1 << 20  # written, hashed and synced at once

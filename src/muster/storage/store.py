@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from muster.protocol.records import BlobId, JobId, NodeId, RecordId
+from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

@@ -18,7 +18,9 @@ from muster.node.api import job_requests as asking
 from muster.node.api.contribution_views import contributions, values
 from muster.node.core import Core
 from muster.node.event_log import EventLog
-from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,

@@ -11,7 +11,8 @@ from small_field import SmallField, commits, model
 
 from muster.history.credit import stood_for
 from muster.job.context import Policy, SharePolicy
-from muster.protocol.records import JobId, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run
 

@@ -6,7 +6,7 @@ import asyncio
 
 from small_field import SmallField
 
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import run
 
 

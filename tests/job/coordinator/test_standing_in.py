@@ -10,7 +10,9 @@ from small_field import SmallField, commits, model
 
 from muster.history.credit import stood_for
 from muster.job.models.stand_ins import REPLACED
-from muster.protocol.records import JobId, Payload, Shared, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Payload, StopRule
+from muster.protocol.records import Shared
 from muster.simulation.trainers.linear import target_of
 from muster.simulation.virtual.event_loop import run
 

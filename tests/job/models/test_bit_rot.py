@@ -12,7 +12,7 @@ from small_field import SmallField
 
 from muster.job.coordinator import commit_writer
 from muster.job.participant import update_writer
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import run
 from muster.storage.disk import DiskStore
 from muster.storage.memory import MemoryStore

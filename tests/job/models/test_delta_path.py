@@ -14,7 +14,7 @@ from muster.job.models.delta_path import (
     merge_inputs,
     missing_ancestors,
 )
-from muster.protocol.records import CommitId
+from muster.protocol.ids import CommitId
 
 
 def find(

@@ -24,7 +24,9 @@ from muster.job.models.folding import (
     weight_of,
 )
 from muster.job.view import KnownUpdate
-from muster.protocol.records import Assignment, CommitId, Payload, Plan, Recipe, Update
+from muster.protocol.ids import CommitId
+from muster.protocol.parts import Assignment, Payload, Recipe
+from muster.protocol.records import Plan, Update
 
 JOB, ROOT = b"j" * 32, b"r" * 32
 A, B, C = b"A" * 32, b"B" * 32, b"C" * 32

@@ -12,7 +12,7 @@ from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.sharing.pool import SharedPool
 from muster.network.change_signal import ChangeSignal
-from muster.protocol.records import NOBODY
+from muster.protocol.ids import NOBODY
 from muster.simulation.virtual.event_loop import run
 from muster.storage.memory import MemoryStore
 from muster.storage.offload import inline

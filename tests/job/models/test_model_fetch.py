@@ -13,7 +13,8 @@ from muster.compression import parse
 from muster.compression.model import encode_update
 from muster.job.models import delta_path as delta_paths
 from muster.job.models.model_fetch import QUIET_S
-from muster.protocol.records import CommitId, Payload
+from muster.protocol.ids import CommitId
+from muster.protocol.parts import Payload
 from muster.simulation.virtual.event_loop import run
 
 ZEROS = np.zeros(1000, np.float32)

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from muster.history.graph import merge_of
 from muster.job.models.store import ModelStore
-from muster.protocol.records import NOBODY, Commit
+from muster.protocol.ids import NOBODY
+from muster.protocol.records import Commit
 from muster.storage.memory import MemoryStore
 
 

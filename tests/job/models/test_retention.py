@@ -6,9 +6,7 @@ from muster.history.counted import Key
 from muster.history.graph import merge_of
 from muster.job.models.retention import collectable, pinned, spent_payloads
 from muster.job.view import JobView
-from muster.protocol.records import (
-    NOBODY,
-)
+from muster.protocol.ids import NOBODY
 
 
 def test_payloads_go_when_a_held_head_counts_them() -> None:

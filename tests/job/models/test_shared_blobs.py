@@ -15,7 +15,9 @@ from muster.network.trust.signing import TrustStore
 from muster.node.api.job_requests import open_job
 from muster.node.core import Core
 from muster.node.event_log import EventLog
-from muster.protocol.records import BlobId, Commit, Job, JobId, Recipe, StopRule
+from muster.protocol.ids import BlobId, JobId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Commit, Job
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,

@@ -18,21 +18,9 @@ from muster.history.graph import Graph
 from muster.job.models.folding import Outcome, RoundContext, fold
 from muster.job.models.stand_ins import REPLACED, asked_for
 from muster.job.view import JobView, KnownPlan, KnownUpdate
-from muster.protocol.records import (
-    Assignment,
-    Commit,
-    Folded,
-    Job,
-    NodeId,
-    Payload,
-    Plan,
-    Range,
-    Recipe,
-    Spent,
-    StandIn,
-    StopRule,
-    Update,
-)
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment, Folded, Payload, Range, Recipe, Spent, StandIn, StopRule
+from muster.protocol.records import Commit, Job, Plan, Update
 from muster.protocol.validation.validate import validate
 
 JOB, ROOT = b"j" * 32, b"r" * 32

@@ -14,7 +14,9 @@ from muster.job.owner.allowance import OwnerLimits
 from muster.job.owner.hours import parse
 from muster.node.api.peer_views import left_view
 from muster.node.api.rows.node_rows import Names, node_rows
-from muster.protocol.records import JobId, StopRule, Update
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Update
 from muster.simulation.virtual.event_loop import run
 
 EVENING_S = 20_000 * 86_400 + 23 * 3600 + 50 * 60.0  # 23:50

@@ -11,7 +11,9 @@ from muster.errors import MusterError
 from muster.job.context import Policy
 from muster.job.owner.allowance import OwnerLimits
 from muster.planning.codec_choice import LADDER, METERED_CODEC, sparser
-from muster.protocol.records import JobId, StopRule, Update
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Update
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 

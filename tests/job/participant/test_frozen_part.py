@@ -12,7 +12,9 @@ from small_field import SmallField
 from muster.job.context import Policy
 from muster.job.owner.allowance import OwnerLimits
 from muster.job.participant.frozen_part import FrozenPart
-from muster.protocol.records import Job, JobId, Recipe, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job
 from muster.protocol.validation.validate import validate
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.pipe import PathParams

@@ -12,7 +12,9 @@ from small_field import SmallField
 from muster.errors import MusterError
 from muster.job.context import Model, TrainingRequest, TrainingResult
 from muster.job.participant.passing import retry_s, skipped
-from muster.protocol.records import JobId, Refusal, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Refusal
 from muster.simulation.trainers.linear import LinearTrainer, target_of
 from muster.simulation.virtual.event_loop import run
 

@@ -15,7 +15,8 @@ from muster.job.context import TrainingResult
 from muster.job.models import residuals
 from muster.job.models.payloads import payload_bytes
 from muster.job.participant.update_writer import UpdateWriter
-from muster.protocol.records import StopRule, Update
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Update
 from muster.simulation.trainers.linear import facts_of
 from muster.simulation.virtual.event_loop import run
 

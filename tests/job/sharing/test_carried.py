@@ -7,7 +7,8 @@ import asyncio
 from small_field import SmallField
 
 from muster.job.context import Policy, SharePolicy
-from muster.protocol.records import Commit, Stop, StopRule
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Commit, Stop
 from muster.simulation.virtual.event_loop import run
 
 MEETS_S, BETWEEN_S = 25.0, 10.0  # a mule's time with one node, and on the way to the other

@@ -12,7 +12,7 @@ from muster.job.context import Policy, SharePolicy
 from muster.job.retirement.retired import JobLimits
 from muster.node.api.rows.node_rows import Names, node_rows
 from muster.node.api.shared_views import shared_views
-from muster.protocol.records import StopRule
+from muster.protocol.parts import StopRule
 from muster.simulation.virtual.event_loop import run
 
 FACTS = {"version": "1", "home": "/h", "pid": 1, "listen": [], "began_t": 0.0, "tasks": []}

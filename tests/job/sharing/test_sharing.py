@@ -16,7 +16,9 @@ from muster.job.context import Policy, SharePolicy
 from muster.job.sharing.publisher import noted
 from muster.job.sharing.rules import stands_for
 from muster.network.trust.signing import seal
-from muster.protocol.records import Commit, JobId, Revocation, Shared, Stop, StopRule
+from muster.protocol.ids import JobId
+from muster.protocol.parts import StopRule
+from muster.protocol.records import Commit, Revocation, Shared, Stop
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.trainers.linear import LinearTrainer, target_of
 from muster.simulation.virtual.event_loop import run

@@ -19,7 +19,7 @@ from muster.network.blobs.effects import (
 from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest
 from muster.network.blobs.fetch.fetching import Fetching
 from muster.network.blobs.limits import TransferLimits
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.storage.memory import MemoryStore
 
 A, B, C, HERE = (ident(name) for name in "abch")

@@ -10,7 +10,7 @@ from bulk_world import FAST, Node, World, data_of, ident, kbit, now, play
 
 from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.memory import MemoryStore
 from muster.storage.store import StorageError

@@ -9,7 +9,9 @@ import pytest
 from exchange_line import JOB, Node, with_line
 
 from muster.network.sync.deferred import Deferral
-from muster.protocol.records import NodeId, Payload, Record, Refusal, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Record, Refusal, Update
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
 

@@ -13,7 +13,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.messages import WIRE, Announce, Changes
 from muster.network.sync.presence import Heartbeat, Presence
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams

@@ -11,7 +11,7 @@ import pytest
 from exchange_line import Node, with_line
 
 from muster.network.sync.record_sync import RecordSync
-from muster.protocol.records import RecordId
+from muster.protocol.ids import RecordId
 from muster.simulation.virtual.network import SimNetwork
 from muster.simulation.virtual.pipe import PathParams
 from muster.storage.store import StorageError

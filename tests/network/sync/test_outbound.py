@@ -22,7 +22,9 @@ from muster.network.sync.outbound import (
     Outbound,
 )
 from muster.network.sync.presence import Heartbeat
-from muster.protocol.records import Measurement, NodeId, Payload, Record, Refusal, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Measurement, Record, Refusal, Update
 
 ME, NEIGHBOUR, COORDINATOR = b"m" * 8, b"n" * 32, b"c" * 32
 numbers = count(1)

@@ -16,24 +16,18 @@ from muster.network.sync.record_compression.commit_columns import NotAChild
 from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, pack, unpack
+from muster.protocol.parts import Assignment, Cost, Folded, Payload, Recipe, Spent, StopRule
 from muster.protocol.records import (
-    Assignment,
     Commit,
-    Cost,
-    Folded,
     Job,
     Measurement,
     Member,
     Merge,
     Offer,
-    Payload,
     Plan,
-    Recipe,
     Record,
     Refusal,
-    Spent,
     Stop,
-    StopRule,
     Update,
 )
 from muster.simulation.identities import PretendIdentity, PretendVerifier

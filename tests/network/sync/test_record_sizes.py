@@ -8,7 +8,8 @@ import pytest
 
 from muster.network.sync.peers import SyncContext
 from muster.protocol.contents import inline_bytes
-from muster.protocol.records import NodeId, Record
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Record
 from muster.simulation.judging.check import play
 from muster.simulation.schedule import Schedule
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec

@@ -35,7 +35,8 @@ from muster.network.transport.link import Refused
 from muster.network.transport.offences import CUT_FROM, CUT_S
 from muster.network.trust.signing import seal
 from muster.protocol.envelope import UNREADABLE, RecordError, decode, unpack
-from muster.protocol.records import NodeId, Refusal, Stop
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Refusal, Stop
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.virtual.event_loop import VirtualLoop
 from muster.simulation.virtual.network import SimNetwork

@@ -27,7 +27,9 @@ from muster.network.transport.traffic_counters import (
 )
 from muster.network.trust.signing import seal
 from muster.protocol.envelope import decode, record_id, unpack
-from muster.protocol.records import Commit, Measurement, NodeId, Payload, RecordId, Update
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit, Measurement, Update
 from muster.simulation.identities import PretendIdentity
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.link import SimLink

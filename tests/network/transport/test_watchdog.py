@@ -20,7 +20,7 @@ from muster.network.transport.watchdog import (
     watch,
 )
 from muster.network.transport.zenoh.config import LAN
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.event_loop import run
 
 A, B = b"a" * 32, b"b" * 32

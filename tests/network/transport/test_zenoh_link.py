@@ -15,7 +15,7 @@ from muster.network.transport.zenoh.messages import ANSWER_BYTES_MAX, NUDGE_BYTE
 from muster.network.transport.zenoh.server import SERVED_MAX
 from muster.network.transport.zenoh.threads import QUEUE_ITEMS_MAX
 from muster.network.trust.identity import Identity
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 
 @e2e

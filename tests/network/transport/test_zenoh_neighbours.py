@@ -22,7 +22,7 @@ from muster.network.transport.zenoh.config import Endpoint
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.transport.zenoh.threads import call_limited
 from muster.network.trust.identity import Identity, init_fleet, issue, load_bundle
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 
 @e2e

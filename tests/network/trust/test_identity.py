@@ -21,7 +21,8 @@ from muster.network.trust.identity import (
 )
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, Signed, pack, unpack
-from muster.protocol.records import NOBODY, Member, Merge, Revocation, Stop
+from muster.protocol.ids import NOBODY
+from muster.protocol.records import Member, Merge, Revocation, Stop
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 
 STOP = Stop(job=bytes(32), reason="enough")

@@ -16,7 +16,7 @@ from muster.learning.recipes import ANY
 from muster.node.api.found_rate import SECONDS_MAX, with_rate
 from muster.node.api.job_requests import ask
 from muster.node.trainer.messages import RateMessage
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 from muster.simulation.trainers.linear import TASK, initial_blob
 from muster.simulation.virtual import event_loop
 from muster.simulation.virtual.network import SimNetwork

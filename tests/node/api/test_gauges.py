@@ -12,7 +12,7 @@ from two_branches import ROUNDS, TASK, Field
 from muster.node.api import gauge_views
 from muster.node.api.gauge_views import gauges
 from muster.node.api.gauges import Gauges
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.simulation.virtual.event_loop import run
 
 

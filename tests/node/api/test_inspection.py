@@ -14,7 +14,7 @@ from muster.node.api import job_requests as asking
 from muster.node.api.inspection import diff, find_commit, is_prefix, layers, show, why
 from muster.node.api.snapshot_builder import job_view, neighbour_views, sent_view
 from muster.node.core import Core
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.simulation.trainers.linear import TASK, initial_blob, layout_of
 from muster.simulation.virtual.event_loop import run
 

@@ -7,7 +7,7 @@ import pytest
 from muster.errors import MusterError
 from muster.learning.recipes import defaults
 from muster.node.api.job_description import Request, stop_rule, with_defaults, with_target
-from muster.protocol.records import CLASSES, LOSS, Metric, StopRule, Target
+from muster.protocol.parts import CLASSES, LOSS, Metric, StopRule, Target
 
 REGRESSION = (Metric("r2", "max"), Metric("mae", "min"), LOSS)
 

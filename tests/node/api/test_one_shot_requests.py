@@ -7,7 +7,7 @@ import pytest
 from muster.errors import MusterError
 from muster.node.api.job_description import requested, settled, sharing_of
 from muster.planning.pool import STEPS
-from muster.protocol.records import CLASSES, Recipe, StopRule
+from muster.protocol.parts import CLASSES, Recipe, StopRule
 
 
 def of(**arguments: object) -> tuple[dict[str, object], Recipe, StopRule]:

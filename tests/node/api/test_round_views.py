@@ -12,7 +12,7 @@ from two_branches import ROUNDS, Field
 from muster.errors import MusterError
 from muster.node.api.rounds.schema import Round
 from muster.node.api.rounds.views import line, rounds
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.simulation.virtual.event_loop import run
 
 

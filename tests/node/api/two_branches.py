@@ -14,7 +14,9 @@ from muster.node.api import job_requests as asking
 from muster.node.core import Core
 from muster.node.event_log import EventLog
 from muster.node.trainer.messages import RateMessage
-from muster.protocol.records import BlobId, Job, JobId, Recipe, StopRule
+from muster.protocol.ids import BlobId, JobId
+from muster.protocol.parts import Recipe, StopRule
+from muster.protocol.records import Job
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,

@@ -10,7 +10,7 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio
 from muster.node.energy.radio import RadioModel
-from muster.protocol.records import Power
+from muster.protocol.parts import Power
 
 A, B = b"a" * 32, b"b" * 32
 

@@ -8,7 +8,7 @@ from fake_sys import FakeSys
 from muster.node.energy.choice import Chosen, choose
 from muster.node.energy.presets import MACHINES, RADIOS
 from muster.node.energy.settings import EnergyConfig, wrong_key
-from muster.protocol.records import Power
+from muster.protocol.parts import Power
 
 
 class Machine:

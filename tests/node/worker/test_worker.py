@@ -25,7 +25,9 @@ from muster.job.models.folding import RoundContext
 from muster.job.models.stored import Reader, stage_arrays
 from muster.job.view import KnownUpdate
 from muster.node.worker.process import LARGE_MODEL_BYTES, ModelWorker, WorkerDied
-from muster.protocol.records import BlobId, Payload, Recipe, Update
+from muster.protocol.ids import BlobId
+from muster.protocol.parts import Payload, Recipe
+from muster.protocol.records import Update
 from muster.storage.disk import DiskStore
 from muster.storage.offload import inline
 from muster.storage.store import Blobs, StagedBlob

@@ -14,7 +14,7 @@ from muster.compression import tensors
 from muster.compression.change import Sum
 from muster.compression.tensors import Layout
 from muster.job.figures import Figures, score
-from muster.protocol.records import Metric
+from muster.protocol.parts import Metric
 
 ZOO = Path(__file__).parents[1]
 JOB: dict[str, Any] = {

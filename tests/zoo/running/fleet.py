@@ -31,7 +31,7 @@ from muster.node.trainer.child_process import OnProgress
 from muster.node.trainer.messages import Progress, TaskSource
 from muster.node.trainer.process import TrainerProcess
 from muster.node.trainer.session import Session
-from muster.protocol.records import BlobId, JobId
+from muster.protocol.ids import BlobId, JobId
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.virtual import event_loop
 from muster.simulation.virtual.network import SimNetwork

@@ -77,7 +77,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from muster.learning.comparing import for_task
-    from muster.protocol.records import Recipe
+    from muster.protocol.parts import Recipe
 
     # Batches of a demo's size are too small to share: on a busy machine threads only wait for one another.
     torch.set_num_threads(1)

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from muster.job.context import Context
 from muster.job.view import KnownUpdate
 from muster.planning.rounds import Missing, Resources
-from muster.protocol.records import Assignment, CommitId, Cost, NodeId, RecordId
+from muster.protocol.ids import CommitId, NodeId, RecordId
+from muster.protocol.parts import Assignment, Cost
 from muster.protocol.validation.limits import SPAN_MAX_MS
 
 

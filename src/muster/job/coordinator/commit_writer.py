@@ -25,18 +25,9 @@ from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
 from muster.network.sync.record_compression.commit_delta import TICKS_A_S
 from muster.planning.state import UNSTEERED
-from muster.protocol.records import (
-    BlobId,
-    Commit,
-    CommitId,
-    Cost,
-    Discarded,
-    Folded,
-    NodeId,
-    StandIn,
-    Steering,
-    short,
-)
+from muster.protocol.ids import BlobId, CommitId, NodeId, short
+from muster.protocol.parts import Cost, Discarded, Folded, StandIn, Steering
+from muster.protocol.records import Commit
 from muster.protocol.validation.limits import AGE_MAX_S, tenths
 
 

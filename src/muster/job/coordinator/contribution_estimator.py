@@ -25,7 +25,8 @@ from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
-from muster.protocol.records import CommitId, Contribution
+from muster.protocol.ids import CommitId
+from muster.protocol.records import Contribution
 from muster.storage.store import StorageError
 
 EXAMPLES = 500  # held-out samples at most

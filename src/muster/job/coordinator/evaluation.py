@@ -23,8 +23,9 @@ from muster.job.roles import finished, newest
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
+from muster.protocol.ids import BlobId, CommitId, short
 from muster.protocol.metrics import as_text, score
-from muster.protocol.records import BlobId, CommitId, Measurement, short
+from muster.protocol.records import Measurement
 
 MEASURE_EXAMPLES = 2000  # of the common set in each round; the final model is measured on all of it
 LOOK_S = 1.0  # between two looks whether this node has to measure the head

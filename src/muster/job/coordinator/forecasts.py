@@ -10,7 +10,7 @@ from muster.history.graph import Point
 from muster.job.context import Context
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.round_plan import RoundPlan
-from muster.protocol.records import JobId, NodeId
+from muster.protocol.ids import JobId, NodeId
 from muster.storage.store import Store
 
 ROUNDS_KEPT = 512

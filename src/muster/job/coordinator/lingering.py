@@ -19,7 +19,9 @@ from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.presence import heard_again, linger_s
-from muster.protocol.records import Commit, CommitId, JobId, NodeId, Spent
+from muster.protocol.ids import CommitId, JobId, NodeId
+from muster.protocol.parts import Spent
+from muster.protocol.records import Commit
 from muster.storage.store import Store
 
 OVER_SHARE = 0.01  # of its seconds that a job goes on at most for updates that are owed, if nobody says more

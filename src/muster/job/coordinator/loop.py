@@ -26,7 +26,8 @@ from muster.job.view import JobView
 from muster.job.waits import Wait
 from muster.network.supervisor import Pulse
 from muster.planning.pruning import width_at
-from muster.protocol.records import CommitId, Discarded, NodeId
+from muster.protocol.ids import CommitId, NodeId
+from muster.protocol.parts import Discarded
 from muster.storage.store import StorageError
 
 AFTER_THE_END = "after the end of the job"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from muster.job.context import Context
 from muster.job.coordinator.reach import Reach
 from muster.job.view import JobView
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 LATELY_S = 180.0  # three heartbeats of an idle node
 OFFER_GRACE_S = 20.0  # after the last offer, for nodes that have not answered yet, while they are the most

@@ -9,7 +9,8 @@ from muster.history.graph import Graph, Point
 from muster.planning import state as planner
 from muster.planning import steps
 from muster.planning.state import PlannerState, Shown, ShownUpdate
-from muster.protocol.records import Commit, CommitId
+from muster.protocol.ids import CommitId
+from muster.protocol.records import Commit
 
 KEPT = 64  # of them: that many commits back a state is derived from the one before
 

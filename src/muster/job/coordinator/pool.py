@@ -13,7 +13,8 @@ from muster.job.waits import Wait, names
 from muster.planning.policy import UNKNOWN_RATE_BYTES_S
 from muster.planning.pool import Pool
 from muster.planning.rounds import Missing, closing_in_s
-from muster.protocol.records import Commit, NodeId, Plan
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Commit, Plan
 
 COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, and so many times as expected
 NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"

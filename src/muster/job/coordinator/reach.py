@@ -5,7 +5,7 @@ from __future__ import annotations
 from muster.job.context import Context
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.view import JobView
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 
 class Reach:

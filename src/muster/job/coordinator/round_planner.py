@@ -30,7 +30,8 @@ from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.stand_ins import Absent, with_stand_ins
 from muster.planning.state import NodeState, PlannerState
 from muster.planning.steps import STEPS_MOST, watch
-from muster.protocol.records import NodeId, Spent, Steering
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Spent, Steering
 
 T = TypeVar("T", int, float)
 

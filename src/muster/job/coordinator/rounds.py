@@ -32,7 +32,9 @@ from muster.planning.pool import down_codec as pool_codec
 from muster.planning.round_plan import NothingFits
 from muster.planning.rounds import Missing, closing_in_s, hopeful
 from muster.planning.step_size import of_round
-from muster.protocol.records import Cost, Discarded, NodeId, Plan, RecordId
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.parts import Cost, Discarded
+from muster.protocol.records import Plan
 from muster.protocol.validation.limits import DEADLINE_MAX_S
 
 REPLACED_MAX = 8  # plans on one parent after the first

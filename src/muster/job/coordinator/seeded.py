@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.storage.store import Store
 
 

@@ -8,7 +8,9 @@ from muster.job.context import Context
 from muster.job.participant.shared_samples import SharedSamples
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.round_plan import RoundPlan
-from muster.protocol.records import Assignment, NodeId, Plan
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Plan
 
 NAMED_MAX = 4
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from muster.network.sync.ledger import Entry, job_of
 from muster.protocol.contents import named_blobs
-from muster.protocol.records import BlobId, JobId, NodeId, Record
+from muster.protocol.ids import BlobId, JobId, NodeId
+from muster.protocol.records import Record
 
 
 class BlobHints:

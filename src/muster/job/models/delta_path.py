@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from muster.history.graph import Graph, Point
-from muster.protocol.records import Commit, CommitId, Payload
+from muster.protocol.ids import CommitId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit
 
 # Commits in a row, each made by its delta from the one before it, or one merge.  What the first of them is
 # made from is held, or is the last of an earlier segment.

@@ -21,7 +21,8 @@ from muster.job.models.residuals import LeftOut, Vector
 from muster.job.models.stored import stage_arrays
 from muster.job.view import KnownUpdate
 from muster.planning.codec_choice import DENSE
-from muster.protocol.records import Discarded, Folded, JobId, NodeId
+from muster.protocol.ids import JobId, NodeId
+from muster.protocol.parts import Discarded, Folded
 from muster.storage.store import Blobs, StagedBlob
 
 

@@ -22,7 +22,9 @@ from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
 from muster.job.models.stand_ins import REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
-from muster.protocol.records import CommitId, Discarded, Folded, NodeId, Plan, Recipe, Spent
+from muster.protocol.ids import CommitId, NodeId
+from muster.protocol.parts import Discarded, Folded, Recipe, Spent
+from muster.protocol.records import Plan
 from muster.protocol.validation.limits import FIGURE_MAX, counter
 
 Arrays = dict[str, Any]

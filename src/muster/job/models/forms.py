@@ -11,7 +11,8 @@ from muster.algorithms.slimming.structure import Structure, StructureError
 from muster.compression.tensors import Layout
 from muster.history.graph import Point
 from muster.job.view import JobView
-from muster.protocol.records import Commit, JobId
+from muster.protocol.ids import JobId
+from muster.protocol.records import Commit
 from muster.storage.store import Store
 
 

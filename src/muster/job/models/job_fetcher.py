@@ -20,7 +20,7 @@ from muster.job.roles import coordinator
 from muster.job.sharing.pool import SharedPool
 from muster.job.view import JobView, KnownUpdate
 from muster.network.blobs.waiters import Progress
-from muster.protocol.records import BlobId, CommitId
+from muster.protocol.ids import BlobId, CommitId
 from muster.storage.store import StorageError
 
 STALL_S = 5.0  # what has not grown for so long makes no progress

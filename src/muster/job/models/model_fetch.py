@@ -16,7 +16,9 @@ from muster.job.models.store import ModelStore
 from muster.job.models.stored import WrongModel
 from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress
-from muster.protocol.records import Commit, Payload, short
+from muster.protocol.ids import short
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit
 
 QUIET_S = 15.0  # deltas that brought nothing for so long may be gone everywhere, or not be what was said
 METERED_BYTES_MIN = 4096  # a shorter transfer says more of the latency than of the goodput

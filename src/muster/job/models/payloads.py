@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from muster.protocol.records import INLINE_BYTES_MAX, Payload
+from muster.protocol.parts import Payload
+from muster.protocol.records import INLINE_BYTES_MAX
 from muster.storage.store import Blobs, StagedBlob, Store
 
 

@@ -18,7 +18,9 @@ from muster.job.models.retention import KEEP_LAST
 from muster.job.models.store import ModelStore
 from muster.job.models.stored import Arrays, WrongModel, stage_arrays
 from muster.network.blobs.waiters import Progress
-from muster.protocol.records import BlobId, Commit, CommitId, Payload
+from muster.protocol.ids import BlobId, CommitId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit
 from muster.storage.store import Blobs, StagedBlob
 
 

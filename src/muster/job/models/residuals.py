@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from muster.algorithms.slimming.form import Form
 from muster.history.graph import Graph
 from muster.job.models.store import ModelStore
-from muster.protocol.records import BlobId, CommitId, JobId
+from muster.protocol.ids import BlobId, CommitId, JobId
 from muster.storage.store import Blobs, StagedBlob, Store
 
 Vector = NDArray[np.float32]

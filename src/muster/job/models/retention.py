@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Commit, CommitId
+from muster.protocol.ids import BlobId, CommitId
+from muster.protocol.records import Commit
 
 KEEP_LAST = 8  # commits of each head's line,
 KEEP_MAX = 16  # of all its branches together: where merges are many, eight of each line would be forty

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from muster.job.roles import pieces
 from muster.job.view import JobView, KnownUpdate
-from muster.protocol.records import NodeId, Plan, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Plan, Update
 
 REPLACED = "it stands in for a node whose own update is counted"
 UNASKED = "no plan asks for it to stand in"

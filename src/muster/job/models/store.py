@@ -21,7 +21,8 @@ from muster.job.models.forms import JobForms
 from muster.job.models.merging import Merged, merged
 from muster.job.models.stored import Arrays, Reader, WrongModel
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Commit, CommitId, short
+from muster.protocol.ids import BlobId, CommitId, short
+from muster.protocol.records import Commit
 from muster.protocol.validation.limits import ID_BYTES
 
 CHECK_AGAIN_S = 600.0  # a disk may lose bits while the process lives

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muster.compression.tensors import Array, Layout, check, chunks, unpack
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.store import Blobs, StagedBlob
 
 Arrays = dict[str, Any]

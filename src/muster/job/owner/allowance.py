@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from muster.job.owner.day import DAY_S, DayUse, Moment, ends_in_s, looked, resumed
 from muster.job.owner.hours import Span, open_for_s, opens_in_s, time_of
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 from muster.storage.store import StorageError, Store
 
 AHEAD = 0.01  # of a limit, by which the kept count is ahead

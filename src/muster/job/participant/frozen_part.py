@@ -13,7 +13,7 @@ from muster.job.models.store import ModelStore
 from muster.job.roles import finished
 from muster.job.view import JobView
 from muster.job.waits import Wait
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.store import StorageError
 
 ROOM_RETRY_S = 10.0  # between two tries to fetch onto a full disk

@@ -28,7 +28,9 @@ from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import Pulse
 from muster.planning.codec_choice import METERED_CODEC, sparser
 from muster.planning.step_size import of_round
-from muster.protocol.records import Assignment, BlobId, CommitId, Measurement, Plan
+from muster.protocol.ids import BlobId, CommitId
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Measurement, Plan
 from muster.storage.offload import to_its_end
 from muster.storage.store import StorageError
 

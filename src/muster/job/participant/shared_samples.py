@@ -6,7 +6,9 @@ from muster.job.context import Context
 from muster.job.models.payloads import DamagedPayload, payload_held, sound_payload_bytes
 from muster.job.sharing import rules
 from muster.job.view import JobView
-from muster.protocol.records import Assignment, BlobId, NodeId, Shared
+from muster.protocol.ids import BlobId, NodeId
+from muster.protocol.parts import Assignment
+from muster.protocol.records import Shared
 
 
 class SharedSamples:

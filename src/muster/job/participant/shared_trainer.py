@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
 from muster.job.context import ContributionResult, EvaluationResult, Facts, Model, TrainerLike, Weighted
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 
 T = TypeVar("T")
 Computing: TypeAlias = Callable[[], AbstractContextManager[None]]

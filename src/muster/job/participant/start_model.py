@@ -7,7 +7,7 @@ from itertools import islice
 from muster.job.context import Context, TrainerLike
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView
-from muster.protocol.records import CommitId
+from muster.protocol.ids import CommitId
 
 START_S = 60.0  # for the trainer to make the model; after that it is fetched as well
 

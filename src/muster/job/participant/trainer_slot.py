@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.protocol.records import JobId
+from muster.protocol.ids import JobId
 
 LEASE_S = 60.0  # without any motion in its job: the trainer goes to another job, if one waits for it
 

@@ -25,16 +25,9 @@ from muster.job.models.residuals import Kept, LeftOut
 from muster.job.models.store import ModelStore
 from muster.job.owner.allowance import Left
 from muster.job.view import JobView, KnownPlan
-from muster.protocol.records import (
-    UPDATE_INLINE_BYTES_MAX,
-    Assignment,
-    CommitId,
-    JobId,
-    NodeId,
-    Offer,
-    Power,
-    Update,
-)
+from muster.protocol.ids import CommitId, JobId, NodeId
+from muster.protocol.parts import Assignment, Power
+from muster.protocol.records import UPDATE_INLINE_BYTES_MAX, Offer, Update
 from muster.protocol.validation.limits import SPAN_MAX_MS
 from muster.storage.store import Blobs, StagedBlob
 

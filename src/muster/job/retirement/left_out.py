@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muster.job.context import Context
 from muster.job.view import JobView
-from muster.protocol.records import JobId, short
+from muster.protocol.ids import JobId, short
 
 NAMED_MAX = 16  # of a job
 

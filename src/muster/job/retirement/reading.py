@@ -10,7 +10,7 @@ from muster.job.context import Context
 from muster.job.reactions import REACTIONS
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
-from muster.protocol.records import JobId, RecordId, short
+from muster.protocol.ids import JobId, RecordId, short
 
 if TYPE_CHECKING:  # with numpy, which an idle daemon does without
     from muster.job.runner import JobRunner

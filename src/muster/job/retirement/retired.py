@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.protocol.records import BlobId, JobId, NodeId
+from muster.protocol.ids import BlobId, JobId, NodeId
 from muster.storage.store import Store
 
 IN_MEMORY_MAX = 64

@@ -16,19 +16,8 @@ from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.network.supervisor import EXPECTED
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode, record_id
-from muster.protocol.records import (
-    Commit,
-    Contribution,
-    JobId,
-    Measurement,
-    NodeId,
-    Offer,
-    Plan,
-    RecordId,
-    Refusal,
-    Shared,
-    Update,
-)
+from muster.protocol.ids import JobId, NodeId, RecordId
+from muster.protocol.records import Commit, Contribution, Measurement, Offer, Plan, Refusal, Shared, Update
 from muster.storage.store import Store
 
 STRIKES = 3  # failures on one record

@@ -10,7 +10,9 @@ from muster.job.models.store import ModelStore
 from muster.job.roles import finished, newest, pieces
 from muster.job.sharing import rules
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, NodeId, Payload, Shared
+from muster.protocol.ids import BlobId, NodeId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Shared
 
 
 class SharedPool:

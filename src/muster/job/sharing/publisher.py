@@ -15,8 +15,10 @@ from muster.job.sharing.pool import SharedPool
 from muster.job.sharing.rules import SHARE_BYTES_MIN, room_bytes
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
+from muster.protocol.ids import BlobId, JobId
+from muster.protocol.parts import Payload
 from muster.protocol.quantities import size_text
-from muster.protocol.records import BlobId, JobId, Payload, Shared
+from muster.protocol.records import Shared
 from muster.protocol.validation.limits import SEQUENCE_MAX, SHARED_CODEC
 from muster.storage.store import StorageError, Store
 

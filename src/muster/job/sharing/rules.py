@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from muster.job.view import JobView
-from muster.protocol.records import BlobId, Job, NodeId, Payload, Shared
+from muster.protocol.ids import BlobId, NodeId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Job, Shared
 
 SHARE_BYTES = 10_000  # of one node, where the job does not say: some 400 images of a bit a pixel
 SHARE_BYTES_MIN = 100  # less holds no sample

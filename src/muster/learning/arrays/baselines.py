@@ -10,7 +10,7 @@ from muster.learning.baselines import Baselines, Shown
 from muster.learning.faults import TaskFault
 from muster.learning.task import FitRecipe, Task
 from muster.protocol.metrics import shown
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 
 def compare(

@@ -15,7 +15,7 @@ from enum import IntEnum
 import msgspec
 
 from muster.protocol.envelope import UNREADABLE
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 
 TOPIC = "chunk"
 PREFIX_BYTES = 8

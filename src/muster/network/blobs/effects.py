@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from muster.network.blobs.fetch.blob_fetch import BlobFetch, ChunkRequest
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.storage.store import StorageError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 
 
 def always() -> bool:

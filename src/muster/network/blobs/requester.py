@@ -6,7 +6,7 @@ from muster.network.blobs.chunk_messages import TOPIC, ChunkAnswer, decode_answe
 from muster.network.transport.link import Link, Refused, Unreachable, Urgency
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 
 class ChunkRequester:

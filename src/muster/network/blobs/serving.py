@@ -20,7 +20,7 @@ from muster.network.blobs.chunk_messages import (
 )
 from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.storage.store import Store
 
 

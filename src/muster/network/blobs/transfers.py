@@ -47,7 +47,7 @@ from muster.network.supervisor import Supervisor
 from muster.network.transport.link import Link, Refused, Urgency
 from muster.network.transport.offences import REFUSAL, Offences
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.storage.offload import Offload, inline
 from muster.storage.store import StorageError, Store
 

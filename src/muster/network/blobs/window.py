@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from muster.network.blobs.meter import GoodputMeter, Mark
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 FIRST_TIMEOUT_S = 3.0
 FIRST_RATE_BYTES_S = 300.0  # a quarter of 9.6 kbit/s

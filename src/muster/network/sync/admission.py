@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from muster.history.succession import Before, succession_fault
-from muster.protocol.records import Commit, CommitId, JobId, NodeId, Plan, Record, RecordId, Update
+from muster.protocol.ids import CommitId, JobId, NodeId, RecordId
+from muster.protocol.records import Commit, Plan, Record, Update
 from muster.protocol.validation.validate import validate
 
 RULES = 2  # grows when `fault` refuses more than before: what is kept is checked again then

@@ -17,7 +17,7 @@ from muster.network.sync.messages import PREFIX_BYTES, pack_announce
 from muster.network.sync.outbound import Deferred
 from muster.network.sync.peers import SyncContext, SyncPeer, entry_of, loop_time_s
 from muster.network.sync.presence import Heartbeat
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
 IDLE_S = 60.0  # without a neighbour

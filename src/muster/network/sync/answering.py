@@ -17,7 +17,8 @@ from muster.network.sync.messages import (
 from muster.network.sync.peers import SyncContext, entry_of
 from muster.network.transport.link import Refused
 from muster.network.transport.offences import REFUSAL
-from muster.protocol.records import NodeId, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Update
 from muster.storage.store import StoredRecord
 
 REPLY_BYTES_MAX = 48 * 1024

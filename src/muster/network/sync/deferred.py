@@ -13,7 +13,8 @@ from typing import Protocol
 
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import CHANGES_MAX
-from muster.protocol.records import NodeId, Record, RecordId, Update
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import Record, Update
 
 LARGE_BYTES = 1200  # of an update's record: a payload of a kilobyte inside. It costs a link's time elsewhere
 WIDE_DELAY_S = 10.0  # at most, on a link that is not narrow: some rounds

@@ -27,7 +27,8 @@ from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.records import Member, NodeId, Plan
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Member, Plan
 from muster.storage.store import Store, StoredRecord
 
 PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them,

@@ -21,7 +21,8 @@ from muster.network.sync.admission import RULES, Admission, InvalidRecord
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, unpack
-from muster.protocol.records import NOBODY, Job, JobId, Member, NodeId, Record, RecordId, Revocation
+from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
+from muster.protocol.records import Job, Member, Record, Revocation
 from muster.storage.store import StorageError, Store, StoredRecord
 
 REFUSED_IDS_MAX = 4096

@@ -13,7 +13,7 @@ from muster.network.sync.deferred import DeferralRule, DeferredRecords
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import CHANGES_MAX, PREFIX_BYTES, Announce, pack_heartbeats
 from muster.network.sync.presence import Heartbeat
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 ANNOUNCE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
 HEARTBEAT_BYTES = 20

@@ -23,7 +23,8 @@ from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import inline_bytes
 from muster.protocol.envelope import decode, unpack
-from muster.protocol.records import NodeId, Record
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Record
 from muster.storage.store import StorageError, Store, StoredRecord
 
 _DIGEST = "digest"  # state: up to which record, of all ids up to there, which are left out

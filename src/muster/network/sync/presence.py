@@ -16,7 +16,7 @@ import msgspec
 
 from muster.network.sync.attention import Attention
 from muster.network.sync.spells import NONE, Spells
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 STATES = (
     "idle",

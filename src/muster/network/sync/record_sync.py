@@ -29,7 +29,7 @@ from muster.network.transport.link import Refused, Unreachable
 from muster.network.transport.offences import CUT_S
 from muster.network.trust.signing import UnknownAuthor
 from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
-from muster.protocol.records import NOBODY, NodeId
+from muster.protocol.ids import NOBODY, NodeId
 from muster.storage.store import StorageError
 
 RECORD_BYTES = 400  # about what one takes in an answer

@@ -5,7 +5,7 @@ The watchdog goes by it.  Nothing here reads a clock.
 
 from __future__ import annotations
 
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 HALF_OPEN_S = 10.0  # a session that talks to us for so long without being a neighbour has half a link to us
 SILENT_S = 60.0  # an unknown session that was silent for so long counts as a new one

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 
 class Unreachable(Exception):

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 FORGET_S = 600.0
 THROTTLED_FROM = 8  # offences that are remembered

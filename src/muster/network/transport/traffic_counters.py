@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 from muster.protocol.contents import named_blobs
-from muster.protocol.records import BlobId, Job, JobId, NodeId, Record
+from muster.protocol.ids import BlobId, JobId, NodeId
+from muster.protocol.records import Job, Record
 
 NEIGHBOURS_MAX = 512
 JOBS_MAX = 128

@@ -30,7 +30,7 @@ from typing import Protocol
 
 from muster.network.supervisor import Pulse
 from muster.network.transport.link import Neighbour, Refused, Unreachable
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 PING_TOPIC = "p"
 TICK_S = 2.0

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from muster.errors import MusterError
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 NAME_CHARS_MAX = 32
 CERTIFICATE_BYTES_MAX = 2048

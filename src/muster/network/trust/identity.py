@@ -37,7 +37,8 @@ from muster.network.trust.certificates import (
     verify_member,
 )
 from muster.network.trust.signing import VerifiedMember, seal
-from muster.protocol.records import Member, NodeId, RecordId, Revocation
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import Member, Revocation
 from muster.protocol.validation.limits import clean
 
 BUNDLE_BYTES_MAX = 64 * 1024

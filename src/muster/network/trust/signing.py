@@ -12,17 +12,8 @@ from typing import Protocol
 
 from muster.errors import MusterError
 from muster.protocol.envelope import FORMAT, RecordError, Signed, decode, encode, pack, record_id, unpack
-from muster.protocol.records import (
-    NOBODY,
-    RECORD_BYTES_MAX,
-    Member,
-    Merge,
-    NodeId,
-    Record,
-    RecordId,
-    Revocation,
-    short,
-)
+from muster.protocol.ids import NOBODY, NodeId, RecordId, short
+from muster.protocol.records import RECORD_BYTES_MAX, Member, Merge, Record, Revocation
 
 MEMBERS_MAX = 4096  # known to one node
 REVOKED_MAX = 4096

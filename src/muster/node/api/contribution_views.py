@@ -10,7 +10,7 @@ from muster.job.contribution_totals import NodeTotals, values_of
 from muster.job.models.payloads import payload_held
 from muster.node.api.snapshot import ContributionView, ValuesView
 from muster.node.core import Core
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

@@ -10,7 +10,7 @@ import msgspec
 from muster.algorithms.learning_rate import beside_momentum
 from muster.errors import MusterError
 from muster.job.context import Model
-from muster.protocol.records import Recipe, StopRule
+from muster.protocol.parts import Recipe, StopRule
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer

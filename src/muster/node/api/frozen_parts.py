@@ -8,7 +8,8 @@ from muster.errors import MusterError
 from muster.job.runner import JobRunner
 from muster.node.api.inspection import within_patience
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Job
+from muster.protocol.ids import BlobId
+from muster.protocol.records import Job
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer

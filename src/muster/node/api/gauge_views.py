@@ -18,7 +18,7 @@ from muster.node.api.snapshot_builder import (
     traffic_of,
 )
 from muster.node.core import Core
-from muster.protocol.records import short
+from muster.protocol.ids import short
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

@@ -29,7 +29,9 @@ from muster.node.api.commit_detail import (
 from muster.node.api.snapshot_builder import commit_view
 from muster.node.core import Core
 from muster.planning.forecast_errors import forecast_errors, sentence
-from muster.protocol.records import Commit, Discarded, Folded, Merge, NodeId, Payload, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.parts import Discarded, Folded, Payload
+from muster.protocol.records import Commit, Merge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,8 @@ from muster.errors import MusterError
 from muster.job.stop_rule import ROUNDS_MAX
 from muster.learning.recipes import defaults
 from muster.planning.pool import STEPS
-from muster.protocol.records import Job, Metric, Prune, Recipe, StopRule, Target
+from muster.protocol.parts import Metric, Prune, Recipe, StopRule, Target
+from muster.protocol.records import Job
 from muster.protocol.validation.checks import Invalid
 from muster.protocol.validation.figures import target as check_target
 from muster.protocol.validation.limits import (

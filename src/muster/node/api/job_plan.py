@@ -25,8 +25,10 @@ from muster.planning.policy import Candidate, Work
 from muster.planning.pool import Pool
 from muster.planning.projection import ROUNDS_MAX, Projection, project
 from muster.planning.state import NodeState, PlannerState
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import StopRule
 from muster.protocol.quantities import size_text
-from muster.protocol.records import Job, NodeId, Offer, StopRule
+from muster.protocol.records import Job, Offer
 
 JOBS_USED = 8  # past jobs of the task that are in memory
 ROUNDS_SHOWN = 5

@@ -19,7 +19,9 @@ from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.api.job_description import Request, prune_of, recipe_of, requested, settled, sharing_of
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.protocol.records import BlobId, Commit, Job, JobId, Prune, Stop, StopRule, short
+from muster.protocol.ids import BlobId, JobId, short
+from muster.protocol.parts import Prune, StopRule
+from muster.protocol.records import Commit, Job, Stop
 from muster.protocol.validation.limits import (
     clean,
 )

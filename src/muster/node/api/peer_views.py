@@ -11,7 +11,8 @@ from muster.network.sync.presence import STATES
 from muster.node.api.snapshot import LeftView, PeerView, PowerView
 from muster.node.core import Core
 from muster.planning.presence import heard_again, share_here
-from muster.protocol.records import NodeId, Power
+from muster.protocol.ids import NodeId
+from muster.protocol.parts import Power
 
 
 def left_view(core: Core, node: NodeId) -> LeftView | None:

@@ -13,7 +13,7 @@ from muster.node.api.job_requests import ask, at_width, commit_of, from_commit
 from muster.node.api.prune_view import PruneView, SizeView
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
-from muster.protocol.records import short
+from muster.protocol.ids import short
 
 if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer

@@ -6,7 +6,8 @@ from muster.job.sharing.publisher import noted
 from muster.network.sync.peers import entry_of
 from muster.node.api.snapshot import SharedView
 from muster.node.core import Core
-from muster.protocol.records import Job, JobId, Shared
+from muster.protocol.ids import JobId
+from muster.protocol.records import Job, Shared
 
 
 def shared_views(core: Core) -> list[SharedView]:

@@ -28,7 +28,9 @@ from muster.node.api.snapshot import (
     TaskView,
 )
 from muster.node.core import Core
-from muster.protocol.records import Commit, Metric, NodeId, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.parts import Metric
+from muster.protocol.records import Commit
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

@@ -6,7 +6,8 @@ from muster.job.retirement import retired
 from muster.network.sync.peers import entry_of
 from muster.node.api.snapshot import StoredJobView
 from muster.node.core import Core
-from muster.protocol.records import Job, JobId
+from muster.protocol.ids import JobId
+from muster.protocol.records import Job
 
 PAGE_MAX = 200  # jobs in one answer: some milliseconds
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from muster.node.energy.meters import Meter
 from muster.node.energy.presets import Radio
 from muster.node.energy.radio import RadioModel
-from muster.protocol.records import JobId, Power
+from muster.protocol.ids import JobId
+from muster.protocol.parts import Power
 from muster.protocol.validation.limits import MILLIJOULES_MAX, WATTS_MAX
 
 JOBS_MAX = 128

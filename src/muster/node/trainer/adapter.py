@@ -28,7 +28,9 @@ from muster.job.context import (
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, RateMessage, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import BlobId, JobId, Metric, Recipe, Shared
+from muster.protocol.ids import BlobId, JobId
+from muster.protocol.parts import Metric, Recipe
+from muster.protocol.records import Shared
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
 from muster.storage.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from muster.compression.tensors import Layout
-from muster.protocol.records import Metric
+from muster.protocol.parts import Metric
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from muster.learning.sources.source import Source
 from muster.learning.travel import fixed, kinds
 from muster.learning.travel.fingerprint import fingerprint
 from muster.learning.travel.kinds import LOCAL, Travelling
-from muster.protocol.records import Metric
+from muster.protocol.parts import Metric
 
 EXAMPLES = 8  # batches that show which sizes differ
 TRIED_BATCH = 32

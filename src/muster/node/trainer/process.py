@@ -28,7 +28,8 @@ from muster.node.trainer.messages import (
     TensorFacts,
     TrainedMessage,
 )
-from muster.protocol.records import BlobId, Metric
+from muster.protocol.ids import BlobId
+from muster.protocol.parts import Metric
 
 CLOSE_TIMEOUT_S = 3.0
 LOCAL = ("train", "evaluate", "value", "export")  # requests that have to do with what stays on the node

@@ -22,7 +22,7 @@ from muster.node.api.job_description import Request, recipe_of, with_defaults
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import InspectedMessage, TaskFacts, TaskSource, TensorFacts
 from muster.node.trainer.process import TrainerProcess
-from muster.protocol.records import Recipe
+from muster.protocol.parts import Recipe
 
 T = TypeVar("T")
 STEPS = 5

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from muster.protocol.records import INLINE_BYTES_MAX, Payload
+from muster.protocol.parts import Payload
+from muster.protocol.records import INLINE_BYTES_MAX
 from muster.protocol.validation.limits import (
     BLOB_BYTES_MAX,
     CODEC_CHARS_MAX,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from muster.protocol.records import Commit, Discarded, Folded, Merge, Range, Spent, Steering
+from muster.protocol.parts import Discarded, Folded, Range, Spent, Steering
+from muster.protocol.records import Commit, Merge
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.checks import (
     Invalid,

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from muster.protocol.records import LOSS, Figure, Metric, Target
+from muster.protocol.parts import LOSS, Figure, Metric, Target
 from muster.protocol.validation.checks import Invalid, ascending, finite, length
 from muster.protocol.validation.limits import FIGURE_MAX, METRIC_CHARS_MAX, METRICS_MAX, TARGET_MAX
 

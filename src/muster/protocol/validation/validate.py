@@ -13,8 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from muster.protocol.parts import Assignment, Power, Recipe, StopRule
 from muster.protocol.records import (
-    Assignment,
     Commit,
     Contribution,
     Job,
@@ -23,14 +23,11 @@ from muster.protocol.records import (
     Merge,
     Offer,
     Plan,
-    Power,
-    Recipe,
     Record,
     Refusal,
     Revocation,
     Shared,
     Stop,
-    StopRule,
     Update,
 )
 from muster.protocol.validation import limits as lim

@@ -19,19 +19,9 @@ from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.planning.step_size import of_round
-from muster.protocol.records import (
-    BlobId,
-    Commit,
-    CommitId,
-    Folded,
-    Job,
-    Measurement,
-    Merge,
-    NodeId,
-    Payload,
-    Update,
-    short,
-)
+from muster.protocol.ids import BlobId, CommitId, NodeId, short
+from muster.protocol.parts import Folded, Payload
+from muster.protocol.records import Commit, Job, Measurement, Merge, Update
 from muster.simulation.archive import Left
 from muster.simulation.judging import shapes as shaping
 from muster.simulation.world import Asked, World

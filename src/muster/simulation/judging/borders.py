@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from muster.history.graph import Graph
 from muster.node.core import Core
-from muster.protocol.records import JobId, NodeId, Plan, Refusal, short
+from muster.protocol.ids import JobId, NodeId, short
+from muster.protocol.records import Plan, Refusal
 from muster.simulation.judging.carrying import good
 from muster.simulation.machine import Machine
 from muster.simulation.world import Asked, World

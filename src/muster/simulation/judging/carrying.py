@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from muster.history.counted import Key
-from muster.protocol.records import JobId, NodeId
+from muster.protocol.ids import JobId, NodeId
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
 

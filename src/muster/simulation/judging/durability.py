@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
-from muster.protocol.records import Commit, JobId, Merge, Payload, RecordId
+from muster.protocol.ids import JobId, RecordId
+from muster.protocol.parts import Payload
+from muster.protocol.records import Commit, Merge
 from muster.simulation.judging.borders import StallWatch
 from muster.simulation.judging.carrying import BEGUN_S, Chance, chances, good
 from muster.simulation.machine import Machine

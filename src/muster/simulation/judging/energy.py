@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point
-from muster.protocol.records import Commit, NodeId, Update, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.records import Commit, Update
 from muster.simulation.world import Asked, World
 
 OFF_MAX = 1e-9  # relative: sums in another order

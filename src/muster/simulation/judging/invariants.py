@@ -11,7 +11,8 @@ from muster.history.counted import Key
 from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
-from muster.protocol.records import BlobId, Commit, CommitId, Update, short
+from muster.protocol.ids import BlobId, CommitId, short
+from muster.protocol.records import Commit, Update
 from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph

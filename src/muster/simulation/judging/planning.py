@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from muster.history.graph import Graph
 from muster.job.coordinator.planner_states import PlannerStates
 from muster.planning.round_plan import RoundPlan
-from muster.protocol.records import NodeId, Plan, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.records import Plan
 from muster.simulation.world import Asked, World
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from muster.history.graph import Graph
 from muster.job.models import residuals
-from muster.protocol.records import NodeId, Plan, Update
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Plan, Update
 from muster.simulation.judging import shapes as shaping
 from muster.simulation.judging.arithmetic import decoded, lacks, message_of, shape_of
 from muster.simulation.world import Asked, World

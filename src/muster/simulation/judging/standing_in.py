@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from muster.history.graph import Graph, Point
-from muster.protocol.records import Commit, Folded, NodeId, Plan, Shared, Update, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.parts import Folded
+from muster.protocol.records import Commit, Plan, Shared, Update
 from muster.simulation.world import Asked, World
 
 OFF_MAX = 1e-6  # relative

@@ -34,7 +34,9 @@ from muster.job.context import (
     Weighted,
 )
 from muster.job.models.payloads import payload_bytes
-from muster.protocol.records import CLASSES, BlobId, JobId, Metric, Shared
+from muster.protocol.ids import BlobId, JobId
+from muster.protocol.parts import CLASSES, Metric
+from muster.protocol.records import Shared
 from muster.protocol.validation.limits import SHARED_BYTES_MAX
 from muster.simulation.trainers.pace import SLICES, Pace
 from muster.storage.store import Store

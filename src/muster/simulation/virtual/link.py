@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.pipe import Pipe
 from muster.simulation.virtual.wire import Wire
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.pipe import PathParams, Pipe
 from muster.simulation.virtual.wire import Wire

@@ -51,7 +51,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
     from muster.learning.loading import load
     from muster.learning.sources.arrays import ArraySource
     from muster.learning.trained import trained_module
-    from muster.protocol.records import Recipe
+    from muster.protocol.parts import Recipe
 
     torch.set_num_threads(1)  # batches are too small to share
     names, plain = question["names"], question["recipe"]

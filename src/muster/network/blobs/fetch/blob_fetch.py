@@ -18,7 +18,7 @@ from muster.network.blobs.fetch.sources import BlobSource, BlobSources
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GRID_BYTES, Mark
 from muster.network.blobs.window import PeerWindow
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.storage.store import PartialBlob
 
 

@@ -26,7 +26,7 @@ from muster.network.blobs.fetch.table import FetchTable
 from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.meter import GoodputMeter
 from muster.network.blobs.window import PeerWindows
-from muster.protocol.records import BlobId, NodeId
+from muster.protocol.ids import BlobId, NodeId
 from muster.storage.store import StorageError, Store
 
 SMALL_BYTES = 32 * 1024  # up to here, pulling from several at once does not pay for asking who could

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from muster.network.blobs.chunk_messages import Status, prefix
 from muster.network.blobs.limits import TransferLimits
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 PROBES_MAX = 2  # requests to a source before it is known to have anything
 

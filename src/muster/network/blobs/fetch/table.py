@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from muster.network.blobs.fetch.blob_fetch import BlobFetch
 from muster.network.blobs.limits import TransferLimits
-from muster.protocol.records import BlobId
+from muster.protocol.ids import BlobId
 from muster.storage.store import Store
 
 

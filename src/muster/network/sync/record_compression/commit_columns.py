@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from muster.network.sync.record_compression.inline_payload import Body
-from muster.protocol.records import Cost
+from muster.protocol.parts import Cost
 
 _MILLIJOULES = Cost.__struct_fields__.index("millijoules")
 Incarnation: TypeAlias = tuple[bytes, int]  # of a node

@@ -24,7 +24,8 @@ from muster.network.sync.record_compression.commit_columns import (
     spent_rows,
 )
 from muster.network.sync.record_compression.inline_payload import Body, place_of, tag_of
-from muster.protocol.records import Commit, Range, Steering
+from muster.protocol.parts import Range, Steering
+from muster.protocol.records import Commit
 
 TICKS_A_S = 16  # of a commit's age, when it is a whole number of them
 _COLUMNS = 17

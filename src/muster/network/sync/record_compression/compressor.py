@@ -24,7 +24,8 @@ from muster.network.sync.record_compression.dictionary import HeldRecord, deflat
 from muster.network.sync.record_compression.inline_payload import Body, cut, paste
 from muster.network.sync.record_compression.references import References
 from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, pack, unpack
-from muster.protocol.records import NodeId, Record, RecordId
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import Record
 from muster.storage.store import Store
 
 FORM = 1  # the high half of the first byte

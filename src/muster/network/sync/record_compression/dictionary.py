@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muster.protocol.envelope import RecordError
-from muster.protocol.records import RECORD_BYTES_MAX, NodeId, RecordId
+from muster.protocol.ids import NodeId, RecordId
+from muster.protocol.records import RECORD_BYTES_MAX
 
 WINDOW_BYTES = 32 * 1024  # further back deflate cannot point
 _LONG_BYTES, _END_BYTES = 6 * 1024, 3 * 1024

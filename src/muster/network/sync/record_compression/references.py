@@ -10,19 +10,16 @@ import msgspec
 from muster.network.sync.record_compression.dictionary import HeldRecord
 from muster.network.sync.record_compression.inline_payload import Body, tag_of
 from muster.protocol.envelope import unpack
+from muster.protocol.ids import CommitId, JobId, NodeId, RecordId
 from muster.protocol.records import (
     Commit,
-    CommitId,
     Job,
-    JobId,
     Measurement,
     Member,
     Merge,
-    NodeId,
     Offer,
     Plan,
     Record,
-    RecordId,
     Refusal,
     Stop,
     Update,

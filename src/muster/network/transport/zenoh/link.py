@@ -33,7 +33,7 @@ from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
 from muster.network.transport.zenoh.server import ZenohServer
 from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
 from muster.network.trust.identity import Identity
-from muster.protocol.records import NodeId, short
+from muster.protocol.ids import NodeId, short
 
 ASKS_MAX = 256  # waiting for one neighbour's answers
 

@@ -17,7 +17,7 @@ from muster.network.transport.link import Neighbour, Unreachable, Urgency
 from muster.network.transport.zenoh.config import SESSIONS_MAX
 from muster.network.transport.zenoh.threads import SenderThread
 from muster.network.trust.certificates import common_name
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 EARLY_REQUESTS_MAX = 64  # those whose sender's token has not arrived yet
 _TOKEN_S = 3.0  # how long they wait for it

@@ -21,7 +21,7 @@ from muster.network.transport.zenoh.messages import (
     encode_refusal,
 )
 from muster.network.transport.zenoh.peers import PeerSessions
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 SMALL_ANSWER_BYTES = 1500  # fits into one batch; a larger one goes through the sender for bulk
 SERVED_MAX = 64  # requests of one neighbour that are being answered

@@ -23,7 +23,9 @@ from muster.node.api.job_description import recipe_view
 from muster.node.api.rounds.schema import Part, Round, Rounds
 from muster.node.api.snapshot_builder import joules_of, why_of
 from muster.node.core import Core
-from muster.protocol.records import Commit, CommitId, Folded, NodeId
+from muster.protocol.ids import CommitId, NodeId
+from muster.protocol.parts import Folded
+from muster.protocol.records import Commit
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

@@ -18,7 +18,8 @@ from muster.node.api.contribution_views import checked
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.schema import CommitRow, MarkRow
 from muster.node.api.snapshot_builder import joules_of, size_bytes
-from muster.protocol.records import Commit, CommitId, NodeId
+from muster.protocol.ids import CommitId, NodeId
+from muster.protocol.records import Commit
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

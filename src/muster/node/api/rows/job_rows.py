@@ -17,7 +17,7 @@ from muster.node.api.rows.round_rows import RoundRows
 from muster.node.api.rows.schema import ContributionRow, JobRow, NodePlanRow, StopRow
 from muster.node.api.snapshot_builder import coordinator_of, joules_of, why_of
 from muster.node.core import Core
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

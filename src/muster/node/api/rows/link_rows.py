@@ -11,7 +11,7 @@ from muster.node.api.rows.changes import Rows, brief
 from muster.node.api.rows.schema import LinkDirection, LinkRow
 from muster.node.api.snapshot_builder import rate_of, rtt_of, traffic_of
 from muster.node.core import Core
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 RATE_WINDOW_S = 3.0
 

@@ -21,7 +21,8 @@ from muster.node.api.rows.schema import (
 )
 from muster.node.api.snapshot_builder import coordinator_of, memory_bytes, own_state
 from muster.node.core import Core
-from muster.protocol.records import NodeId, Offer, short
+from muster.protocol.ids import NodeId, short
+from muster.protocol.records import Offer
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

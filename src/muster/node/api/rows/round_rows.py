@@ -12,7 +12,8 @@ from muster.network.sync.presence import STATES
 from muster.node.api.rows.changes import Row
 from muster.node.api.rows.schema import NodePlanRow, Phase, RoundPart, RoundRow, StandInPart
 from muster.node.core import Core
-from muster.protocol.records import NodeId, Plan
+from muster.protocol.ids import NodeId
+from muster.protocol.records import Plan
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner

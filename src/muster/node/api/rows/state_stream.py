@@ -16,7 +16,7 @@ from muster.node.api.rows.job_rows import JobRows
 from muster.node.api.rows.link_rows import LinkRows
 from muster.node.api.rows.node_rows import Names, node_rows
 from muster.node.core import Core
-from muster.protocol.records import NodeId
+from muster.protocol.ids import NodeId
 
 LOOK_BUSY_S, LOOK_IDLE_S = 0.25, 1.0
 FACTS_EVERY_S = 10.0
