@@ -20,6 +20,7 @@ LAYERS = (
     "emulation",
     "simulation",
     "node",
+    "serving",
     "job",
     "planning",
     "network",
@@ -39,6 +40,7 @@ ROOMS = {  # inside a folder: rooms, upper ones first; those of one set do not k
 }
 FORBIDDEN = {  # what a folder may not know at all
     "job": {"torch", "socket", "zenoh"},
+    "serving": {"torch", "zenoh"},
     "planning": {"torch", "socket", "zenoh", "time"},
     "simulation": {"torch", "socket", "zenoh"},
     "storage": {"torch", "zenoh"},

@@ -1,0 +1,59 @@
+"""Where a node keeps what it serves.
+
+HOME/serve/TASK/current                      which model is in use (`pointer`)
+HOME/serve/TASK/models/VERSION.onnx          models: the one in use, the former one, and a few older ones
+HOME/serve/TASK/models/VERSION.sketch.onnx   beside it: from inputs to what nodes are compared by
+HOME/serve/TASK/server.json                  what the server says of itself
+HOME/local/TASK.sqlite                       the node's own samples (muster/local)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from muster.errors import MusterError
+
+SERVE, LOCAL, MODELS = "serve", "local", "models"
+TASK_CHARS_MAX = 64
+
+
+def folder_of(home: Path, task: str) -> Path:
+    """The folder of a served task. Raises MusterError usage for what is no task's name."""
+    return home / SERVE / _name(task)
+
+
+def local_set_of(home: Path, task: str) -> Path:
+    """The database of the node's own samples of a task. Raises MusterError usage."""
+    return home / LOCAL / f"{_name(task)}.sqlite"
+
+
+def pointer_of(folder: Path) -> Path:
+    """The pointer in a served task's folder."""
+    return folder / "current"
+
+
+def report_of(folder: Path) -> Path:
+    """What the server says of itself."""
+    return folder / "server.json"
+
+
+def models_of(folder: Path) -> Path:
+    """Where a served task's models are."""
+    return folder / MODELS
+
+
+def served_tasks(home: Path) -> list[str]:
+    """The tasks that are or were served from this home, sorted."""
+    try:
+        return sorted(path.name for path in (home / SERVE).iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+def _name(task: str) -> str:
+    plain = 0 < len(task) <= TASK_CHARS_MAX and all(c.isalnum() or c in "-_." for c in task)
+    if not plain or task.startswith("."):
+        raise MusterError(
+            "usage", f"{task[:TASK_CHARS_MAX]!r} is no task's name: it has letters, digits, '-', '_' and '.'"
+        )
+    return task
