@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -49,6 +50,8 @@ def load() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 class Digits(Task):
     name = "digits"
     version = "1"
+    labels = tuple("0123456789")
+    raw = "uint8", (8, 8)
 
     def model(self) -> nn.Module:
         """A convolutional network of 2,730 parameters (11 kB in fp32)."""
@@ -59,6 +62,10 @@ class Digits(Task):
             nn.Flatten(),
             nn.Linear(256, 10),
         )
+
+    def prepare(self, x: torch.Tensor) -> torch.Tensor:
+        """Of pixels from 0 to 16."""
+        return (x.unsqueeze(1).float() - float(MEAN)) / float(DEVIATION)
 
     def training_data(self) -> tuple[Any, Any]:
         x, y = load()

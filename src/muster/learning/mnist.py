@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,6 +22,7 @@ from muster.learning.task import Task
 
 # channels of the first and second convolution, their padding, width of a hidden linear layer (0: none)
 MODELS = {"cnn6k": (8, 16, 0, 0), "cnn29k": (16, 32, 2, 0), "cnn47k": (16, 32, 0, 64)}
+MEAN, DEVIATION = np.float32(0.1307), np.float32(0.3081)  # of all pixels, 0 to 1
 _HELP = "it must be an .npz file with x_train, y_train, x_test, y_test (images n x 28 x 28, labels 0 to 9)"
 
 
@@ -53,6 +55,8 @@ class Mnist(Task):
     name = "mnist"
     version = "1"
     options = {"model": "cnn29k"}  # noqa: RUF012
+    labels = tuple("0123456789")
+    raw = "uint8", (28, 28)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -79,6 +83,9 @@ class Mnist(Task):
             layers += [nn.Linear(flat, 10)]
         return nn.Sequential(*layers)
 
+    def prepare(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.unsqueeze(1).float() / 255 - float(MEAN)) / float(DEVIATION)
+
     def training_data(self) -> tuple[Any, Any]:
         x, y = self.mine(*load(self._file(), "train"))
         return _images(x), y
@@ -99,4 +106,4 @@ class Mnist(Task):
 
 def _images(x: NDArray[np.uint8]) -> NDArray[np.float32]:
     """n x 1 x 28 x 28 with mean 0 and deviation 1 over MNIST (0.1307, 0.3081)."""
-    return ((x[:, None].astype(np.float32) / np.float32(255)) - np.float32(0.1307)) / np.float32(0.3081)
+    return ((x[:, None].astype(np.float32) / np.float32(255)) - MEAN) / DEVIATION

@@ -68,8 +68,10 @@ class Task:
     defaults: dict[str, Any] = {}  # noqa: RUF012 - of its jobs: lr, batch, steps, rounds and the like, by name
     options: dict[str, Any] = {}  # noqa: RUF012 - a declaration: the instance has its own, with the node's values
     local: Sequence[str] = ()  # patterns of tensors that never leave the node, such as "head.*"
-    classes: Sequence[str] | dict[int, str] | None = None  # names of the model's outputs, for exported files
+    labels: Sequence[str] | dict[int, str] | None = None  # the names of the model's outputs, in order
+    classes: Sequence[str] | dict[int, str] | None = None  # the older name of `labels`
     preprocessing: str | dict[str, Any] | None = None  # what was done to the inputs, for exported files
+    raw: tuple[str, tuple[int, ...]] | None = None  # dtype and shape of one sample that prepare() takes
     automatic_optimization = True  # False: training_step() steps `self.optimizers` itself
     gradient_clip_val: float | None = None  # the norm to which all gradients together are clipped
     keep_optimizer = True  # whether the state of configure_optimizers() survives the round on its node
@@ -115,6 +117,16 @@ class Task:
         """Samples that every node has, as training_data() may return them; None: every node holds out 10 % of
         its own data."""
         return None
+
+    def prepare(self, x: Any) -> Any:
+        """Raw samples, as whoever uses the model has them, become what the model takes: torch tensors of a
+        batch in and out.
+
+        By default they are the same.  It becomes a part of the served model, and is applied to raw samples
+        that the node has stored.  A task that has it says in `raw` what it takes.  training_data() returns
+        what the model takes: prepared samples.
+        """
+        return x
 
     def loss(self, output: Any, target: Any) -> torch.Tensor:
         """The mean loss of a batch, by the kind of target (hooks/targets.py) unless overridden."""

@@ -28,6 +28,7 @@ from muster.learning.faults import TaskFault
 from muster.learning.hooks import defaults, targets
 from muster.learning.hooks.measuring import Measuring
 from muster.learning.params import Forward, fresh_model
+from muster.learning.raw_samples import given_labels
 from muster.learning.slimming.structures import structure_of
 from muster.learning.slimming.widths import of_own_width, pruned, sliced, takes_width
 from muster.learning.sources.arrays import ArraySource
@@ -179,8 +180,8 @@ class OpenTask:
         return [_inputs_of(batch.data) for batch in (own.example(), *few)]
 
     def notes(self) -> dict[str, str]:
-        """What an exported file says of classes and preprocessing, as the task says it."""
-        said = {"classes": self.task.classes, "preprocessing": self.task.preprocessing}
+        """What an exported file says of the labels' names and preprocessing, as the task says it."""
+        said = {"classes": given_labels(self.task), "preprocessing": self.task.preprocessing}
         return {
             key: value if isinstance(value, str) else json.dumps(value, default=str)
             for key, value in said.items()
