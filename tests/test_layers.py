@@ -30,6 +30,7 @@ LAYERS = (
     "coresets",
     "compression",
     "history",
+    "http",
     "control",
     "protocol",
     "errors",
@@ -50,6 +51,7 @@ FORBIDDEN = {  # what a folder may not know at all
     "coresets": {"torch", "socket", "zenoh", "sqlite3", "time"},
     "compression": {"torch", "socket", "zenoh"},
     "history": {"torch", "socket", "zenoh", "numpy"},
+    "http": {"torch", "zenoh", "numpy"},
     "control": {"torch", "zenoh", "numpy"},
 }
 

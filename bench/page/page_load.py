@@ -190,8 +190,8 @@ async def fleet_child(given: argparse.Namespace, *, page: bool) -> dict[str, flo
             if not page:
                 print("-", flush=True)
                 return await under_news(given, fleet.news)
-            from muster.dashboard.address import Address
             from muster.dashboard.page import open_page
+            from muster.http.address import Address
 
             async with open_page(Path(folder), Address("127.0.0.1", 0)) as opened:
                 print(opened.own, flush=True)
@@ -216,11 +216,11 @@ async def under_news(given: argparse.Namespace, news: Any) -> dict[str, float]:
 
 async def synthetic_child(given: argparse.Namespace) -> dict[str, float]:
     """A made-up fleet: every piece of news is an event of the stream."""
-    from muster.dashboard.address import Address, listen, url
     from muster.dashboard.feed import Feed
     from muster.dashboard.http.app import AppDeps, build
-    from muster.dashboard.http.guard import Access
-    from muster.dashboard.http.serve import serving
+    from muster.http.access import Access
+    from muster.http.address import Address, listen, url
+    from muster.http.server import serving
     from synthetic import Fleet as MadeUpFleet
     from synthetic import MadeUpClients, header
 

@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 
 from madeup import FIRST, Fleet
-from muster.dashboard.address import Address, listen, url
 from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
-from muster.dashboard.http.guard import Access
 from muster.dashboard.http.requests import LinkParameters, LinkRequest
-from muster.dashboard.http.serve import serving
 from muster.dashboard.presets import PRESETS
 from muster.errors import MusterError
+from muster.http.access import Access
+from muster.http.address import Address, listen, url
+from muster.http.server import serving
 from muster.node.api.rows.changes import Row
 from muster.simulation import faults
 from muster.simulation.faults import Fault

@@ -7,9 +7,9 @@ from typing import Any
 
 from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
-from muster.dashboard.http.guard import OPERATOR, VIEWER, Access
 from muster.dashboard.page import header
 from muster.errors import MusterError
+from muster.http.access import OPERATOR, VIEWER, Access
 
 TOKENS = {"operator-token": OPERATOR, "viewer-token": VIEWER}
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pages import FakeClients, Made, make
 
 from madeup import Fleet
-from muster.dashboard.address import Address, listen
-from muster.dashboard.http.serve import serving
+from muster.http.address import Address, listen
+from muster.http.server import serving
 
 Result = TypeVar("Result")
 STRANGE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>"

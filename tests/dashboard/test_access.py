@@ -9,7 +9,7 @@ import pytest
 from asgi import Reply, ask
 from pages import make
 
-from muster.dashboard.http.guard import Access, is_loopback
+from muster.http.access import Access, is_loopback
 
 HEAL = {"fault": "heal"}
 

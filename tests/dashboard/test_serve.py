@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pages import make
 
-from muster.dashboard.address import Address, address, listen, url
-from muster.dashboard.http.serve import serving
 from muster.dashboard.page import emulation_of
 from muster.errors import MusterError
+from muster.http.address import Address, address, listen, url
+from muster.http.server import serving
 
 
 @pytest.mark.parametrize("text", ["a:b", ":80", "1.2.3.4:70000", "host:", "[::1"])

@@ -10,16 +10,16 @@ from pathlib import Path
 import msgspec
 
 from muster import __version__
-from muster.dashboard.address import Address, listen, url
 from muster.dashboard.emulated import EmulatedNetwork
 from muster.dashboard.feed import Feed
 from muster.dashboard.http.app import AppDeps, build
-from muster.dashboard.http.guard import Access
-from muster.dashboard.http.serve import serving
 from muster.dashboard.page_messages import API
 from muster.dashboard.presets import PRESETS
 from muster.dashboard.source import NodeSource
 from muster.dashboard.state_merger import StateMerger
+from muster.http.access import Access
+from muster.http.address import Address, listen, url
+from muster.http.server import serving
 from muster.network.supervisor import Supervisor
 from muster.node.api.rows.changes import Row
 

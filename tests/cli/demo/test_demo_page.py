@@ -14,8 +14,8 @@ import pytest
 from muster.cli import browser
 from muster.cli.demo.views.page import WatchedNode, demo_page, until_ctrl_c
 from muster.cli.interrupt import run_until_interrupted
-from muster.dashboard.address import Address
 from muster.errors import MusterError
+from muster.http.address import Address
 
 
 def interrupt_soon() -> None:

@@ -23,8 +23,8 @@ def dashboard(of: str | None, listen: str, no_open: bool) -> None:
     import contextlib
 
     from muster.cli.browser import show
-    from muster.dashboard.address import address
     from muster.dashboard.page import emulation_of, open_page
+    from muster.http.address import address
     from muster.node.api.client import choose
 
     home, where = choose(of).home, address(listen)

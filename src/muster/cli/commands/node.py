@@ -65,8 +65,8 @@ def _beside(text: str) -> Beside:
     """The page of this node, as long as it runs. What the page needs is imported only here."""
     import contextlib
 
-    from muster.dashboard.address import address
     from muster.dashboard.page import emulation_of, open_page
+    from muster.http.address import address
 
     where = address(text)
 

@@ -89,7 +89,7 @@ def demo(
     from muster.cli.demo.views.summary import print_history, print_summary
     from muster.cli.demo.views.terminal import LiveView, PlainView
     from muster.cli.interrupt import run_until_interrupted
-    from muster.dashboard.address import address
+    from muster.http.address import address
 
     request = _request(scenario, task, data, split, start, story, given)
     where = None if no_page else address(page or "")

@@ -23,11 +23,12 @@ from starlette.routing import Route
 
 from muster.dashboard.feed import READERS_MAX, Feed
 from muster.dashboard.http.answers import Wrong, answer, body, problem, problem_of
-from muster.dashboard.http.guard import METRICS, Access, Guard
+from muster.dashboard.http.guard import METRICS, Guard
 from muster.dashboard.http.openapi import document
 from muster.dashboard.http.pages import Pages
 from muster.dashboard.http.requests import ExportRequest, JobRequest, LinkRequest, SessionRequest, StopRequest
 from muster.errors import MusterError
+from muster.http.access import Access
 from muster.node.api.client import typed
 from muster.node.api.gauges import Gauges
 from muster.simulation.faults import Fault

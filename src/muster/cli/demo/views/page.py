@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from muster.dashboard.address import Address
+    from muster.http.address import Address
 
 
 @dataclass

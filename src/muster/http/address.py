@@ -1,4 +1,4 @@
-"""Where the page is served: reading an address, taking a port."""
+"""Where something is served: reading an address, taking a port."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from muster.errors import MusterError
 
-PORT = 7450
+PORT = 7450  # of the page
 PORTS_TRIED = 20
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is asked to be. Port None: `PORT`, or the next free one."""
+    """Where a server is asked to be. Port None: the usual one, or the next that is free."""
 
     host: str = "127.0.0.1"
     port: int | None = None
@@ -46,19 +46,22 @@ def _is_port(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit() and int(text) <= 65535)
 
 
-def listen(where: Address) -> socket.socket:
-    """A listening socket. Raises MusterError port_in_use or usage."""
-    ports = [where.port] if where.port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
+def listen(where: Address, *, usual: int = PORT, what: str = "the page") -> socket.socket:
+    """A listening socket. `usual`: the port that is tried first where none is asked for; `what` is served.
+
+    Raises MusterError port_in_use or usage.
+    """
+    ports = [where.port] if where.port is not None else [*range(usual, usual + PORTS_TRIED), 0]
     for port in ports:
         try:
             return _bind(where.host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise MusterError(
-                    "usage", f"the page cannot be served at {where.host}: {error.strerror or error}"
+                    "usage", f"{what} cannot be served at {where.host}: {error.strerror or error}"
                 ) from error
     raise MusterError(
-        "port_in_use", f"another program has port {where.port}: choose one for the page, or leave it out"
+        "port_in_use", f"another program has port {where.port}: choose one for {what}, or leave it out"
     )
 
 

@@ -1,4 +1,4 @@
-"""The page's HTTP server, inside a program that has other things to do."""
+"""An HTTP server inside a program that has other things to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, sock: socket.socket, end_streams: Callable[[], None]) -> AsyncIterator[None]:
+async def serving(
+    app: ASGIApp,
+    sock: socket.socket,
+    end_streams: Callable[[], None] = lambda: None,
+    connections_max: int = CONNECTIONS_MAX,
+) -> AsyncIterator[None]:
     """The application answers on `sock` meanwhile; `end_streams` is called before it is ended."""
     config = uvicorn.Config(
         app,
@@ -31,7 +36,7 @@ async def serving(app: ASGIApp, sock: socket.socket, end_streams: Callable[[], N
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS_MAX,
+        limit_concurrency=connections_max,
         timeout_graceful_shutdown=1,  # for a stream whose reader takes nothing any more
     )
     server = _Server(config)
