@@ -44,6 +44,7 @@ from muster.protocol.records import (
     Job,
     Measurement,
     Member,
+    Need,
     Offer,
     Plan,
     Record,
@@ -52,6 +53,7 @@ from muster.protocol.records import (
     Shared,
     Stop,
     Update,
+    Use,
 )
 from muster.protocol.validation import limits as lim
 
@@ -143,7 +145,7 @@ class Generator:
             (
                 self.member, self.a_job, self.offer, self.refusal, self.plan, self.plan, self.update,
                 self.update, self.commit, self.commit, self.commit, self.merge, self.measurement, self.stop,
-                self.revocation, self.contribution, self.shared,
+                self.revocation, self.contribution, self.shared, self.need, self.use,
             )
         )  # fmt: skip
         record = make()
@@ -221,7 +223,7 @@ class Generator:
             task, self.id(), recipe, stop, self.count(1, lim.NODES_MAX),
             self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64), metrics,
             *d.one(((None, 0), (self.id(), self.count(0, lim.BLOB_BYTES_MAX)))), *self.share(),
-            d.one((1.0, self.real(lim.WIDTH_MIN, 1.0))),
+            d.one((1.0, self.real(lim.WIDTH_MIN, 1.0))), self.prune(), *self.like(),
         )  # fmt: skip
 
     def share(self) -> tuple[str, int, int]:
@@ -230,6 +232,16 @@ class Generator:
         if share == "none" and not self.d.rarely():
             return share, 0, 0
         return share, self.count(0, lim.SHARED_BYTES_MAX), self.count(0, lim.STEPS_MAX)
+
+    def like(self) -> tuple[bytes, int]:
+        """The job's like and replay."""
+        return self.d.one(((b"", 0), (self.sketch(), self.count(0, lim.BATCH_MAX))))
+
+    def sketch(self) -> bytes:
+        d = self.d
+        if d.rarely():
+            return d.one((b"x", struct.pack("<e", math.nan), struct.pack("<e", -math.inf), bytes(258)))
+        return struct.pack(f"<{(n := d.whole(0, 98))}e", *(d.whole(-9, 9) / 7 for _ in range(n)))
 
     def prune(self) -> Prune | None:
         last = self.count(1, lim.ROUND_MAX)
@@ -398,4 +410,24 @@ class Generator:
             self.job(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX),
             d.text() if d.rarely() else d.one(lim.SHARED_KINDS), samples,
             self.count(1 if d.rarely() else least, lim.EXAMPLES_MAX), payload,
+        )  # fmt: skip
+
+    def need(self) -> Need:
+        d, labels, sketch = self.d, self.count(0, 1000), self.sketch()
+        return Need(
+            "linear", self.id(), self.count(0, lim.INCARNATION_MAX), self.count(0, lim.SEQUENCE_MAX),
+            self.count(0, lim.SEQUENCE_MAX), sketch,
+            self.count(0, lim.EXAMPLES_MAX if sketch or d.rarely() else 0),
+            labels, self.count(0, max(0, labels)), bool(d.whole(0, 1)),
+        )  # fmt: skip
+
+    def use(self) -> Use:
+        d, held, live = self.d, self.count(0, 1000), self.count(0, 1000)
+        wins = self.count(0, max(0, held))
+        return Use(
+            d.text() if d.rarely() else "linear", self.id(), self.count(0, lim.INCARNATION_MAX),
+            self.count(0, lim.SEQUENCE_MAX), *d.one(((b"", b""), (self.job(), b""), (self.job(), self.id()))),
+            d.one((b"", self.id())), d.text() if d.rarely() else d.one(lim.USE_REASONS),
+            self.real(0.0, lim.AGE_MAX_S), held, wins, self.count(0, max(0, held - wins)), live,
+            self.count(0, max(0, live)),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from muster.protocol.records import (
     Commit,
     Contribution,
     Job,
+    Need,
     Offer,
     Record,
     Refusal,
@@ -36,12 +38,14 @@ from muster.protocol.records import (
     Shared,
     Stop,
     Update,
+    Use,
 )
 from muster.simulation.identities import PretendIdentity
 
 NAMES = "ab"
 ENDS_THE_JOB = ("stop",)  # a valid one does what it says
 
+SKETCH = struct.pack("<4e", 0.5, -1.0, 0.0, 3.0)
 STEERING = Steering(20, 1, True, 2, 0, 0.5, 0.4, 9)
 
 
@@ -80,6 +84,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (a, replace(found["job"][1], stop=limits)),
         (a, replace(found["job"][1], share="auto", share_bytes=9000, one_shot=50)),
         (a, replace(found["job"][1], prune=Prune(0.5, 2, 8))),
+        (a, replace(found["job"][1], like=SKETCH, replay=16)),
         (a, replace(found["job"][1], frozen=bytes(range(32)), frozen_bytes=1000)),
         (a, replace(found["plan"][1], stand_ins=(Assignment(a, 9, "dense32", (b,)),))),
         (b, Offer(job, 5, 50, 10, 0.05, 0.5, 60.0, 1000)),
@@ -109,6 +114,8 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (b, Stop(job, "enough")),
         (PretendIdentity("authority").node, Revocation(bytes(32), "lost")),
         (b, Shared(job, 5, 70, "samples", 10, 100, replace(blob, codec="coreset"))),
+        (b, Need("linear", bytes(32), 5, 3, 2, SKETCH, 100, 50, 30)),
+        (b, Use("linear", bytes(32), 5, 3, job, head.id, record_ids[0], "adopted", 9.0, 50, 30, 2, 40, 35)),
         (a, Contribution(job, head.id, 10, True, 0.1, bytes(4 * len(head.folded)))),
     ]
 

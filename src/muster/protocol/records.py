@@ -73,6 +73,9 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
     width: float = 1.0  # the fraction of the channels of the task's model that the job's has
     prune: Prune | None = None  # None: the model stays as it begins
+    # the sketch of what changed at the asker (`Need`): the job is for nodes with a like need; b"": for all
+    like: bytes = b""
+    replay: int = 0  # samples from before the change that each batch has besides `Recipe.batch` new ones
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):
@@ -235,6 +238,45 @@ class Shared(_Record, frozen=True, array_like=True, tag=13):
     payload: Payload  # a coreset (coresets/coding), codec "coreset"; always a blob, which goes with the job
 
 
+class Need(_Record, frozen=True, array_like=True, tag=14):
+    """Labels show that a model in use got worse on a node, as conditions changed there.
+
+    Of a node's needs with one task the newest counts, and is kept (network/sync/newest.py).
+    """
+
+    KIND: ClassVar[str] = "need"
+    task: str
+    fingerprint: bytes  # of the task
+    incarnation: int
+    number: int  # grows with each of this node, over all tasks and all incarnations that it knows of
+    epoch: int  # how often this node noticed a change
+    sketch: bytes  # what its inputs look like to the model (adaptation/likeness.py): fp16; b"": not known
+    sketch_samples: int  # it was taken of
+    labels: int  # given since the change, held-out ones included
+    wrong: int  # answers among them
+    over: bool = False  # the need is met, or was none
+
+
+class Use(_Record, frozen=True, array_like=True, tag=15):
+    """Which model a node uses, why, and how good it is there; the newest of a node and task counts."""
+
+    KIND: ClassVar[str] = "use"
+    task: str
+    fingerprint: bytes  # of the task
+    incarnation: int
+    number: int  # as in `Need`; the two have counts of their own
+    origin: JobId  # the job that the model comes from; b"": none
+    commit: CommitId  # b"": a model of its own, fine-tuned or from a file
+    former: CommitId  # what was in use before, so for "returned" the one that was wrong; b"": its own
+    reason: str  # "first", "adopted", "forced", "returned" or "rolled back"
+    age_s: float  # it has been in use when this was said
+    held_n: int = 0  # held-out samples on which it was compared with the model before
+    wins: int = 0  # of these, only it answered rightly
+    losses: int = 0  # of these, only the other did
+    live_n: int = 0  # answers since it is in use to which a label came
+    live_right: int = 0
+
+
 Record: TypeAlias = (
     Member
     | Job
@@ -249,4 +291,6 @@ Record: TypeAlias = (
     | Revocation
     | Contribution
     | Shared
+    | Need
+    | Use
 )

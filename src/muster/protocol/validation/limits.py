@@ -27,6 +27,9 @@ SHARED_CODEC = "coreset"
 SHARED_BYTES_MAX = 64 * 1024**2  # of one node's coreset
 SHARED_SAMPLES_MAX = 1_000_000
 
+LIKE_BYTES_MAX = 256  # of a sketch in fp16
+USE_REASONS = ("first", "adopted", "forced", "returned", "rolled back")
+
 WIDTH_MIN = 0.01  # of a job
 SHAPE_BYTES_MIN, SHAPE_BYTES_MAX = 9, 8 + 65_536 // 8  # which structure, and a bit for each channel
 

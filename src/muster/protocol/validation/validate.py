@@ -21,6 +21,7 @@ from muster.protocol.records import (
     Measurement,
     Member,
     Merge,
+    Need,
     Offer,
     Plan,
     Record,
@@ -29,6 +30,7 @@ from muster.protocol.records import (
     Shared,
     Stop,
     Update,
+    Use,
 )
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.checks import (
@@ -45,6 +47,7 @@ from muster.protocol.validation.checks import (
     whole,
 )
 from muster.protocol.validation.commits import commit, merge
+from muster.protocol.validation.field import need, sketch, task, use
 from muster.protocol.validation.figures import figures, metrics, target
 
 _MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -66,10 +69,7 @@ def _member(record: Member) -> None:
 
 
 def _job(record: Job) -> None:
-    task = record.task
-    if not 0 < len(task) <= lim.NAME_CHARS_MAX or not all(c.isalnum() or c in "-_." for c in task):
-        raise Invalid("the task's name is not made of a few letters, digits, '-', '_' or '.'")
-    identifier("the task's fingerprint", record.fingerprint)
+    task(record.task, record.fingerprint)
     length("its nonce", record.nonce, 0, lim.NONCE_BYTES_MAX)
     whole("min_nodes", record.min_nodes, 1, lim.NODES_MAX)
     number("patience_s", record.patience_s, lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S)
@@ -90,6 +90,8 @@ def _job(record: Job) -> None:
         whole("prune: the first round", record.prune.first, 1, record.prune.last)
     if record.stop.target is not None:
         target(record.stop.target, record.metrics)
+    sketch("like", record.like)
+    whole("replay", record.replay, 0, lim.BATCH_MAX if record.like else 0)
 
 
 def recipe(value: Recipe) -> None:
@@ -279,4 +281,6 @@ _CHECKS: dict[type[Record], Callable[[Any], None]] = {
     Revocation: _revocation,
     Contribution: _contribution,
     Shared: _shared,
+    Need: need,
+    Use: use,
 }
