@@ -1,0 +1,278 @@
+"""The local set of a task: what its model was asked here, which of it has labels, and how well it answered.
+
+Several processes may have it open.  All methods raise LocalFault, and nothing else, when disk or file
+fail; what returned before then is kept.  Each is one short transaction that blocks: call it off the loop.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from muster.errors import MusterError
+from muster.local import database, keeping, raw, reading, salvage, writing
+from muster.local.database import Damaged, LocalFault
+from muster.local.limits import Limits
+from muster.local.rows import Alarm, Answered, Label, Labelled, LocalCounts, Sample, Snapshot
+
+T = TypeVar("T")
+WHAT_CHARACTERS_MAX = 200
+RETRIES = 3  # with the file that has taken a damaged one's place
+
+
+def path_of(home: Path, task: str) -> Path:
+    """Where a node with this home keeps the samples of a task."""
+    return home / "local" / f"{task}.sqlite"
+
+
+class LocalSet:
+    """See the module.  `open` makes the file if there is none; `close` it, or use it in `with`."""
+
+    def __init__(self, path: Path, limits: Limits, clock: Callable[[], float]) -> None:
+        self._path, self._limits, self._clock = path, limits, clock
+        self._mutex = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._inode = 0
+        self._second = (0, 0)  # the newest second of which answers were kept, and how many
+
+    @classmethod
+    def open(
+        cls, path: Path, limits: Limits | None = None, clock: Callable[[], float] = time.time
+    ) -> LocalSet:
+        made = cls(path, limits or Limits(), clock)
+        made._read(lambda db: database.get(db, "version"))
+        return made
+
+    def close(self) -> None:
+        with self._mutex:
+            self._closed()
+
+    def __enter__(self) -> LocalSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # what comes in
+
+    def add_answers(self, rows: Sequence[Answered]) -> list[int | None]:
+        """Keep samples without labels; the id of each, None for one above `per_second` or too large.
+
+        A key that a sample has already moves to the new one.  Not durable: a crash may lose the newest.
+        """
+        if database.free_bytes(self._path) < self._limits.free_bytes:
+            raise LocalFault(
+                "disk_full",
+                f"the disk that holds {self._path} is almost full, so samples without labels are not kept: "
+                "free some space",
+            )
+        ready = [(row, self._clock() if row.t is None else row.t, self._encoded(row)) for row in rows]
+
+        def add(db: sqlite3.Connection) -> tuple[list[int | None], tuple[int, int]]:
+            epoch, second, ids = database.get(db, "epoch"), self._second, list[int | None]()
+            for row, t, data in ready:
+                second = (int(t), second[1] if int(t) == second[0] else 0)
+                if data is None or second[1] >= self._limits.per_second:
+                    ids.append(None)
+                    continue
+                second = (second[0], second[1] + 1)
+                ids.append(writing.insert(db, row, t, epoch, data))
+            keeping.trim_ring(db, self._limits)
+            return ids, second
+
+        ids, self._second = self._run(add)
+        return ids
+
+    def label(self, key_or_id: str | int, label: Any, held: bool | None = None) -> bool:
+        """Give a sample its label, or another one; False where no such sample is kept.
+
+        Durable when it returns True.  `held`: whether it is held out from training; None: one in five.
+        """
+        label = _checked(label)
+
+        def give(db: sqlite3.Connection) -> bool:
+            row = writing.find(db, key_or_id)
+            if row is None:
+                return False
+            writing.give_label(db, row, label, held, self._clock(), self._limits)
+            return True
+
+        return self._run(give, durable=True)
+
+    def add_labelled(
+        self,
+        x: Any,
+        label: Any,
+        key: str | None = None,
+        held: bool | None = None,
+        answer: Label | None = None,
+        version: str = "",
+    ) -> int:
+        """Keep a labelled sample, and return its id; a sample of that key gets the label instead. Durable.
+
+        Raises MusterError("bad_data") for a sample that cannot be kept.
+        """
+        label = _checked(label)
+        data = raw.encode(x, self._limits.sample_bytes)
+        row = Answered(secrets.token_hex(8) if key is None else key, x, answer, None, version)
+
+        def add(db: sqlite3.Connection) -> int:
+            given = writing.find(db, row.key)
+            if given is None:
+                id_ = writing.insert(db, row, self._clock(), database.get(db, "epoch"), data)
+                given = writing.find(db, id_)
+            writing.give_label(db, given, label, held, self._clock(), self._limits)
+            return int(given[0])
+
+        return self._run(add, durable=True)
+
+    def add_verdicts(self, rows: Iterable[tuple[int, str, bool]]) -> None:
+        """(sample's id, version, whether its answer is right), for labelled samples that are still kept."""
+        wanted = [(version, right, sample) for sample, version, right in rows]
+
+        def add(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "INSERT OR IGNORE INTO verdict SELECT id, ?, ?, serial, epoch, labelled_t FROM sample"
+                " WHERE id = ? AND label IS NOT NULL",
+                wanted,
+            )
+            keeping.trim_others(db, database.get(db, "epoch"), database.get(db, "serial"))
+
+        self._run(add)
+
+    def alarm(self, z: float, what: str) -> int:
+        """Conditions changed: begin a new epoch, and return its number. Durable."""
+
+        def begin(db: sqlite3.Connection) -> int:
+            epoch = database.get(db, "epoch") + 1
+            database.put(db, "epoch", epoch)
+            db.execute(
+                "INSERT INTO alarm VALUES (?, ?, ?, ?)", (epoch, self._clock(), z, what[:WHAT_CHARACTERS_MAX])
+            )
+            keeping.trim_others(db, epoch, database.get(db, "serial"))
+            return epoch
+
+        return self._run(begin, durable=True)
+
+    # what is asked
+
+    def unlabelled(self, n: int, uncertain_first: bool = True) -> list[Sample]:
+        """Up to `n` to ask a person about: newest first, or uncertain ones first.
+
+        Of uncertain ones each fifth is drawn at random instead (`hold`), so that what is held out is not
+        chosen for the doubts of the model in use: pass `held=sample.hold` to `label`.
+        """
+        return self._read(lambda db: reading.unlabelled(db, n, uncertain_first))
+
+    def labelled(self, held: bool | None = None, since_epoch: int | None = None) -> Labelled:
+        """(x, y, ids), in the order in which they were labelled, all of the newest one's shape and dtype.
+
+        `held` False: what may be trained on; True: the newest that are held out, by lot or because they
+        were labelled since the last job's snapshot; None: both.
+        """
+        limit = self._limits.held_out if held else self._limits.labelled
+        return self._read(lambda db: reading.labelled(db, held, since_epoch, None, limit))
+
+    def unjudged(self, version: str, n: int, since_s: float = 0.0) -> list[Sample]:
+        """The first `n` samples labelled at or after `since_s` (unix) without a verdict on `version`."""
+        return self._read(lambda db: reading.unjudged(db, version, n, since_s))
+
+    def verdicts(self, version: str, former: str, since_s: float = 0.0) -> list[tuple[bool, bool]]:
+        """Whether `version` and `former` were right, of samples judged with both, in the order of labels."""
+        wanted = (
+            "SELECT a.right, b.right FROM verdict a JOIN verdict b ON a.sample = b.sample"
+            " WHERE a.version = ? AND b.version = ? AND a.labelled_t >= ? ORDER BY a.serial"
+        )
+        rows = self._read(lambda db: db.execute(wanted, (version, former, since_s)).fetchall())
+        return [(bool(one), bool(other)) for one, other in rows]
+
+    def counts(self, version: str | None = None) -> LocalCounts:
+        """How much is kept; right and wrong answers of `version`, or of what answered each sample first."""
+        return self._read(lambda db: reading.counts(db, version))
+
+    def alarms(self, n: int = 20) -> list[Alarm]:
+        """The newest first."""
+        wanted = "SELECT t, epoch, z, what FROM alarm ORDER BY epoch DESC LIMIT ?"
+        return [Alarm(*row) for row in self._read(lambda db: db.execute(wanted, (n,)).fetchall())]
+
+    # what a job trains on
+
+    def snapshot(self, job: str) -> Snapshot:
+        """What `job` trains on: the same whenever it is asked. Labels given from now on are held out."""
+
+        def take(db: sqlite3.Connection) -> Snapshot:
+            values = (job, self._clock(), database.get(db, "epoch"), database.get(db, "serial"))
+            db.execute("INSERT OR IGNORE INTO snapshot VALUES (?, ?, ?, ?)", values)
+            keeping.trim_others(db, values[2], values[3])
+            epoch, serial = db.execute("SELECT epoch, serial FROM snapshot WHERE job = ?", (job,)).fetchone()
+            limit = self._limits.labelled
+            new = reading.of_snapshot(db, epoch, epoch, serial, limit)
+            former = reading.of_snapshot(db, 0, epoch - 1, serial, limit)
+            return Snapshot(job, epoch, new, former)
+
+        return self._run(take, durable=True)
+
+    def replay(self, n: int, seed: int = 0) -> Labelled:
+        """Up to `n` samples of former epochs to train on, classes as equal as they can be."""
+        return self._read(lambda db: reading.replay(db, n, seed))
+
+    # within
+
+    def _encoded(self, row: Answered) -> bytes | None:
+        try:
+            return raw.encode(row.x, self._limits.sample_bytes)
+        except MusterError:
+            return None
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._run(work, begin="DEFERRED")
+
+    def _run(
+        self, work: Callable[[sqlite3.Connection], T], durable: bool = False, begin: str = "IMMEDIATE"
+    ) -> T:
+        """`work` in a transaction on the file that is in its place then, whatever happened to it before."""
+        with self._mutex:
+            for last in (*[False] * (RETRIES - 1), True):
+                try:
+                    db = self._current()
+                    with database.transaction(db, self._path, durable, begin):
+                        result = work(db)
+                    if not durable or salvage.inode_of(self._path) == self._inode:
+                        return result
+                except Damaged as error:
+                    self._inode = self._inode or salvage.inode_of(self._path)
+                    broken = self._inode
+                    self._closed()
+                    if last:
+                        raise LocalFault(
+                            "home", f"the samples in {self._path} are damaged ({error})"
+                        ) from error
+                    salvage.set_aside(self._path, broken, str(error))
+            raise LocalFault(
+                "home", f"the samples in {self._path} are replaced all the time: leave them alone"
+            )
+
+    def _current(self) -> sqlite3.Connection:
+        if self._db is not None and salvage.inode_of(self._path) != self._inode:
+            self._closed()
+        if self._db is None:
+            self._db = database.opened(self._path)
+            self._inode = salvage.inode_of(self._path)
+        return self._db
+
+    def _closed(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db, self._inode = None, 0
+
+
+def _checked(label: Any) -> Label:
+    value = label.item() if hasattr(label, "item") else label  # of numpy
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**53) < value < 2**53:
+        raise MusterError("bad_data", f"{label!r} is no label: give the number of a class, or a value")
+    return value

@@ -1,0 +1,171 @@
+"""Questions to a local set, as SQL; `local_set` runs them in transactions."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from muster.local import database, raw
+from muster.local.keeping import HELD_EVERY
+from muster.local.rows import NONE, Labelled, LocalCounts, Sample
+
+_SAMPLE = "SELECT id, key, t, epoch, x, label, answer, entropy, version FROM sample"
+_HELD = "(held OR serial > :since_snapshot)"
+NO_SNAPSHOT = (1 << 62) - 1
+
+
+def samples(rows: Iterable[tuple[Any, ...]], hold: frozenset[int] = frozenset()) -> list[Sample]:
+    """Rows of `_SAMPLE`; those whose bytes are no sample are left out."""
+    found = []
+    for id_, key, t, epoch, data, label, answer, entropy, version in rows:
+        try:
+            x = raw.decode(data)
+        except ValueError:
+            continue
+        found.append(Sample(id_, key or "", t, epoch, x, label, answer, entropy, version, id_ in hold))
+    return found
+
+
+def unlabelled(db: sqlite3.Connection, n: int, uncertain_first: bool) -> list[Sample]:
+    if not uncertain_first:
+        return samples(db.execute(f"{_SAMPLE} WHERE label IS NULL ORDER BY id DESC LIMIT ?", (n,)))
+    epoch = database.get(db, "epoch")
+    ids = [row[0] for row in db.execute("SELECT id FROM sample INDEXED BY ring WHERE label IS NULL")]
+    drawn = random.Random(f"{epoch}:{n}").sample(ids, min(len(ids), -(-n // HELD_EVERY)))
+    taken = set(drawn)
+    doubted = db.execute(
+        "SELECT id FROM sample INDEXED BY doubt WHERE label IS NULL ORDER BY entropy DESC, id DESC LIMIT ?",
+        (n + len(drawn),),
+    )
+    doubtful = [row[0] for row in doubted if row[0] not in taken]
+    order: list[int] = []
+    while len(order) < n and (drawn or doubtful):
+        source = drawn if drawn and (len(order) % HELD_EVERY == HELD_EVERY - 1 or not doubtful) else doubtful
+        order.append(source.pop(0))
+    by_id = {s.id: s for s in samples(_by_ids(db, order), frozenset(taken))}
+    return [by_id[i] for i in order if i in by_id]
+
+
+def labelled(
+    db: sqlite3.Connection, held: bool | None, since_epoch: int | None, until_epoch: int | None, limit: int
+) -> Labelled:
+    """Of the newest `limit` that fit; all have the shape of the newest of them."""
+    where = {None: "", True: f"AND {_HELD}", False: f"AND NOT {_HELD}"}[held]
+    return _labelled(
+        db,
+        f"{where} AND epoch BETWEEN :low AND :high",
+        {
+            "since_snapshot": _since_snapshot(db),
+            "low": since_epoch or 0,
+            "high": NO_SNAPSHOT if until_epoch is None else until_epoch,
+        },
+        limit,
+    )
+
+
+def of_snapshot(db: sqlite3.Connection, low: int, high: int, serial: int, limit: int) -> Labelled:
+    """What a job trains on that began at this `serial`, of the epochs `low` to `high`."""
+    where = "AND NOT held AND serial <= :serial AND epoch BETWEEN :low AND :high"
+    return _labelled(db, where, {"serial": serial, "low": low, "high": high}, limit)
+
+
+def balanced(ids_by_class: dict[Any, list[int]], n: int, seed: int) -> list[int]:
+    """At most `n` of them, from all classes as many as there are, in no order but the seed's."""
+    chance = random.Random(seed)
+    queues = [
+        chance.sample(ids, len(ids)) for _, ids in sorted(ids_by_class.items(), key=lambda e: str(e[0]))
+    ]
+    chosen: list[int] = []
+    while len(chosen) < n and any(queues):
+        for queue in queues:
+            if queue and len(chosen) < n:
+                chosen.append(queue.pop())
+    return chosen
+
+
+def replay(db: sqlite3.Connection, n: int, seed: int) -> Labelled:
+    epoch, until = database.get(db, "epoch"), _since_snapshot(db)
+    classes: dict[Any, list[int]] = {}
+    rows = db.execute(
+        "SELECT id, CASE WHEN typeof(label) = 'integer' THEN label END FROM sample INDEXED BY labelled"
+        " WHERE label IS NOT NULL AND NOT held AND serial <= ? AND epoch < ?",
+        (until, epoch),
+    )
+    for id_, label in rows:
+        classes.setdefault(label, []).append(id_)
+    return together(samples(_by_ids(db, balanced(classes, n, seed))))
+
+
+def unjudged(db: sqlite3.Connection, version: str, n: int, since_s: float) -> list[Sample]:
+    rows = db.execute(
+        f"{_SAMPLE} WHERE label IS NOT NULL AND labelled_t >= ? AND NOT EXISTS"
+        " (SELECT 1 FROM verdict WHERE verdict.sample = sample.id AND verdict.version = ?)"
+        " ORDER BY serial LIMIT ?",
+        (since_s, version, n),
+    )
+    return samples(rows)
+
+
+def counts(db: sqlite3.Connection, version: str | None) -> LocalCounts:
+    epoch = database.get(db, "epoch")
+    unlabelled_n, unlabelled_bytes = db.execute(
+        "SELECT count(*), total(size) FROM sample INDEXED BY ring WHERE label IS NULL"
+    ).fetchone()
+    labelled_n, held, here, size = db.execute(
+        f"SELECT count(*), total({_HELD}), total(epoch = :epoch), total(size) FROM sample INDEXED BY labelled"
+        " WHERE label IS NOT NULL",
+        {"since_snapshot": _since_snapshot(db), "epoch": epoch},
+    ).fetchone()
+    which = "rowid IN (SELECT min(rowid) FROM verdict GROUP BY sample)" if version is None else "version = :v"
+    judged = db.execute(
+        "SELECT total(epoch = :epoch), total(epoch = :epoch AND NOT right), total(epoch < :epoch),"
+        f" total(epoch < :epoch AND NOT right) FROM verdict WHERE {which}",
+        {"epoch": epoch, "v": version},
+    ).fetchone()
+    labels, wrong, labels_before, wrong_before = (int(number) for number in judged)
+    return LocalCounts(
+        unlabelled_n,
+        labelled_n,
+        int(held),
+        epoch,
+        int(here),
+        labels,
+        wrong,
+        labels_before,
+        wrong_before,
+        int(unlabelled_bytes + size),
+    )
+
+
+def together(found: Sequence[Sample]) -> Labelled:
+    """Labelled samples as arrays: those that have the shape and dtype of the last."""
+    if not found:
+        return NONE
+    last = found[-1].x
+    alike = [s for s in found if s.x.shape == last.shape and s.x.dtype == last.dtype]
+    labels = [s.label for s in alike]
+    dtype = np.int64 if all(isinstance(label, int) for label in labels) else np.float32
+    return Labelled(np.stack([s.x for s in alike]), np.array(labels, dtype), tuple(s.id for s in alike))
+
+
+def _labelled(db: sqlite3.Connection, where: str, named: dict[str, int], limit: int) -> Labelled:
+    rows = db.execute(
+        f"SELECT id FROM sample INDEXED BY labelled WHERE label IS NOT NULL {where}"
+        f" ORDER BY serial DESC LIMIT {limit}",
+        named,
+    ).fetchall()
+    return together(samples(_by_ids(db, [row[0] for row in reversed(rows)])))
+
+
+def _by_ids(db: sqlite3.Connection, ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    rows = (db.execute(f"{_SAMPLE} WHERE id = ?", (id_,)).fetchone() for id_ in ids)
+    return [row for row in rows if row is not None]
+
+
+def _since_snapshot(db: sqlite3.Connection) -> int:
+    newest = db.execute("SELECT max(serial) FROM snapshot").fetchone()[0]
+    return NO_SNAPSHOT if newest is None else int(newest)
