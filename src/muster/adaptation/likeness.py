@@ -1,0 +1,85 @@
+"""Whether two nodes see alike: a sketch of what their unlabelled samples do in the first layers of the model.
+
+A sample's features (served graph `sketch`) are the means and deviations of the channels of its input and of
+the first layers.  A sketch is their mean over 40 or more samples, in deviations of the reference (the task's
+own data), fp16. The distance of two is the mean absolute difference: the same change is below 0.2, another
+one above 0.45; what lies between helps in training.  It tells inputs apart, not what they mean: labels that
+were swapped look alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLES_MIN = 40
+THRESHOLD = 0.4
+BYTES_MAX = 256
+FEATURES_MAX = BYTES_MAX // 2
+LARGEST = 60_000.0  # deviations; fp16 has no more
+LEAST_DEVIATION = 1e-6  # of a feature, as a share of its mean: one that never changes says nothing
+SKETCH = np.dtype("<f2")
+
+
+class Reference:
+    """The mean and deviation of each feature over the task's own data."""
+
+    def __init__(self, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
+        """Raises ValueError for what cannot be a reference."""
+        self.mean = np.asarray(mean, np.float64).reshape(-1)
+        self.deviation = np.asarray(deviation, np.float64).reshape(-1)
+        if self.mean.shape != self.deviation.shape or not 1 <= len(self.mean) <= FEATURES_MAX:
+            raise ValueError(f"a reference has 1 to {FEATURES_MAX} means and as many deviations")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.deviation).all()):
+            raise ValueError("a reference holds what is no number")
+        if (self.deviation < 0).any():
+            raise ValueError("a reference has a negative deviation")
+
+    @classmethod
+    def of(cls, features: NDArray[Any]) -> Reference:
+        """Of the features (n, k) of the task's data. Samples with what is no number are left out."""
+        rows = sound_rows(features)
+        if not len(rows):
+            raise ValueError("a reference needs at least one sample without NaN")
+        return cls(rows.mean(0), rows.std(0))
+
+
+def sketch(features: NDArray[Any], reference: Reference) -> bytes:
+    """The sketch of a node's samples, from their features (n, k); b"": there are fewer than 40 sound ones."""
+    rows = sound_rows(features)
+    if len(rows) < SAMPLES_MIN or rows.shape[1] != len(reference.mean):
+        return b""
+    deviation = reference.deviation
+    told = deviation > LEAST_DEVIATION * (np.abs(reference.mean) + LEAST_DEVIATION)
+    off = np.where(told, (rows.mean(0) - reference.mean) / np.where(told, deviation, 1.0), 0.0)
+    return np.clip(off, -LARGEST, LARGEST).astype(SKETCH).tobytes()
+
+
+def sound(given: bytes) -> bool:
+    """Whether these bytes, which may come from anybody, are a sketch."""
+    if not given or len(given) > BYTES_MAX or len(given) % SKETCH.itemsize:
+        return False
+    return bool(np.isfinite(np.frombuffer(given, SKETCH)).all())
+
+
+def distance(one: bytes, other: bytes) -> float:
+    """Between two sketches, in deviations of the reference; infinite: not of one kind, or not sound."""
+    if len(one) != len(other) or not (sound(one) and sound(other)):
+        return float("inf")
+    a, b = (np.frombuffer(given, SKETCH).astype(np.float64) for given in (one, other))
+    return float(np.abs(a - b).mean())
+
+
+def alike(one: bytes, other: bytes, threshold: float = THRESHOLD) -> bool:
+    """Whether what two nodes see is near enough to train together."""
+    return distance(one, other) < threshold
+
+
+def sound_rows(features: NDArray[Any]) -> NDArray[np.float64]:
+    """The samples (n, k) all of whose features are numbers."""
+    rows = np.asarray(features, np.float64)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    return rows[np.isfinite(rows).all(1)]
