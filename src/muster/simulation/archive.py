@@ -16,7 +16,8 @@ from muster.protocol.envelope import decode, unpack
 from muster.protocol.ids import BlobId, CommitId, NodeId, RecordId
 from muster.protocol.records import Record, Update
 
-Left: TypeAlias = tuple[CommitId, NDArray[np.float32]]  # what commits up to this one left out
+# What commits up to this one left out; of updates: what a model of this shape left out.
+Left: TypeAlias = tuple[CommitId | bytes, NDArray[np.float32]]
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Archive:
     trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
     # into an update, by a coordinator of before; and whose offers had come there by then, in that order
     brought: dict[RecordId, tuple[Left, list[NodeId]]] = field(default_factory=dict)
+    kept: dict[RecordId, Left | None] = field(default_factory=dict)  # that an update's author left out so far
     left: dict[RecordId, tuple[Left | None, Left | None]] = field(default_factory=dict)  # before, after
     planned: dict[RecordId, Inputs] = field(default_factory=dict)  # what plans were made from
     when: dict[RecordId, float] = field(default_factory=dict)  # first written

@@ -187,9 +187,11 @@ class Machine:
             self._archive.planned[record_id] = runner.planner.inputs(head, nodes)
 
     def _note_left(self, record_id: RecordId, record: Update | Commit) -> None:
-        """Archive what this node's commits as coordinator left out, before and after this record."""
+        """Archive what this node's messages left out: its updates, and its commits as coordinator."""
         before = self.left.get(record.job)
         after = residuals.tagged(self.disk, "down", record.job)
+        if isinstance(record, Update):
+            self._archive.kept[record_id] = residuals.tagged(self.disk, "up", record.job)
         if isinstance(record, Commit):
             self._archive.left[record_id] = (before, after)
         elif before is not None and after is None:

@@ -96,8 +96,8 @@ class CommitWriter:
         if not still() or residuals.find(store, "down", view.id) != kept:
             return None
         keys = [Key(f.node, f.incarnation, f.sequence) for f in made.folded]
-        discarded += made.discarded
-        keys += [Key(d.node, d.incarnation, d.sequence) for d in discarded]
+        discarded = tuple(sorted(discarded + made.discarded, key=_key))
+        keys += map(_key, discarded)
         age_s = self._rounded_age_s(head)
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
@@ -302,3 +302,7 @@ def _stand_ins(
 
 def _places(roster: Sequence[NodeId], nodes: Collection[NodeId]) -> tuple[int, ...]:
     return tuple(place for place, node in enumerate(roster) if node in nodes)
+
+
+def _key(discarded: Discarded) -> Key:
+    return Key(discarded.node, discarded.incarnation, discarded.sequence)
