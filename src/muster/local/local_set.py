@@ -22,7 +22,7 @@ from muster.local.rows import Alarm, Answered, Label, Labelled, LocalCounts, Sam
 
 T = TypeVar("T")
 WHAT_CHARACTERS_MAX = 200
-RETRIES = 3  # with the file that has taken a damaged one's place
+TRIES = 3  # of a transaction, with the file that took a damaged one's place
 
 
 def path_of(home: Path, task: str) -> Path:
@@ -237,7 +237,7 @@ class LocalSet:
     ) -> T:
         """`work` in a transaction on the file that is in its place then, whatever happened to it before."""
         with self._mutex:
-            for last in (*[False] * (RETRIES - 1), True):
+            for tries_left in reversed(range(TRIES)):
                 try:
                     db = self._current()
                     with database.transaction(db, self._path, durable, begin):
@@ -245,17 +245,13 @@ class LocalSet:
                     if not durable or salvage.inode_of(self._path) == self._inode:
                         return result
                 except Damaged as error:
-                    self._inode = self._inode or salvage.inode_of(self._path)
-                    broken = self._inode
+                    broken = self._inode or salvage.inode_of(self._path)
                     self._closed()
-                    if last:
-                        raise LocalFault(
-                            "home", f"the samples in {self._path} are damaged ({error})"
-                        ) from error
+                    if not tries_left:
+                        sentence = f"the samples in {self._path} are damaged ({error})"
+                        raise LocalFault("home", sentence) from error
                     salvage.set_aside(self._path, broken, str(error))
-            raise LocalFault(
-                "home", f"the samples in {self._path} are replaced all the time: leave them alone"
-            )
+            raise LocalFault("home", f"the samples in {self._path} are replaced all the time: leave them")
 
     def _current(self) -> sqlite3.Connection:
         if self._db is not None and salvage.inode_of(self._path) != self._inode:
