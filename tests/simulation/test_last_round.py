@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from muster.history.counted import Key
+from muster.job.models.job_fetcher import STALL_S
 from muster.node.api.snapshot_builder import why_of
 from muster.protocol.records import Commit
 from muster.simulation import faults as f
@@ -141,6 +142,36 @@ def test_one_that_never_came_back_is_not_waited_for() -> None:
     assert not fates(whole)[1]
     assert ended_s(whole) < 4 * 5.0 + 4.0, "nobody is owed anything: nobody is waited for"
     assert ended_s(without) < ended_s(whole) + 10.0
+
+
+def courier() -> Run:
+    """b leaves a and d, works with c, and is back with the record of c's update alone: c has the payload."""
+    slow = PathParams(rate_bytes_s=1000.0, delay_s=0.05)  # 6 kB
+    nodes = tuple(MachineSpec(name, 100, 0.25) for name in "abdc")
+    links = (WireSpec("a", "d", LINK), WireSpec("a", "b", LINK), WireSpec("b", "d", LINK))
+    asked = job(rounds=30, min_nodes=1)
+    spec = WorldSpec(1, nodes, (*links, WireSpec("b", "c", slow)), TaskSpec(weights=1500), (asked,))
+    events = [
+        TimedFault(at_s, fault, True)
+        for at_s, *faults in (
+            (0.5, f.Cut("b", "c")),
+            (12.0, f.Cut("b", "*"), f.Heal("b", "c")),
+            (34.2, f.Cut("b", "c"), f.Heal("b", "a"), f.Heal("b", "d")),  # c made an update 1.1 s before
+        )
+        for fault in faults
+    ]
+    return play(Schedule(1, "courier", spec, tuple(events), HEAL_S))
+
+
+def test_one_that_is_here_is_not_waited_for_with_a_payload_that_it_does_not_have() -> None:
+    """Until now as long as it was in reach, up to five patiences."""
+    played = courier()
+    assert not played.found
+    story = [(at_s, text) for at_s, who, text in told(played) if who == "a"]
+    (done_s,) = [at_s for at_s, text in story if "round 30 committed" in text and at_s < HEAL_S]
+    (begun_s,) = [at_s for at_s, text in story if text.startswith("round 30:") and at_s < HEAL_S]
+    assert any("the last round waits for c" in text for _, text in story), "the record is here"
+    assert done_s - begun_s < 5.1 + STALL_S + 1.0
 
 
 def test_a_job_that_ends_by_time_waits_for_work_that_is_under_way() -> None:

@@ -1,8 +1,8 @@
 """Decides whom the last round waits for, and until when: it has no next one in which a late update counts.
 
 Waited for is who owes an update, and works on it or should be heard again soon, as it came and went so far;
-and the maker of an update that is known without its payload.  All in all `linger` seconds at most; a job with
-`--seconds` and without `--linger` ends with its seconds.
+and the maker of an update that is known without its payload, unless nobody in reach turns out to have that.
+All in all `linger` seconds at most; a job with `--seconds` and without `--linger` ends with its seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
 from muster.job.view import JobView, KnownUpdate
-from muster.planning.presence import heard_again, linger_s
+from muster.planning.presence import heard_again, linger_s, stays
 from muster.protocol.ids import CommitId, JobId, NodeId
 from muster.protocol.parts import Spent
 from muster.protocol.records import Commit
@@ -96,16 +96,21 @@ class Lingering:
     def _coming(self, uncounted: Sequence[KnownUpdate], here: Sequence[KnownUpdate]) -> dict[NodeId, float]:
         """Makers of updates that are known without their payloads, and until when these should come."""
         held, until_s = {u.id for u in here}, dict[NodeId, float]()
-        for update in uncounted:
-            if update.id in held or update.record.payload.blob is None:
-                continue
-            node, progress_s = update.key.node, self._context.progress_age_s(update.record.payload.blob)
-            here_s = max(self._context.presence.lively_until_s(n) for n in (node, update.source))
-            at_s = max(here_s, self._expected_s(node), self._expected_s(update.source))
-            if progress_s is not None and progress_s < STALL_S:
-                at_s = max(at_s, self._context.now() + STALL_S - progress_s)
+        lacking = [u for u in uncounted if u.id not in held and u.record.payload.blob is not None]
+        grew_s = {u.id: self._grew_s(u) for u in lacking}
+        # one after another is fetched: by then it shows whether who brought the record has the payload
+        shown_s = max([*grew_s.values(), self._since[1]]) + STALL_S
+        for update in lacking:
+            node = update.key.node
+            at_s = max(self._sends_s(node), self._expected_s(node), self._expected_s(update.source))
+            at_s = max(at_s, shown_s if self._sends_s(update.source) else grew_s[update.id] + STALL_S)
             until_s[node] = max(at_s, until_s.get(node, 0.0))
         return until_s
+
+    def _grew_s(self, update: KnownUpdate) -> float:
+        """When bytes of an update's payload came last; minus infinity: none did."""
+        age_s = self._context.progress_age_s(update.record.payload.blob or b"")
+        return -inf if age_s is None else self._context.now() - age_s
 
     def _owing(self, head: Point, here: Sequence[KnownUpdate]) -> dict[NodeId, float]:
         """Nodes that have not answered the newest plan of this line that names them, and until when each is
@@ -130,18 +135,27 @@ class Lingering:
 
     def _waited_for_s(self, node: NodeId, *, new: bool) -> float:
         """Until when a node is waited for that owes an update by the `new` plan, or by an older one."""
-        presence, lively_s = self._context.presence, self._context.presence.lively_until_s(node)
-        if presence.works_for(node, self._view.id):
-            return self._context.now() + self.limit_s
-        if lively_s < self._context.now():
+        sends_s = self._sends_s(node)
+        if not sends_s:
             return self._expected_s(node)
+        if self._context.presence.works_for(node, self._view.id):
+            return self._context.now() + self.limit_s
         # one that is here and rests may not have the new plan yet; an old one it has given up
-        return max(lively_s, self._expected_s(node)) if new else 0.0
+        return max(sends_s, self._expected_s(node)) if new else 0.0
+
+    def _sends_s(self, node: NodeId) -> float:
+        """Until when a node counts as in reach; 0: it is not, and can send nothing now."""
+        lively_s = self._context.presence.lively_until_s(node)
+        return lively_s if lively_s >= self._context.now() else 0.0
 
     def _expected_s(self, node: NodeId) -> float:
-        """When a node is heard again at the latest, if it goes on as so far; 0: nobody can say."""
-        again = heard_again(self._context.presence.spells(node))
-        return self._context.now() + again.late_s if again is not None else 0.0
+        """When a node is heard again at the latest, if it goes on as so far; 0: nobody can say, or it stays
+        this time."""
+        spells = self._context.presence.spells(node)
+        again = heard_again(spells)
+        if again is None or (self._sends_s(node) and stays(spells) is None):
+            return 0.0
+        return self._context.now() + again.late_s
 
     def _tell(self) -> None:
         """An event for each node that is waited for from now on, or longer than announced."""
