@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from muster.storage.memory import SYNC_BYTES, MemoryStore
+from muster.storage.memory import MemoryStore
+from muster.storage.memory_blobs import SYNC_BYTES
 from muster.storage.store import StorageError
 
 BLOB = hashlib.sha256(bytes(10 * SYNC_BYTES)).digest()

@@ -238,3 +238,33 @@ def test_a_blob_made_by_other_means_ends_its_partial(store: Store) -> None:
     assert store.partial(blob, 5000).missing() == [(0, 5000)]
     store.delete_blob(blob)
     assert store.used_bytes() == used_bytes - 5000
+
+
+def test_a_removed_record_is_gone_and_its_number_is_not_given_again(store: Store) -> None:
+    for record_id in (A, B):
+        store.add(record_id, "need", b"", b"wire", b"")
+    store.remove([A, C])
+    assert store.get(A) is None
+    assert (store.find(A), [record.id for record in store.select("need", b"")]) == ([], [B])
+    assert [record.id for record in store.since(0, 9)] == [B]
+    assert store.last_sequence() == 2
+    assert store.add(A, "need", b"", b"again", b"") == 3
+    assert [record.sequence for record in store.since(0, 9)] == [2, 3]
+
+
+def test_a_removal_is_undone_with_its_transaction(store: Store) -> None:
+    for record_id in (A, B):
+        store.add(record_id, "need", JOB, b"wire", b"")
+
+    def fails() -> None:
+        with store.transaction():
+            store.add(C, "need", JOB, b"new", b"")
+            store.remove([A])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert [record.id for record in store.since(0, 9)] == [A, B]
+    assert [record.id for record in store.select("need", JOB)] == [A, B]
+    assert store.get(A) is not None
+    assert store.add(C, "need", JOB, b"new", b"") == 3

@@ -7,13 +7,14 @@ whatever it does (an open transaction is undone, as on a real disk).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
-from muster.storage.memory import MemoryPartial, MemoryStore, StagedBytes
+from muster.storage.memory import MemoryStore
+from muster.storage.memory_blobs import MemoryPartial, StagedBytes
 from muster.storage.store import Buffer, StagedBlob
 
 
@@ -116,6 +117,10 @@ class MortalStore:
             else:
                 self._pending.append((record_id, wire))
         return sequence
+
+    def remove(self, record_ids: Sequence[RecordId]) -> None:
+        if self._writes():
+            self._disk.remove(record_ids)
 
     def set_state(self, key: str, value: bytes | None) -> None:
         if self._writes():

@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,10 @@ class DiskStore:
     def last_sequence(self) -> int:
         with guarded(self._home):
             return int(self._db.execute("SELECT COALESCE(MAX(sequence), 0) FROM record").fetchone()[0])
+
+    def remove(self, record_ids: Sequence[RecordId]) -> None:
+        with self.transaction(), guarded(self._home):
+            self._db.executemany("DELETE FROM record WHERE id = ?", [(i,) for i in record_ids])
 
     def select(
         self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None

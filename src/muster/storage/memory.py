@@ -9,84 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from muster.protocol.ids import BlobId, JobId, NodeId, RecordId
-from muster.storage.cells import Cells
+from muster.storage.memory_blobs import MemoryPartial, StagedBytes
 from muster.storage.store import Buffer, StagedBlob, StorageError, StoredRecord
-
-SYNC_BYTES = 256 * 1024  # as on disk: how often a partial blob's map is made durable
-
-
-@dataclass(frozen=True)
-class StagedBytes:
-    """Implements `storage.store.StagedBlob`."""
-
-    blob: BlobId
-    data: bytes
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data)
-
-
-class MemoryPartial:
-    """See `storage.store.PartialBlob`."""
-
-    def __init__(self, store: MemoryStore, blob: BlobId, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self._store, self._blob = store, blob
-        self._data = bytearray(size_bytes)
-        self._cells = Cells(size_bytes)
-        self._fresh: list[range] = []  # cells since the last sync
-        self._fresh_bytes = 0
-        self.has, self.missing = self._cells.has, self._cells.missing
-
-    def write(self, offset: int, data: bytes) -> None:
-        cells = self._cells.covered(offset, len(data))
-        self._store._must_have_room()
-        self._data[offset : offset + len(data)] = data
-        self._cells.mark(cells)
-        self._fresh.append(cells)
-        self._fresh_bytes += len(data)
-        if self._fresh_bytes >= SYNC_BYTES:
-            self._fresh, self._fresh_bytes = [], 0
-
-    def read(self, offset: int, length: int) -> bytes:
-        if not self._cells.has(offset, length):
-            raise ValueError(f"bytes {offset} to {offset + length} of the blob are not held")
-        return bytes(self._data[offset : offset + length])
-
-    def check(self) -> bool:
-        if self._cells.missing_bytes():
-            raise ValueError("the blob is not complete")
-        return hashlib.sha256(self._data).digest() == self._blob
-
-    def finish(self, right: bool | None = None) -> bool:
-        if right is None:
-            right = self.check()
-        if right:
-            self._store._keep_blob(self._blob, bytes(self._data))
-        self._store._partials.pop(self._blob, None)
-        return right
-
-    def held_bytes(self) -> int:
-        return self.size_bytes - self._cells.missing_bytes()
-
-    def after_crash(self, lost: bool) -> MemoryPartial:
-        """What the disk has after the crash; `lost` drops the cells written since the last sync."""
-        left = MemoryPartial(self._store, self._blob, self.size_bytes)
-        left._data = self._data
-        left._cells.map[:] = self._cells.map
-        if lost:
-            for cells in self._fresh:
-                left._cells.map[cells.start : cells.stop] = bytes(len(cells))
-        return left
 
 
 class MemoryStore:
@@ -102,6 +34,7 @@ class MemoryStore:
         self.incarnation = rng.getrandbits(31)
         self._records: list[StoredRecord] = []
         self._record_bytes = 0
+        self._last_sequence = 0
         self._by_id: dict[RecordId, StoredRecord] = {}
         self._by_prefix: defaultdict[bytes, list[RecordId]] = defaultdict(list)
         self._by_kind: defaultdict[str, list[StoredRecord]] = defaultdict(list)
@@ -176,24 +109,39 @@ class MemoryStore:
         if record_id in self._by_id:
             return None
         self._must_have_room()
-        record = StoredRecord(len(self._records) + 1, record_id, kind, job, wire, source)
-        self._records.append(record)
-        self._record_bytes += len(wire)
-        self._by_id[record_id] = record
-        self._by_prefix[record_id[:4]].append(record_id)
-        self._by_kind[kind].append(record)
-        self._by_job[kind, job].append(record)
-        self._may_undo(lambda: self._remove_last(record))
+        record = StoredRecord(self._last_sequence + 1, record_id, kind, job, wire, source)
+        self._last_sequence += 1
+        self._insert(record)
+        self._may_undo(lambda: self._undo_add(record))
         return record.sequence
 
-    def _remove_last(self, record: StoredRecord) -> None:
-        assert self._records[-1] is record
-        self._records.pop()
+    def _insert(self, record: StoredRecord) -> None:
+        self._record_bytes += len(record.wire)
+        self._by_id[record.id] = record
+        self._by_prefix[record.id[:4]].append(record.id)
+        for table in self._tables(record):
+            insort(table, record, key=_sequence)
+
+    def _tables(self, record: StoredRecord) -> tuple[list[StoredRecord], ...]:
+        return self._records, self._by_kind[record.kind], self._by_job[record.kind, record.job]
+
+    def _undo_add(self, record: StoredRecord) -> None:
+        assert self._last_sequence == record.sequence
+        self._last_sequence -= 1
+        self._take_out(record)
+
+    def remove(self, record_ids: Sequence[RecordId]) -> None:
+        self._must_have_room()
+        for record in [self._by_id[i] for i in record_ids if i in self._by_id]:
+            self._take_out(record)
+            self._may_undo(partial(self._insert, record))
+
+    def _take_out(self, record: StoredRecord) -> None:
         self._record_bytes -= len(record.wire)
         del self._by_id[record.id]
-        self._by_prefix[record.id[:4]].pop()
-        self._by_kind[record.kind].pop()
-        self._by_job[record.kind, record.job].pop()
+        self._by_prefix[record.id[:4]].remove(record.id)
+        for table in self._tables(record):
+            del table[bisect_left(table, record.sequence, key=_sequence)]
 
     def get(self, record_id: RecordId) -> StoredRecord | None:
         return self._by_id.get(record_id)
@@ -203,16 +151,17 @@ class MemoryStore:
         return sorted(record_id for record_id in pool if record_id.startswith(prefix))[:100]
 
     def since(self, sequence: int, limit: int) -> list[StoredRecord]:
-        return self._records[sequence : sequence + limit]
+        first = bisect_right(self._records, sequence, key=_sequence)
+        return self._records[first : first + limit]
 
     def last_sequence(self) -> int:
-        return len(self._records)
+        return self._last_sequence
 
     def select(
         self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None
     ) -> list[StoredRecord]:
         found = self._by_kind.get(kind, []) if job is None else self._by_job.get((kind, job), [])
-        first = bisect_right(found, after, key=lambda stored: stored.sequence) if after else 0
+        first = bisect_right(found, after, key=_sequence) if after else 0
         return found[first : None if limit is None else first + limit]
 
     # state
@@ -324,3 +273,7 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to do; the same object is the reopened store."""
+
+
+def _sequence(record: StoredRecord) -> int:
+    return record.sequence

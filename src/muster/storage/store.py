@@ -9,7 +9,7 @@ may be called in any thread (`offload`), all others belong to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,9 @@ class Store(Protocol):
         """Records after `sequence`, in order."""
 
     def last_sequence(self) -> int: ...
+
+    def remove(self, record_ids: Sequence[RecordId]) -> None:
+        """Delete records, those that are here. Never the last one: others know how far the numbers go."""
 
     def select(
         self, kind: str, job: JobId | None = None, after: int = 0, limit: int | None = None

@@ -36,7 +36,7 @@ def test_a_start_reads_what_is_new(how: str, monkeypatch: pytest.MonkeyPatch) ->
             for number in range(20):
                 a.publish(f"more {number}")
         if how == "lost its end":  # the disk has less than was noted
-            a.store._remove_last(a.store._records[-1])
+            a.store._undo_add(a.store._records[-1])
         again = nodes[0] = Node(network, "a", a.store)
         if how == "other rules":
             again.ledger.quarantined.add(a.store.since(50, 1)[0].id)

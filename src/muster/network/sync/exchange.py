@@ -27,7 +27,7 @@ from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
-from muster.protocol.ids import NodeId
+from muster.protocol.ids import NodeId, RecordId
 from muster.protocol.records import Member, Plan
 from muster.storage.store import Store, StoredRecord
 
@@ -74,6 +74,7 @@ class Exchange:
         for entry in [*shared.ledger.load(Member.KIND), *map(entry_of, plans)]:
             shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
+        shared.ledger.removal_listeners.append(self._on_removed)
         shared.presence.heartbeat_listeners.append(self._announcer.on_heartbeat)
         shared.link.listen("n", self._record_sync.on_announce)
         shared.link.serve("c", self._responder.changes)
@@ -141,6 +142,12 @@ class Exchange:
         for peer in shared.peers.values():
             if peer.node != entry.source:
                 self._announcer.enqueue(peer, entry)
+
+    def _on_removed(self, record_id: RecordId) -> None:
+        """A newer record stands in the place of one, which nobody need hear of any more."""
+        self.shared.take_from_digest(record_id)
+        for peer in self.shared.peers.values():
+            peer.outbound.outbox = [entry for entry in peer.outbound.outbox if entry.id != record_id]
 
     def _on_neighbour(self, node: NodeId, up: bool) -> None:
         """A session with a neighbour begins or ends."""

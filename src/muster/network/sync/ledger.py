@@ -10,25 +10,23 @@ at the first start with other rules: a record beyond its limits stays in the sto
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from muster.errors import MusterError
 from muster.network.sync.admission import RULES, Admission, InvalidRecord
-from muster.network.sync.messages import PREFIX_BYTES
+from muster.network.sync.newest import KINDS, NewestRecords
+from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, decode, unpack
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
 from muster.protocol.records import Job, Member, Record, Revocation
 from muster.storage.store import StorageError, Store, StoredRecord
 
-REFUSED_IDS_MAX = 4096
-REFUSED_AUTHORS_MAX = 512  # that are counted each by itself
-REASONS_MAX = 32  # that are named of one author
 PAGE = 1000  # records that are read at once at a start
+_REMOVALS = "removals"  # state: how many records were removed from this store
 _CHECKED = "checked"  # state: by which rules, up to which record, and what is set aside
 
 
@@ -44,38 +42,7 @@ class Entry:
     size_bytes: int
 
 
-@dataclass
-class Refusals:
-    """What was dropped, for the status page, and which records are not to be asked for again."""
-
-    invalid: int = 0
-    unknown_author: int = 0
-    last: str = ""
-    by_author: dict[NodeId, int] = field(default_factory=dict)  # records beyond their limits
-    ids: dict[bytes, None] = field(default_factory=dict)  # the first bytes of the last of them
-    _named: set[tuple[NodeId, str]] = field(default_factory=set)
-
-    def add(self, prefix: bytes) -> None:
-        """Remember the beginning of the id of a record that was refused for what it says."""
-        self.ids[prefix[:PREFIX_BYTES]] = None
-        while len(self.ids) > REFUSED_IDS_MAX:
-            del self.ids[next(iter(self.ids))]
-
-    def count(self, author: NodeId, reason: str) -> bool:
-        """Count a record of `author`; whether this is to be named: once for each author and reason."""
-        self.invalid += 1
-        self.last = reason
-        if author in self.by_author or len(self.by_author) < REFUSED_AUTHORS_MAX:
-            self.by_author[author] = self.by_author.get(author, 0) + 1
-        kind = author, _DIGITS.sub("#", reason)
-        if kind in self._named or sum(known == author for known, _ in self._named) >= REASONS_MAX:
-            return False
-        self._named.add(kind)
-        return True
-
-
 Listener = Callable[[Entry], None]
-_DIGITS = re.compile(r"[0-9]+")
 
 
 def _raise(what: str, error: Exception) -> None:
@@ -98,10 +65,15 @@ class Ledger:
         listener raised."""
         self.store, self.signer, self.trust = store, signer, trust
         self.listeners: list[Listener] = []
+        self.removal_listeners: list[Callable[[RecordId], None]] = []
+        self.removals = _removals(store)
+        self._newest = NewestRecords()
         self.refusals = Refusals()
         self.quarantined: set[RecordId] = set()  # kept records that nobody is given
         self._on_problem, self.on_fault = on_problem, on_fault
-        self._unannounced: list[Entry] | None = None  # of a batch that is open
+        self._in_batch = False
+        self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
+        self._removed: list[RecordId] = []
         self._admission = Admission(self._find, self._asker_of)
 
     def publish(self, record: Record) -> RecordId:
@@ -130,15 +102,17 @@ class Ledger:
         """Keep what is received inside in one transaction, with one sync of the disk; listeners hear then.
 
         All or nothing: raises StorageError with nothing kept. Never `await` inside."""
-        entries: list[Entry] = []
-        self._unannounced = entries
+        self._in_batch = True
         try:
             with self.store.transaction():
                 yield
+        except BaseException:
+            self._news, self._removed = [], []
+            self._read_newest()
+            raise
         finally:
-            self._unannounced = None
-        for entry in entries:
-            self._tell(entry)
+            self._in_batch = False
+        self._tell_all()
 
     def receive(self, wire: bytes, source: NodeId) -> RecordId | None:
         """Take in a record from a neighbour; None when it was refused. Raises UnknownAuthor."""
@@ -162,6 +136,10 @@ class Ledger:
         """Whether the record whose id begins so was refused: it is not to be asked for again."""
         return prefix in self.refusals.ids
 
+    def outdated(self, prefix: bytes) -> bool:
+        """Whether a newer one is kept in the place of the record whose id begins so."""
+        return self._newest.outdated(prefix)
+
     def replay(self) -> None:
         """After a start: check what is kept and was not checked before by the same rules, learn members and
         revocations (listeners load the rest)."""
@@ -179,6 +157,15 @@ class Ledger:
                     self.trust.verify(stored.wire)
                 except (RecordError, MusterError) as error:
                     self._quarantine(stored.id, NOBODY, str(error))
+
+        self._read_newest()
+
+    def _read_newest(self) -> None:
+        """Which needs and uses are the newest that are kept, after a start or when a batch was undone."""
+        self._newest = NewestRecords()
+        for kind in KINDS:
+            for entry in self.load(kind):
+                self._newest.keep(entry.id, entry.author, entry.record)
 
     def note_checked(self) -> None:
         """All that is kept now was checked: the next start need not."""
@@ -261,14 +248,36 @@ class Ledger:
             self._on_problem(f"{self.trust.name(author)} made a record that is refused: {reason}")
 
     def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
-        sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)
+        replaced = self._newest.replaces(record_id, author, record)
+        if replaced is None:
+            self._newest.note_outdated(record_id)
+            return
+        with self.store.transaction() if replaced else contextlib.nullcontext():
+            sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)
+            if replaced:
+                self.store.remove(replaced)
+                self.store.set_state(_REMOVALS, msgspec.msgpack.encode(self.removals + len(replaced)))
         if sequence is None:
             return
-        entry = Entry(record_id, author, record, source, sequence, len(wire))
-        if self._unannounced is None:
+        self.removals += len(replaced)
+        self._newest.keep(record_id, author, record)
+        self._news.append(Entry(record_id, author, record, source, sequence, len(wire)))
+        self._removed += replaced
+        if not self._in_batch:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Tell the listeners what was kept, then what was removed."""
+        news, self._news = self._news, []
+        removed, self._removed = self._removed, []
+        for entry in news:
             self._tell(entry)
-        else:
-            self._unannounced.append(entry)
+        for gone in removed:
+            for listener in self.removal_listeners:
+                try:
+                    listener(gone)
+                except Exception as error:
+                    self.on_fault("telling that a record was removed", error)
 
     def _tell(self, entry: Entry) -> None:
         for listener in self.listeners:
@@ -276,6 +285,11 @@ class Ledger:
                 listener(entry)
             except Exception as error:  # it is kept, and the other listeners are to know of it
                 self.on_fault("telling of a record", error)
+
+
+def _removals(store: Store) -> int:
+    kept = store.state(_REMOVALS)
+    return msgspec.msgpack.decode(kept, type=int) if kept is not None else 0
 
 
 def job_of(record: Record, record_id: RecordId) -> JobId:

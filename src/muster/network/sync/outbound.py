@@ -20,7 +20,13 @@ HEARTBEAT_BYTES = 20
 HEARTBEATS_MAX = 12  # in one announcement
 FLUSH_S = 0.01  # records made together are announced together
 FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
-LINGER_S = {"measurement": 10.0, "contribution": 30.0, "refusal": 10.0}  # there these wait for company
+LINGER_S = {
+    "measurement": 10.0,
+    "contribution": 30.0,
+    "refusal": 10.0,
+    "need": 10.0,
+    "use": 10.0,
+}  # there these wait for company
 RELAY_S = 60.0  # on a narrow link: between two relays of others' heartbeats
 
 

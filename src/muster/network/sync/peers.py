@@ -27,7 +27,9 @@ from muster.protocol.ids import NodeId
 from muster.protocol.records import Record
 from muster.storage.store import StorageError, Store, StoredRecord
 
-_DIGEST = "digest"  # state: up to which record, of all ids up to there, which are left out
+_DIGEST = (
+    "digest/2"  # state: up to which record, of all ids up to there, which are left out, how many removed
+)
 PROBLEMS_MAX = 1000  # neighbours of which a problem was reported
 PASSED_OVER_MAX = 4096  # records of authors that are cut off
 
@@ -156,11 +158,13 @@ class SyncContext:
         """An order-free digest of all ids: equal digests mean equal contents (128 bits)."""
         self._digest ^= int.from_bytes(identifier[16:], "little")
 
+    take_from_digest = add_to_digest  # an id that is added twice is not in it
+
     def note_digest(self) -> None:
         """For the next process, which need not read the ids of all records again."""
         last, left_out = self.store.last_sequence(), sorted(self.ledger.quarantined)
         with contextlib.suppress(StorageError):
-            kept = msgspec.msgpack.encode((last, self.digest_bytes(), left_out))
+            kept = msgspec.msgpack.encode((last, self.digest_bytes(), left_out, self.ledger.removals))
             self.store.note_state(_DIGEST, kept)
 
     def noted_digest(self) -> int:
@@ -168,8 +172,11 @@ class SyncContext:
         kept = self.store.state(_DIGEST)
         if kept is None:
             return 0
-        last, digest, left_out = msgspec.msgpack.decode(kept, type=tuple[int, bytes, list[bytes]])
-        if left_out != sorted(self.ledger.quarantined) or last > self.store.last_sequence():
+        last, digest, left_out, removals = msgspec.msgpack.decode(
+            kept, type=tuple[int, bytes, list[bytes], int]
+        )
+        others = left_out != sorted(self.ledger.quarantined) or removals != self.ledger.removals
+        if others or last > self.store.last_sequence():
             with contextlib.suppress(StorageError):  # other records may get these numbers
                 self.store.set_state(_DIGEST, None)
             return 0

@@ -196,7 +196,9 @@ class RecordSync:
         return answer
 
     def _has(self, prefix: bytes) -> bool:
-        if self._ledger.refused(prefix) or prefix in self._shared.passed_over:
+        if self._ledger.refused(prefix) or self._ledger.outdated(prefix):
+            return True
+        if prefix in self._shared.passed_over:
             return True
         return bool(self._store.find(prefix))
 
