@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from muster.job.adapting.table import FieldTable
 from muster.job.owner.allowance import Allowance, OwnerLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
@@ -259,6 +260,7 @@ class Context:
     battery: Callable[[], float | None]
     energy: Energy
     allowance: Allowance  # what this node's owner lets others use
+    field: FieldTable  # what each node needs and uses
     event: Callable[..., None]  # event(kind, text, job=..., node=...)
     set_status: Callable[[str, float, bytes, int], None]  # state, progress 0..1, job id, round
     publish_status_now: Callable[[], None]  # send this node's heartbeat to its neighbours at once

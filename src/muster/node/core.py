@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from muster.job.adapting.table import FieldTable
 from muster.job.context import Context, Policy, TrainerLike
 from muster.job.forwarding import JobForwarding
 from muster.job.models.blob_hints import BlobHints
@@ -143,6 +144,8 @@ class Core:
             supervisor=self.supervisor,
             offences=self.offences,
         )
+        changes = ChangeSignal()
+        self.field = FieldTable(self.ledger, changes.notify)
         self.context = Context(
             node=signer.node,
             store=store,
@@ -156,13 +159,14 @@ class Core:
             battery=battery,
             energy=self.energy,
             allowance=self.allowance,
+            field=self.field,
             event=self._job_event,
             set_status=self._set_status,
             publish_status_now=self.exchange.publish_heartbeat,
             supervisor=self.supervisor,
             offload=offload,
             compute=compute or (lambda size_bytes: offload),
-            changes=ChangeSignal(),
+            changes=changes,
             wall_s=log.wall_clock,
             clock_time=self._clock_time,
         )
@@ -183,6 +187,7 @@ class Core:
         self.ledger.listeners.append(self._on_record)
         self.transfers.start()
         await self.exchange.start()
+        self.field.start()
         self.jobs.start()
         await self.link.start()
 
