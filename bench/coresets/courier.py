@@ -53,7 +53,8 @@ def request_of(variant: str, seed: int, data: Path | None) -> DemoRequest:
     request = chosen.with_story("courier", plain)
     assert request.story is not None
     if variant == "present":
-        return replace(request, story=None, acts=(Act("everybody present, by processes"),))
+        still = replace(request.story, scenes=(), opening=(), courier=None)
+        return replace(request, story=still, acts=(Act("everybody present, by processes"),))
     if variant == "killed":
         return replace(request, story=killed(request.story), acts=courier.ACTS[-1:])
     return (

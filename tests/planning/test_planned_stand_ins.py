@@ -76,6 +76,14 @@ def replace_share(share: str) -> Job:
     )
 
 
+def test_one_that_has_work_and_was_heard_once_is_stood_in_for_until_it_was_in_a_round() -> None:
+    once = Absent(B, 100, heard_once=True)
+    assert whose(given(START, once)) == [B]
+    assert not whose(given(START, Absent(B, 100)))
+    assert not whose(given(after(shown(1, A, B)), once))
+    assert not whose(given(START, once, job=replace_share("none")))
+
+
 def test_a_round_gets_longer_by_the_coordinators_own_part_at_most() -> None:
     found = given(START, AWAY, Absent(D, 100))
     assert whose(found) == [C, D]

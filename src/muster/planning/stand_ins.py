@@ -30,7 +30,7 @@ MISSED_SHARE = 0.2  # of the rounds: who misses more is stood in for
 MISSED_BY_ASSIGNED = (
     0.5  # the same of one that a round has work for: its own update mostly does not come in time
 )
-NEVER_IN = 2  # rounds that had work for a node which none has counted yet: it was met once, or is very slow
+NEVER_IN = 2  # rounds that had work for a node which none has counted yet: it is very slow
 SAMPLES_MIN = 15  # that are worth a stand-in: about so many of a class teach it
 
 
@@ -38,12 +38,14 @@ SAMPLES_MIN = 15  # that are worth a stand-in: about so many of a class teach it
 class Absent:
     """A node whose shared samples the coordinator holds, and that a round may miss.
 
-    `here_share`: of the time in which it is in reach, as it came and went so far.
+    `here_share`: of the time in which it is in reach, as it came and went so far.  `heard_once`: since it
+    came, so that perhaps somebody met it and brought its heartbeat, and it is out of reach.
     """
 
     node: NodeId
     samples: int
     here_share: float = 1.0
+    heard_once: bool = False
 
 
 def with_stand_ins(
@@ -87,7 +89,8 @@ def fitting(room: float, tau: int, wanted: int) -> tuple[int, int]:
 def _wanted(share: str, absent: Absent, state: PlannerState, *, assigned: bool, judged: bool) -> bool:
     known = state.nodes.get(absent.node, NodeState())
     if assigned:
-        rare = 1.0 - known.here > MISSED_BY_ASSIGNED if known.round else known.missed >= NEVER_IN
+        never_in = absent.heard_once or known.missed >= NEVER_IN
+        rare = 1.0 - known.here > MISSED_BY_ASSIGNED if known.round else never_in
         return share != "none" and rare
     if share != "auto":
         return share == "always"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import statistics
 
 import numpy as np
 import pytest
@@ -111,6 +113,40 @@ def test_a_node_that_comes_back_works_itself_again() -> None:
             assert all(d.reason == REPLACED for d in record.discarded)
         assert itself >= 5
         assert instead >= 5
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_no_round_waits_for_one_that_was_met_and_is_stood_in_for() -> None:
+    """c meets d and brings what d said; until now the rounds after that waited for d until it was late."""
+
+    async def main() -> None:
+        field = SmallField("abcd", step_s=0.1, common=False)
+        ids = {name: core.node for name, core in field.cores.items()}
+
+        def move(*, away: bool) -> None:
+            for camp in "ab":
+                field.network.set_cut(ids[camp], ids["c"], away)
+                field.network.set_cut(ids[camp], ids["d"], True)
+            field.network.set_cut(ids["c"], ids["d"], not away)
+
+        move(away=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=100), share="always", patience_s=60.0)
+        await asyncio.sleep(5.0)
+        move(away=True)
+        assert await field.until(lambda: ids["d"] in field.runner("c", job).view.offers, 60.0)
+        shares(field, "d", job)
+        await asyncio.sleep(2.0)
+        move(away=False)
+        assert await field.until(lambda: field.runner("a", job).state() == "finished", 2000.0)
+        line = list(commits(field, "a", job))[::-1]
+        known = next(k for k, record in enumerate(line) if (ids["d"],) in stood_for(record).values())
+        took_s = [b.age_s - a.age_s for a, b in itertools.pairwise(line)]
+        assert max(took_s[known - 1 : known + 10]) < 2 * statistics.median(took_s)
+        said = [text for text in field.said("a") if "; 4 nodes, " in text]
+        assert any("d is away: its 20 samples stand in" in text for text in said), "it has work as well"
         await field.close()
 
     run(main(), until_s=36_000)

@@ -119,8 +119,8 @@ class RoundPlanner:
         for node, shared in sorted(ready.items()):
             if node in out or node not in view.offers or view.why_not(node, head.round + 1) is not None:
                 continue
-            here_share = share_here(context.presence.spells(node))
-            yield Absent(node, shared.samples, here_share)
+            spells = context.presence.spells(node)
+            yield Absent(node, shared.samples, share_here(spells), heard_once=spells.here_for_s == 0.0)
 
     def commit_codec(self, head: Point) -> str:
         """The codec of a commit on `head` that closes no planned round."""

@@ -132,19 +132,22 @@ class Rounds:
         least = min_nodes(view, head)
         if has_parts(view.job.stop) or trains_pool(plan.record):  # the plan names who is needed
             least = min(least, len(assigned))
-        enough = max(least, min(plan.record.enough, len(assigned) - len(passing)))
+        covered = stand_ins.covered(self._context, view, plan.record, here)
+        awaited = [m for m in missing if m.node not in covered]
+        others = len(missing) - len(awaited) + len(passing)
+        enough = max(least, min(plan.record.enough, len(assigned) - others))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
         in_ = len({u.key.node for u in own} - due)
         trainers = stand_ins.waited_for(self._context, view, plan.record, here)
         standing = [self._missing(n, uncounted, silent) for n in trainers]
         wait_s = closing_in_s(
-            arrived=in_, enough=enough, missing=[*missing, *standing],
+            arrived=in_, enough=enough, missing=[*awaited, *standing],
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
         if passing and not missing and in_ < least:
             wait_s = None
-        away = [m.node for m in missing if not m.reachable and not m.growing(STALL_S)]
+        away = [m.node for m in awaited if not m.reachable and not m.growing(STALL_S)]
         self.waits_for = self._away_awaited(away) if away and wait_s != 0.0 else None
         if passing and not missing and wait_s is None:
             self.waits_for = all_pass(view, head)

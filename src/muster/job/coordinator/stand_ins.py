@@ -31,11 +31,16 @@ def waited_for(context: Context, view: JobView, plan: Plan, here: Sequence[Known
 
     `here`: the updates that are held.
     """
-    own = {u.key.node for u in here if not u.record.data}
-    made = {(u.key.node, u.record.data) for u in here if u.record.base == plan.parent}
+    own, made = {u.key.node for u in here if not u.record.data}, _made(plan, here)
     due = (a for a in plan.stand_ins if (a.node, a.data) not in made and not own.issuperset(a.data))
     samples = SharedSamples(context, view)
     return sorted({a.node for a in due if samples.all_ready(a)})
+
+
+def covered(context: Context, view: JobView, plan: Plan, here: Sequence[KnownUpdate]) -> set[NodeId]:
+    """Nodes in whose place an update is here, or is to come: for their own no round waits."""
+    made, samples = _made(plan, here), SharedSamples(context, view)
+    return {n for a in plan.stand_ins if (a.node, a.data) in made or samples.all_ready(a) for n in a.data}
 
 
 def kept(plan: RoundPlan, before: Sequence[Assignment]) -> tuple[Assignment, ...]:
@@ -44,6 +49,10 @@ def kept(plan: RoundPlan, before: Sequence[Assignment]) -> tuple[Assignment, ...
     assigned = {a.node for a in plan.round.assignments}
     stay = {a.data: a for a in before if not assigned.issuperset(a.data)}
     return tuple(sorted(({a.data: a for a in plan.stand_ins} | stay).values(), key=_order))
+
+
+def _made(plan: Plan, here: Sequence[KnownUpdate]) -> set[tuple[NodeId, tuple[NodeId, ...]]]:
+    return {(u.key.node, u.record.data) for u in here if u.record.base == plan.parent}
 
 
 def _order(assignment: Assignment) -> tuple[tuple[NodeId, ...], NodeId]:
