@@ -28,6 +28,7 @@ ALONE_PATIENCES = 10  # a node alone waits so long; written here again on purpos
 
 # What a node may hold at the end of an hour, whatever happened (numbers from runs, with a margin).
 OUTBOX_MAX = 1000
+MODELS_MAX = 24  # and one for each fork
 RECORDS_MAX = 300  # and for each commit:
 RECORDS_A_COMMIT_MAX = 3  # a node, and
 RECORDS_A_COMMIT_MORE = 6
@@ -247,6 +248,10 @@ def _job_bounds(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
                 yield f"{machine.spec.name}: {len(plans)} plans on {short(parent)}"
 
 
+def _forks(graph: Graph) -> int:
+    return sum(len(children) > 1 for children in graph.children.values())
+
+
 def _bounds(world: World) -> Iterator[str]:
     for machine in world.standing():
         core = machine.core
@@ -259,7 +264,9 @@ def _bounds(world: World) -> Iterator[str]:
             yield f"{machine.spec.name} remembers {len(core.presence.table)} nodes"
         records = sum(len(r.wire) for r in machine.disk.since(0, 1 << 30))
         blobs = machine.disk.used_bytes() - records
-        least = 24 * world.layout.blob_bytes * len(world.jobs)  # heads, forks, the last few are always kept
+        forks = max((_forks(r.view.graph) for r in core.jobs.runners.values()), default=0)
+        kept = MODELS_MAX + forks  # heads, forks, the last few are kept whatever the limit is
+        least = kept * world.layout.blob_bytes * len(world.jobs)
         if blobs > max(machine.spec.disk_limit_bytes, least):
             yield f"{machine.spec.name} keeps {blobs} bytes of blobs"
 
