@@ -13,18 +13,13 @@ from pathlib import Path
 
 from muster.errors import MusterError
 
-SERVE, LOCAL, MODELS = "serve", "local", "models"
+SERVE, MODELS = "serve", "models"
 TASK_CHARS_MAX = 64
 
 
 def folder_of(home: Path, task: str) -> Path:
     """The folder of a served task. Raises MusterError usage for what is no task's name."""
     return home / SERVE / _name(task)
-
-
-def local_set_of(home: Path, task: str) -> Path:
-    """The database of the node's own samples of a task. Raises MusterError usage."""
-    return home / LOCAL / f"{_name(task)}.sqlite"
 
 
 def pointer_of(folder: Path) -> Path:

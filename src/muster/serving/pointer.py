@@ -81,21 +81,21 @@ def read(folder: Path) -> Served | None:
     return found
 
 
-def read_model(folder: Path, model: Model) -> bytes:
-    """The bytes of a model, with the hash that the pointer says. Raises MusterError bad_data."""
+def verified(folder: Path, model: Model) -> Path:
+    """A model's file, once its bytes have the hash that the pointer says. Raises MusterError bad_data."""
     path = model.path(folder)
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MODEL_BYTES_MAX:
                 raise _damaged(path, f"has over {MODEL_BYTES_MAX} bytes")
-            data = file.read()
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise _damaged(path, "is not there") from error
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != model.sha256:
+    if found != model.sha256:
         raise _damaged(path, "is not what was put into use: its hash differs")
-    return data
+    return path
 
 
 def use_model(folder: Path, version: str, file: Path, sketch_file: Path | None, reason: str) -> Served:
@@ -130,7 +130,7 @@ def go_back(folder: Path, reason: str) -> Served:
         before = read(folder)
         if before is None or before.former is None:
             raise MusterError("no_result", f"there is no former model of {folder.name} to go back to")
-        read_model(folder, before.former)
+        verified(folder, before.former)
         return _move(folder, before.former, before.current, reason)
 
 

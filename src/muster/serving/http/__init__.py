@@ -1,0 +1,1 @@
+"""The routes of the serving process, with limits and access rules."""

@@ -1,0 +1,177 @@
+"""The parts of one task's server put together, and what happens to an answer after it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from muster import __version__
+from muster.errors import MusterError
+from muster.local.local_set import path_of
+from muster.serving.http.bodies import Bodies
+from muster.serving.in_use import InUse
+from muster.serving.judging import LOOK_S, Judge
+from muster.serving.models import Loaded
+from muster.serving.paths import folder_of
+from muster.serving.report import Figures, ServerReport, memory_mb, read_report, start_of, write_report
+from muster.serving.runner import Runner
+from muster.serving.samples import Samples, answer_of
+from muster.serving.settings import ServeConfig
+from muster.serving.watch import Watch
+
+REPORT_S = 1.0
+AGAIN_S = 5.0  # after which a loop that failed begins again
+
+
+class Server:
+    """Everything behind the routes of `app.build`."""
+
+    def __init__(
+        self, home: Path, task: str, config: ServeConfig, say: Callable[[str], None], url: str = ""
+    ) -> None:
+        self.task, self.config, self.url = task, config, url
+        self.folder = folder_of(home, task)
+        self.figures, self.watch, self.runner = Figures(), Watch(), Runner()
+        self.bodies = Bodies(round(config.body_mb * 1e6))
+        self.samples = Samples(path_of(home, task), config, say)
+        self.in_use = InUse(self.folder, config.threads, say, self._swapped)
+        self._judge = Judge(self.folder, config.threads)
+        self._say = say
+        self._said: dict[str, str] = {}  # the last fault of each loop
+        self._began_t = time.time()
+        self._start = start_of(os.getpid()) or 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        before = read_report(self.folder)
+        self._watch_before = before.watch if before is not None else {}
+
+    async def start(self) -> None:
+        """Load the model in use, and begin what goes on beside the requests."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self.in_use.look()
+        for name, work in (
+            ("looking at the pointer", self.in_use.follow),
+            ("keeping samples", self.samples.keep),
+            ("judging labels", self._judging),
+            ("reporting", self._reporting),
+        ):
+            self._begin(self._kept(name, work))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.runner.close()
+        await self.samples.close()
+        write_report(self.folder, msgspec.structs.replace(self.report(), pid=0))
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A loop that fails is said, and begins again: requests are answered meanwhile."""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                sentence = (
+                    error.sentence if isinstance(error, MusterError) else f"{type(error).__name__}: {error}"
+                )
+                if sentence != self._said.get(name):
+                    self._say(f"{name} failed and begins again: {sentence}")
+                self._said[name] = sentence
+                await asyncio.sleep(AGAIN_S)
+
+    # ---- after an answer -----------------------------------------------------------------------------
+
+    def observe(self, loaded: Loaded, id_: str, x: NDArray[Any], outputs: dict[str, NDArray[Any]]) -> None:
+        """Take note of an answer that was sent."""
+        answer = answer_of(loaded, x, outputs)
+        kept = self.samples.see(id_, x, answer)
+        if loaded is not self.in_use.loaded:  # the detector watches another model by now
+            return
+        if (alarm := self.watch.see(answer.entropies, kept)) is not None:
+            self._say(f"conditions changed: {alarm.what}; labels are wanted")
+            self._begin(self._alarm(alarm.z, alarm.what))
+
+    async def _alarm(self, z: float, what: str) -> None:
+        try:
+            await self.samples.alarm(z, what)
+        except MusterError as error:
+            self._say(f"the alarm is not kept: {error.sentence}")
+
+    def _swapped(self, loaded: Loaded) -> None:
+        if self.in_use.loaded is not None:
+            self.figures.swaps += 1
+        self.watch.swap(loaded)
+        self.watch.take_up(self._watch_before)
+        self._watch_before = {}
+
+    # ---- beside the requests -------------------------------------------------------------------------
+
+    async def _judging(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            loaded, served = self.in_use.loaded, self.in_use.served
+            if loaded is not None and served is not None:
+                look = partial(self._judge.look, loaded=loaded, served=served)
+                self.figures.judged += await self.samples.call(look)
+
+    async def _reporting(self) -> None:
+        while True:
+            self.figures.measure_rate()
+            report = self.report()
+            await asyncio.to_thread(write_report, self.folder, report)
+            await asyncio.sleep(REPORT_S)
+
+    def report(self) -> ServerReport:
+        """The content of server.json now."""
+        figures, served, loaded = self.figures, self.in_use.served, self.in_use.loaded
+        p50_ms, p99_ms = figures.percentiles_ms()
+        return ServerReport(
+            task=self.task,
+            pid=os.getpid(),
+            start=self._start,
+            muster=__version__,
+            settings=settings_hash(self.config),
+            url=self.url,
+            port=int(self.url.rpartition(":")[2].rstrip("/") or 0),
+            began_t=self._began_t,
+            written_t=time.time(),
+            version=loaded.version if loaded is not None else "",
+            since_t=served.since if served is not None else 0.0,
+            former=served.former.version if served is not None and served.former is not None else "",
+            requests=figures.requests,
+            failures=figures.failures,
+            refused=figures.refused,
+            rejected=figures.rejected,
+            rps=figures.rps,
+            p50_ms=p50_ms,
+            p99_ms=p99_ms,
+            swaps=figures.swaps,
+            alarms=self.watch.alarms,
+            alarm_t=self.watch.alarm_t or None,
+            alarm_what=self.watch.alarm_what,
+            noticing=self.watch.by,
+            kept=self.samples.kept,
+            keeping=self.samples.fault,
+            judged=figures.judged,
+            memory_mb=memory_mb(),
+            fault=self.in_use.fault,
+            watch=self.watch.state(),
+        )
+
+
+def settings_hash(config: ServeConfig) -> str:
+    """Differs where a server that runs has other settings than these."""
+    return hashlib.sha256(msgspec.json.encode(config, enc_hook=str)).hexdigest()[:16]
