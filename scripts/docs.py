@@ -16,7 +16,7 @@ from pathlib import Path
 from generators.claims import benchmarks
 from generators.code_tables import limits, reactions
 from generators.commands import command_line
-from generators.keys import energy_presets, faults, node_configuration, scenarios
+from generators.keys import energy_presets, faults, node_configuration, scenarios, serve_configuration
 from generators.python_api import python_api
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 
 PARTS = {
     "node": (DOCS / "configuration.md", node_configuration),
+    "serve": (DOCS / "configuration.md", serve_configuration),
     "scenarios": (DOCS / "configuration.md", scenarios),
     "faults": (DOCS / "configuration.md", faults),
     "presets": (DOCS / "energy.md", energy_presets),

@@ -76,12 +76,18 @@ def node_configuration() -> str:
     for section, name, low, high in config._LIMITS:
         limits.setdefault(section, {})[name] = f"{low:,} to {high:,.0f}"
     defaults = {"name": "the host's name", "home": "`~/.local/share/muster/NAME`"}
-    own = (*config._SECTIONS, "tasks")
+    own = (*config._SECTIONS, "tasks", "serve")
     parts = [key_table(config.NodeConfig, defaults=defaults, leave_out=own)]
     for section, kind in config._SECTIONS.items():
         parts += ["", f"### `[{section}]`", "", _whole(kind), ""]
         parts.append(key_table(kind, f"{section}.", limits.get(section)))
     return "\n".join(parts)
+
+
+def serve_configuration() -> str:
+    from muster.serving.settings import LIMITS, ServeConfig
+
+    return key_table(ServeConfig, limits={name: f"{low:,g} to {high:,.0f}" for name, low, high in LIMITS})
 
 
 def _whole(kind: type[msgspec.Struct]) -> str:

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from asgi import Reply, ask
 from pages import make
 
-from muster.http.access import Access, is_loopback
+from asgi import Reply, ask
+from muster.http.access import Access
+from muster.http.address import is_loopback
 
 HEAL = {"fault": "heal"}
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Run a whole job of several nodes on an emulated network on this machine.",
     ),
     "node": ("commands.node", "node", "Run a node: the daemon that trains with others."),
+    "serve": ("commands.serve", "serve", "Answer requests with a task's model."),
     "dashboard": (
         "commands.dashboard",
         "dashboard",

@@ -6,7 +6,6 @@ foreign name that was pointed at 127.0.0.1 (DNS rebinding), are refused.  Elsewh
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+
+from muster.http.address import is_loopback
 
 OPERATOR, VIEWER = "operator", "viewer"
 
@@ -51,20 +52,6 @@ class Access:
         except CookieError:
             return None
         return self.role_of(cookies[self.cookie].value) if self.cookie in cookies else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can connect to an address.
-
-    >>> [is_loopback(h) for h in ("localhost", "127.0.0.5", "::1", "0.0.0.0", "gate.example")]
-    [True, True, True, False, False]
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def host_of(authority: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from dataclasses import dataclass
 
@@ -44,6 +45,20 @@ def address(text: str) -> Address:
 
 def _is_port(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit() and int(text) <= 65535)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can connect to an address.
+
+    >>> [is_loopback(h) for h in ("localhost", "127.0.0.5", "::1", "0.0.0.0", "gate.example")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listen(where: Address, *, usual: int = PORT, what: str = "the page") -> socket.socket:

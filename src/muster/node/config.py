@@ -27,7 +27,9 @@ from muster.node.energy.settings import LIMITS as ENERGY_LIMITS
 from muster.node.energy.settings import EnergyConfig, wrong_key
 from muster.node.policy import LIMITS as POLICY_LIMITS
 from muster.node.policy import PolicyConfig
+from muster.node.serving.reading import taken_out
 from muster.node.toml_lines import line_of, toml_fault
+from muster.serving.settings import ServeConfig
 
 CONFIG_BYTES_MAX = 256 * 1024
 SOCKET_PATH_BYTES_MAX = 100  # of a Unix socket's address (the kernel's limit is 107)
@@ -59,6 +61,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicyConfig = PolicyConfig()
     trainer: TrainerConfig = TrainerConfig()
     energy: EnergyConfig = EnergyConfig()
+    serve: dict[str, ServeConfig] = {}  # of the tasks that are served, by name
     tasks: dict[str, dict[str, Any]] = {}  # name -> options; "file" names the task's file, else installed
 
     @property
@@ -67,7 +70,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _SECTIONS: dict[str, type] = {"policy": PolicyConfig, "trainer": TrainerConfig, "energy": EnergyConfig}
-_TOP = tuple(NodeConfig.__struct_fields__)
+_TOP = tuple(name for name in NodeConfig.__struct_fields__ if name != "serve")
 
 
 def data_root() -> Path:
@@ -96,6 +99,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     raw, text, source, folder = _read(path)
     reader = _Reader(source, text)
+    raw, serve = taken_out(raw, reader, folder)
     reader.check_keys(raw)
     plain = reader.absolute(raw, folder)
     home = given.get("home") or os.environ.get("MUSTER_HOME")
@@ -108,7 +112,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = 
         merged["home"] = str(home)
     merged.setdefault("home", str(data_root() / str(merged["name"])))
     merged["home"] = str(Path(str(merged["home"])).expanduser().absolute())
-    config = reader.convert(merged, set(given))
+    config = msgspec.structs.replace(reader.convert(merged, set(given)), serve=serve)
     reader.check_values(config, set(given))
     if len(os.fsencode(config.control_socket)) > SOCKET_PATH_BYTES_MAX:
         raise MusterError(
@@ -152,7 +156,7 @@ class _Reader:
     def check_keys(self, raw: dict[str, Any]) -> None:
         for key, value in raw.items():
             if key not in _TOP:
-                raise self._unknown((key,), _TOP)
+                raise self.unknown((key,), _TOP)
             for name, options in value.items() if key == "tasks" and isinstance(value, dict) else ():
                 if not isinstance(options, dict):
                     raise self.fault((key, name), f"'tasks.{name}' must be a table, write [tasks.{name}]")
@@ -164,7 +168,7 @@ class _Reader:
                 raise self.fault((key,), f"{key!r} must be a table, write [{key}]")
             for inner in value:
                 if inner not in section.__struct_fields__:  # type: ignore[attr-defined]
-                    raise self._unknown((key, inner), section.__struct_fields__)  # type: ignore[attr-defined]
+                    raise self.unknown((key, inner), section.__struct_fields__)  # type: ignore[attr-defined]
 
     def check_task(self, name: str, options: dict[str, Any]) -> None:
         """The keys that all tasks share; a task's own are checked by what it declares, where it is opened."""
@@ -178,7 +182,7 @@ class _Reader:
         if "file" in options and "flower" in options:
             raise self.fault(("tasks", name, "flower"), f"'tasks.{name}' has a file and flower: one of them")
 
-    def _unknown(self, path: tuple[str, ...], allowed: tuple[str, ...]) -> MusterError:
+    def unknown(self, path: tuple[str, ...], allowed: tuple[str, ...]) -> MusterError:
         near = difflib.get_close_matches(path[-1], allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(allowed)}"
         return self.fault(path, f"unknown key {'.'.join(path)!r}; {hint}")

@@ -28,6 +28,8 @@ from muster.node.event_log import EventLog
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
 from muster.node.policy import policy_of
+from muster.node.serving.keeper import ServerKeeper
+from muster.node.serving.processes import ServerProcesses
 from muster.node.short_slices import ask_for_short_slices
 from muster.node.worker.process import ModelWorker
 from muster.storage.disk import DiskStore
@@ -91,6 +93,12 @@ class Daemon:
             narrow=True if config.profile == "narrow" else None,
         )
         self._operations = Operations(self.core, self._catalogue, self._link, config.home, self._started_s)
+        self._servers = [
+            ServerKeeper(
+                task, served, ServerProcesses(config.home, task, served), threads, partial(log.add, "serving")
+            )
+            for task, served in config.serve.items()
+        ]
         self._control = ControlServer(
             config.control_socket, self._operations.answering(), self._operations.streaming()
         )
@@ -108,6 +116,8 @@ class Daemon:
             self._supervisor.keep("printing events", self._print)
             if self._energy.gauge is not None:
                 self._supervisor.keep("reading the battery's gauge", self._read_gauge)
+            for keeper in self._servers:
+                self._supervisor.keep(f"keeping the server of {keeper.task}", keeper.run)
             watch = HealthWatch(self._supervisor, self.core.log)
             self._supervisor.keep("looking at all loops", watch.run)
             async with beside(self._config.home) if beside else contextlib.nullcontext():
@@ -116,6 +126,8 @@ class Daemon:
             notify("STOPPING=1", os.environ)
             for number in (signal.SIGINT, signal.SIGTERM):  # the second one ends at once
                 loop.remove_signal_handler(number)
+            self._supervisor.ending()
+            await asyncio.gather(*(keeper.close() for keeper in self._servers))
             await self._control.close()
             await self.core.close()
             self._worker.close()

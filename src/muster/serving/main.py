@@ -16,22 +16,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from muster.errors import MusterError
 from muster.http.access import OPERATOR, Access
 from muster.http.address import Address, listen, url
 from muster.serving.models import need_onnxruntime
 from muster.serving.paths import folder_of
-from muster.serving.report import alive, read_report
-from muster.serving.settings import PORT, ServeConfig, wants_token
+from muster.serving.report import alive, read_report, start_of
+from muster.serving.settings import PORT, ServeConfig, decode_settings, wants_token
 
 CONNECTIONS_MAX = 512
+LOOK_S = 2.0
+WHILE = "MUSTER_SERVE_WHILE"  # a process: of a demo or a test, whose servers are to end with it
 LOCK = ".serving"
 TOKEN = "token"
 
 
-async def serve(home: Path, task: str, config: ServeConfig, say: Callable[[str], None]) -> None:
+async def serve(
+    home: Path, task: str, config: ServeConfig, say: Callable[[str], None], by_hand: bool = False
+) -> None:
     """Serve a task until SIGTERM or SIGINT. Raises MusterError."""
     need_onnxruntime()
     from muster.http.server import serving
@@ -43,7 +45,7 @@ async def serve(home: Path, task: str, config: ServeConfig, say: Callable[[str],
         sock = listen(_address(config, folder), usual=PORT, what=f"the model of {task}")
         place = url(sock, config.listen)
         access = Access({token(folder): OPERATOR} if wants_token(config) else {})
-        server = Server(home, task, config, say, place)
+        server = Server(home, task, config, say, place, by_hand)
         over = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, over.set)
@@ -55,9 +57,20 @@ async def serve(home: Path, task: str, config: ServeConfig, say: Callable[[str],
                     say(f"clients need the token in {folder / TOKEN}")
                 if server.in_use.loaded is None and not server.in_use.fault:
                     say(f"no model is in use for {task}: `muster use COMMIT`")
-                await over.wait()
+                await _until(over, folder)
         finally:
             await server.close()
+
+
+async def _until(over: asyncio.Event, folder: Path) -> None:
+    """A signal came, or the folder was deleted, or the process that `WHILE` names is gone."""
+    named = os.environ.get(WHILE, "")
+    pid = int(named) if named.isdigit() else 0
+    began = start_of(pid) if pid else None
+    while not over.is_set() and folder.exists() and (not pid or start_of(pid) == began is not None):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await over.wait()
 
 
 @contextlib.contextmanager
@@ -117,14 +130,6 @@ def main(arguments: list[str]) -> int:
         print(f"muster: {error.sentence}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
-
-
-def encode_settings(config: ServeConfig) -> str:
-    return msgspec.json.encode(config, enc_hook=str).decode()
-
-
-def decode_settings(text: str) -> ServeConfig:
-    return msgspec.json.decode(text, type=ServeConfig, dec_hook=lambda kind, value: kind(value))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from muster.protocol.envelope import UNREADABLE
 from muster.serving.paths import report_of
@@ -27,6 +26,7 @@ class ServerReport(msgspec.Struct, frozen=True):
     start: int  # when the process began, in ticks since the machine did: a pid alone may be another's by now
     muster: str  # version
     settings: str  # hash of the settings that it was started with
+    by_hand: bool  # by `muster serve`, and not by the node
     url: str
     port: int
     began_t: float  # Unix seconds
@@ -71,6 +71,8 @@ class Figures:
         """The median and the 99th of the last thousand."""
         if not self._latencies_s:
             return None, None
+        import numpy as np  # the server has it; who only reads reports does not need it
+
         low, high = np.percentile(np.fromiter(self._latencies_s, float), (50, 99))
         return round(float(low) * 1e3, 3), round(float(high) * 1e3, 3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -25,7 +24,7 @@ from muster.serving.paths import folder_of
 from muster.serving.report import Figures, ServerReport, memory_mb, read_report, start_of, write_report
 from muster.serving.runner import Runner
 from muster.serving.samples import Samples, answer_of
-from muster.serving.settings import ServeConfig
+from muster.serving.settings import ServeConfig, settings_hash
 from muster.serving.watch import Watch
 
 REPORT_S = 1.0
@@ -36,9 +35,15 @@ class Server:
     """Everything behind the routes of `app.build`."""
 
     def __init__(
-        self, home: Path, task: str, config: ServeConfig, say: Callable[[str], None], url: str = ""
+        self,
+        home: Path,
+        task: str,
+        config: ServeConfig,
+        say: Callable[[str], None],
+        url: str = "",
+        by_hand: bool = False,
     ) -> None:
-        self.task, self.config, self.url = task, config, url
+        self.task, self.config, self.url, self._by_hand = task, config, url, by_hand
         self.folder = folder_of(home, task)
         self.figures, self.watch, self.runner = Figures(), Watch(), Runner()
         self.bodies = Bodies(round(config.body_mb * 1e6))
@@ -144,6 +149,7 @@ class Server:
             start=self._start,
             muster=__version__,
             settings=settings_hash(self.config),
+            by_hand=self._by_hand,
             url=self.url,
             port=int(self.url.rpartition(":")[2].rstrip("/") or 0),
             began_t=self._began_t,
@@ -170,8 +176,3 @@ class Server:
             fault=self.in_use.fault,
             watch=self.watch.state(),
         )
-
-
-def settings_hash(config: ServeConfig) -> str:
-    """Differs where a server that runs has other settings than these."""
-    return hashlib.sha256(msgspec.json.encode(config, enc_hook=str)).hexdigest()[:16]

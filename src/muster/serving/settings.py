@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from muster.http.access import is_loopback
+from muster.http.address import is_loopback
 
 PORT = 7460  # tried first where none is asked for
 
@@ -55,3 +56,18 @@ def wrong_key(config: ServeConfig) -> tuple[str, str] | None:
 def wants_token(config: ServeConfig) -> bool:
     """Whether others than this machine's programs can connect."""
     return not is_loopback(config.listen)
+
+
+def encode_settings(config: ServeConfig) -> str:
+    """For the command line of a server."""
+    return msgspec.json.encode(config, enc_hook=str).decode()
+
+
+def decode_settings(text: str) -> ServeConfig:
+    """The same again."""
+    return msgspec.json.decode(text, type=ServeConfig, dec_hook=lambda kind, value: kind(value))
+
+
+def settings_hash(config: ServeConfig) -> str:
+    """Differs where a server that runs has other settings than these."""
+    return hashlib.sha256(encode_settings(config).encode()).hexdigest()[:16]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from muster.dashboard.http.answers import problem
-from muster.http.access import OPERATOR, Access, foreign, host_of, is_loopback
+from muster.http.access import OPERATOR, Access, foreign, host_of
+from muster.http.address import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
