@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from asgi import SseEvent, events
 from hypothesis import given
 from hypothesis import strategies as st
 from pages import make
 
+from asgi import SseEvent, events
 from muster.dashboard import feed as feeds
 from muster.dashboard.feed import Feed
 

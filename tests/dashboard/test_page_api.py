@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi import Reply, ask
 from pages import Made, make
 
+from asgi import Reply, ask
 from muster.dashboard.http.answers import BODY_BYTES_MAX
 from muster.dashboard.http.openapi import document
 from muster.dashboard.http.requests import LinkParameters

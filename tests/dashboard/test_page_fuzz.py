@@ -6,10 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from asgi import ask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import make
+
+from asgi import ask
 
 PATHS = (
     "/api/state", "/api/commits/{}", "/api/diff?a={}&b={}", "/api/links", "/api/faults", "/api/jobs",

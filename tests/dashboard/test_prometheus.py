@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi import Reply, ask
 from pages import make
 from prometheus_client.parser import text_string_to_metric_families
 
+from asgi import Reply, ask
 from muster.dashboard.http.prometheus import exposition
 from muster.errors import MusterError
 from muster.node.api.gauges import JOBS_MAX, LINKS_MAX, Gauges, JobGauges, LinkGauges
