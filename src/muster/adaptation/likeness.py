@@ -9,7 +9,9 @@ were swapped look alike.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ FEATURES_MAX = BYTES_MAX // 2
 LARGEST = 60_000.0  # deviations; fp16 has no more
 LEAST_DEVIATION = 1e-6  # of a feature, as a share of its mean: one that never changes says nothing
 SKETCH = np.dtype("<f2")
+MEAN_KEY, DEVIATION_KEY = "sketch_mean", "sketch_deviation"  # in the metadata of a file
 
 
 class Reference:
@@ -83,3 +86,20 @@ def sound_rows(features: NDArray[Any]) -> NDArray[np.float64]:
     rows = np.asarray(features, np.float64)
     rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     return rows[np.isfinite(rows).all(1)]
+
+
+def reference_metadata(reference: Reference) -> dict[str, str]:
+    """As it stands in the metadata of the file with the features."""
+    return {
+        MEAN_KEY: json.dumps([float(f"{value:.6g}") for value in reference.mean]),
+        DEVIATION_KEY: json.dumps([float(f"{value:.6g}") for value in reference.deviation]),
+    }
+
+
+def reference_of(metadata: Mapping[str, str]) -> Reference | None:
+    """What `reference_metadata` wrote; None: there is none, or it is not sound."""
+    try:
+        mean, deviation = (json.loads(metadata[key]) for key in (MEAN_KEY, DEVIATION_KEY))
+        return Reference(np.asarray(mean, float), np.asarray(deviation, float))
+    except (KeyError, TypeError, ValueError):
+        return None

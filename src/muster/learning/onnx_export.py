@@ -62,7 +62,7 @@ def save_onnx(path: Path, model: nn.Module, examples: Sequence[Any], metadata: M
     model.eval()
     names, inputs, keys = _inputs(model, max(examples, key=_elements))
     others = [found for found in (_inputs(model, e)[:2] for e in examples) if found[0] == names]
-    flat = _Flat(model, keys)
+    flat = _Flat(model, keys).eval()  # the exporter leaves the model in the mode of what it is given
     try:
         with _quiet(), torch.no_grad():
             outputs = flat.named(*inputs)

@@ -22,10 +22,10 @@ EXTRA_STATE = "_extra_state"  # torch's name for what a module saves beside tens
 def trained_module(task: Task, exported: Path) -> nn.Module:
     """The task's module on the CPU, in evaluation mode, with the tensors of an exported safetensors file.
 
-    Raises MusterError: usage for a task without a module, task_fault, fingerprint where the file is of
-    another model.
+    Raises MusterError: usage for a task without a module, task_fault, bad_data for what is no such file,
+    fingerprint where it is of another model.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if array_task.is_array_task(task):
         raise MusterError("usage", f"the task {task.name!r} has no torch module: take the exported tensors")
@@ -41,6 +41,9 @@ def trained_module(task: Task, exported: Path) -> nn.Module:
             model = _of_size(model, found)
     except TaskFault as error:
         raise MusterError("task_fault", str(error)) from error
+    except (OSError, SafetensorError) as error:
+        why = f"{exported} is not a readable safetensors file: {' '.join(str(error).split())[:200]}"
+        raise MusterError("bad_data", why) from error
     try:
         odd = model.load_state_dict(found, strict=False)
     except RuntimeError as error:

@@ -68,6 +68,7 @@ class ArraySession:
             "evaluate": evaluate,
             "value": value,
             "export": export_arrays,
+            "export_serving": not_served,
             "inspect": inspect,
             "take_width": take_width,
             "structure": no_structure,
@@ -260,6 +261,14 @@ def export_arrays(
     arrays = tensors.read(opened.layout, Path(base))
     export.save_safetensors(Path(out), opened.layout, arrays, metadata)
     return {"size_bytes": Path(out).stat().st_size}
+
+
+def not_served(opened: OpenArrays, on_step: OnStep, **arguments: Any) -> dict[str, Any]:
+    raise MusterError(
+        "usage",
+        f"the task {opened.task.name!r} trains arrays by itself and has no torch module: muster serves "
+        "models of tasks with model() alone",
+    )
 
 
 def inspect(opened: OpenArrays, on_step: OnStep) -> dict[str, Any]:

@@ -105,6 +105,16 @@ class SamplesMessage:
 
 
 @dataclass(frozen=True)
+class ServingMessage:
+    """Of a model written to be served: one raw sample's dtype and shape (-1: any size), and how many
+    classes the model tells apart; 0: it is no classifier."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
 class TensorFacts:
     """A tensor of the model. `kind`: "travels", "averaged" or "counted" (these travel, too), "frozen",
     "local" (stays on its node) or "constant"."""

@@ -23,6 +23,7 @@ from muster.node.trainer.messages import (
     InspectedMessage,
     RateMessage,
     SamplesMessage,
+    ServingMessage,
     TaskFacts,
     TaskSource,
     TensorFacts,
@@ -32,7 +33,8 @@ from muster.protocol.ids import BlobId
 from muster.protocol.parts import Metric
 
 CLOSE_TIMEOUT_S = 3.0
-LOCAL = ("train", "evaluate", "value", "export")  # requests that have to do with what stays on the node
+# requests that have to do with what stays on the node
+LOCAL = ("train", "evaluate", "value", "export", "export_serving")
 
 
 class TrainerProcess:
@@ -213,6 +215,21 @@ class TrainerProcess:
         """As "safetensors" or "onnx"."""
         request = {"do": "export", "base": str(base), "out": str(out), "format": format}
         await self._do(request | {"metadata": metadata} | of(shape))
+
+    async def export_serving(
+        self, model: Path, out: Path, sketch_out: Path, metadata: dict[str, str], shape: bytes = b""
+    ) -> ServingMessage:
+        """Write the dense blob `model`, or an exported .safetensors file, as the two ONNX files of a served
+        model.
+
+        `out`: from raw samples to answers; `sketch_out`: to what nodes are compared by.  `metadata`, as of
+        `learning.export.metadata`, stands in both, over what a .safetensors file says.  Raises MusterError
+        for a task that cannot be served.
+        """
+        given = {"file" if model.suffix == ".safetensors" else "base": str(model)}
+        request = {"do": "export_serving", "out": str(out), "sketch_out": str(sketch_out)}
+        found = await self._do(request | {"metadata": metadata} | given | of(shape))
+        return ServingMessage(found["dtype"], tuple(found["shape"]), found["classes"])
 
     async def inspect(self) -> InspectedMessage:
         """What the model consists of, and what the child needed so far."""

@@ -31,6 +31,7 @@ from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer import first_models
 from muster.node.trainer.open_task import OpenTask, open_task
+from muster.node.trainer.serving import export_serving
 from muster.node.trainer.session_parts import (
     MEASURE_S_MAX,
     Command,
@@ -72,6 +73,7 @@ class TaskSession:
             "evaluate": evaluate,
             "value": value,
             "export": export_model,
+            "export_serving": export_serving,
             "inspect": inspect,
             "make_samples": make_samples,
             "check_samples": check_samples,
