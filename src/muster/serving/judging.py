@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from muster.errors import MusterError
 from muster.local.local_set import LocalSet
 from muster.local.rows import Sample
-from muster.serving.models import OUTPUT, Loaded, give_memory_back, load
-from muster.serving.oip.tensors import DTYPES
+from muster.serving.answers import AT_ONCE_MAX, answered
+from muster.serving.models import Loaded, give_memory_back, load
 from muster.serving.pointer import Served
 
-AT_ONCE_MAX = 32  # samples in a run
 LOOK_S = 1.0
 
 
@@ -75,26 +71,3 @@ def rights(loaded: Loaded, samples: Sequence[Sample]) -> list[bool]:
     return [
         answer is not None and answer == sample.label for answer, sample in zip(answers, samples, strict=True)
     ]
-
-
-def answered(loaded: Loaded, xs: Sequence[Any]) -> list[int | None]:
-    """The class that a model gives each raw sample; None for one that does not fit its input."""
-    spec = loaded.inputs[0]
-    dtype = DTYPES[spec.datatype]
-    found: list[int | None] = [None] * len(xs)
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for i, x in enumerate(xs):
-        fits = x.ndim + 1 == len(spec.shape) and all(
-            own in (-1, size) for own, size in zip(spec.shape[1:], x.shape, strict=True)
-        )
-        if fits and np.can_cast(x.dtype, dtype, "same_kind"):
-            by_shape.setdefault(x.shape, []).append(i)
-    most = AT_ONCE_MAX if spec.shape and spec.shape[0] < 0 else 1
-    for places in by_shape.values():
-        for start in range(0, len(places), most):
-            some = places[start : start + most]
-            batch = np.stack([xs[i] for i in some]).astype(dtype, copy=False)
-            output = loaded.run((OUTPUT,), {spec.name: batch})[OUTPUT]
-            for i, answer in zip(some, output.argmax(1).tolist(), strict=True):
-                found[i] = answer
-    return found

@@ -45,9 +45,11 @@ class Loaded:
 
     @property
     def classifies(self) -> bool:
-        """Whether an answer is the place of the largest output."""
-        output = self.outputs.get(OUTPUT)
-        return ENTROPY in self.outputs and output is not None and len(output.shape) == 2
+        """Whether answers are classes (`answers.classes_of`), one a sample."""
+        output, entropy = self.outputs.get(OUTPUT), self.outputs.get(ENTROPY)
+        return (
+            output is not None and entropy is not None and len(output.shape) <= 2 and len(entropy.shape) == 1
+        )
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name. Raises what onnxruntime raises."""

@@ -22,6 +22,13 @@ def folder_of(home: Path, task: str) -> Path:
     return home / SERVE / _name(task)
 
 
+def local_set_of(home: Path, task: str) -> Path:
+    """The node's own samples of a task. Raises MusterError usage."""
+    from muster.local.local_set import path_of  # numpy, which an idle daemon has no use for
+
+    return path_of(home, _name(task))
+
+
 def pointer_of(folder: Path) -> Path:
     """The pointer in a served task's folder."""
     return folder / "current"

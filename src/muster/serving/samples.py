@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from muster.errors import MusterError
 from muster.local.limits import Limits
 from muster.local.local_set import LocalSet
 from muster.local.rows import Answered, Label
+from muster.serving.answers import classes_of
 from muster.serving.models import ENTROPY, OUTPUT, Loaded
 from muster.serving.settings import ServeConfig
 
@@ -196,6 +196,6 @@ def answer_of(loaded: Loaded, x: NDArray[Any], outputs: Mapping[str, NDArray[Any
     classes: tuple[int, ...] = ()
     entropies: tuple[float, ...] = ()
     if loaded.classifies:
-        classes = tuple(np.argmax(outputs[OUTPUT], axis=1).tolist())
+        classes = tuple(classes_of(outputs[OUTPUT]))
         entropies = tuple(outputs[ENTROPY].reshape(-1).tolist())
     return Answer(x, classes, entropies, loaded.version)

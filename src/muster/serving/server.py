@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from muster import __version__
 from muster.errors import MusterError
-from muster.local.local_set import path_of
 from muster.serving.http.bodies import Bodies
 from muster.serving.in_use import InUse
 from muster.serving.judging import LOOK_S, Judge
 from muster.serving.models import Loaded
-from muster.serving.paths import folder_of
+from muster.serving.paths import folder_of, local_set_of
 from muster.serving.report import Figures, ServerReport, memory_mb, read_report, start_of, write_report
 from muster.serving.runner import Runner
 from muster.serving.samples import Samples, answer_of
@@ -47,7 +46,7 @@ class Server:
         self.folder = folder_of(home, task)
         self.figures, self.watch, self.runner = Figures(), Watch(), Runner()
         self.bodies = Bodies(round(config.body_mb * 1e6))
-        self.samples = Samples(path_of(home, task), config, say)
+        self.samples = Samples(local_set_of(home, task), config, say)
         self.in_use = InUse(self.folder, config.threads, say, self._swapped)
         self._judge = Judge(self.folder, config.threads)
         self._say = say

@@ -77,7 +77,8 @@ def _label(label: int | float | str, loaded: Loaded | None) -> Label:
         raise BadRequest(f"there is no class {label[:60]!r}: {known}")
     if loaded is None or not loaded.classifies:
         return label
-    count = len(names) or loaded.outputs[OUTPUT].shape[1]
+    shape = loaded.outputs[OUTPUT].shape
+    count = len(names) or (2 if len(shape) == 1 or shape[1] == 1 else shape[1])
     if label != int(label) or label < 0 or 0 <= count <= label:
         raise BadRequest(
             f"{label} is no class: they are 0 to {count - 1}" if count > 0 else f"{label} is no class"
