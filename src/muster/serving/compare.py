@@ -2,10 +2,11 @@
 
     python -m muster.serving.compare --home HOME --task TASK --candidate FILE.onnx
 
-prints `{"version": of the model in use, "labels": N, "right": ..., "right_used": ..., "both": ..., "wins": ...,
-"losses": ...}`: wins are labels that the candidate alone has right, losses those that the model in use alone has
-right.  Labels are those of conditions as they are now, the newest 500, or those since `--since-epoch`.  What is wrong
-is `{"error": {"code": ..., "sentence": ...}}` and the exit code of docs/errors.md.
+prints `{"version": of the model in use, "labels": N, "right": ..., "right_used": ..., "both": ...,
+"wins": ..., "losses": ...}`: wins are labels that the candidate alone has right, losses those that the
+model in use alone has right.  Labels are those of conditions as they are now, the newest 500, or those
+since `--since-epoch`.  What is wrong is `{"error": {"code": ..., "sentence": ...}}` and the exit code of
+docs/errors.md.
 
 One model is in memory at a time, and `--seconds` end the process whatever a model does.
 """
