@@ -160,20 +160,10 @@ def test_an_alarm_begins_an_epoch_and_its_labels_count_by_themselves(local: Loca
     assert local.alarms()[0].z == 7.5
     assert local.alarms()[0].epoch == 1
     taken = local.snapshot("job")
+    assert set(taken.held.ids) == set(local.labelled(held=True, since_epoch=1).ids)
     assert set(taken.former.y.tolist()) == {0, 1, 2, 3}
     assert set(taken.new.y.tolist()) == {0}
     assert len(local.labelled(held=True, since_epoch=1).ids) < len(local.labelled(held=True).ids)
-
-
-def test_replay_has_classes_as_equal_as_they_are(local: LocalSet) -> None:
-    for i in range(60):
-        local.add_labelled(np.full(2, i), 0 if i < 40 else 1 + i % 2, held=False)
-    local.alarm(9, "entropy")
-    local.add_labelled(np.full(2, 99), 7, held=False)
-    drawn = local.replay(24)
-    assert [int((drawn.y == c).sum()) for c in (0, 1, 2, 7)] == [8, 8, 8, 0]
-    assert local.replay(24).ids == drawn.ids
-    assert len(local.replay(1000).ids) == 60
 
 
 def test_the_reservoir_keeps_classes_epochs_and_the_newest(tmp_path: Path) -> None:

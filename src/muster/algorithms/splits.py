@@ -144,3 +144,15 @@ def holdout(labels: ArrayLike, share: float, seed: int) -> tuple[NDArray[np.int6
     mask = np.zeros(len(y), bool)
     mask[chosen] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def balanced(labels: ArrayLike, count: int, seed: int) -> NDArray[np.int64]:
+    """At most `count` places of `labels`, drawn from `seed`: of all classes as many, as far as there are."""
+    rng = np.random.default_rng([seed, count])
+    pools = [list(pool) for pool in _pools(np.asarray(labels).reshape(-1), rng)]
+    chosen: list[int] = []
+    while len(chosen) < count and any(pools):
+        for pool in pools:
+            if pool and len(chosen) < count:
+                chosen.append(int(pool.pop()))
+    return np.sort(np.asarray(chosen, np.int64))

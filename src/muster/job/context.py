@@ -155,9 +155,13 @@ class TrainerLike(Protocol):
         None: this trainer cannot make one.
         """
 
-    def work_for(self, job: JobId, share: float = 1.0) -> None:
+    def work_for(self, job: JobId, share: float = 1.0, replay: int | None = None) -> None:
         """From now on requests are this job's: what of it stays on this node is kept for it, and they compute
-        `share` of the time."""
+        `share` of the time.
+
+        A job that adapts to a change has `replay` old samples in each batch, and no common evaluation set:
+        each node measures on its own.
+        """
 
     async def differs(self, fingerprint: bytes) -> Difference:
         """What is not the same here as in a job with this fingerprint."""

@@ -76,7 +76,8 @@ class TrainerSession:
                 self.starting = True
                 self._context.set_status("preparing", 0.0, self._view.id, 0)
                 trainer = await self._context.open_trainer(self._view.job.task)
-                trainer.work_for(self._view.id, self._context.trainer_share(self._view.asker))
+                job, share = self._view.job, self._context.trainer_share(self._view.asker)
+                trainer.work_for(self._view.id, share, job.replay if job.like else None)
                 return await self._train_with(trainer)
             except MusterError as error:
                 self._answer.refuse(str(error))

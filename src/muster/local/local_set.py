@@ -18,16 +18,12 @@ from muster.errors import MusterError
 from muster.local import database, keeping, raw, reading, salvage, writing
 from muster.local.database import Damaged, LocalFault
 from muster.local.limits import Limits
+from muster.local.place import path_of as path_of
 from muster.local.rows import Alarm, Answered, Label, Labelled, LocalCounts, Sample, Snapshot
 
 T = TypeVar("T")
 WHAT_CHARACTERS_MAX = 200
 TRIES = 3  # of a transaction, with the file that took a damaged one's place
-
-
-def path_of(home: Path, task: str) -> Path:
-    """Where a node with this home keeps the samples of a task."""
-    return home / "local" / f"{task}.sqlite"
 
 
 class LocalSet:
@@ -176,7 +172,7 @@ class LocalSet:
         were labelled since the last job's snapshot; None: both.
         """
         limit = self._limits.held_out if held else self._limits.labelled
-        return self._read(lambda db: reading.labelled(db, held, since_epoch, None, limit))
+        return self._read(lambda db: reading.labelled(db, held, since_epoch, limit))
 
     def unjudged(self, version: str, n: int, since_s: float = 0.0) -> list[Sample]:
         """The first `n` samples labelled at or after `since_s` (unix) without a verdict on `version`."""
@@ -211,15 +207,15 @@ class LocalSet:
             keeping.trim_others(db, values[2], values[3])
             epoch, serial = db.execute("SELECT epoch, serial FROM snapshot WHERE job = ?", (job,)).fetchone()
             limit = self._limits.labelled
-            new = reading.of_snapshot(db, epoch, epoch, serial, limit)
-            former = reading.of_snapshot(db, 0, epoch - 1, serial, limit)
-            return Snapshot(job, epoch, new, former)
+            return Snapshot(
+                job,
+                epoch,
+                new=reading.of_snapshot(db, (epoch, epoch), serial, False, limit),
+                former=reading.of_snapshot(db, (0, epoch - 1), serial, False, limit),
+                held=reading.of_snapshot(db, (epoch, epoch), serial, True, self._limits.held_out),
+            )
 
         return self._run(take, durable=True)
-
-    def replay(self, n: int, seed: int = 0) -> Labelled:
-        """Up to `n` samples of former epochs to train on, classes as equal as they can be."""
-        return self._read(lambda db: reading.replay(db, n, seed))
 
     # within
 

@@ -50,54 +50,19 @@ def unlabelled(db: sqlite3.Connection, n: int, uncertain_first: bool) -> list[Sa
     return [by_id[i] for i in order if i in by_id]
 
 
-def labelled(
-    db: sqlite3.Connection, held: bool | None, since_epoch: int | None, until_epoch: int | None, limit: int
-) -> Labelled:
+def labelled(db: sqlite3.Connection, held: bool | None, since_epoch: int | None, limit: int) -> Labelled:
     """Of the newest `limit` that fit; all have the shape of the newest of them."""
     where = {None: "", True: f"AND {_HELD}", False: f"AND NOT {_HELD}"}[held]
-    return _labelled(
-        db,
-        f"{where} AND epoch BETWEEN :low AND :high",
-        {
-            "since_snapshot": _since_snapshot(db),
-            "low": since_epoch or 0,
-            "high": NO_SNAPSHOT if until_epoch is None else until_epoch,
-        },
-        limit,
-    )
+    named = {"since_snapshot": _since_snapshot(db), "low": since_epoch or 0}
+    return _labelled(db, f"{where} AND epoch >= :low", named, limit)
 
 
-def of_snapshot(db: sqlite3.Connection, low: int, high: int, serial: int, limit: int) -> Labelled:
-    """What a job trains on that began at this `serial`, of the epochs `low` to `high`."""
-    where = "AND NOT held AND serial <= :serial AND epoch BETWEEN :low AND :high"
-    return _labelled(db, where, {"serial": serial, "low": low, "high": high}, limit)
-
-
-def balanced(ids_by_class: dict[Any, list[int]], n: int, seed: int) -> list[int]:
-    """At most `n` of them, from all classes as many as there are, in no order but the seed's."""
-    chance = random.Random(seed)
-    queues = [
-        chance.sample(ids, len(ids)) for _, ids in sorted(ids_by_class.items(), key=lambda e: str(e[0]))
-    ]
-    chosen: list[int] = []
-    while len(chosen) < n and any(queues):
-        for queue in queues:
-            if queue and len(chosen) < n:
-                chosen.append(queue.pop())
-    return chosen
-
-
-def replay(db: sqlite3.Connection, n: int, seed: int) -> Labelled:
-    epoch, until = database.get(db, "epoch"), _since_snapshot(db)
-    classes: dict[Any, list[int]] = {}
-    rows = db.execute(
-        "SELECT id, CASE WHEN typeof(label) = 'integer' THEN label END FROM sample INDEXED BY labelled"
-        " WHERE label IS NOT NULL AND NOT held AND serial <= ? AND epoch < ?",
-        (until, epoch),
-    )
-    for id_, label in rows:
-        classes.setdefault(label, []).append(id_)
-    return together(samples(_by_ids(db, balanced(classes, n, seed))))
+def of_snapshot(
+    db: sqlite3.Connection, epochs: tuple[int, int], serial: int, held: bool, limit: int
+) -> Labelled:
+    """Of the labels until `serial` in these epochs, what may be trained on, or what is held out by lot."""
+    where = f"AND {'held' if held else 'NOT held'} AND serial <= :serial AND epoch BETWEEN :low AND :high"
+    return _labelled(db, where, {"serial": serial, "low": epochs[0], "high": epochs[1]}, limit)
 
 
 def unjudged(db: sqlite3.Connection, version: str, n: int, since_s: float) -> list[Sample]:

@@ -52,12 +52,13 @@ NONE = Labelled(np.zeros((0,), np.float32), np.zeros((0,), np.int64), ())
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a job trains on, fixed at its start; nothing of it is ever held out."""
+    """What a job trains on, fixed at its start; nothing of `new` and `former` is ever held out."""
 
     job: str
     epoch: int  # the newest of that time
     new: Labelled  # labels of this epoch
     former: Labelled  # those of epochs before it
+    held: Labelled  # of this epoch, by lot: to measure on
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from muster.coresets.coreset import Coreset
 from muster.learning.faults import TaskFault
+from muster.learning.sources.appended import joined
 from muster.learning.sources.source import Source
 from muster.learning.sources.trees import Batch, Tree
 
@@ -56,7 +57,7 @@ class Pool:
             tree, count = self.as_tree(self.x[index], self.y[index]), len(places)
             if own is not None:
                 more = next(own)
-                tree, count = _together(tree, more.data), count + more.count
+                tree, count = joined(tree, more.data), count + more.count
             yield Batch(self.augment(tree), count)
 
 
@@ -70,7 +71,7 @@ def pool(
     """
     if not coresets or sum(map(len, (c for c, _ in coresets))) == 0:
         raise TaskFault("the coresets to train on hold no samples")
-    x_own, y_own, as_tree = _form(own.example().data)
+    x_own, y_own, as_tree = form_of(own.example().data)
     for coreset, _ in coresets:
         if coreset.space.shape != tuple(x_own.shape[1:]):
             raise TaskFault(
@@ -107,7 +108,7 @@ def _scaled(weights: NDArray[np.float32], whole: float) -> NDArray[np.float64]:
     return scaled
 
 
-def _form(tree: Tree) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor, torch.Tensor], Tree]]:
+def form_of(tree: Tree) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor, torch.Tensor], Tree]]:
     """Inputs and targets of a batch, and what makes such a batch of others. Raises TaskFault."""
     if isinstance(tree, Mapping) and set(tree) == {"x", "y"}:
         x, y = tree["x"], tree["y"]
@@ -125,9 +126,3 @@ def _of_type(values: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
     if tensor.is_floating_point() and not like.is_floating_point():
         tensor = tensor.round()
     return tensor.to(like.dtype)
-
-
-def _together(a: Tree, b: Tree) -> Tree:
-    if isinstance(a, Mapping):
-        return {key: torch.cat([a[key], b[key]]) for key in a}
-    return tuple(torch.cat(parts) for parts in zip(a, b, strict=True))

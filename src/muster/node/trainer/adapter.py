@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,11 +25,13 @@ from muster.job.context import (
     TrainingResult,
     Weighted,
 )
+from muster.local.place import path_of
 from muster.node.trainer.child_process import TrainerDied
+from muster.node.trainer.facts import JobFacts, job_facts
 from muster.node.trainer.messages import Progress, RateMessage, TaskFacts, TaskSource
 from muster.node.trainer.process import TrainerProcess
 from muster.protocol.ids import BlobId, JobId
-from muster.protocol.parts import Metric, Recipe
+from muster.protocol.parts import Recipe
 from muster.protocol.records import Shared
 from muster.storage.offload import Offload
 from muster.storage.staged import PIECE_BYTES
@@ -38,28 +40,6 @@ from muster.storage.store import Store
 T = TypeVar("T")
 LOCAL = "local"  # the folder of a home, beside the scratch files, with what never leaves it: one file a job
 ROOM_RETRY_S = 2.0  # between two tries to write to a full disk
-
-
-@dataclass(frozen=True)
-class JobFacts:
-    """Implements `job.context.Facts`: what a job needs to know of a task."""
-
-    name: str
-    version: str
-    fingerprint: bytes
-    layout: Layout
-    samples: int
-    has_common: bool
-    metrics: tuple[Metric, ...]
-    skipped: int  # samples with NaN that the task leaves out
-    steps_max: int | None  # in a round, by this node's settings
-
-
-def job_facts(facts: TaskFacts) -> JobFacts:
-    return JobFacts(
-        facts.name, facts.version, facts.fingerprint, facts.layout, facts.samples, facts.common > 0,
-        facts.metrics, facts.skipped, facts.steps_max,
-    )  # fmt: skip
 
 
 class StoreTrainer:
@@ -79,6 +59,7 @@ class StoreTrainer:
         self.width = 1.0  # of the models that it works with
         self._said_skipped = False
         self._structure: Structure | None = None  # of the model as it is now, once asked
+        self._adapts = False  # it works for a job that adapts to a change
         self._own_start: Path | None = None  # what the last start from a file had of this node's own tensors
 
     @classmethod
@@ -107,13 +88,14 @@ class StoreTrainer:
         return self._facts
 
     async def describe(self) -> JobFacts:
-        return job_facts(self._facts)
+        return job_facts(self._facts, self._adapts)
 
     async def fresh(self, seed: int) -> BlobId | None:
         return await self.initial(seed, None)
 
-    def work_for(self, job: JobId, share: float = 1.0) -> None:
-        self._trainer.share = share
+    def work_for(self, job: JobId, share: float = 1.0, replay: int | None = None) -> None:
+        self._trainer.share, self._adapts = share, replay is not None
+        self._trainer.use_labels(path_of(self._scratch.parent, self._facts.name), job, replay)
         self._trainer.keep_local(self._local(job))
 
     def begin_own(self, job: JobId) -> None:
@@ -132,14 +114,14 @@ class StoreTrainer:
     async def take_frozen(self, frozen: BlobId, fingerprint: bytes) -> JobFacts:
         await _job_errors(self._trainer.take_frozen(self._store.blob_path(frozen), fingerprint))
         self._facts = replace(self._facts, fingerprint=fingerprint)
-        return job_facts(self._facts)
+        return job_facts(self._facts, self._adapts)
 
     async def take_width(self, width: float) -> JobFacts:
         if width != self.width:
             layout = await _job_errors(self._trainer.take_width(width))
             self._facts, self.width = replace(self._facts, layout=layout), width
             self._structure = None
-        return job_facts(self._facts)
+        return job_facts(self._facts, self._adapts)
 
     async def structure(self) -> Structure:
         if self._structure is None:
@@ -227,6 +209,24 @@ class StoreTrainer:
             finally:
                 with contextlib.suppress(OSError):
                     out.unlink()
+
+    async def fine_tuned(self, model: Model, recipe: Recipe, steps: int) -> BlobId:
+        """A model trained further on the labels of the job that it works for, as a blob: for this node alone.
+
+        Raises MusterError, ChildProcessError.
+        """
+        out = self._scratch_file("fine")
+        try:
+            await _job_errors(
+                self._trainer.fine_tune(
+                    self._store.blob_path(model.blob), out, steps=steps, lr=recipe.lr, batch=recipe.batch,
+                    momentum=recipe.momentum, seed=recipe.seed, shape=model.shape,
+                )
+            )  # fmt: skip
+            return self._store.put_staged(await self._offload(self._store.stage_file, out))
+        finally:
+            with contextlib.suppress(OSError):
+                out.unlink()
 
     async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
         path = self._store.blob_path(model.blob)

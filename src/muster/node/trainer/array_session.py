@@ -76,7 +76,9 @@ class ArraySession:
             "check_samples": uses_none,
         }
         command = command_of(commands, what)
-        local = arguments.pop("local", None)
+        local, labels = arguments.pop("local", None), arguments.pop("labels_here", None)
+        if labels is not None and labels["replay"] is not None:
+            raise TaskFault(f"the task {self.opened.task.name!r} trains arrays by itself: it cannot adapt")
         if local is not None:  # the task may have worked for another job since
             self.opened.task.keep(kept_bytes.load(Path(local)))
         result = command(self.opened, on_step, **arguments)

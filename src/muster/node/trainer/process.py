@@ -29,12 +29,13 @@ from muster.node.trainer.messages import (
     TensorFacts,
     TrainedMessage,
 )
-from muster.protocol.ids import BlobId
+from muster.protocol.ids import BlobId, JobId
 from muster.protocol.parts import Metric
 
 CLOSE_TIMEOUT_S = 3.0
-# requests that have to do with what stays on the node
-LOCAL = ("train", "evaluate", "value", "export", "export_serving")
+# requests that have to do with what stays on the node, and those that may use samples labelled on it
+LOCAL = ("train", "fine_tune", "evaluate", "value", "export", "export_serving")
+LABELS = ("train", "fine_tune", "evaluate", "value")
 
 
 class TrainerProcess:
@@ -50,6 +51,7 @@ class TrainerProcess:
         self._child: ChildProcess | None = None
         self._source: TaskSource | None = None
         self._local: Path | None = None
+        self._labels: dict[str, Any] = {}
         self._taken: dict[str, dict[str, Any]] = {}  # what was taken: the last request of each kind
         self.share = 1.0  # of the time, that the child computes
         self._lock = asyncio.Lock()  # one request at a time
@@ -82,6 +84,13 @@ class TrainerProcess:
     def keep_local(self, path: Path) -> None:
         """The file of what a job keeps on this node, for all requests from now on."""
         self._local = path
+
+    def use_labels(self, path: Path, job: JobId, replay: int | None) -> None:
+        """The samples that people labelled on this node, for all requests from now on, as `job` has them.
+
+        `replay`: old samples in each batch of a job that adapts; None: it is another one.
+        """
+        self._labels = {"labels_here": {"set": str(path), "job": job.hex(), "replay": replay}}
 
     async def initial(
         self, out: Path, seed: int, source: Path | None = None, fresh: Sequence[str] = (),
@@ -168,6 +177,15 @@ class TrainerProcess:
         request |= {"samples": [[str(path), weight] for path, weight in samples], "own_weight": own_weight}
         return TrainedMessage(**await self._do(request, progress))
 
+    async def fine_tune(
+        self, base: Path, out: Path, *, steps: int, lr: float, batch: int, momentum: float, seed: int,
+        shape: bytes = b"",
+    ) -> TrainedMessage:  # fmt: skip
+        """Train from the dense blob `base` for this node alone; `out` becomes the whole model."""
+        request = {"do": "fine_tune", "base": str(base), "out": str(out), "steps": steps, "lr": lr}
+        request |= {"batch": batch, "momentum": momentum, "seed": seed} | of(shape)
+        return TrainedMessage(**await self._do(request))
+
     async def evaluate(
         self,
         base: Path,
@@ -251,6 +269,8 @@ class TrainerProcess:
         async with self._lock:
             child = await self._running_child(reopen=True)
             local = {} if self._local is None or request["do"] not in LOCAL else {"local": str(self._local)}
+            if request["do"] in LABELS:
+                local = local | self._labels
             share = {} if self.share >= 1 else {"share": self.share}
             return await child.request(request | local | share, progress)
 

@@ -30,6 +30,8 @@ from muster.learning.travel.fingerprint import differs, differs_in_fixed
 from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer import first_models
+from muster.node.trainer.fine_tuning import fine_tune
+from muster.node.trainer.labels_here import LabelsHere
 from muster.node.trainer.open_task import OpenTask, open_task
 from muster.node.trainer.serving import export_serving
 from muster.node.trainer.session_parts import (
@@ -53,6 +55,7 @@ class TaskSession:
 
     def __init__(self, task: tasks.Task) -> None:
         self.opened = open_task(task)
+        self._labels = LabelsHere()
         self._pruned: OpenTask | None = None  # with the model of the last request, where that was pruned
 
     def facts(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class TaskSession:
             "measure_speed": measure_speed,
             "find_rate": find_rate,
             "train": train,
+            "fine_tune": fine_tune,
             "evaluate": evaluate,
             "value": value,
             "export": export_model,
@@ -87,10 +91,13 @@ class TaskSession:
             self.opened = self.opened.at_width(float(arguments["width"]))
             return self.facts()
         command = command_of(commands, what)
-        local = arguments.pop("local", None)
+        local, labels = arguments.pop("local", None), arguments.pop("labels_here", None)
         batch = arguments.get("batch", self.opened.batch)
         self.opened = replace(self.opened, local=None if local is None else Path(local), batch=batch)
-        return command(self._of_shape(arguments.pop("shape", b"")), on_step, **arguments)
+        opened = self._of_shape(arguments.pop("shape", b""))
+        if labels is not None:
+            opened = self._labels.in_job(opened, labels)
+        return command(opened, on_step, **arguments)
 
     def _of_shape(self, shape: bytes) -> OpenTask:
         """The task with the model that a request is about."""

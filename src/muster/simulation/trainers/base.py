@@ -137,7 +137,7 @@ class SimTrainer(ABC):
     async def fresh(self, seed: int) -> BlobId | None:
         return None  # the first model is fetched like any other
 
-    def work_for(self, job: JobId, share: float = 1.0) -> None:
+    def work_for(self, job: JobId, share: float = 1.0, replay: int | None = None) -> None:
         self.job, self._pace.share = job, share
 
     async def differs(self, fingerprint: bytes) -> Difference:
