@@ -12,11 +12,19 @@ import pytest
 from muster.coresets.coding.codec import decode, encode
 from muster.coresets.coding.error import CoresetError
 from muster.coresets.coreset import Coreset, Space
-from muster.coresets.exchange import Data, Made, fault, make, read
+from muster.coresets.exchange import Data, Made, differs, make, read
 from muster.coresets.spaces import default_space
 from muster.protocol.validation.limits import SHARED_SAMPLES_MAX
 
 IMAGES, TABLE, NUMBERS = "images", "table", "numbers"
+
+
+def fault(data: Data, message: bytes, kind: str, samples: int) -> str:
+    """What a node that has `data` says of a message and of its record."""
+    try:
+        return differs(read(data, message), kind, samples)
+    except CoresetError as error:
+        return str(error)
 
 
 def data_of(kind: str, count: int = 400, seed: int = 0) -> Data:

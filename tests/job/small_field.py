@@ -67,12 +67,13 @@ class SmallField:
         energy: Mapping[str, EnergyAccount] | None = None,
         wall: Callable[[], float] = lambda: 0.0,
         step_s: float | Mapping[str, float] = 0.01,
+        samples: Mapping[str, int] | None = None,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
         train. `energy`: of nodes that know what they use. `policy`: of all nodes, or of some by name.
-        `wall()`: the clock of all nodes."""
+        `wall()`: the clock of all nodes. `samples`: of nodes that have other than 50."""
         self._frozen = frozen or {}
-        self._wall, self._step_s = wall, step_s
+        self._wall, self._step_s, self._samples = wall, step_s, samples or {}
         self._offload = offload
         self._kind, self._policy, self._limits = kind, policy, limits
         self.network, self._common = SimNetwork(random.Random(1)), common
@@ -90,7 +91,8 @@ class SmallField:
         async def open_trainer(task: str) -> TrainerLike:
             if name in self._faults:
                 raise self._faults[name]
-            facts = replace(facts_of(LAYOUT, 50, self._common), frozen=self._frozen.get(name, b""))
+            samples = self._samples.get(name, 50)
+            facts = replace(facts_of(LAYOUT, samples, self._common), frozen=self._frozen.get(name, b""))
             step_s = self._step_s if isinstance(self._step_s, float) else self._step_s[name]
             return self._kind(facts, store, target_of(number, 40), step_s, random.Random(number))
 
@@ -149,12 +151,13 @@ class SmallField:
         server_momentum: float = 0.0,
         prune: Prune | None = None,
         model: Model | None = None,
+        steps: int = 4,
     ) -> JobId:
         """A job that begins from `start` or `model`, by default from what the seed gives. `offers_frozen`:
         nodes that lack what the asker's task does not train can have it."""
         core = self.cores[asker]
         recipe = Recipe(
-            0.1, 10, 4, 0, codec=codec, down_codec=down_codec, average=average,
+            0.1, 10, steps, 0, codec=codec, down_codec=down_codec, average=average,
             server_momentum=server_momentum,
         )  # fmt: skip
         stop, nonce = stop or StopRule(rounds=3), bytes([next(self._nonces)])

@@ -21,7 +21,7 @@ from muster.protocol.records import Commit, Merge
 
 @bug("a stand-in is counted beside its node's own update")
 def counted_beside() -> list[Patch]:
-    def counts_for(updates: Sequence[KnownUpdate]) -> list[tuple[NodeId, ...]]:
+    def counts_for(updates: Sequence[KnownUpdate], helps: Any) -> list[tuple[NodeId, ...]]:
         return [u.record.data or (u.key.node,) for u in updates]
 
     return [(folding, "counts_for", counts_for)]
@@ -29,7 +29,9 @@ def counted_beside() -> list[Patch]:
 
 @bug("a stand-in weighs by the samples of who trained it")
 def weight_of_the_trainer() -> list[Patch]:
-    def samples_of(updates: Sequence[KnownUpdate], own: Callable[[NodeId], int], shared: Any) -> list[float]:
+    def samples_of(
+        updates: Sequence[KnownUpdate], nodes: Any, own: Callable[[NodeId], int], shared: Any
+    ) -> list[float]:
         return [float(own(u.key.node)) for u in updates]
 
     return [(folding, "samples_of", samples_of)]

@@ -157,10 +157,14 @@ def recipe_options(command: F) -> F:
             click.option(
                 "--share",
                 type=click.Choice(SHARE),
-                help="Ask nodes for samples by which others can stand in for them; each node's policy says "
-                "what it gives.  [default: none]",
+                help="Ask nodes for samples by which others can stand in for them, or help this node; each "
+                "node's policy says what it gives.  [default: none]",
             ),
-            click.option("--share-bytes", type=Size(), help="At most so much of each node.  [default: 10kB]"),
+            click.option(
+                "--share-bytes",
+                type=Size(),
+                help="At most so much of each node.  [default: 10kB; of this one what its helpers are worth]",
+            ),
         )
     ):
         command = option(command)

@@ -33,11 +33,13 @@ MEANS_BITS = 2  # of more: what trials say of MNIST
 SPACED_MAX = 600  # of these, between which distances are taken
 LARGE, LARGE_BITS_MAX = 10_000, 4  # inputs of one sample, and bits at most, because coding them takes long
 HELD_OUT_SHARE = 0.25
+SURE = 1000  # samples that fit, from which on trials of 2,000 cannot tell bits apart: the fewest are taken
 NOISE = 2  # standard errors that fewer bits may be worse by
 TRIALS = 3  # splits into samples that a coreset is made of and held-out ones
 PROBED_MAX = 32  # samples, whose size, beside that of a quarter of them, says what more take
 PROBED_VALUES_MAX = 50_000
 TRIES = 4  # to find the count that fills the budget
+GUESSED = 0.97  # of the budget, where a part tells what all take
 FILLED = 0.93  # of the budget, is enough
 
 Floats = NDArray[np.float32]
@@ -72,7 +74,7 @@ def choose(
     chosen = choices[0]
     if means_only and few_x.size > MEANS_VALUES_MAX:
         chosen = next((c for c in choices if c.bits >= MEANS_BITS), choices[-1])
-    elif classes > 1 or not space.classes:
+    elif choices[0].count < SURE and (classes > 1 or not space.classes):
         chosen = _fewest_within_noise(few_x, few_y, kind, choices, space, rng)
     return filled(x, y, kind, chosen.bits, chosen.count, budget_bytes, space, int(rng.integers(2**63)))
 
@@ -109,6 +111,8 @@ def _what_fits(
             each = max((size - len(encode(coded(probes[0], space, kind, bits)))) / more, 0.01)
         fit = len(probes[1]) + int((budget_bytes - size) // each)
         fits.append(_Choice(bits, min(fit, _count_max(kind, all_y, space, bits))))
+        if kind != "means" and fits[0].count >= SURE:  # it is taken
+            break
     return [choice for choice in fits if choice.count > 0]
 
 
@@ -148,7 +152,11 @@ def filled(
     """A coreset of all samples whose message nearly fills the budget; `count` is a first guess above 0."""
     best = make(kind, x, y, 0, space, bits, np.random.default_rng(seed))
     cap = _count_max(kind, y, space, bits)
-    count, fits, too_many, tried = min(count, cap), 0, cap + 1, 0
+    count = min(count, cap)
+    if count >= SURE:  # a quarter tells how many bytes all take, and encoding takes time
+        quarter = len(encode(make(kind, x, y, count // 4, space, bits, np.random.default_rng(seed))))
+        count = min(cap, max(1, int(GUESSED * budget_bytes / quarter * (count // 4))))
+    fits, too_many, tried = 0, cap + 1, 0
     while fits < count < too_many and (tried < TRIES or not fits):
         tried += 1
         coreset = make(kind, x, y, count, space, bits, np.random.default_rng(seed))

@@ -93,12 +93,8 @@ def read(data: Data, message: bytes) -> Coreset:
     return coreset
 
 
-def fault(data: Data, message: bytes, kind: str, samples: int) -> str:
+def differs(coreset: Coreset, kind: str, samples: int) -> str:
     """What is wrong with a coreset of which its record says so much; "": nothing."""
-    try:
-        coreset = read(data, message)
-    except CoresetError as error:
-        return str(error)
     if (coreset.kind, len(coreset)) != (kind, samples):
         return f"its record says {samples} {kind}, and it holds {len(coreset)} {coreset.kind}"
     return ""

@@ -257,6 +257,7 @@ class Context:
     ledger: Ledger
     transfers: Transfers
     presence: Presence
+    rate_bytes_s: Callable[[NodeId], float | None]  # the measured goodput of the link to a neighbour
     policy: Policy
     open_trainer: Callable[[str], Awaitable[TrainerLike]]
     installed: Callable[[str], bool]

@@ -35,8 +35,10 @@ def min_nodes(view: JobView, head: Point, without: Collection[NodeId] = ()) -> i
     that one says that it is out, or has spent what it may. `without`: nodes for which no round fits.
 
     An offer counts as taking part, or a node that loses all others in the first round would go on alone.
+    That of a node without data does not: whoever it helps goes on alone at once.
     """
     taken_part = {s.node for s in head.spent if s.steps} | set(view.offers)
+    taken_part -= {node for node, offer in view.offers.items() if not offer.samples}
     taken_part -= {*spent_up(view.job.stop, head.spent), *without}
     taken_part -= {node for node in taken_part if view.why_not(node, head.round + 1) is not None}
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)

@@ -216,8 +216,12 @@ class JobRunner:
 
     def waits(self, *, outside: bool = True) -> list[str]:
         """What the job waits for, in sentences, and (`outside`) who takes no part."""
-        found = self._waits() + (waits.outside(self.context, self.view, self.head()) if outside else [])
+        found = self._waits() + (self._outside() if outside else [])
         return [waits.said(self.context, wait) for wait in found]
+
+    def _outside(self) -> list[Wait]:
+        """Who takes no part."""
+        return waits.outside(self.context, self.view, self.head()) + self._coordinator.outside()
 
     def _tell_end(self) -> None:
         """Log that the job is over, unless it was when it was loaded or `Beginning` said so."""
@@ -230,7 +234,7 @@ class JobRunner:
     def _tell_waits(self) -> None:
         """Log waits where somebody follows the job."""
         if self._state.acting or self.view.asker == self.context.node:
-            self._wait_log.look(self._waits() + waits.outside(self.context, self.view, self.head()))
+            self._wait_log.look(self._waits() + self._outside())
 
     async def _follow(self, pulse: Pulse) -> None:
         """Hold the parameters of every head that is known and the payloads that are this node's to get, and

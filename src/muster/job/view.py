@@ -78,6 +78,7 @@ class JobView:
     sample_failures: Counter[bytes] = field(default_factory=Counter)
     # of shared samples that this process looked at: what is wrong with them, or ""
     seen_samples: dict[BlobId, str] = field(default_factory=dict)
+    shares_none: str | None = None  # why this node shares no samples, as far as this process found out
     outdated_samples: set[BlobId] = field(default_factory=set)  # of shared samples that are not the newest
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None

@@ -30,6 +30,7 @@ class Settings:
     steps_max: int | None = None  # in a round: its offers say so, and no plan gives it more
     device: str = "auto"  # "cpu", "cuda" or "cuda:1"; auto: a GPU if there is one
     precision: str = "fp32"  # or "bf16", where torch's autocast finds it good
+    own_data: bool = True  # false: it has none of its own, and helps others on samples that these share
 
     @staticmethod
     def taken_from(options: dict[str, Any], task: str) -> tuple[Settings, dict[str, Any]]:
@@ -57,6 +58,8 @@ def wrong(name: str, value: Any) -> str | None:
     if name == "device":
         fits = isinstance(value, str) and _DEVICE.fullmatch(value)
         return None if fits else '"auto", "cpu", "cuda" or "cuda:1"'
+    if name == "own_data":
+        return None if isinstance(value, bool) else "true or false"
     if name == "precision":
         return None if value in ("fp32", "bf16") else '"fp32" or "bf16"'
     return None

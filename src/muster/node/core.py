@@ -152,6 +152,7 @@ class Core:
             ledger=self.ledger,
             transfers=self.transfers,
             presence=self.presence,
+            rate_bytes_s=self.rate_bytes_s,
             policy=policy,
             open_trainer=open_trainer,
             installed=installed,

@@ -40,7 +40,8 @@ class Candidate:
 
     `reported_bytes_s`: goodput at which the model came to it, 0: not measured; `usual_bytes_s`: to others
     like it.  `busy_s`: other work that it may have to finish first.  `steps_most`: that it takes, or that fit
-    into its usual contact.  `left`: what it may spend.  `local`: it is the coordinator itself.
+    into its usual contact.  `left`: what it may spend.  `local`: it is the coordinator itself.  A node that
+    not `has_data` of its own can only train on what others share.
     """
 
     node: NodeId
@@ -53,6 +54,7 @@ class Candidate:
     power: Power | None = None
     left: Left = UNLIMITED
     local: bool = False
+    has_data: bool = True
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class RoundPlan:
     halvings: int = 0
     rounds_left: float = math.inf  # that what binds allows, this one among them
     stand_ins: tuple[Assignment, ...] = ()  # on the samples of nodes that miss it, sorted by whose
+    helps: str = ""  # how much sooner helpers make the asker's part
+    unhelped: str = ""  # why nodes that could help do not
 
     @property
     def why(self) -> str:
@@ -45,6 +47,11 @@ class RoundPlan:
             more = f"{self.ratio:.1f}" if self.ratio < 9.95 else f"{self.ratio:.0f}"
             text += f" (a round costs {more} more)"
         text += f", {self.usage.seconds:.1f} s expected"
+        if self.helps:
+            helpers = sum(bool(a.data) for a in self.round.assignments)
+            text += f"; {helpers} help{'s' * (helpers == 1)}: {self.helps}"
+        if self.unhelped:
+            text += f"; without helpers: {self.unhelped}"
         if self.last:
             return f"{text}; last: {self.binds} run out"
         if self.binds in ("seconds", "bytes", "joules") and self.rounds_left < ROUNDS_SHOWN_MAX:

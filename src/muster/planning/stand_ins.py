@@ -58,6 +58,8 @@ def with_stand_ins(
     on a set that is the same for all nodes, so that its loss says whether stand-ins do good.
     """
     assigned = {a.node for a in plan.round.assignments}
+    helped = {n for a in plan.round.assignments for n in a.data}
+    absent = [a for a in absent if a.node not in helped]
     due = [a for a in absent if _wanted(job.share, a, state, assigned=a.node in assigned, judged=judged)]
     if coordinator is None or not due or plan.last:
         return plan

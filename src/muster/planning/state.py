@@ -55,11 +55,16 @@ class NodeState:
     waited_s: float = 0.0  # of rounds since its last update: that time is in the next one's joules
     here: float = 0.0  # part of the rounds that counted an update of its, the newer ones more: 0..1
     stood_in: int = 0  # the newest round that counted another's update in its place
-    missed: int = 0  # rounds in a row that had work for it and were closed without its update
+    missed: int = 0  # rounds in a row that had work for it and were closed without its update,
+    missed_at: int = 0  # and the newest of these
 
     @property
     def step_s(self) -> float | None:
         return median(self.steps_s) if self.steps_s else None
+
+    def newest(self) -> int:
+        """The newest round that tells something of it."""
+        return max(self.round, self.stood_in, self.missed_at)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class ShownUpdate:
     steps: int
     staleness: int
     cost: Cost
+    helped: bool = False  # in the place of another node: in its first round the samples had to come, too
 
 
 @dataclass(frozen=True)
@@ -139,9 +145,8 @@ def observe(state: PlannerState, shown: Shown) -> PlannerState:
         nodes[node] = replace(nodes.get(node, NodeState()), stood_in=shown.round)
     for node in shown.missed:
         known = nodes.get(node, NodeState())
-        nodes[node] = replace(
-            known, missed=known.missed + 1, overhead=known.overhead.late() if known.overhead else None
-        )
+        late = known.overhead.late() if known.overhead else None
+        nodes[node] = replace(known, missed=known.missed + 1, missed_at=shown.round, overhead=late)
     ratio = _ratio(nodes, shown)
     ratios = (*state.ratios, ratio)[-RATIOS_USED:] if ratio is not None else state.ratios
     down = state.down
@@ -178,7 +183,7 @@ def _learnt(known: NodeState, update: ShownUpdate, round_: int, before: PlannerS
         drawn = Drawn(cost.millijoules / 1000, known.waited_s, train_s, cost.size_bytes, before.message_bytes)
         known = replace(known, drawn=(*known.drawn, drawn)[-DRAWN_USED:])
     known = replace(known, waited_s=0.0)
-    if not cost.turnaround_ms or before.is_merge:
+    if not cost.turnaround_ms or before.is_merge or (first and update.helped):
         return known
     known = replace(known, overhead=learn_overhead(known.overhead, turnaround_s, train_s))
     if update.staleness == 0:

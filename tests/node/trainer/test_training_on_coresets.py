@@ -162,3 +162,52 @@ def test_through_the_child_process(tmp_path: Path) -> None:
         assert (CENTRES @ weight.T + bias).argmax(1).tolist() == [0, 1, 2]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        (TASK, {"own_data": False}),
+        (TASK.replace("full(60, own)", "full(0, own)").replace("size=(60, 2)", "size=(0, 2)"), {}),
+        (TASK.replace("def training_data", "def other_data"), {}),
+    ],
+)
+def test_a_node_without_data_helps_on_samples_of_others_alone(
+    code: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = task_file(tmp_path, code)
+    session = Session()
+
+    def do(what: str, **more: Any) -> dict[str, Any]:
+        return session.do({"id": 1, "do": what, **more}, lambda step: None)
+
+    facts = do("open", reference=str(path), options=options, threads=1, niceness=0, throttle=1.0)
+    assert (facts["samples"], facts["classes"], facts["common"]) == (0, [], 90)
+    assert do("measure_speed", batch=16)["step_s"] > 0
+    base, out = tmp_path / "base", tmp_path / "out"
+    do("initial", seed=1, source=None, out=str(base))
+    files = [(str(coreset_file(tmp_path, label)), 30.0) for label in range(3)]
+    assert do("check_samples", path=files[0][0], kind="samples", samples=8) == {"fault": ""}
+    do("train", base=str(base), out=str(out), samples=files, **RECIPE)
+    layout = Layout.from_plain(facts["layout"])
+    before, update = tensors.read(layout, base), tensors.read(layout.changes, out)
+    after = tmp_path / "after"
+    tensors.write(layout, after, {name: before[name] + update[name] for name in before})
+    figures = do("evaluate", base=str(after), which="common")["figures"]
+    assert figures["accuracy"][0] / figures["accuracy"][1] > 0.9
+    with pytest.raises(TaskFault, match="trains on samples that others share"):
+        do("train", base=str(base), out=str(out), **RECIPE)
+    shared = do(
+        "make_samples", out=str(tmp_path / "mine"), bytes_max=1000, means_only=False, labels=None, seed=1
+    )
+    assert shared == {"why": "this node has no data of its own"}
+    assert do("find_rate", base=str(base), batch=8, momentum=0.0, seed=1, seconds=1.0)["lr"] is None
+
+
+def test_a_node_that_has_nothing_to_show_cannot_help(tmp_path: Path) -> None:
+    path = task_file(tmp_path, TASK.replace("def evaluation_data", "def other_data"))
+    with pytest.raises(TaskFault, match="there is no training data on this node"):
+        Session().do(
+            {"id": 1, "do": "open", "reference": str(path), "options": {"own_data": False}, "threads": 1,
+             "niceness": 0, "throttle": 1.0}, lambda step: None,
+        )  # fmt: skip

@@ -88,7 +88,7 @@ def refusal(path: Path, folder: Path) -> str:
         ("    def loss(self, output, target):\n        return output.sum() * torch.inf\n", "inf at step 1"),
         ("    def model(self):\n        return 3\n", "must return a torch.nn.Module, not int"),
         ("    def model(self):\n        return nn.ReLU()\n", "no parameter that can be trained"),
-        ("    def training_data(self):\n        return [], []\n", "returned no samples"),
+        ("    def training_data(self):\n        return [], []\n", "there is no training data on this node"),
         ("    def training_data(self):\n        return 1 / 0\n", "task.py, line 18: ZeroDivisionError"),
     ],
 )

@@ -15,7 +15,7 @@ from muster.history.graph import Point, merge_of
 from muster.job.context import Context
 from muster.job.coordinator.pool import covered
 from muster.job.models import residuals
-from muster.job.models.downlink import make_downlink
+from muster.job.models.downlink import Downlink, make_downlink
 from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
@@ -102,7 +102,7 @@ class CommitWriter:
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            samples = self._bytes_of_samples(head, updates, made.counts_for, down_bytes)
+            samples = self._bytes_of_samples(head, updates, made, down_bytes)
             spent = spent_after(head, made.folded, updates, down_bytes, context.node, samples)
             roster = self._roster(head, (n for nodes in made.counts_for for n in nodes))
             record = Commit(
@@ -125,18 +125,16 @@ class CommitWriter:
         self,
         head: Point,
         updates: Sequence[KnownUpdate],
-        counts_for: Sequence[Sequence[NodeId]],
+        made: Downlink,
         down_bytes: int,
     ) -> dict[NodeId, int]:
         """What a commit's stand-ins cost the nodes whose samples they were trained on: the samples, in the
         first commit of a history that counts something trained on them; and the model, where one node trained
         on the samples of all in the place of their updates.
-
-        `counts_for`: of each update that is counted the nodes that it counts for.
         """
         pooled = {n for u in updates if trained_on_pool(u) for n in u.record.data if n != u.key.node}
-        authors = {u.key.node for u in updates}
-        used = {n for nodes in counts_for for n in nodes} - authors | pooled
+        counted = zip(made.folded, made.counts_for, strict=True)
+        used = {n for f, nodes in counted for n in nodes if n != f.node} | pooled
         before = covered(self._view, head) if used else set()
         known = self._view.shared
         return {
@@ -251,6 +249,7 @@ class CommitWriter:
         return min(1.0, self._view.graph.influence(base, head.id)) or 1.0
 
     def _samples(self, node: NodeId) -> int:
+        """Those that a node offered; 0: it has no data, and helps others."""
         offer = self._view.offers.get(node)
         return offer.samples if offer else 1
 

@@ -91,6 +91,10 @@ class Coordinator:
         owed = self._lingering.sentence()
         return Wait(f"{owed}, as this round is the last", logged=True) if owed else self._rounds.waits_for
 
+    def outside(self) -> list[Wait]:
+        """Who could help and does not, and why, where this node coordinates."""
+        return self._rounds.assistance.outside() if self._state.acting else []
+
     def rests(self) -> bool:
         """Whether nothing is left to do here, as far as this node knows."""
         heads = self._models.heads()

@@ -61,7 +61,7 @@ def shown(point: Point) -> Shown:
     others = stood_for(record)
     # one that stood in beside its author's own part says nothing of what a round costs that node
     updates = tuple(
-        ShownUpdate(f.node, f.steps, f.staleness, cost)
+        ShownUpdate(f.node, f.steps, f.staleness, cost, place in others)
         for place, (f, cost) in enumerate(zip(record.folded, record.costs, strict=False))
         if place not in others or cost.turnaround_ms
     )

@@ -20,10 +20,13 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
 from muster.job.participant.shared_samples import SharedSamples
 from muster.job.roles import min_nodes
+from muster.job.sharing.assistance import Assistance
+from muster.job.sharing.rules import has_data
 from muster.job.view import JobView
+from muster.planning.assistance import Lent, assisted
 from muster.planning.codec_choice import Message, down_choice
 from muster.planning.costs import Left
-from muster.planning.policy import Candidate, Work, plan
+from muster.planning.policy import Candidate, Work
 from muster.planning.pool import Pool, plan_pool
 from muster.planning.presence import contact_steps, share_here
 from muster.planning.round_plan import NothingFits, RoundPlan
@@ -47,6 +50,7 @@ class Inputs:
     absent: Sequence[Absent] = ()
     judged: bool = False  # by a set that is the same for all nodes
     pool: Pool | None = None  # that one of them trains on in this round
+    lent: Lent | None = None  # what those without data train on; None: the asker has none either
     everybody: int = 1  # that get the round's model
 
     def planned(self, state: PlannerState, *, replaces: bool) -> RoundPlan | NothingFits:
@@ -55,7 +59,10 @@ class Inputs:
             return plan_pool(
                 self.work, state, self.pool, self.candidates, self.left, self.everybody, replaces=replaces
             )
-        found = plan(self.work, state, self.candidates, self.left, self.min_nodes, replaces=replaces)
+        found = assisted(
+            self.work, state, self.lent, self.candidates, self.left, self.min_nodes, judged=self.judged,
+            replaces=replaces,
+        )  # fmt: skip
         if isinstance(found, NothingFits):
             return found
         taken = {a.node for a in found.round.assignments}
@@ -70,6 +77,7 @@ class RoundPlanner:
     def __init__(self, context: Context, view: JobView, models: ModelStore, commits: CommitWriter) -> None:
         self._context, self._view, self._models, self._commits = context, view, models, commits
         self._states = PlannerStates(view.graph)
+        self.assistance = Assistance(context, view)
 
     def state(self, head: Point) -> PlannerState:
         """What is known when a round is planned on `head`."""
@@ -92,20 +100,20 @@ class RoundPlanner:
         work = Work(self._view.job, _contents(layout), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
         pool = pool_at(self._context, self._view, head)
-        if pool is not None:
+        helped = not all(c.has_data for c in candidates)
+        if pool is not None or helped:
             candidates = [self._measured(c) for c in candidates]
         least = min(min_nodes(self._view, head), len(nodes))
         figures = self._view.figures(head.id)
         judged = figures is not None and figures.common
         return Inputs(
             work, candidates, self._left(head), least, tuple(self._absent(head)), judged,
-            pool, len(self._view.offers),
+            pool, self.assistance.lent() if helped else None, len(self._view.offers),
         )  # fmt: skip
 
     def _measured(self, node: Candidate) -> Candidate:
-        """With the rate at which samples came from a neighbour, where it reports none."""
-        meter = self._context.transfers.meter(node.node)
-        rate = None if meter is None else meter.rate_bytes_s
+        """With the rate at which anything came from a neighbour, where it reports none."""
+        rate = self._context.rate_bytes_s(node.node)
         return replace(node, reported_bytes_s=node.reported_bytes_s or rate or 0.0)
 
     def _absent(self, head: Point) -> Iterator[Absent]:
@@ -179,6 +187,7 @@ class RoundPlanner:
                     offer.power,
                     self._node_left(spent.get(node), offer.bytes_left, offer.joules_left),
                     node == context.node,
+                    has_data(view, node),
                 )
             )
         return found

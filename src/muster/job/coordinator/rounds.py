@@ -16,7 +16,7 @@ from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.forecasts import EVERYBODY, RoundForecasts
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
-from muster.job.coordinator.pool import PoolWindow, pool_at, trains_pool
+from muster.job.coordinator.pool import PoolWindow, pool_at, trains_for_others
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
@@ -61,7 +61,7 @@ class Rounds:
         self._still_due = still_due
         self._offer_window = OfferWindow(context, view, reach)
         self._pool_window = PoolWindow(context, view)
-        self._planner = planner
+        self._planner, self.assistance = planner, planner.assistance
         self._arrivals = Arrivals(context)
         self._forecasts = RoundForecasts(context, view)
         self._published_s: dict[RecordId, float] = {}  # when a plan of the open round was published
@@ -77,11 +77,17 @@ class Rounds:
         if head.round == 0 and view.job.one_shot and (awaited := self._pool_window.look(head)) is not None:
             self.waits_for = awaited[0]
             return awaited[1]
+        if head.round == 0 and (wait_s := self.assistance.awaited_s()) > 0:
+            self.waits_for = Wait("makes the samples that others are to train on in its place")
+            return wait_s
         present = self._present(head)
         if not present:
             self.waits_for = all_pass(view, head) or Wait("waits for a node that can train: none is in reach")
             return None
         pool = pool_at(self._context, view, head)
+        if pool is None and (lacking := self.assistance.lacking(present)) is not None:
+            self.waits_for = Wait(lacking)
+            return None
         if len({*present, *(pool.nodes if pool is not None else ())}) < min_nodes(view, head):
             alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
             if alone_s > 0:
@@ -130,7 +136,7 @@ class Rounds:
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
         least = min_nodes(view, head)
-        if has_parts(view.job.stop) or trains_pool(plan.record):  # the plan names who is needed
+        if has_parts(view.job.stop) or trains_for_others(plan.record):  # the plan names who is needed
             least = min(least, len(assigned))
         covered = stand_ins.covered(self._context, view, plan.record, here)
         awaited = [m for m in missing if m.node not in covered]
@@ -158,7 +164,7 @@ class Rounds:
             if linger_s > 0:
                 return linger_s
             self._arrivals.closed(published_s, missing)
-            self._missed = {m.node for m in missing}
+            self._missed |= {m.node for m in missing}
             return await self.close(head, here)
         if wait_s is None and self._replace(head, plan.record, arrived, uncounted, missing, age_s):
             return 0.0
@@ -219,7 +225,8 @@ class Rounds:
         codec = self._forecasts.commit_codec() or self._planner.commit_codec(head)
         if of_pool:
             codec = pool_codec(self._view.job.recipe.down_codec)
-        return RoundEnd(codec, momentum, cost, self._missed, steering, nearest=of_pool)
+        missed = self._missed - {u.key.node for u in updates if u.record.base == head.id}
+        return RoundEnd(codec, momentum, cost, missed, steering, nearest=of_pool)
 
     def _answers_awaited(self) -> Wait | None:
         silent = [n for n in self._offer_window.silent() if n != self._context.node]
@@ -255,6 +262,7 @@ class Rounds:
         found = self._planner.plan(head, nodes, replaces=number > 0)
         if isinstance(found, NothingFits):
             return found
+        found = self.assistance.told(found)
         round_ = found.round
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         standing = stand_ins.kept(found, before.stand_ins if before is not None else ())
@@ -269,8 +277,8 @@ class Rounds:
         )  # fmt: skip
         self._published_s[self._context.ledger.publish(record)] = self._context.now()
         self._arrivals.asked(head.id, [a.node for a in assignments if a.node not in given])
-        names = ", ".join(self._context.name_of(a.node) for a in assignments)
-        self._context.event("plan", f"round {record.round}: {names}; {why}", job=view.id)
+        nodes_ = ", ".join(self._context.name_of(a.node) for a in assignments)
+        self._context.event("plan", f"round {record.round}: {nodes_}; {why}", job=view.id)
         return None
 
     def _replace(
@@ -293,9 +301,12 @@ class Rounds:
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
-        if len(nodes) < (1 if trains_pool(plan) else min_nodes(self._view, head)):
+        if len(nodes) < (1 if trains_for_others(plan) else min_nodes(self._view, head)):
             return False
-        return self._publish(head, nodes, plan) is None
+        done_without = {a.node for a in plan.assignments if a.data and a.node not in nodes}
+        replaced = self._publish(head, nodes, plan) is None
+        self._missed |= done_without if replaced else set()  # helpers, that is: nothing else tells of them
+        return replaced
 
     def _missing(
         self, node: NodeId, uncounted: list[KnownUpdate], silent: Collection[NodeId] = ()

@@ -6,6 +6,7 @@ not fit is discarded with its reason, and the weights are worked out again witho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from muster.compression.model import decode_update
 from muster.compression.tensors import Array, Layout, TensorError
 from muster.history.counted import Key
 from muster.history.graph import Graph, Point, join_spent
-from muster.job.models.stand_ins import REPLACED, counts_for, samples_of
+from muster.job.models.stand_ins import HELPED, REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
 from muster.protocol.ids import CommitId, NodeId
 from muster.protocol.parts import Discarded, Folded, Recipe, Spent
@@ -89,7 +90,8 @@ def post_merge_step_scale(graph: Graph, head: Point) -> float:
 def weight_of(node: NodeId, plan: Plan, samples: Callable[[NodeId], int], recipe: Recipe) -> float:
     """The weight that a node's update will have in a planned round if all that is assigned comes in time."""
     work = (*plan.assignments, *plan.stand_ins)
-    held = (sum(max(1, samples(n)) for n in a.data or (a.node,)) for a in work)
+    several = Counter(n for a in work for n in a.data or (a.node,))
+    held = (sum(max(1, samples(n)) / several[n] for n in a.data or (a.node,)) for a in work)
     meta = [UpdateMeta(n, a.steps, momentum=recipe.momentum) for n, a in zip(held, work, strict=True)]
     weighed = aggregation.weights(meta)
     at = [a.node for a in plan.assignments].index(node)
@@ -103,29 +105,39 @@ def fold(
     discarded: dict[int, str] = {}
     while True:
         valid = [u for i, u in enumerate(updates) if i not in discarded]
-        nodes = dict(zip((u.key for u in valid), counts_for(valid), strict=True))
+        named = counts_for(valid, lambda node: context.samples(node) == 0)
+        nodes = dict(zip((u.key for u in valid), named, strict=True))
         kept = [u for u in valid if nodes[u.key]]
         try:
-            params, folded = _attempt(context, kept, read)
+            params, folded = _attempt(context, kept, [nodes[u.key] for u in kept], read)
             break
         except _Invalid as invalid:
             discarded[updates.index(kept[invalid.at])] = invalid.reason
-    discarded |= {i: REPLACED for i, u in enumerate(updates) if i not in discarded and not nodes[u.key]}
+    discarded |= {
+        i: REPLACED if u.record.data else HELPED
+        for i, u in enumerate(updates)
+        if i not in discarded and not nodes[u.key]
+    }
     gone = tuple(Discarded(*updates[i].key, reason) for i, reason in sorted(discarded.items()))
     return Outcome(params, folded, tuple(nodes[u.key] for u in kept), gone)
 
 
 def _attempt(
-    context: RoundContext, updates: Sequence[KnownUpdate], read: Callable[[KnownUpdate], Message]
-) -> tuple[Arrays, tuple[Folded, ...]]:
-    """The new parameters and what is in them. Raises _Invalid for the first update that does not fit."""
+    context: RoundContext, updates: Sequence[KnownUpdate], nodes: Sequence[Sequence[NodeId]],
+    read: Callable[[KnownUpdate], Message],
+) -> tuple[Arrays, tuple[Folded, ...]]:  # fmt: skip
+    """The new parameters and what is in them. Raises _Invalid for the first update that does not fit.
+
+    `nodes`: those that each update counts for.
+    """
     layout, recipe = context.form.layout, context.recipe
     if not updates:
         return context.base(), ()
     staleness = [max(0, context.round - u.record.base_round) for u in updates]
     samples = samples_of(
-        updates, lambda node: max(1, context.samples(node)), lambda node: context.shared.get(node, 1)
-    )
+        updates, nodes, lambda node: max(1, context.samples(node)),
+        lambda node: context.shared.get(node, 1),
+    )  # fmt: skip
     meta = [
         UpdateMeta(n, u.record.steps, stale, recipe.momentum, context.ancestor_share(u.record.base))
         for u, stale, n in zip(updates, staleness, samples, strict=True)

@@ -2,6 +2,7 @@
 
 It stands in for the nodes whose samples they are.  In one commit a node's own updates replace it, and several
 that stand in for one node share that node's weight, so that nobody ever weighs more than what it offered.
+Where helpers, nodes without data, did as much of a node's work, on a model as new, its own are replaced.
 """
 
 from __future__ import annotations
@@ -15,35 +16,54 @@ from muster.protocol.ids import NodeId
 from muster.protocol.records import Plan, Update
 
 REPLACED = "it stands in for a node whose own update is counted"
+HELPED = "helpers trained in its place, and that is counted"
 UNASKED = "no plan asks for it to stand in"
 
 
-def counts_for(updates: Sequence[KnownUpdate]) -> list[tuple[NodeId, ...]]:
+def counts_for(
+    updates: Sequence[KnownUpdate], helps: Callable[[NodeId], bool] = lambda node: False
+) -> list[tuple[NodeId, ...]]:
     """For each update of one commit the nodes that it counts for: its author, or those that it stands in for
-    and that have no own update among these; () where that leaves nobody."""
-    own = {u.key.node for u in updates if not u.record.data}
-    return [
-        tuple(n for n in u.record.data if n not in own) if u.record.data else (u.key.node,) for u in updates
-    ]
+    and that have no own update among these; () where that leaves nobody.
+
+    `helps(node)`: it has no data of its own.
+    """
+    own: dict[NodeId, tuple[int, int]] = {}
+    helped: dict[NodeId, tuple[int, int]] = {}
+    for update in updates:
+        node, data = update.key.node, update.record.data
+        work = update.record.base_round, update.record.steps
+        for n in data if node not in data and helps(node) else (node,) if not data else ():
+            best = helped if data else own
+            best[n] = max(best.get(n, work), work)
+    instead = {n for n, work in helped.items() if n in own and work >= own[n]}
+
+    def of(update: KnownUpdate) -> tuple[NodeId, ...]:
+        node, data = update.key.node, update.record.data
+        if not data:
+            return () if node in instead else (node,)
+        itself = own.keys() - (instead if helps(node) else ())
+        return tuple(n for n in data if n not in itself)
+
+    return [of(u) for u in updates]
 
 
 def samples_of(
-    updates: Sequence[KnownUpdate], own: Callable[[NodeId], int], shared: Callable[[NodeId], int]
-) -> list[float]:
+    updates: Sequence[KnownUpdate], nodes: Sequence[Sequence[NodeId]], own: Callable[[NodeId], int],
+    shared: Callable[[NodeId], int],
+) -> list[float]:  # fmt: skip
     """The samples by which each update of one commit weighs, none of which counts for nobody.
 
-    `own(node)`: those that it offered; `shared(node)`: as many of them as others may stand in for.
+    `nodes`: of each those that it counts for.  `own(node)`: those that it offered; `shared(node)`: as many of
+    them as others may stand in for.
     """
-    nodes = counts_for(updates)
     several = Counter(n for u, named in zip(updates, nodes, strict=True) if u.record.data for n in named)
 
-    def of(update: KnownUpdate, node: NodeId) -> int:
-        return own(node) if node == update.key.node else min(own(node), shared(node))
+    def of(update: KnownUpdate, node: NodeId) -> float:
+        samples = own(node) if node == update.key.node else min(own(node), shared(node))
+        return samples / max(1, several[node])
 
-    return [
-        sum(of(u, n) / several[n] for n in named) if u.record.data else float(own(u.key.node))
-        for u, named in zip(updates, nodes, strict=True)
-    ]
+    return [sum(of(u, n) for n in named) for u, named in zip(updates, nodes, strict=True)]
 
 
 def trained_on_pool(update: KnownUpdate) -> bool:
@@ -57,8 +77,11 @@ def is_stand_in(plan: Plan, node: NodeId, update: Update) -> bool:
 
 
 def asked_for(view: JobView, update: KnownUpdate) -> bool:
-    """Whether an update was trained on what a plan on its base says, as far as plans are known."""
-    if not update.record.data:
+    """Whether an update was trained on what a plan on its base says, as far as plans are known, or on what
+    its author always trains on: its own data, or, where it has none, those of the asker."""
+    offer = view.offers.get(update.key.node)
+    usual = () if offer is None or offer.samples else (view.asker,)
+    if update.record.data in ((), usual):
         return True
     plans = view.plans.get(update.record.base, {}).values()
     return any(a.data == update.record.data for p in plans for a in pieces(p.record, update.key.node))

@@ -77,7 +77,8 @@ class Participant:
         facts = self.trainer.facts
         left_out = f" ({facts.skipped} with NaN left out)" if facts.skipped else ""
         most = f", at most {facts.steps_max} steps a round" if facts.steps_max else ""
-        text = f"offers {facts.samples} samples{left_out}, {1 / step_s:.0f} steps/s{most}"
+        what = f"{facts.samples} samples{left_out}" if facts.samples else "help, as it has no data of its own"
+        text = f"offers {what}, {1 / step_s:.0f} steps/s{most}"
         self._context.event("offer", text, job=self._view.id)
 
     async def _keep_offer(self, step_s: float) -> Callable[[], None]:
@@ -104,6 +105,8 @@ class Participant:
                     wait_s = MERGE_CHECK_S
                 pulse.renew(wait_s)
                 await self._context.changes.wait(wait_s)
+            elif (fault := self._samples.fault(self._piece(plan))) is not None:
+                self._passing.failed(plan.record.round, fault)
             elif not (self._models.held(plan.record.parent) and self._samples.all_ready(self._piece(plan))):
                 self._round = plan.record.round
                 self._set_status("receiving", self._received(plan.record.parent))
@@ -116,7 +119,7 @@ class Participant:
                     if piece not in plan.record.stand_ins:
                         self._passing.trained()
                 except (MusterError, CodecError, ChildProcessError) as error:
-                    if piece in plan.record.stand_ins:
+                    if piece.data and self._context.node not in piece.data:
                         self._samples.failed(piece)
                         names = ", ".join(map(self._context.name_of, piece.data))
                         text = f"the samples of {names} cannot be trained on: {error}"
@@ -226,7 +229,7 @@ class Participant:
         self._set_status("training", 0.0)
         began_s = context.now()
         async with trainer.lock.exclusive():
-            if not trainer.facts.has_common:
+            if trainer.facts.samples and not trainer.facts.has_common:
                 await self._measure_own(parent)
             request = self._request(plan.record, piece, samples)
             try:

@@ -29,6 +29,19 @@ class SharedSamples:
         others = {node for node in assignment.data if node != self._context.node}
         return not others or others <= self.ready().keys()
 
+    def fault(self, assignment: Assignment) -> str | None:
+        """Why what an assignment trains on can never be trained on here; None: as far as is known, it can."""
+        context, view = self._context, self._view
+        for node in (n for n in assignment.data if n != context.node):
+            blob = view.shared[node].payload.blob if node in view.shared else None
+            if blob is not None and view.seen_samples.get(blob):
+                return (
+                    f"the samples that {context.name_of(node)} shares are refused: {view.seen_samples[blob]}"
+                )
+            if blob is not None and view.sample_failures[blob] >= rules.FAILURES_MAX:
+                return f"the trainer failed over the samples that {context.name_of(node)} shares"
+        return None
+
     async def blobs(self, assignment: Assignment) -> tuple[tuple[BlobId, float], ...] | None:
         """What an assignment trains on, each with the number of samples that it stands for.
 

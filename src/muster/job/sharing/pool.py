@@ -51,6 +51,8 @@ class SharedPool:
         if not lacking or acting:
             return list(lacking.values())
         mine = self._asked()
+        if not rules.has_data(self._view, me):  # it helps with nothing else
+            mine.add(self._view.asker)
         if self._context.relays():
             ranked = list(islice(self._ranked(), 3))
             mine |= {n for n in lacking if carries or me in [m for m in ranked if m != n][:2]}

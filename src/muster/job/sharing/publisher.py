@@ -11,8 +11,9 @@ from muster.errors import MusterError
 from muster.job.context import Context, MadeSamples
 from muster.job.participant.shared_trainer import SharedTrainer
 from muster.job.participant.update_writer import node_seed
+from muster.job.sharing.assistance import Assistance
 from muster.job.sharing.pool import SharedPool
-from muster.job.sharing.rules import SHARE_BYTES_MIN, room_bytes
+from muster.job.sharing.rules import SHARE_BYTES_MIN, has_data, room_bytes
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
 from muster.protocol.ids import BlobId, JobId
@@ -22,6 +23,7 @@ from muster.protocol.records import Shared
 from muster.protocol.validation.limits import SEQUENCE_MAX, SHARED_CODEC
 from muster.storage.store import StorageError, Store
 
+MORE = 2.0  # times as many bytes, for which samples are made again: helpers came, or links turned out faster
 TRIES_MAX = 2  # of making samples, where the trainer dies of it
 ROOM_RETRY_S = 10.0  # between two tries to write to a full disk
 KINDS = {  # what a kind of coreset is, for the node's owner
@@ -54,8 +56,9 @@ class Publisher:
 
     def __init__(self, context: Context, view: JobView, pool: SharedPool) -> None:
         self._context, self._view, self._pool = context, view, pool
+        self._assistance = Assistance(context, view)
         self._tries = 0
-        self._none: str | None = None  # why nothing is shared, as far as this process has found out
+        self._room = 0  # that was filled last
 
     async def share_first(self, trainer: SharedTrainer) -> None:
         """Share before this node offers, so that who knows its offer knows whether samples of it come.
@@ -78,19 +81,36 @@ class Publisher:
 
     def _due(self) -> bool:
         """Whether this node's samples are to be made: for the first time, or as disk or blob were lost."""
-        context = self._context
-        if self._none is not None or self._view.job.share == "none" or context.policy.share.share == "none":
+        context, view = self._context, self._view
+        none = view.shares_none is not None or "none" in (view.job.share, context.policy.share.share)
+        if none or self._pool.over() or not has_data(view, context.node):
             return False
-        if self._pool.over():
-            return False
-        mine = self._view.shared.get(context.node)
+        mine = view.shared.get(context.node)
         if mine is None or mine.incarnation != context.store.incarnation:
+            return self._helpers_known()
+        if mine.payload.blob is None or not context.store.has_blob(mine.payload.blob):
             return True
-        return mine.payload.blob is None or not context.store.has_blob(mine.payload.blob)
+        return self._helped() and self._room_bytes() >= MORE * max(self._room, mine.payload.size_bytes)
+
+    def _helpers_known(self) -> bool:
+        """Whether it is known who helps, where this node asks: what it shares is as large as that wants."""
+        view = self._view
+        return view.asker != self._context.node or bool(
+            view.job.one_shot or view.plans or self._assistance.helpers()
+        )
+
+    def _helped(self) -> bool:
+        """Whether others train in the place of this node, which asks."""
+        return self._view.asker == self._context.node and self._assistance.room_bytes() is not None
+
+    def _room_bytes(self) -> int:
+        """What the samples may take: of an asker whom others help as many as pay, else what the job says."""
+        wanted = self._assistance.room_bytes() if self._view.asker == self._context.node else None
+        return min(wanted or room_bytes(self._view), self._context.policy.share.bytes_max)
 
     async def _share(self, trainer: SharedTrainer) -> None:
         context, view, policy = self._context, self._view, self._context.policy.share
-        room = min(room_bytes(view), policy.bytes_max)
+        room = self._room_bytes()
         if room < SHARE_BYTES_MIN:
             self._say_none(f"{size_text(room)} are too few for a sample")
             return
@@ -98,6 +118,7 @@ class Publisher:
             self._say_none("the trainer died while it made them")
             return
         self._tries += 1
+        self._room = room
         seed = node_seed(view.job.recipe.seed, context.node, 0)
         try:
             async with trainer.lock.exclusive():
@@ -140,8 +161,9 @@ class Publisher:
         return f"shares {made.samples} {KINDS[made.kind]} ({size}) with this job"
 
     def _say_none(self, why: str) -> None:
-        self._none = why
+        self._view.shares_none = why
         self._context.event("share", f"shares no samples with this job: {why}", job=self._view.id)
+        self._context.changes.notify()
 
     async def _look_at(self, trainer: SharedTrainer, node: bytes, record: Shared) -> None:
         """Have samples of another node compared with their record and with this node's task."""

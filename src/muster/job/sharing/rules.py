@@ -10,19 +10,28 @@ from muster.protocol.parts import Payload
 from muster.protocol.records import Job, Shared
 
 SHARE_BYTES = 10_000  # of one node, where the job does not say: some 400 images of a bit a pixel
+LENT_BYTES_MAX = 4_000_000  # of the asker, whose helpers train on nothing else
 SHARE_BYTES_MIN = 100  # less holds no sample
 FAILURES_MAX = 2  # of a trainer over the same samples: by then it is them
 BUDGET_PART = 0.25  # of a job's bytes that all shared samples together may take
 
 
-def limit_bytes(job: Job) -> int:
-    """What the samples of one node may take in a job; larger ones are neither fetched nor trained on."""
-    return job.share_bytes or SHARE_BYTES
+def limit_bytes(job: Job, *, lends: bool = False) -> int:
+    """What the samples of one node may take in a job; larger ones are neither fetched nor trained on.
+
+    `lends`: of its asker, to whom others may lend their power.
+    """
+    return job.share_bytes or (LENT_BYTES_MAX if lends else SHARE_BYTES)
 
 
-def room_bytes(view: JobView) -> int:
-    """What a node's samples may take now: within the job's limit, and a part of its budgets of bytes."""
+def room_bytes(view: JobView, wanted: int | None = None) -> int:
+    """What a node's samples may take now: within the job's limit, and a part of its budgets of bytes.
+
+    `wanted`: by helpers of the asker, whose samples these are.
+    """
     stop, room = view.job.stop, limit_bytes(view.job)
+    if wanted is not None:
+        room = min(wanted, limit_bytes(view.job, lends=True))
     nodes = max(1, len(view.offers), view.job.min_nodes)
     for budget in (stop.bytes_node, None if stop.bytes is None else stop.bytes / nodes):
         if budget is not None:
@@ -33,11 +42,15 @@ def room_bytes(view: JobView) -> int:
 def usable(view: JobView, revoked: Callable[[NodeId], bool]) -> dict[NodeId, Shared]:
     """The shared samples that a job may use, by node: the newest of each, none of nodes that were revoked,
     and none that were refused here."""
-    most, refused = limit_bytes(view.job), {blob for blob, fault in view.seen_samples.items() if fault}
+    refused = {blob for blob, fault in view.seen_samples.items() if fault}
+
+    def fits(node: NodeId, payload: Payload) -> bool:
+        return payload.size_bytes <= limit_bytes(view.job, lends=node == view.asker)
+
     return {
         node: record
         for node, record in view.shared.items()
-        if record.payload.size_bytes <= most and record.payload.blob not in refused and not revoked(node)
+        if fits(node, record.payload) and record.payload.blob not in refused and not revoked(node)
     }
 
 
@@ -54,6 +67,12 @@ def ready(
         and view.sample_failures[blob] < FAILURES_MAX
         and held(record.payload)
     }
+
+
+def has_data(view: JobView, node: NodeId) -> bool:
+    """Whether a node has data of its own to train on, as it offered."""
+    offer = view.offers.get(node)
+    return offer is None or offer.samples > 0
 
 
 def stands_for(view: JobView, node: NodeId) -> int:

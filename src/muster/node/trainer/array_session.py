@@ -89,6 +89,8 @@ class ArraySession:
 
 def open_task(task: tasks.Task) -> OpenArrays:
     """The task after one step and one measurement that are thrown away: its faults show now."""
+    if not task.settings.own_data:
+        raise TaskFault("a task that trains by fit() takes no samples of others: leave own_data out")
     arrays = array_task.initial(task, 0)
     layout = array_task.layout_of(task, arrays)
     fitted = array_task.fit(task, layout, arrays, FitRecipe(), 1, 0)

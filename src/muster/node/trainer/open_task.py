@@ -6,7 +6,7 @@ import copy
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure, StructureError
 from muster.compression.model import decode_update
 from muster.compression.tensors import Array, Layout, TensorError
+from muster.coresets.coreset import Coreset
 from muster.errors import MusterError
 from muster.learning import evaluation, local_state, local_training, metrics, params
 from muster.learning import task as tasks
@@ -60,6 +61,7 @@ class OpenTask:
     whole: OpenTask | None = None  # the task of width 1, where this one is smaller
     shape: bytes = b""  # which channels of that width's model it keeps, as in a commit; b"": all
     form: Form | None = None  # the same, where it does not keep all
+    coresets: dict[str, Coreset] = field(default_factory=dict)  # of others, that were read, by file
     local: Path | None = None  # the file of what this node keeps of the job for itself
 
     @property

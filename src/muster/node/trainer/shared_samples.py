@@ -9,7 +9,7 @@ from typing import Any
 
 from muster.coresets.coding.error import CoresetError
 from muster.coresets.coreset import Coreset
-from muster.coresets.exchange import Data, fault, make, read
+from muster.coresets.exchange import Data, differs, make, read
 from muster.learning.faults import TaskFault
 from muster.learning.shared_samples import NO_PAIR, travelling
 from muster.learning.sources.arrays import ArraySource
@@ -19,6 +19,7 @@ from muster.node.trainer.session_parts import OnStep
 from muster.protocol.validation.limits import SHARED_BYTES_MAX
 
 LOOKED_AT = 2000  # samples of this node, which say where a task's samples lie
+KEPT_BYTES_MAX = 32_000_000  # of coresets that were read
 DATA_BYTES_MAX = 128_000_000  # of samples that a coreset is made of
 
 
@@ -33,11 +34,14 @@ def make_samples(
 ) -> dict[str, Any]:
     """Write a coreset of what is trained on, never of what is held out, to `out`; or say `why` not."""
     own = opened.data.own
+    if opened.data.borrowed:
+        return {"why": "this node has no data of its own"}
     if not isinstance(own, ArraySource):
         return {"why": NO_PAIR}
     data = _travelling(opened, max(1, DATA_BYTES_MAX // bytes_of(own.example(1).data)))
     on_step({"done": 0, "of": 1})
     made = data if isinstance(data, str) else make(data, bytes_max, means_only, labels, seed)
+    on_step({"done": 1, "of": 1})
     if isinstance(made, str):
         return {"why": made}
     with Path(out).open("wb") as file:
@@ -53,7 +57,7 @@ def check_samples(opened: OpenTask, on_step: OnStep, path: str, kind: str, sampl
     if isinstance(data, str):
         return {"fault": f"this node can train on no shared samples: {data}"}
     try:
-        return {"fault": fault(data, _message(path), kind, samples)}
+        return {"fault": differs(_read(opened, data, path), kind, samples)}
     except CoresetError as error:
         return {"fault": str(error)}
 
@@ -64,7 +68,7 @@ def read_coresets(opened: OpenTask, samples: Sequence[tuple[str, float]]) -> lis
     if isinstance(data, str):
         raise TaskFault(f"samples of other nodes cannot be trained on here: {data}")
     try:
-        return [(read(data, _message(path)), weight) for path, weight in samples]
+        return [(_read(opened, data, path), weight) for path, weight in samples]
     except CoresetError as error:
         raise TaskFault(f"samples of another node do not fit the task here: {error}") from error
 
@@ -72,6 +76,20 @@ def read_coresets(opened: OpenTask, samples: Sequence[tuple[str, float]]) -> lis
 def _travelling(opened: OpenTask, count: int = LOOKED_AT) -> Data | str:
     """So many of this node's samples, or all."""
     return travelling(opened.task, opened.working_model(), opened.data.own, count)
+
+
+def _read(opened: OpenTask, data: Data, path: str) -> Coreset:
+    """The coreset in a file whose name is its content's: reading a large one takes as long as a round.
+
+    Raises CoresetError.
+    """
+    known = opened.coresets
+    if path not in known:
+        found = read(data, _message(path))
+        while known and sum(c.levels.nbytes for c in known.values()) + found.levels.nbytes > KEPT_BYTES_MAX:
+            known.pop(next(iter(known)))
+        known[path] = found
+    return known[path]
 
 
 def _message(path: str) -> bytes:

@@ -112,7 +112,8 @@ class TaskSession:
 def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
     """The task's name, fingerprint and layout, and what this node holds of its data."""
     own, common = opened.data.own, opened.data.common
-    labels = own.labels if isinstance(own, ArraySource) else None
+    borrowed = opened.data.borrowed
+    labels = own.labels if isinstance(own, ArraySource) and not borrowed else None
     classes: list[list[int]] = []
     if labels is not None:
         values, counts = torch.unique(torch.from_numpy(labels), return_counts=True)
@@ -123,7 +124,7 @@ def describe(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
         "version": opened.task.version,
         "fingerprint": task_fingerprint(opened.task.name, opened.task.version, _whole(opened).travelling),
         "layout": opened.layout.to_plain(),
-        "samples": STREAM_SAMPLES if own.size is None else own.size,
+        "samples": 0 if borrowed else STREAM_SAMPLES if own.size is None else own.size,
         "classes": classes,
         "metrics": [[m.name, m.best, m.exp] for m in opened.metrics],
         "skipped": opened.data.skipped,
@@ -177,7 +178,9 @@ def measure_speed(opened: OpenTask, on_step: OnStep, batch: int) -> dict[str, An
 def find_rate(
     opened: OpenTask, on_step: OnStep, base: str, batch: int, momentum: float, seed: int, seconds: float
 ) -> dict[str, Any]:
-    """The learning rate that short trainings from `base` on this node's data speak for."""
+    """The learning rate that short trainings from `base` on this node's data speak for; None: it has none."""
+    if opened.data.borrowed:
+        return {"lr": None, "why": "this node has no data of its own to try rates on"}
     arrays, began_s = tensors.read(opened.layout, Path(base)), time.perf_counter()
     found = range_test.find_rate(
         opened.task, lambda: opened.loaded(arrays), opened.data.own,

@@ -46,6 +46,8 @@ def train(
     kept = local_state.load(opened.local)
     own.seek(local_state.place_of(kept))
     data: Batches = own
+    if opened.data.borrowed and (own_weight or not samples):
+        raise TaskFault("this node has no data of its own: it trains on samples that others share")
     if samples:
         data = pool(read_coresets(opened, samples), own, opened.task.augment, own_weight)
     times_s: list[float] = []

@@ -179,6 +179,7 @@ class SimTrainer(ABC):
                 shared.append(mine[0])
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
         else:
+            assert self.facts.samples, "a node without data is asked to train on its own"
             after, loss = self.learn(before, steps, request.lr, batch, request.seed)
         update = form.params(self._tensors(after - before), self._form(b""))
         self.last = self._whole(update, form)
