@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from small_field import SmallField, commits, model
 
 from muster.history.credit import stood_for
+from muster.job.context import Model, TrainingRequest, TrainingResult
 from muster.job.models.stand_ins import REPLACED
-from muster.protocol.ids import JobId
+from muster.protocol.ids import BlobId, JobId
 from muster.protocol.parts import Payload, StopRule
 from muster.protocol.records import Shared
-from muster.simulation.trainers.linear import target_of
+from muster.simulation.trainers.linear import LinearTrainer, target_of
 from muster.simulation.virtual.event_loop import run
 
 SAMPLES = 50  # that each node of the field offers
@@ -35,9 +37,11 @@ def mean_of(*numbers: int) -> np.ndarray:
     return np.mean([target_of(n, 40) for n in numbers], axis=0)
 
 
-async def met_once(share: str, rounds: int = 20, data: bytes | None = None) -> tuple[SmallField, JobId]:
+async def met_once(
+    share: str, rounds: int = 20, data: bytes | None = None, kind: type[LinearTrainer] = LinearTrainer
+) -> tuple[SmallField, JobId]:
     """c offers and shares, and is never heard of again."""
-    field = SmallField("abc", step_s=0.5, common=False)
+    field = SmallField("abc", kind, step_s=0.5, common=False)
     await field.start()
     job = field.ask("a", stop=StopRule(rounds=rounds), share=share)
     assert await field.until(lambda: field.cores["c"].node in field.runner("a", job).view.offers, 60.0)
@@ -147,6 +151,62 @@ def test_no_round_waits_for_one_that_was_met_and_is_stood_in_for() -> None:
         assert max(took_s[known - 1 : known + 10]) < 2 * statistics.median(took_s)
         said = [text for text in field.said("a") if "; 4 nodes, " in text]
         assert any("d is away: its 20 samples stand in" in text for text in said), "it has work as well"
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+class SlowToStandIn(LinearTrainer):
+    """Takes three times as long on shared samples as on its own data."""
+
+    async def train(
+        self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
+    ) -> TrainingResult:
+        if request.samples:
+            await asyncio.sleep(4.0)
+        return await super().train(model, request, progress)
+
+
+def test_a_round_has_the_stand_ins_that_it_planned_however_slow_the_trainer_is() -> None:
+    """Until now it closed once the trainer's own update would have been late, and they came a round later."""
+
+    async def main() -> None:
+        field, _ = await met_once("always", kind=SlowToStandIn)
+        planned = [text for text in field.said("a") if "stand in" in text and text.startswith("round ")]
+        done = [text for text in field.said("a") if "committed" in text and "stand-ins for c" in text]
+        assert len(planned) >= 10
+        assert len(done) == len(planned)
+        assert not any("late" in text for text in done)
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+class SlowToCheck(LinearTrainer):
+    """Needs long to look at samples."""
+
+    async def check_samples(self, blob: BlobId, record: Shared) -> str:
+        await asyncio.sleep(10.0)
+        return await super().check_samples(blob, record)
+
+
+def test_a_trainer_that_is_never_at_rest_looks_at_samples_nevertheless() -> None:
+    """Until now a coordinator that was started again did without stand-ins: each round stopped the look."""
+
+    async def main() -> None:
+        field = SmallField("abc", SlowToCheck, step_s={"a": 0.5, "b": 0.1, "c": 0.1}, common=False)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=60), share="always")
+        assert await field.until(lambda: field.cores["c"].node in field.runner("a", job).view.offers, 60.0)
+        shares(field, "c", job)
+        await asyncio.sleep(2.0)
+        field.network.isolate(field.cores["c"].node)
+        assert await field.until(lambda: field.round("a", job) >= 20, 200.0)
+        await field.cores["a"].close()
+        field.cores["a"] = field.restart("a")
+        await field.cores["a"].start()
+        assert await field.until(lambda: field.round("a", job) == 60, 2000.0)
+        assert any("stand-ins for c" in text for text in field.said("a"))
         await field.close()
 
     run(main(), until_s=36_000)

@@ -146,12 +146,12 @@ class Rounds:
             enough = 1
         in_ = len({u.key.node for u in own} - due)
         trainers = stand_ins.waited_for(self._context, view, plan.record, here)
-        standing = [self._missing(n, uncounted, silent) for n in trainers]
+        standing = [stand_ins.missing(self._context, self._missing(n, uncounted, silent)) for n in trainers]
         wait_s = closing_in_s(
             arrived=in_, enough=enough, missing=[*awaited, *standing],
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
         )  # fmt: skip
-        if passing and not missing and in_ < least:
+        if others and not awaited and in_ < least:
             wait_s = None
         away = [m.node for m in awaited if not m.reachable and not m.growing(STALL_S)]
         self.waits_for = self._away_awaited(away) if away and wait_s != 0.0 else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from muster.job.context import Context
 from muster.job.participant.shared_samples import SharedSamples
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.round_plan import RoundPlan
+from muster.planning.rounds import Missing
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Assignment
 from muster.protocol.records import Plan
@@ -35,6 +37,12 @@ def waited_for(context: Context, view: JobView, plan: Plan, here: Sequence[Known
     due = (a for a in plan.stand_ins if (a.node, a.data) not in made and not own.issuperset(a.data))
     samples = SharedSamples(context, view)
     return sorted({a.node for a in due if samples.all_ready(a)})
+
+
+def missing(context: Context, trainer: Missing) -> Missing:
+    """One that is still to train in the place of others: of this node's own trainer it is known that it gets
+    on, however busy the machine is."""
+    return replace(trainer, progress_age_s=0.0) if trainer.node == context.node else trainer
 
 
 def covered(context: Context, view: JobView, plan: Plan, here: Sequence[KnownUpdate]) -> set[NodeId]:

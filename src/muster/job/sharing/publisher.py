@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import msgspec
 
@@ -166,14 +165,18 @@ class Publisher:
         self._context.changes.notify()
 
     async def _look_at(self, trainer: SharedTrainer, node: bytes, record: Shared) -> None:
-        """Have samples of another node compared with their record and with this node's task."""
+        """Have samples of another node compared with their record and with this node's task.
+
+        The trainer's other work waits for it: a coordinator that trains all the time would never get to it.
+        """
         context, blob = self._context, record.payload.blob
         assert blob is not None
         try:
-            fault = await trainer.lock.background(partial(trainer.child.check_samples, blob, record))
+            async with trainer.lock.exclusive():
+                fault = await trainer.child.check_samples(blob, record)
         except (MusterError, KeyError, OSError) as error:  # or it was deleted meanwhile
             fault = str(error)
-        if fault is None or not context.store.has_blob(blob):  # cancelled for something else
+        if not context.store.has_blob(blob):
             return
         self._pool.seen(blob, fault)
         if fault:
