@@ -4,8 +4,8 @@
 
 A stream is 3,000 clean images and 3,000 changed ones, none of which the base was trained on.  An alarm
 among the clean ones is false.  False alarms are counted on 24 streams of 10,000 clean images, drawn
-independently, and in runs of one class with a mean length of 50.  About four minutes on one core; entropies
-are kept, so that it goes on where it stopped.
+independently, and in runs of one class with a mean length of 50.  About ten minutes on one busy core;
+entropies are kept, so that it goes on where it stopped.
 """
 
 from __future__ import annotations

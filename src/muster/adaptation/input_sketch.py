@@ -21,7 +21,12 @@ from muster.adaptation.noticing import Alarm
 
 THRESHOLD = 8.0  # higher than for one series: up to 16 are looked at
 SMALL = 16  # numbers of a sample, each of which is watched
-WHOLE = ("the mean of the inputs", "the deviation of the inputs", "the roughness of the inputs")
+WHOLE = (
+    "the mean of the inputs",
+    "the deviation of the inputs",
+    "the roughness of the inputs along their last axis",
+    "the roughness of the inputs along the axis before it",
+)
 LARGEST = 1e12  # what larger numbers, and what are no numbers, count as
 
 
@@ -38,11 +43,21 @@ def statistics(x: NDArray[Any]) -> NDArray[np.float64]:
     if small(rows):
         return _finite(rows.reshape(len(rows), -1).astype(np.float64))
     values = rows.astype(np.float32)
-    values = values.reshape(len(rows), -1, rows.shape[-1])
+    if values.ndim < 3:
+        values = values[:, None]
+    within = tuple(range(1, values.ndim))
     with np.errstate(all="ignore"):
-        rough = np.abs(np.diff(values, axis=2)).mean((1, 2)) if rows.shape[-1] > 1 else np.zeros(len(rows))
-        found = np.stack([values.mean((1, 2)), values.std((1, 2)), rough], axis=1)
+        rough = [_rough(values, axis) for axis in (-1, -2)]
+        found = np.stack([values.mean(within), values.std(within), *rough], axis=1)
     return _finite(found.astype(np.float64))
+
+
+def _rough(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The mean absolute difference of neighbours, of each sample."""
+    if values.shape[axis] < 2:
+        return np.zeros(len(values), np.float32)
+    found: NDArray[np.float32] = np.abs(np.diff(values, axis=axis)).mean(tuple(range(1, values.ndim)))
+    return found
 
 
 class InputNoticing:
@@ -87,7 +102,7 @@ class InputNoticing:
 
     def state(self) -> dict[str, Any]:
         """Plain values (JSON) from which `take_up` goes on after a restart."""
-        blocks = self._blocks.state() if self._blocks is not None else {"reference": [], "recent": []}
+        blocks = self._blocks.state() if self._blocks is not None else {"reference": [], "later": []}
         return {"sum": self._sum.tolist(), "count": self._count, **blocks}
 
     def take_up(self, state: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Notices that a classifier's surroundings changed: its answers become more, or less, certain than they were.
 
 Watched is the entropy of each answer (nats), in blocks.py; an alarm is a mean of the last 100 that is more
-than 6 spreads off.  It says that labels are worth asking for, not that accuracy fell: labels decide that
-(fall.py).  What it does not see: classes that become more frequent, each as sure as before, and labels that
-changed their meaning.
+than 6 spreads off, or of the last 400 that is more than 4.5.  It says that labels are worth asking for, not
+that accuracy fell: labels decide that (fall.py).  What it does not see: classes that become more frequent,
+each as sure as before, and labels that changed their meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ NO_ANSWER = 10.0  # nats, that an entropy which is no number counts as: more tha
 
 @dataclass(frozen=True)
 class Alarm:
-    """`z`: how many spreads the last 100 are off, negative below; `what`: what is, for people."""
+    """`z`: how many spreads the last 100 are off (or 4/3 of those of the last 400), negative below; `what`:
+    what is, for people."""
 
     z: float
     what: str
