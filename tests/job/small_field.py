@@ -152,6 +152,7 @@ class SmallField:
         prune: Prune | None = None,
         model: Model | None = None,
         steps: int = 4,
+        like: bytes = b"",
     ) -> JobId:
         """A job that begins from `start` or `model`, by default from what the seed gives. `offers_frozen`:
         nodes that lack what the asker's task does not train can have it."""
@@ -165,6 +166,7 @@ class SmallField:
         job = Job(
             TASK, facts.fingerprint, recipe, stop, min_nodes, patience_s, nonce, metrics, share=share,
             width=width, one_shot=one_shot, share_bytes=share_bytes, prune=prune,
+            like=like, replay=10 if like else 0,
         )  # fmt: skip
         if facts.frozen and offers_frozen:
             blob, size_bytes = core.store.put_blob(facts.frozen), len(facts.frozen)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from muster.job.adapting.budget import AskLimits
 from muster.job.adapting.table import FieldTable
 from muster.job.owner.allowance import Allowance, OwnerLimits
 from muster.network.blobs.transfers import Transfers
@@ -246,6 +247,8 @@ class Policy:
     relay: bool = True  # fetch for others, and carry updates to a coordinator that is not heard
     owner: OwnerLimits = OwnerLimits()  # noqa: RUF009 (frozen)
     share: SharePolicy = SharePolicy()
+    adapt: bool = True  # take part in others' jobs for nodes with a like need
+    asks: AskLimits = AskLimits()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,11 @@ class JobForwarding:
         view, _ = self._jobs.get(job, (None, None))
         return view.asker if view else None
 
+    def adapts(self, job: JobId) -> bool:
+        """Whether a job in memory is one for nodes with a like need."""
+        view, _ = self._jobs.get(job, (None, None))
+        return view is not None and bool(view.job.like)
+
     def made_here(self, blob: BlobId) -> bool:
         """Whether a blob carries an update or a commit of this node, which is delivered whatever else is."""
         return any(made_by(view, self._node, blob) for view, _ in self._jobs.values())

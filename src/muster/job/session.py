@@ -47,7 +47,7 @@ class SessionEnd(Enum):
     REFUSED = "the task fails on this node, as things are"
     YIELDED = "another job has the trainer"
     LACKS = "what the task does not train has to be fetched"
-    NOT_NOW = "this node's owner lets others use no more of it for now"
+    NOT_NOW = "this node does no more for the job as things are now"
 
 
 class TrainerSession:
@@ -184,10 +184,10 @@ class TrainerSession:
             await self._context.changes.wait()
 
     async def _until_given_enough(self, participant: Participant, pulse: Pulse) -> None:
-        """Return when this node's owner lets others use no more of it: outside of his hours at once, else
-        when what is being trained is done."""
+        """Return when this node's owner lets others use no more of it, or the job is no concern of this node
+        any more: outside of his hours at once, else when what is being trained is done."""
         allowance = self._context.allowance
-        while self._answer.given_enough() is None or not (participant.working_on is None or allowance.closed):
+        while self._answer.over_for_now() is None or not (participant.working_on is None or allowance.closed):
             wait_s = allowance.look_again_s()
             pulse.renew(wait_s)
             await self._context.changes.wait(wait_s)

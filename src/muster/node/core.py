@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from muster.job.adapting.budget import AskBudget
 from muster.job.adapting.table import FieldTable
 from muster.job.context import Context, Policy, TrainerLike
 from muster.job.forwarding import JobForwarding
@@ -112,7 +113,8 @@ class Core:
         clock = Clock(log.wall_clock, log.local_time, measured or asyncio.get_running_loop().time)
         self.allowance = Allowance(policy.owner, store, clock)
         forwarding = JobForwarding(signer.node)
-        giving = Giving(signer.node, store, self.allowance, forwarding)
+        self.ask_budget = AskBudget(policy.asks, store, clock)
+        giving = Giving(signer.node, store, self.allowance, forwarding, self.ask_budget)
         traffic = giving.traffic
         hints = BlobHints(traffic.assign_blobs)
         self.offences = Offences(self.trust.name, lambda sentence: self.log.add("error", sentence))
@@ -212,6 +214,7 @@ class Core:
         await self.supervisor.close()
         note_spells(self.store, self.presence.known_spells())
         self.allowance.keep()
+        self.ask_budget.keep()
         self.ledger.note_checked()
         self.store.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from muster.job.adapting.budget import AskBudget
 from muster.job.forwarding import JobForwarding
 from muster.job.owner.allowance import Allowance
 from muster.network.transport.traffic_counters import TrafficCounters
@@ -10,11 +11,14 @@ from muster.storage.store import Store
 
 
 class Giving:
-    """Counts the bytes of others' jobs into the owner's allowance."""
+    """Counts the bytes of others' jobs into the owner's allowance, and those of jobs that adapt and that this
+    node asked for."""
 
-    def __init__(self, node: NodeId, store: Store, allowance: Allowance, forwarding: JobForwarding) -> None:
+    def __init__(
+        self, node: NodeId, store: Store, allowance: Allowance, forwarding: JobForwarding, asked: AskBudget
+    ) -> None:
         self._node, self._store, self._allowance = node, store, allowance
-        self._forwarding = forwarding
+        self._forwarding, self._asked = forwarding, asked
         self.traffic = TrafficCounters(self._count)
 
     def gives(self, blob: BlobId) -> bool:
@@ -26,7 +30,9 @@ class Giving:
 
     def _count(self, job: JobId, size_bytes: int) -> None:
         """Bytes of a job, or of a blob that is passed on (b""), were sent or came."""
-        if self._allowance.counts and not self._own(job):
+        if self._forwarding.adapts(job) and self._own(job):
+            self._asked.add_bytes(size_bytes)
+        elif self._allowance.counts and not self._own(job):
             self._allowance.add_bytes(size_bytes)
 
     def _own(self, job: JobId) -> bool:

@@ -34,6 +34,9 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Literal["none", "means", "samples"] = "none"  # of its data that jobs may have which ask for it
     share_kb: float = 100  # that one job may have of it
     share_classes: tuple[int, ...] | None = None  # labels whose samples may travel; None: all
+    adapt: Literal["like", "never"] = "like"  # train with nodes to whose models in use the same happened
+    ask_per_day: int = 4  # jobs that this node asks for by itself, to adapt a model in use; 0: none
+    ask_mb_per_day: float = 100  # that it sends and receives in such jobs in a day
 
 
 LIMITS: tuple[tuple[str, float, float], ...] = (
@@ -42,6 +45,8 @@ LIMITS: tuple[tuple[str, float, float], ...] = (
     ("bytes_per_day", 1, 1e14),
     ("joules_per_day", 0.001, 1e12),
     ("cpu_share", 0.01, 1),
+    ("ask_per_day", 0, 1000),
+    ("ask_mb_per_day", 0.001, 1e8),
     ("share_kb", 0.1, SHARED_BYTES_MAX / 1000),
 )
 
@@ -70,10 +75,12 @@ def owner_limits(policy: PolicyConfig) -> OwnerLimits:
 
 def policy_of(policy: PolicyConfig) -> Policy:
     """The policy as jobs see it."""
+    from muster.job.adapting.budget import AskLimits
     from muster.job.context import Policy, SharePolicy
 
     share = SharePolicy(policy.share, int(policy.share_kb * 1000), policy.share_classes)
     return Policy(
         policy.accept, policy.tasks, policy.battery_min, int(policy.disk_limit_mb * 1e6), policy.relay,
-        owner_limits(policy), share,
+        owner_limits(policy), share, policy.adapt == "like",
+        AskLimits(policy.ask_per_day, int(policy.ask_mb_per_day * 1e6)),
     )  # fmt: skip

@@ -193,20 +193,26 @@ class Allowance:
         again_s = now.wall_s + ends_in_s(self._use, now)
         again = time.strftime("%H:%M", self._clock.local(math.ceil(again_s)))
         by_bytes = what == "bytes"
-        day = _size(limits.bytes_per_day or 0) if by_bytes else f"{limits.joules_per_day:.4g} J"
+        day = size_text(limits.bytes_per_day or 0) if by_bytes else f"{limits.joules_per_day:.4g} J"
         left = self.left()
         if (left.bytes if by_bytes else left.joules) == 0:
             return f"it has given its {day} of today; again from {again}"
         return f"what is left of its {day} of today is too little for a round; again from {again}"
 
     def _now(self) -> Moment:
-        wall_s = self._clock.wall()
-        local = self._clock.local(wall_s)
-        day = date(local.tm_year, local.tm_mon, local.tm_mday).toordinal()
-        second = 3600 * local.tm_hour + 60 * local.tm_min + min(59, local.tm_sec) + wall_s % 1.0
-        return Moment(day, second, wall_s, self._clock.measured() < BOOTING_S)
+        return moment(self._clock)
 
 
-def _size(count: int) -> str:
+def moment(clock: Clock) -> Moment:
+    """What a node's clock on the wall says now."""
+    wall_s = clock.wall()
+    local = clock.local(wall_s)
+    day = date(local.tm_year, local.tm_mon, local.tm_mday).toordinal()
+    second = 3600 * local.tm_hour + 60 * local.tm_min + min(59, local.tm_sec) + wall_s % 1.0
+    return Moment(day, second, wall_s, clock.measured() < BOOTING_S)
+
+
+def size_text(count: int) -> str:
+    """Bytes for a sentence."""
     unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= f), ("B", 1))
     return f"{count / factor:.4g} {unit}"

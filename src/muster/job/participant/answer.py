@@ -6,6 +6,7 @@ import contextlib
 
 import msgspec
 
+from muster.job.adapting.joining import why_not_concerned
 from muster.job.context import Context
 from muster.job.view import JobView
 from muster.protocol.records import Offer, Refusal
@@ -28,6 +29,8 @@ class Answer:
         policy, task = self._context.policy, self._view.job.task
         if not self._own and not policy.accept:
             return "this node's policy is to take part in nobody's job"
+        if self._view.job.like and not self._own and not policy.adapt:
+            return "this node's policy is to take part in no job that adapts a model"
         if policy.tasks is not None and task not in policy.tasks:
             return f"this node's policy does not allow the task {task!r}"
         if not self._context.installed(task):
@@ -40,7 +43,7 @@ class Answer:
         battery, least = self._context.battery(), policy.battery_min
         if battery is not None and battery < least + (BATTERY_MORE if self.refused else 0.0):
             return f"the battery is below the policy's {policy.battery_min:.0%}"
-        return self.given_enough()
+        return self.over_for_now()
 
     def unwilling(self) -> str | None:
         """Why this node takes no part now; None: it does."""
@@ -49,6 +52,18 @@ class Answer:
     def given_enough(self) -> str | None:
         """Why this node's owner lets others use no more of it for now; None: more, or the job is its own."""
         return None if self._own else self._context.allowance.why_not()
+
+    def over_for_now(self) -> str | None:
+        """Why this node does no more work for the job as things are now: it has given enough, or what the job
+        is for is no concern of its own."""
+        return self.given_enough() or self._not_concerned()
+
+    def _not_concerned(self) -> str | None:
+        job, node = self._view.job, self._context.node
+        if not job.like:
+            return None
+        takes_part = isinstance(self._view.last_answer(node), Offer)
+        return why_not_concerned(job, self._context.field.need(node, job.task), takes_part=takes_part)
 
     @property
     def _own(self) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from muster import __version__
 from muster.errors import MusterError
@@ -30,12 +34,36 @@ if TYPE_CHECKING:
     from muster.node.trainer.adapter import StoreTrainer
 
 
+@dataclass(frozen=True)
+class Like:
+    """What a job for nodes with a like need has besides (`Job.like`, `Job.replay`)."""
+
+    sketch: bytes = b""
+    replay: int = 0
+
+
 async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce: bytes) -> JobId:
     """Publish a job and the root of its history: fresh, from a file's or a commit's parameters.
 
     Raises MusterError.
     """
-    request = requested(arguments)
+    return await ask_for(core, catalogue, requested(arguments), nonce)
+
+
+async def ask_for(
+    core: Core,
+    catalogue: Catalogue,
+    request: Request,
+    nonce: bytes,
+    like: Like = Like(),
+    on_ready: Callable[[], None] = lambda: None,
+) -> JobId:
+    """`ask` with a checked request. A job for nodes with a like need takes the learning rate of the job that
+    its model comes from, else the task's: what was learnt is there, and labels are few. `on_ready()` is
+    called before it is published.
+
+    Raises MusterError.
+    """
     begin = await commit_of(core, request) if request.start and _names_commit(request.start) else None
     if begin is not None and request.fresh:
         raise MusterError("usage", "--fresh is for files: export the commit first, and start from the file")
@@ -54,12 +82,16 @@ async def ask(core: Core, catalogue: Catalogue, arguments: dict[str, Any], nonce
         facts = trainer.task  # with the frozen part that it trains with
         request, recipe, stop = settled(request, facts.defaults, facts.metrics)
         prune = await _prune(request, stop, trainer)
-        if request.lr is None:
+        if like.sketch and request.lr is None and begin is not None:
+            recipe = msgspec.structs.replace(recipe, lr=begin[0].view.job.recipe.lr)
+        elif not like.sketch and request.lr is None:
             recipe = await found_rate(trainer, model, recipe, stop, tell)
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
         facts.metrics, *frozen, width=width, prune=prune, **sharing_of(request),
+        like=like.sketch, replay=like.replay,
     )  # fmt: skip
+    on_ready()
     job_id = open_job(
         core, job, model.blob, request.linger_s, seeded=request.start is None, shape=model.shape
     )
