@@ -99,6 +99,7 @@ class Fleet:
                 id=self.job,
                 task="digits",
                 asker=self.names[0],
+                adapts_for=None,
                 state="running",
                 why=f"round {self._round + 1}: waits for updates",
                 waits=[],

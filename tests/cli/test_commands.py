@@ -377,6 +377,29 @@ def test_a_node_that_is_not_well_says_so(alpha: FakeNode, capsys: Capture) -> No
     assert [loop["name"] for loop in loops_told] == ["the announcer", "the watchdog"]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (None, "digits  "),
+        ([], "digits, adapt  "),
+        (["cam1", "cam2"], "digits, adapt for cam1, cam2  "),
+        ([f"cam{i}" for i in range(1, 8)], "digits, adapt for cam1, cam2, cam3, cam4 and 3 more  "),
+    ],
+)
+def test_jobs_say_for_whom_they_adapt(
+    alpha: FakeNode, capsys: Capture, nodes: list[str] | None, said: str
+) -> None:
+    stored = StoredJobView("cd" * 32, "digits", "alpha", "finished", "", 2, 2, adapts=True)
+    alpha.answers["stored_jobs"] = lambda request: [stored]
+    alpha.answers["snapshot"] = lambda request: msgspec.structs.replace(
+        snapshot(home=str(alpha.home), jobs=[job_view(adapts_for=nodes)]), stored_jobs=1
+    )
+    assert run(["jobs"]) == 0
+    _, old, new = capsys.readouterr().out.splitlines()
+    assert f"cdcdcdcd  {'digits, adapt  ' if nodes is None else 'digits, adapt'}" in old
+    assert f"abababab  {said}" in new
+
+
 def test_jobs_that_left_memory_are_listed(alpha: FakeNode, capsys: Capture) -> None:
     stored = [
         StoredJobView(f"{number:064x}", "digits", "alpha", "finished", "", 2, 2, "accuracy", 0.5)

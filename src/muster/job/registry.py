@@ -23,6 +23,7 @@ from muster.job.retirement.left_out import LeftOut
 from muster.job.retirement.reading import JobReader
 from muster.job.retirement.retired import JobLimits, StoredJobs
 from muster.job.view import JobView
+from muster.job.waits import call_for_help
 from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
 from muster.network.sync.peers import entry_of
@@ -199,7 +200,7 @@ class JobRegistry:
     def _tell(self, entry: Entry) -> None:
         assert isinstance(entry.record, Job)
         name = self._context.name_of(entry.author)
-        self._context.event("job", f"{name} asks for help with {entry.record.task}", job=entry.id)
+        self._context.event("job", call_for_help(name, entry.record), job=entry.id)
 
     def _open(self, entry: Entry, *, fresh: bool = False) -> None:
         """Load a job with all of its records, and begin its loops. `fresh`: it was made here, just now."""

@@ -11,6 +11,7 @@ from muster.job.context import Context
 from muster.job.stop_rule import part_of_each, spent_up
 from muster.job.view import JobView
 from muster.protocol.ids import NodeId
+from muster.protocol.records import Job
 
 NAMES_MAX = 8  # in one sentence
 LOOK_S = 3.0  # between two looks at what is waited for
@@ -51,6 +52,13 @@ class WaitLog:
                 self._context.event("wait", said(self._context, wait), job=self._view.id)
         self._logged = (self._logged | self._seen) & present.keys()
         self._looked_s, self._seen = now, set(present)
+
+
+def call_for_help(asker: str, job: Job) -> str:
+    """Who asks whom for what."""
+    if job.like:
+        return f"{asker} asks nodes with a like need to adapt {job.task} with it"
+    return f"{asker} asks for help with {job.task}"
 
 
 def names(context: Context, nodes: Iterable[NodeId]) -> str:

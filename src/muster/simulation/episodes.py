@@ -181,7 +181,11 @@ def _may_bury(spec: WorldSpec, pairs: list[tuple[str, str]], dead: set[str]) -> 
     """Whether enough are left for the jobs, and all of them still reach each other."""
     names = [n.name for n in spec.nodes]
     left = [n for n in names if n not in dead]
-    willing = sum(not n.unwilling and n.name not in dead for n in spec.nodes)
+    nodes = [n for n in spec.nodes if not n.unwilling and n.name not in dead]
+    if spec.jobs[0].adapts:
+        like = next(n.sketch for n in spec.nodes if n.name == spec.jobs[0].asker)
+        nodes = [n for n in nodes if n.adapts and n.sketch == like]
+    willing = len(nodes)
     if len(dead) > max(1, len(names) // 3) or willing < max(2, *(j.min_nodes for j in spec.jobs)):
         return False
     return len(far(left, pairs)) == len(left)

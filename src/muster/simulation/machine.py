@@ -60,6 +60,7 @@ class Machine:
         self.lives = 0
         self.unrecorded: JobId | None = None  # the job of a finished training that is not on record yet
         self.thrown_away = 0  # trainings that never came on record, though process and job went on
+        self.adopted_s = 0.0  # when it took a job's model into use
         self.again_s = 0.0  # until the restart after a death at a write
         self._used_j = 0.0  # in lives before this one
         self.left: dict[JobId, Left] = {}  # by job: what its commits as coordinator left out so far
@@ -142,6 +143,7 @@ class Machine:
                 disk_limit_bytes=spec.disk_limit_bytes,
                 owner=OwnerLimits(spec.bytes_per_day),
                 share=SharePolicy(spec.share),
+                adapt=spec.adapts,
             ),
             open_trainer=open_trainer,
             installed=lambda task: spec.unwilling != "not_installed",

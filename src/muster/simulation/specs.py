@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -113,6 +114,10 @@ class MachineSpec(msgspec.Struct, frozen=True):
     power: Power | None = None  # what it draws; None: it does not know
     bytes_per_day: int | None = None  # that its owner lets others use; None: no limit
     share: str = "none"  # what of its data may leave it: "none", "means" or "samples"
+    sketch: float | None = None  # how its inputs changed, which makes a need; None: they did not
+    need_at_s: float = 0.0  # when that is known
+    returns: bool = False  # what it adopts turns out to be wrong there
+    adapts: bool = True  # its policy lets it train with nodes to which the same happened
 
 
 class WireSpec(msgspec.Struct, frozen=True):
@@ -154,6 +159,7 @@ class JobSpec(msgspec.Struct, frozen=True):
         "none"  # whether nodes are asked for samples that stand in for them: "none", "auto", "always"
     )
     one_shot: int = 0  # steps on all shared samples together in the first round; 0: none is made
+    adapts: bool = False  # it is for nodes whose need is like the asker's
 
 
 class WorldSpec(msgspec.Struct, frozen=True):
@@ -167,6 +173,14 @@ class WorldSpec(msgspec.Struct, frozen=True):
     timing: Timing = Timing()
     heavy_s: float = 0.0  # that encoding, adding up or hashing takes at most, beside a node's loop
     midnight_s: float | None = None  # when a day begins; None: not while it goes on
+
+
+FEATURES = 49  # of a sketch
+
+
+def sketch_of(level: float) -> bytes:
+    """The sketch of a node whose inputs are so far from what they were; of near levels they are alike."""
+    return struct.pack(f"<{FEATURES}e", *[level] * FEATURES)
 
 
 def describe(fault: WorldFault) -> str:

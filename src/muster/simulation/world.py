@@ -41,6 +41,7 @@ from muster.simulation.specs import (
     WorldFault,
     WorldSpec,
     describe,
+    sketch_of,
 )
 from muster.simulation.trainers import kinds
 from muster.simulation.virtual.lives import LIFE, LivesLoop
@@ -137,11 +138,13 @@ class World:
         target = None if spec.target is None else Target(metrics[0].name, spec.target)
         stop = StopRule(rounds=spec.rounds, seconds=spec.seconds, target=target, stale=spec.stale)
         nonce = self.spec.seed.to_bytes(8, "big") + bytes([len(self.jobs)])
+        level = self.machines[spec.asker].spec.sketch
+        like = sketch_of(level) if spec.adapts and level is not None else b""
         name, fingerprint = kinds.task_name(self.spec.task), self.layout.fingerprint()
         job = Job(
             name, fingerprint, recipe, stop, spec.min_nodes, spec.patience_s, nonce, metrics,
             prune=spec.prune, share=spec.share, share_bytes=ONE_SHOT_BYTES * bool(spec.one_shot),
-            one_shot=spec.one_shot,
+            one_shot=spec.one_shot, like=like, replay=BATCH if like else 0,
         )  # fmt: skip
         job_id = open_job(core, job, start.blob, spec.linger_s, shape=start.shape)
         self.jobs.append(Asked(job_id, spec))

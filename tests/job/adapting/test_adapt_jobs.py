@@ -10,6 +10,7 @@ from small_field import LAYOUT, SmallField, commits, model
 
 from muster.compression.tensors import unpack
 from muster.job.context import Policy
+from muster.node.api.snapshot_builder import job_view
 from muster.protocol.ids import JobId
 from muster.protocol.parts import StopRule
 from muster.protocol.records import Commit, Need
@@ -55,6 +56,8 @@ def test_who_has_a_like_need_trains_and_nobody_else() -> None:
         assert await field.until(lambda: over(field, "ab", job), 300)
         assert trained(field, "a", job) == {"a", "b"}
         runner = field.runner("a", job)
+        assert job_view(field.cores["a"], runner, None).adapts_for == ["a", "b"]
+        assert any("asks nodes with a like need to adapt linear" in text for text in field.said("d"))
         reasons = {field.cores[n].node: n for n in field.cores}
         assert {reasons[n]: why for n, why in runner.view.refusals.items()} == {
             "c": "not concerned: conditions changed in another way here",
@@ -74,6 +77,7 @@ def test_others_jobs_are_for_all() -> None:
         await field.start()
         job = field.ask("a", min_nodes=2)
         assert await field.until(lambda: over(field, "ab", job), 300)
+        assert job_view(field.cores["a"], field.runner("a", job), None).adapts_for is None
         assert trained(field, "a", job) == {"a", "b"}
         await field.close()
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StoredJobView,
     )
 
+NAMES_SHOWN = 4  # of nodes, in a row
 STORED_SHOWN = 20  # of the jobs that are not in the node's memory
 
 
@@ -143,7 +144,20 @@ def _job_row(job: JobSnapshot | StoredJobView, rounds: float | None) -> list[str
         measured = headline(job)
         used = (("seconds", job.age_s), ("bytes", job.spent_bytes), ("joules", job.joules))
         spent = [cell(job, resource, amount) for resource, amount in used]
-    return [job.id[:8], job.task, job.state, done, measured, *spent, job.why]
+    return [job.id[:8], _purpose(job), job.state, done, measured, *spent, job.why]
+
+
+def _purpose(job: JobSnapshot | StoredJobView) -> str:
+    """A job's task, and of one that adapts a model in use for which nodes."""
+    from muster.node.api.snapshot import StoredJobView
+
+    if isinstance(job, StoredJobView):
+        return f"{job.task}, adapt" if job.adapts else job.task
+    if job.adapts_for is None:
+        return job.task
+    more = f" and {len(job.adapts_for) - NAMES_SHOWN} more" if len(job.adapts_for) > NAMES_SHOWN else ""
+    names = ", ".join(job.adapts_for[:NAMES_SHOWN]) + more
+    return f"{job.task}, adapt for {names}" if names else f"{job.task}, adapt"
 
 
 def _show_bytes(job: SentView, links: list[NeighbourView]) -> None:
@@ -197,7 +211,7 @@ def log(
         emit(found)
         return
     view = found.job
-    click.echo(f"job {view.id[:8]}: {view.task}, {view.state}: {view.why}")
+    click.echo(f"job {view.id[:8]}: {_purpose(view)}, {view.state}: {view.why}")
     for fact in view.waits:
         click.echo(f"  {fact}")
     if graph:

@@ -62,8 +62,15 @@ class Answer:
         job, node = self._view.job, self._context.node
         if not job.like:
             return None
+        need = self._context.field.need(node, job.task)
         takes_part = isinstance(self._view.last_answer(node), Offer)
-        return why_not_concerned(job, self._context.field.need(node, job.task), takes_part=takes_part)
+        if takes_part and need is not None and need.over and self._ended():
+            return None  # what met it: what comes late of the job's end comes here, too
+        return why_not_concerned(job, need, takes_part=takes_part)
+
+    def _ended(self) -> bool:
+        heads = self._view.graph.heads(lambda _: True)
+        return any(self._view.finished(head) is not None for head in heads)
 
     @property
     def _own(self) -> bool:

@@ -40,6 +40,7 @@ class RetiredJob(msgspec.Struct, frozen=True, array_like=True):
     spent_bytes: int
     needs: tuple[BlobId, ...]  # that stay whatever the disk limit says
     old_models: tuple[BlobId, ...]  # that go when the disk limit is passed, oldest first
+    adapts: bool = False  # it was for nodes with a like need
 
 
 @dataclass

@@ -30,4 +30,5 @@ def summary(runner: JobRunner) -> RetiredJob:
         spent_bytes=sum(s.bytes for s in head.spent) if head is not None else 0,
         needs=tuple(sorted(b for b in needs if has(b))),
         old_models=tuple(old_models[:OLD_MODELS_MAX]),
+        adapts=bool(view.job.like),
     )

@@ -247,6 +247,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     budgets: list[BudgetView] = []  # limits in time, bytes and energy; those of nodes that spent most first
     joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
     share: str = "none"  # whether nodes are asked for samples that stand in for them: none | auto | always
+    adapts_for: list[str] | None = None  # nodes with a like need that take part; None: it is a job for all
 
     @property
     def headline(self) -> str:
@@ -268,6 +269,7 @@ class StoredJobView(msgspec.Struct, frozen=True):
     figure: float | None = None
     age_s: float = 0.0
     spent_bytes: int = 0
+    adapts: bool = False  # it was for nodes with a like need
 
 
 class SharedView(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from muster.history.credit import others_of, own_of
 from muster.history.graph import Graph, Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
+from muster.node.api.adapt_views import adapts_for
 from muster.node.api.budgets import budgets
 from muster.node.api.contribution_views import checked, contributions, values
 from muster.node.api.job_description import recipe_view
@@ -145,6 +146,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         spent_bytes=sum(s.bytes for s in head.spent) if head else 0,
         joules=joules_of(head),
         share=view.job.share,
+        adapts_for=adapts_for(core, view),
         model_bytes=runner.model_bytes(),
         stop={
             "rounds": stop.rounds,

@@ -25,10 +25,14 @@ def _view(core: Core, job: JobId) -> StoredJobView:
         return StoredJobView(
             job.hex(), known.task, core.trust.name(known.asker), known.state, known.why, known.round,
             known.rounds, known.metric, known.figure, known.age_s, known.spent_bytes,
+            known.adapts,
         )  # fmt: skip
     stored = core.store.get(job)
     entry = entry_of(stored) if stored is not None else None
     record = entry.record if entry is not None else None
     task = record.task if isinstance(record, Job) else "?"
     asker = core.trust.name(entry.author) if entry is not None else "?"
-    return StoredJobView(job.hex(), task, asker, "waiting", "waits until there is room for it here")
+    return StoredJobView(
+        job.hex(), task, asker, "waiting", "waits until there is room for it here",
+        adapts=isinstance(record, Job) and bool(record.like),
+    )  # fmt: skip

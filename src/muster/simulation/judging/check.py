@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from muster.simulation import needs
 from muster.simulation.episodes import far
 from muster.simulation.judging.durability import DurabilityWatch
 from muster.simulation.judging.invariants import broken, runner_of, running, settled
@@ -156,6 +157,7 @@ async def _hour(run: Run) -> None:
         machine.start_later(machine.spec.starts_s)
     looking = asyncio.create_task(_look(run, world))
     asking = asyncio.create_task(_ask(world))
+    speaking = asyncio.create_task(needs.speak(world))
     for event in schedule.events:
         await asyncio.sleep(max(0.0, event.at_s - world.now()))
         in_job = running(world)
@@ -168,9 +170,11 @@ async def _hour(run: Run) -> None:
     await world.mend()
     await asking
     await _settle(run, world)
-    looking.cancel()
+    beside = (looking, speaking)
+    for task in beside:
+        task.cancel()
     await world.close()
-    await asyncio.gather(looking, return_exceptions=True)
+    await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _happens(run: Run, world: World, fault: WorldFault) -> bool:
@@ -196,7 +200,7 @@ async def _ask(world: World) -> None:
 async def _ask_for(world: World, job: JobSpec) -> None:
     asker = world.machines[job.asker]
     while not asker.buried:
-        if asker.up and not asker.disk.is_full:
+        if asker.up and not asker.disk.is_full and (not job.adapts or needs.say(world, asker)):
             if await world.ask(job):
                 return
             job = msgspec.structs.replace(job, back=None)  # those parameters cannot be got
@@ -211,6 +215,7 @@ async def _look(run: Run, world: World) -> None:
         if world.jobs:
             run.watch.look(world)
             run.watch.look_at_carriers(world)
+            run.watch.concerns.look(world)
         if looks % LOOKS_A_COUNT == 0:
             run.watch.tasks_max = max(run.watch.tasks_max, len(asyncio.all_tasks()))
 

@@ -12,6 +12,7 @@ from muster.history.graph import Graph, Point
 from muster.protocol.ids import JobId, RecordId
 from muster.protocol.parts import Payload
 from muster.protocol.records import Commit, Merge
+from muster.simulation.judging.adapting import ConcernWatch
 from muster.simulation.judging.borders import StallWatch
 from muster.simulation.judging.carrying import BEGUN_S, Chance, chances, good
 from muster.simulation.machine import Machine
@@ -35,6 +36,7 @@ class DurabilityWatch:
     stranded: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have carried it
     left: dict[JobUpdate, str] = field(default_factory=dict)  # and who could have fetched it
     stalls: StallWatch = field(default_factory=StallWatch)
+    concerns: ConcernWatch = field(default_factory=ConcernWatch)
     tasks_max: int = 0
     skipped: int = 0  # losses that would have taken a last copy
     _pending: dict[JobUpdate, tuple[RecordId, Payload]] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.ids import BlobId, CommitId, short
 from muster.protocol.records import Commit, Update
+from muster.simulation.judging.adapting import adapted, spoken
 from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
@@ -22,6 +23,7 @@ from muster.simulation.judging.planning import planned
 from muster.simulation.judging.residue import residue
 from muster.simulation.judging.standing_in import stood_in
 from muster.simulation.machine import Machine
+from muster.simulation.needs import works_for
 from muster.simulation.world import Asked, World
 
 ALONE_PATIENCES = 10  # a node alone waits so long; written here again on purpose
@@ -64,7 +66,7 @@ def _settled(world: World, asked: Asked) -> str | None:
         runner = runner_of(machine, asked)
         if runner is None:
             return f"{machine.spec.name} does not know the job"
-        if not machine.willing:
+        if not works_for(world, machine, asked):
             continue
         held = runner.models.heads()
         if len(held) != 1:
@@ -84,7 +86,7 @@ def running(world: World) -> bool:
     for asked in world.jobs:
         for machine in world.up():
             runner = runner_of(machine, asked)
-            if runner is not None and machine.willing and runner.finished() is None:
+            if runner is not None and works_for(world, machine, asked) and runner.finished() is None:
                 return True
     return False
 
@@ -108,12 +110,15 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += watch.stalls.judged(world, asked, graph)
         found += planned(world, asked, graph)
         found += stood_in(world, asked, graph)
+        found += adapted(world, asked)
     found += _work(world)
     found += _heard(world)
     found += no_more_than_used(world)
     found += _bounds(world)
     found += throttled(world)
     found += given(world)
+    found += spoken(world)
+    found += watch.concerns.judged()
     if watch.tasks_max > TASKS_MAX * len(world.machines):
         found.append(f"{watch.tasks_max} tasks at once")
     return found
@@ -122,7 +127,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
 def _final(world: World, asked: Asked) -> CommitId:
     for machine in world.standing():
         runner = runner_of(machine, asked)
-        if runner is not None and machine.willing:
+        if runner is not None and works_for(world, machine, asked):
             return runner.models.heads()[0].id
     raise AssertionError("nobody takes part")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.history.graph import Point
+from muster.node.api.adapt_views import adapts_for
 from muster.node.api.budgets import budgets
 from muster.node.api.contribution_views import contributions, values
 from muster.node.api.job_description import recipe_view
@@ -65,6 +66,7 @@ class JobRows:
             id=self.id,
             task=view.job.task,
             asker=self._names(view.asker),
+            adapts_for=adapts_for(core, view),
             state="failed" if runner.error and view.asker == core.node else runner.state(),
             why=why_of(core, runner, head),
             round=head.round if head else 0,

@@ -188,6 +188,7 @@ class JobRow(msgspec.Struct, frozen=True):
     id: str
     task: str
     asker: str  # node
+    adapts_for: list[str] | None  # nodes with a like need that take part; null: it is a job for all
     state: str  # waiting, running, finished, stopped, failed
     why: str  # one sentence: what it is doing or waiting for
     round: int  # of the head

@@ -151,6 +151,7 @@ export interface JobRow {
   id: string;
   task: string;
   asker: string; // node
+  adapts_for: string[] | null; // nodes with a like need that take part; null: it is a job for all
   state: string; // waiting, running, finished, stopped, failed
   why: string; // one sentence: what it is doing or waiting for
   round: number; // of the head
