@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import client, commit_detail, plan_view, snapshot  # noqa: E402
+from muster.node.api import client, commit_detail, label_view, plan_view, snapshot  # noqa: E402
 from muster.node.api.rounds import schema as round_schema  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
@@ -40,6 +40,7 @@ ENTRIES = (
     page_messages.Tick,
     commit_detail.CommitDetail,
     commit_detail.DiffView,
+    label_view.ToLabel,
 )
 ROWS_OF_JOBS = (schema.JobRow, schema.RoundRow, schema.CommitRow, schema.ContributionRow)
 PRINTED = (
@@ -63,6 +64,7 @@ MODULES = (
     round_schema,
     snapshot,
     commit_detail,
+    label_view,
     plan_view,
 )  # in the order of the pages
 SHARED = (snapshot.BudgetView, snapshot.PowerView, snapshot.ValuesView)  # by rows and by what --json prints
@@ -79,8 +81,9 @@ ROWS_OF_JOBS_HEAD = f"""# The rows of jobs, field by field
 """
 MESSAGES_HEAD = f"""# The page's messages, field by field
 
-{MADE} They stand in `muster/dashboard/page_messages.py` and
-`muster/node/api/commit_detail.py`. How they are sent: [api.md](api.md). Rows: [api-rows.md](api-rows.md).
+{MADE} They stand in `muster/dashboard/page_messages.py`,
+`muster/node/api/commit_detail.py` and `label_view.py` beside it. How they are sent: [api.md](api.md).
+Rows: [api-rows.md](api-rows.md).
 """
 PRINTED_HEAD = f"""# What `--json` prints, field by field
 

@@ -14,7 +14,8 @@ from asgi import ask
 
 PATHS = (
     "/api/state", "/api/commits/{}", "/api/diff?a={}&b={}", "/api/links", "/api/faults", "/api/jobs",
-    "/api/jobs/stop", "/api/export", "/api/session", "/api/openapi.json", "/{}", "/api/{}",
+    "/api/jobs/stop", "/api/export", "/api/use", "/api/rollback", "/api/label", "/api/label?task={}&n={}",
+    "/api/session", "/api/openapi.json", "/{}", "/api/{}",
 )  # fmt: skip
 numbers = st.one_of(st.integers(), st.floats(), st.sampled_from([2**63, -(2**63) - 1, 2**64, 0, -1]))
 texts = st.one_of(st.text(max_size=12), st.sampled_from(["heal", "cut", "a", "../..", "\x00", "0" * 64, "é"]))
@@ -62,5 +63,8 @@ def test_every_request_is_answered(requests: list[tuple[str, str, str, bytes]]) 
 
 def test_lists_in_lists_without_end_are_malformed() -> None:
     deep = [b"[" * 60_000, b'{"fault":' * 6_000, b'{"from":' + b"[" * 50_000]
-    posts = ("/api/links", "/api/faults", "/api/jobs", "/api/jobs/stop", "/api/export", "/api/session")
+    posts = (
+        *("/api/links", "/api/faults", "/api/jobs", "/api/jobs/stop", "/api/export"),
+        *("/api/use", "/api/rollback", "/api/label", "/api/session"),
+    )
     assert statuses([("POST", path, body) for path in posts for body in deep]) <= {400, 401, 413, 422}

@@ -20,6 +20,7 @@ from muster.node.api.rows.schema import (
     MarkRow,
     NodeRow,
     RoundRow,
+    UseRow,
 )
 
 API = 1
@@ -63,6 +64,7 @@ class State(msgspec.Struct, frozen=True):
     rounds: dict[str, RoundRow]  # by job
     commits: dict[str, CommitRow]
     contributions: dict[str, ContributionRow]  # by "job/node"
+    uses: dict[str, UseRow]  # by "node/task"
     marks: dict[str, MarkRow]
     log: list[LogLine]
 
@@ -82,6 +84,7 @@ class Patch(msgspec.Struct, frozen=True, omit_defaults=True):
     rounds: Changed | msgspec.UnsetType = msgspec.UNSET
     commits: Changed | msgspec.UnsetType = msgspec.UNSET
     contributions: Changed | msgspec.UnsetType = msgspec.UNSET
+    uses: Changed | msgspec.UnsetType = msgspec.UNSET
     marks: Changed | msgspec.UnsetType = msgspec.UNSET
     log: list[LogLine] | msgspec.UnsetType = msgspec.UNSET  # new lines, to append
 

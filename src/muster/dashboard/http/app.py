@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from muster.dashboard.feed import READERS_MAX, Feed
 from muster.dashboard.http.answers import Wrong, answer, body, problem, problem_of
+from muster.dashboard.http.field_routes import FieldRoutes
 from muster.dashboard.http.guard import METRICS, Guard
 from muster.dashboard.http.openapi import document
 from muster.dashboard.http.pages import Pages
@@ -62,7 +63,7 @@ class AppDeps:
 
 def build(deps: AppDeps, pages: Pages | None = None) -> Starlette:
     """The application, guarded."""
-    routes = _Routes(deps)
+    routes, field = _Routes(deps), FieldRoutes(deps.node)
     api: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("GET", "/api/state", routes.state),
         ("GET", "/api/events", routes.events),
@@ -73,6 +74,10 @@ def build(deps: AppDeps, pages: Pages | None = None) -> Starlette:
         ("POST", "/api/jobs", routes.jobs),
         ("POST", "/api/jobs/stop", routes.stop),
         ("POST", "/api/export", routes.export),
+        ("POST", "/api/use", field.use),
+        ("POST", "/api/rollback", field.rollback),
+        ("GET", "/api/label", field.to_label),
+        ("POST", "/api/label", field.label),
         ("GET", "/api/session", routes.session),
         ("POST", "/api/session", routes.open_session),
         ("GET", "/api/openapi.json", routes.openapi),

@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 
 from muster import __version__
-from muster.dashboard.http.requests import ExportRequest, JobRequest, LinkRequest, SessionRequest, StopRequest
+from muster.dashboard.http.requests import (
+    ExportRequest,
+    JobRequest,
+    LabelRequest,
+    LinkRequest,
+    RollbackRequest,
+    SessionRequest,
+    StopRequest,
+    UseRequest,
+)
 from muster.simulation.faults import Fault
 
 BODIES: dict[str, Any] = {
@@ -16,6 +25,9 @@ BODIES: dict[str, Any] = {
     "/api/jobs": JobRequest,
     "/api/jobs/stop": StopRequest,
     "/api/export": ExportRequest,
+    "/api/use": UseRequest,
+    "/api/rollback": RollbackRequest,
+    "/api/label": LabelRequest,
     "/api/session": SessionRequest,
 }
 SUMMARIES: dict[tuple[str, str], str] = {
@@ -28,6 +40,10 @@ SUMMARIES: dict[tuple[str, str], str] = {
     ("post", "/api/jobs"): "Ask for a new job, perhaps from a commit.",
     ("post", "/api/jobs/stop"): "End a job.",
     ("post", "/api/export"): "A commit's model as a file.",
+    ("post", "/api/use"): "Put a commit's model into use on the node.",
+    ("post", "/api/rollback"): "Have the former model of a task in use again.",
+    ("get", "/api/label"): "Samples that wait for labels.",
+    ("post", "/api/label"): "Give a sample its label.",
     ("get", "/api/session"): "Whether a token is wanted, and the caller's role.",
     ("post", "/api/session"): "Trade a token for a cookie.",
     ("get", "/api/openapi.json"): "This document.",
@@ -35,6 +51,7 @@ SUMMARIES: dict[tuple[str, str], str] = {
 PARAMETERS: dict[tuple[str, str], list[tuple[str, str, bool]]] = {  # name, where, required
     ("get", "/api/events"): [("since", "query", False), ("Last-Event-ID", "header", False)],
     ("get", "/api/commits/{id}"): [("id", "path", True)],
+    ("get", "/api/label"): [("task", "query", True), ("n", "query", False)],
     ("get", "/api/diff"): [("a", "query", True), ("b", "query", True)],
 }
 ERRORS = {

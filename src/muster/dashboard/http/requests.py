@@ -9,6 +9,7 @@ from msgspec import Meta
 
 NodeName = Annotated[str, Meta(min_length=1, max_length=80)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+TaskName = Annotated[str, Meta(min_length=1, max_length=100)]
 HexPrefix = Annotated[str, Meta(pattern="^[0-9a-fA-F]{4,64}$")]
 
 
@@ -75,6 +76,26 @@ class ExportRequest(_Body, frozen=True):
     job: HexPrefix
     commit: HexPrefix | None = None
     kind: Literal["safetensors", "onnx"] = "safetensors"
+
+
+class UseRequest(_Body, frozen=True):
+    """Put a commit's model into use; `force`: also if it is no better than the one in use."""
+
+    commit: HexPrefix
+    force: bool = False
+
+
+class RollbackRequest(_Body, frozen=True):
+    task: TaskName
+
+
+class LabelRequest(_Body, frozen=True):
+    """The label of a sample; `held` as it was given with the sample."""
+
+    task: TaskName
+    id: Annotated[int, Meta(ge=0)]
+    label: Annotated[int, Meta(ge=0, le=1_000_000)]
+    held: bool | None = None
 
 
 class SessionRequest(_Body, frozen=True):

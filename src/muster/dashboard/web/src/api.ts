@@ -1,6 +1,6 @@
 /** Requests to the node; every failure is one sentence for people. */
 
-import type { CommitDetail, DiffView, Drop, LinkParameters } from "./types";
+import type { CommitDetail, DiffView, Drop, LinkParameters, ToLabel } from "./types";
 
 export class ApiError extends Error {
   constructor(
@@ -85,6 +85,25 @@ export const newJob = async (job: NewJob): Promise<string> =>
   ((await (await post("api/jobs", job)).json()) as { job: string }).job;
 export const stopJob = async (job: string, reason: string): Promise<void> =>
   void (await post("api/jobs/stop", { job, reason }));
+
+/** A model that was put into use. */
+export interface Moved {
+  task: string;
+  version: string;
+  former: string | null;
+  said: string; // why, with figures
+}
+
+/** Put a commit's model into use on the node whose page this is. */
+export const useCommit = async (commit: string, force: boolean): Promise<Moved> =>
+  (await (await post("api/use", { commit, force })).json()) as Moved;
+export const rollBack = async (task: string): Promise<Moved> =>
+  (await (await post("api/rollback", { task })).json()) as Moved;
+
+export const toLabel = (task: string, n: number): Promise<ToLabel> =>
+  get(`api/label?task=${encodeURIComponent(task)}&n=${n}`);
+export const giveLabel = async (task: string, id: number, label: number, held: boolean | null): Promise<void> =>
+  void (await post("api/label", { task, id, label, held }));
 
 export const commitDetail = (id: string): Promise<CommitDetail> => get(`api/commits/${encodeURIComponent(id)}`);
 export const diff = (a: string, b: string): Promise<DiffView> =>

@@ -7,7 +7,7 @@ import type { LogLine } from "./types";
 
 const TONES: Record<string, string> = {
   job: "blue", offer: "grey", plan: "blue", training: "teal", update: "violet", commit: "teal", merge: "violet",
-  wait: "yellow", peer: "grey", link: "yellow", fault: "red", error: "red", end: "green", page: "grey",
+  wait: "yellow", peer: "grey", link: "yellow", fault: "red", error: "red", end: "green", page: "grey", field: "orange",
 };
 const LINES_SHOWN = 160;
 const ROUTINE = new Set(["training", "update", "offer", "plan"]);

@@ -19,6 +19,7 @@ import { admitted } from "./token";
 import { BudgetBars } from "./training/budgets";
 import { TrainingChart } from "./training/chart";
 import { RoundBars } from "./training/rounds";
+import { Uses } from "./uses";
 
 startTheme();
 const store = new Store();
@@ -31,6 +32,7 @@ const rounds = new RoundBars(store);
 const budgets = new BudgetBars(store);
 const history = new HistoryPanel(store, lanes, frames);
 const contributions = new Contributions(store, () => frames.drawSoon("contributions"), (id) => network.map.pick([id]));
+const uses = new Uses(store, () => frames.drawSoon("contributions"), (id) => network.map.pick([id]));
 const events = new Events(store, () => frames.drawSoon("events"));
 const head = new Head(store, () => frames.drawSoon("head", "chart", "rounds", "budgets", "history", "contributions"));
 
@@ -41,7 +43,9 @@ frames.panel("budgets", 250, () => budgets.draw());
 frames.panel("chart", 400, () => chart.draw(lanes.of(store.job(), store.version.commits, store.tables.commits)));
 frames.panel("history", 250, () => history.draw());
 frames.panel("history-view", 0, () => history.view());
-frames.panel("contributions", 500, () => contributions.draw());
+frames.panel("contributions", 500, () => {
+  if (!uses.draw()) contributions.draw();
+});
 frames.panel("events", 250, () => events.draw());
 frames.panel("head", 200, () => head.draw());
 frames.panel("stamp", 200, () => head.stamp());
@@ -53,6 +57,7 @@ const CONCERNS: Record<Change, string[]> = {
   rounds: ["rounds"],
   commits: ["chart", "history", "head"],
   contributions: ["contributions"],
+  uses: ["contributions", "card", "history"],
   marks: ["chart"],
   log: ["events"],
   header: ["head", "card", "events"],

@@ -295,6 +295,44 @@ class ContributionRow(msgspec.Struct, frozen=True):
     value_share: float | None  # of the sum of all nodes' absolute values, -1..1
 
 
+class ServerRow(msgspec.Struct, frozen=True):
+    """The process that answers requests with a task's model."""
+
+    url: str
+    requests: int  # answered, since its start
+    failures: int  # answered with an error of the server or the model
+    refused: int  # too many at once
+    rps: float  # requests in the last second
+    p99_ms: float | None
+    fault: str  # why the model that was put into use is not the one that answers; "": it is
+
+
+class UseRow(msgspec.Struct, frozen=True):
+    """The model of a task that is in use on a node: of the viewing node by its files, of others by their
+    records; in an emulation as every node says it itself."""
+
+    id: str
+    node: str
+    task: str
+    version: str | None  # None: none is
+    commit: str  # "": a model that is no commit, such as a file, or a fine-tuned one
+    reason: str  # first, adopted, forced, returned or rolled back
+    since_t: float | None  # when it went into use
+    former: str | None  # the version before it
+    live_labels: int  # that came since
+    live_right: int  # of these, answered rightly
+    held_labels: int  # held out, on which it was compared with the model before it
+    wins: int  # of these: right by this model alone
+    losses: int  # by the former one alone
+    labels: int | None  # of the conditions as they are now; None: not known of others
+    labels_wanted: int  # more, which would change something
+    need: str  # "": none, open: the model fails there, met: a model was found
+    alike: list[str]  # nodes to which the same happened
+    waits: str  # what the node waits for
+    job: str | None  # that it waits for
+    server: ServerRow | None  # of the viewing node; in an emulation of every node that answers
+
+
 class MarkRow(msgspec.Struct, frozen=True):
     """Something that happened, for the curves; the newest 500."""
 

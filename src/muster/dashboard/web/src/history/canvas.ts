@@ -11,6 +11,7 @@ export interface Looks {
   picked: readonly string[];
   near: string | null;
   heads: readonly string[];
+  used: ReadonlySet<string>; // commits whose model is in use somewhere
   name: (node: string | null) => string;
 }
 
@@ -161,7 +162,19 @@ export class HistoryCanvas {
       context.arc(x, y, 9, 0, 6.283);
       context.stroke();
     }
+    if (looks.used.has(commit.id)) this.mark(context, x, y);
     this.labels(context, placed, x, y, looks);
+  }
+
+  /** A small flag: its model is in use. */
+  private mark(context: CanvasRenderingContext2D, x: number, y: number): void {
+    context.fillStyle = theme().green;
+    context.beginPath();
+    context.moveTo(x + 7, y - 15);
+    context.lineTo(x + 17, y - 11);
+    context.lineTo(x + 7, y - 7);
+    context.fill();
+    context.fillRect(x + 6, y - 15, 1.6, 14);
   }
 
   private labels(context: CanvasRenderingContext2D, placed: Placed, x: number, y: number, looks: Looks): void {

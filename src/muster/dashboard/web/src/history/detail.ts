@@ -1,6 +1,6 @@
 /** Beside the graph: one commit in full, or two compared, and what can be begun from there. */
 
-import { commitDetail, diff, exportModel } from "../api";
+import { ApiError, commitDetail, diff, exportModel, useCommit } from "../api";
 import { el } from "../dom";
 import { bytes, count, figure, joules, percent, plural, span } from "../format";
 import { metric, value } from "../metrics";
@@ -55,6 +55,7 @@ export class Detail {
       ...Object.entries(commit.figures).map(([name, given]) => [name, value(name, given)] as const),
       ["counts", commit.merge ? "what both sides count" : plural(commit.counted, "update")],
       ...(commit.stand_ins.length ? [["stand-ins for", commit.stand_ins.map((node) => this.store.name(node)).join(", ")] as const] : []),
+      ...(this.where(commit).length ? [["in use on", this.where(commit).join(", ")] as const] : []),
       ["job's age", span(commit.age_s)], ["a node downloads", bytes(commit.bytes)],
       ...(commit.model_bytes === null ? [] : [["the whole model", bytes(commit.model_bytes)] as const]),
       ["sent by then", bytes(commit.bytes_total)],
@@ -64,13 +65,33 @@ export class Detail {
     return [el("p", { class: "muted" }, who), this.actions(commit), facts];
   }
 
+  private where(commit: CommitRow): string[] {
+    return Object.values(this.store.tables.uses).filter((row) => row.commit === commit.id).map((row) => this.store.name(row.node));
+  }
+
   private actions(commit: CommitRow): HTMLElement {
     if (!this.store.may()) return el("div", { hidden: true });
     const start = el("button", { type: "button", "data-do": "new-job", onclick: () => openNewJob(this.store, commit) }, "New job from here");
     const save = (kind: "safetensors" | "onnx") =>
       el("button", { type: "button", "data-do": `export-${kind}`,
         onclick: () => void attempt(exportModel(commit.job, commit.id, kind).then((name) => say(`exported ${name}`))) }, kind);
-    return el("div", { class: "row-buttons" }, start, el("span", { class: "muted small" }, "export"), save("safetensors"), save("onnx"));
+    const use = el("button", { type: "button", "data-do": "use", onclick: () => void this.use(commit, false) }, "Use here");
+    return el("div", { class: "row-buttons" }, start, use, el("span", { class: "muted small" }, "export"), save("safetensors"), save("onnx"));
+  }
+
+  /** Put it into use on the node whose page this is; where it is refused, say why, and offer to do it all the same. */
+  private async use(commit: CommitRow, force: boolean): Promise<void> {
+    try {
+      const moved = await useCommit(commit.id, force);
+      say(`${moved.version} is in use: ${moved.said}`);
+    } catch (error) {
+      const sentence = error instanceof Error ? error.message : String(error);
+      if (!(error instanceof ApiError) || error.code !== "refused" || force) return say(sentence, true);
+      const anyway = el("button", { type: "button", class: "danger", "data-do": "force",
+        onclick: () => void this.use(commit, true) }, "Use all the same");
+      this.box.querySelector(".refused")?.remove();
+      this.box.querySelector(".row-buttons")?.after(el("p", { class: "refused alarm small", role: "alert" }, `${sentence} `, anyway));
+    }
   }
 
   private more(detail: CommitDetail): HTMLElement[] {

@@ -58,8 +58,12 @@ export class HistoryPanel {
   view(): void {
     const row = this.job === null ? undefined : this.store.tables.jobs[this.job];
     this.canvas.draw({
-      picked: this.picked, near: this.near, heads: row?.heads ?? [], name: (node) => this.store.name(node),
+      picked: this.picked, near: this.near, heads: row?.heads ?? [], used: this.used(), name: (node) => this.store.name(node),
     });
+  }
+
+  private used(): ReadonlySet<string> {
+    return new Set(Object.values(this.store.tables.uses).map((row) => row.commit));
   }
 
   /** For tests: where a commit stands on the page. */
@@ -73,7 +77,7 @@ export class HistoryPanel {
   }
 
   changed(changes: ReadonlySet<Change>): boolean {
-    return changes.has("commits") || changes.has("jobs") || changes.has("header");
+    return changes.has("commits") || changes.has("jobs") || changes.has("uses") || changes.has("header");
   }
 
   private under(event: MouseEvent): Placed | null {

@@ -6,6 +6,7 @@ import { bytes, count, figure, percent, span } from "../format";
 import { attempt } from "../say";
 import type { Store } from "../store";
 import type { NodeRow } from "../types";
+import { InUse } from "./inuse";
 import { drawFacts } from "./linkpanel";
 import { look } from "./states";
 
@@ -32,15 +33,17 @@ export class NodeCard {
   private readonly buttons = el("div", { class: "controls two" });
   private readonly facts = el("dl", { class: "facts" });
   private readonly tasks = el("ul", { class: "tasks" });
+  private readonly inUse: InUse;
 
   constructor(
     private readonly store: Store,
     onClose: () => void,
   ) {
+    this.inUse = new InUse(store);
     const close = el("button", { class: "bare close", type: "button", "aria-label": "Close", onclick: onClose }, "✕");
     this.element.append(
       el("div", { class: "card-head" }, this.title, close),
-      this.state, this.battery, this.buttons, this.facts, this.tasks,
+      this.state, this.battery, this.buttons, this.inUse.element, this.facts, this.tasks,
     );
   }
 
@@ -63,6 +66,7 @@ export class NodeCard {
       (act) => el("button", { type: "button", "data-do": act, class: act === "kill" ? "danger" : act === "restart" ? "good" : "",
         onclick: () => void attempt(makeFault({ fault: act, node: this.node } as Fault)) }, LABELS[act]),
       () => undefined);
+    this.inUse.draw(node);
     drawFacts(this.facts, this.list(node));
     keyed(this.tasks, node.tasks, (task) => task.name,
       () => el("li"),

@@ -1,6 +1,6 @@
 /** What the page's server sends around the rows (docs/api-messages.md). Made by scripts/row_types.py: change the structs. */
 
-import type { CommitRow, ContributionRow, JobRow, LinkRow, LogLine, MarkRow, NodeRow, RoundRow } from "./rows";
+import type { CommitRow, ContributionRow, JobRow, LinkRow, LogLine, MarkRow, NodeRow, RoundRow, UseRow } from "./rows";
 
 /** How the node that is looked at answers. Unless `live`, all rows are as they were at `fresh_t`. */
 export interface ViewSource {
@@ -37,6 +37,7 @@ export interface State {
   rounds: Record<string, RoundRow>; // by job
   commits: Record<string, CommitRow>;
   contributions: Record<string, ContributionRow>; // by "job/node"
+  uses: Record<string, UseRow>; // by "node/task"
   marks: Record<string, MarkRow>;
   log: LogLine[];
 }
@@ -52,6 +53,7 @@ export interface Patch {
   rounds?: Record<string, Record<string, unknown> | null>;
   commits?: Record<string, Record<string, unknown> | null>;
   contributions?: Record<string, Record<string, unknown> | null>;
+  uses?: Record<string, Record<string, unknown> | null>;
   marks?: Record<string, Record<string, unknown> | null>;
   log?: LogLine[]; // new lines, to append
 }
@@ -166,4 +168,23 @@ export interface DiffView {
   only_a: CountedView[];
   only_b: CountedView[];
   layers: MovedView[];
+}
+
+/** A sample without a label: a picture, or else a text. */
+export interface LabelSample {
+  id: number;
+  width: number;
+  height: number;
+  channels: number; // 1: grey, 3: red, green, blue
+  pixels: string; // base64, a byte each, row after row; "": it is no picture
+  text: string; // its numbers, where it is no picture
+  answer: number | null; // the class that the model said
+  held: boolean | null; // to send back with the label: whether it is held out; null: by lot
+}
+
+/** Samples of a task that wait for labels, the least certain first. */
+export interface ToLabel {
+  task: string;
+  classes: string[]; // names, by label; empty: the model does not classify
+  samples: LabelSample[];
 }

@@ -251,6 +251,41 @@ export interface ContributionRow {
   value_share: number | null; // of the sum of all nodes' absolute values, -1..1
 }
 
+/** The process that answers requests with a task's model. */
+export interface ServerRow {
+  url: string;
+  requests: number; // answered, since its start
+  failures: number; // answered with an error of the server or the model
+  refused: number; // too many at once
+  rps: number; // requests in the last second
+  p99_ms: number | null;
+  fault: string; // why the model that was put into use is not the one that answers; "": it is
+}
+
+/** The model of a task that is in use on a node: of the viewing node by its files, of others by their records; in an emulation as every node says it itself. */
+export interface UseRow {
+  id: string;
+  node: string;
+  task: string;
+  version: string | null; // null: none is
+  commit: string; // "": a model that is no commit, such as a file, or a fine-tuned one
+  reason: string; // first, adopted, forced, returned or rolled back
+  since_t: number | null; // when it went into use
+  former: string | null; // the version before it
+  live_labels: number; // that came since
+  live_right: number; // of these, answered rightly
+  held_labels: number; // held out, on which it was compared with the model before it
+  wins: number; // of these: right by this model alone
+  losses: number; // by the former one alone
+  labels: number | null; // of the conditions as they are now; null: not known of others
+  labels_wanted: number; // more, which would change something
+  need: string; // "": none, open: the model fails there, met: a model was found
+  alike: string[]; // nodes to which the same happened
+  waits: string; // what the node waits for
+  job: string | null; // that it waits for
+  server: ServerRow | null; // of the viewing node; in an emulation of every node that answers
+}
+
 /** Something that happened, for the curves; the newest 500. */
 export interface MarkRow {
   id: string;
