@@ -18,7 +18,7 @@ import msgspec
 
 from muster.node.api.rows.changes import Row, Rows, absorb, changed_fields
 
-TABLES = ("nodes", "links", "jobs", "rounds", "commits", "contributions", "uses", "marks")
+TABLES = ("nodes", "links", "jobs", "rounds", "commits", "contributions", "field", "marks")
 RING_EVENTS_MAX = 4096
 RING_BYTES_MAX = 4 * 1024 * 1024
 LOG_MAX = 500

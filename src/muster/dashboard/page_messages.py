@@ -14,13 +14,13 @@ from muster.dashboard.presets import Preset
 from muster.node.api.rows.schema import (
     CommitRow,
     ContributionRow,
+    FieldRow,
     JobRow,
     LinkRow,
     LogLine,
     MarkRow,
     NodeRow,
     RoundRow,
-    UseRow,
 )
 
 API = 1
@@ -64,7 +64,7 @@ class State(msgspec.Struct, frozen=True):
     rounds: dict[str, RoundRow]  # by job
     commits: dict[str, CommitRow]
     contributions: dict[str, ContributionRow]  # by "job/node"
-    uses: dict[str, UseRow]  # by "node/task"
+    field: dict[str, FieldRow]  # by "node/task"
     marks: dict[str, MarkRow]
     log: list[LogLine]
 
@@ -84,7 +84,7 @@ class Patch(msgspec.Struct, frozen=True, omit_defaults=True):
     rounds: Changed | msgspec.UnsetType = msgspec.UNSET
     commits: Changed | msgspec.UnsetType = msgspec.UNSET
     contributions: Changed | msgspec.UnsetType = msgspec.UNSET
-    uses: Changed | msgspec.UnsetType = msgspec.UNSET
+    field: Changed | msgspec.UnsetType = msgspec.UNSET
     marks: Changed | msgspec.UnsetType = msgspec.UNSET
     log: list[LogLine] | msgspec.UnsetType = msgspec.UNSET  # new lines, to append
 

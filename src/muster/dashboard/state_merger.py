@@ -18,7 +18,7 @@ from muster.node.api.rows.changes import Row, Rows, absorb
 from muster.node.api.rows.schema import EmulatedRow, NodeRow, SelfReport
 
 SAME_LINE_S = 0.05
-NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions")
+NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions", "field")
 LOSSES = {  # condition of an emulated node -> kind of mark, text
     "gone": ("kill", "the process of {} has ended"),
     "paused": ("pause", "{} is paused"),

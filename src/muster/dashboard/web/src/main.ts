@@ -57,7 +57,7 @@ const CONCERNS: Record<Change, string[]> = {
   rounds: ["rounds"],
   commits: ["chart", "history", "head"],
   contributions: ["contributions"],
-  uses: ["contributions", "card", "history"],
+  field: ["contributions", "card", "history"],
   marks: ["chart"],
   log: ["events"],
   header: ["head", "card", "events"],

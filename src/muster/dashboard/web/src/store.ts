@@ -1,8 +1,8 @@
 /** What the page knows: the last snapshot and everything that changed since. Pure data, no elements. */
 
-import type { Header, LogLine, Patch, State, UseRow } from "./types";
+import type { FieldRow, Header, LogLine, Patch, State } from "./types";
 
-export const TABLES = ["nodes", "links", "jobs", "rounds", "commits", "contributions", "uses", "marks"] as const;
+export const TABLES = ["nodes", "links", "jobs", "rounds", "commits", "contributions", "field", "marks"] as const;
 export type TableName = (typeof TABLES)[number];
 export type Tables = Pick<State, TableName>;
 const LOG_LINES_MAX = 500;
@@ -22,7 +22,7 @@ export interface Connection {
 
 export class Store {
   header: Header | null = null;
-  tables: Tables = { nodes: {}, links: {}, jobs: {}, rounds: {}, commits: {}, contributions: {}, uses: {}, marks: {} };
+  tables: Tables = { nodes: {}, links: {}, jobs: {}, rounds: {}, commits: {}, contributions: {}, field: {}, marks: {} };
   log: LogLine[] = [];
   connection: Connection = {
     state: "connecting", since_ms: performance.now(), heard_ms: 0, events: 0, gaps: 0, snapshots: 0, last: null,
@@ -31,7 +31,7 @@ export class Store {
   chosen: string | null = null;
   /** How often each table's set of rows was changed, so that views can skip work. */
   version: Record<TableName, number> = {
-    nodes: 0, links: 0, jobs: 0, rounds: 0, commits: 0, contributions: 0, uses: 0, marks: 0,
+    nodes: 0, links: 0, jobs: 0, rounds: 0, commits: 0, contributions: 0, field: 0, marks: 0,
   };
   private t = 0;
   private t_ms = 0;
@@ -72,8 +72,8 @@ export class Store {
   }
 
   /** The models in use on a node, by task. */
-  usesOf(node: string): UseRow[] {
-    return Object.values(this.tables.uses).filter((row) => row.node === node);
+  usesOf(node: string): FieldRow[] {
+    return Object.values(this.tables.field).filter((row) => row.node === node);
   }
 
   may(): boolean {

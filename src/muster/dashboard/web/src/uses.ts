@@ -4,7 +4,7 @@ import { byId, el, keyed, setText, setVar, show, toggle } from "./dom";
 import { count, percent, plural, span } from "./format";
 import { live, REASONS } from "./network/inuse";
 import type { Store } from "./store";
-import type { UseRow } from "./types";
+import type { FieldRow } from "./types";
 
 const HEADS = ["node", "right, live", "in use", "why", "since", "held out", "labels", "requests", "failed", "same as"] as const;
 const NUMBERS = new Set<string>(["since", "held out", "labels", "requests", "failed"]);
@@ -30,7 +30,7 @@ export class Uses {
 
   /** Whether it is what the panel shows. */
   draw(): boolean {
-    const rows = Object.values(this.store.tables.uses);
+    const rows = Object.values(this.store.tables.field);
     rows.sort((a, b) => a.task.localeCompare(b.task) || this.store.name(a.node).localeCompare(this.store.name(b.node)));
     const on = rows.length > 0 && (this.chosen ?? true);
     show(byId("given-or-used"), rows.length > 0);
@@ -40,12 +40,12 @@ export class Uses {
     setText(byId("h-contributions"), on ? "In use" : "Contributions");
     if (!on) return false;
     const several = new Set(rows.map((row) => row.task)).size > 1;
-    keyed(this.body, rows, (row) => row.id, (row) => this.make(row), (item, row) => this.update(item, row, several));
+    keyed(this.body, rows, (row) => `${row.node}/${row.task}`, (row) => this.make(row), (item, row) => this.update(item, row, several));
     this.note(rows);
     return true;
   }
 
-  private note(rows: UseRow[]): void {
+  private note(rows: FieldRow[]): void {
     const failing = rows.filter((row) => row.need === "open").length;
     const wanted = rows.reduce((sum, row) => sum + row.labels_wanted, 0);
     const notes = [plural(new Set(rows.map((row) => row.version)).size, "model")];
@@ -55,7 +55,7 @@ export class Uses {
     byId("contributions-note").title = "by labels that came since the model went into use";
   }
 
-  private make(row: UseRow): HTMLTableRowElement {
+  private make(row: FieldRow): HTMLTableRowElement {
     const node = row.node;
     const name = el("button", { type: "button", class: "bare name", onclick: () => this.onNode(node) });
     const right = el("td", { class: "value" }, el("span", { class: "bar" }, el("i")), el("span", { class: "num" }));
@@ -63,7 +63,7 @@ export class Uses {
     return el("tr", {}, el("th", { scope: "row" }, name), right, ...cells);
   }
 
-  private update(item: HTMLTableRowElement, row: UseRow, several: boolean): void {
+  private update(item: HTMLTableRowElement, row: FieldRow, several: boolean): void {
     const name = this.store.name(row.node);
     setText(item.cells[0]!.firstElementChild!, several ? `${name}, ${row.task}` : name);
     const [bar, text] = Array.from(item.cells[1]!.children) as [HTMLElement, HTMLElement];
@@ -79,7 +79,7 @@ export class Uses {
       row.held_labels ? `+${row.wins} −${row.losses} of ${row.held_labels}` : "–",
       row.labels_wanted ? `${count(row.labels)} +${row.labels_wanted}` : count(row.labels),
       count(server?.requests), server === null ? "–" : count(server.failures + server.refused),
-      row.alike.map((id) => this.store.name(id)).join(", ") || "–",
+      row.alike.join(", ") || "–",
     ];
     texts.forEach((said, k) => setText(item.cells[k + 2]!, said));
     item.cells[2]!.className = "mono";

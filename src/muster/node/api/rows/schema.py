@@ -126,6 +126,45 @@ class NodeRow(msgspec.Struct, frozen=True):
     emulated: EmulatedRow | None  # None outside an emulation
 
 
+class ServerRow(msgspec.Struct, frozen=True):
+    """The server of a task on the viewing node, by what it said last."""
+
+    url: str
+    requests: int  # answered since it began
+    failures: int  # answered with an error of the server or the model
+    refused: int  # too many at once
+    rps: float  # requests a second
+    p99_ms: float | None
+    memory_mb: int
+    kept: int  # samples since it began
+    fault: str  # why the model in use does not answer, or why no samples are kept; "": all is well
+
+
+class FieldRow(msgspec.Struct, frozen=True):
+    """A model in use: of the viewing node by its files, of others by what they said last (docs/field.md)."""
+
+    node: str  # as in the table of nodes
+    task: str
+    version: str | None  # None: no model is in use
+    commit: str | None  # None: the model is no commit, such as a file, or a fine-tuned one
+    reason: str  # first, adopted, forced, returned or rolled back
+    since_t: float | None  # when it went into use, as far as that is known
+    former: str | None  # what was in use before
+    live_labels: int  # that came since
+    live_right: int  # of them
+    held_labels: int  # held out; on which it was compared with the model before it
+    wins: int  # of them: right by this model alone
+    losses: int  # by the former one alone
+    epoch: int | None  # conditions by their number, 0 at first
+    labels: int | None  # of this epoch
+    labels_wanted: int  # more, which would change something; known of the viewing node
+    need: str  # "": none, "open": the model fails there, "met": a model was found
+    alike: list[str]  # names of other nodes to which the same happened
+    waits: str  # what the viewing node waits for, as a sentence
+    job: str | None  # the adapt job that it waits for
+    server: ServerRow | None  # of the viewing node, while its server runs
+
+
 class LinkDirection(msgspec.Struct, frozen=True):
     """One direction of a link. Outside an emulation what the emulator would know is None."""
 
@@ -293,44 +332,6 @@ class ContributionRow(msgspec.Struct, frozen=True):
     # away (negative: harm)
     value: float | None
     value_share: float | None  # of the sum of all nodes' absolute values, -1..1
-
-
-class ServerRow(msgspec.Struct, frozen=True):
-    """The process that answers requests with a task's model."""
-
-    url: str
-    requests: int  # answered, since its start
-    failures: int  # answered with an error of the server or the model
-    refused: int  # too many at once
-    rps: float  # requests in the last second
-    p99_ms: float | None
-    fault: str  # why the model that was put into use is not the one that answers; "": it is
-
-
-class UseRow(msgspec.Struct, frozen=True):
-    """The model of a task that is in use on a node: of the viewing node by its files, of others by their
-    records; in an emulation as every node says it itself."""
-
-    id: str
-    node: str
-    task: str
-    version: str | None  # None: none is
-    commit: str  # "": a model that is no commit, such as a file, or a fine-tuned one
-    reason: str  # first, adopted, forced, returned or rolled back
-    since_t: float | None  # when it went into use
-    former: str | None  # the version before it
-    live_labels: int  # that came since
-    live_right: int  # of these, answered rightly
-    held_labels: int  # held out, on which it was compared with the model before it
-    wins: int  # of these: right by this model alone
-    losses: int  # by the former one alone
-    labels: int | None  # of the conditions as they are now; None: not known of others
-    labels_wanted: int  # more, which would change something
-    need: str  # "": none, open: the model fails there, met: a model was found
-    alike: list[str]  # nodes to which the same happened
-    waits: str  # what the node waits for
-    job: str | None  # that it waits for
-    server: ServerRow | None  # of the viewing node; in an emulation of every node that answers
 
 
 class MarkRow(msgspec.Struct, frozen=True):

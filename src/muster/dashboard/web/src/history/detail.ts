@@ -66,7 +66,7 @@ export class Detail {
   }
 
   private where(commit: CommitRow): string[] {
-    return Object.values(this.store.tables.uses).filter((row) => row.commit === commit.id).map((row) => this.store.name(row.node));
+    return Object.values(this.store.tables.field).filter((row) => row.commit === commit.id).map((row) => this.store.name(row.node));
   }
 
   private actions(commit: CommitRow): HTMLElement {

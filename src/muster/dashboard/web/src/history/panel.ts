@@ -63,7 +63,7 @@ export class HistoryPanel {
   }
 
   private used(): ReadonlySet<string> {
-    return new Set(Object.values(this.store.tables.uses).map((row) => row.commit));
+    return new Set(Object.values(this.store.tables.field).flatMap((row) => row.commit ?? []));
   }
 
   /** For tests: where a commit stands on the page. */
@@ -77,7 +77,7 @@ export class HistoryPanel {
   }
 
   changed(changes: ReadonlySet<Change>): boolean {
-    return changes.has("commits") || changes.has("jobs") || changes.has("uses") || changes.has("header");
+    return changes.has("commits") || changes.has("jobs") || changes.has("field") || changes.has("header");
   }
 
   private under(event: MouseEvent): Placed | null {

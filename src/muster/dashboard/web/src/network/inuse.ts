@@ -6,7 +6,7 @@ import { count, figure, percent, plural, span } from "../format";
 import { openLabelling } from "../labelling";
 import { attempt, say } from "../say";
 import type { Store } from "../store";
-import type { NodeRow, UseRow } from "../types";
+import type { NodeRow, FieldRow } from "../types";
 import { drawFacts } from "./linkpanel";
 
 /** Why a model is in use, for people, and the tone of it. */
@@ -18,7 +18,7 @@ export const REASONS: Record<string, { text: string; tone: string }> = {
   "rolled back": { text: "taken back by a person", tone: "violet" },
 };
 
-export function live(row: UseRow): number | null {
+export function live(row: FieldRow): number | null {
   return row.live_labels > 0 ? row.live_right / row.live_labels : null;
 }
 
@@ -33,7 +33,7 @@ export class InUse {
     keyed(this.element, rows, (row) => row.task, (row) => this.make(row), (item, row) => this.update(item, row, node));
   }
 
-  private make(row: UseRow): HTMLElement {
+  private make(row: FieldRow): HTMLElement {
     const task = row.task;
     const back = el("button", { type: "button", "data-do": "rollback",
       onclick: () => void attempt(rollBack(task).then((moved) => say(`${moved.version} is in use: ${moved.said}`))) }, "Roll back");
@@ -42,7 +42,7 @@ export class InUse {
       el("h4", {}), el("p", { class: "state" }), el("dl", { class: "facts" }), el("div", { class: "controls two" }, label, back));
   }
 
-  private update(item: HTMLElement, row: UseRow, node: NodeRow): void {
+  private update(item: HTMLElement, row: FieldRow, node: NodeRow): void {
     const [title, state, facts, buttons] = Array.from(item.children) as HTMLElement[];
     const reason = REASONS[row.reason];
     setText(title!, `In use: ${row.task} ${row.version ?? "nothing yet"}`);
@@ -58,13 +58,13 @@ export class InUse {
     if (row.former !== null) back!.title = `Have ${row.former} in use again`;
   }
 
-  private facts(row: UseRow): [string, string][] {
+  private facts(row: FieldRow): [string, string][] {
     const found: [string, string][] = [];
     if (row.since_t !== null) found.push(["since", span(this.store.now_t() - row.since_t)]);
     if (row.live_labels) found.push(["right, live", `${percent(live(row))} of ${plural(row.live_labels, "label")}`]);
     if (row.held_labels) found.push(["held out", `${row.wins} won, ${row.losses} lost of ${row.held_labels}`]);
     if (row.labels !== null) found.push(["labels now", count(row.labels)]);
-    if (row.alike.length) found.push(["same as", row.alike.map((id) => this.store.name(id)).join(", ")]);
+    if (row.alike.length) found.push(["same as", row.alike.join(", ")]);
     if (row.former !== null) found.push(["before it", row.former]);
     if (row.job !== null) found.push(["job", row.job.slice(0, 8)]);
     const server = row.server;

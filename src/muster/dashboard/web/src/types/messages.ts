@@ -1,6 +1,6 @@
 /** What the page's server sends around the rows (docs/api-messages.md). Made by scripts/row_types.py: change the structs. */
 
-import type { CommitRow, ContributionRow, JobRow, LinkRow, LogLine, MarkRow, NodeRow, RoundRow, UseRow } from "./rows";
+import type { CommitRow, ContributionRow, FieldRow, JobRow, LinkRow, LogLine, MarkRow, NodeRow, RoundRow } from "./rows";
 
 /** How the node that is looked at answers. Unless `live`, all rows are as they were at `fresh_t`. */
 export interface ViewSource {
@@ -37,7 +37,7 @@ export interface State {
   rounds: Record<string, RoundRow>; // by job
   commits: Record<string, CommitRow>;
   contributions: Record<string, ContributionRow>; // by "job/node"
-  uses: Record<string, UseRow>; // by "node/task"
+  field: Record<string, FieldRow>; // by "node/task"
   marks: Record<string, MarkRow>;
   log: LogLine[];
 }
@@ -53,7 +53,7 @@ export interface Patch {
   rounds?: Record<string, Record<string, unknown> | null>;
   commits?: Record<string, Record<string, unknown> | null>;
   contributions?: Record<string, Record<string, unknown> | null>;
-  uses?: Record<string, Record<string, unknown> | null>;
+  field?: Record<string, Record<string, unknown> | null>;
   marks?: Record<string, Record<string, unknown> | null>;
   log?: LogLine[]; // new lines, to append
 }

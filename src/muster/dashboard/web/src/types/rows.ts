@@ -96,6 +96,43 @@ export interface NodeRow {
   emulated: EmulatedRow | null; // null outside an emulation
 }
 
+/** The server of a task on the viewing node, by what it said last. */
+export interface ServerRow {
+  url: string;
+  requests: number; // answered since it began
+  failures: number; // answered with an error of the server or the model
+  refused: number; // too many at once
+  rps: number; // requests a second
+  p99_ms: number | null;
+  memory_mb: number;
+  kept: number; // samples since it began
+  fault: string; // why the model in use does not answer, or why no samples are kept; "": all is well
+}
+
+/** A model in use: of the viewing node by its files, of others by what they said last (docs/field.md). */
+export interface FieldRow {
+  node: string; // as in the table of nodes
+  task: string;
+  version: string | null; // null: no model is in use
+  commit: string | null; // null: the model is no commit, such as a file, or a fine-tuned one
+  reason: string; // first, adopted, forced, returned or rolled back
+  since_t: number | null; // when it went into use, as far as that is known
+  former: string | null; // what was in use before
+  live_labels: number; // that came since
+  live_right: number; // of them
+  held_labels: number; // held out; on which it was compared with the model before it
+  wins: number; // of them: right by this model alone
+  losses: number; // by the former one alone
+  epoch: number | null; // conditions by their number, 0 at first
+  labels: number | null; // of this epoch
+  labels_wanted: number; // more, which would change something; known of the viewing node
+  need: string; // "": none, "open": the model fails there, "met": a model was found
+  alike: string[]; // names of other nodes to which the same happened
+  waits: string; // what the viewing node waits for, as a sentence
+  job: string | null; // the adapt job that it waits for
+  server: ServerRow | null; // of the viewing node, while its server runs
+}
+
 /** One direction of a link. Outside an emulation what the emulator would know is null. */
 export interface LinkDirection {
   up: boolean;
@@ -249,41 +286,6 @@ export interface ContributionRow {
   joules: number | null; // that its counted updates say; null: it does not know what it draws
   value: number | null; // first-order Shapley value on held-out data over all rounds so far: nats of loss that its updates took away (negative: harm)
   value_share: number | null; // of the sum of all nodes' absolute values, -1..1
-}
-
-/** The process that answers requests with a task's model. */
-export interface ServerRow {
-  url: string;
-  requests: number; // answered, since its start
-  failures: number; // answered with an error of the server or the model
-  refused: number; // too many at once
-  rps: number; // requests in the last second
-  p99_ms: number | null;
-  fault: string; // why the model that was put into use is not the one that answers; "": it is
-}
-
-/** The model of a task that is in use on a node: of the viewing node by its files, of others by their records; in an emulation as every node says it itself. */
-export interface UseRow {
-  id: string;
-  node: string;
-  task: string;
-  version: string | null; // null: none is
-  commit: string; // "": a model that is no commit, such as a file, or a fine-tuned one
-  reason: string; // first, adopted, forced, returned or rolled back
-  since_t: number | null; // when it went into use
-  former: string | null; // the version before it
-  live_labels: number; // that came since
-  live_right: number; // of these, answered rightly
-  held_labels: number; // held out, on which it was compared with the model before it
-  wins: number; // of these: right by this model alone
-  losses: number; // by the former one alone
-  labels: number | null; // of the conditions as they are now; null: not known of others
-  labels_wanted: number; // more, which would change something
-  need: string; // "": none, open: the model fails there, met: a model was found
-  alike: string[]; // nodes to which the same happened
-  waits: string; // what the node waits for
-  job: string | null; // that it waits for
-  server: ServerRow | null; // of the viewing node; in an emulation of every node that answers
 }
 
 /** Something that happened, for the curves; the newest 500. */
