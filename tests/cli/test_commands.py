@@ -198,6 +198,10 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     out = capsys.readouterr().out
     assert "efefefef 3 12 s 0 B - 93.4 % 2 alpha alpha bravo" in " ".join(out.split())
     assert "75 %  12.3 kB" in out
+    assert "width" not in out
+    alpha.answers["log"] = {"job": job_view(width=0.5), "commits": []}
+    assert run(["log", "abab"]) == 0
+    assert "\n  a model of width 0.5, 10.9 kB\n" in capsys.readouterr().out
     assert run(["export", "abab", "--to", str(tmp_path / "m.onnx")]) == 0
     assert str(tmp_path / "m.onnx") in capsys.readouterr().out
     assert run(["export", "abab", "--to", str(tmp_path / "no" / "m.onnx")]) == 2

@@ -214,6 +214,8 @@ def log(
     click.echo(f"job {view.id[:8]}: {_purpose(view)}, {view.state}: {view.why}")
     for fact in view.waits:
         click.echo(f"  {fact}")
+    if view.width != 1.0:
+        click.echo(f"  a model of width {view.width:g}, {size(view.model_bytes)}")
     if graph:
         from muster.cli.commit_graph import draw
 

@@ -248,6 +248,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     joules: float | None = None  # used by all nodes for it; None: none of them knows what it draws
     share: str = "none"  # whether nodes are asked for samples that stand in for them: none | auto | always
     adapts_for: list[str] | None = None  # nodes with a like need that take part; None: it is a job for all
+    width: float = 1.0  # the fraction of the channels of the task's model that it began with
 
     @property
     def headline(self) -> str:

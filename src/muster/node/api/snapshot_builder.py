@@ -147,6 +147,7 @@ def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnaps
         joules=joules_of(head),
         share=view.job.share,
         adapts_for=adapts_for(core, view),
+        width=view.job.width,
         model_bytes=runner.model_bytes(),
         stop={
             "rounds": stop.rounds,
