@@ -105,6 +105,10 @@ def test_diff(answering: FakeNode, capsys: Capture) -> None:
     assert "counted by a only: 1 updates\n" in out
     assert "all that b counts, a counts too\n" in out
     assert "0.weight  16x64     4    0.5   12.5 %    0.031\n" in out
+    assert "a pruning" not in out
+    answering.answers["diff"] = msgspec.structs.replace(answering.answers["diff"], pruned=True)
+    assert run(["diff", "0a0a", "0b0b"]) == 0
+    assert "a pruning lies between them: layers are compared on the channels" in capsys.readouterr().out
     assert run(["diff", "0a0a", "0b0b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["layers"][0]["moved"] == 0.5
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from small_field import SmallField
 
 from muster.history.graph import Point
+from muster.node.api.inspection import diff
 from muster.protocol.ids import JobId
 from muster.protocol.parts import Prune, StopRule, Target
 from muster.protocol.records import Commit
@@ -127,6 +130,32 @@ def test_a_job_may_begin_from_a_pruned_commit() -> None:
         again = field.ask("b", stop=StopRule(rounds=3), min_nodes=2, model=model)
         assert await field.until(lambda: field.round("a", again) == 3, 600)
         assert {weights(field, "a", p) for p in line(field, "a", again)} == {20}
+        await field.close()
+
+    run(scenario(), until_s=36_000)
+
+
+def test_commits_on_either_side_of_a_pruning_are_compared_on_the_channels_of_both() -> None:
+    async def scenario() -> None:
+        field = SmallField("ab", step_s=0.5)
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=5), prune=HALF)
+        assert await field.until(lambda: field.round("a", job) == 5, 600)
+        models, points = field.runner("a", job).models, line(field, "a", job)
+        [pruned] = [p for p in points if field.runner("a", job).view.graph.prunes(p)]
+        before = next(p for p in points if p.id == pruned.parents[0])
+        head = points[-1]
+        seen = await diff(field.cores["a"], pruned.id.hex(), head.id.hex())
+        assert not seen.pruned
+        over = await diff(field.cores["a"], before.id.hex(), head.id.hex())
+        assert over.pruned
+        assert [m.shape for m in over.layers] == [[20]]
+        form = models.form_of(pruned.id)
+        assert form is not None
+        kept = models.arrays(before.id)["w"][list(form.shape.kept[0])]
+        moved = np.linalg.norm(models.arrays(head.id)["w"].astype(np.float64) - kept)
+        assert over.layers[0].moved == pytest.approx(float(moved))
+        assert (await diff(field.cores["a"], before.id.hex(), pruned.id.hex())).layers[0].moved == 0.0
         await field.close()
 
     run(scenario(), until_s=36_000)

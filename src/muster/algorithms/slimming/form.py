@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +40,20 @@ class Form:
         if self.shape == whole(self.structure):
             return self.whole_layout
         return layout_of(self.whole_layout, self.structure, self.shape)
+
+    @property
+    def pruned(self) -> bool:
+        """Whether channels are missing."""
+        return self.shape != whole(self.structure)
+
+    def common(self, other: Form) -> Form | None:
+        """The form with the channels that both have; None: they are of two models, or of a group they have no
+        channel in common."""
+        if (self.whole_layout, self.structure) != (other.whole_layout, other.structure):
+            return None
+        pairs = zip(self.shape.kept, other.shape.kept, strict=True)
+        kept = tuple(tuple(sorted(set(mine) & set(theirs))) for mine, theirs in pairs)
+        return replace(self, shape=Shape(kept)) if all(kept) else None
 
     def params(self, arrays: Mapping[str, Array], old: Form) -> Mapping[str, Array]:
         """Parameters of the form `old` as this one's; what that one has not is 0."""

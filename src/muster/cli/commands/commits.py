@@ -113,6 +113,8 @@ def _print_diff(found: DiffView) -> None:
         click.echo(f"counted by {side} only: {len(updates)} updates")
         _print_updates(updates)
     click.echo("")
+    if found.pruned:
+        click.echo("a pruning lies between them: layers are compared on the channels that both have")
     table(
         ("LAYER", "SHAPE", "NORM", "MOVED", "MOVED %", "AT MOST"),
         [

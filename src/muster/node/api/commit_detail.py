@@ -117,3 +117,4 @@ class DiffView(msgspec.Struct, frozen=True):
     only_a: list[CountedView]
     only_b: list[CountedView]
     layers: list[MovedView]
+    pruned: bool = False  # they have other channels: `layers` are of those that both have

@@ -36,6 +36,8 @@ from muster.protocol.records import Commit, Merge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from muster.algorithms.slimming.form import Form
+
 PREFIX_MIN = 4  # hex digits
 FETCH_LOOK_S = 1.0
 
@@ -159,11 +161,19 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
                 "(`muster show` says whether)",
             )
     form_a, form_b = runner_a.models.form_of(a.id), runner_b.models.form_of(b.id)
-    if form_a is None or form_b is None or form_a.layout != form_b.layout:
-        raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} are not of one model")
+    assert form_a is not None
+    assert form_b is not None
     read_a, read_b = runner_a.models.reader(a.id), runner_b.models.reader(b.id)
     compute = core.context.compute(form_a.layout.size_bytes)
-    moved = await compute(_layers, read_a, read_b)
+    pruned = form_a.pruned or form_b.pruned
+    if not pruned and form_a.layout == form_b.layout:
+        moved = await compute(_layers, read_a, read_b)
+    elif (both := form_a.common(form_b)) is not None:
+        moved = await compute(_layers_of, both, read_a, form_a, read_b, form_b)
+    else:
+        why = "have no channels in common: compare both with one from before they were pruned"
+        why = why if pruned and same else "are not of one model: compare commits of one job"
+        raise MusterError("fingerprint", f"{short(a.id)} and {short(b.id)} {why}")
     return DiffView(
         a=commit_view(core, runner_a, a),
         b=commit_view(core, runner_b, b),
@@ -171,6 +181,7 @@ async def diff(core: Core, prefix_a: str, prefix_b: str) -> DiffView:
         only_a=only(core, runner_a, a, b if same else None),
         only_b=only(core, runner_b, b, a if same else None),
         layers=moved,
+        pruned=pruned and form_a.shape != form_b.shape,
     )
 
 
@@ -189,6 +200,13 @@ def _layers(
     a: Callable[[], Mapping[str, NDArray[Any]]], b: Callable[[], Mapping[str, NDArray[Any]]]
 ) -> list[MovedView]:
     return layers(a(), b())
+
+
+def _layers_of(
+    both: Form, a: Callable[[], Mapping[str, NDArray[Any]]], form_a: Form,
+    b: Callable[[], Mapping[str, NDArray[Any]]], form_b: Form,
+) -> list[MovedView]:  # fmt: skip
+    return layers(both.params(a(), form_a), both.params(b(), form_b))
 
 
 def layers(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> list[MovedView]:
