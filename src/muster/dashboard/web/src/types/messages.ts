@@ -168,6 +168,7 @@ export interface DiffView {
   only_a: CountedView[];
   only_b: CountedView[];
   layers: MovedView[];
+  pruned: boolean; // they have other channels: `layers` are of those that both have
 }
 
 /** A sample without a label: a picture, or else a text. */
