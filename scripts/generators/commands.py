@@ -23,7 +23,7 @@ def command_line() -> str:
         shared = ", ".join(line.split("`")[1].split()[0] for line in options if line in common)
         few = f" Options, of those below: `{shared}`." if shared and not own else ""
         said = [f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:]]
-        parts += [f"## {path}", *said[:-1], said[-1] + few, ""]
+        parts += [f"## {path}", *said[:-1], said[-1] + few]
         parts += [*own, *([f"* and of those below: `{shared}`"] if shared and own else []), ""]
     ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
     parts += ["## Options that several commands have", "", *ordered]

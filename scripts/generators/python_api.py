@@ -21,6 +21,7 @@ def python_api() -> str:
     parts: list[str] = []
     for name in ("train", "plan", "follow", "result"):
         parts += _function(f"muster.{name}", getattr(api, name), 2)
+    parts += _function("muster.label", muster.label, 2)
     parts += _class("muster.Result", api.Result)
     parts += _class("muster.Round", schema.Round)
     parts += _class("muster.Part", schema.Part)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from muster.api import Callback, Result, Tracker, follow, plan, result, train
     from muster.errors import MusterError
     from muster.learning.task import Task
+    from muster.node.api.labelling import label
     from muster.node.api.rounds.schema import Part, Round
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "aio",
     "follow",
+    "label",
     "plan",
     "result",
     "train",
@@ -37,6 +39,7 @@ _LAZY = {
     "Round": "muster.node.api.rounds.schema",
     "Tracker": "muster.api",
     "follow": "muster.api",
+    "label": "muster.node.api.labelling",
     "plan": "muster.api",
     "result": "muster.api",
     "train": "muster.api",

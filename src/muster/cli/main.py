@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "node": ("commands.node", "node", "Run a node: the daemon that trains with others."),
     "serve": ("commands.serve", "serve", "Answer requests with a task's model."),
+    "label": ("commands.label", "label", "Say what samples of a served task are, for its next model."),
     "dashboard": (
         "commands.dashboard",
         "dashboard",

@@ -113,17 +113,27 @@ class LocalSet:
 
         Raises MusterError("bad_data") for a sample that cannot be kept.
         """
-        label = _checked(label)
-        data = raw.encode(x, self._limits.sample_bytes)
         row = Answered(secrets.token_hex(8) if key is None else key, x, answer, None, version)
+        return self._add_labelled([(row, label)], held)[0]
 
-        def add(db: sqlite3.Connection) -> int:
-            given = writing.find(db, row.key)
-            if given is None:
-                id_ = writing.insert(db, row, self._clock(), database.get(db, "epoch"), data)
-                given = writing.find(db, id_)
-            writing.give_label(db, given, label, held, self._clock(), self._limits)
-            return int(given[0])
+    def add_labelled_rows(self, rows: Sequence[tuple[Any, Any, str]]) -> list[int]:
+        """The same for several (x, label, key): all of them, or none where one cannot be kept."""
+        return self._add_labelled([(Answered(key, x, None, None, ""), label) for x, label, key in rows], None)
+
+    def _add_labelled(self, rows: Sequence[tuple[Answered, Any]], held: bool | None) -> list[int]:
+        size_max = self._limits.sample_bytes
+        ready = [(row, raw.encode(row.x, size_max), _checked(label)) for row, label in rows]
+
+        def add(db: sqlite3.Connection) -> list[int]:
+            ids, now_s = [], self._clock()
+            for row, data, label in ready:
+                given = writing.find(db, row.key)
+                if given is None:
+                    id_ = writing.insert(db, row, now_s, database.get(db, "epoch"), data)
+                    given = writing.find(db, id_)
+                writing.give_label(db, given, label, held, now_s, self._limits)
+                ids.append(int(given[0]))
+            return ids
 
         return self._run(add, durable=True)
 

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from muster.errors import MusterError
-from muster.local.limits import Limits
 from muster.local.local_set import LocalSet
 from muster.local.rows import Answered, Label
 from muster.serving.answers import classes_of
+from muster.serving.labelling import limits_of
 from muster.serving.models import ENTROPY, OUTPUT, Loaded
 from muster.serving.settings import ServeConfig
 
@@ -50,12 +50,7 @@ class Samples:
 
     def __init__(self, path: Path, config: ServeConfig, say: Callable[[str], None]) -> None:
         self._path, self._config, self._say = path, config, say
-        self._limits = Limits(
-            unlabelled=config.keep_samples,
-            unlabelled_bytes=round(config.keep_mb * 1e6),
-            per_second=config.keep_per_s,
-            labelled=config.keep_labels,
-        )
+        self._limits = limits_of(config)
         self._thread = ThreadPoolExecutor(1, "samples")
         self._set: LocalSet | None = None  # the thread's own
         self._buffer: list[Answered] = []

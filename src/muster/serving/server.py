@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from muster import __version__
 from muster.errors import MusterError
+from muster.local.form import Form, form_of
+from muster.local.inbox import Inbox
 from muster.serving.http.bodies import Bodies
 from muster.serving.in_use import InUse
 from muster.serving.judging import LOOK_S, Judge
 from muster.serving.models import Loaded
+from muster.serving.oip.tensors import DTYPES
 from muster.serving.paths import folder_of, local_set_of
 from muster.serving.report import Figures, ServerReport, memory_mb, read_report, start_of, write_report
 from muster.serving.runner import Runner
@@ -65,6 +68,7 @@ class Server:
             ("looking at the pointer", self.in_use.follow),
             ("keeping samples", self.samples.keep),
             ("judging labels", self._judging),
+            ("taking in the inbox", self._taking_in),
             ("reporting", self._reporting),
         ):
             self._begin(self._kept(name, work))
@@ -131,6 +135,23 @@ class Server:
                 look = partial(self._judge.look, loaded=loaded, served=served)
                 self.figures.judged += await self.samples.call(look)
 
+    async def _taking_in(self) -> None:
+        """What people and programs lay into the inbox becomes labelled samples, while a model is in use."""
+        if self.config.inbox is None:
+            return
+        inbox, more = Inbox(self.config.inbox), False
+        while True:
+            await asyncio.sleep(0 if more else LOOK_S)
+            loaded = self.in_use.loaded
+            form = _form(loaded) if loaded is not None else None
+            if form is None:
+                more = False
+                continue
+            taken = await self.samples.call(partial(inbox.look, form=form))
+            more = taken.more
+            for sentence in taken.refused:
+                self._say(f"inbox: {sentence}")
+
     async def _reporting(self) -> None:
         while True:
             self.figures.measure_rate()
@@ -175,3 +196,12 @@ class Server:
             fault=self.in_use.fault,
             watch=self.watch.state(),
         )
+
+
+def _form(loaded: Loaded) -> Form | None:
+    """What a model says of its samples, else what its only input says; None: it has several."""
+    said = form_of(loaded.metadata)
+    if said is not None or len(loaded.inputs) != 1:
+        return said
+    [spec] = loaded.inputs
+    return Form(DTYPES[spec.datatype].name, tuple(spec.shape[1:]), loaded.classes)

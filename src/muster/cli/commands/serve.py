@@ -27,17 +27,13 @@ def serve(task: str, path: Path | None, home: str | None, listen: str | None, po
 
     import msgspec
 
+    from muster.cli.home import home_and_config
     from muster.errors import MusterError
-    from muster.node.api.client import choose, running
-    from muster.node.config import load_config
     from muster.serving.main import say
     from muster.serving.main import serve as serve_task
     from muster.serving.settings import ServeConfig, wrong_key
 
-    config = load_config(path, {"home": home})
-    where = config.home
-    if path is None and home is None and running():
-        where = choose().home
+    where, config = home_and_config(path, home)
     given = {name: value for name, value in (("listen", listen), ("port", port)) if value is not None}
     settings = msgspec.structs.replace(config.serve.get(task, ServeConfig()), **given)
     if (wrong := wrong_key(settings)) is not None:
