@@ -11,6 +11,7 @@ from small_field import SmallField, commits, model
 
 from muster.history.credit import stood_for
 from muster.job.context import Policy, SharePolicy
+from muster.node.api.snapshot_builder import job_view
 from muster.protocol.ids import JobId
 from muster.protocol.parts import StopRule
 from muster.simulation.trainers.linear import target_of
@@ -56,6 +57,25 @@ def test_one_commit_of_what_all_share_and_then_the_job_is_over() -> None:
         spent = {s.node: s.bytes for s in commit.spent}
         given = commit.delta.size_bytes + len(target_of(1, 40).tobytes())
         assert all(spent[field.cores[n].node] == given for n in "bcd")  # the samples up, the model down
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+def test_what_the_untrained_model_reached_is_not_said_of_the_first_round() -> None:
+    async def main() -> None:
+        field = field_of("ab", "b", common=True)
+        await field.start()
+        job = ask(field, rounds=2)
+        seen: dict[int, list[dict[str, float]]] = {0: [], 1: [], 2: []}
+        while field.round("a", job) < 2:
+            view = job_view(field.cores["a"], field.runner("a", job), None)
+            seen[view.round].append(view.figures)
+            await asyncio.sleep(0.01)
+        untrained = seen[0][-1]
+        assert untrained
+        assert seen[1][0] == {}
+        assert untrained not in seen[1]
         await field.close()
 
     run(main(), until_s=36_000)

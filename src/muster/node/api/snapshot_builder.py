@@ -121,9 +121,9 @@ def sent_view(sent: BytesSent | None) -> SentView:
 def job_view(core: Core, runner: JobRunner, commits_max: int | None) -> JobSnapshot:
     view, head = runner.view, runner.head()
     figures = view.figures(head.id) if head else None
-    if head is not None and figures is None:  # the newest one that was measured
-        measured = [p for p in view.graph.ancestors(head.id) if view.figures(p.id) is not None]
-        figures = view.figures(measured[0].id) if measured else None
+    if head is not None and figures is None:  # the newest one that was measured, but for the untrained one
+        line = (p for p in view.graph.ancestors(head.id) if p.round)
+        figures = next((found for p in line if (found := view.figures(p.id)) is not None), None)
     values_ = figures.values(view.job.metrics) if figures else {}
     recipe, stop = view.job.recipe, view.job.stop
     leader = coordinator_of(core, runner, head)
