@@ -71,6 +71,13 @@ def sync_file(path: Path) -> BlobId:
     return sha.digest()
 
 
+def write_zeros(path: Path, size_bytes: int) -> None:
+    """Takes long. Raises OSError."""
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, size_bytes, PIECE_BYTES):
+            file.write(bytes(min(PIECE_BYTES, size_bytes - start)))
+
+
 def fsync_dir(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

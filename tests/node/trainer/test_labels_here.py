@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,16 @@ import pytest
 
 from muster.compression import tensors
 from muster.compression.tensors import Layout
+from muster.job.context import Model
 from muster.learning.faults import TaskFault
 from muster.local.limits import Limits
 from muster.local.local_set import LocalSet
+from muster.node.trainer.adapter import StoreTrainer
+from muster.node.trainer.messages import TaskSource
 from muster.node.trainer.session import Session
+from muster.protocol.parts import Recipe
+from muster.storage.disk import DiskStore
+from muster.storage.offload import inline
 
 # Bytes of a camera become numbers around 0.  The own data have 0 left and 1 right; then all is turned.
 TASK = """
@@ -146,6 +153,35 @@ def test_shared_samples_are_never_those_that_people_labelled(node: Node) -> None
     node.label(30)
     node.train(**node.labels())
     assert shared() == before
+
+
+@pytest.mark.e2e
+def test_a_job_of_the_node_has_its_labels(node: Node) -> None:
+    """Through the child's process, with what the daemon knows: the node's home and the job."""
+    node.label(40)
+    job, recipe = bytes(range(32)), Recipe(lr=0.1, batch=8, steps=0, seed=1)
+    store = DiskStore(node.folder)
+    (node.folder / "scratch").mkdir()
+
+    async def run() -> tuple[float, ...]:
+        source = TaskSource(str(node.folder / "sides.py"), niceness=0)
+        trainer = await StoreTrainer.open(source, store, node.folder / "scratch", inline, lambda _: None)
+        try:
+            assert (await trainer.describe()).has_common
+            trainer.work_for(job, replay=8)
+            facts = await trainer.describe()
+            assert (facts.samples, facts.has_common) == (32, False)  # a fifth is held out
+            assert not (await trainer.take_width(1.0)).has_common
+            base = Model(await trainer.initial(1, None))
+            fine = Model(await trainer.fine_tuned(base, recipe, 200))
+            found = [await trainer.evaluate(model, "own") for model in (base, fine)]
+            return tuple(m.figures["accuracy"][0] / m.examples for m in found)
+        finally:
+            await trainer.close()
+            store.close()
+
+    before, after = asyncio.run(run())
+    assert before < 0.9 < after
 
 
 def test_fine_tuning_gives_a_whole_model_and_leaves_what_the_job_keeps(node: Node) -> None:

@@ -34,7 +34,7 @@ from muster.protocol.ids import BlobId, JobId
 from muster.protocol.parts import Recipe
 from muster.protocol.records import Shared
 from muster.storage.offload import Offload
-from muster.storage.staged import PIECE_BYTES
+from muster.storage.staged import write_zeros
 from muster.storage.store import Store
 
 T = TypeVar("T")
@@ -88,6 +88,9 @@ class StoreTrainer:
         return self._facts
 
     async def describe(self) -> JobFacts:
+        """Of a job that adapts: `samples` are the labels of what changed. Raises MusterError without any."""
+        if self._adapts:
+            self._facts = replace(self._facts, samples=await _job_errors(self._trainer.count_labels()))
         return job_facts(self._facts, self._adapts)
 
     async def fresh(self, seed: int) -> BlobId | None:
@@ -202,7 +205,7 @@ class StoreTrainer:
         while True:
             await asyncio.sleep(ROOM_RETRY_S)
             try:
-                await self._offload(_write_zeros, out, self._facts.layout.changes.blob_bytes)
+                await self._offload(write_zeros, out, self._facts.layout.changes.blob_bytes)
                 return
             except OSError:
                 continue
@@ -296,13 +299,6 @@ class StoreTrainer:
 
     async def close(self) -> None:
         await self._trainer.close()
-
-
-def _write_zeros(path: Path, size_bytes: int) -> None:
-    """Takes long. Raises OSError."""
-    with path.open("wb", buffering=0) as file:
-        for start in range(0, size_bytes, PIECE_BYTES):
-            file.write(bytes(min(PIECE_BYTES, size_bytes - start)))
 
 
 async def _job_errors(work: Awaitable[T]) -> T:

@@ -13,6 +13,7 @@ from muster.learning.task import Task
 from muster.local.local_set import LocalSet
 from muster.local.rows import Labelled
 from muster.node.trainer.open_task import OpenTask
+from muster.node.trainer.session_parts import OnStep
 
 NONE_HERE = "nobody has labelled a sample of what changed on this node: label some (muster label)"
 
@@ -34,6 +35,11 @@ class LabelsHere:
             self._data = _data(opened.task, opened.data, **labels)
             self._job = job
         return replace(opened, data=self._data)
+
+
+def count_labels(opened: OpenTask, on_step: OnStep) -> dict[str, Any]:
+    """How many samples the job trains on here, beside which others may be mixed in."""
+    return {"samples": opened.data.own.size}
 
 
 def _data(task: Task, data: TaskData, set: str, job: str, replay: int | None) -> TaskData:

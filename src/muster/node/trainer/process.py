@@ -35,7 +35,7 @@ from muster.protocol.parts import Metric
 CLOSE_TIMEOUT_S = 3.0
 # requests that have to do with what stays on the node, and those that may use samples labelled on it
 LOCAL = ("train", "fine_tune", "evaluate", "value", "export", "export_serving")
-LABELS = ("train", "fine_tune", "evaluate", "value")
+LABELS = ("count_labels", "train", "fine_tune", "evaluate", "value")
 
 
 class TrainerProcess:
@@ -176,6 +176,10 @@ class TrainerProcess:
         request |= {"batch": batch, "momentum": momentum, "seed": seed, "round": round, "cosine": cosine}
         request |= {"samples": [[str(path), weight] for path, weight in samples], "own_weight": own_weight}
         return TrainedMessage(**await self._do(request, progress))
+
+    async def count_labels(self) -> int:
+        """Those of what changed on which a job that adapts trains here. Raises MusterError without any."""
+        return int((await self._do({"do": "count_labels"}))["samples"])
 
     async def fine_tune(
         self, base: Path, out: Path, *, steps: int, lr: float, batch: int, momentum: float, seed: int,

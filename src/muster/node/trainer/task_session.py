@@ -31,7 +31,7 @@ from muster.learning.travel.fingerprint import fingerprint as task_fingerprint
 from muster.learning.travel.kinds import TRAINED, kept_here
 from muster.node.trainer import first_models
 from muster.node.trainer.fine_tuning import fine_tune
-from muster.node.trainer.labels_here import LabelsHere
+from muster.node.trainer.labels_here import LabelsHere, count_labels
 from muster.node.trainer.open_task import OpenTask, open_task
 from muster.node.trainer.serving import export_serving
 from muster.node.trainer.session_parts import (
@@ -72,6 +72,7 @@ class TaskSession:
             "structure": structure,
             "measure_speed": measure_speed,
             "find_rate": find_rate,
+            "count_labels": count_labels,
             "train": train,
             "fine_tune": fine_tune,
             "evaluate": evaluate,
