@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import numpy as np
 import pytest
-from small_field import SmallField, commits, model
+from small_field import LAYOUT, SmallField, commits, model
 
+from muster.compression.tensors import pack
 from muster.history.credit import stood_for
-from muster.job.context import Policy, SharePolicy
+from muster.job.context import Model, Policy, SharePolicy, TrainingRequest
 from muster.node.api.snapshot_builder import job_view
 from muster.protocol.ids import JobId
 from muster.protocol.parts import StopRule
-from muster.simulation.trainers.linear import target_of
+from muster.simulation.trainers.linear import LinearTrainer, facts_of, target_of
 from muster.simulation.virtual.event_loop import run
+from muster.storage.memory import MemoryStore
 
 STEPS = 200
 
@@ -79,6 +82,21 @@ def test_what_the_untrained_model_reached_is_not_said_of_the_first_round() -> No
         await field.close()
 
     run(main(), until_s=36_000)
+
+
+def test_the_simulated_trainer_weighs_what_it_trains_on() -> None:
+    """Until now its own data counted as much as the samples of any other node."""
+
+    async def main() -> None:
+        store, mine, theirs = MemoryStore(random.Random(1)), target_of(0, 40), target_of(1, 40)
+        trainer = LinearTrainer(facts_of(LAYOUT, 50, True), store, mine, 0.001, random.Random(2))
+        begin = Model(store.put_blob(pack(LAYOUT, {"w": np.zeros(40, np.float32)})))
+        samples = ((store.put_blob(theirs.tobytes()), 50.0),)
+        request = TrainingRequest(500, 0.1, 10, 0.0, 1, samples=samples, own_weight=150.0)
+        found = await trainer.train(begin, request, lambda part: None)
+        np.testing.assert_allclose(found.update["w"], 0.75 * mine + 0.25 * theirs, atol=1e-3)
+
+    run(main())
 
 
 def test_a_node_that_shares_nothing_gets_the_model_all_the_same() -> None:

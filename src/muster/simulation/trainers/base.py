@@ -43,6 +43,7 @@ from muster.storage.store import Store
 
 Vector: TypeAlias = NDArray[np.float32]
 Wide: TypeAlias = NDArray[np.float64]
+Weighed: TypeAlias = tuple[bytes, float]  # samples as they travel, and the weight of all of them
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ class SimTrainer(ABC):
 
     @abstractmethod
     def learn_from(
-        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+        self, shared: Sequence[Weighed], before: Vector, steps: int, lr: float, batch: int, seed: int
     ) -> tuple[Vector, float]:
-        """The same on what others shared. Raises MusterError where that is nothing to learn from."""
+        """The same on samples of several nodes. Raises MusterError where they are nothing to learn from."""
 
     @abstractmethod
     def samples(
@@ -169,14 +170,14 @@ class SimTrainer(ABC):
         self, model: Model, request: TrainingRequest, progress: Callable[[float], None]
     ) -> TrainingResult:
         before, form = self._read(model), self._form(model.shape)
-        shared = [bytes(self._store.read_blob(blob)) for blob, _ in request.samples]
+        shared = [(bytes(self._store.read_blob(blob)), weight) for blob, weight in request.samples]
         for piece in range(SLICES):
             await self._pace.slice(request.steps)
             progress((piece + 1) / SLICES)
         steps, batch = request.steps, request.batch
         if request.samples:
             if request.own_weight and (mine := self.samples(SHARED_BYTES_MAX, None, request.seed)):
-                shared.append(mine[0])
+                shared.append((mine[0], request.own_weight))
             after, loss = self.learn_from(shared, before, steps, request.lr, batch, request.seed)
         else:
             assert self.facts.samples, "a node without data is asked to train on its own"

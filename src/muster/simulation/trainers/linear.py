@@ -18,7 +18,7 @@ from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.errors import MusterError
 from muster.job.context import EvaluationResult
 from muster.job.figures import of_classes
-from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
+from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Weighed, Wide
 from muster.storage.store import Store
 
 TASK = "linear"
@@ -77,14 +77,15 @@ class LinearTrainer(SimTrainer):
         return after, self._loss(after.astype(np.float64), "own")
 
     def learn_from(
-        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+        self, shared: Sequence[Weighed], before: Vector, steps: int, lr: float, batch: int, seed: int
     ) -> tuple[Vector, float]:
-        """Towards the mean of the optima that others shared."""
-        if any(len(data) != self._target.nbytes for data in shared):
+        """Towards the weighted mean of the optima."""
+        if any(len(data) != self._target.nbytes for data, _ in shared):
             raise MusterError("bad_data", "the shared samples are of another task")
-        optima = np.stack([np.frombuffer(data, np.float32) for data in shared])
-        after = trained(before, optima.mean(axis=0, dtype=np.float64).astype(np.float32), lr, steps)
-        return after, float(np.square(after - optima.mean(axis=0)).mean())
+        optima = np.stack([np.frombuffer(data, np.float32) for data, _ in shared]).astype(np.float64)
+        mean = np.average(optima, axis=0, weights=[weight for _, weight in shared])
+        after = trained(before, mean.astype(np.float32), lr, steps)
+        return after, float(np.square(after - mean).mean())
 
     def samples(
         self, bytes_max: int, classes: Sequence[int] | None, seed: int

@@ -19,7 +19,7 @@ from muster.compression.tensors import Layout, TensorSpec, pack
 from muster.errors import MusterError
 from muster.job.context import EvaluationResult
 from muster.job.figures import of_classes
-from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Wide
+from muster.simulation.trainers.base import SimFacts, SimTrainer, Vector, Weighed, Wide
 from muster.storage.store import Store
 
 TASK = "tiny"
@@ -79,12 +79,19 @@ def probabilities(weights: Weights, features: NDArray[np.float32]) -> NDArray[np
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
-def descend(weights: Weights, data: Examples, steps: int, lr: float, batch: int, seed: int) -> float:
-    """`steps` of plain gradient descent on the cross-entropy, in place; the mean loss over them."""
+def descend(
+    weights: Weights, data: Examples, steps: int, lr: float, batch: int, seed: int,
+    shares: NDArray[np.float64] | None = None,
+) -> float:  # fmt: skip
+    """`steps` of plain gradient descent on the cross-entropy, in place; the mean loss over them.
+
+    Samples are drawn alike, or each as often as `shares` says.
+    """
     rng = np.random.default_rng(seed)
     total = 0.0
+    part = None if shares is None else shares / shares.sum()
     for _ in range(steps):
-        chosen = rng.integers(0, len(data[1]), batch)
+        chosen = rng.choice(len(data[1]), batch, p=part)
         features, classes = data[0][chosen], data[1][chosen]
         p = probabilities(weights, features)
         rows = np.arange(batch)
@@ -134,12 +141,13 @@ class TinyTrainer(SimTrainer):
         return flatten(LAYOUT, weights), loss
 
     def learn_from(
-        self, shared: Sequence[bytes], before: Vector, steps: int, lr: float, batch: int, seed: int
+        self, shared: Sequence[Weighed], before: Vector, steps: int, lr: float, batch: int, seed: int
     ) -> tuple[Vector, float]:
         weights = _weights(before)
-        data = [read_examples(part) for part in shared]
+        data = [read_examples(part) for part, _ in shared]
         pooled = np.concatenate([x for x, _ in data]), np.concatenate([y for _, y in data])
-        loss = descend(weights, pooled, steps, lr, batch, seed)
+        shares = [np.full(len(y), weight / len(y)) for (_, y), (_, weight) in zip(data, shared, strict=True)]
+        loss = descend(weights, pooled, steps, lr, batch, seed, np.concatenate(shares))
         return flatten(LAYOUT, weights), loss
 
     def samples(
