@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import planted_adapting
 import planted_borders
 import planted_giving
 import planted_history
@@ -26,6 +27,7 @@ FILES = (
     planted_planning,
     planted_giving,
     planted_standins,
+    planted_adapting,
 )  # they fill the list
 
 

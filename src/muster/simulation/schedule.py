@@ -54,7 +54,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     task, jobs[0] = _pruned(random.Random(f"prune/{seed}"), task, jobs[0])
     nodes, jobs = _sharing(random.Random(f"share/{seed}"), nodes, jobs)
     jobs = _one_shot(random.Random(f"one shot/{seed}"), nodes, jobs)
-    task, nodes, jobs = _adapting(random.Random(f"adapt/{seed}"), task, nodes, jobs)
+    nodes, jobs = _adapting(random.Random(f"adapt/{seed}"), nodes, jobs)
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -163,13 +163,13 @@ LIKE_MIN = 3  # nodes with a like need, so that one may be lost for good
 
 
 def _adapting(
-    rng: random.Random, task: TaskSpec, nodes: tuple[MachineSpec, ...], jobs: list[JobSpec]
-) -> tuple[TaskSpec, tuple[MachineSpec, ...], list[JobSpec]]:
+    rng: random.Random, nodes: tuple[MachineSpec, ...], jobs: list[JobSpec]
+) -> tuple[tuple[MachineSpec, ...], list[JobSpec]]:
     """In a quarter of the worlds in which nothing is shared or pruned the first job adapts a model: for
     the asker and others to which the same happened, at once or later on."""
     job = jobs[0]
     if rng.random() >= 0.25 or job.share != "none" or job.prune is not None:
-        return task, nodes, jobs
+        return nodes, jobs
     late_s = job.at_s + life_s(job, nodes)
     given = [
         msgspec.structs.replace(
@@ -183,12 +183,12 @@ def _adapting(
     ]
     like = sum(node.sketch == NEAR and node.adapts and not node.unwilling for node in given)
     if like < LIKE_MIN:
-        return task, nodes, jobs
+        return nodes, jobs
     first = msgspec.structs.replace(
         job, adapts=True, min_nodes=1, average=3, rounds=job.rounds or 15, seconds=None, target=None,
         stale=None, planned=False,
     )  # fmt: skip
-    return msgspec.structs.replace(task, common=False), tuple(given), [first, *jobs[1:]]
+    return tuple(given), [first, *jobs[1:]]
 
 
 def _willing(nodes: tuple[MachineSpec, ...]) -> int:

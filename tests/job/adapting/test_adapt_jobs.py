@@ -23,7 +23,7 @@ def sketch(value: float) -> bytes:
 
 
 NEAR, NEAR_TOO, FAR = sketch(1.0), sketch(1.3), sketch(3.0)
-FINGERPRINT = facts_of(LAYOUT, 50, False).fingerprint
+FINGERPRINT = facts_of(LAYOUT, 50, True).fingerprint
 NEED = Need("linear", FINGERPRINT, 0, 0, 1, NEAR, 100, 30, 20)
 
 
@@ -46,7 +46,7 @@ def over(field: SmallField, names: str, job: JobId) -> bool:
 def test_who_has_a_like_need_trains_and_nobody_else() -> None:
     async def main() -> None:
         never = {"f": Policy(adapt=False)}
-        field = SmallField("abcdefg", policy=never, common=False)
+        field = SmallField("abcdefg", policy=never)
         await field.start()
         needs(field, a=NEAR, b=NEAR_TOO, c=FAR, f=NEAR)
         field.cores["e"].field.publish(replace(NEED, sketch_samples=39))
@@ -86,7 +86,7 @@ def test_others_jobs_are_for_all() -> None:
 
 def test_a_need_that_comes_later_joins() -> None:
     async def main() -> None:
-        field = SmallField("abc", common=False)
+        field = SmallField("abc")
         await field.start()
         needs(field, a=NEAR, b=FAR)
         job = field.ask("a", like=NEAR, stop=StopRule(rounds=40))
@@ -102,7 +102,7 @@ def test_a_need_that_comes_later_joins() -> None:
 
 def test_a_node_that_takes_part_stays_although_its_sketch_moves_and_leaves_when_its_need_is_met() -> None:
     async def main() -> None:
-        field = SmallField("ab", common=False)
+        field = SmallField("ab")
         await field.start()
         needs(field, a=NEAR, b=NEAR_TOO)
         job = field.ask("a", like=NEAR, stop=StopRule(rounds=200))
@@ -126,7 +126,7 @@ def test_a_node_that_takes_part_stays_although_its_sketch_moves_and_leaves_when_
 
 def test_a_lone_node_trains_by_itself() -> None:
     async def main() -> None:
-        field = SmallField("ab", common=False)
+        field = SmallField("ab")
         await field.start()
         needs(field, a=NEAR)
         job = field.ask("a", like=NEAR)
@@ -139,7 +139,7 @@ def test_a_lone_node_trains_by_itself() -> None:
 
 def test_it_closes_with_the_mean_of_its_last_models_at_once() -> None:
     async def main() -> None:
-        field = SmallField("ab", common=False)
+        field = SmallField("ab")
         await field.start()
         needs(field, a=NEAR, b=NEAR_TOO)
         job = field.ask("a", like=NEAR, stop=StopRule(rounds=6), average=3, patience_s=50.0)
@@ -167,7 +167,7 @@ def test_it_closes_with_the_mean_of_its_last_models_at_once() -> None:
 
 def test_the_asker_is_killed_and_another_like_node_goes_on_to_the_end() -> None:
     async def main() -> None:
-        field = SmallField("abcd", common=False)
+        field = SmallField("abcd")
         await field.start()
         needs(field, a=NEAR, b=NEAR_TOO, c=NEAR)
         job = field.ask("a", like=NEAR, stop=StopRule(rounds=30), average=3)
@@ -188,7 +188,7 @@ def test_the_asker_is_killed_and_another_like_node_goes_on_to_the_end() -> None:
 def test_behind_a_cut_bridge_both_sides_go_on_and_merge() -> None:
     async def main() -> None:
         names = "abcd"
-        field = SmallField(names, common=False)
+        field = SmallField(names)
         await field.start()
         needs(field, a=NEAR, b=NEAR_TOO, c=NEAR, d=NEAR_TOO)
         job = field.ask("a", like=NEAR, stop=StopRule(rounds=60))

@@ -140,6 +140,8 @@ class SimTrainer(ABC):
 
     def work_for(self, job: JobId, share: float = 1.0, replay: int | None = None) -> None:
         self.job, self._pace.share = job, share
+        if replay is not None:  # what the common set shows is not what changed
+            self.facts = replace(self.facts, has_common=False)
 
     async def differs(self, fingerprint: bytes) -> Difference:
         sentence = "the task here is of another version than the job's: install the same one on every node"

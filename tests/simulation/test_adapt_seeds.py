@@ -1,0 +1,33 @@
+"""Hours in which nodes need another model, some of them the same: who trains, who knows what."""
+
+from __future__ import annotations
+
+import planted
+import pytest
+
+from muster.simulation.judging.check import check, story
+from muster.simulation.schedule import draw
+
+SEED, LATER = 39, 300  # in the second one a need comes while the job runs
+
+
+@pytest.mark.parametrize("seed", [SEED, LATER])
+def test_an_hour_with_needs_holds(seed: int) -> None:
+    assert draw(seed).spec.jobs[0].adapts
+    verdict = check(seed)
+    assert verdict.good, story(verdict)
+    assert any("not concerned" in text for _, _, text in verdict.story)
+
+
+@pytest.mark.parametrize(
+    ("bug", "seed", "said"),
+    [
+        ("joins_without_a_like_need", SEED, "trains all the same"),
+        ("older_needs_stay", SEED, "keeps several of one node and task"),
+        ("concerned_once", LATER, "holds 0 heads"),
+    ],
+)
+def test_planted_bugs_are_caught(bug: str, seed: int, said: str) -> None:
+    with planted.planted(bug):
+        verdict = check(seed)
+    assert any(said in sentence for sentence in verdict.broken)
