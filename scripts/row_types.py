@@ -28,7 +28,14 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from muster.dashboard import page_messages, presets  # noqa: E402
 from muster.dashboard.http import requests  # noqa: E402
-from muster.node.api import client, commit_detail, label_view, plan_view, snapshot  # noqa: E402
+from muster.node.api import (  # noqa: E402
+    client,
+    commit_detail,
+    field_view,
+    label_view,
+    plan_view,
+    snapshot,
+)
 from muster.node.api.rounds import schema as round_schema  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
 
@@ -54,6 +61,9 @@ PRINTED_OF_NODES = (
     snapshot.NeighbourView,
     snapshot.SharedView,
     plan_view.PlanView,
+    field_view.FieldView,
+    field_view.MovedView,
+    field_view.AskedView,
 )
 MODULES = (
     page_messages,
@@ -66,6 +76,7 @@ MODULES = (
     commit_detail,
     label_view,
     plan_view,
+    field_view,
 )  # in the order of the pages
 SHARED = (snapshot.BudgetView, snapshot.PowerView, snapshot.ValuesView)  # by rows and by what --json prints
 MADE = "Made by scripts/row_types.py: change the structs."
@@ -96,6 +107,8 @@ means not known.
 |---|---|
 | `muster nodes --json`, `muster tasks --json` | [cli-json-nodes.md](cli-json-nodes.md), with `SentView` |
 | `muster shared --json` | `{{"shared": SharedView[]}}` there |
+| `muster field --json` | `{{"field": FieldView[]}}` there, with `ServerView` |
+| `muster use`, `muster rollback`, `muster adapt`, with `--json` | `MovedView` there; of `adapt` `AskedView` |
 | `muster plan TASK --json` | `PlanView` there |
 | `muster task check FILE --json` | the fields of `TaskReport` in `node/trainer/task_check.py`, and `good` |
 | `muster jobs --json` | `JobSnapshot[]` |

@@ -9,14 +9,34 @@ from collections.abc import Iterator
 
 import click
 
+IN_USE = ("serve", "label", "use", "rollback", "field", "adapt")  # commands about models in use
+
 
 def command_line() -> str:
-    """All commands; options that several have in common stand at the end, once."""
+    """All commands but `IN_USE`; options that several have in common stand at the end, once."""
+    found, common = _found()
+    others = [entry for entry in found if entry[0].split()[1] not in IN_USE]
+    ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
+    parts = [_sections(others, common), "", "## Options that several commands have", "", *ordered]
+    return "\n".join(parts).strip()
+
+
+def commands_in_use() -> str:
+    """The commands about models in use."""
+    found, common = _found()
+    return _sections([entry for entry in found if entry[0].split()[1] in IN_USE], common)
+
+
+def _found() -> tuple[list[tuple[str, str, list[str], list[str]]], set[str]]:
+    """What `_commands` finds, and the options that several commands have in common."""
     from muster.cli.main import cli
 
     found = list(_commands(cli, "muster", click.Context(cli, info_name="muster"), {}))
     times = Counter(line for _, _, _, options in found for line in options)
-    common = {line for line, count in times.items() if count > 1}
+    return found, {line for line, count in times.items() if count > 1}
+
+
+def _sections(found: list[tuple[str, str, list[str], list[str]]], common: set[str]) -> str:
     parts: list[str] = []
     for path, usage, text, options in found:
         own = [line for line in options if line not in common]
@@ -25,8 +45,6 @@ def command_line() -> str:
         said = [f"`{path} {usage}`: {text[0]}" if usage else text[0], *text[1:]]
         parts += [f"## {path}", *said[:-1], said[-1] + few]
         parts += [*own, *([f"* and of those below: `{shared}`"] if shared and own else []), ""]
-    ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
-    parts += ["## Options that several commands have", "", *ordered]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip()
 
 

@@ -157,6 +157,8 @@ def test_an_alarm_begins_an_epoch_and_its_labels_count_by_themselves(local: Loca
     counts = local.counts()
     assert (counts.epoch, counts.labels, counts.wrong) == (1, 8, 6)
     assert (counts.labels_before, counts.wrong_before, counts.epoch_labelled) == (8, 0, 8)
+    assert counts.epoch_newest == 8
+    assert counts.epoch_held == len(local.labelled(held=True, since_epoch=1).ids)
     assert local.alarms()[0].z == 7.5
     assert local.alarms()[0].epoch == 1
     taken = local.snapshot("job")

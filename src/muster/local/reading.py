@@ -15,6 +15,7 @@ from muster.local.rows import NONE, Labelled, LocalCounts, Sample
 
 _SAMPLE = "SELECT id, key, t, epoch, x, label, answer, entropy, version FROM sample"
 _HELD = "(held OR serial > :since_snapshot)"
+NEWEST = 100  # samples that tell of conditions as they are now
 NO_SNAPSHOT = (1 << 62) - 1
 
 
@@ -80,9 +81,9 @@ def counts(db: sqlite3.Connection, version: str | None) -> LocalCounts:
     unlabelled_n, unlabelled_bytes = db.execute(
         "SELECT count(*), total(size) FROM sample INDEXED BY ring WHERE label IS NULL"
     ).fetchone()
-    labelled_n, held, here, size = db.execute(
-        f"SELECT count(*), total({_HELD}), total(epoch = :epoch), total(size) FROM sample INDEXED BY labelled"
-        " WHERE label IS NOT NULL",
+    labelled_n, held, here, size, here_held = db.execute(
+        f"SELECT count(*), total({_HELD}), total(epoch = :epoch), total(size),"
+        f" total({_HELD} AND epoch = :epoch) FROM sample INDEXED BY labelled WHERE label IS NOT NULL",
         {"since_snapshot": _since_snapshot(db), "epoch": epoch},
     ).fetchone()
     which = "rowid IN (SELECT min(rowid) FROM verdict GROUP BY sample)" if version is None else "version = :v"
@@ -92,6 +93,9 @@ def counts(db: sqlite3.Connection, version: str | None) -> LocalCounts:
         {"epoch": epoch, "v": version},
     ).fetchone()
     labels, wrong, labels_before, wrong_before = (int(number) for number in judged)
+    newest = db.execute(
+        "SELECT total(epoch = ?) FROM (SELECT epoch FROM sample ORDER BY id DESC LIMIT ?)", (epoch, NEWEST)
+    ).fetchone()[0]
     return LocalCounts(
         unlabelled_n,
         labelled_n,
@@ -103,6 +107,8 @@ def counts(db: sqlite3.Connection, version: str | None) -> LocalCounts:
         labels_before,
         wrong_before,
         int(unlabelled_bytes + size),
+        int(here_held),
+        int(newest),
     )
 
 

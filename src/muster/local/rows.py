@@ -75,6 +75,8 @@ class LocalCounts:
     labels_before: int  # the same of all epochs before
     wrong_before: int
     size_bytes: int  # of the samples
+    epoch_held: int  # samples of this epoch that are held out
+    epoch_newest: int  # samples of this epoch among the newest 100, with or without a label
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from muster.node.config import NodeConfig, fleet_dir
 from muster.node.core import Core, NodeStatus
 from muster.node.energy.choice import choose
 from muster.node.event_log import EventLog
+from muster.node.field.lazy import LazyField
 from muster.node.health import HealthWatch, notify
 from muster.node.operations import Operations
 from muster.node.policy import policy_of
@@ -92,7 +93,10 @@ class Daemon:
             measured=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             narrow=True if config.profile == "narrow" else None,
         )
-        self._operations = Operations(self.core, self._catalogue, self._link, config.home, self._started_s)
+        self._field = LazyField(self.core, self._catalogue, config, scratch)
+        self._operations = Operations(
+            self.core, self._catalogue, self._field, self._link, config.home, self._started_s
+        )
         self._servers = [
             ServerKeeper(
                 task, served, ServerProcesses(config.home, task, served), threads, partial(log.add, "serving")
@@ -116,6 +120,7 @@ class Daemon:
             self._supervisor.keep("printing events", self._print)
             if self._energy.gauge is not None:
                 self._supervisor.keep("reading the battery's gauge", self._read_gauge)
+            await self._field.start()
             for keeper in self._servers:
                 self._supervisor.keep(f"keeping the server of {keeper.task}", keeper.run)
             watch = HealthWatch(self._supervisor, self.core.log)

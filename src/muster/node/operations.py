@@ -20,15 +20,22 @@ from muster.network.transport.zenoh.link import ZenohLink
 from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
+from muster.node.field.lazy import LazyField
 
 
 class Operations:
     """The requests of commands and of the page; `over` is set by the one that ends the node."""
 
     def __init__(
-        self, core: Core, catalogue: Catalogue, link: ZenohLink, home: Path, started_s: float
+        self,
+        core: Core,
+        catalogue: Catalogue,
+        field: LazyField,
+        link: ZenohLink,
+        home: Path,
+        started_s: float,
     ) -> None:
-        self._core, self._catalogue, self._link = core, catalogue, link
+        self._core, self._catalogue, self._field, self._link = core, catalogue, field, link
         self._home, self._started_s = home, started_s
         self.over = asyncio.Event()
 
@@ -50,6 +57,10 @@ class Operations:
             "shared": self._shared,
             "show": self._show,
             "diff": self._diff,
+            "use": self._use,
+            "rollback": self._rollback,
+            "adapt": self._adapt,
+            "field": self._field_views,
             "record": self._record,
             "self": self._self,
             "shutdown": self._shutdown,
@@ -167,6 +178,19 @@ class Operations:
 
         return await inspection.diff(self._core, str(arguments.get("a", "")), str(arguments.get("b", "")))
 
+    async def _use(self, arguments: dict[str, Any]) -> Any:
+        model, task = str(arguments.get("model", "")), str(arguments.get("task", ""))
+        return await (await self._field.field()).use(model, task, force=bool(arguments.get("force", False)))
+
+    async def _rollback(self, arguments: dict[str, Any]) -> Any:
+        return await (await self._field.field()).rollback(str(arguments.get("task", "")))
+
+    async def _adapt(self, arguments: dict[str, Any]) -> Any:
+        return await (await self._field.field()).adapt(str(arguments.get("task", "")))
+
+    async def _field_views(self, _: dict[str, Any]) -> Any:
+        return await (await self._field.field()).looked_at()
+
     async def _record(self, arguments: dict[str, Any]) -> Any:
         """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""
         try:
@@ -186,7 +210,7 @@ class Operations:
         """The node's state in pieces, for the page; imported only when somebody looks."""
         from muster.node.api.rows import state_stream
 
-        async for item in state_stream.watch(self._core, self._own):
+        async for item in state_stream.watch(self._core, self._own, self._field.views):
             yield item
 
     async def _self(self, _: dict[str, Any]) -> Any:

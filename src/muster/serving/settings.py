@@ -28,7 +28,8 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inbox: Path | None = None  # a folder: samples in it, by class, are taken in as labelled ones
     gate: Literal["better", "not_worse"] = "better"  # what a candidate has to be on this node's own labels
     personal: bool = False  # fine-tune the job's model on this node's labels before it is judged
-    auto: bool = True  # adopt and go back by itself; false: only by `muster use` and `muster rollback`
+    auto: bool = True  # ask for jobs, adopt and go back by itself; false: people do (docs/field.md)
+    settle_s: float = 60.0  # from a need to a job: in it nodes hear to which others the same happened
 
 
 LIMITS: tuple[tuple[str, float, float], ...] = (
@@ -38,6 +39,7 @@ LIMITS: tuple[tuple[str, float, float], ...] = (
     ("keep_samples", 100, 10_000_000),
     ("keep_mb", 1, 1_000_000),
     ("keep_per_s", 0, 10_000),
+    ("settle_s", 0, 604_800),
     ("keep_labels", 20, 1_000_000),
 )
 

@@ -54,6 +54,10 @@ class FieldTable:
         found = ((n, r) for (_, n, t), (_, r) in self._known.items() if t == task)
         return {node: record for node, record in found if isinstance(record, Use)}
 
+    def tasks(self) -> set[str]:
+        """Those that some node uses a model for."""
+        return {task for kind, _, task in self._known if kind == Use.KIND}
+
     def publish(self, record: Need | Use) -> None:
         """Say it, unless that is what was said last; incarnation and number are filled in here.
 

@@ -16,6 +16,7 @@ import msgspec
 from muster.control.blocking import BlockingConnection, connected_blocking
 from muster.errors import MusterError
 from muster.node.api.commit_detail import CommitDetail, DiffView, ForecastView, RoundWhyView, WhyView
+from muster.node.api.field_view import AskedView, FieldView, MovedView
 from muster.node.api.plan_view import PlanView
 from muster.node.api.prune_view import PruneView
 from muster.node.api.rounds.schema import Rounds
@@ -100,6 +101,21 @@ class Client:
     def export(self, job: str, to: Path, *, best: bool = False) -> Exported:
         """The head's model; `best`: that of the best commit that the node holds."""
         return typed(self.ask("export", job=job, to=str(to), best=best, timeout_s=300.0), Exported)
+
+    def use(self, model: str, task: str, *, force: bool = False) -> MovedView:
+        """Put a commit's model, or a file's, into use."""
+        given = {"model": model, "task": task, "force": force}
+        return typed(self.ask("use", timeout_s=TRAIN_TIMEOUT_S, **given), MovedView)
+
+    def rollback(self, task: str) -> MovedView:
+        return typed(self.ask("rollback", task=task), MovedView)
+
+    def adapt(self, task: str) -> AskedView:
+        return typed(self.ask("adapt", task=task, timeout_s=TRAIN_TIMEOUT_S), AskedView)
+
+    def field(self) -> list[FieldView]:
+        """The models in use, on this node first."""
+        return typed(self.ask("field"), list[FieldView])
 
     def tasks(self, *, opens: bool = False) -> list[TaskView]:
         """What the node can train; with `opens` it opens each, to say what it is."""

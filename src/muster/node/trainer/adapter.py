@@ -297,6 +297,13 @@ class StoreTrainer:
         path = self._store.blob_path(model.blob)
         await _job_errors(self._trainer.export(path, out, format_, metadata, model.shape))
 
+    async def export_serving(
+        self, model: Model, out: Path, sketch_out: Path, metadata: dict[str, str]
+    ) -> None:
+        """The two ONNX files of a served model, as `TrainerProcess.export_serving` writes them."""
+        path = self._store.blob_path(model.blob)
+        await _job_errors(self._trainer.export_serving(path, out, sketch_out, metadata, model.shape))
+
     async def close(self) -> None:
         await self._trainer.close()
 

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from muster.node.api.field_view import FieldView
 from muster.node.api.rows.changes import Row, Rows, absorb
+from muster.node.api.rows.field_rows import field_rows
 from muster.node.api.rows.job_rows import JobRows
 from muster.node.api.rows.link_rows import LinkRows
 from muster.node.api.rows.node_rows import Names, node_rows
@@ -21,14 +23,24 @@ from muster.protocol.ids import NodeId
 LOOK_BUSY_S, LOOK_IDLE_S = 0.25, 1.0
 FACTS_EVERY_S = 10.0
 KEEPALIVE_S = 1.0
-TABLES_COMPARED = ("nodes", "links", "jobs", "rounds", "contributions")  # commits and marks only grow
+TABLES_COMPARED = (
+    "nodes",
+    "links",
+    "jobs",
+    "rounds",
+    "contributions",
+    "field",
+)  # commits and marks only grow
 
 
 class Watcher:
-    """Remembers what one reader was sent. `own`: version, home, tasks ... of this node, rarely asked."""
+    """Remembers what one reader was sent. `own`: version, home, tasks ... of this node, rarely asked;
+    `models`: those in use, here and elsewhere."""
 
-    def __init__(self, core: Core, own: Callable[[], Row]) -> None:
-        self._core, self._own = core, own
+    def __init__(
+        self, core: Core, own: Callable[[], Row], models: Callable[[], list[FieldView]] = list
+    ) -> None:
+        self._core, self._own, self._models = core, own, models
         self.names = Names(core)
         self._sent: dict[str, dict[str, Row]] = {table: {} for table in TABLES_COMPARED}
         self._jobs: dict[bytes, JobRows] = {}
@@ -50,6 +62,7 @@ class Watcher:
             "jobs": {},
             "rounds": {},
             "contributions": {},
+            "field": field_rows(self._models(), self.names, now_s),
         }
         commits: Rows = {}
         marks: Rows = {}
@@ -121,9 +134,11 @@ class Watcher:
         return lines
 
 
-async def watch(core: Core, own: Callable[[], Row]) -> AsyncIterator[Row]:
+async def watch(
+    core: Core, own: Callable[[], Row], models: Callable[[], list[FieldView]] = list
+) -> AsyncIterator[Row]:
     """Looks, for ever; a look without changes is sent only now and then, to say that the node is there."""
-    watcher = Watcher(core, own)
+    watcher = Watcher(core, own, models)
     loop = asyncio.get_running_loop()
     said_s = float("-inf")
     head: Row = {}
