@@ -87,10 +87,10 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """A loop that fails is said, and begins again: requests are answered meanwhile."""
+        """A loop that fails is said and begins again; one that returns is done. Requests are answered."""
         while True:
             try:
-                await work()
+                return await work()
             except Exception as error:
                 sentence = (
                     error.sentence if isinstance(error, MusterError) else f"{type(error).__name__}: {error}"
