@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,7 @@ def trained(folder: Path, data: Path, without: int | None = None) -> nn.Module:
     return model.eval()
 
 
+@lru_cache(maxsize=1)
 def fresh(data: Path) -> tuple[Images, NDArray[np.int64]]:
     """The images that the base was never trained on, 0 to 1, and their classes."""
     x, y = load(data, "train")
@@ -130,6 +132,16 @@ def outputs(model: nn.Module, x: Images) -> torch.Tensor:
 def entropies(logits: torch.Tensor) -> NDArray[np.float64]:
     logs = logits.log_softmax(1)
     return (-(logs.exp() * logs).sum(1)).double().numpy()
+
+
+def clean_entropies(folder: Path, data: Path, without: int | None = None) -> NDArray[np.float64]:
+    """Of the base's answers to all images as they are, kept in the folder."""
+    path = folder / f"clean{'' if without is None else f'-without-{without}'}.npy"
+    if not path.exists():
+        found = entropies(outputs(trained(folder, data, without), fresh(data)[0]))
+        save(path, lambda part: np.save(part, found))
+    kept: NDArray[np.float64] = np.load(path)
+    return kept
 
 
 def in_runs(y: NDArray[np.int64], count: int, mean: float, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -21,9 +21,20 @@ def seen(shift: float, count: int = 100, seed: int = 1) -> bytes:
 def test_a_sketch_is_small_and_says_how_far_off() -> None:
     assert len(seen(0)) == 196
     assert distance(seen(0), seen(0, seed=2)) < 0.2
-    assert distance(seen(0), seen(2)) == pytest.approx(1.0, abs=0.1)  # one deviation of the reference
+    assert distance(seen(0), seen(2)) == pytest.approx(
+        np.arcsinh(1.0), abs=0.1
+    )  # one deviation of the reference
     assert alike(seen(2), seen(2, seed=3))
     assert not alike(seen(0), seen(2))
+
+
+def test_what_is_far_off_may_scatter_more() -> None:
+    """As inverted images do: 20 deviations off, and 1 more or less."""
+    far, farther = (np.full((40, 98), 5.0 + off) for off in (40, 42))
+    one, other = sketch(far, REFERENCE), sketch(farther, REFERENCE)
+    assert np.abs(np.frombuffer(one, "<f2") - np.frombuffer(other, "<f2")).mean() > 0.9
+    assert alike(one, other)
+    assert not alike(one, sketch(far + 60, REFERENCE))
 
 
 def test_too_few_samples_make_no_sketch() -> None:
