@@ -163,7 +163,7 @@ def test_an_alarm_begins_an_epoch_and_its_labels_count_by_themselves(local: Loca
     assert local.alarms()[0].epoch == 1
     taken = local.snapshot("job")
     assert set(taken.held.ids) == set(local.labelled(held=True, since_epoch=1).ids)
-    assert set(taken.former.y.tolist()) == {0, 1, 2, 3}
+    assert max(taken.former.ids) <= 8 < min(taken.new.ids)
     assert set(taken.new.y.tolist()) == {0}
     assert len(local.labelled(held=True, since_epoch=1).ids) < len(local.labelled(held=True).ids)
 
@@ -192,15 +192,57 @@ def test_the_reservoir_draws_evenly_from_all_labels_of_a_class(tmp_path: Path) -
         assert 15 <= early <= 50
 
 
-def test_uncertain_ones_come_first_and_each_fifth_is_drawn(local: LocalSet) -> None:
-    local.add_answers([a for i in range(40) for a in answers(i, 1, entropy=i / 40)])
+def test_the_first_samples_of_an_epoch_are_drawn_then_uncertain_ones_come(local: LocalSet) -> None:
+    local.add_answers(answers(100, 9, entropy=9.0))  # of an epoch before
+    local.alarm(8.0, "test")
+    for i in range(90):
+        local.add_answers(answers(i, 1, entropy=i / 90))
+    first = local.unlabelled(20)
+    assert [s.id for s in local.unlabelled(20)] == [s.id for s in first]
+    assert {s.epoch for s in first} == {1}
+    assert 0.25 < np.mean([s.entropy or 0 for s in first]) < 0.75  # not the uncertain ones
+    for sample in first:
+        assert local.label(sample.id, 0, asked=True)
+    assert (local.counts().labels, len(local.labelled(held=True).ids)) == (20, 4)
     asked = local.unlabelled(10)
     assert [s.hold for s in asked] == [False] * 4 + [True] + [False] * 4 + [True]
     doubts = [s.entropy or 0.0 for s in asked if not s.hold]
     assert doubts == sorted(doubts, reverse=True)
+    assert min(doubts) > 0.85
     assert len({s.id for s in asked}) == 10
-    assert local.label(asked[4].id, 1, held=True)
-    assert local.labelled(held=True).ids == (asked[4].id,)
+
+
+def test_a_sample_chosen_for_its_doubt_is_trained_on_and_judges_nobody(local: LocalSet) -> None:
+    local.add_answers(answers(0, 60))
+    for sample in local.unlabelled(20):
+        local.label(sample.id, 0, asked=True)
+    before, held = local.counts(), local.labelled(held=True).ids
+    asked = local.unlabelled(10)
+    for sample in asked:
+        local.label(sample.id, 0, asked=True)
+    doubtful, drawn = [s.id for s in asked if not s.hold], [s.id for s in asked if s.hold]
+    assert local.counts().labels == before.labels + 2
+    assert set(local.labelled(held=True).ids) == {*held, *drawn}
+    local.add_verdicts([(id_, "b", True) for id_ in doubtful + drawn])
+    assert local.counts("b").labels == 2
+    assert not {s.id for s in local.unjudged("b", 99)} & set(doubtful)
+    assert set(doubtful) <= set(local.snapshot("job").new.ids)
+    shown = next(s for s in local.unlabelled(10) if not s.hold)
+    local.label(shown.key, 0)  # by feedback: nobody chose it
+    assert local.counts().labels == before.labels + 3
+
+
+def test_a_file_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with LocalSet.open(path) as local:
+        local.add_labelled(np.zeros(2), 1)
+        local._run(lambda db: db.execute("ALTER TABLE sample DROP COLUMN offered"))
+        local._run(lambda db: db.execute("UPDATE meta SET value = 1 WHERE name = 'version'"))
+    for _ in range(2):
+        with LocalSet.open(path, Limits(free_bytes=0)) as local:
+            assert local.labelled().y.tolist() == [1]
+            local.add_answers(answers(0, 3))
+            assert len(local.unlabelled(3)) == 3
 
 
 def test_verdicts_are_paired_in_the_order_of_labels(local: LocalSet) -> None:

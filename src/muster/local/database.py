@@ -16,18 +16,20 @@ from pathlib import Path
 
 from muster.errors import MusterError
 
-VERSION = 1
+VERSION = 2
 BUSY_S = 20.0  # how long one waits for another's transaction; each takes milliseconds
 LOG_BYTES = 8_000_000  # to which the log is cut when it has been copied
 PAGE_BYTES = 16_384
 
 # Labels and answers have no type, so that 2.0 stays a value and 2 a class.  `serial` counts labels: their
-# order.  `rank` is drawn at random; the reservoir drops the lowest.
+# order.  `rank` is drawn at random; the reservoir drops the lowest.  `offered`:
+# why a person was shown it (`keeping.DOUBT`, ...).
 _TABLES = """
 CREATE TABLE sample (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, t REAL NOT NULL, epoch INTEGER NOT NULL,
     x BLOB NOT NULL, size INTEGER NOT NULL, label, answer, entropy REAL, version TEXT NOT NULL,
-    held INTEGER NOT NULL DEFAULT 0, labelled_t REAL, serial INTEGER, rank REAL);
+    held INTEGER NOT NULL DEFAULT 0, labelled_t REAL, serial INTEGER, rank REAL,
+    offered INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX ring ON sample (id, size) WHERE label IS NULL;
 CREATE INDEX doubt ON sample (entropy, id) WHERE label IS NULL;
 CREATE INDEX labelled ON sample (serial, epoch, label, held, rank, size) WHERE label IS NOT NULL;
@@ -41,7 +43,7 @@ CREATE TABLE snapshot (
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 TABLES = ("sample", "verdict", "alarm", "snapshot", "meta")
-MIGRATIONS: dict[int, str] = {}  # version -> what makes the next one of it
+MIGRATIONS = {1: "ALTER TABLE sample ADD COLUMN offered INTEGER NOT NULL DEFAULT 0"}  # to the next version
 
 
 class LocalFault(MusterError):

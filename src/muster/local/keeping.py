@@ -8,6 +8,12 @@ import sqlite3
 from muster.local.limits import Limits
 
 HELD_EVERY = 5
+PLAIN, DOUBT, DRAWN = (
+    0,
+    1,
+    2,
+)  # why a person is shown a sample: no reason, its uncertainty, by lot to check with
+COMPARED_MIN = 20  # labels of an epoch that say how good the model is there, before any are chosen for doubt
 ALARMS_MAX = 1000
 SNAPSHOTS_MAX = 100
 VERDICTS_MAX = 20_000

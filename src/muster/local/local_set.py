@@ -84,10 +84,12 @@ class LocalSet:
         ids, self._second = self._run(add)
         return ids
 
-    def label(self, key_or_id: str | int, label: Any, held: bool | None = None) -> bool:
+    def label(self, key_or_id: str | int, label: Any, held: bool | None = None, asked: bool = False) -> bool:
         """Give a sample its label, or another one; False where no such sample is kept.
 
         Durable when it returns True.  `held`: whether it is held out from training; None: one in five.
+        `asked`: somebody was shown it by `unlabelled`.  One that was chosen for its uncertainty is trained on
+        and judges no model: a model is wrong there more often than it is.
         """
         label = _checked(label)
 
@@ -95,7 +97,8 @@ class LocalSet:
             row = writing.find(db, key_or_id)
             if row is None:
                 return False
-            writing.give_label(db, row, label, held, self._clock(), self._limits)
+            chosen = writing.offered(db, row[0]) if asked else keeping.PLAIN
+            writing.give_label(db, row, label, _held_as(chosen, held), chosen, self._clock(), self._limits)
             return True
 
         return self._run(give, durable=True)
@@ -131,7 +134,7 @@ class LocalSet:
                 if given is None:
                     id_ = writing.insert(db, row, now_s, database.get(db, "epoch"), data)
                     given = writing.find(db, id_)
-                writing.give_label(db, given, label, held, now_s, self._limits)
+                writing.give_label(db, given, label, held, keeping.PLAIN, now_s, self._limits)
                 ids.append(int(given[0]))
             return ids
 
@@ -144,7 +147,7 @@ class LocalSet:
         def add(db: sqlite3.Connection) -> None:
             db.executemany(
                 "INSERT OR IGNORE INTO verdict SELECT id, ?, ?, serial, epoch, labelled_t FROM sample"
-                " WHERE id = ? AND label IS NOT NULL",
+                f" WHERE id = ? AND label IS NOT NULL AND offered != {keeping.DOUBT}",
                 wanted,
             )
             keeping.trim_others(db, database.get(db, "epoch"), database.get(db, "serial"))
@@ -168,12 +171,20 @@ class LocalSet:
     # what is asked
 
     def unlabelled(self, n: int, uncertain_first: bool = True) -> list[Sample]:
-        """Up to `n` to ask a person about: newest first, or uncertain ones first.
+        """Up to `n` newest ones, or those of this epoch to ask a person about: give `label` asked=True then.
 
-        Of uncertain ones each fifth is drawn at random instead (`hold`), so that what is held out is not
-        chosen for the doubts of the model in use: pass `held=sample.hold` to `label`.
+        The first 20 of an epoch are drawn at random, to see how good the model in use is there.  Then
+        uncertain ones come first, and each fifth is drawn, to check the next model with (`Sample.hold`).
         """
-        return self._read(lambda db: reading.unlabelled(db, n, uncertain_first))
+        if not uncertain_first:
+            return self._read(lambda db: reading.newest(db, n))
+
+        def offer(db: sqlite3.Connection) -> list[Sample]:
+            found, why = reading.to_ask(db, n)
+            writing.offer(db, why)
+            return found
+
+        return self._run(offer)
 
     def labelled(self, held: bool | None = None, since_epoch: int | None = None) -> Labelled:
         """(x, y, ids), in the order in which they were labelled, all of the newest one's shape and dtype.
@@ -271,6 +282,13 @@ class LocalSet:
         if self._db is not None:
             self._db.close()
         self._db, self._inode = None, 0
+
+
+def _held_as(offered: int, held: bool | None) -> bool | None:
+    """Whether an offered sample is held out, where the caller says nothing else."""
+    if offered == keeping.DOUBT:
+        return False
+    return True if offered == keeping.DRAWN and held is None else held
 
 
 def _checked(label: Any) -> Label:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from muster.local import database, raw
-from muster.local.keeping import HELD_EVERY
+from muster.local.keeping import COMPARED_MIN, DOUBT, DRAWN, HELD_EVERY, PLAIN
 from muster.local.rows import NONE, Labelled, LocalCounts, Sample
 
 _SAMPLE = "SELECT id, key, t, epoch, x, label, answer, entropy, version FROM sample"
-_HELD = "(held OR serial > :since_snapshot)"
+_HELD = f"(held OR (serial > :since_snapshot AND offered != {DOUBT}))"
 NEWEST = 100  # samples that tell of conditions as they are now
 NO_SNAPSHOT = (1 << 62) - 1
 
@@ -31,24 +31,47 @@ def samples(rows: Iterable[tuple[Any, ...]], hold: frozenset[int] = frozenset())
     return found
 
 
-def unlabelled(db: sqlite3.Connection, n: int, uncertain_first: bool) -> list[Sample]:
-    if not uncertain_first:
-        return samples(db.execute(f"{_SAMPLE} WHERE label IS NULL ORDER BY id DESC LIMIT ?", (n,)))
+def newest(db: sqlite3.Connection, n: int) -> list[Sample]:
+    """Without labels."""
+    return samples(db.execute(f"{_SAMPLE} WHERE label IS NULL ORDER BY id DESC LIMIT ?", (n,)))
+
+
+def to_ask(db: sqlite3.Connection, n: int) -> tuple[list[Sample], dict[int, int]]:
+    """Samples without labels to ask a person about, and why each is among them.
+
+    They are of this epoch, as far as it has any.  As long as too few labels say how good the model in use is,
+    they are drawn by lot; then the uncertain ones come first, and each fifth is drawn.
+    """
     epoch = database.get(db, "epoch")
-    ids = [row[0] for row in db.execute("SELECT id FROM sample INDEXED BY ring WHERE label IS NULL")]
-    drawn = random.Random(f"{epoch}:{n}").sample(ids, min(len(ids), -(-n // HELD_EVERY)))
-    taken = set(drawn)
+    wanted = "SELECT id FROM sample INDEXED BY ring WHERE label IS NULL"
+    ids = [row[0] for row in db.execute(f"{wanted} AND epoch = ?", (epoch,))]
+    if not ids:
+        ids = [row[0] for row in db.execute(wanted)]
+    compared = db.execute("SELECT count(DISTINCT sample) FROM verdict WHERE epoch = ?", (epoch,)).fetchone()[
+        0
+    ]
+    drawn = random.Random(f"{epoch}:{len(ids)}").sample(ids, min(len(ids), n))
+    if compared < COMPARED_MIN:
+        return _in_order(db, drawn), dict.fromkeys(drawn, PLAIN)
+    drawn = drawn[: -(-n // HELD_EVERY)]
     doubted = db.execute(
-        "SELECT id FROM sample INDEXED BY doubt WHERE label IS NULL ORDER BY entropy DESC, id DESC LIMIT ?",
-        (n + len(drawn),),
+        "SELECT id FROM sample INDEXED BY doubt WHERE label IS NULL ORDER BY entropy DESC, id DESC"
     )
-    doubtful = [row[0] for row in doubted if row[0] not in taken]
+    among = set(ids) - set(drawn)
+    doubtful = [row[0] for row in doubted if row[0] in among][:n]
     order: list[int] = []
-    while len(order) < n and (drawn or doubtful):
-        source = drawn if drawn and (len(order) % HELD_EVERY == HELD_EVERY - 1 or not doubtful) else doubtful
-        order.append(source.pop(0))
-    by_id = {s.id: s for s in samples(_by_ids(db, order), frozenset(taken))}
-    return [by_id[i] for i in order if i in by_id]
+    for place in range(n):
+        by_lot = place % HELD_EVERY == HELD_EVERY - 1 or not doubtful
+        source = drawn if drawn and by_lot else doubtful
+        if source:
+            order.append(source.pop(0))
+    why = {id_: DOUBT if id_ in among else DRAWN for id_ in order}
+    return _in_order(db, order, frozenset(id_ for id_ in order if why[id_] == DRAWN)), why
+
+
+def _in_order(db: sqlite3.Connection, ids: Sequence[int], hold: frozenset[int] = frozenset()) -> list[Sample]:
+    by_id = {s.id: s for s in samples(_by_ids(db, ids), hold)}
+    return [by_id[i] for i in ids if i in by_id]
 
 
 def labelled(db: sqlite3.Connection, held: bool | None, since_epoch: int | None, limit: int) -> Labelled:
@@ -68,7 +91,7 @@ def of_snapshot(
 
 def unjudged(db: sqlite3.Connection, version: str, n: int, since_s: float) -> list[Sample]:
     rows = db.execute(
-        f"{_SAMPLE} WHERE label IS NOT NULL AND labelled_t >= ? AND NOT EXISTS"
+        f"{_SAMPLE} WHERE label IS NOT NULL AND labelled_t >= ? AND offered != {DOUBT} AND NOT EXISTS"
         " (SELECT 1 FROM verdict WHERE verdict.sample = sample.id AND verdict.version = ?)"
         " ORDER BY serial LIMIT ?",
         (since_s, version, n),

@@ -36,7 +36,7 @@ class Sample:
     answer: Label | None
     entropy: float | None
     version: str
-    hold: bool = False  # drawn at random, not for its uncertainty: give it to `label(..., held=hold)`
+    hold: bool = False  # drawn at random among uncertain ones, to be held out
 
 
 class Labelled(NamedTuple):

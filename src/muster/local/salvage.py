@@ -90,6 +90,9 @@ def _save(aside: Path, fresh: Path) -> int:
 def _table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> int:
     """Copy the rows of a table that can be read; how many labelled samples these are."""
     columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
+    with contextlib.suppress(sqlite3.Error):  # an older file has fewer
+        had = {row[1] for row in old.execute(f"PRAGMA table_info({table})")}
+        columns = [name for name in columns if name in had]
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
     only = "AND label IS NOT NULL" if table == "sample" else ""
     wanted = f"SELECT rowid, {names} FROM {table} NOT INDEXED WHERE rowid > ? {only} ORDER BY rowid LIMIT 1"

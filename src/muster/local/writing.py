@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from muster.local import database, keeping
@@ -33,10 +34,29 @@ def insert(db: sqlite3.Connection, row: Answered, t: float, epoch: int, data: by
     return cursor.lastrowid
 
 
+def offer(db: sqlite3.Connection, why: Mapping[int, int]) -> None:
+    """Note why people are shown these samples."""
+    db.executemany(
+        "UPDATE sample SET offered = ? WHERE id = ?", ((reason, id_) for id_, reason in why.items())
+    )
+
+
+def offered(db: sqlite3.Connection, id_: int) -> int:
+    """Why somebody was shown a sample."""
+    return int(db.execute("SELECT offered FROM sample WHERE id = ?", (id_,)).fetchone()[0])
+
+
 def give_label(
-    db: sqlite3.Connection, row: Any, label: Label, held: bool | None, now_s: float, limits: Limits
+    db: sqlite3.Connection,
+    row: Any,
+    label: Label,
+    held: bool | None,
+    offered: int,
+    now_s: float,
+    limits: Limits,
 ) -> None:
-    """Set the label of a row of `find`; where a model answered with a class, that is a verdict on it."""
+    """Set the label of a row of `find`; where a model answered with a class, that is a verdict on it, unless
+    the sample was offered for the model's doubt."""
     id_, former, answer = row
     if former is not None:
         db.execute("UPDATE sample SET label = ? WHERE id = ?", (label, id_))
@@ -46,13 +66,14 @@ def give_label(
         database.put(db, "serial", serial)
         out = keeping.held_out(database.get(db, "seed"), serial) if held is None else held
         db.execute(
-            "UPDATE sample SET label = ?, held = ?, labelled_t = ?, serial = ?, rank = ? WHERE id = ?",
-            (label, out, now_s, serial, random.random(), id_),
+            "UPDATE sample SET label = ?, held = ?, labelled_t = ?, serial = ?, rank = ?, offered = ?"
+            " WHERE id = ?",
+            (label, out, now_s, serial, random.random(), offered, id_),
         )
         keeping.trim_labelled(db, limits, database.get(db, "epoch"), serial)
     if isinstance(answer, int) and isinstance(label, int):
         db.execute(
             "INSERT OR IGNORE INTO verdict SELECT id, version, answer = label, serial, epoch, labelled_t"
-            " FROM sample WHERE id = ?",
-            (id_,),
+            " FROM sample WHERE id = ? AND offered != ?",
+            (id_, keeping.DOUBT),
         )

@@ -25,9 +25,10 @@ LINES_MAX = 1_000_000
 def label(task: str, file: Path | None, path: Path | None, home: str | None) -> None:
     """Show samples that TASK was asked about, and ask what they are.
 
-    Those of which the model in use is least certain come first, each fifth is drawn at random to check the
-    next model with. Answer with a class, by name or number; s skips, q ends. Each answer is kept at once. The
-    node learns from them in its jobs; they never leave it.
+    The first ones are drawn at random, to see how good the model in use is. Then those come of which it is
+    least certain, and each fifth is drawn, to check the next model with. Answer with a class, by name or
+    number; s skips, q ends. Each answer is kept at once. The node learns from them in its jobs; they never
+    leave it.
     """
     from muster.cli.home import home_and_config
     from muster.errors import MusterError
@@ -69,7 +70,7 @@ def _ask(local: LocalSet, form: Form) -> None:
             if said is None:
                 return
             skipped.add(sample.id)
-            if said != "s" and not local.label(sample.id, form.label(said), sample.hold):
+            if said != "s" and not local.label(sample.id, form.label(said), asked=True):
                 click.echo("that sample is not kept any more")
 
 
