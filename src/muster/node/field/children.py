@@ -76,8 +76,9 @@ class Children:
         runner = await self._held(commit)
         async with self._trainer(task) as trainer:
             model = await self._model_of(trainer, runner, commit)
-            trainer.work_for(runner.view.id)
-            async with self._tuned(trainer, model, runner.view.job.recipe) as tuned:
+            job = runner.view.job
+            trainer.work_for(runner.view.id, replay=job.replay if job.like else None)
+            async with self._tuned(trainer, model, job.recipe) as tuned:
                 made = Made(trainer.task.fingerprint, job=runner.view.id)
                 version = f"{short(commit)}-own"
                 async with self._exported(task, trainer, tuned, version, made) as candidate:
