@@ -16,6 +16,7 @@ import planted_borders
 import planted_giving
 import planted_history
 import planted_planning
+import planted_pruning
 import planted_standins
 from planting import BUGS
 
@@ -25,6 +26,7 @@ FILES = (
     planted_history,
     planted_borders,
     planted_planning,
+    planted_pruning,
     planted_giving,
     planted_standins,
     planted_adapting,

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
+import planted
 import pytest
 
-from muster.algorithms.slimming.form import Form
-from muster.algorithms.slimming.shape import Shape
-from muster.compression.buffers import weights
-from muster.compression.tensors import Array
-from muster.job.models import merging
 from muster.protocol.parts import Prune
 from muster.simulation import faults as f
 from muster.simulation.judging.check import Verdict, judge, story
@@ -48,35 +40,17 @@ def test_branches_that_were_pruned_apart_become_one_small_model(first: int, last
     assert len(set(pruned)) >= 2, story(verdict)  # on both sides
 
 
-def not_by_index(self: Form, vector: np.ndarray, old: Form) -> np.ndarray:
-    size = weights(self.layout)
-    return vector[:size] if size <= vector.size else np.pad(vector, (0, size - vector.size))
-
-
-def update_not_by_index(
-    self: Form, change: Mapping[str, Array], old: Form, base: Callable[[], Any]
-) -> Mapping[str, Array]:
-    count = self.layout.tensors[0].shape[0]
-    found = change["w"][:count]
-    return {"w": np.pad(found, ((0, count - len(found)), (0, 0)))}
-
-
-def first_half(structure: object, a: object, shape_a: Shape, b: object, shape_b: Shape) -> Shape:
-    return shape_a
-
-
 @pytest.mark.parametrize(
-    ("owner", "name", "bug", "rule"),
+    ("bug", "rule"),
     [
-        (Form, "residual", not_by_index, "residual"),
-        (Form, "residual", lambda self, vector, old: np.zeros(weights(self.layout), np.float32), "residual"),
-        (Form, "change", update_not_by_index, "arithmetic"),
-        (merging, "joined_shape", first_half, "arithmetic"),
+        ("residual_not_by_index", "residual"),
+        ("residual_pruned_away", "residual"),
+        ("update_not_by_index", "arithmetic"),
+        ("shape_of_the_first", "arithmetic"),
+        ("first_channels", "pruning"),
     ],
 )
-def test_the_rules_notice_what_is_not_sliced(
-    owner: object, name: str, bug: Callable[..., object], rule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(owner, name, bug)
-    verdict = scene(down_codec="dense32")
+def test_the_rules_notice_what_is_not_sliced(bug: str, rule: str) -> None:
+    with planted.planted(bug):
+        verdict = scene(down_codec="dense32")
     assert any(text.startswith(f"{rule}:") for text in verdict.broken), story(verdict)
