@@ -24,7 +24,7 @@ EXIT_CODES: dict[str, int] = {
     "no_result": 15,  # nothing to export yet
     "no_namespaces": 16,  # this machine cannot emulate a network
     "timeout": 17,  # the job did not end within the time that the user gave
-    "refused": 18,  # the node's policy says no
+    "refused": 18,  # the node's policy says no, or a model is no better than the one in use
     "failed": 19,  # a job ended without a model
     "unknown_commit": 20,
     "tracker": 21,  # a tracker does not take what is written to it

@@ -61,6 +61,8 @@ class Operations:
             "rollback": self._rollback,
             "adapt": self._adapt,
             "field": self._field_views,
+            "to_label": self._to_label,
+            "label": self._label,
             "record": self._record,
             "self": self._self,
             "shutdown": self._shutdown,
@@ -190,6 +192,16 @@ class Operations:
 
     async def _field_views(self, _: dict[str, Any]) -> Any:
         return await (await self._field.field()).looked_at()
+
+    async def _to_label(self, arguments: dict[str, Any]) -> Any:
+        return await self._field.to_label(str(arguments.get("task", "")), int(arguments.get("n", 1)))
+
+    async def _label(self, arguments: dict[str, Any]) -> Any:
+        sample, label, held = (arguments.get(name) for name in ("sample", "label", "held"))
+        if type(sample) is not int or type(label) is not int or not isinstance(held, bool | None):
+            raise MusterError("usage", "a label is given by the number of a sample and that of a class")
+        await self._field.label(str(arguments.get("task", "")), sample, label, held)
+        return {}
 
     async def _record(self, arguments: dict[str, Any]) -> Any:
         """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""

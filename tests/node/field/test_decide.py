@@ -53,6 +53,19 @@ CASES: dict[str, tuple[Situation, Step | type[Step]]] = {
     "live labels to tell of": (replace(CALM, live=Live(20, 19, 0, 0)), TellUse()),
     "live labels that were told": (replace(CALM, live=Live(39, 38, 0, 0), said_live=20), Wait()),
     "live labels that have doubled": (replace(CALM, live=Live(40, 39, 0, 0), said_live=20), TellUse()),
+    "what is in use could not be published": (
+        replace(CALM, use_said=False, faults=(Fault("TellUse", "the disk is full", 1030.0),)),
+        Wait("the disk is full", until_s=1030.0),
+    ),
+    "a job that could not be asked for keeps no model in use": (
+        replace(
+            CALM,
+            in_use=replace(IN_USE, former="6e6e6e6e"),
+            live=Live(19, 9, 0, 10),
+            faults=(Fault("Ask", "the task fails", 1030.0),),
+        ),
+        Return,
+    ),
     # noticing
     "labels fail without an alarm": (
         replace(CALM, labels=Labels(judged=40, wrong=20, samples=99, accuracy=0.98)),
@@ -74,10 +87,13 @@ CASES: dict[str, tuple[Situation, Step | type[Step]]] = {
     "too few samples for a sketch": (replace(FAILS, labels=replace(FAILS.labels, samples=30)), Wait),
     "no sketch can be made": (replace(FAILS, sketches=False), Wait),
     "the sketch failed a moment ago": (
-        replace(FAILS, faults=(Fault("the sketch failed", 1030.0),)),
+        replace(FAILS, faults=(Fault("TellNeed", "the sketch failed", 1030.0),)),
         Wait("the sketch failed", until_s=1030.0),
     ),
-    "the sketch failed a while ago": (replace(FAILS, faults=(Fault("failed", 1000.0),)), TellNeed()),
+    "the sketch failed a while ago": (
+        replace(FAILS, faults=(Fault("TellNeed", "failed", 1000.0),)),
+        TellNeed(),
+    ),
     "a model that another program put there": (replace(FAILS, foreign="take another"), Wait("take another")),
     # a need, and nobody works for it yet
     "others with the need are waited for": (IN_NEED, Wait),
@@ -94,7 +110,7 @@ CASES: dict[str, tuple[Situation, Step | type[Step]]] = {
     "asking is left to people": (replace(DUE, settings=Settings(auto=False)), Wait),
     "the owner's budget is spent": (replace(DUE, no_ask="asked today"), Wait("asked today")),
     "the trainer failed a moment ago": (
-        replace(DUE, faults=(Fault("the task fails", DUE.now_s + 9),)),
+        replace(DUE, faults=(Fault("Ask", "the task fails", DUE.now_s + 9),)),
         Wait("the task fails", until_s=DUE.now_s + 9),
     ),
     # a job
@@ -137,11 +153,17 @@ CASES: dict[str, tuple[Situation, Step | type[Step]]] = {
     "taking is left to people": (replace(HELD, settings=Settings(auto=False)), Wait),
     "a like node took it back": (replace(HELD, now_s=2000.0, returned=frozenset({NEW})), Ask(alone=True)),
     "the disk is full": (
-        replace(HELD, faults=(Fault("the disk is full", 1030.0, NEW),)),
+        replace(HELD, faults=(Fault(NEW.hex(), "the disk is full", 1030.0),)),
         Wait("the disk is full", until_s=1030.0),
     ),
-    "the disk was full": (replace(HELD, faults=(Fault("the disk is full", 999.0, NEW),)), Check(NEW, JOB)),
-    "another candidate failed": (replace(HELD, faults=(Fault("failed", 1030.0, BAD),)), Check(NEW, JOB)),
+    "the disk was full": (
+        replace(HELD, faults=(Fault(NEW.hex(), "the disk is full", 999.0),)),
+        Check(NEW, JOB),
+    ),
+    "another candidate failed": (
+        replace(HELD, faults=(Fault(BAD.hex(), "failed", 1030.0),)),
+        Check(NEW, JOB),
+    ),
     "it is in use already": (
         replace(HELD, in_use=replace(IN_USE, commit=NEW), need=replace(NEED, published_s=99.0)),
         EndNeed(),

@@ -21,7 +21,18 @@ NO_RETURN = (
 
 
 def decide(s: Situation) -> Step:
-    """The next step; every other one follows from the situation after it."""
+    """The next step; every other one follows from the situation after it. One that failed waits a while."""
+    step = _due(s)
+    failed = [f for f in s.faults if f.about == about(step) and f.again_s > s.now_s]
+    return Wait(failed[-1].said, until_s=failed[-1].again_s) if failed else step
+
+
+def about(step: Step) -> str:
+    """What a fault of a step is remembered by: its kind, or the candidate that it is about."""
+    return step.commit.hex() if isinstance(step, Check) else type(step).__name__
+
+
+def _due(s: Situation) -> Step:
     if s.in_use is None:
         return Wait(
             "no model is in use: muster use FILE.safetensors, or muster use COMMIT, puts one into use"
@@ -72,8 +83,6 @@ def _notice(s: Situation) -> Step:
             f"the model fails here; waits for {SAMPLES_MIN - labels.samples} more samples, to find nodes to "
             "which the same happened"
         )
-    if (fault := _held_up(s)) is not None:
-        return fault
     return TellNeed()
 
 
@@ -142,7 +151,7 @@ def _check(s: Situation, job: LikeJob, personal: bool) -> Step:
         return Wait(
             f"the result of a job is here: muster use {job.result[:4].hex()} checks it and puts it into use"
         )
-    return _held_up(s, job.result) or Check(job.result, job.job, personal)
+    return Check(job.result, job.job, personal)
 
 
 def _ask(s: Situation) -> Step:
@@ -155,8 +164,6 @@ def _ask(s: Situation) -> Step:
             return Wait(f"{last.said}; {_more(lacking)} make another job worth it", lacking)
     if s.no_ask:
         return Wait(s.no_ask)
-    if (fault := _held_up(s)) is not None:
-        return fault
     rank = sum(other.node < s.node for other in s.like)
     due_s = s.need.published_s + s.settings.settle_s + rank * TURN_S
     if s.now_s >= due_s:
@@ -173,12 +180,6 @@ def _refused_last(s: Situation) -> Judged | None:
     assert s.need is not None
     of_epoch = [j for j in s.judged if j.epoch == s.need.epoch]
     return of_epoch[-1] if of_epoch and not of_epoch[-1].accepted else None
-
-
-def _held_up(s: Situation, commit: bytes = b"") -> Wait | None:
-    """The fault that the step met when it was tried last, until it is time to try again."""
-    found = [fault for fault in s.faults if fault.commit == commit and fault.again_s > s.now_s]
-    return Wait(found[-1].said, until_s=found[-1].again_s) if found else None
 
 
 def _more(labels: int) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from muster.node.api.field_view import FieldView
+from muster.node.api.label_view import ToLabel
 from muster.node.catalogue import Catalogue
 from muster.node.config import NodeConfig
 from muster.node.core import Core
@@ -43,6 +44,23 @@ class LazyField:
     def views(self) -> list[FieldView]:
         """Models in use, by the last looks; none while nothing is served here."""
         return [] if self.opened is None else self.opened.views()
+
+    async def to_label(self, task: str, count: int) -> ToLabel:
+        """Samples of this node that wait for labels. Raises MusterError."""
+        config = self._config.serve.get(task, ServeConfig())
+        found: ToLabel = await self._of_label("to_label", task, count, config)
+        return found
+
+    async def label(self, task: str, sample: int, label: int, held: bool | None) -> None:
+        """Keep a label of this node's sample. Raises MusterError."""
+        config = self._config.serve.get(task, ServeConfig())
+        await self._of_label("give_label", task, sample, label, held, config)
+        self._core.context.changes.notify()
+
+    async def _of_label(self, what: str, *arguments: Any) -> Any:
+        offload = self._core.context.offload
+        module = await offload(import_module, "muster.node.field.by_hand.label")  # numpy comes with it
+        return await offload(getattr(module, what), self._config.home, *arguments)
 
     async def _open(self) -> Field:
         for module in ("field", "children", "asking"):

@@ -111,9 +111,9 @@ class Judged:
 class Fault:
     """What kept a step from being done, and when it is tried again."""
 
+    about: str  # as `decide.about` names the step
     said: str
     again_s: float
-    commit: CommitId = b""  # the candidate that it was about
 
 
 @dataclass(frozen=True)

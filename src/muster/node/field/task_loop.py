@@ -15,12 +15,12 @@ from muster.errors import MusterError
 from muster.network.supervisor import Pulse, describe
 from muster.node.field import checking, telling
 from muster.node.field.among import Among
-from muster.node.field.decide import decide
+from muster.node.field.decide import about, decide
 from muster.node.field.looking import Found
 from muster.node.field.situation import Fault, Judged, OwnNeed, Situation
 from muster.node.field.steps import Ask, Check, EndNeed, Return, Step, TellNeed, TellUse, Wait
 from muster.node.field.task_field import TaskField
-from muster.protocol.ids import CommitId, JobId
+from muster.protocol.ids import JobId
 from muster.protocol.records import Need
 from muster.storage.store import StorageError
 
@@ -61,7 +61,7 @@ class TaskLoop:
     def __init__(self, field: TaskField, asker: Asker) -> None:
         self.field, self.asker = field, asker
         self.among = Among(field.core, field.task)
-        self._faults: dict[CommitId, tuple[Fault, float]] = {}  # by candidate, with the pause before a try
+        self._faults: dict[str, tuple[Fault, float]] = {}  # with the pause before the next try
         self._said = ""
         self.seen: Seen | None = None
 
@@ -125,18 +125,18 @@ class TaskLoop:
 
     async def _try(self, seen: Seen) -> None:
         """Do a step; what keeps it from being done is remembered and said."""
-        about = seen.step.commit if isinstance(seen.step, Check) else b""
+        what = about(seen.step)
         try:
             await self._act(seen)
         except MusterError as error:
             if isinstance(seen.step, Check) and error.code in HOPELESS:
                 self._judge(checking.hopeless(seen.found, seen.step, error.sentence), seen.step.job)
             else:
-                self._failed(about, error.sentence)
+                self._failed(what, error.sentence)
         except (ChildProcessError, StorageError) as error:
-            self._failed(about, describe(error))
+            self._failed(what, describe(error))
         else:
-            self._faults.pop(about, None)
+            self._faults.pop(what, None)
 
     async def _act(self, seen: Seen) -> None:
         field, found, step = self.field, seen.found, seen.step
@@ -165,6 +165,11 @@ class TaskLoop:
         """Publish that the model in use fails here, with a sketch of conditions as they are now."""
         assert found.served is not None
         sketch = await self.field.workshop.sketch(self.field.task, found.served)
+        if not sketch.sketch:
+            raise MusterError(
+                "no_result",
+                "the samples since conditions changed are too few to find others by: wait for more",
+            )
         telling.tell_need(self.field, found, sketch)
         labels = found.labels
         self.field.say(f"the model in use fails here: {labels.wrong} of {labels.judged} labels are wrong")
@@ -176,10 +181,10 @@ class TaskLoop:
         if job:
             self.field.say(judged.said, job=job)
 
-    def _failed(self, about: CommitId, said: str) -> None:
-        before = self._faults.pop(about, None)
+    def _failed(self, what: str, said: str) -> None:
+        before = self._faults.pop(what, None)
         pause_s = FAULT_S if before is None else min(FAULT_MAX_S, 2 * before[1])
-        self._faults[about] = Fault(said, self.field.clock() + pause_s, about), pause_s
+        self._faults[what] = Fault(what, said, self.field.clock() + pause_s), pause_s
         while len(self._faults) > FAULTS_MAX:
             del self._faults[next(iter(self._faults))]
 
