@@ -7,9 +7,9 @@
 `muster demo` on the emulator, real processes: alpha has all 60,000 images and computes at an eighth of this
 machine's speed (`[trainer] slowdown = 8`), the others at full speed and have none (`own_data = false`).
 alpha has a link of 1 Mbit/s and 20 ms to each of them.  CNN of 29k parameters, or another one of the task.
-The same command with `--share none` is alone.  A row is of one demo; what is in the file is left out, so that
-it can be stopped at any time.  Seconds are of the job's own clock: what asking, measuring and sharing took is
-in them.
+The same command with `--share none` is alone; both take plain steps, without a momentum of the rounds.  A row
+is of one demo; what is in the file is left out, so that it can be stopped at any time.  Seconds are of the
+job's own clock: what asking, measuring and sharing took is in them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def one(kind: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
         argv = [sys.executable, "-m", "muster.cli.main", "demo", "--plain", "--no-compare", "--no-page"]
         argv += ["--scenario", str(place / "assistance.toml"), "--task", "mnist"]
         argv += ["--data", str(given.data.absolute()), "--seed", str(seed)]
-        argv += ["--lr", str(given.lr), "--batch", str(given.batch)]
+        argv += ["--lr", str(given.lr), "--batch", str(given.batch), "--server-momentum", "0"]
         argv += ["--share", "none" if kind == "alone" else "auto", "--report", str(report)]
         argv += ["--target", str(given.target), "--seconds", str(given.limit)]
         if given.keep is not None:

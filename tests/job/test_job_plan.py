@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from small_field import LAYOUT, SmallField
 
+from muster.job.context import Policy, SharePolicy
 from muster.node.api.job_plan import planned
 from muster.node.api.plan_view import PlanView
 from muster.protocol.parts import CLASSES, Recipe, StopRule, Target
@@ -86,3 +87,21 @@ def test_nodes_out_of_reach_are_not_counted_on() -> None:
         await field.close()
 
     run(main())
+
+
+def test_what_a_node_without_data_would_do() -> None:
+    async def main() -> None:
+        field = SmallField("ab", samples={"b": 0}, policy={"a": Policy(share=SharePolicy("samples"))})
+        await field.start()
+        job = field.ask("a", stop=StopRule(rounds=2))
+        assert await field.until(lambda: field.round("a", job) == 2, 60.0)
+        shared = replace(JOB, share="auto")
+        slow = planned(field.cores["a"], shared, LAYOUT, 0.5, True)
+        assert [n.node for n in slow.nodes] == ["a"]
+        assert "b has no data of its own and helps: on " in said(slow)
+        assert "times as soon" in said(slow)
+        assert "--share auto" in said(planned(field.cores["a"], JOB, LAYOUT, 0.5, True))
+        assert "its help does not pay" in said(planned(field.cores["a"], shared, LAYOUT, 0.01, True))
+        await field.close()
+
+    run(main(), until_s=36_000)

@@ -27,6 +27,7 @@ from muster.planning.policy import Candidate, Work
 from muster.planning.round_plan import NothingFits, RoundPlan
 from muster.planning.rounds import Overhead
 from muster.planning.state import NodeState, PlannerState, Trial, init
+from muster.planning.step_size import of_round
 from muster.planning.steps import STEPS_MOST
 from muster.protocol.parts import Recipe, StopRule, Target
 from muster.protocol.records import Job
@@ -216,3 +217,11 @@ def test_rounds_with_helpers_that_make_the_loss_worse_are_left_out_for_a_while()
     state = PlannerState(trial=Trial(rest=5))
     assert who(planned(state=state, judged=True)) == {A: ()}
     assert who(planned(state=state, judged=False)) == {B: (A,)}
+
+
+def test_rounds_in_the_place_of_one_node_are_plain_steps() -> None:
+    free = structs.replace(JOB, recipe=structs.replace(RECIPE, server_momentum=None))
+    assert of_round(free, ["dense32"]) == (0.8, 0.3)
+    assert of_round(free, ["dense32"], helped=True) == (0.0, 1.0)
+    given_ = structs.replace(JOB, recipe=structs.replace(RECIPE, server_momentum=0.5))
+    assert of_round(given_, ["dense32"], helped=True) == (0.5, 1.0)

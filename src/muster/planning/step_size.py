@@ -31,10 +31,16 @@ def density(codec: str) -> float:
         return 1.0
 
 
-def of_round(job: Job, codecs: Iterable[str]) -> tuple[float, float]:
-    """The same of a round of this job: a gentle one where the model was trained on shared samples before."""
+def of_round(job: Job, codecs: Iterable[str], *, helped: bool = False) -> tuple[float, float]:
+    """The same of a round of this job: a gentle one where the model was trained on shared samples before.
+
+    `helped`: all train in the place of one node, in long rounds.  These are plain steps, one after another,
+    and a momentum of the rounds only makes the model swing.
+    """
     if job.one_shot:
         return job.recipe.server_momentum or 0.0, GENTLE
+    if helped:
+        return job.recipe.server_momentum or 0.0, 1.0
     return step_size(job.recipe, codecs)
 
 

@@ -55,6 +55,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     nodes, jobs = _sharing(random.Random(f"share/{seed}"), nodes, jobs)
     jobs = _one_shot(random.Random(f"one shot/{seed}"), nodes, jobs)
     nodes, jobs = _adapting(random.Random(f"adapt/{seed}"), nodes, jobs)
+    nodes = _helpers(random.Random(f"help/{seed}"), nodes, askers, jobs)
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -189,6 +190,26 @@ def _adapting(
         stale=None, planned=False,
     )  # fmt: skip
     return tuple(given), [first, *jobs[1:]]
+
+
+def _helpers(
+    rng: random.Random, nodes: tuple[MachineSpec, ...], askers: list[str], jobs: list[JobSpec]
+) -> tuple[MachineSpec, ...]:
+    """In half of the worlds whose jobs ask for samples, but not all at once, the asker is slow and gives
+    some, and up to three other nodes are fast and have no data."""
+    if jobs[0].share == "none" or any(job.one_shot for job in jobs) or rng.random() < 0.5:
+        return nodes
+    others = [n.name for n in nodes if n.name not in askers and not n.unwilling]
+    helpers = rng.sample(others, min(len(others), rng.randint(1, 3)))
+
+    def of(node: MachineSpec) -> MachineSpec:
+        if node.name == askers[0]:
+            return msgspec.structs.replace(node, share="samples", step_s=4.0 * node.step_s)
+        if node.name in helpers:
+            return msgspec.structs.replace(node, samples=0, step_s=min(0.1, node.step_s))
+        return node
+
+    return tuple(map(of, nodes))
 
 
 def _willing(nodes: tuple[MachineSpec, ...]) -> int:

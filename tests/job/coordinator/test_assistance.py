@@ -11,10 +11,10 @@ import pytest
 from small_field import SmallField, commits, model
 
 from muster.history.credit import stood_for
-from muster.job.context import Policy, SharePolicy
+from muster.job.context import EvaluationResult, Model, Policy, SharePolicy
 from muster.protocol.ids import JobId
 from muster.protocol.parts import StopRule
-from muster.simulation.trainers.linear import target_of
+from muster.simulation.trainers.linear import LinearTrainer, target_of
 from muster.simulation.virtual.event_loop import run
 
 SLOW_S, FAST_S = 0.8, 0.1
@@ -192,6 +192,30 @@ def test_nodes_without_data_alone_wait_for_one_that_has_some() -> None:
         await asyncio.sleep(60.0)
         assert any("waits for a node that has data" in text for text in field.runner("a", job).waits())
         assert not authors(field, job)
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
+class SlowlyMeasuring(LinearTrainer):
+    """Its evaluation takes as long as ten steps."""
+
+    async def evaluate(self, model: Model, which: str, limit: int | None = None) -> EvaluationResult:
+        await asyncio.sleep(10 * self._pace.step_s)
+        return await super().evaluate(model, which, limit)
+
+
+def test_the_fastest_helper_measures_for_a_slow_asker() -> None:
+    async def main() -> None:
+        speeds = {"a": 0.8, "b": 0.2, "c": 0.1}
+        field = field_of("abc", "bc", common=True, step_s=speeds, kind=SlowlyMeasuring)
+        await field.start()
+        job = ask(field)
+        await done(field, job)
+        measured = field.runner("a", job).view.measurements
+        fastest = field.cores["c"].node
+        assert sum(fastest in by_node for by_node in measured.values()) >= ROUNDS - 2
+        assert not any(field.cores["b"].node in by_node for by_node in measured.values())
         await field.close()
 
     run(main(), until_s=36_000)

@@ -1,5 +1,7 @@
 """Evaluates heads on the task's common set, while this node coordinates, and chooses the closing commit.
 
+Where helpers train in the place of a slow asker, the fastest of them evaluates heads as well.
+
 Each head is measured on part of the set, the last one on all of it.  Figures are records of their own.  A
 task whose evaluation fails has none; its job goes on, unless figures are the only thing that can end it.
 """
@@ -20,6 +22,7 @@ from muster.job.figures import Figures, sorted_figures
 from muster.job.models.store import ModelStore
 from muster.job.participant.loop import Participant
 from muster.job.roles import finished, newest
+from muster.job.sharing.assistance import measurer
 from muster.job.stop_rule import ends_without_figures, needs_figures, target_reached
 from muster.job.view import JobView
 from muster.network.supervisor import Pulse
@@ -87,7 +90,8 @@ class HeadEvaluator:
             heads = self._models.heads()
             head = newest(heads) if heads else None
             reason = finished(self._view, heads)
-            if head is not None and self._state.acting and participant.trainer.facts.has_common:
+            acting, common = self._state.acting, participant.trainer.facts.has_common
+            if head is not None and common and (acting or (reason is None and self._measures_for_asker())):
                 if reason is not None and self._view.closing_due(head):
                     await self._choose_closing(participant, head)
                     continue
@@ -104,6 +108,11 @@ class HeadEvaluator:
             awaited = head is not None and self.awaits_figures(head)
             pulse.renew(LOOK_S if awaited else None)
             await self._context.changes.wait(LOOK_S if awaited else None)
+
+    def _measures_for_asker(self) -> bool:
+        """Whether this node is the fastest of those that train in the place of a slow asker, for which a
+        round would wait as long as for its training."""
+        return measurer(self._context, self._view) == self._context.node
 
     async def _own_part_first(self, participant: Participant, head: Point) -> bool:
         """Others wait for this node's update, nobody for figures: false while its part in the round on

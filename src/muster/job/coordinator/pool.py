@@ -20,9 +20,9 @@ COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, an
 NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"
 
 
-def trains_for_others(plan: Plan) -> bool:
-    """Whether some node's part in a round is trained by another one, as in such a round."""
-    return any(a.data for a in plan.assignments)
+def trains_pool(plan: Plan) -> bool:
+    """Whether a plan is of such a round."""
+    return any(a.node in a.data for a in plan.assignments)
 
 
 def covered(view: JobView, head: Point) -> set[NodeId]:

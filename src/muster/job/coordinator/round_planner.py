@@ -94,6 +94,16 @@ class RoundPlanner:
             return found
         return self.plan(head, rest, replaces=replaces)
 
+    def inside(self, head: Point, nodes: Sequence[NodeId]) -> set[NodeId]:
+        """Who would train in a round of these nodes, and who lets others do so: a node without data that does
+        not help is in none."""
+        own = {n for n in nodes if has_data(self._view, n)}
+        if not nodes or len(own) == len(nodes):
+            return own
+        found = self.plan(head, nodes, replaces=False)
+        work = found.round.assignments if isinstance(found, RoundPlan) else ()
+        return own | {n for a in work for n in (a.node, *a.data)}
+
     def inputs(self, head: Point, nodes: Sequence[NodeId]) -> Inputs:
         """What a round on `head` of these nodes is planned from, beside the state."""
         layout = self._layout(head)

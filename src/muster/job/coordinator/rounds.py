@@ -16,13 +16,13 @@ from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.forecasts import EVERYBODY, RoundForecasts
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
-from muster.job.coordinator.pool import PoolWindow, pool_at, trains_for_others
+from muster.job.coordinator.pool import PoolWindow, pool_at, trains_pool
 from muster.job.coordinator.reach import Reach
 from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
-from muster.job.models.stand_ins import UNASKED, asked_for, is_stand_in, trained_on_pool
+from muster.job.models.stand_ins import UNASKED, asked_for, helped, is_stand_in, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
 from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
@@ -88,7 +88,8 @@ class Rounds:
         if pool is None and (lacking := self.assistance.lacking(present)) is not None:
             self.waits_for = Wait(lacking)
             return None
-        if len({*present, *(pool.nodes if pool is not None else ())}) < min_nodes(view, head):
+        inside = {*present, *pool.nodes} if pool is not None else self._planner.inside(head, present)
+        if len(inside) < min_nodes(view, head):
             alone_s = self._state.head_since_s + ALONE_PATIENCES * view.job.patience_s - now
             if alone_s > 0:
                 self.waits_for = self._away_awaited([n for n in view.offers if n not in present])
@@ -136,8 +137,10 @@ class Rounds:
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
         least = min_nodes(view, head)
-        if has_parts(view.job.stop) or trains_for_others(plan.record):  # the plan names who is needed
+        if has_parts(view.job.stop) or trains_pool(plan.record):  # the plan names who is needed
             least = min(least, len(assigned))
+        lends = helped(u.record for u in own) - {u.key.node for u in own}
+        least -= len(lends)  # who lets others train in its place is in the round, too
         covered = stand_ins.covered(self._context, view, plan.record, here)
         awaited = [m for m in missing if m.node not in covered]
         others = len(missing) - len(awaited) + len(passing)
@@ -214,7 +217,9 @@ class Rounds:
     def _round_end(self, head: Point, updates: list[KnownUpdate]) -> RoundEnd:
         """How the round on `head` is closed with these updates, by the plan of this node, if there is one."""
         travelled = [u for u in updates if not u.record.data] or updates
-        momentum, _ = of_round(self._view.job, (u.record.payload.codec for u in travelled))
+        helped = all(u.record.data for u in travelled)
+        codecs = (u.record.payload.codec for u in travelled)
+        momentum, _ = of_round(self._view.job, codecs, helped=helped)
         of_pool = any(trained_on_pool(u) for u in updates)
         steps = 0 if of_pool else self._forecasts.steps()  # those of a pool say nothing of other rounds
         steering = replace(self._planner.steering_after(head, steps), probe=self._forecasts.probes(EVERYBODY))
@@ -301,7 +306,8 @@ class Rounds:
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
-        if len(nodes) < (1 if trains_for_others(plan) else min_nodes(self._view, head)):
+        inside = nodes if trains_pool(plan) else self._planner.inside(head, nodes)
+        if len(inside) < (1 if trains_pool(plan) else min_nodes(self._view, head)):
             return False
         done_without = {a.node for a in plan.assignments if a.data and a.node not in nodes}
         replaced = self._publish(head, nodes, plan) is None

@@ -8,11 +8,12 @@ Where helpers, nodes without data, did as much of a node's work, on a model as n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from muster.job.roles import pieces
 from muster.job.view import JobView, KnownUpdate
 from muster.protocol.ids import NodeId
+from muster.protocol.parts import Assignment
 from muster.protocol.records import Plan, Update
 
 REPLACED = "it stands in for a node whose own update is counted"
@@ -69,6 +70,11 @@ def samples_of(
 def trained_on_pool(update: KnownUpdate) -> bool:
     """Whether an update is of a node that trained on what all share, and on its own data among it."""
     return update.key.node in update.record.data
+
+
+def helped(work: Iterable[Assignment | Update]) -> set[NodeId]:
+    """Nodes in whose place others do this work, and not beside their own."""
+    return {n for w in work for n in w.data if len(w.data) == 1}
 
 
 def is_stand_in(plan: Plan, node: NodeId, update: Update) -> bool:

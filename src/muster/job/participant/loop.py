@@ -264,7 +264,8 @@ class Participant:
                 piece.steps, recipe.lr, recipe.batch, recipe.momentum, seed, plan.round, samples, own_weight,
                 cosine=True,
             )  # fmt: skip
-        _, factor = of_round(self._view.job, (a.codec for a in plan.assignments))
+        helped = all(a.data for a in plan.assignments)
+        _, factor = of_round(self._view.job, (a.codec for a in plan.assignments), helped=helped)
         by = piece.data[0] if piece in plan.stand_ins else self._context.node
         return TrainingRequest(
             piece.steps,

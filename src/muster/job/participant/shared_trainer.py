@@ -48,6 +48,8 @@ class TrainerLock:
                     if not doing.done():  # the caller itself is cancelled: its work has to end first
                         doing.cancel()
                         await asyncio.wait({doing})
+                    if not doing.cancelled():
+                        doing.exception()  # the trainer may die just then: who is cancelled does not ask
                 return None if doing.cancelled() else doing.result()
 
 

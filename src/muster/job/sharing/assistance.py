@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -10,13 +11,28 @@ from muster.job.participant.shared_samples import SharedSamples
 from muster.job.sharing.rules import has_data, room_bytes
 from muster.job.view import JobView
 from muster.job.waits import Wait, names
-from muster.planning.assistance import Lent, first_terms, steps_ahead
+from muster.planning.assistance import ALIKE, Lent, first_terms, steps_ahead
 from muster.planning.assistance import room_bytes as worth_bytes
 from muster.planning.costs import Left
 from muster.planning.round_plan import RoundPlan
 from muster.protocol.ids import NodeId
 
-MAKING_S = 30.0  # at most, that the first round waits for samples which are being made
+MAKING_S, MAKING_STEPS = 30.0, 200  # at most, that the first round waits for samples which are being made
+
+
+def measurer(context: Context, view: JobView) -> NodeId | None:
+    """Who measures heads for an asker that is much slower: its fastest helper in reach; None: nobody."""
+    asker = view.offers.get(view.asker)
+    if asker is None or view.asker not in view.shared or not asker.samples:
+        return None
+    lively = context.presence.lively
+    found = [
+        (offer.step_s, node)
+        for node, offer in view.offers.items()
+        if not offer.samples and node not in view.refusals and (node == context.node or lively(node))
+    ]
+    step_s, node = min(found, default=(math.inf, None))
+    return node if ALIKE * step_s <= asker.step_s else None
 
 
 class Assistance:
@@ -55,7 +71,8 @@ class Assistance:
         if not comes or self._context.policy.share.share == "none" or self.room_bytes() is None:
             return 0.0
         self._asked_s = now if self._asked_s is None else self._asked_s
-        return max(0.0, self._asked_s + MAKING_S - now)
+        making_s = max(MAKING_S, MAKING_STEPS * view.offers[me].step_s)
+        return max(0.0, self._asked_s + making_s - now)
 
     def lacking(self, nodes: Collection[NodeId]) -> str | None:
         """What these nodes wait for if none of them has anything to train on."""

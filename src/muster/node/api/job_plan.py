@@ -19,6 +19,7 @@ from muster.node.api.plan_view import PlannedNode, PlannedRound, PlanView
 from muster.node.api.snapshot_builder import rate_of
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
+from muster.planning.assistance import Terms, first_terms, room_bytes, steps_ahead
 from muster.planning.codec_choice import Message
 from muster.planning.costs import Left
 from muster.planning.policy import Candidate, Work
@@ -57,6 +58,8 @@ def planned(core: Core, job: Job, layout: Layout, step_s: float, seeded: bool) -
     near = core.link.neighbours()
     members = sorted(n for n in core.trust.members() if n != core.node)
     others = [n for n in members if n in near or core.presence.lively(n)]
+    helpers = [n for n in others if n in offers and not offers[n].samples]
+    others = [n for n in others if n not in helpers]
     steps_s = [s for n in others if (s := _step_s(n, offers, seen)) is not None]
     usual_s = median(steps_s) if steps_s else step_s
     rates = [r for n in others if (r := _rate(core, n, offers)) > 0]
@@ -86,7 +89,30 @@ def planned(core: Core, job: Job, layout: Layout, step_s: float, seeded: bool) -
     found = project(work, state, candidates, left, job.min_nodes, pool) if enough else Projection((), "")
     known = {n: ("a job before" if n in seen else "an offer before") for n in offers if n in others}
     names = {core.node: "measured here"} | {n: known.get(n, "like those known") for n in others}
-    return _view(core, job, found, names, from_jobs, enough)
+    view = _view(core, job, found, names, from_jobs, enough)
+    if helpers and not job.one_shot:
+        terms = {
+            n: first_terms(step_s, offers[n].step_s, _rate(core, n, offers), job.recipe.steps)
+            for n in helpers
+        }
+        view.sentences.append(_help(core, job, terms, steps_ahead(job, step_s, left)))
+    return view
+
+
+def _help(core: Core, job: Job, terms: dict[NodeId, Terms], steps: int) -> str:
+    """What nodes without data, of which a job before told, would do for this one."""
+    node, best = max(terms.items(), key=lambda item: item[1].times(steps, 0))
+    who, room = f"{core.trust.name(node)} has no data of its own", room_bytes(best, steps)
+    if not room:
+        return (
+            f"{who}, and its help does not pay: {steps} steps would be done later than here, or little sooner"
+        )
+    if job.share == "none":
+        return f"{who} and could train on samples of this node: --share auto"
+    if core.context.policy.share.share == "none":
+        return f"{who}, and this node's owner lets no samples leave it: [policy] share in node.toml"
+    times = f"{best.times(steps, room):.2g} times as soon"
+    return f"{who} and helps: on {size_text(room)} of samples {steps} steps are done {times}"
 
 
 def _past(core: Core, task: str) -> tuple[dict[NodeId, Offer], dict[NodeId, NodeState], int]:

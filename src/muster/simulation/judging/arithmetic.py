@@ -96,7 +96,8 @@ def _follows(
     assert isinstance(job, Job)
     stays = {s.place for s in record.stand_ins}
     costs = [cost for place, cost in enumerate(record.costs) if place not in stays] or record.costs
-    momentum, _ = of_round(job, (cost.codec for cost in costs))
+    helped = len(stays) == len(record.costs)
+    momentum, _ = of_round(job, (cost.codec for cost in costs), helped=helped)
     while graph.prunes(parent):
         parent = graph.points[parent.parents[0]]
     if momentum and len(parent.parents) == 1:

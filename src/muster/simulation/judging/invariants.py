@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muster.history.counted import Key
+from muster.history.credit import credits
 from muster.history.graph import Graph, Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
@@ -197,10 +198,12 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         if not isinstance(record, Commit) or not record.folded:
             continue
         parent = graph.points[record.parents[0]]
-        before = {s.node for s in parent.spent if s.steps}
+        helpers = {n for n, machine in world.by_node.items() if not machine.spec.samples}
+        before = {s.node for s in parent.spent if s.steps} - helpers
         need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
         of_pool = any((f.node, f.incarnation, f.sequence) in pools for f in record.folded)
-        if of_pool or len({x.node for x in record.folded}) >= need:  # or one trained on what all share
+        inside = {n for f, nodes in credits(record) for n in (f.node, *(nodes if f.node in helpers else ()))}
+        if of_pool or len(inside) >= need:  # or one trained on what all share
             continue
         since_s = world.archive.when[point.id] - world.archive.when[parent.id]
         out_of_time = asked.spec.seconds is not None and point.age_s >= asked.spec.seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -74,12 +75,13 @@ def _weights(world: World, node: NodeId, update: Update, offers: Sequence[NodeId
     for author, plan in world.archive.records.values():
         if not isinstance(plan, Plan) or plan.parent != update.base or author == node:
             continue
-        steps = {a.node: a.steps for a in plan.assignments}
-        if node not in steps:
+        at = next((i for i, a in enumerate(plan.assignments) if a.node == node), None)
+        if at is None:
             continue
+        work = (*plan.assignments, *plan.stand_ins)
+        several = Counter(n for a in work for n in a.data or (a.node,))
         for known in heard:
-            instead = [(known[n], a.steps) for a in plan.stand_ins for n in a.data]
-            total = sum(known[n] for n in steps) + sum(n for n, _ in instead)
-            mean = (sum(known[n] * k for n, k in steps.items()) + sum(n * k for n, k in instead)) / total
-            weight = known[node] / total * min(4.0, (mean / steps[node]) ** 0.5)
+            held = [sum(max(1, known[n]) / several[n] for n in a.data or (a.node,)) for a in work]
+            mean = sum(n * a.steps for n, a in zip(held, work, strict=True)) / sum(held)
+            weight = held[at] / sum(held) * min(4.0, (mean / work[at].steps) ** 0.5)
             yield min(1.0, max(0.01, weight))

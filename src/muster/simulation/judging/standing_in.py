@@ -52,7 +52,8 @@ def _of_commit(
     for place, f in enumerate(record.folded):
         data = set(updates[f.node, f.incarnation, f.sequence].data)
         nodes = others.get(place, set())
-        if data - own - {f.node} != nodes - {f.node}:
+        helps = world.by_node[f.node].spec.samples == 0 and f.node not in data
+        if data - (set() if helps else own) - {f.node} != nodes - {f.node}:
             yield f"stand-ins: {short(point.id)} counts an update for others than those it was trained for"
         if nodes & own:
             yield f"stand-ins: {short(point.id)} counts a node and a stand-in for it"
