@@ -8,7 +8,7 @@ from small_field import LAYOUT, SmallField
 from muster.job.context import Policy, SharePolicy
 from muster.node.api.job_plan import planned
 from muster.node.api.plan_view import PlanView
-from muster.protocol.parts import CLASSES, Recipe, StopRule, Target
+from muster.protocol.parts import CLASSES, Prune, Recipe, StopRule, Target
 from muster.protocol.records import Job
 from muster.simulation.trainers.linear import TASK
 from muster.simulation.virtual.event_loop import run
@@ -81,6 +81,11 @@ def test_nodes_out_of_reach_are_not_counted_on() -> None:
         field.network.isolate(field.cores["b"].node)
         assert await field.until(lambda: len(plan(field).nodes) == 1, 300.0)
         assert "no other node is in reach now" in said(plan(field))
+        assert "samples" not in said(plan(field))
+        assert "channels" not in said(plan(field))
+        more = said(plan(field, replace(JOB, share="auto", share_bytes=2000, prune=Prune(0.25, 3, 6))))
+        assert "shares samples, 2 kB of a node at most and once, which stand in" in more
+        assert "after round 6 the model has 25 % of its channels" in more
         assert said(plan(field, replace(JOB, min_nodes=2))).startswith(
             "1 node is in reach and --min-nodes is 2"
         )

@@ -181,6 +181,17 @@ def _sentences(
     if job.one_shot and found.rounds:
         each = size_text(limit_bytes(job))
         said.append(f"all nodes are taken to share samples, {each} each: whether they do, their owners say")
+    elif job.share != "none":
+        each = size_text(limit_bytes(job))
+        said.append(
+            f"whose owner lets it shares samples, {each} of a node at most and once, which stand in where it"
+            " is away: they are not in the figures"
+        )
+    if job.prune is not None:
+        part = f"{100 * job.prune.width:.0f} % of its channels"
+        said.append(
+            f"after round {job.prune.last} the model has {part}: later rounds take less than said here"
+        )
     if job.stop.target is not None or job.stop.stale is not None:
         said.append("how many rounds it takes to what is to be reached nobody can know beforehand")
     unknown = sum(source == "like those known" for source in names.values())
