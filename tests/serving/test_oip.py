@@ -35,7 +35,7 @@ def test_a_list_is_flat_or_nested() -> None:
         assert found.feeds["input"].tolist() == [[1.0, 2.0, 3.0, 4.5]]
         assert found.feeds["input"].dtype == np.float32
         assert (found.samples, found.id) == (1, "")
-        assert found.outputs == (("output", False), ("entropy", False))
+        assert found.outputs == [("output", False), ("entropy", False)]
 
 
 @given(st.sampled_from(sorted(DTYPES)), st.integers(1, 5), st.randoms(use_true_random=False))
@@ -66,9 +66,9 @@ def test_what_is_sent_as_bytes_arrives(datatype: str, samples: int, random: Any)
 
 def test_outputs_are_as_asked_for() -> None:
     wanted = [{"name": "entropy"}, {"name": "output", "parameters": {"binary_data": True}}]
-    assert read({**body(), "outputs": wanted}).outputs == (("entropy", False), ("output", True))
+    assert read({**body(), "outputs": wanted}).outputs == [("entropy", False), ("output", True)]
     asked = {**body(), "parameters": {"binary_data_output": True}}
-    assert read(asked).outputs == (("output", True), ("entropy", True))
+    assert read(asked).outputs == [("output", True), ("entropy", True)]
     arrays = {"output": np.zeros((1, 3), np.float32), "entropy": np.ones(1, np.float32)}
     answer, head_bytes = encode("task", "v", "7", [("entropy", False), ("output", True)], arrays)
     assert head_bytes is not None

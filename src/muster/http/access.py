@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -54,6 +55,7 @@ class Access:
         return self.role_of(cookies[self.cookie].value) if self.cookie in cookies else None
 
 
+@lru_cache(256)
 def host_of(authority: str) -> str:
     """The host in `host:port`, without brackets, in lower case."""
     try:
@@ -62,15 +64,16 @@ def host_of(authority: str) -> str:
         return ""
 
 
-def foreign(headers: Headers, *, loopback_only: bool) -> str | None:
-    """Why a request is refused for where it comes from, as a sentence; None: it is not."""
-    authority = headers.get("host", "")
+def foreign(authority: str, origin: str | None, site: str | None, *, loopback_only: bool) -> str | None:
+    """Why a request is refused for where it comes from, as a sentence; None: it is not.
+
+    `authority`: its header Host; `site`: Sec-Fetch-Site.
+    """
     if loopback_only and not is_loopback(host_of(authority)):
         return f"this is served for this machine only, not under the name {authority[:100]!r}"
-    origin = headers.get("origin")
     if origin is not None and (not authority or _netloc(origin) != authority.lower()):
         return "the request comes from another site's page"
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    if site in ("cross-site", "same-site"):
         return "the request comes from another site's page"
     return None
 

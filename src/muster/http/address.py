@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 
 from muster.errors import MusterError
 
@@ -47,6 +48,7 @@ def _is_port(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit() and int(text) <= 65535)
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine can connect to an address.
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Loaded:
     classes: tuple[str, ...]  # names of the labels in order; empty: not known
     run_s: float | None  # of one sample; None: not known, as no sample could be made up
 
-    @property
+    @cached_property
     def classifies(self) -> bool:
         """Whether answers are classes (`answers.classes_of`), one a sample."""
         output, entropy = self.outputs.get(OUTPUT), self.outputs.get(ENTROPY)

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from numpy.typing import NDArray
 
 from muster.errors import MusterError
@@ -35,14 +35,17 @@ RECENT_MAX, RECENT_BYTES_MAX = 1024, 8_000_000  # answers that feedback finds al
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a request was answered, as long as labels may come for it."""
 
     x: NDArray[Any]  # (n, ...)
-    classes: tuple[int, ...]  # n answers; empty: the model does not classify
-    entropies: tuple[float, ...]
+    output: NDArray[Any] | None  # (n, ...) of a classifier
+    entropy: NDArray[Any] | None  # (n,) of a classifier
     version: str
+
+    def label(self, place: int) -> Label | None:
+        """The class that one sample was given."""
+        return None if self.output is None else classes_of(self.output[place : place + 1])[0]
 
 
 class Samples:
@@ -82,8 +85,8 @@ class Samples:
                 Answered(
                     key_of(id_, i),
                     x[i].copy(),  # the request's whole body would stay else
-                    answer.classes[i] if answer.classes else None,
-                    answer.entropies[i] if answer.entropies else None,
+                    answer.label(i),
+                    None if answer.entropy is None else float(answer.entropy[i]),
                     answer.version,
                     now_s,
                 )
@@ -170,8 +173,7 @@ class Samples:
             if known.label(key_of(id_, i), label):
                 found += 1
             elif recent is not None and i < len(recent.x):
-                answer = recent.classes[i] if recent.classes else None
-                known.add_labelled(recent.x[i], label, key_of(id_, i), None, answer, recent.version)
+                known.add_labelled(recent.x[i], label, key_of(id_, i), None, recent.label(i), recent.version)
                 found += 1
         return found
 
@@ -188,9 +190,6 @@ def key_of(id_: str, place: int) -> str:
 
 def answer_of(loaded: Loaded, x: NDArray[Any], outputs: Mapping[str, NDArray[Any]]) -> Answer:
     """What is kept of the outputs of a model for samples (n, ...)."""
-    classes: tuple[int, ...] = ()
-    entropies: tuple[float, ...] = ()
-    if loaded.classifies:
-        classes = tuple(classes_of(outputs[OUTPUT]))
-        entropies = tuple(outputs[ENTROPY].reshape(-1).tolist())
-    return Answer(x, classes, entropies, loaded.version)
+    if not loaded.classifies:
+        return Answer(x, None, None, loaded.version)
+    return Answer(x, outputs[OUTPUT], outputs[ENTROPY], loaded.version)

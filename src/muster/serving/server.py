@@ -108,7 +108,7 @@ class Server:
         kept = self.samples.see(id_, x, answer)
         if loaded is not self.in_use.loaded:  # the detector watches another model by now
             return
-        if (alarm := self.watch.see(answer.entropies, kept)) is not None:
+        if (alarm := self.watch.see(answer.entropy, kept)) is not None:
             self._say(f"conditions changed: {alarm.what}; labels are wanted")
             self._begin(self._alarm(alarm.z, alarm.what))
 

@@ -28,11 +28,11 @@ class Watch:
             Noticing() if loaded.classifies else InputNoticing() if len(loaded.inputs) == 1 else None
         )
 
-    def see(self, entropies: tuple[float, ...], kept: NDArray[Any] | None) -> Alarm | None:
+    def see(self, entropies: NDArray[Any] | None, kept: NDArray[Any] | None) -> Alarm | None:
         """Take the entropies of a request's answers, or those of its samples that are kept."""
         found: Alarm | None = None
         if isinstance(self._detector, Noticing):
-            for entropy in entropies:
+            for entropy in entropies.tolist() if entropies is not None else ():
                 found = self._detector.see(entropy) or found
         elif self._detector is not None and kept is not None:
             found = self._detector.see(kept)

@@ -64,10 +64,10 @@ class Guard:
     def _refusal(self, headers: Headers, path: str, method: str, role: str | None) -> tuple[int, str] | None:
         loopback_only = not self._access.tokens
         if loopback_only and not is_loopback(host_of(headers.get("host", ""))):
-            return 403, foreign(headers, loopback_only=True) or ""
+            return 403, self._foreign(headers) or ""
         if not _tells(path):
             return None  # the page itself holds no secrets, and may be linked to from anywhere
-        if (sentence := foreign(headers, loopback_only=loopback_only)) is not None:
+        if (sentence := self._foreign(headers)) is not None:
             return 403, sentence
         if path in OPEN_PATHS:
             return None
@@ -76,3 +76,7 @@ class Guard:
         if method not in ("GET", "HEAD") and role != OPERATOR:
             return 403, "you are a viewer: viewers look and do not touch"
         return None
+
+    def _foreign(self, headers: Headers) -> str | None:
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        return foreign(headers.get("host", ""), origin, site, loopback_only=not self._access.tokens)

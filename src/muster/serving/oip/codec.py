@@ -8,7 +8,6 @@ https://github.com/kserve/open-inference-protocol, and Triton's extension_binary
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -49,13 +48,12 @@ class FeedbackBody(msgspec.Struct):
     labels: list[int | float | str | None] | int | float | str
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What is to be answered."""
 
     id: str  # "" when the client gave none
     feeds: dict[str, NDArray[Any]]
-    outputs: tuple[tuple[str, bool], ...]  # names, and whether as bytes
+    outputs: list[tuple[str, bool]]  # names, and whether as bytes
     samples: int
 
 
@@ -85,12 +83,10 @@ def parse(
             raise BadRequest(f"there is no output {name[:60]!r}: the model has {', '.join(outputs)}")
     if len(wanted) > TENSORS_MAX:
         raise BadRequest(f"{len(wanted)} outputs are over the limit of {TENSORS_MAX}")
-    samples = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
-    if len(samples) > 1:
-        raise BadRequest(f"the inputs have different numbers of samples: {sorted(samples)}")
-    return Request(
-        asked.id, feeds, tuple(wanted or ((name, binary) for name in outputs)), next(iter(samples), 1)
-    )
+    counts = [array.shape[0] if array.ndim else 1 for array in feeds.values()] or [1]
+    if min(counts) != max(counts):
+        raise BadRequest(f"the inputs have different numbers of samples: {counts}")
+    return Request(asked.id, feeds, wanted or [(name, binary) for name in outputs], counts[0])
 
 
 def _feeds(

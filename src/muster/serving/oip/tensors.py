@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -39,6 +39,11 @@ class TensorSpec:
     datatype: str
     shape: tuple[int, ...]
 
+    @cached_property
+    def _sample(self) -> list[int]:
+        """The shape of one sample."""
+        return list(self.shape[1:])
+
     @staticmethod
     def of_onnx(name: str, kind: str, shape: Sequence[int | str | None]) -> TensorSpec:
         """As onnxruntime describes it. Raises ValueError for what the protocol has no name for."""
@@ -48,6 +53,9 @@ class TensorSpec:
 
     def check(self, shape: Sequence[int], datatype: str) -> None:
         """Raises BadRequest when a tensor does not fit."""
+        usual = shape and self.shape and self.shape[0] < 0 < shape[0] <= SAMPLES_MAX
+        if usual and datatype == self.datatype and shape[1:] == self._sample:
+            return
         if datatype != self.datatype:
             raise BadRequest(f"the input {self.name!r} takes {self.datatype}, not {datatype[:20]!r}")
         fits = len(shape) == len(self.shape) and all(
