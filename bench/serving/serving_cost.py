@@ -2,7 +2,7 @@
 
     python bench/serving/serving_cost.py [--rounds 60] [--json FILE]
 
-Both servers are up; 2 keep-alive connections ask one, then the other, for half a second each, for one image at a
+Both servers are up; 2 keep-alive connections ask one, then the other, for half a second each, one image at a
 time.  Counted are requests per CPU second of the server, resident memory, and (five starts each) seconds
 from the start of the process to the first answer "ready".  Targets: 95 % of the requests per CPU second of
 plain onnxruntime (binary), no torch, 90 MB, 1 s.
