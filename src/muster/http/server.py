@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 CONNECTIONS_MAX = 256
+KEEP_ALIVE_S = 5  # that a connection is kept without a request
 
 
 class _Server(uvicorn.Server):
@@ -25,6 +26,7 @@ async def serving(
     sock: socket.socket,
     end_streams: Callable[[], None] = lambda: None,
     connections_max: int = CONNECTIONS_MAX,
+    keep_alive_s: int = KEEP_ALIVE_S,
 ) -> AsyncIterator[None]:
     """The application answers on `sock` meanwhile; `end_streams` is called before it is ended."""
     config = uvicorn.Config(
@@ -37,6 +39,7 @@ async def serving(
         server_header=False,
         proxy_headers=False,
         limit_concurrency=connections_max,
+        timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=1,  # for a stream whose reader takes nothing any more
     )
     server = _Server(config)

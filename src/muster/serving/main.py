@@ -25,6 +25,7 @@ from muster.serving.report import alive, read_report, start_of
 from muster.serving.settings import PORT, ServeConfig, decode_settings, wants_token
 
 CONNECTIONS_MAX = 512
+KEEP_ALIVE_S = 300  # a client that asks now and then must not meet a connection that is being closed
 LOOK_S = 2.0
 WHILE = "MUSTER_SERVE_WHILE"  # a process: of a demo or a test, whose servers are to end with it
 LOCK = ".serving"
@@ -51,7 +52,9 @@ async def serve(
             asyncio.get_running_loop().add_signal_handler(number, over.set)
         await server.start()
         try:
-            async with serving(build(server, access), sock, connections_max=CONNECTIONS_MAX):
+            async with serving(
+                build(server, access), sock, connections_max=CONNECTIONS_MAX, keep_alive_s=KEEP_ALIVE_S
+            ):
                 say(f"{task} is served at {place}v2/models/{task}")
                 if wants_token(config):
                     say(f"clients need the token in {folder / TOKEN}")

@@ -67,9 +67,14 @@ class Samples:
 
     # ---- on the loop ---------------------------------------------------------------------------------
 
-    def see(self, id_: str, x: NDArray[Any], answer: Answer) -> NDArray[Any] | None:
+    def takes_none(self, now_s: float) -> bool:
+        """Whether so many samples were kept in this second (Unix time) that no more are."""
+        return int(now_s) == self._second and self._in_second >= self._config.keep_per_s
+
+    def see(self, id_: str, answer: Answer, *, labels_may_come: bool) -> NDArray[Any] | None:
         """Take an answer; the samples of it that will be kept."""
-        if x.nbytes <= RECENT_BYTES_MAX // 8:
+        x = answer.x
+        if labels_may_come and x.nbytes <= RECENT_BYTES_MAX // 8:
             self._remember(id_, answer)
         if not self._config.keep:
             return None

@@ -20,7 +20,8 @@ from muster.local.inbox import Inbox
 from muster.serving.http.bodies import Bodies
 from muster.serving.in_use import InUse
 from muster.serving.judging import LOOK_S, Judge
-from muster.serving.models import Loaded
+from muster.serving.models import ENTROPY, Loaded
+from muster.serving.oip.codec import Request
 from muster.serving.oip.tensors import DTYPES
 from muster.serving.paths import folder_of, local_set_of
 from muster.serving.report import Figures, ServerReport, memory_mb, read_report, start_of, write_report
@@ -102,13 +103,19 @@ class Server:
 
     # ---- after an answer -----------------------------------------------------------------------------
 
-    def observe(self, loaded: Loaded, id_: str, x: NDArray[Any], outputs: dict[str, NDArray[Any]]) -> None:
+    def observe(self, loaded: Loaded, request: Request, id_: str, outputs: dict[str, NDArray[Any]]) -> None:
         """Take note of an answer that was sent."""
-        answer = answer_of(loaded, x, outputs)
-        kept = self.samples.see(id_, x, answer)
+        if len(request.feeds) > 1:
+            return  # samples of several tensors are not kept
+        kept = None
+        # Only of requests with an id of the client's: to hold on to each one's memory costs 6 % of a small one.
+        if request.id or not self.samples.takes_none(time.time()):
+            answer = answer_of(loaded, next(iter(request.feeds.values())), outputs)
+            kept = self.samples.see(id_, answer, labels_may_come=bool(request.id))
         if loaded is not self.in_use.loaded:  # the detector watches another model by now
             return
-        if (alarm := self.watch.see(answer.entropy, kept)) is not None:
+        entropy = outputs[ENTROPY] if loaded.classifies else None
+        if (alarm := self.watch.see(entropy, kept)) is not None:
             self._say(f"conditions changed: {alarm.what}; labels are wanted")
             self._begin(self._alarm(alarm.z, alarm.what))
 

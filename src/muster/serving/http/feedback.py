@@ -43,7 +43,7 @@ class Feedback:
         else:
             if not known:
                 what = f"no sample of the request {id_[:128]!r} is kept"
-                why = f"{server.config.keep_per_s} a second are, and those of the newest requests"
+                why = f"{server.config.keep_per_s} a second are, and the newest requests with an id of yours"
                 await self._problem(send, Refused(404, f"{what}: {why}"))
                 return
             wanted = sum(label is not None for label in labels)

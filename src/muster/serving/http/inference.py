@@ -80,8 +80,7 @@ class Inference:
             headers = [_OCTETS, (_HEADER_LENGTH, b"%d" % head_bytes)]
         await send_body(send, 200, answer, headers)
         server.figures.answered(time.perf_counter() - began_s)
-        if len(request.feeds) == 1:
-            server.observe(loaded, id_, next(iter(request.feeds.values())), outputs)
+        server.observe(loaded, request, id_, outputs)
 
     async def _run(self, loaded: Loaded, names: list[str], request: codec.Request) -> dict[str, Any]:
         try:
