@@ -108,7 +108,7 @@ class Server:
         if len(request.feeds) > 1:
             return  # samples of several tensors are not kept
         kept = None
-        # Only of requests with an id of the client's: to hold on to each one's memory costs 6 % of a small one.
+        # Remembered only with an id of the client's: to hold on to all costs 6 % of a small request.
         if request.id or not self.samples.takes_none(time.time()):
             answer = answer_of(loaded, next(iter(request.feeds.values())), outputs)
             kept = self.samples.see(id_, answer, labels_may_come=bool(request.id))
