@@ -2,8 +2,9 @@
 
     python bench/serving/swaps.py [--swaps 50] [--json FILE]
 
-Two connections ask for one image at a time; each answer is compared with what the model of its `model_version`
-answers.  Memory is resident, after the third swap (both models were loaded by then) and after the last one.
+Two connections ask for one image at a time; each answer is compared with what the model of its
+`model_version` answers.  Memory is resident, after the third swap (both models were loaded by then) and
+after the last one.
 Targets: none failed, none mixed, at most 10 % more memory.
 """
 
@@ -96,7 +97,7 @@ def main() -> None:
     settled, last = memory_mb[SETTLED - 1], statistics.median(memory_mb[-3:])
     result = {
         "swaps": given.swaps, "answered": total.answered, "failed": total.failed, "mixed": total.wrong,
-        "p99_ms": round(total.p99_ms, 1), "settled_mb": settled, "last_mb": last, "highest_mb": max(memory_mb),
+        "p99_ms": round(total.p99_ms, 1), "settled_mb": settled, "last_mb": last, "most_mb": max(memory_mb),
         "growth": round(last / settled - 1, 3), "seconds_until_in_use": round(statistics.median(took_s), 2),
     }  # fmt: skip
     print(json.dumps(result, indent=1))
