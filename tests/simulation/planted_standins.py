@@ -63,3 +63,11 @@ def credited_to_the_trainer() -> list[Patch]:
 @bug("shared samples stay on a disk after the end of their job")
 def samples_stay() -> list[Patch]:
     return [(SharedPool, "gone", lambda self: set())]
+
+
+@bug("each helper of a node weighs as much as that node")
+def helpers_weigh_each() -> list[Patch]:
+    def samples_of(updates: Any, nodes: Sequence[Sequence[NodeId]], own: Any, shared: Any) -> list[float]:
+        return [float(sum(own(n) for n in named)) for named in nodes]
+
+    return [(folding, "samples_of", samples_of)]

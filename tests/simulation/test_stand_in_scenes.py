@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import planted
 import pytest
 
@@ -40,6 +41,20 @@ def schedule(pairs: str, *events: tuple[float, WorldFault], heal_s: float = 400.
         (JOB,),
     )
     return Schedule(1, "scene", spec, tuple(TimedFault(at_s, fault) for at_s, fault in events), heal_s)
+
+
+def helped() -> Schedule:
+    """a, which is slow, asks; b and c have no data, d has some."""
+    plan = schedule("ab ac ad")
+    nodes = tuple(
+        msgspec.structs.replace(n, step_s=1.0)
+        if n.name == "a"
+        else msgspec.structs.replace(n, samples=0, step_s=0.1)
+        if n.name in "bc"
+        else n
+        for n in plan.spec.nodes
+    )
+    return msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, nodes=nodes))
 
 
 def points(run: Run) -> list[Point]:
@@ -96,6 +111,14 @@ def test_a_coordinator_that_dies_again_and_again_trains_no_stand_in_twice() -> N
     assert stood_in(run)["c"] >= 3
 
 
+def test_helpers_share_the_weight_of_the_asker() -> None:
+    run = play(helped())
+    verdict = judge(helped())
+    assert verdict.good, story(verdict)
+    assert stood_in(run)["a"] >= 15
+    assert stood_in(run)["d"] == 0
+
+
 @pytest.mark.parametrize(
     ("bug", "plan"),
     [
@@ -105,6 +128,7 @@ def test_a_coordinator_that_dies_again_and_again_trains_no_stand_in_twice() -> N
         ("trained_again", GONE),
         ("credited_to_the_trainer", APART),
         ("samples_stay", GONE),
+        ("helpers_weigh_each", helped()),
     ],
 )
 def test_planted_bugs_are_caught(bug: str, plan: Schedule) -> None:

@@ -82,6 +82,18 @@ def _heavy(
         if stand_in.weight > mine.weight * most * (1.0 + OFF_MAX):
             yield f"stand-ins: {short(point.id)} gives one {stand_in.weight:.3g}, more than its nodes have"
 
+    samples = {n: machine.spec.samples for n, machine in world.by_node.items()}
+    helped: dict[NodeId, list[Folded]] = {}
+    for place, nodes in others.items():
+        if place in fresh and not samples[fresh[place].node] and len(nodes) == 1:
+            helped.setdefault(next(iter(nodes)), []).append(fresh[place])
+    for node, work in helped.items():
+        weight, least = sum(f.weight for f in work), min(f.steps for f in work)
+        for mine in own.values():
+            times = max(1.0, (mine.steps / least) ** 0.5)
+            if weight > mine.weight * times * samples[node] / samples[mine.node] * (1.0 + OFF_MAX):
+                yield f"stand-ins: {short(point.id)} gives the helpers of one {weight:.3g}, more than it has"
+
 
 def _name(world: World, node: NodeId) -> str:
     return world.by_node[node].spec.name
