@@ -136,8 +136,8 @@ class Rounds:
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
-        least = min_nodes(view, head)
-        if has_parts(view.job.stop) or trains_pool(plan.record):  # the plan names who is needed
+        least, of_pool = min_nodes(view, head), trains_pool(plan.record)
+        if has_parts(view.job.stop) or of_pool:  # the plan names who is needed
             least = min(least, len(assigned))
         lends = helped(u.record for u in own) - {u.key.node for u in own}
         least -= len(lends)  # who lets others train in its place is in the round, too
@@ -147,7 +147,8 @@ class Rounds:
         enough = max(least, min(plan.record.enough, len(assigned) - others))
         if now - self._state.head_since_s > ALONE_PATIENCES * view.job.patience_s:
             enough = 1
-        in_ = len({u.key.node for u in own} - due)
+        # an update of one node's data alone is no round of the pool that all share
+        in_ = len({u.key.node for u in own if not of_pool or u.key.node in assigned} - due)
         trainers = stand_ins.waited_for(self._context, view, plan.record, here)
         standing = [stand_ins.missing(self._context, self._missing(n, uncounted, silent)) for n in trainers]
         wait_s = closing_in_s(
