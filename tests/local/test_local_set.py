@@ -273,6 +273,18 @@ def test_a_newer_version_of_the_file_is_refused_in_a_sentence(tmp_path: Path) ->
         LocalSet.open(path)
 
 
+def test_who_gives_no_limits_keeps_to_those_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with LocalSet.open(path, Limits(labelled=30, free_bytes=0)) as server, LocalSet.open(path) as program:
+        for i in range(50):
+            program.add_labelled(np.full(2, i), 0)
+        assert server.counts().labelled == 30
+    with LocalSet.open(path, Limits(labelled=3000)), LocalSet.open(path) as program:
+        for i in range(50):
+            program.add_labelled(np.full(2, i), 0)
+        assert program.counts().labelled == 80
+
+
 def test_a_large_sample_is_no_fault_of_the_others(tmp_path: Path) -> None:
     with LocalSet.open(tmp_path / "a.sqlite", Limits(sample_bytes=100, free_bytes=0)) as local:
         rows = [Answered("a", np.zeros(500), 0, None, ""), Answered("b", np.zeros(5), 0, None, "")]

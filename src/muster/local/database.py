@@ -12,9 +12,11 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from muster.errors import MusterError
+from muster.local.limits import Limits
 
 VERSION = 2
 BUSY_S = 20.0  # how long one waits for another's transaction; each takes milliseconds
@@ -110,6 +112,18 @@ def get(db: sqlite3.Connection, name: str) -> int:
 
 def put(db: sqlite3.Connection, name: str, value: int) -> None:
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def limits(db: sqlite3.Connection) -> Limits:
+    """Those that are kept, as a process that has no configuration needs them."""
+    kept = dict(db.execute("SELECT name, value FROM meta").fetchall())
+    names = (field.name for field in fields(Limits))
+    return Limits(**{name: int(kept[f"limit {name}"]) for name in names if f"limit {name}" in kept})
+
+
+def put_limits(db: sqlite3.Connection, given: Limits) -> None:
+    for name, value in vars(given).items():
+        put(db, f"limit {name}", value)
 
 
 @contextlib.contextmanager

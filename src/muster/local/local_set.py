@@ -40,8 +40,13 @@ class LocalSet:
     def open(
         cls, path: Path, limits: Limits | None = None, clock: Callable[[], float] = time.time
     ) -> LocalSet:
+        """`limits` None: those that the last one gave who gave some, as the server does."""
         made = cls(path, limits or Limits(), clock)
-        made._read(lambda db: database.get(db, "version"))
+        kept = made._read(database.limits)
+        if limits is None:
+            made._limits = kept
+        elif limits != kept:
+            made._run(lambda db: database.put_limits(db, limits))
         return made
 
     def close(self) -> None:
