@@ -97,11 +97,15 @@ class PretendAsker:
     def __init__(self, core: Core) -> None:
         self.core, self.asked, self.why = core, list[JobId](), ""
         self.fails: MusterError | None = None
+        self.takes_s = 0.0
 
     def no_ask(self) -> str:
         return self.why
 
-    async def ask(self, field: TaskField, found: Found, *, by_hand: bool) -> JobId:
+    async def ask(self, field: TaskField, found: Found, *, by_hand: bool, unless: Callable[[], str]) -> JobId:
+        await asyncio.sleep(self.takes_s)
+        if why := unless():
+            raise MusterError("refused", why)
         need = self.core.field.need(self.core.node, TASK)
         assert need is not None
         if self.fails is not None:

@@ -78,6 +78,18 @@ def test_nodes_that_are_alike_share_one_job_and_others_adopt_nothing(tmp_path: P
     play(tmp_path, "abc", story)
 
 
+def test_who_gets_ready_too_slowly_takes_part_in_the_job_of_another(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for name in "ab":
+            world[name].asker.takes_s = 200.0  # longer than a turn
+            world[name].change()
+            world[name].label(right=5, wrong=95)
+        await world.until(lambda: all(world[n].served().reason.startswith("adopted") for n in "ab"), 1200)
+        assert sum(len(world[n].asker.asked) for n in "ab") == 1
+
+    play(tmp_path, "ab", story)
+
+
 def test_a_candidate_that_is_not_better_stays_out_and_another_job_needs_new_labels(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         a = world["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from muster.adaptation.likeness import SAMPLES_MIN
 from muster.errors import MusterError
@@ -19,12 +20,19 @@ ROUNDS, STEPS, BATCH, REPLAY, AVERAGE = 15, 10, 16, 16, 3
 
 
 async def ask_adapt(
-    core: Core, catalogue: Catalogue, task: str, start: str, *, by_hand: bool = False
+    core: Core,
+    catalogue: Catalogue,
+    task: str,
+    start: str,
+    *,
+    by_hand: bool = False,
+    unless: Callable[[], str] = str,
 ) -> JobId:
     """Ask all nodes to which the same happened as to this one to train with it, from the model that it uses:
     `start` is a commit's id or the path of a .safetensors file. This node's `Need` must be published.
 
-    `by_hand`: a person asks, whatever the owner's budget of the day says.
+    `by_hand`: a person asks, whatever the owner's budget of the day says. `unless()`: why it is not to be
+    asked for any more, "" if it is: looked at when all is ready, as a trainer may take a minute to start.
     Raises MusterError: "refused" where the budget is spent or there is no need that others can be like.
     """
     need = core.field.need(core.node, task)
@@ -45,13 +53,15 @@ async def ask_adapt(
     }  # fmt: skip
     if not by_hand:
         arguments["bytes_node"] = budget.bytes_left()
-    count = _nothing if by_hand else budget.asked
+
+    def ready() -> None:
+        if why := unless():
+            raise MusterError("refused", why)
+        if not by_hand:
+            budget.asked()
+
     like = Like(need.sketch, REPLAY)
     try:
-        return await ask_for(core, catalogue, requested(arguments), secrets.token_bytes(8), like, count)
+        return await ask_for(core, catalogue, requested(arguments), secrets.token_bytes(8), like, ready)
     except StorageError as error:
         raise MusterError("disk_full", f"no job is asked for: {error}") from error
-
-
-def _nothing() -> None:
-    pass

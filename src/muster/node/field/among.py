@@ -77,6 +77,14 @@ class Among:
         ]
         return (*self._ended.values(), *going_on)
 
+    def asked(self, own: Need) -> dict[JobId, str]:
+        """Who asked for each of the jobs in memory that are like this need."""
+        return {
+            job: self._core.trust.name(runner.view.asker)
+            for job, runner in self._core.jobs.runners.items()
+            if self._concerns(runner.view.job, runner.view.asker, own)
+        }
+
     async def _load_some(self, own: Need) -> None:
         """Know what came of jobs that are in the store only."""
         for job in self._core.jobs.retired()[-JOBS_MAX:]:

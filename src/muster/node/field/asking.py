@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from muster.node.catalogue import Catalogue
@@ -21,12 +22,12 @@ class BudgetedAsker:
     def no_ask(self) -> str:
         return self._core.ask_budget.why_not() or ""
 
-    async def ask(self, field: TaskField, found: Found, *, by_hand: bool) -> JobId:
+    async def ask(self, field: TaskField, found: Found, *, by_hand: bool, unless: Callable[[], str]) -> JobId:
         await self._core.context.offload(import_module, "muster.node.api.adapting")  # numpy comes with it
         from muster.node.api.adapting import ask_adapt
 
         return await ask_adapt(
-            self._core, self._catalogue, field.task, self._start(field, found), by_hand=by_hand
+            self._core, self._catalogue, field.task, self._start(field, found), by_hand=by_hand, unless=unless
         )
 
     def _start(self, field: TaskField, found: Found) -> str:

@@ -11,7 +11,7 @@ from muster.adaptation.likeness import SAMPLES_MIN
 from muster.node.field.situation import Judged, LikeJob, Situation
 from muster.node.field.steps import Ask, Check, EndNeed, Return, Step, TellNeed, TellUse, Wait
 
-TURN_S = 30.0  # that the next of the nodes that are alike waits longer before it asks
+TURN_S = 60.0  # that the next of the nodes that are alike waits longer: a trainer starts slowly
 LIVE_FIRST = 20  # live labels with which the use is published again; then each time that they have doubled
 MORE_LABELS = 20  # after a candidate that was not better, before another job is worth its bytes
 NO_RETURN = (

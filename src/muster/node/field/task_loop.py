@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,8 +40,9 @@ class Asker(Protocol):
     def no_ask(self) -> str:
         """Why none may be asked for now, as a sentence; "": one may."""
 
-    async def ask(self, field: TaskField, found: Found, *, by_hand: bool) -> JobId:
+    async def ask(self, field: TaskField, found: Found, *, by_hand: bool, unless: Callable[[], str]) -> JobId:
         """Ask for a job by this node's need, from the model in use; `by_hand`: whatever the budget says.
+        `unless()`: why not any more, looked at last; "": it is asked for.
 
         Raises MusterError, ChildProcessError, StorageError."""
 
@@ -149,7 +151,7 @@ class TaskLoop:
             telling.end_need(field, seen.need)
             self.among.forget()
         elif isinstance(step, Ask):
-            job = await self.asker.ask(field, found, by_hand=False)
+            job = await self.ask(found, by_hand=False)
             field.say("asks for a job" + (": trains alone" if step.alone else ""), job=job)
         elif isinstance(step, Return):
             live = found.live
@@ -160,6 +162,19 @@ class TaskLoop:
             )
         elif isinstance(step, Check):
             self._judge(await checking.check(field, found, step), b"")
+
+    async def ask(self, found: Found, *, by_hand: bool) -> JobId:
+        """Ask for a job, unless another node has asked while this one got ready. Raises as `Asker.ask`."""
+
+        need = self.among.own_need()
+        assert need is not None
+        before = self.among.asked(need)
+
+        def asked() -> str:
+            others = [asker for job, asker in self.among.asked(need).items() if job not in before]
+            return f"{others[0]} asked first" if others else ""
+
+        return await self.asker.ask(self.field, found, by_hand=by_hand, unless=asked)
 
     async def tell_need(self, found: Found) -> None:
         """Publish that the model in use fails here, with a sketch of conditions as they are now."""

@@ -34,6 +34,6 @@ async def _adapt(loop: TaskLoop) -> AskedView:
         raise MusterError(
             "refused", f"the job {name} of {running[-1].asker} goes on already: wait for its end"
         )
-    job = await loop.asker.ask(field, found, by_hand=True)
+    job = await loop.ask(found, by_hand=True)
     field.say("a person asks for a job", job=job)
     return AskedView(field.task, job.hex(), [other.name for other in among.like(need)])
