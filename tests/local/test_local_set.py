@@ -202,7 +202,7 @@ def test_the_first_samples_of_an_epoch_are_drawn_then_uncertain_ones_come(local:
     assert {s.epoch for s in first} == {1}
     assert 0.25 < np.mean([s.entropy or 0 for s in first]) < 0.75  # not the uncertain ones
     for sample in first:
-        assert local.label(sample.id, 0, asked=True)
+        assert local.label(sample.id, 0)
     assert (local.counts().labels, len(local.labelled(held=True).ids)) == (20, 4)
     asked = local.unlabelled(10)
     assert [s.hold for s in asked] == [False] * 4 + [True] + [False] * 4 + [True]
@@ -215,11 +215,11 @@ def test_the_first_samples_of_an_epoch_are_drawn_then_uncertain_ones_come(local:
 def test_a_sample_chosen_for_its_doubt_is_trained_on_and_judges_nobody(local: LocalSet) -> None:
     local.add_answers(answers(0, 60))
     for sample in local.unlabelled(20):
-        local.label(sample.id, 0, asked=True)
+        local.label(sample.id, 0)
     before, held = local.counts(), local.labelled(held=True).ids
     asked = local.unlabelled(10)
     for sample in asked:
-        local.label(sample.id, 0, asked=True)
+        local.label(sample.id, 0)
     doubtful, drawn = [s.id for s in asked if not s.hold], [s.id for s in asked if s.hold]
     assert local.counts().labels == before.labels + 2
     assert set(local.labelled(held=True).ids) == {*held, *drawn}

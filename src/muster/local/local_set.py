@@ -89,11 +89,11 @@ class LocalSet:
         ids, self._second = self._run(add)
         return ids
 
-    def label(self, key_or_id: str | int, label: Any, held: bool | None = None, asked: bool = False) -> bool:
+    def label(self, key_or_id: str | int, label: Any, held: bool | None = None) -> bool:
         """Give a sample its label, or another one; False where no such sample is kept.
 
-        Durable when it returns True.  `held`: whether it is held out from training; None: one in five.
-        `asked`: somebody was shown it by `unlabelled`.  One that was chosen for its uncertainty is trained on
+        Durable when it returns True.  `held`: whether it is held out from training; None: one in five.  By
+        its id: somebody was shown it by `unlabelled`.  One that was chosen for its uncertainty is trained on
         and judges no model: a model is wrong there more often than it is.
         """
         label = _checked(label)
@@ -102,7 +102,7 @@ class LocalSet:
             row = writing.find(db, key_or_id)
             if row is None:
                 return False
-            chosen = writing.offered(db, row[0]) if asked else keeping.PLAIN
+            chosen = writing.offered(db, row[0]) if isinstance(key_or_id, int) else keeping.PLAIN
             writing.give_label(db, row, label, _held_as(chosen, held), chosen, self._clock(), self._limits)
             return True
 
@@ -176,7 +176,7 @@ class LocalSet:
     # what is asked
 
     def unlabelled(self, n: int, uncertain_first: bool = True) -> list[Sample]:
-        """Up to `n` newest ones, or those of this epoch to ask a person about: give `label` asked=True then.
+        """Up to `n` newest ones, or those of this epoch to ask a person about: give `label` their ids.
 
         The first 20 of an epoch are drawn at random, to see how good the model in use is there.  Then
         uncertain ones come first, and each fifth is drawn, to check the next model with (`Sample.hold`).

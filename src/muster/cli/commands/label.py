@@ -70,7 +70,7 @@ def _ask(local: LocalSet, form: Form) -> None:
             if said is None:
                 return
             skipped.add(sample.id)
-            if said != "s" and not local.label(sample.id, form.label(said), asked=True):
+            if said != "s" and not local.label(sample.id, form.label(said)):
                 click.echo("that sample is not kept any more")
 
 
