@@ -7,8 +7,9 @@
 `muster demo` on the emulator, real processes: alpha has all 60,000 images and computes at an eighth of this
 machine's speed (`[trainer] slowdown = 8`), the others at full speed and have none (`own_data = false`).
 alpha has a link of 1 Mbit/s and 20 ms to each of them.  CNN of 29k parameters, or another one of the task.
-The same command with `--share none` is alone; both take plain steps, without a momentum of the rounds.  A row
-is of one demo; what is in the file is left out, so that it can be stopped at any time.  Seconds are of the
+The same command with `--share none` is alone; both take plain steps, a hundred a round (of few steps a round
+alone would wait for its figures most of the time).  A row is of one demo; what is in the file is left out, so
+that it can be stopped at any time.  Seconds are of the
 job's own clock: what asking, measuring and sharing took is in them.
 """
 
@@ -54,6 +55,7 @@ def one(kind: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
         argv += ["--scenario", str(place / "assistance.toml"), "--task", "mnist"]
         argv += ["--data", str(given.data.absolute()), "--seed", str(seed)]
         argv += ["--lr", str(given.lr), "--batch", str(given.batch), "--server-momentum", "0"]
+        argv += ["--steps", str(given.steps)]
         argv += ["--share", "none" if kind == "alone" else "auto", "--report", str(report)]
         argv += ["--target", str(given.target), "--seconds", str(given.limit)]
         if given.keep is not None:
@@ -70,7 +72,7 @@ def one(kind: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
         return {
             "seconds": min((s for s, value in by_time if value >= given.target), default=None),
             "accuracy": found["accuracy"], "rounds": found["rounds"], "wall_s": found["wall_s"],
-            "steps": {name: node["steps"] for name, node in found["nodes"].items()},
+            "steps_done": {name: node["steps"] for name, node in found["nodes"].items()},
             "bytes_by_link": found["bytes_by_link"], "by_time": by_time, "load": round(os.getloadavg()[0], 1),
         }  # fmt: skip
 
@@ -80,7 +82,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 
 def report(found: list[dict[str, Any]]) -> str:
-    same = ("model", "batch", "lr", "kbit_s", "target", "seed")
+    same = ("model", "batch", "lr", "steps", "kbit_s", "target", "seed")
     alone = {tuple(r[k] for k in same): r["seconds"] for r in found if r["kind"] == "alone"}
     lines = [
         "| model, batch | target | seed | | seconds | times as soon | accuracy | rounds | MB | load |",
@@ -109,6 +111,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.97)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=100, help="of a round, at all nodes")
     parser.add_argument("--kbit-s", type=float, default=1000.0)
     parser.add_argument("--limit", type=float, default=400.0, help="seconds that a job has")
     parser.add_argument("--keep", type=Path, help="a folder for what the nodes leave behind")
@@ -117,7 +120,7 @@ def main() -> None:
     for seed in [] if given.report else given.seeds:
         for kind in given.kinds:
             key = {"kind": kind, "seed": seed, "model": given.model, "target": given.target}
-            key |= {"kbit_s": given.kbit_s, "batch": given.batch, "lr": given.lr}
+            key |= {"kbit_s": given.kbit_s, "batch": given.batch, "lr": given.lr, "steps": given.steps}
             if any(key.items() <= row.items() for row in rows(given.out)):
                 continue
             row = {**key, **one(kind, seed, given)}

@@ -79,6 +79,7 @@ def test_how_much_sooner_the_steps_are_done(size_bytes: int, times: float) -> No
     [
         (0.08, 0.01, MBIT, 400, 4.0 / 98e-6),  # as long as the helper's steps take
         (0.08, 0.01, 0.0, 400, 4.0 / 152.5e-6),  # the rate is not known
+        (0.8, 0.1, MBIT, 400, 64_000),  # more teaches no more
         (0.013, 0.01, MBIT, 400, 0),  # the rounds cost what is saved
         (0.01, 0.01, MBIT, 400, 0),
         (0.01, 0.08, MBIT, 400, 0),

@@ -32,6 +32,7 @@ from muster.protocol.records import Job
 
 STEPS_USUAL = 400  # of a job that does not say how many it takes: 29,000 parameters on MNIST to 97 %
 CODING_S_BYTE = 1e-5  # of writing samples, and of reading them, on a laptop: 0.14 ms an image of MNIST
+ROOM_MOST_BYTES = 64_000  # 4,000 images of a bit a pixel: 16,000 taught no more, and took four times as long
 SAMPLES_MIN = 15  # fewer teach nothing
 TIMES_MIN = 1.25  # as soon as alone: less is within what nobody can foresee
 GAIN_SHARE = 0.5  # of the seconds that help saves, which the samples may take,
@@ -75,7 +76,7 @@ def room_bytes(terms: Terms, steps: int) -> int:
     if saved_s <= 0:
         return 0
     sending_s = min(SENDING_SHARE * steps * terms.step_s, GAIN_SHARE * saved_s)
-    room = int(sending_s / terms.sending_s(1))
+    room = min(ROOM_MOST_BYTES, int(sending_s / terms.sending_s(1)))
     return room if terms.times(steps, room) >= TIMES_MIN else 0
 
 
