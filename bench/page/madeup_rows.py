@@ -13,12 +13,14 @@ from muster.node.api.rows.changes import Row
 from muster.node.api.rows.schema import (
     ContributionRow,
     EmulatedRow,
+    FieldRow,
     LinkDirection,
     LinkRow,
     NodeRow,
     OfferRow,
     RoundPart,
     RoundRow,
+    ServerRow,
 )
 
 STATES = ("receiving", "training", "sending", "idle")
@@ -149,5 +151,41 @@ def round_row(job: str, number: int, parent: str, names: list[str], now_t: float
             why=f"{len(names)} nodes, {span_s:g} s expected",
             nodes=dict.fromkeys(names[:24], part),
             stand_ins={},
+        )
+    )
+
+
+def field_row(rng: Random, number: int, name: str, commit: str, now_t: float) -> Row:
+    """A model in use: the first nodes took a new one, the next one fails, the others have the first."""
+    fails, adopted = number == 2, number < 2
+    labels = rng.randint(40, 90)
+    right = round(labels * (0.31 if fails else rng.uniform(0.84, 0.97)))
+    server = ServerRow(
+        f"http://127.0.0.1:{7460 + number}/", rng.randint(900, 4000), 0, 0, 20.0, 4.1, 84, 960, ""
+    )
+    return plain(
+        FieldRow(
+            node=name,
+            task="digits",
+            version=commit[:8] if adopted else "first-7c398cb3",
+            commit=commit if adopted else None,
+            reason="adopted" if adopted else "first",
+            since_t=now_t - rng.uniform(20, 400),
+            former="first-7c398cb3" if adopted else None,
+            live_labels=labels,
+            live_right=right,
+            held_labels=70 if adopted else 0,
+            wins=41 if adopted else 0,
+            losses=2 if adopted else 0,
+            epoch=1 if number < 3 else 0,
+            labels=labels if number < 3 else None,
+            labels_wanted=12 if fails else 0,
+            need="open" if fails else "met" if adopted else "",
+            alike=[],
+            waits="the answers are less certain: 12 more labels would say whether the model fails"
+            if fails
+            else "",
+            job=None,
+            server=server,
         )
     )

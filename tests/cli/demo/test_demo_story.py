@@ -57,7 +57,7 @@ def test_every_job_sees_the_whole_story_in_order_before_it_ends(rounds: int, nea
 
 
 def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert STORIES == ("partition", "narrow", "courier")
+    assert STORIES == ("partition", "narrow", "courier", "adapt")
     assert run_command(["demo", "--story", "partition", "--rounds", "5"]) == 2
     assert f"--rounds {ROUNDS}" in capsys.readouterr().err
     assert run_command(["demo", "--story", "partition", "--scenario", "lan-3"]) == 2
@@ -67,6 +67,10 @@ def test_the_command_refuses_what_cannot_be_told(capsys: pytest.CaptureFixture[s
     assert f"--rounds {courier.ROUNDS}" in capsys.readouterr().err
     assert run_command(["demo", "--story", "courier", "--scenario", "field-8"]) == 2
     assert "field-8 has no courier" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "adapt", "--scenario", "lan-3"]) == 2
+    assert "no single link divides" in capsys.readouterr().err
+    assert run_command(["demo", "--story", "adapt", "--scenario", "field-20"]) == 2
+    assert "field-20" in capsys.readouterr().err
     assert doctest.testmod(story).failed == 0
 
 

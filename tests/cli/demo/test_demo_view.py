@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakenode import contribution, job_view, snapshot
 from msgspec.structs import replace as replace_struct
 from rich.console import Console
 
+from muster.cli.demo.adapt.news import news
 from muster.cli.demo.views.frame import (
     Frame,
     LinkLine,
@@ -19,7 +22,9 @@ from muster.cli.demo.views.frame import (
     node_rows,
     state_of,
 )
+from muster.cli.demo.views.in_use import InUseLine, in_use_table
 from muster.cli.demo.views.terminal import PlainView, bar, battery, draw, sparkline
+from muster.node.api.field_view import FieldView
 from muster.node.api.snapshot import CommitView, PeerView
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
@@ -151,3 +156,51 @@ def test_a_node_in_whose_place_others_train_has_a_dashed_line_with_their_samples
     without = replace_struct(job, commits=[])
     rows = node_rows(("alpha", "golf"), {"alpha": seen}, frozenset(), frozenset(), without, "alpha")
     assert [row.stand_in for row in rows] == [False, False]
+
+
+def test_models_in_use_have_a_line_a_node_that_fits() -> None:
+    rows = (
+        InUseLine("alpha", "idle", True, "45187a7b", "adopted", 0.81, 4120, 0, 0, 110, 0, ("bravo", "echo")),
+        InUseLine("charlie", "training", False, "first-7c398cb3", "first", 0.94, 4100),
+        InUseLine("foxtrot", "gone", True, "wrong-c925721c", "forced", 0.21, 4099, 1, 2, 0, 20),
+    )
+    shown = Frame("t", "labels tell", 2.0, None, (), (), (), (), in_use=rows)
+    for width in (80, 120):
+        lines = [line.plain for line in draw(shown, width, 24)]
+        assert max(map(len, lines)) <= width
+        text = "\n".join(lines)
+        for shown_there in ("labels tell", "45187a7b", "adopted", "81 %", "4120"):
+            assert shown_there in text
+        assert re.search(r"foxtrot .*21 %.* 4099 +3 +\+20", text)
+    wide = in_use_table(rows, 120, 3)
+    assert "█" in wide[1].plain
+    assert "bravo, echo" in wide[1].plain
+    assert "2 more nodes" in wide[2].plain
+
+
+def test_what_changed_on_a_node_is_said_once() -> None:
+    first = view(version="first-1", reason="first")
+    assert news(None, first) == ["alpha uses first-1: the first model"]
+    assert news(first, first) == []
+    asks = view(version="first-1", reason="first", labels_wanted=20, waits="20 more labels would say")
+    assert news(first, asks) == ["alpha notices a change: 20 more labels would say"]
+    fails = view(version="first-1", reason="first", need="open", alike=["bravo", "echo"], job="ab" * 16)
+    assert news(asks, fails) == [
+        "alpha tells that its model fails there, with a sketch of what it sees",
+        "the same happened to alpha, bravo and echo",
+        "alpha takes part in the job abababab",
+    ]
+    fewer = view(version="c0ffee00", reason="adopted", need="met", held_labels=70, wins=41, losses=2)
+    assert news(fails, fewer) == [
+        "alpha uses c0ffee00: it is better on labels that were held out (41 of 70 by it alone, 2 by the "
+        "former alone)"
+    ]
+    back = view(version="first-1", reason="returned")
+    assert news(fewer, back) == ["alpha uses first-1: the former model answered new labels better"]
+
+
+def view(**given: Any) -> FieldView:
+    plain = dict.fromkeys(FieldView.__struct_fields__, None)
+    plain |= dict.fromkeys(("live_labels", "live_right", "held_labels", "wins", "losses", "labels_wanted"), 0)
+    plain |= {"node": "alpha", "task": "digits", "me": True, "need": "", "waits": "", "alike": []}
+    return FieldView(**{**plain, **given})

@@ -44,11 +44,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option(
     "--story",
-    type=click.Choice(["partition", "narrow", "courier"]),
+    type=click.Choice(["partition", "narrow", "courier", "adapt"]),
     help="partition: a link is cut and the coordinator killed in mid-job, then all meet again. "
     "narrow: nine nodes around one on 9.6 kbit/s. courier: two nodes that are met once and alone have some "
-    "classes, first with updates alone, then with samples that stand in for them. With --data FILE these "
-    "two take MNIST and a net of 6,000 parameters.",
+    "classes, first with updates alone, then with samples that stand in for them. adapt: models in use; four "
+    "cameras turn, their nodes notice, train together, check and swap; a bad model goes back by itself. With "
+    "--data FILE these three take MNIST.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not train alone and on all data for comparison.")
 @click.option("--page", metavar="HOST:PORT", help="Where the page is. Default 127.0.0.1:7450 or above.")
@@ -83,6 +84,7 @@ def demo(
     from rich.console import Console
 
     from muster.cli.demo import report as reports
+    from muster.cli.demo.adapt.run import run_adapt
     from muster.cli.demo.outcome import report_of
     from muster.cli.demo.run import run_demo
     from muster.cli.demo.views.page import WatchedNode, demo_page, until_ctrl_c
@@ -114,7 +116,8 @@ def demo(
                     say(line)
                 staying = shown.in_browser if stay is None else stay
                 with view:
-                    run = run_demo(request, rundir, to, view.show, say, watched)
+                    play = run_adapt if story == "adapt" else run_demo
+                    run = play(request, rundir, to, view.show, say, watched)
                     async with run as outcome:
                         if staying:
                             view.stop()
@@ -125,7 +128,8 @@ def demo(
             return await finish(outcome)
 
         async def finish(outcome: DemoOutcome) -> Report:
-            compared, courier = await _compared(request, outcome, say) if not no_compare else ({}, None)
+            compares = not no_compare and outcome.adapt is None
+            compared, courier = await _compared(request, outcome, say) if compares else ({}, None)
             made = report_of(request, outcome, compared, courier)
             if not as_json:
                 print_summary(made, console.file)

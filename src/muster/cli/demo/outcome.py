@@ -13,6 +13,7 @@ from muster.cli.demo.preparation import DemoRequest
 from muster.cli.demo.report import (
     FORMAT,
     ActReport,
+    AdaptReport,
     CourierFigures,
     NodeReport,
     Report,
@@ -48,6 +49,7 @@ class DemoOutcome:
     bytes_sent: SentReport
     emulation: str
     acts: tuple[Played, ...] = ()
+    adapt: AdaptReport | None = None  # of the story `adapt`: all else is of the job in it
 
 
 def report_of(
@@ -106,6 +108,7 @@ def report_of(
             if a.title
         ],
         courier=courier,
+        adapt=outcome.adapt,
     )
 
 

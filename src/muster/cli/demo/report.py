@@ -76,6 +76,43 @@ class CourierFigures(msgspec.Struct, frozen=True):
     rows: list[Measured]
 
 
+class Turned(msgspec.Struct, frozen=True):
+    """A model's accuracy on turned and on upright pictures, of all ten digits."""
+
+    turned: float
+    upright: float
+
+
+class AdaptFigures(msgspec.Struct, frozen=True):
+    """What the models of the story `adapt` are worth, on pictures that no camera saw."""
+
+    before: Turned
+    alone: Turned  # the mean of the cameras, each trained with its own labels and old samples
+    pooled: Turned  # all their labels in one place, with old samples
+    pooled_without_replay: Turned
+    in_use: dict[str, Turned]  # of each node, at the end
+
+
+class AdaptReport(msgspec.Struct, frozen=True):
+    """What the story `adapt` brought, beside the job that its cameras did together."""
+
+    cameras: list[str]  # the nodes whose cameras turn
+    figures: AdaptFigures | None  # None: they could not be worked out
+    requests: int  # of the generator, to all nodes
+    failed: int
+    mixed: int  # answers that are not those of the model that they name
+    slowest_ms: float
+    noticed_after: dict[str, int]  # requests of each camera from its turn until labels were asked for
+    live_upright: dict[
+        str, float
+    ]  # right answers of each node, of the newest hundred, before anything turned
+    live_turned: dict[str, float]  # of each camera, with the first model
+    live_adapted: dict[str, float]  # the same with the model that was made together, of all digits
+    refused: str  # what was said to the candidate from half-wrong labels
+    returned_after: int  # labels, since it was forced into use
+    wall_s: float  # of the whole story
+
+
 class Report(msgspec.Struct, frozen=True):
     """Everything that the demo prints at the end, and the parameters that it ran with."""
 
@@ -116,6 +153,7 @@ class Report(msgspec.Struct, frozen=True):
     joules: float | None = None  # of the nodes that know what they draw
     acts: list[ActReport] = []  # of a story that is played several times; all else is about the last one
     courier: CourierFigures | None = None  # what the courier's story compares
+    adapt: AdaptReport | None = None  # what the story of adapting brought
 
 
 def write(report: Report, path: Path) -> None:

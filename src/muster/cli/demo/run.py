@@ -54,7 +54,7 @@ async def run_demo(
         last = await _play(fleet, request.acts[-1], to, lambda: show(fleet.frame()))
         frame = fleet.frame()
         log = await asyncio.to_thread(fleet.client().log, last.job.id)
-        staying = asyncio.ensure_future(_stay(fleet))
+        staying = asyncio.ensure_future(stay(fleet))
         totals = {f"{a}->{b}": count for (a, b), count in sorted(fleet.meter.totals().items())}
         show(frame)
         zero = fleet.meter.before_reset()
@@ -68,7 +68,7 @@ async def run_demo(
             await asyncio.gather(staying, return_exceptions=True)
 
 
-async def _until_up(fleet: DemoFleet, show: Callable[[], None]) -> None:
+async def until_up(fleet: DemoFleet, show: Callable[[], None]) -> None:
     """Every daemon answers, and the asker has heard of all who are there (or `GATHER_S` are over)."""
     names = fleet.names
     while len(fleet.snapshots) < len(names):
@@ -98,9 +98,9 @@ async def _until_up(fleet: DemoFleet, show: Callable[[], None]) -> None:
 
 async def _play(fleet: DemoFleet, act: Act, to: Path, show: Callable[[], None]) -> Played:
     """One act, from nodes that have been started to the exported model."""
-    await _until_up(fleet, show)
+    await until_up(fleet, show)
     setup_s = fleet.elapsed_s()
-    listening = asyncio.ensure_future(_listen(fleet))
+    listening = asyncio.ensure_future(listen(fleet))
     try:
         await _ask(fleet, act)
         job = await _until_done(fleet, show)
@@ -108,7 +108,7 @@ async def _play(fleet: DemoFleet, act: Act, to: Path, show: Callable[[], None]) 
         fleet.meter.add(asyncio.get_running_loop().time(), await fleet.net.bytes())
         if job.state == "failed":
             raise MusterError("failed", f"the job ended without a model: {job.error or job.why}")
-        await _until_valued(fleet)
+        await until_valued(fleet)
         exported = await asyncio.to_thread(fleet.client().export, job.id, to)
         return Played(act.title, job, exported, wall_s, setup_s)
     finally:
@@ -129,7 +129,7 @@ async def _ask(fleet: DemoFleet, act: Act) -> None:
     fleet.begin_job(await asyncio.to_thread(fleet.client().train, task_name(request.task), **options))
 
 
-async def _listen(fleet: DemoFleet) -> None:
+async def listen(fleet: DemoFleet) -> None:
     """Say the watched node's events as they come; goes on with another node when that one ends."""
     name, since = fleet.watched, fleet.snapshots[fleet.watched].event
     while True:
@@ -161,7 +161,7 @@ async def _until_done(fleet: DemoFleet, show: Callable[[], None]) -> JobSnapshot
         await asyncio.sleep(TICK_S if sys.stdout.isatty() else LOOK_S)
 
 
-async def _until_valued(fleet: DemoFleet) -> None:
+async def until_valued(fleet: DemoFleet) -> None:
     """Wait for the last events and the last rounds' values, which come after the end."""
     for _ in range(round(VALUES_S / TICK_S)):
         await asyncio.sleep(TICK_S)
@@ -175,7 +175,7 @@ async def _until_valued(fleet: DemoFleet) -> None:
         fleet.say(f"this machine was too slow to emulate all traffic of {', '.join(missed)}: figures are off")
 
 
-async def _stay(fleet: DemoFleet) -> None:
+async def stay(fleet: DemoFleet) -> None:
     """After the job: notice who goes, for the page."""
     while True:
         await asyncio.sleep(COUNT_S)

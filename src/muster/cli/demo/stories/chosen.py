@@ -6,21 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster.cli.demo.preparation import DemoRequest
-from muster.cli.demo.stories import courier, narrow, partition
+from muster.cli.demo.stories import adapt, courier, narrow, partition
 from muster.emulation.scenario import Scenario
 
-STORIES = ("partition", "narrow", "courier")
+STORIES = ("partition", "narrow", "courier", "adapt")
 SCENARIOS = {"narrow": narrow.SCENARIO, "courier": courier.SCENARIO}
 
 
 def task(name: str | None, data: Path | None) -> str:
     """The task of a story, or of a demo without one."""
-    return "mnist" if name in ("narrow", "courier") and data is not None else "digits"
+    return "mnist" if name in ("narrow", "courier", "adapt") and data is not None else "digits"
 
 
 def split(name: str | None, scenario: Scenario) -> str:
     """How the data is split. Raises MusterError("usage")."""
-    return courier.split(scenario) if name == "courier" else "classes:2"
+    if name == "courier":
+        return courier.split(scenario)
+    return "iid" if name == "adapt" else "classes:2"
 
 
 def with_story(name: str | None, request: DemoRequest) -> DemoRequest:
@@ -41,4 +43,7 @@ def with_story(name: str | None, request: DemoRequest) -> DemoRequest:
             request, options=options, story=courier.story(request.scenario, int(options["rounds"])),
             task_options=courier.MNIST_TASK if mnist else {}, policy=courier.POLICY, acts=courier.ACTS,
         )  # fmt: skip
+    if name == "adapt":
+        adapt.check(request.scenario, request.task)
+        return replace(request, task_options=adapt.TASK)
     return request

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from muster.cli.demo.views.in_use import InUseLine
 from muster.node.api.snapshot import ContributionView, JobSnapshot, Snapshot
 
 EVENTS_MAX = 200
@@ -60,6 +61,7 @@ class Frame:
     links: tuple[LinkLine, ...]
     events: tuple[tuple[float, str], ...]  # the newest ones
     event_count: int = 0  # how many there were in all
+    in_use: tuple[InUseLine, ...] = ()  # of a story about models in use: shown in place of `nodes`
 
     @property
     def bytes_total(self) -> int:

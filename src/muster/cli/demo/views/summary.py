@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import IO
 
 import click
 
 from muster.cli.commit_graph import draw
 from muster.cli.contributions import check, worth
-from muster.cli.demo.report import CourierFigures, Report
+from muster.cli.demo.report import AdaptReport, CourierFigures, Report, Turned
 from muster.cli.demo.stories.narrow import SCENARIO as NARROW_SCENARIO
 from muster.cli.demo.stories.story import both
 from muster.cli.output import energy, figure, percent, size, span, table
@@ -20,6 +21,9 @@ def print_summary(report: Report, file: IO[str]) -> None:
     click.echo(f"\n{report.state}: {report.why}\n", file=file)
     if report.courier is not None:
         print_acts(report.courier, file)
+        click.echo("", file=file)
+    if report.adapt is not None:
+        print_adapted(report.adapt, file)
         click.echo("", file=file)
     table(None, _figures(report), file=file)
     click.echo("", file=file)
@@ -44,6 +48,38 @@ def print_acts(found: CourierFigures, file: IO[str]) -> None:
     each = tuple(f"{name} ({', '.join(map(str, labels))})" for name, labels in found.classes.items())
     rows = [(row.title, percent(row.accuracy), percent(row.accuracy_posts)) for row in found.rows]
     table(("model", "all classes", f"those of {both(each)}"), rows, file=file)
+
+
+def print_adapted(found: AdaptReport, file: IO[str]) -> None:
+    """What the models are worth on turned and on upright pictures, and how the requests fared."""
+    if (figures := found.figures) is not None:
+        cameras = [figures.in_use[name] for name in found.cameras]
+        others = [model for name, model in figures.in_use.items() if name not in found.cameras]
+        rows = [
+            ("before", figures.before),
+            ("each camera alone, with old samples", figures.alone),
+            ("in use on the turned cameras", _mean(cameras)),
+            ("all their labels in one place, with old samples", figures.pooled),
+            ("all their labels in one place, without", figures.pooled_without_replay),
+            ("in use on the other nodes", _mean(others)),
+        ]
+        shown = [(title, percent(model.turned), percent(model.upright)) for title, model in rows]
+        table(("model", "turned", "upright"), shown, file=file)
+        click.echo("", file=file)
+    noticed = sorted(found.noticed_after.values())
+    facts = [
+        ("requests", f"{found.requests}: {found.failed} failed, {found.mixed} answers of another model"),
+        ("a turned camera was noticed after", f"{noticed[0]} to {noticed[-1]} requests"),
+        ("the model from half-wrong labels was refused", found.refused),
+        ("forced into use, it went back after", f"{found.returned_after} labels"),
+        ("the whole story took", span(found.wall_s)),
+    ]
+    table(None, facts, file=file)
+
+
+def _mean(models: Sequence[Turned]) -> Turned:
+    count = len(models)
+    return Turned(sum(m.turned for m in models) / count, sum(m.upright for m in models) / count)
 
 
 def print_history(log: LogView, file: IO[str]) -> None:

@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.text import Text
 
 from muster.cli.demo.views.frame import Frame, LinkLine, NodeLine
+from muster.cli.demo.views.in_use import in_use_table
 from muster.cli.output import figure, headline, percent, rate, size, span
 
 COLOURS = {
@@ -73,7 +74,8 @@ def header(frame: Frame, width: int) -> list[Text]:
     second.append(f"   {span(frame.elapsed_s)}   {size(frame.bytes_total)} on the air   ")
     room = max(8, width - second.cell_len - 1)
     second.append(sparkline([value for _, value in frame.curve], room), "green")
-    third = Text(f" {job.state}: {job.why}", "bright_black", no_wrap=True, overflow="ellipsis")
+    said = frame.phase if frame.in_use else f"{job.state}: {job.why}"
+    third = Text(f" {said}", "bright_black", no_wrap=True, overflow="ellipsis")
     return [first, second, third]
 
 
@@ -170,7 +172,8 @@ def draw(frame: Frame, width: int, height: int) -> list[Text]:
     """
     top = [*header(frame, width), Text()]
     left = max(0, height - len(top))
-    nodes = node_table(frame.nodes, width, min(len(frame.nodes) + 1, max(3, left - 8)))
+    room = min(len(frame.in_use or frame.nodes) + 1, max(3, left - 8))
+    nodes = in_use_table(frame.in_use, width, room) if frame.in_use else node_table(frame.nodes, width, room)
     left -= len(nodes) + 1
     columns = max(1, (width - 1) // LINK_WIDTH)
     wanted = -(-len(frame.links) // columns) + 1

@@ -97,7 +97,7 @@ export interface Moved {
 /** Put a commit's model into use on the node whose page this is. */
 export const useCommit = async (commit: string, force: boolean): Promise<Moved> =>
   (await (await post("api/use", { commit, force })).json()) as Moved;
-export const rollBack = async (task: string): Promise<Moved> =>
+export const goBack = async (task: string): Promise<Moved> =>
   (await (await post("api/rollback", { task })).json()) as Moved;
 
 export const toLabel = (task: string, n: number): Promise<ToLabel> =>

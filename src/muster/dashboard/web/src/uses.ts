@@ -6,7 +6,7 @@ import { live, REASONS } from "./network/inuse";
 import type { Store } from "./store";
 import type { FieldRow } from "./types";
 
-const HEADS = ["node", "right, live", "in use", "why", "since", "held out", "labels", "requests", "failed", "same as"] as const;
+const HEADS = ["node", "right, live", "in use", "why", "requests", "failed", "labels", "same as", "since", "held out"] as const;
 const NUMBERS = new Set<string>(["since", "held out", "labels", "requests", "failed"]);
 
 export class Uses {
@@ -69,25 +69,26 @@ export class Uses {
     const [bar, text] = Array.from(item.cells[1]!.children) as [HTMLElement, HTMLElement];
     const share = live(row);
     setVar(bar, "--part", `${Math.round((share ?? 0) * 100)}%`);
-    toggle(bar, "harm", share !== null && share < 0.6);
+    toggle(bar, "low", share !== null && share < 0.6);
     setText(text, share === null ? "–" : percent(share, 0));
     text.title = share === null ? "no label came since" : `of ${plural(row.live_labels, "label")} since it went into use`;
     const server = row.server;
     const texts = [
       row.version ?? "–", row.reason || "–",
+      count(server?.requests), server === null ? "–" : count(server.failures + server.refused),
+      row.labels_wanted ? `${count(row.labels)} +${row.labels_wanted}` : count(row.labels),
+      row.alike.join(", ") || "–",
       row.since_t === null ? "–" : span(this.store.now_t() - row.since_t),
       row.held_labels ? `+${row.wins} −${row.losses} of ${row.held_labels}` : "–",
-      row.labels_wanted ? `${count(row.labels)} +${row.labels_wanted}` : count(row.labels),
-      count(server?.requests), server === null ? "–" : count(server.failures + server.refused),
-      row.alike.join(", ") || "–",
     ];
     texts.forEach((said, k) => setText(item.cells[k + 2]!, said));
-    item.cells[2]!.className = "mono";
+    item.cells[2]!.className = "mono version";
+    item.cells[2]!.title = row.version ?? "";
     item.cells[3]!.className = "tone";
     setVar(item.cells[3]!, "--tone", `var(--${REASONS[row.reason]?.tone ?? "grey"})`);
     item.cells[3]!.title = REASONS[row.reason]?.text ?? "";
     toggle(item, "failing", row.need === "open");
     item.title = row.waits;
-    toggle(item.cells[8]!, "alarm", server !== null && server.failures + server.refused > 0);
+    toggle(item.cells[5]!, "alarm", server !== null && server.failures + server.refused > 0);
   }
 }

@@ -1,6 +1,6 @@
 /** In a node's card: the model of each task that is in use there, how good it is, and what can be done about it. */
 
-import { rollBack } from "../api";
+import { goBack } from "../api";
 import { el, keyed, setText, show } from "../dom";
 import { count, figure, percent, plural, span } from "../format";
 import { openLabelling } from "../labelling";
@@ -36,7 +36,7 @@ export class InUse {
   private make(row: FieldRow): HTMLElement {
     const task = row.task;
     const back = el("button", { type: "button", "data-do": "rollback",
-      onclick: () => void attempt(rollBack(task).then((moved) => say(`${moved.version} is in use: ${moved.said}`))) }, "Roll back");
+      onclick: () => void attempt(goBack(task).then((moved) => say(`${moved.version} is in use: ${moved.said}`))) }, "Rollback");
     const label = el("button", { type: "button", "data-do": "label", onclick: () => void openLabelling(task) }, "Label");
     return el("section", { "aria-label": `In use: ${task}` },
       el("h4", {}), el("p", { class: "state" }), el("dl", { class: "facts" }), el("div", { class: "controls two" }, label, back));
