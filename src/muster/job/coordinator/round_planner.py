@@ -110,7 +110,8 @@ class RoundPlanner:
         work = Work(self._view.job, _contents(layout), layout.blob_bytes, bool(matrices(layout)))
         candidates = self._candidates(head, nodes, self.state(head))
         pool = pool_at(self._context, self._view, head)
-        helped = not all(c.has_data for c in candidates)
+        # whoever is in this round: so that a plan that helpers were left out of is made from the same figures
+        helped = not all(has_data(self._view, n) for n in self._view.offers)
         if pool is not None or helped:
             candidates = [self._measured(c) for c in candidates]
         least = min(min_nodes(self._view, head), len(nodes))
