@@ -246,3 +246,29 @@ def test_marks_are_bounded() -> None:
     marks = played(steps).feed.tables["marks"]
     assert len(marks) == 500
     assert next(iter(marks.values()))["text"] == "20"
+
+
+def test_of_a_model_in_use_the_emulated_node_itself_knows_most() -> None:
+    def steps(bench: Bench) -> None:
+        published = {
+            "node": "bravo",
+            "task": "digits",
+            "version": "c0ffee00",
+            "since_t": 6000.0,
+            "server": None,
+        }
+        own = {**published, "since_t": 1000.0, "server": {"requests": 900}}
+        shown = bench.feed.tables["field"]
+        bench.see(first=True, nodes={}, field={"bravo/digits": published})
+        assert shown["bravo/digits"]["server"] is None
+        report = {"state": "idle", "progress": 0.0}
+        bench.merger.report("bravo", {**report, "field": {"bravo/digits": own}})
+        assert shown["bravo/digits"]["server"] == {"requests": 900}
+        bench.see(field={"bravo/digits": {"version": "ab"}})  # an older record comes late
+        assert shown["bravo/digits"]["version"] == "c0ffee00"
+        bench.merger.report("bravo", None)  # it does not answer any more: what it published is left
+        assert (shown["bravo/digits"]["server"], shown["bravo/digits"]["version"]) == (None, "ab")
+        bench.see(first=True, nodes={}, field={})
+        assert shown == {}
+
+    played(steps)

@@ -18,7 +18,7 @@ from muster.node.api.rows.changes import Row, Rows, absorb
 from muster.node.api.rows.schema import EmulatedRow, NodeRow, SelfReport
 
 SAME_LINE_S = 0.05
-NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions", "field")
+NODE_TABLES = ("links", "jobs", "rounds", "commits", "contributions")
 LOSSES = {  # condition of an emulated node -> kind of mark, text
     "gone": ("kill", "the process of {} has ended"),
     "paused": ("pause", "{} is paused"),
@@ -59,6 +59,8 @@ class StateMerger:
         self._own_links: dict[str, Row] = {}  # as it measured them
         self._conditions: dict[str, Row] = {}  # of emulated nodes, by the emulator
         self._reports: dict[str, Row] = {}  # what emulated nodes say of themselves
+        self._models: dict[str, Row] = {}  # in use, as the viewing node knows them
+        self._own_models: dict[str, Row] = {}  # as each emulated node says it of itself
         self._links = EmulatedLinks()
         self._ran: set[str] = set()
         self._line_t = float("-inf")
@@ -78,6 +80,8 @@ class StateMerger:
         if first:
             self._forget(moved)
         absorb(self._nodes, nodes := moved.get("nodes", {}))
+        absorb(self._models, models := moved.get("field", {}))
+        feed.publish({"field": {key: self._model(key) for key in models}})
         links = moved.get("links", {})
         if self._emulated:
             absorb(self._own_links, links)
@@ -103,7 +107,11 @@ class StateMerger:
         for key in gone:
             del self._nodes[key]
         self._own_links = {}
+        left = [key for key in self._models if key not in moved.get("field", {})]
+        for key in left:
+            del self._models[key]
         self.feed.publish({"nodes": {key: self._node(key) for key in gone}})
+        self.feed.publish({"field": {key: self._model(key) for key in left}})
         for table in NODE_TABLES if not self._emulated else NODE_TABLES[1:]:
             known, found = self.feed.tables[table], moved.get(table, {})
             self.feed.publish({table: {key: None for key in list(known) if key not in found}})
@@ -112,6 +120,10 @@ class StateMerger:
         """What the viewing node measured on a link that the emulator describes."""
         row = self._own_links.get(own)
         return None if row is None else {name: row[name] for name in ("rtt_s", "goodput_bytes_s")}
+
+    def _model(self, key: str) -> Row | None:
+        """A model in use: the node itself knows most of it."""
+        return self._own_models.get(key) or self._models.get(key)
 
     # ---- nodes, by both -----------------------------------------------------------------------------
 
@@ -151,6 +163,12 @@ class StateMerger:
             # All clocks of one machine are one clock, the feed's too.
             self._reports[key] = shifted(report, self.feed.at(0.0))
         self.feed.publish({"nodes": {key: self._node(key)}})
+        own = {} if report is None else self._reports[key].pop("field", {})
+        before = [model for model, row in self._own_models.items() if row["node"] == key]
+        for model in before:
+            del self._own_models[model]
+        self._own_models |= own
+        self.feed.publish({"field": {model: self._model(model) for model in {*before, *own}}})
 
     def conditions(self, nodes: list[Row]) -> None:
         """How every emulated node is, by the emulator."""

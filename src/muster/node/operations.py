@@ -228,7 +228,7 @@ class Operations:
     async def _self(self, _: dict[str, Any]) -> Any:
         from muster.node.api.rows import node_rows
 
-        return node_rows.self_report(self._core, self._own())
+        return node_rows.self_report(self._core, self._own(), self._field.views())
 
     def _own(self) -> dict[str, Any]:
         from muster.node.api.rows import node_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from muster.protocol.records import Offer
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
+    from muster.node.api.field_view import FieldView
     from muster.node.api.snapshot import TaskView
 
 
@@ -111,9 +113,13 @@ def node_rows(
     return rows
 
 
-def self_report(core: Core, facts: Row) -> Row:
+def self_report(core: Core, facts: Row, models: Iterable[FieldView] = ()) -> Row:
     """What a node says of itself alone, for whoever looks after the whole emulation."""
+    from muster.node.api.rows.field_rows import field_rows
+
+    own = [view for view in models if view.me]
     return {
+        "field": field_rows(own, Names(core), asyncio.get_running_loop().time()),
         "state": own_state(core),
         "progress": round(core.status.progress, 2),
         "battery": core.battery(),
