@@ -338,7 +338,7 @@ def test_a_change_begins_an_epoch_and_a_swap_a_new_reference(home: Path, tmp_pat
             await ask(200, 0.1)
             assert s.server.watch.alarms == 1
             report = s.server.report()
-            assert (report.alarms, report.noticing) == (1, "entropy")
+            assert (report.alarms, report.noticing) == (1, "entropy and inputs")
             assert "less certain" in report.alarm_what
             assert report.alarm_t is not None
             assert any("labels are wanted" in said for said in s.said)

@@ -22,7 +22,7 @@ REFERENCE_BLOCKS_MAX = 160
 LATER_BLOCKS = 40  # which do not belong to the reference yet
 SHORT, LONG = 4, 16  # blocks whose mean is compared
 LONG_WEIGHT = 4 / 3  # by which the longer mean counts more: it meets fewer false alarms
-LONG_REFERENCE = 64  # blocks, of which the spread of the longer mean can be told
+LONG_REFERENCE = 64  # blocks, of which the spread of the longer mean can be measured
 ROUNDING = 1e-9
 LARGEST = 1e6  # spreads
 

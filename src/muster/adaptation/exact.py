@@ -7,8 +7,8 @@ import math
 
 def log_pmf(k: int, n: int, p: float) -> float:
     """log P(X = k) for n draws of probability p in (0, 1)."""
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return ways + k * math.log(p) + (n - k) * math.log1p(-p)
+    binomial = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return binomial + k * math.log(p) + (n - k) * math.log1p(-p)
 
 
 def at_most(k: int, n: int, p: float) -> float:

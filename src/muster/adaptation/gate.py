@@ -1,4 +1,5 @@
-"""Whether a candidate goes into use: it must beat the model in use on this node's own held-out labels.
+"""Whether a candidate goes into use: on this node's own held-out labels it must be better than
+the model in use.
 
 Counted are `wins`, labels that only the candidate has right, and `losses`, that only the model in use has
 right.
@@ -49,8 +50,8 @@ def judge(labels: int, wins: int, losses: int, rule: str = "better") -> Verdict:
     if p <= LEVEL:
         return Verdict(True, p, f"it is better: {counts}")
     if rule == "better":
-        word = "worse" if losses > wins else "not surely better"
-        return Verdict(False, p, f"it is {word}: {counts}")
+        judgement = "worse" if losses > wins else "not surely better"
+        return Verdict(False, p, f"it is {judgement}: {counts}")
     if labels < NOT_WORSE_LABELS_MIN:
         needed = f"to see that it is not worse {NOT_WORSE_LABELS_MIN} are needed"
         return Verdict(False, p, f"it is not surely better: {counts}; {needed}")

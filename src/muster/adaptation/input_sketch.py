@@ -20,6 +20,7 @@ from muster.adaptation.blocks import BLOCK, Blocks
 from muster.adaptation.noticing import Alarm
 
 THRESHOLD = 8.0  # higher than for one series: up to 16 are looked at
+SECOND_THRESHOLD = 10.0  # beside the entropy, which sees most of what matters
 SMALL = 16  # numbers of a sample, each of which is watched
 WHOLE = (
     "the mean of the inputs",
@@ -63,7 +64,8 @@ def _rough(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 class InputNoticing:
     """The watch over the inputs of one model. Samples may be left out: those that are stored are enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._threshold = threshold
         self._blocks: Blocks | None = None  # the first sample says how many numbers are watched
         self._sum, self._count = np.zeros(0), 0
         self.z: NDArray[np.float64] | None = None  # of the last 100 samples, by number
@@ -86,7 +88,7 @@ class InputNoticing:
         mean = self._sum / BLOCK
         self._sum, self._count = np.zeros(len(row)), 0
         self.z = self._blocks.add(mean)
-        if self.z is None or np.abs(self.z).max() <= THRESHOLD:
+        if self.z is None or np.abs(self.z).max() <= self._threshold:
             return None
         place = int(np.abs(self.z).argmax())
         z = float(self.z[place])

@@ -57,8 +57,8 @@ def sketch(features: NDArray[Any], reference: Reference) -> bytes:
     if len(rows) < SAMPLES_MIN or rows.shape[1] != len(reference.mean):
         return b""
     deviation = reference.deviation
-    told = deviation > LEAST_DEVIATION * (np.abs(reference.mean) + LEAST_DEVIATION)
-    off = np.where(told, (rows.mean(0) - reference.mean) / np.where(told, deviation, 1.0), 0.0)
+    telling = deviation > LEAST_DEVIATION * (np.abs(reference.mean) + LEAST_DEVIATION)
+    off = np.where(telling, (rows.mean(0) - reference.mean) / np.where(telling, deviation, 1.0), 0.0)
     return np.clip(off, -LARGEST, LARGEST).astype(SKETCH).tobytes()
 
 

@@ -31,12 +31,12 @@ def log_e_value(former: int, current: int) -> float:
         raise ValueError("counts are not negative")
     m = former + current
     if m <= EXACT_MAX:
-        ways = sum(math.comb(m + 1, i) for i in range(former + 1))
-        return math.log(ways) - math.log((m + 1) * math.comb(m, former))
-    logs = [_log_ways(m + 1, i) for i in range(former + 1)]
+        binomials = sum(math.comb(m + 1, i) for i in range(former + 1))
+        return math.log(binomials) - math.log((m + 1) * math.comb(m, former))
+    logs = [_log_binomial(m + 1, i) for i in range(former + 1)]
     largest = max(logs)
     total = largest + math.log(math.fsum(math.exp(value - largest) for value in logs))
-    return total - math.log(m + 1) - _log_ways(m, former)
+    return total - math.log(m + 1) - _log_binomial(m, former)
 
 
 def should_return(former: int, current: int) -> bool:
@@ -44,5 +44,5 @@ def should_return(former: int, current: int) -> bool:
     return log_e_value(former, current) >= math.log(THRESHOLD)
 
 
-def _log_ways(n: int, k: int) -> float:
+def _log_binomial(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

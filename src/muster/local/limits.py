@@ -1,4 +1,4 @@
-"""How much a node keeps of what its models are asked and told."""
+"""How much a node keeps of what its models are asked, and of the labels."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ ALIKE = 2.0  # times as slow as the fastest one, and who is slower would be wait
 @dataclass(frozen=True)
 class Terms:
     """What is known of one helper: seconds of its steps and of the asker's, what each of its rounds costs
-    beside its steps, how many steps a round has, and the rate of the way to it (0: not known)."""
+    beside its steps, how many steps a round has, and the rate of the link to it (0: not known)."""
 
     asker_step_s: float
     step_s: float

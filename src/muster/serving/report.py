@@ -45,7 +45,7 @@ class ServerReport(msgspec.Struct, frozen=True):
     alarms: int
     alarm_t: float | None
     alarm_what: str
-    noticing: str  # "entropy", "inputs", or "" for not at all
+    noticing: str  # "entropy", "inputs", "entropy and inputs", or "" for not at all
     kept: int  # samples since the start
     keeping: str  # why no samples are kept now, or ""
     judged: int  # labels answered by the model in use and the former one

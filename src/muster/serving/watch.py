@@ -1,4 +1,4 @@
-"""Whether what the model meets has changed: one detector over the answers of the model in use."""
+"""Whether what the model meets has changed: by how sure its answers are, and by its inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from muster.adaptation.input_sketch import InputNoticing
+from muster.adaptation.input_sketch import SECOND_THRESHOLD, InputNoticing
 from muster.adaptation.noticing import Alarm, Noticing
 from muster.serving.models import Loaded
 
@@ -18,46 +18,53 @@ class Watch:
 
     def __init__(self) -> None:
         self._version = ""
-        self._detector: Noticing | InputNoticing | None = None
+        self._answers: Noticing | None = None
+        self._inputs: InputNoticing | None = None
         self.alarms, self.alarm_t, self.alarm_what = 0, 0.0, ""
 
     def swap(self, loaded: Loaded) -> None:
         """Another model is in use."""
-        self._version = loaded.version
-        self._detector = (
-            Noticing() if loaded.classifies else InputNoticing() if len(loaded.inputs) == 1 else None
-        )
+        self._version, self._answers, self._inputs = loaded.version, None, None
+        if loaded.classifies:
+            self._answers = Noticing()
+        if len(loaded.inputs) == 1:  # a model may be sure of what it has never met
+            self._inputs = InputNoticing(SECOND_THRESHOLD) if loaded.classifies else InputNoticing()
 
-    def see(self, entropies: NDArray[Any] | None, kept: NDArray[Any] | None) -> Alarm | None:
-        """Take the entropies of a request's answers, or those of its samples that are kept."""
+    def see(self, entropy: NDArray[Any] | None, kept: NDArray[Any] | None) -> Alarm | None:
+        """Take the entropy of each of a request's answers, and those of its samples that are kept."""
         found: Alarm | None = None
-        if isinstance(self._detector, Noticing):
-            for entropy in entropies.tolist() if entropies is not None else ():
-                found = self._detector.see(entropy) or found
-        elif self._detector is not None and kept is not None:
-            found = self._detector.see(kept)
+        if self._answers is not None and entropy is not None:
+            alarms = self._answers.see_all(entropy.tolist())
+            found = alarms[-1] if alarms else None
+        if self._inputs is not None and kept is not None:
+            found = self._inputs.see(kept) or found
         if found is not None:
+            for look in self._looks().values():  # one change, one alarm
+                look.reset()
             self.alarms += 1
             self.alarm_t, self.alarm_what = time.time(), found.what
         return found
 
     @property
     def by(self) -> str:
-        """By what changes are noticed: "entropy", "inputs", or "" for not at all."""
-        if self._detector is None:
-            return ""
-        return "entropy" if isinstance(self._detector, Noticing) else "inputs"
+        """By what changes are noticed: "entropy", "inputs", "entropy and inputs", or "" for not at all."""
+        return " and ".join(self._looks())
+
+    def _looks(self) -> dict[str, Noticing | InputNoticing]:
+        looks = {"entropy": self._answers, "inputs": self._inputs}
+        return {name: look for name, look in looks.items() if look is not None}
 
     def state(self) -> dict[str, Any]:
         """What a later process of this server goes on from."""
-        state = self._detector.state() if self._detector is not None else {}
-        return {"version": self._version, "by": self.by, "detector": state}
+        looks = {name: look.state() for name, look in self._looks().items()}
+        return {"version": self._version, "looks": looks}
 
     def take_up(self, state: Mapping[str, Any]) -> None:
         """Go on from `state` where it is of this model."""
-        if self._detector is None or (state.get("version"), state.get("by")) != (self._version, self.by):
+        if state.get("version") != self._version or not isinstance(looks := state.get("looks"), Mapping):
             return
-        try:
-            self._detector.take_up(state.get("detector", {}))
-        except (ValueError, TypeError, AttributeError):  # a damaged file: a new reference
-            self._detector.reset()
+        for name, look in self._looks().items():
+            try:
+                look.take_up(looks.get(name, {}))
+            except (ValueError, TypeError, AttributeError):  # a damaged file: a new reference
+                look.reset()

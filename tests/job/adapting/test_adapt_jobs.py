@@ -60,7 +60,7 @@ def test_who_has_a_like_need_trains_and_nobody_else() -> None:
         assert any("asks nodes with a like need to adapt linear" in text for text in field.said("d"))
         reasons = {field.cores[n].node: n for n in field.cores}
         assert {reasons[n]: why for n, why in runner.view.refusals.items()} == {
-            "c": "not concerned: conditions changed in another way here",
+            "c": "not concerned: conditions changed differently here",
             "d": "not concerned: no need of its own",
             "e": "not concerned: its sketch is of fewer than 40 samples",
             "f": "this node's policy is to take part in no job that adapts a model",

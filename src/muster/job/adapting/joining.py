@@ -31,5 +31,5 @@ def _differs(job: Job, need: Need | None, takes_part: bool) -> str | None:
     if need.sketch_samples < SAMPLES_MIN:
         return f"its sketch is of fewer than {SAMPLES_MIN} samples"
     if distance(need.sketch, job.like) >= THRESHOLD:
-        return "conditions changed in another way here"
+        return "conditions changed differently here"
     return None

@@ -268,7 +268,7 @@ class Rounds:
         found = self._planner.plan(head, nodes, replaces=number > 0)
         if isinstance(found, NothingFits):
             return found
-        found = self.assistance.told(found)
+        found = self.assistance.explained(found)
         round_ = found.round
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         standing = stand_ins.kept(found, before.stand_ins if before is not None else ())

@@ -108,7 +108,7 @@ class Assistance:
             why = f"the samples of {name} are not here"
         return Lent(asker, offer.step_s, why_none=why)
 
-    def told(self, found: RoundPlan) -> RoundPlan:
+    def explained(self, found: RoundPlan) -> RoundPlan:
         """A new plan, which says why nobody helps if the one before did not say the same."""
         before, self._unhelped = self._unhelped, None
         if not found.unhelped:

@@ -1,4 +1,4 @@
-"""What nodes are compared by (adaptation/likeness.py): a few numbers of a sample's way through the first
+"""What nodes are compared by (adaptation/likeness.py): a few numbers that a sample has in the first
 layers.
 
 They are the mean and the deviation of each channel of the input, and of what the first convolutions give;

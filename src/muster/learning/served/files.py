@@ -195,7 +195,7 @@ def _save(
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for given in (raw[-1], raw[0].roll(1, 0), raw[0][:1]):
+    for given in (raw[-1], raw[0].flip(0), raw[0][:1]):
         with torch.no_grad():
             mine = {name: tensor.numpy() for name, tensor in module(given).items()}
         try:

@@ -100,7 +100,7 @@ def planned(core: Core, job: Job, layout: Layout, step_s: float, seeded: bool) -
 
 
 def _help(core: Core, job: Job, terms: dict[NodeId, Terms], steps: int) -> str:
-    """What nodes without data, of which a job before told, would do for this one."""
+    """What nodes without data, which offered in an earlier job, would do for this one."""
     node, best = max(terms.items(), key=lambda item: item[1].times(steps, 0))
     who, room = f"{core.trust.name(node)} has no data of its own", room_bytes(best, steps)
     if not room:
