@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
+from muster.serving.paths import WHILE
 from patience import FACTOR, patient_s
 
+os.environ[WHILE] = str(os.getpid())  # a test that is killed leaves no server behind
 settings.register_profile("muster", deadline=None)
 settings.load_profile("muster")
 

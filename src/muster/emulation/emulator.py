@@ -31,6 +31,7 @@ from muster.emulation.scenario import Scenario
 from muster.emulation.timetable import Timetable
 from muster.errors import MusterError
 from muster.node.clock import CLOCK_FILE
+from muster.serving.paths import WHILE
 from muster.simulation import faults
 from muster.simulation.faults import Fault, Pair
 
@@ -113,7 +114,8 @@ class Emulation:
 
     def _environment(self, number: int, env: Mapping[str, str] | None) -> dict[str, str]:
         name = self.scenario.names()[number]
-        return {**(os.environ if env is None else env), CLOCK_FILE: str(self._programs.clock(name))}
+        own = {CLOCK_FILE: str(self._programs.clock(name)), WHILE: str(os.getpid())}
+        return {**(os.environ if env is None else env), **own}
 
     # programs
 

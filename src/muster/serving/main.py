@@ -20,14 +20,13 @@ from muster.errors import MusterError
 from muster.http.access import OPERATOR, Access
 from muster.http.address import Address, listen, url
 from muster.serving.models import need_onnxruntime
-from muster.serving.paths import folder_of
+from muster.serving.paths import WHILE, folder_of
 from muster.serving.report import alive, read_report, start_of
 from muster.serving.settings import PORT, ServeConfig, decode_settings, wants_token
 
 CONNECTIONS_MAX = 512
 KEEP_ALIVE_S = 300  # a client that asks now and then must not meet a connection that is being closed
 LOOK_S = 2.0
-WHILE = "MUSTER_SERVE_WHILE"  # a process: of a demo or a test, whose servers are to end with it
 LOCK = ".serving"
 TOKEN = "token"
 

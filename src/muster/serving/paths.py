@@ -16,6 +16,9 @@ from muster.errors import MusterError
 SERVE, MODELS = "serve", "models"
 TASK_CHARS_MAX = 64
 
+# An environment variable: the process of a demo or a test, with which servers are to end.
+WHILE = "MUSTER_SERVE_WHILE"
+
 
 def folder_of(home: Path, task: str) -> Path:
     """The folder of a served task. Raises MusterError usage for what is no task's name."""

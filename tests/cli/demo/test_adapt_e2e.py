@@ -17,7 +17,7 @@ from muster.cli.demo.views.frame import Frame
 from muster.emulation.scenario_file import parse
 from patience import patient_s
 
-WAIT_S = patient_s(240.0)
+WAIT_S = patient_s(900.0)
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WAIT_S + 60)]
 NETWORK = """
 nodes = [{ name = "alpha" }, { name = "bravo" }, { name = "charlie" }, { name = "delta" }, { name = "echo" }]
