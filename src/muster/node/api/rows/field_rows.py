@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from muster.node.api.field_view import FieldView, ServerView
 from muster.node.api.rows.changes import Rows, brief
-from muster.node.api.rows.node_rows import Names
 from muster.node.api.rows.schema import FieldRow, ServerRow
+from muster.protocol.ids import NodeId
 
 
-def field_rows(views: Iterable[FieldView], names: Names, now_s: float) -> Rows:
+def field_rows(views: Iterable[FieldView], names: Callable[[NodeId], str], now_s: float) -> Rows:
     """By "node/task". `now_s`: loop time."""
     rows: Rows = {}
     for view in views:

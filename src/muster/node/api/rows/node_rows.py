@@ -11,6 +11,7 @@ import msgspec
 from muster.network.sync.presence import STATES
 from muster.node.api.peer_views import left_view, power_view
 from muster.node.api.rows.changes import Row, Rows
+from muster.node.api.rows.field_rows import field_rows
 from muster.node.api.rows.schema import (
     LeftRow,
     NodePlanRow,
@@ -115,8 +116,6 @@ def node_rows(
 
 def self_report(core: Core, facts: Row, models: Iterable[FieldView] = ()) -> Row:
     """What a node says of itself alone, for whoever looks after the whole emulation."""
-    from muster.node.api.rows.field_rows import field_rows
-
     own = [view for view in models if view.me]
     return {
         "field": field_rows(own, Names(core), asyncio.get_running_loop().time()),
