@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from muster.cli.demo.adapt.generator import WINDOW, Orders, Tally
+from muster.cli.demo.adapt.generator import Orders, Tally
 from muster.cli.demo.adapt.news import news
 from muster.cli.demo.adapt.programs import Generator
 from muster.cli.demo.fleet import DemoFleet
@@ -55,10 +55,6 @@ class Company:
         """Of the newest answers of the model that is in use there; None: there are too few."""
         tally = self.tally(name)
         return tally.right / tally.of if tally.of >= SHOWN_OF else None
-
-    def settled(self, name: str) -> bool:
-        """Whether the accuracy is of a whole window of answers."""
-        return self.tally(name).of >= WINDOW
 
     async def observe(self) -> None:
         """Ask all nodes, and say what has changed."""

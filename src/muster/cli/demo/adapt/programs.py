@@ -64,8 +64,8 @@ async def _until_up(name: str, home: Path, task: str) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"it wrote nothing to {log}"
+    lines = [line.strip(" |+-") for line in log.read_text("utf-8", "replace").splitlines()]  # of groups, too
+    return next((line for line in reversed(lines) if line), f"it wrote nothing to {log}")
 
 
 class Generator:
