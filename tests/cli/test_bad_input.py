@@ -14,6 +14,7 @@ import pytest
 
 from muster.cli.main import run
 from muster.errors import EXIT_CODES
+from muster.node.api.client import answers
 from patience import patient_s
 
 Capture = pytest.CaptureFixture[str]
@@ -94,7 +95,7 @@ def refusal(tmp_path: Path, *words: str) -> tuple[int, str]:
 def alpha(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = node(tmp_path, "--name", "alpha", "--listen", "127.0.0.1:17931")
     deadline_s = time.monotonic() + patient_s(30.0)
-    while not (tmp_path / "d" / "muster" / "alpha" / "control.sock").exists():
+    while not answers(tmp_path / "d" / "muster" / "alpha"):  # a socket is there before somebody listens
         assert time.monotonic() < deadline_s
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
