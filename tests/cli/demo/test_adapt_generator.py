@@ -159,3 +159,25 @@ def test_a_request_without_an_answer_has_failed(home: Path) -> None:
         assert camera.tally.faults
 
     asyncio.run(main())
+
+
+def test_a_camera_may_be_sent_to_rest_while_it_waits_for_an_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        camera = Camera("alpha", home, TASK, world(), 0)
+        asked = camera._ask
+
+        async def rests_meanwhile() -> None:
+            await asked()
+            camera.order(Orders("alpha", rate=0.0))
+
+        monkeypatch.setattr(camera, "_ask", rests_meanwhile)
+        async with served(home), running(camera):
+            for requests in (1, 2, 3):
+                camera.order(Orders("alpha", rate=400.0))
+                await until(camera, requests)
+                await asyncio.sleep(0.05)
+        assert camera.tell().requests == 3
+
+    asyncio.run(main())

@@ -114,7 +114,8 @@ class Camera:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            if self._orders.rate <= 0:
+            rate = self._orders.rate  # other orders may come while an answer is waited for
+            if rate <= 0:
                 self._ordered.clear()
                 await self._ordered.wait()
                 due_s = loop.time()
@@ -122,7 +123,7 @@ class Camera:
             if self._connection is None and not await self._found():
                 continue
             await self._ask()
-            due_s = max(due_s + 1 / self._orders.rate, loop.time() - 1.0)  # what is late is not made up for
+            due_s = max(due_s + 1 / rate, loop.time() - 1.0)  # what is late is not made up for
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
     async def _found(self) -> bool:
