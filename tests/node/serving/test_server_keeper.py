@@ -158,3 +158,24 @@ def test_one_that_does_not_come_up_is_killed_and_tried_again() -> None:
     machine, said = kept(UP_S + 5, lambda m: setattr(m, "comes_up", False), {})
     assert len(machine.starts) == 2
     assert "did not come up in 30 s" in said[0]
+
+
+def test_a_look_while_the_node_stops_starts_none_again() -> None:
+    """Ending a server takes a while, in which the loop may look: the server would outlive its node."""
+
+    async def main() -> None:
+        machine = FakeProcesses()
+
+        async def slow(work: Callable[..., object], *args: object) -> object:
+            done = work(*args)
+            await asyncio.sleep(0.5)
+            return done
+
+        keeper = ServerKeeper("task", CONFIG, machine, slow, lambda text: None)  # type: ignore[arg-type]
+        await keeper.look()
+        await keeper.look()
+        await asyncio.gather(keeper.close(), keeper.look())
+        await keeper.look()
+        assert (len(machine.starts), machine.alive) == (1, None)
+
+    run(main(), until_s=100.0)

@@ -48,6 +48,8 @@ class ServerKeeper:
         self._known: tuple[int, int] | None = None  # process and start of the one that runs
         self._written_t, self._news_s = 0.0, 0.0  # its last report, and when that was seen
         self._faults, self._again_s = 0, 0.0
+        self._one = asyncio.Lock()  # a look must not start again what `close` has just ended
+        self._closed = False
 
     async def run(self, pulse: Pulse) -> None:
         """Look once a second, until cancelled."""
@@ -58,6 +60,11 @@ class ServerKeeper:
 
     async def look(self) -> None:
         """Do what is due. Raises OSError when a process cannot be started."""
+        async with self._one:
+            if not self._closed:
+                await self._look()
+
+    async def _look(self) -> None:
         now_s = asyncio.get_running_loop().time()
         report = await self._offload(self._processes.running)
         if report is None:
@@ -85,10 +92,12 @@ class ServerKeeper:
 
     async def close(self) -> None:
         """End the server: the node is stopped."""
-        report = await self._offload(self._processes.running)
-        if report is not None and not report.by_hand:
-            await self._offload(self._processes.end, report, END_S)
-        await self._offload(self._processes.taken_away)
+        async with self._one:
+            self._closed = True
+            report = await self._offload(self._processes.running)
+            if report is not None and not report.by_hand:
+                await self._offload(self._processes.end, report, END_S)
+            await self._offload(self._processes.taken_away)
 
     def _outdated(self, report: ServerReport) -> str | None:
         if report.muster != __version__:
