@@ -18,8 +18,8 @@ from muster.emulation.scenario_file import parse
 from muster.node.api.client import Client
 from patience import patient_s
 
-pytestmark = pytest.mark.e2e
-WAIT_S = patient_s(150.0)
+WAIT_S = patient_s(600.0)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WAIT_S + 60)]
 STAND_INS = 15  # after which the post's classes are known
 NETWORK = """
 nodes = [{ name = "alpha" }, { name = "bravo" }, { name = "charlie" }, { name = "delta" }]
