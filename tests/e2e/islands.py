@@ -37,6 +37,7 @@ CUT_S = 20.0  # at least. After a cut about as long as the links' lease (15 s) a
 BACK_S = (
     60.0  # at most, until all hold the merge: trainers go on then, or an island would add rounds of its own
 )
+LOOKS = 20  # in a row that an island is at rest: what was trained is on record a moment later
 RECIPE = {
     "lr": 0.05,
     "batch": 64,  # with 32 or with momentum a single model is off its neighbours in time by up to 5 points
@@ -138,7 +139,8 @@ async def _sides(fleet: SmallFleet, names: Sequence[str], job: str) -> tuple[set
 
 async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
     """Cut the islands apart after round BEFORE, heal when both have done APART rounds. The trainers of an
-    island that is ahead are stopped until all hold the merge: both are to do the same number of rounds."""
+    island that is ahead are stopped until all hold the merge: both are to do the same number of rounds. They
+    meet when both are at rest: a round that is committed while they merge is merged apart, as one round."""
     near, far = names[: len(names) // 2], names[len(names) // 2 :]
     await until_round(fleet, near[0], job, BEFORE, 120.0)
     await fleet.net.apply(Partition((tuple(near), tuple(far))))
@@ -149,7 +151,9 @@ async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
 
     async def alone(island: Sequence[str]) -> list[psutil.Process]:
         await until_round(fleet, island[0], job, BEFORE + APART, ROUND_LIMIT_S)
-        return _stop(fleet, island)
+        stopped = _stop(fleet, island)
+        await _until_at_rest(fleet, island, job)
+        return stopped
 
     both = await asyncio.gather(alone(near), alone(far))
     await asyncio.sleep(max(0.0, healed_s - asyncio.get_running_loop().time()))
@@ -157,6 +161,20 @@ async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
     await until("one head on all nodes", lambda: _same_head(fleet, names, job), BACK_S)
     for stopped in both:
         _go_on(stopped)
+
+
+async def _until_at_rest(fleet: SmallFleet, island: Sequence[str], job: str) -> None:
+    """What was trained before the trainers were stopped is committed, as far as it makes a round."""
+    looks: list[str] = []
+
+    async def rests() -> bool:
+        seen = [v for name in island if (v := await view(fleet, name, job)) is not None]
+        waiting = max((sum(c.updates_waiting for c in v.contributions) for v in seen), default=0)
+        heads = {v.head for v in seen}
+        looks.append(heads.pop() if len(seen) == len(island) and len(heads) == 1 and waiting < 2 else "")
+        return "" not in looks[-LOOKS:] and len(looks) >= LOOKS and len(set(looks[-LOOKS:])) == 1
+
+    await until(f"{', '.join(island)} at rest", rests, BACK_S)
 
 
 async def _same_head(fleet: SmallFleet, names: Sequence[str], job: str) -> bool:
