@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 from muster.compression import tensors
 from muster.learning import local_training, params
 from muster.node.trainer.open_task import OpenTask
-from muster.node.trainer.session_parts import OnStep, fault_of_training
+from muster.node.trainer.session_parts import OnStep, Stepping, fault_of_training
 
 
 def fine_tune(
@@ -27,12 +24,7 @@ def fine_tune(
 ) -> dict[str, Any]:
     """`steps` steps from `base`; the whole model goes to `out`. What the job keeps here stays as it is."""
     model = opened.loaded(tensors.read(opened.layout, Path(base)))
-    times_s = [time.perf_counter()]
-
-    def stepped(n: int, loss: float) -> None:
-        times_s.append(time.perf_counter())
-        on_step({"done": n, "of": steps, "loss": loss})
-
+    stepped = Stepping(on_step, steps)
     done = local_training.train(
         opened.task,
         model,
@@ -46,6 +38,4 @@ def fine_tune(
     )
     with fault_of_training():
         tensors.write(opened.layout, Path(out), params.arrays_of(model, opened.layout), synced=True)
-    step_s = statistics.median(after - before for before, after in itertools.pairwise(times_s))
-    said = {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
-    return said | {"skipped": done.skipped}
+    return stepped.answer(done.steps, done.examples, done.loss, done.skipped)

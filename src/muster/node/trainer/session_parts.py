@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -58,3 +60,22 @@ def fault_of_training() -> Iterator[None]:
         yield
     except TensorError as error:
         raise TaskFault(f"training ended in nonsense: {error}; try a lower learning rate") from error
+
+
+class Stepping:
+    """Reports each of `steps` steps of a training, with its loss, and takes the time that it needs."""
+
+    def __init__(self, on_step: OnStep, steps: int) -> None:
+        self._on_step, self._steps = on_step, steps
+        self._times_s: list[float] = []
+        self._began_s = time.perf_counter()
+
+    def __call__(self, done: int, loss: float) -> None:
+        self._times_s.append(time.perf_counter() - self._began_s)
+        self._on_step({"done": done, "of": self._steps, "loss": loss})
+        self._began_s = time.perf_counter()  # the report and the throttle's sleep are no part of a step
+
+    def answer(self, steps: int, examples: int, loss: float, skipped: int) -> Answer:
+        """The answer to a request to train."""
+        step_s = statistics.median(self._times_s)
+        return {"steps": steps, "examples": examples, "loss": loss, "step_s": step_s, "skipped": skipped}

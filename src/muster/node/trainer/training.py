@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from muster.learning.faults import TaskFault
 from muster.learning.sources.coresets import pool
 from muster.learning.sources.source import Batches
 from muster.node.trainer.open_task import TRIED_STEPS, OpenTask
-from muster.node.trainer.session_parts import OnStep, fault_of_training
+from muster.node.trainer.session_parts import OnStep, Stepping, fault_of_training
 from muster.node.trainer.shared_samples import read_coresets
 
 
@@ -50,15 +48,7 @@ def train(
         raise TaskFault("this node has no data of its own: it trains on samples that others share")
     if samples:
         data = pool(read_coresets(opened, samples), own, opened.task.augment, own_weight)
-    times_s: list[float] = []
-    began_s = time.perf_counter()
-
-    def stepped(n: int, loss: float) -> None:
-        nonlocal began_s
-        times_s.append(time.perf_counter() - began_s)
-        on_step({"done": n, "of": steps, "loss": loss})
-        began_s = time.perf_counter()  # the report and the throttle's sleep are no part of a step
-
+    stepped = Stepping(on_step, steps)
     done = local_training.train(
         opened.task,
         model,
@@ -87,6 +77,4 @@ def train(
     if not samples:
         stays = {"optimizers": done.state, "place": own.tell(), "tensors": opened.own_tensors(model)}
         local_state.save(opened.local, {**kept, **stays, "shape": opened.shape})
-    step_s = statistics.median(times_s)
-    said = {"steps": done.steps, "examples": done.examples, "loss": done.loss, "step_s": step_s}
-    return said | {"skipped": done.skipped}
+    return stepped.answer(done.steps, done.examples, done.loss, done.skipped)
