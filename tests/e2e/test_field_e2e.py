@@ -5,11 +5,8 @@ Real daemons, servers, trainers and links, on loopback.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +15,9 @@ import numpy as np
 import pytest
 from cameras import Camera, until
 
+from daemons import Daemons
 from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
-from muster.node.api.client import Client
 from muster.node.api.field_view import FieldView
 from patience import patient_s
 
@@ -54,12 +51,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class Fleet:
+class Fleet(Daemons):
     """The daemons, each with its server."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        super().__init__(folder)
         ports = free_ports(2 * len(NAMES))
         self.ports, self.serving = (dict(zip(NAMES, ports[start::2], strict=True)) for start in range(2))
         init_fleet(folder / "fleet", "trio")
@@ -73,48 +69,9 @@ class Fleet:
             )  # fmt: skip
             (folder / f"{name}.toml").write_text(text)
 
-    def start(self, name: str) -> Client:
-        with (self.folder / name / "output.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "muster.cli.main",
-                    "node",
-                    "--config",
-                    str(self.folder / f"{name}.toml"),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={k: v for k, v in os.environ.items() if k != "MUSTER_HOME"},
-            )
-        client = self.client(name)
-        until(lambda: answers(client), patient_s(60))
-        return client
-
-    def client(self, name: str) -> Client:
-        return Client(self.folder / name, timeout_s=120.0)
-
     def own(self, name: str) -> FieldView:
         """What a node says of its own model."""
         return next(view for view in self.client(name).field() if view.me)
-
-    def said(self, name: str) -> str:
-        return (self.folder / name / "output.log").read_text("utf-8", "replace")
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            process.wait(30)
-
-
-def answers(client: Client) -> bool:
-    try:
-        client.snapshot(timeout_s=2.0)
-    except MusterError:
-        return False
-    return True
 
 
 def ready(port: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import sqlite3
@@ -11,12 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from file_limit import file_limit
 from muster.local.database import LocalFault
 from muster.local.limits import Limits
 from muster.local.local_set import LocalSet
@@ -134,20 +133,10 @@ def test_answers_leave_room_for_labels(tmp_path: Path) -> None:
         assert local.labelled().y.tolist() == [4]
 
 
-@contextmanager
-def files_at_most(size_bytes: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_fails_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
     with LocalSet.open(tmp_path / "a.sqlite", LIMITS) as local:
         ids = [local.add_labelled(np.full(3, i), i) for i in range(5)]
-        with files_at_most(1), pytest.raises(LocalFault, match="cannot be kept"):
+        with file_limit(1), pytest.raises(LocalFault, match="cannot be kept"):
             local.add_labelled(np.full(3, 9), 9)
         assert local.labelled().ids == tuple(ids)
         local.add_labelled(np.full(3, 6), 6)

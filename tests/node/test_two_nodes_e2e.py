@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muster.errors import MusterError
+from daemons import Daemons
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot
@@ -34,15 +31,17 @@ class Other(Digits):
 """
 
 
-class Pair:
+class Pair(Daemons):
     """The daemons of `ann` and `ben`, one dialling the other."""
 
+    up_s, end_s = 30.0, 20.0
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        super().__init__(folder)
         init_fleet(folder / "fleet", "pair")
 
-    def start(self, name: str, extra: str = "") -> Client:
+    def begin(self, name: str, extra: str = "") -> Client:
+        """Start it with more in its configuration."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
         bundle = self.folder / f"{name}.pem"
@@ -54,30 +53,7 @@ class Pair:
             f'name = "{name}"\nhome = "{home}"\nbundle = "{bundle}"\ndiscovery = false\n'
             f'listen = ["127.0.0.1:{PORTS[name]}"]\nconnect = ["127.0.0.1:{other}"]\n{extra}'
         )
-        with (home / "output.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "muster.cli.main", "node", "--config", str(config)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={k: v for k, v in os.environ.items() if k != "MUSTER_HOME"},
-            )
-        client = Client(home, timeout_s=120.0)
-        until(lambda: answers(client), 30.0)
-        return client
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            process.wait(20)
-
-
-def answers(client: Client) -> bool:
-    try:
-        client.snapshot(timeout_s=2.0)
-    except MusterError:
-        return False
-    return True
+        return self.start(name)
 
 
 def until(holds: object, limit_s: float) -> None:
@@ -113,8 +89,8 @@ def test_exports_are_worth_what_was_reported_and_training_goes_on_from_them(
     from muster.learning.digits import Digits
 
     half = '[tasks.digits]\nsplit = "iid"\nparts = 2\npart = {}\n'
-    ann = pair.start("ann", half.format(0))
-    ben = pair.start("ben", half.format(1))
+    ann = pair.begin("ann", half.format(0))
+    ben = pair.begin("ben", half.format(1))
     until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
     job = ann.train("digits", rounds=4, min_nodes=2)
     view = finished(ann, job)
@@ -145,8 +121,8 @@ def test_a_node_with_another_model_of_that_name_says_so_and_the_job_goes_on_with
     pair: Pair, tmp_path: Path
 ) -> None:
     (tmp_path / "other.py").write_text(TASK)
-    ann = pair.start("ann")
-    ben = pair.start("ben", f'[tasks.digits]\nfile = "{tmp_path / "other.py"}"\n')
+    ann = pair.begin("ann")
+    ben = pair.begin("ben", f'[tasks.digits]\nfile = "{tmp_path / "other.py"}"\n')
     until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
     job = ann.train("digits", rounds=1)
     view = finished(ann, job)
@@ -160,8 +136,8 @@ def test_a_node_with_another_model_of_that_name_says_so_and_the_job_goes_on_with
 def test_a_daemon_counts_its_energy_and_its_battery_drains(pair: Pair) -> None:
     half = '[tasks.digits]\nsplit = "iid"\nparts = 2\npart = {}\n'
     energy = '[energy]\npreset = "pi4"\nradio = "lte"\ncapacity_j = 5000\n'
-    ann = pair.start("ann", half.format(0) + energy)
-    pair.start("ben", half.format(1) + '[energy]\nmeter = "none"\n')
+    ann = pair.begin("ann", half.format(0) + energy)
+    pair.begin("ben", half.format(1) + '[energy]\nmeter = "none"\n')
     until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
     job = ann.train("digits", rounds=3, min_nodes=2)
     view = finished(ann, job)

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from file_limit import file_limit
 from muster.errors import MusterError
 from muster.storage import partial as partial_module
 from muster.storage.database import COPY_COMMITS, LOG_ROOM_BYTES
@@ -33,17 +33,6 @@ def opened(home: Path) -> Iterator[DiskStore]:
         yield store
     finally:
         store.close()
-
-
-@contextmanager
-def file_limit(size_bytes: int) -> Iterator[None]:
-    """The kernel itself refuses to let a file grow: a failing write without a full disk at hand."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_everything_is_there_again(tmp_path: Path) -> None:
