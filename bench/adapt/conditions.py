@@ -8,11 +8,14 @@ run goes on where it stopped.
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +31,21 @@ WORK = Path(tempfile.gettempdir()) / "muster-bench-adapt"
 
 Images = NDArray[np.float32]
 Change = Callable[[Images, np.random.Generator], Images]
+
+
+def parser(text: str | None) -> argparse.ArgumentParser:
+    """The options that all of these benchmarks have; `text` is theirs."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawTextHelpFormatter)
+    made.add_argument("--data", type=Path, required=True)
+    made.add_argument("--work", type=Path, default=WORK)
+    made.add_argument("--json", type=Path)
+    return made
+
+
+def keep(result: dict[str, Any], path: Path | None) -> None:
+    """The result as a file, if one was asked for."""
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def rotated(degrees: float) -> Change:

@@ -14,11 +14,8 @@ minute on a quiet core.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import candidates
@@ -136,11 +133,7 @@ def missed(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=conditions.WORK)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = conditions.parser(__doc__).parse_args()
     torch.set_num_threads(1)
     real = {name: candidates.paired(name, given.data, given.work) for name in candidates.KINDS}
     for name, (mine, base) in real.items():
@@ -164,8 +157,7 @@ def main() -> int:
     print(table_of_return(result))
     wrong = missed(result)
     print("\n".join(wrong) if wrong else "all targets are met")
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    conditions.keep(result, given.json)
     return 0
 
 

@@ -10,8 +10,6 @@ About a minute on a quiet core.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,11 +121,7 @@ class Field:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=conditions.WORK)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = conditions.parser(__doc__).parse_args()
     torch.set_num_threads(1)
     field = Field(given.data, given.work)
     result: dict[str, Any] = {}
@@ -148,8 +142,7 @@ def main() -> int:
         shown = " | ".join(f"{row[key]:.2f}" for key in ("median", "largest", "smallest"))
         print(f"| {name} | {shown} | {row['alike']:.0%} |")
     print(f"the nearest of the different ones: {closest[1][0]} and {closest[1][1]}, {closest[0]:.2f}")
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    conditions.keep(result, given.json)
     return 0
 
 

@@ -10,8 +10,6 @@ entropies are kept, so that it goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -193,11 +191,7 @@ def missed(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=conditions.WORK)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = conditions.parser(__doc__).parse_args()
     torch.set_num_threads(1)
     result: dict[str, Any] = {"changes": {}, "false": {}}
     for name in conditions.CHANGES:
@@ -208,8 +202,7 @@ def main() -> int:
     print(table(result))
     wrong = missed(result)
     print("\n".join(wrong) if wrong else "all targets are met")
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    conditions.keep(result, given.json)
     return 0
 
 

@@ -11,7 +11,6 @@ minutes on one core; what is done is kept, so that it goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import deque
@@ -194,11 +193,8 @@ def misses(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=conditions.WORK)
+    parser = conditions.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     kept = options.work / "recipe.json"
