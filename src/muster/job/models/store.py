@@ -40,6 +40,8 @@ class ModelStore:
         self.forms = JobForms(context.store, view.id)
         self._held: set[CommitId] = set()  # of the points checked so far
         self._checked = 0
+        self._foreign: set[CommitId] = set()  # of the first so many points, by that version of the forms
+        self._sorted, self._sorted_by = 0, -1
         self._version = 0  # grows when `_held` changes
         self._heads: tuple[tuple[int, int, int], list[Point]] = ((-1, -1, -1), [])
         self._known_heads: tuple[tuple[int, int], list[Point]] = ((-1, -1), [])
@@ -95,10 +97,18 @@ class ModelStore:
     def held(self, commit: CommitId) -> bool:
         """Whether a commit's parameters are on this node, and may be the task's model."""
         blob = self.blob_of(commit)
-        return blob is not None and self._context.store.has_blob(blob) and not self._foreign(commit)
+        return blob is not None and self._context.store.has_blob(blob) and commit not in self._foreigners()
 
-    def _foreign(self, commit: CommitId) -> bool:
-        return self.forms.foreign(self._view.graph.points[commit], self._view)
+    def _foreigners(self) -> set[CommitId]:
+        """Commits whose models cannot be the task's: each point is looked at once for what is known then."""
+        points = self._view.graph.points
+        if self._sorted_by != self.forms.version:
+            self._foreign, self._sorted, self._sorted_by = set(), 0, self.forms.version
+        if self._sorted < len(points):
+            new = islice(points.values(), self._sorted, None)
+            self._foreign.update(point.id for point in new if self.forms.foreign(point, self._view))
+            self._sorted = len(points)
+        return self._foreign
 
     def reader(self, commit: CommitId) -> Reader:
         """Reads the parameters of a commit that is held."""
@@ -117,7 +127,7 @@ class ModelStore:
         graph = self._view.graph
         now = (graph.version, self._version, self.forms.version)
         if self._heads[0] != now:
-            self._heads = (now, graph.heads(lambda c: c in self._held and not self._foreign(c)))
+            self._heads = (now, graph.heads((self._held - self._foreigners()).__contains__))
         return self._heads[1]
 
     def look(self) -> None:
@@ -135,7 +145,8 @@ class ModelStore:
         graph = self._view.graph
         now = (graph.version, self.forms.version)
         if self._known_heads[0] != now:
-            self._known_heads = (now, graph.heads(lambda c: not self._foreign(c)))
+            foreigners = self._foreigners()
+            self._known_heads = (now, graph.heads(lambda c: c not in foreigners))
         return self._known_heads[1]
 
     # ---- whether it is sound ------------------------------------------------------------------------
