@@ -245,7 +245,7 @@ class Generator:
 
     def prune(self) -> Prune | None:
         last = self.count(1, lim.ROUND_MAX)
-        return self.d.one((None, Prune(self.real(0.0, 1.0), self.count(1, last), last)))
+        return self.d.one((None, Prune(self.real(0.0, 1.0), self.count(1, max(1, last)), last)))
 
     def data(self) -> tuple[NodeId, ...]:
         return tuple(sorted({self.node() for _ in range(self.d.whole(0, 2))}))
