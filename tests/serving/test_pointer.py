@@ -15,7 +15,7 @@ import pytest
 
 from muster.errors import MusterError
 from muster.serving import pointer
-from muster.serving.paths import folder_of, models_of, pointer_of, served_tasks
+from muster.serving.paths import folder_of, models_of, parameters_of, pointer_of, served_tasks
 from muster.serving.pointer import go_back, read, use_model, verified
 
 
@@ -206,3 +206,17 @@ def test_a_full_disk_changes_nothing(folder: Path, tmp_path: Path, monkeypatch: 
         use_model(folder, "b", model(tmp_path, b"second"), None, "second")
     assert found.value.code == "disk_full"
     assert read(folder) == first
+
+
+def test_parameters_stay_as_long_as_their_model_may_answer(folder: Path, tmp_path: Path) -> None:
+    """What a killed process has half copied is in nobody's way."""
+    contents = [b"first", b"second", b"third"]
+    names = [hashlib.sha256(content).hexdigest() for content in contents]
+    models_of(folder).mkdir(parents=True)
+    (models_of(folder) / f".{names[0]}.safetensors.part").write_bytes(b"ha")
+    for number, content in enumerate(contents):
+        parameters = model(tmp_path, b"parameters of " + content)
+        use_model(folder, f"v{number}", model(tmp_path, content), None, "test", parameters)
+    assert not parameters_of(folder, names[0]).exists()
+    for content, name in list(zip(contents, names, strict=True))[1:]:
+        assert parameters_of(folder, name).read_bytes() == b"parameters of " + content

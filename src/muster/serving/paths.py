@@ -3,6 +3,7 @@
 HOME/serve/TASK/current                      which model is in use (`pointer`)
 HOME/serve/TASK/models/VERSION.onnx          models: the one in use, the former one, and a few older ones
 HOME/serve/TASK/models/VERSION.sketch.onnx   beside it: from inputs to what nodes are compared by
+HOME/serve/TASK/models/HASH.safetensors      parameters of the ONNX file with that hash: jobs begin from them
 HOME/serve/TASK/server.json                  what the server says of itself
 HOME/local/TASK.sqlite                       the node's own samples (muster/local)
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from muster.errors import MusterError
 
-SERVE, MODELS = "serve", "models"
+SERVE, MODELS, PARAMETERS = "serve", "models", ".safetensors"
 TASK_CHARS_MAX = 64
 
 # An environment variable: the process of a demo or a test, with which servers are to end.
@@ -45,6 +46,11 @@ def report_of(folder: Path) -> Path:
 def models_of(folder: Path) -> Path:
     """Where a served task's models are."""
     return folder / MODELS
+
+
+def parameters_of(folder: Path, sha256: str) -> Path:
+    """The parameters of the model whose ONNX file has that hash, from which a job can begin."""
+    return models_of(folder) / f"{sha256}{PARAMETERS}"
 
 
 def served_tasks(home: Path) -> list[str]:

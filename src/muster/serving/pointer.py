@@ -19,7 +19,7 @@ import msgspec
 
 from muster.errors import MusterError
 from muster.protocol.envelope import UNREADABLE
-from muster.serving.paths import MODELS, models_of, pointer_of
+from muster.serving.paths import MODELS, PARAMETERS, models_of, parameters_of, pointer_of
 from muster.storage.files import FULL
 from muster.storage.staged import PIECE_BYTES, fsync_dir, write_staged
 
@@ -98,8 +98,17 @@ def verified(folder: Path, model: Model) -> Path:
     return path
 
 
-def use_model(folder: Path, version: str, file: Path, sketch_file: Path | None, reason: str) -> Served:
+def use_model(
+    folder: Path,
+    version: str,
+    file: Path,
+    sketch_file: Path | None,
+    reason: str,
+    parameters: Path | None = None,
+) -> Served:
     """Copy a model into the folder and put it into use; what the pointer says then.
+
+    `sketch_file` and `parameters` come beside it, as `paths` says.
 
     Of other bytes under a known version the version gets the beginning of their hash added: answers name
     what made them.  The model that is in use already stays as it is.  Raises MusterError: usage, bad_data,
@@ -116,6 +125,8 @@ def use_model(folder: Path, version: str, file: Path, sketch_file: Path | None, 
         model = Model(version, f"{MODELS}/{version}.onnx", sha256)
         if sketch_file is not None:
             _copy(sketch_file, model.sketch_path(folder), _hash(sketch_file))
+        if parameters is not None:
+            _copy(parameters, parameters_of(folder, sha256), _hash(parameters))
         _copy(file, model.path(folder), sha256)
         if before is not None and before.current == model:
             return before
@@ -211,6 +222,10 @@ def _forget_old(folder: Path, served: Served) -> None:
         for _, path in sorted(others, reverse=True)[OLDER_KEPT:]:
             path.unlink(missing_ok=True)
             path.with_suffix(".sketch.onnx").unlink(missing_ok=True)
+        hashes = {served.sha256} | ({served.former.sha256} if served.former else set())
+        for path in models_of(folder).glob(f"*{PARAMETERS}"):
+            if path.stem not in hashes:
+                path.unlink(missing_ok=True)
 
 
 def _wrong(found: Served) -> str | None:

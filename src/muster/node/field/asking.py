@@ -8,9 +8,9 @@ from importlib import import_module
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.node.field.looking import Found
-from muster.node.field.moving import parameters_of
 from muster.node.field.task_field import TaskField
 from muster.protocol.ids import JobId
+from muster.serving.paths import folder_of, parameters_of
 
 
 class BudgetedAsker:
@@ -37,4 +37,4 @@ class BudgetedAsker:
         runner = self._core.jobs.runners.get(made.job) if made is not None else None
         if made is not None and made.commit and runner is not None and runner.models.held(made.commit):
             return made.commit.hex()
-        return str(parameters_of(field.home, field.task, found.served.sha256))
+        return str(parameters_of(folder_of(field.home, field.task), found.served.sha256))
