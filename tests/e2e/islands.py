@@ -166,15 +166,24 @@ async def _divide(fleet: SmallFleet, names: Sequence[str], job: str) -> None:
 async def _until_at_rest(fleet: SmallFleet, island: Sequence[str], job: str) -> None:
     """What was trained before the trainers were stopped is committed, as far as it makes a round."""
     looks: list[str] = []
+    told = ""
 
     async def rests() -> bool:
+        nonlocal told
         seen = [v for name in island if (v := await view(fleet, name, job)) is not None]
-        waiting = max((sum(c.updates_waiting for c in v.contributions) for v in seen), default=0)
-        heads = {v.head for v in seen}
-        looks.append(heads.pop() if len(seen) == len(island) and len(heads) == 1 and waiting < 2 else "")
+        # An update of the other island that came before the cut waits here until they meet.
+        left = [sum(c.updates_waiting for c in v.contributions if c.node in island) for v in seen]
+        told = ", ".join(
+            f"{v.head:.8} of round {v.round}, {n} updates wait" for v, n in zip(seen, left, strict=True)
+        )
+        one = len(seen) == len(island) and len({v.head for v in seen}) == 1 and max(left) < 2
+        looks.append(seen[0].head if one else "")
         return "" not in looks[-LOOKS:] and len(looks) >= LOOKS and len(set(looks[-LOOKS:])) == 1
 
-    await until(f"{', '.join(island)} at rest", rests, BACK_S)
+    try:
+        await until(f"{', '.join(island)} at rest", rests, BACK_S)
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {told}") from None
 
 
 async def _same_head(fleet: SmallFleet, names: Sequence[str], job: str) -> bool:

@@ -63,7 +63,7 @@ def test_a_node_without_the_backbone_gets_it_and_trains(pair: Pair, tmp_path: Pa
         file.write_text(TASK)
         settings[name] = f'[tasks.adapter]\nfile = "{file}"\nsplit = "iid"\nparts = 2\npart = {part}\n'
     weights(tmp_path / "ann-task" / "backbone.pt")
-    ann, ben = (pair.start(name, settings[name]) for name in ("ann", "ben"))
+    ann, ben = (pair.begin(name, settings[name]) for name in ("ann", "ben"))
     until(lambda: len(ann.snapshot().neighbours) == 1, 30.0)
     job = ann.train("adapter", rounds=2, min_nodes=2)
     until(lambda: ann.log(job).job.state != "running", 120.0)

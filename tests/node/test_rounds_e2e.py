@@ -82,7 +82,7 @@ def started(pair: Pair, task: str, code: str, extra: str) -> tuple[Client, Clien
     file = pair.folder / f"{task}.py"
     file.write_text(code)
     half = f'[tasks.{task}]\nfile = "{file}"\nsplit = "iid"\nparts = 2\npart = {{}}\n'
-    clients = pair.start("ann", half.format(0)), pair.start("ben", half.format(1) + extra)
+    clients = pair.begin("ann", half.format(0)), pair.begin("ben", half.format(1) + extra)
     until(lambda: len(clients[0].snapshot().neighbours) == 1, 30.0)
     return clients
 
@@ -116,7 +116,7 @@ def test_an_optimisers_state_survives_its_daemon(pair: Pair, tmp_path: Path) -> 
     before = counts()
     assert before == [4 * (n + 1) for n in range(len(before))]
     file = tmp_path / "adam.py"
-    pair.start("ben", f'[tasks.adam]\nfile = "{file}"\nsplit = "iid"\nparts = 2\npart = 1\n{extra}')
+    pair.begin("ben", f'[tasks.adam]\nfile = "{file}"\nsplit = "iid"\nparts = 2\npart = 1\n{extra}')
     until(lambda: ann.log(job).job.state != "running", 120.0)
     view = ann.log(job).job
     assert (view.state, view.round) == ("finished", 8), view.why
