@@ -22,6 +22,7 @@ import msgspec
 
 from muster.errors import MusterError
 from muster.learning.settings import wrong
+from muster.network.transport.endpoints import endpoint_fault
 from muster.node import policy
 from muster.node.energy.settings import LIMITS as ENERGY_LIMITS
 from muster.node.energy.settings import EnergyConfig, wrong_key
@@ -33,7 +34,6 @@ from muster.serving.settings import ServeConfig
 
 CONFIG_BYTES_MAX = 256 * 1024
 SOCKET_PATH_BYTES_MAX = 100  # of a Unix socket's address (the kernel's limit is 107)
-PORT = 7447
 ENDPOINTS_MAX = 64
 TASKS_MAX = 64
 NAME_CHARS_MAX = 32
@@ -237,7 +237,7 @@ class _Reader:
             if len(endpoints) > ENDPOINTS_MAX:
                 raise wrong((key,), f"{len(endpoints)} endpoints are over the limit of {ENDPOINTS_MAX}")
             for endpoint in endpoints:
-                if (said := endpoint_fault(endpoint)) is not None:
+                if (said := endpoint_fault(endpoint, dialled=key == "connect")) is not None:
                     raise wrong((key,), said)
         if len(config.tasks) > TASKS_MAX:
             raise wrong(("tasks",), f"{len(config.tasks)} tasks are over the limit of {TASKS_MAX}")
@@ -261,14 +261,6 @@ _LIMITS: tuple[tuple[str, str, float, float], ...] = (
     *(("energy", *limit) for limit in ENERGY_LIMITS),
     *(("policy", *limit) for limit in POLICY_LIMITS),
 )
-
-
-def endpoint_fault(endpoint: str) -> str | None:
-    """What is wrong with "host:port", as a sentence, or None."""
-    host, colon, port = endpoint.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-        return f"{endpoint!r} is no endpoint: write HOST:PORT, such as 10.0.0.2:{PORT}"
-    return None
 
 
 def _choices(path: tuple[str, ...], raw: dict[str, Any]) -> str | None:

@@ -16,9 +16,9 @@ from zenoh_pair import SECONDS_MAX, e2e, echo, opened, pair, quiet, until
 
 from muster.errors import MusterError
 from muster.network.transport.activity import HALF_OPEN_S
+from muster.network.transport.endpoints import Endpoint
 from muster.network.transport.link import Unreachable
 from muster.network.transport.zenoh import session as zenoh_session
-from muster.network.transport.zenoh.config import Endpoint
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.transport.zenoh.threads import call_limited
 from muster.network.trust.identity import Identity, init_fleet, issue, load_bundle
@@ -223,6 +223,35 @@ async def test_a_forbidden_member_is_no_neighbour(members: dict[str, Identity]) 
         assert not alpha.neighbours()
         with pytest.raises(Unreachable):
             await bravo.ask(alpha.node, "echo", b"", timeout_s=0.2)
+
+
+@e2e
+@pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
+async def test_an_ipv6_address_is_dialled(members: dict[str, Identity]) -> None:
+    alpha = quiet(members["alpha"], ["[::1]:0"], [])
+    async with opened(alpha):
+        bravo = quiet(members["bravo"], ["[::1]:0"], alpha.listening())
+        async with opened(bravo):
+            await until(lambda: alpha.neighbours() and bravo.neighbours())
+            assert await bravo.silent_endpoints() == []
+
+
+@e2e
+async def test_a_port_that_is_taken_in_the_last_moment_is_no_fault(members: dict[str, Identity]) -> None:
+    """Two nodes that start at the same instant both see the default port free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.MonkeyPatch.context() as patch:
+        other.bind(("0.0.0.0", 0))
+        taken = Endpoint("0.0.0.0", other.getsockname()[1])
+        seen_free, really_free = iter([taken, taken]), zenoh_session.free_endpoint
+
+        def free(*where: str, **port: int) -> Endpoint:
+            return next(seen_free, None) or really_free(*where, **port)
+
+        patch.setattr(zenoh_session, "free_endpoint", free)
+        link = quiet(members["alpha"], [], [])
+        async with opened(link):
+            assert link.listening() != [str(taken)]
+            assert next(seen_free, None) is None
 
 
 @e2e

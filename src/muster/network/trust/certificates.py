@@ -1,8 +1,8 @@
 """Certificates of a fleet: what is in them, and what is believed of one that is shown.
 
 Ed25519 keys throughout.  A node's id is the SHA-256 of its raw public key, so that a name can be given again
-while an identity cannot.  Dates decide nothing: certificates are valid from 2000 to 2100, since a small
-computer boots without a clock.
+while an identity cannot.  Dates decide nothing: certificates are valid from 1970, where a small computer
+without a clock boots, and have no end (RFC 5280, section 4.1.2.5, has a date that says so).
 
 A certificate's common name is "<node name>:<first 16 bytes of the node id, base64url>"; the network engine
 shows that name for each link, which is how a neighbour's claim to be a node is checked.
@@ -29,8 +29,8 @@ from muster.protocol.ids import NodeId
 NAME_CHARS_MAX = 32
 CERTIFICATE_BYTES_MAX = 2048
 
-_VALID_FROM = datetime.datetime(2000, 1, 1)
-_VALID_UNTIL = datetime.datetime(2100, 1, 1)
+_VALID_FROM = datetime.datetime(1970, 1, 1)
+_VALID_UNTIL = datetime.datetime(9999, 12, 31, 23, 59, 59)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

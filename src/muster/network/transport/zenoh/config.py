@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import zenoh
 
 from muster.errors import MusterError
+from muster.network.transport.endpoints import Endpoint
 from muster.network.transport.watchdog import Timings
 from muster.network.trust.identity import Identity
 
-DEFAULT_PORT = 7447
 MESSAGE_BYTES_MAX = 128 * 1024  # the engine drops anything larger before it costs memory
 SESSIONS_MAX = 256  # links at once
 
@@ -50,45 +49,35 @@ def profile_for(rate_bits_s: float | None) -> LinkProfile:
     return NARROW if rate_bits_s is not None and rate_bits_s < NARROW_BITS_S else LAN
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    host: str  # a name, an IPv4 address, or an IPv6 address without brackets
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def locator(self) -> str:
-        return f"quic/{self}"
+def listen_locator(point: Endpoint) -> str:
+    """An endpoint to listen on, as the engine wants it."""
+    return f"quic/{point}"
 
 
-_ENDPOINT = re.compile(
-    r"(?:quic/)?(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>\d{1,5}))?"
-)
+def dial_locator(point: Endpoint) -> str:
+    """An endpoint to dial, as the engine wants it.
+
+    Without brackets: with them the engine takes "[fd00::1]" for the server's name, which is none, and never
+    dials (zenoh 1.10.2, `get_quic_host`). Its own parser splits at the last colon.
+    """
+    return f"quic/{point.host}:{point.port}"
 
 
-def endpoint(text: str) -> Endpoint:
-    """Read "10.0.0.2", "10.0.0.2:7447", "[::]:7447" or "quic/host:7447". Raises MusterError("config")."""
-    match = _ENDPOINT.fullmatch(text.strip())
-    port = int(match["port"] or DEFAULT_PORT) if match else -1
-    if match is None or not 0 <= port <= 65535:
-        raise MusterError(
-            "config",
-            f"{text!r} is no endpoint: write HOST:PORT, like 10.0.0.2:{DEFAULT_PORT} or [fe80::1]:7447",
-        )
-    return Endpoint(match["v6"] or match["host"], port)
+def endpoint_of(locator: str) -> Endpoint:
+    """The endpoint in a locator of the engine's, in either of the two forms above."""
+    host, _, port = locator.removeprefix("quic/").partition("?")[0].partition("#")[0].rpartition(":")
+    return Endpoint(host.strip("[]").removeprefix("::ffff:"), int(port))
 
 
-def free_endpoint(host: str | None = None) -> Endpoint:
-    """Where to listen when no port is asked for: any free one; without a host, the default one first."""
-    ports = (0,) if host is not None else (DEFAULT_PORT, 0)
+def free_endpoint(host: str | None = None, port: int = 0) -> Endpoint:
+    """An endpoint that could be bound just now: at `port`, or at any; without a host, on all addresses.
+
+    Whoever binds first has it: the engine may find it taken all the same."""
     if host is None:
         host = "::" if _can_bind("::", 0) else "0.0.0.0"
-    for port in ports:
-        bound = _can_bind(host, port)
-        if bound:
-            return Endpoint(host, bound)
+    bound = _can_bind(host, port) or _can_bind(host, 0)
+    if bound:
+        return Endpoint(host, bound)
     raise MusterError(
         "port_in_use", f"there is no free UDP port on {host}: listen on an address of this machine"
     )
@@ -118,8 +107,8 @@ def session_config(
     settings: dict[str, Any] = {
         "mode": "peer",  # plain peers forward nothing: every hop beyond the first is Muster's own
         "id": session_id,  # a fixed one would have to wait for the old lease after a crash
-        "listen/endpoints": [point.locator for point in listen],
-        "connect/endpoints": [point.locator for point in connect],
+        "listen/endpoints": [listen_locator(point) for point in listen],
+        "connect/endpoints": [dial_locator(point) for point in connect],
         "connect/timeout_ms": -1,  # try for ever, in the background
         "connect/exit_on_failure": False,
         "connect/retry": {"period_init_ms": 500, "period_max_ms": 2000, "period_increase_factor": 1.5},

@@ -25,9 +25,10 @@ import zenoh
 
 from muster.network.supervisor import KeptLoop, Pulse, Supervisor
 from muster.network.transport.activity import PeerActivity, UnknownSessions
+from muster.network.transport.endpoints import endpoint
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.network.transport.watchdog import PING_TOPIC, watch
-from muster.network.transport.zenoh.config import LAN, LinkProfile, endpoint
+from muster.network.transport.zenoh.config import LAN, LinkProfile
 from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, encode_message
 from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
 from muster.network.transport.zenoh.server import ZenohServer

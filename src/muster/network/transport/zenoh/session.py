@@ -16,14 +16,8 @@ from typing import Any, TypeAlias
 import zenoh
 
 from muster.errors import MusterError
-from muster.network.transport.zenoh.config import (
-    DEFAULT_PORT,
-    Endpoint,
-    LinkProfile,
-    endpoint,
-    free_endpoint,
-    session_config,
-)
+from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint
+from muster.network.transport.zenoh.config import LinkProfile, endpoint_of, free_endpoint, session_config
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh.threads import Inbox, call_limited
 from muster.network.transport.zenoh.udp_ports import take_back
@@ -35,6 +29,7 @@ RECLOSE_S_MAX = 0.5  # before the next session; closing waits for attempts to co
 PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time is 30 s
 PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
 REOPEN_S_MAX = 60.0  # ... and at most later
+PORTS_TRIED_MAX = 8  # free ones that another program takes in the last moment
 _UNLINKED_S = 20.0  # an endpoint without a link for so long is reported
 
 Callback: TypeAlias = Callable[[Any], None]
@@ -80,10 +75,21 @@ class ZenohSession:
 
     async def open(self) -> None:
         """Raises MusterError("port_in_use", "config", or "internal" after `OPEN_S_MAX`)."""
-        # A session that is opened again keeps its port: others know it.
-        listening = self.listening or [_with_port(point) for point in self._wanted] or [free_endpoint()]
-        if self._old_port_held:  # the old session did not let go of its port: better another than none
-            listening = [free_endpoint()]
+        for _ in range(PORTS_TRIED_MAX):
+            # A session that is opened again keeps its port: others know it.
+            listening = self.listening or [_with_port(p) for p in self._wanted] or [_any_endpoint()]
+            if self._old_port_held:  # the old session did not let go of its port: better another than none
+                listening = [free_endpoint()]
+            try:
+                return await self._open_on(listening)
+            except MusterError as error:
+                # Two nodes that start at the same instant both see a port free: who binds it first has it.
+                asked = self.listening or (self._wanted and all(point.port for point in self._wanted))
+                if error.code != "port_in_use" or asked:
+                    raise
+        raise MusterError("port_in_use", "other programs take each free port first: start the node again")
+
+    async def _open_on(self, listening: list[Endpoint]) -> None:
         connect = list(self.connect)
         if self._discovery and not self._wanted and listening[0].port != DEFAULT_PORT:
             # Multicast does not reach loopback on a machine without a network: its other node is here.
@@ -194,7 +200,7 @@ class ZenohSession:
     async def silent_endpoints(self) -> list[str]:
         """Configured endpoints to which there is no link now (compared by address, so for literals only)."""
         links = await call_limited(self.links, CLOSE_S_MAX)
-        hosts = {endpoint(str(link.dst).partition("?")[0]).host.removeprefix("::ffff:") for link in links}
+        hosts = {endpoint_of(str(link.dst)).host for link in links}
         return [str(point) for point in self.connect if point.host not in hosts]
 
     async def report_unlinked_endpoints(self) -> None:
@@ -220,6 +226,11 @@ def _reply_busy(query: Any) -> None:
 
 def _forget(item: Any) -> None:
     """A nudge that finds the inbox full is lost."""
+
+
+def _any_endpoint() -> Endpoint:
+    """On all addresses, at the default port or, when another node has it, at any."""
+    return free_endpoint(port=DEFAULT_PORT)
 
 
 def _with_port(point: Endpoint) -> Endpoint:
