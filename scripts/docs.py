@@ -15,7 +15,7 @@ from pathlib import Path
 
 from generators.claims import benchmarks
 from generators.code_tables import limits, reactions
-from generators.commands import command_line, commands_in_use
+from generators.commands import command_line, commands_in_use, commands_of_nodes
 from generators.keys import energy_presets, faults, node_configuration, scenarios, serve_configuration
 from generators.python_api import python_api
 
@@ -31,6 +31,7 @@ PARTS = {
     "reactions": (DOCS / "architecture.md", reactions),
     "limits": (DOCS / "protocol.md", limits),
     "commands": (DOCS / "cli.md", command_line),
+    "of nodes": (DOCS / "cli-nodes.md", commands_of_nodes),
     "in use": (DOCS / "cli-in-use.md", commands_in_use),
     "python": (DOCS / "python.md", python_api),
     "claims": (DOCS / "benchmarks.md", benchmarks),

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import click
 
 IN_USE = ("serve", "label", "use", "rollback", "field", "adapt")  # commands about models in use
+RUNNING = ("node", "service", "doctor", "fleet", "dashboard")  # commands for who runs nodes
 
 
 def command_line() -> str:
-    """All commands but `IN_USE`; options that several have in common stand at the end, once."""
+    """All commands but `IN_USE` and `RUNNING`; options that several have in common stand at the end, once."""
     found, common = _found()
-    others = [entry for entry in found if entry[0].split()[1] not in IN_USE]
+    others = [entry for entry in found if entry[0].split()[1] not in IN_USE + RUNNING]
     ordered = list(dict.fromkeys(line for _, _, _, options in found for line in options if line in common))
     parts = [_sections(others, common), "", "## Options that several commands have", "", *ordered]
     return "\n".join(parts).strip()
@@ -25,6 +26,12 @@ def commands_in_use() -> str:
     """The commands about models in use."""
     found, common = _found()
     return _sections([entry for entry in found if entry[0].split()[1] in IN_USE], common)
+
+
+def commands_of_nodes() -> str:
+    """The commands for who runs nodes."""
+    found, common = _found()
+    return _sections([entry for entry in found if entry[0].split()[1] in RUNNING], common)
 
 
 def _found() -> tuple[list[tuple[str, str, list[str], list[str]]], set[str]]:

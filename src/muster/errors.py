@@ -28,6 +28,7 @@ EXIT_CODES: dict[str, int] = {
     "failed": 19,  # a job ended without a model
     "unknown_commit": 20,
     "tracker": 21,  # a tracker does not take what is written to it
+    "service": 22,  # systemd is not there, or does not do what it is asked
     "interrupted": 130,
 }
 

@@ -12,7 +12,8 @@ import pytest
 
 from muster.network.supervisor import Pulse, Supervisor
 from muster.node.event_log import EventLog
-from muster.node.health import LOOK_S, HealthWatch, notify, watchdog_s
+from muster.node.health import LOOK_S, HealthWatch
+from muster.node.service.notify import notify, watchdog_s
 from muster.simulation.virtual.event_loop import run
 
 
@@ -48,21 +49,23 @@ def test_systemd_hears_of_a_node_as_long_as_no_loop_hangs(systemd: socket.socket
     async def main() -> None:
         supervisor = Supervisor()
         supervisor.keep("the announcer", hangs)
-        supervisor.keep("looking at all loops", HealthWatch(supervisor, log, environment).run)
+        supervisor.keep("looking at all loops", HealthWatch(supervisor, log, lambda: "idle", environment).run)
         await asyncio.sleep(LOOK_S + 0.5)
-        assert heard(systemd) == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
+        assert heard(systemd) == ["READY=1", "WATCHDOG=1", "STATUS=idle", "WATCHDOG=1"]
         for _ in range(19):
             await asyncio.sleep(LOOK_S)
             assert heard(systemd) == ["WATCHDOG=1"]
+        late = []
         for _ in range(10):
             await asyncio.sleep(LOOK_S)
-            heard(systemd)
+            late += heard(systemd)
         await asyncio.sleep(100)
         assert heard(systemd) == []  # longer than WatchdogSec: systemd starts the node again
         sentence = "the announcer hangs: it should go round every 10 s and does not"
         assert [event.text for event in log.events] == [sentence]
+        assert late[-1] == f"STATUS={sentence}"
         await asyncio.sleep(50)
-        assert "WATCHDOG=1" in heard(systemd)
+        assert heard(systemd)[:2] == ["WATCHDOG=1", "STATUS=idle"]
         await supervisor.close()
 
     run(main(), until_s=1e5)

@@ -14,6 +14,7 @@ from muster.errors import MusterError
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.config import NodeConfig
 from muster.node.daemon import run_node
+from muster.node.log.printer import LogOptions
 from muster.storage import database as database_module
 from muster.storage import files
 from muster.storage.disk import DiskStore
@@ -27,7 +28,7 @@ def config(folder: Path) -> NodeConfig:
 
 def fault_at_start(given: NodeConfig) -> MusterError:
     with pytest.raises(MusterError) as caught:
-        asyncio.run(run_node(given))
+        asyncio.run(run_node(given, None, LogOptions()))
     return caught.value
 
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Run a whole job of several nodes on an emulated network on this machine.",
     ),
     "node": ("commands.node", "node", "Run a node: the daemon that trains with others."),
+    "service": ("commands.service", "service", "Let systemd run a node on this machine."),
     "serve": ("commands.serve", "serve", "Answer requests with a task's model."),
     "label": ("commands.label", "label", "Say what samples of a served task are, for its next model."),
     "dashboard": (
@@ -167,8 +168,17 @@ def _say(error: MusterError, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"error": {"code": error.code, "sentence": error.sentence}}), err=True)
     else:
-        click.echo(f"muster: {error.sentence}", err=True)
+        click.echo(f"{_journal_level()}muster: {error.sentence}", err=True)
     return error.exit_code
+
+
+def _journal_level() -> str:
+    """What marks a line on standard error as an error where it goes to the journal."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return ""
+    from muster.node.log.journal import leads_to_journal
+
+    return "<3>" if leads_to_journal(sys.stderr.fileno(), os.environ) else ""
 
 
 def _first_line(error: Exception) -> str:

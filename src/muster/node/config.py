@@ -32,6 +32,7 @@ from muster.node.serving.reading import taken_out
 from muster.node.toml_lines import line_of, toml_fault
 from muster.serving.settings import ServeConfig
 
+SERVICE_HOMES = Path("/var/lib/muster")  # of nodes that systemd runs
 CONFIG_BYTES_MAX = 256 * 1024
 SOCKET_PATH_BYTES_MAX = 100  # of a Unix socket's address (the kernel's limit is 107)
 ENDPOINTS_MAX = 64
@@ -77,6 +78,12 @@ def data_root() -> Path:
     """Where homes and the machine's fleet live: $XDG_DATA_HOME/muster, else ~/.local/share/muster."""
     base = os.environ.get("XDG_DATA_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "share") / "muster"
+
+
+def home_roots() -> list[Path]:
+    """Where homes of running nodes are looked for: data_root(), and that of services unless $XDG_DATA_HOME
+    names a place."""
+    return [data_root()] if os.environ.get("XDG_DATA_HOME") else [data_root(), SERVICE_HOMES]
 
 
 def fleet_dir() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -26,9 +27,12 @@ from muster.node.core import Core, NodeStatus
 from muster.node.energy.choice import choose
 from muster.node.event_log import EventLog
 from muster.node.field.lazy import LazyField
-from muster.node.health import HealthWatch, notify
+from muster.node.health import HealthWatch
+from muster.node.log.lines import LogLine
+from muster.node.log.printer import Libraries, LogOptions, Printer, writer
 from muster.node.operations import Operations
 from muster.node.policy import policy_of
+from muster.node.service.notify import notify
 from muster.node.serving.keeper import ServerKeeper
 from muster.node.serving.processes import ServerProcesses
 from muster.node.short_slices import ask_for_short_slices
@@ -39,20 +43,23 @@ from muster.storage.store import StorageError
 
 SCRATCH = "scratch"
 GAUGE_S = 5.0  # between two readings of the battery's gauge
-Beside = Callable[[Path], contextlib.AbstractAsyncContextManager[None]]  # given the node's home
+Say = Callable[[str], None]  # prints a line beside the events, which others can read
+Beside = Callable[[Path, Say], contextlib.AbstractAsyncContextManager[None]]  # given the node's home
 
 
 class Daemon:
     """Opens the link, the catalogue and the control socket for one `Core`, and closes them at the end."""
 
-    def __init__(self, config: NodeConfig, identity: Identity, store: DiskStore, threads: Threads) -> None:
+    def __init__(
+        self, config: NodeConfig, identity: Identity, store: DiskStore, threads: Threads, logged: LogOptions
+    ) -> None:
         self._config, self._store = config, store
-        self._printed = 0  # the last event that was
         scratch = config.home / SCRATCH
         scratch.mkdir(mode=0o700, exist_ok=True)
         for left in scratch.iterdir():  # by a process that was killed
             left.unlink()
         log, status = EventLog(wall_clock()), NodeStatus()
+        self._printer = Printer(log, writer(logged.form, identity.name, os.environ), logged.level)
         report = partial(log.add, "error")
         self._threads = threads
         self._worker = ModelWorker(threads)
@@ -110,6 +117,8 @@ class Daemon:
     async def run(self, beside: Beside | None = None) -> None:
         """Until a signal or `shutdown`. `beside` runs as long as the node answers."""
         loop = asyncio.get_running_loop()
+        libraries = Libraries(self._printer.add)
+        logging.root.addHandler(libraries)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._operations.over.set)
         await self.core.start()
@@ -117,15 +126,15 @@ class Daemon:
             await self._control.start()
             self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
             self.core.log.add("energy", self.core.energy.said)
-            self._supervisor.keep("printing events", self._print)
+            self._supervisor.keep("printing events", self._printer.run)
             if self._energy.gauge is not None:
                 self._supervisor.keep("reading the battery's gauge", self._read_gauge)
             await self._field.start()
             for keeper in self._servers:
                 self._supervisor.keep(f"keeping the server of {keeper.task}", keeper.run)
-            watch = HealthWatch(self._supervisor, self.core.log)
+            watch = HealthWatch(self._supervisor, self.core.log, self._said)
             self._supervisor.keep("looking at all loops", watch.run)
-            async with beside(self._config.home) if beside else contextlib.nullcontext():
+            async with beside(self._config.home, self._say) if beside else contextlib.nullcontext():
                 await self._operations.over.wait()
         finally:
             notify("STOPPING=1", os.environ)
@@ -138,6 +147,16 @@ class Daemon:
             self._worker.close()
             self._threads.close()
             await self._catalogue.close()
+            self._printer.close()
+            logging.root.removeHandler(libraries)
+
+    def _said(self) -> str:
+        """What the node does, in one line."""
+        near = len(self._link.neighbours())
+        return f"{self.core.status.state}, {near} neighbour{'' if near == 1 else 's'} in reach"
+
+    def _say(self, text: str) -> None:
+        self._printer.add(LogLine(self.core.log.wall_clock(), "info", "page", text))
 
     async def _adapt_profile(self) -> None:
         """With `profile = "auto"`: change the links' timings by what they were measured to carry."""
@@ -166,17 +185,8 @@ class Daemon:
             self.core.energy.look()
             await asyncio.sleep(GAUGE_S)
 
-    async def _print(self, pulse: Pulse) -> None:
-        pulse.renew(None)
-        async for item in self._operations.events({"since": self._printed}):
-            event = item["event"]
-            self._printed = event.number
-            clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
-            with contextlib.suppress(OSError):  # its disk may be full; the node goes on
-                print(f"{clock} {event.text}", flush=True)
 
-
-async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
+async def run_node(config: NodeConfig, beside: Beside | None, logged: LogOptions) -> None:
     """Run one node until a signal or `shutdown` ends it,
     and `beside` with it (the page). Raises MusterError."""
     try:
@@ -193,7 +203,7 @@ async def run_node(config: NodeConfig, beside: Beside | None = None) -> None:
     threads = Threads()
     store = DiskStore(config.home, threads.later)
     try:
-        daemon = Daemon(config, identity, store, threads)
+        daemon = Daemon(config, identity, store, threads, logged)
         await daemon.run(beside)
     except StorageError as error:
         raise MusterError(error.code, str(error)) from error

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from muster.network.supervisor import LoopHealth, Pulse, Supervisor
 from muster.node.event_log import EventLog
+from muster.node.service.notify import notify, watchdog_s
 
 LOOK_S = 5.0
 LATE_LOOKS = 2  # in a row, and a loop hangs: after a suspension all are late for a moment
-
-
-def notify(message: str, environment: Mapping[str, str]) -> None:
-    """Tell systemd, if it wants to hear: sd_notify(3) in a few lines, without its library."""
-    path = environment.get("NOTIFY_SOCKET", "")
-    if path[:1] not in ("/", "@"):
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        sender.connect("\0" + path[1:] if path[0] == "@" else path)
-        sender.send(message.encode())
-
-
-def watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """Seconds after which systemd takes the process for dead (WatchdogSec); None: it does not look."""
-    text, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
-    ours = pid in ("", str(os.getpid()))
-    return int(text) / 1e6 if ours and text.isascii() and text.isdigit() and int(text) else None
 
 
 class HealthWatch:
     """Looks at all loops every few seconds."""
 
     def __init__(
-        self, supervisor: Supervisor, log: EventLog, environment: Mapping[str, str] = os.environ
+        self,
+        supervisor: Supervisor,
+        log: EventLog,
+        status: Callable[[], str],
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
+        """`status` says in one line what the node does, for `systemctl status`."""
         self._supervisor, self._log, self._environment = supervisor, log, environment
+        self._status, self._said = status, ""
         self._late: dict[str, int] = {}  # looks at which a loop was late, in a row
         limit_s = watchdog_s(environment)
         self._look_s = LOOK_S if limit_s is None else min(LOOK_S, limit_s / 3)
@@ -62,6 +49,10 @@ class HealthWatch:
                 self._log.add("error", hangs(health))
         if not hanging:
             notify("WATCHDOG=1", self._environment)
+        said = "; ".join(map(hangs, hanging)) or self._status()
+        if said != self._said:
+            self._said = said
+            notify(f"STATUS={said}", self._environment)
 
 
 def hangs(health: LoopHealth) -> str:

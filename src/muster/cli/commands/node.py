@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from muster.node.log.lines import LEVELS, Level
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from muster.node.daemon import Beside
+    from muster.node.daemon import Beside, Say
+    from muster.node.log.printer import Form
 
 CONFIG = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,8 +40,30 @@ CONFIG = click.Path(dir_okay=False, path_type=Path)
     metavar="[HOST:PORT]",
     help="Serve the page, too. Default 127.0.0.1:7450; elsewhere a token is shown here.",
 )
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(["auto", "text", "json"]),
+    default="auto",
+    help="json: one object a line. Default: to the journal where systemd started the node, else text.",
+)
+@click.option(
+    "--log-level",
+    "level",
+    type=click.Choice(LEVELS),
+    default="info",
+    help="This and what is graver; default info.",
+)
 @click.option("--check", is_flag=True, help="Only read the configuration, print it as JSON and end.")
-def node(path: Path | None, check: bool, no_discovery: bool, page: str | None, **given: Any) -> None:
+def node(
+    path: Path | None,
+    check: bool,
+    no_discovery: bool,
+    page: str | None,
+    form: Form,
+    level: Level,
+    **given: Any,
+) -> None:
     """Run a node in the foreground until Ctrl-C or SIGTERM.
 
     Two nodes on one machine or one local network find each other by themselves.
@@ -57,8 +82,10 @@ def node(path: Path | None, check: bool, no_discovery: bool, page: str | None, *
     import asyncio
 
     from muster.node.daemon import run_node
+    from muster.node.log.printer import LogOptions
 
-    asyncio.run(run_node(config, None if page is None else _beside(page)))
+    beside = None if page is None else _beside(page)
+    asyncio.run(run_node(config, beside, LogOptions(form, level)))
 
 
 def _beside(text: str) -> Beside:
@@ -71,10 +98,10 @@ def _beside(text: str) -> Beside:
     where = address(text)
 
     @contextlib.asynccontextmanager
-    async def beside(home: Path) -> AsyncIterator[None]:
+    async def beside(home: Path, say: Say) -> AsyncIterator[None]:
         async with open_page(home, where, rundir=emulation_of(home)) as opened:
             for line in opened.lines():
-                click.echo(line)
+                say(line)
             yield
 
     return beside

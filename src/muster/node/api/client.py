@@ -30,7 +30,7 @@ from muster.node.api.snapshot import (
     StoredJobView,
     TaskView,
 )
-from muster.node.config import data_root
+from muster.node.config import data_root, home_roots
 
 SOCKET = "control.sock"
 T = TypeVar("T")
@@ -220,12 +220,12 @@ def answers(home: Path) -> bool:
 
 
 def running() -> list[Path]:
-    """Homes below data_root() in which a daemon answers, by name; at most 256 are looked at."""
-    try:
-        homes = sorted(path.parent for path in data_root().glob(f"*/{SOCKET}"))[:HOMES_MAX]
-    except OSError:
-        return []
-    return [home for home in homes if answers(home)]
+    """Homes at the usual places in which a daemon answers, by name; at most 256 are looked at."""
+    homes: list[Path] = []
+    for root in home_roots():
+        with contextlib.suppress(OSError):
+            homes += sorted(path.parent for path in root.glob(f"*/{SOCKET}"))
+    return [home for home in homes[:HOMES_MAX] if answers(home)]
 
 
 def choose(node: str | None = None) -> Client:
@@ -235,9 +235,13 @@ def choose(node: str | None = None) -> Client:
     """
     if node is not None:
         direct = Path(node).expanduser()
-        home = direct.absolute() if os.sep in node or (direct / SOCKET).exists() else data_root() / node
+        found = running()
+        if os.sep in node or (direct / SOCKET).exists():
+            home = direct.absolute()
+        else:
+            home = next((path for path in found if path.name == node), data_root() / node)
         if not answers(home):
-            known = ", ".join(path.name for path in running())
+            known = ", ".join(path.name for path in found)
             hint = f"; running here: {known}" if known else f": start it with 'muster node --home {home}'"
             raise MusterError("no_node", f"no node runs in {home}{hint}")
         return Client(home)

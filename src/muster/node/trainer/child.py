@@ -35,6 +35,7 @@ from muster.node.trainer.session import Session
 PROGRESS_S = 0.2
 HEARTBEAT_S = 5.0  # between two signs that Python runs, while a request is being handled
 REQUESTS_MAX = 16
+OOM_SCORE = "500"  # of -1000 to 1000
 
 _PR_SET_PDEATHSIG = 1
 
@@ -177,6 +178,8 @@ def main() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent and os.getppid() != parent:  # it died before the line above
         os._exit(0)
+    with contextlib.suppress(OSError):  # without memory the kernel takes this process, not the daemon
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which closes us
     with contextlib.suppress(BrokenPipeError):
         serve(*take_pipes())
