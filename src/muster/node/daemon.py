@@ -75,6 +75,7 @@ class Daemon:
             discovery=config.discovery,
             profile=profile,
             on_problem=report,
+            on_change=partial(log.add, "link"),
             supervisor=self._supervisor,
         )
         self._energy = choose(

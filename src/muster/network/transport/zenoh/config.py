@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,10 +101,13 @@ def session_config(
     connect: list[Endpoint],
     *,
     session_id: str,
-    discovery: bool,
+    scouting: Mapping[str, Any],
     profile: LinkProfile,
 ) -> zenoh.Config:
-    """Zenoh's configuration for one session. `session_id`: hex, fresh for each session."""
+    """Zenoh's configuration for one session.
+
+    `session_id`: hex, fresh for each session. `scouting`: settings of `dialling.Dialler`.
+    """
     settings: dict[str, Any] = {
         "mode": "peer",  # plain peers forward nothing: every hop beyond the first is Muster's own
         "id": session_id,  # a fixed one would have to wait for the old lease after a crash
@@ -113,7 +117,7 @@ def session_config(
         "connect/exit_on_failure": False,
         "connect/retry": {"period_init_ms": 500, "period_max_ms": 2000, "period_increase_factor": 1.5},
         "scouting/gossip/enabled": False,  # would make links that nobody configured
-        "scouting/multicast/enabled": discovery,
+        **scouting,
         "scouting/delay": 0,  # open at once; who is found later connects later
         "open/return_conditions": {"connect_scouted": False, "declares": False},
         "transport/shared_memory/enabled": False,

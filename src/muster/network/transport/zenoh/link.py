@@ -25,11 +25,15 @@ import zenoh
 
 from muster.network.supervisor import KeptLoop, Pulse, Supervisor
 from muster.network.transport.activity import PeerActivity, UnknownSessions
-from muster.network.transport.endpoints import endpoint
+from muster.network.transport.endpoints import Endpoint, endpoint
+from muster.network.transport.lan.beacon import fleet_tag
+from muster.network.transport.lan.discovery import Discovery
+from muster.network.transport.lan.interfaces import Interface, changes
+from muster.network.transport.lan.netlink import InterfaceWatch
 from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
 from muster.network.transport.watchdog import PING_TOPIC, watch
-from muster.network.transport.zenoh.config import LAN, LinkProfile
-from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, encode_message
+from muster.network.transport.zenoh.config import LAN, LinkProfile, dial_locator
+from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, TAG_CHARS, encode_message
 from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
 from muster.network.transport.zenoh.server import ZenohServer
 from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
@@ -45,7 +49,8 @@ class ZenohLink:
     """Connects one node with its neighbours. Endpoints are written like "10.0.0.2:7447".
 
     With `listen=[]` it takes the default port, or any free one when another node of this machine has it;
-    `discovery` finds nodes on the same LAN and machine by multicast.  `on_problem` gets sentences for people.
+    `discovery` finds nodes on the same LAN and machine by multicast.  `on_problem` gets sentences for
+    people, and `on_change` those about this machine's networks.
     """
 
     def __init__(
@@ -57,17 +62,19 @@ class ZenohLink:
         discovery: bool,
         profile: LinkProfile = LAN,
         on_problem: Callable[[str], None] | None = None,
+        on_change: Callable[[str], None] | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
         self.node: NodeId = identity.node
         self.profile = profile
         self._on_problem = on_problem or (lambda sentence: None)
+        self._on_change = on_change or (lambda sentence: None)
         self._session = ZenohSession(
             identity,
             [endpoint(text) for text in listen],
             [endpoint(text) for text in connect],
-            discovery=discovery,
             profile=profile,
+            on_open=self._on_open,
             on_problem=self._on_problem,
             on_query=self._on_query,
             on_sample=self._on_nudge,
@@ -76,6 +83,17 @@ class ZenohLink:
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
         self._server = ZenohServer(self._peers, self._activity, self._unknown)
+        self._interfaces = InterfaceWatch(self._interfaces_changed)
+        self._discovery: Discovery | None = None
+        if discovery:
+            self._discovery = Discovery(
+                fleet_tag(identity.ca_certificate),
+                self.node[:8],
+                linked=self._is_linked,
+                ready=lambda: self._session.dialler.ready,
+                dial=self._dial,
+            )
+            self._discovery.interfaces(self._interfaces.now)
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
         self._background: list[KeptLoop] = []
@@ -89,7 +107,14 @@ class ZenohLink:
         """Open the session. Raises MusterError("port_in_use" or "config") when it cannot listen."""
         self._loop = asyncio.get_running_loop()
         await self._session.open()
-        for name, work in (("the watchdog", self._watch), ("looking for endpoints", self._report_unlinked)):
+        loops = {
+            "the watchdog": self._watch,
+            "looking for endpoints": self._report_unlinked,
+            "looking at the interfaces": self._interfaces.run,
+        }
+        if self._discovery is not None:
+            loops["discovery"] = self._discovery.run
+        for name, work in loops.items():
             self._background.append(self._supervisor.keep(name, work))
 
     async def close(self) -> None:
@@ -118,6 +143,26 @@ class ZenohLink:
 
     async def _report_unlinked(self, pulse: Pulse) -> None:
         await self._session.report_unlinked_endpoints()
+
+    # ---- the networks here --------------------------------------------------------------------------------
+
+    def _on_open(self, session_id: str) -> None:
+        if self._discovery is not None:
+            self._discovery.session(session_id, self._session.port_on)
+
+    def _interfaces_changed(self, before: tuple[Interface, ...], after: tuple[Interface, ...]) -> None:
+        if (changed := changes(before, after)) is not None:
+            self._on_change(changed.sentence())
+        if self._discovery is not None:
+            self._discovery.interfaces(after)
+
+    def _is_linked(self, session_id: str) -> bool:
+        """Whether there is a link to this session, or is to be none."""
+        tag = session_id[:TAG_CHARS]
+        return self._peers.by_tag(tag) is not None or self._peers.checking(tag) or self._peers.rejected(tag)
+
+    def _dial(self, session_id: str, address: str, port: int) -> None:
+        self._session.dialler.dial(session_id, dial_locator(Endpoint(address, port)))
 
     def adopt(self, profile: LinkProfile) -> None:
         """Other timings: the watchdog's from now on, the engine's from the next session on."""
@@ -273,6 +318,8 @@ class ZenohLink:
         if up:
             self._activity.came(peer.node, peer.since_s)
             self._unknown.forget(peer.tag)
+        elif self._discovery is not None:
+            self._discovery.ask()
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
 

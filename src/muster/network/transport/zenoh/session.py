@@ -17,7 +17,9 @@ import zenoh
 
 from muster.errors import MusterError
 from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint
+from muster.network.transport.lan.interfaces import Interface
 from muster.network.transport.zenoh.config import LinkProfile, endpoint_of, free_endpoint, session_config
+from muster.network.transport.zenoh.dialling import Dialler
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh.threads import Inbox, call_limited
 from muster.network.transport.zenoh.udp_ports import take_back
@@ -36,7 +38,9 @@ Callback: TypeAlias = Callable[[Any], None]
 
 
 class ZenohSession:
-    """Holds the session and its successors. `on_query`, `on_sample` and `on_token` are called on the loop.
+    """Holds the session and its successors. What is to be called is called on the loop.
+
+    `on_open` gets the id of each new session, in hexadecimal; `dialler` has others dialled by it.
 
     The session's key is its tag; its liveliness token is ``m/<node id, base64url>/<tag>/<name>``.
     """
@@ -47,8 +51,8 @@ class ZenohSession:
         listen: list[Endpoint],
         connect: list[Endpoint],
         *,
-        discovery: bool,
         profile: LinkProfile,
+        on_open: Callable[[str], None],
         on_problem: Callable[[str], None],
         on_query: Callback,
         on_sample: Callback,
@@ -58,7 +62,7 @@ class ZenohSession:
         self.profile = profile
         self._wanted = listen
         self.connect = connect
-        self._discovery = discovery
+        self._on_open = on_open
         self._on_problem = on_problem
         self._on_query, self._on_sample, self._on_token = on_query, on_sample, on_token
         self.zenoh: Any = None
@@ -68,6 +72,7 @@ class ZenohSession:
         self._generation = 0
         self._inbox = Inbox()
         self._old_port_held = False
+        self.dialler = Dialler()
 
     def token_key(self, tag: str) -> str:
         identifier = base64.urlsafe_b64encode(self._identity.node).decode().rstrip("=")
@@ -90,17 +95,13 @@ class ZenohSession:
         raise MusterError("port_in_use", "other programs take each free port first: start the node again")
 
     async def _open_on(self, listening: list[Endpoint]) -> None:
-        connect = list(self.connect)
-        if self._discovery and not self._wanted and listening[0].port != DEFAULT_PORT:
-            # Multicast does not reach loopback on a machine without a network: its other node is here.
-            connect.append(Endpoint("127.0.0.1", DEFAULT_PORT))
         session_id = f"{secrets.randbits(63) | 1 << 63:016x}"
         config = session_config(
             self._identity,
             listening,
-            connect,
+            self.connect,
             session_id=session_id,
-            discovery=self._discovery,
+            scouting=self.dialler.settings(),
             profile=self.profile,
         )
         self._generation += 1
@@ -134,17 +135,21 @@ class ZenohSession:
                 opened, OPEN_S_MAX, late=lambda both: both[0].close()
             )
         except zenoh.ZError as error:
+            self.dialler.close()
             raise _open_error(str(error), listening) from error
         except TimeoutError as error:
+            self.dialler.close()
             raise MusterError(
                 "internal", f"the network engine did not open within {OPEN_S_MAX:.0f} s: start the node again"
             ) from error
         self.listening = listening
+        self._on_open(session_id)
 
     async def shut(self, limit_s: float) -> None:
         """Close the session; returns after `limit_s` whatever happens."""
         session, token, self.zenoh, self._token = self.zenoh, self._token, None, None
         self._generation += 1
+        self.dialler.close()
         if session is None:
             return
 
@@ -192,6 +197,14 @@ class ZenohSession:
             self._inbox.post(loop, arrive, item, full)
 
         return post
+
+    def port_on(self, interface: Interface) -> int:
+        """The port on which those who hear this node on an interface can dial it there; 0: none."""
+        for point in self.listening:
+            v4 = any(":" not in address for address in interface.addresses)
+            if point.host == "::" or point.host in interface.addresses or (point.host == "0.0.0.0" and v4):
+                return point.port
+        return 0
 
     def links(self) -> Iterable[Any]:
         """The session's links; none while it opens."""
