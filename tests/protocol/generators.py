@@ -392,7 +392,9 @@ class Generator:
         return Stop(self.job(), self.words())
 
     def revocation(self) -> Revocation:
-        return Revocation(self.id(), self.words())
+        named = {self.id() for _ in range(self.d.whole(0, 2))}
+        name = self.d.one(("", "carol"))
+        return Revocation(self.id(), self.words(), name, tuple(sorted(named)))
 
     def contribution(self) -> Contribution:
         point = self.point()

@@ -309,8 +309,8 @@ def test_a_forbidden_node_is_no_neighbour_and_gets_no_answer() -> None:
         heard: list[bytes] = []
         a.serve("echo", echo)
         a.listen("word", lambda node, payload: heard.append(payload))
-        b.forbid(A)
-        a.forbid(B)
+        b.forbid(A, "revoked", b"")
+        a.forbid(B, "revoked", b"")
         assert A not in b.neighbours()
         assert B not in a.neighbours()
         with pytest.raises(Unreachable):
@@ -330,7 +330,7 @@ def test_whoever_is_forbidden_asks_and_tells_in_vain() -> None:
     async def scene(network: SimNetwork, a: SimLink, b: SimLink) -> None:
         heard: list[bytes] = []
         b.listen("word", lambda node, payload: heard.append(payload))
-        b.forbid(A)
+        b.forbid(A, "revoked", b"")
         a.nudge(B, "word", b"hello")
         with pytest.raises(Unreachable):
             await a.ask(B, "echo", b"", timeout_s=5)

@@ -26,7 +26,7 @@ from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Pulse, Supervisor
 from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
-from muster.network.sync.ledger import Entry, Ledger
+from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEAT_USUAL_S, Presence
 from muster.network.sync.spells import load_spells, note_spells
 from muster.network.transport.link import Link
@@ -36,8 +36,9 @@ from muster.network.trust.signing import Signer, TrustStore
 from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.node.giving import Giving
+from muster.node.revocations import Revocations
 from muster.protocol.ids import NodeId, short
-from muster.protocol.records import Member, Revocation
+from muster.protocol.records import Member
 from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import StorageError, Store
 
@@ -184,10 +185,7 @@ class Core:
         self.presence.change_listeners.append(self.context.changes.notify)
         self.supervisor.keep("noticing stalls", self._attend)
         self.link.watch(self._on_neighbour)
-        for entry in self.ledger.load(Revocation.KIND):
-            if isinstance(entry.record, Revocation):
-                self.link.forbid(entry.record.node)
-        self.ledger.listeners.append(self._on_record)
+        Revocations(self.node, self.link, self.ledger, self.log).start()
         self.transfers.start()
         await self.exchange.start()
         self.field.start()
@@ -299,12 +297,6 @@ class Core:
         name = self.trust.name(node) if self.trust.knows(node) else self._link_name(node)
         self.log.add("link", f"{name} is {'in reach' if up else 'out of reach'}", node=name)
         self.context.changes.notify()
-
-    def _on_record(self, entry: Entry) -> None:
-        if isinstance(entry.record, Revocation):
-            self.link.forbid(entry.record.node)
-            name = self.trust.name(entry.record.node)
-            self.log.add("peer", f"{name} was revoked: {entry.record.reason}", node=name)
 
     def _link_name(self, node: NodeId) -> str:
         neighbour = self.link.neighbours().get(node)

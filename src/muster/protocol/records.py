@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from muster.protocol.ids import BlobId, CommitId, JobId, NodeId
+from muster.protocol.ids import BlobId, CommitId, JobId, NodeId, RecordId
 from muster.protocol.parts import (
     CLASSES,
     Assignment,
@@ -203,11 +203,16 @@ class Stop(_Record, frozen=True, array_like=True, tag=10):
 
 
 class Revocation(_Record, frozen=True, array_like=True, tag=11):
-    """A member is out of the fleet; signed by the authority's key (author = the authority's id)."""
+    """A member is out of the fleet; signed by the authority's key (author = the authority's id).
+
+    Of several of one node all `stands` count, and the reason of the one with the lowest id.
+    """
 
     KIND: ClassVar[str] = "revocation"
     node: NodeId
     reason: str
+    name: str = ""  # in its certificate: links are refused by it where the certificate itself never came
+    stands: tuple[RecordId, ...] = ()  # records of the member that count all the same, sorted
 
 
 class Contribution(_Record, frozen=True, array_like=True, tag=12):

@@ -219,7 +219,7 @@ async def test_a_false_token_is_not_believed(members: dict[str, Identity]) -> No
 async def test_a_forbidden_member_is_no_neighbour(members: dict[str, Identity]) -> None:
     async with pair(members) as (alpha, bravo):
         alpha.serve("echo", echo)
-        alpha.forbid(bravo.node)
+        alpha.forbid(bravo.node, "bravo", b"you are out")
         assert not alpha.neighbours()
         with pytest.raises(Unreachable):
             await bravo.ask(alpha.node, "echo", b"", timeout_s=0.2)

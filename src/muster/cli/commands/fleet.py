@@ -85,7 +85,7 @@ def revoke(
     if member.name != name:
         raise MusterError("fleet", f"{issued} is the bundle of {member.name!r}, not of {name!r}")
     client = choose(node)  # before anything is signed: without a node nobody would hear of it
-    identifier, wire = authority.revoke(member.node, reason)
+    identifier, wire = authority.revoke(member.node, reason, member.name)
     client.ask("record", wire=wire.hex())
     if as_json:
         emit({"record": identifier.hex(), "name": name, "id": member.node.hex()})

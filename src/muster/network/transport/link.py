@@ -16,6 +16,8 @@ from typing import Protocol
 
 from muster.protocol.ids import NodeId
 
+REVOKED_TOPIC = "revoked"
+
 
 class Unreachable(Exception):
     """The neighbour is not there, did not answer in time, or its link was lost meanwhile."""
@@ -58,8 +60,9 @@ class Link(Protocol):
     def neighbours(self) -> dict[NodeId, Neighbour]:
         """Who is up now; a hint, since a dead link is noticed only after a lease."""
 
-    def forbid(self, node: NodeId) -> None:
-        """A revoked member: no neighbour from now on; what it sends is ignored."""
+    def forbid(self, node: NodeId, name: str, revocation: bytes) -> None:
+        """A revoked member, and the name in its certificate: no neighbour from now on; what it sends is
+        ignored, and nothing is sent to it but `revocation`, on REVOKED_TOPIC and in nobody's name."""
 
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher(node, up)` on the loop whenever a neighbour appears or goes."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,9 +87,13 @@ class Fleet:
     def sign(self, data: bytes) -> bytes:
         return self._key.sign(data)
 
-    def revoke(self, node: NodeId, reason: str) -> tuple[RecordId, bytes]:
-        """A signed record that puts `node` out of the fleet wherever it arrives."""
-        return seal(self, Revocation(node, clean(reason)))
+    def revoke(
+        self, node: NodeId, reason: str, name: str = "", stands: Iterable[RecordId] = ()
+    ) -> tuple[RecordId, bytes]:
+        """A signed record that puts `node` out of the fleet wherever it arrives.
+
+        `stands`: its records that count all the same, beside those that others build on."""
+        return seal(self, Revocation(node, clean(reason), name, tuple(sorted(set(stands)))))
 
 
 # ---- making fleets and bundles ---------------------------------------------------------------------------

@@ -63,9 +63,13 @@ def validate(record: Record) -> str | None:
 
 
 def _member(record: Member) -> None:
-    if len(record.name) > lim.MEMBER_NAME_CHARS_MAX or _MEMBER_NAME.fullmatch(record.name) is None:
-        raise Invalid("its name is not made of a few letters, digits, '.', '_' or '-'")
+    _member_name(record.name)
     length("its certificate", record.certificate, 1, lim.CERTIFICATE_BYTES_MAX)
+
+
+def _member_name(name: str) -> None:
+    if len(name) > lim.MEMBER_NAME_CHARS_MAX or _MEMBER_NAME.fullmatch(name) is None:
+        raise Invalid("its name is not made of a few letters, digits, '.', '_' or '-'")
 
 
 def _job(record: Job) -> None:
@@ -237,6 +241,12 @@ def _stop(record: Stop) -> None:
 def _revocation(record: Revocation) -> None:
     identifier("node", record.node)
     text("reason", record.reason)
+    if record.name:
+        _member_name(record.name)
+    length("stands", record.stands, 0, lim.STANDS_MAX)
+    for named in record.stands:
+        identifier("stands", named)
+    ascending("stands", record.stands)
 
 
 def _contribution(record: Contribution) -> None:

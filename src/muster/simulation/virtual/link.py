@@ -75,7 +75,7 @@ class SimLink:
         """Application bytes (sent, received) since the start."""
         return self._sent, self._received
 
-    def forbid(self, node: NodeId) -> None:
+    def forbid(self, node: NodeId, name: str, revocation: bytes) -> None:
         self._forbidden.add(node)
         self.went(node)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from muster.network.trust.identity import Identity
 
 MESSAGE_BYTES_MAX = 128 * 1024  # the engine drops anything larger before it costs memory
 SESSIONS_MAX = 256  # links at once
+REVOKED_KEY = "revoked"  # with a session's tag: where it is told that its certificate was revoked
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ def session_config(
     session_id: str,
     scouting: Mapping[str, Any],
     profile: LinkProfile,
+    barred: Iterable[str] = (),
 ) -> zenoh.Config:
     """Zenoh's configuration for one session.
 
     `session_id`: hex, fresh for each session. `scouting`: settings of `dialling.Dialler`.
+    `barred`: common names of certificates with which a link may be opened, and nothing passes over it.
     """
     settings: dict[str, Any] = {
         "mode": "peer",  # plain peers forward nothing: every hop beyond the first is Muster's own
@@ -143,6 +146,9 @@ def session_config(
     for side in ("listen", "connect"):  # inline, so that the key is in no second file
         settings[f"transport/link/tls/{side}_private_key_base64"] = _base64(identity.key_pem())
         settings[f"transport/link/tls/{side}_certificate_base64"] = _base64(identity.certificate_pem())
+    names = sorted(barred)
+    if names:
+        settings["access_control"] = _bar(names)
     config = zenoh.Config()
     for key, value in settings.items():
         config.insert_json5(key, json.dumps(value))
@@ -159,6 +165,44 @@ _QUEUES = (
     "data_low",
     "background",
 )
+
+
+def _bar(common_names: list[str]) -> dict[str, Any]:
+    """Nothing passes, either way, over a link whose far end showed one of these certificates.
+
+    Its engine may subscribe to what is sent to others, or ask in another's name: the engine here goes by the
+    certificate of the link alone (measured: without this a member overhears all that goes to its neighbours).
+    Only what tells it so passes (`REVOKED_KEY`).
+    """
+    return {
+        "enabled": True,
+        "default_permission": "allow",
+        "rules": [
+            {
+                "id": "revoked",
+                "permission": "deny",
+                "flows": ["ingress", "egress"],
+                "messages": _MESSAGES,
+                "key_exprs": _BARRED_KEYS,
+            }
+        ],
+        "subjects": [{"id": "revoked", "cert_common_names": common_names}],
+        "policies": [{"rules": ["revoked"], "subjects": ["revoked"]}],
+    }
+
+
+_BARRED_KEYS = ["*", "m/**", "@/**"]  # sessions, tokens, the engine's own
+_MESSAGES = [
+    "put",
+    "delete",
+    "declare_subscriber",
+    "query",
+    "declare_queryable",
+    "reply",
+    "liveliness_token",
+    "declare_liveliness_subscriber",
+    "liveliness_query",
+]
 
 
 def _base64(data: bytes) -> str:

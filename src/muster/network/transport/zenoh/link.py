@@ -30,17 +30,28 @@ from muster.network.transport.lan.beacon import fleet_tag
 from muster.network.transport.lan.discovery import Discovery
 from muster.network.transport.lan.interfaces import Interface, changes
 from muster.network.transport.lan.netlink import InterfaceWatch
-from muster.network.transport.link import Handler, Listener, Neighbour, Refused, Unreachable, Urgency, Watcher
+from muster.network.transport.link import (
+    REVOKED_TOPIC,
+    Handler,
+    Listener,
+    Neighbour,
+    Refused,
+    Unreachable,
+    Urgency,
+    Watcher,
+)
 from muster.network.transport.watchdog import PING_TOPIC, watch
 from muster.network.transport.zenoh.config import LAN, LinkProfile, dial_locator
 from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, TAG_CHARS, encode_message
 from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
 from muster.network.transport.zenoh.server import ZenohServer
 from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
+from muster.network.trust.certificates import common_name
 from muster.network.trust.identity import Identity
-from muster.protocol.ids import NodeId, short
+from muster.protocol.ids import NOBODY, NodeId, short
 
 ASKS_MAX = 256  # waiting for one neighbour's answers
+TELL_S = 2.0  # how often it is looked for revoked nodes that do not know it
 
 _PRIORITY = {Urgency.CONTROL: zenoh.Priority.REAL_TIME, Urgency.BULK: zenoh.Priority.BACKGROUND}
 
@@ -79,6 +90,7 @@ class ZenohLink:
             on_query=self._on_query,
             on_sample=self._on_nudge,
             on_token=self._on_token,
+            on_told=self._on_told,
         )
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
@@ -96,7 +108,7 @@ class ZenohLink:
             self._discovery.interfaces(self._interfaces.now)
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
-        self._background: list[KeptLoop] = []
+        self._background: list[KeptLoop | asyncio.Task[None]] = []
         self.reopened = 0  # times that the watchdog found a zombie
         self.renewed = 0  # times that it found this node deserted
         self.serve(PING_TOPIC, _pong)
@@ -107,10 +119,12 @@ class ZenohLink:
         """Open the session. Raises MusterError("port_in_use" or "config") when it cannot listen."""
         self._loop = asyncio.get_running_loop()
         await self._session.open()
+        await self._bar()  # whoever was revoked meanwhile
         loops = {
             "the watchdog": self._watch,
             "looking for endpoints": self._report_unlinked,
             "looking at the interfaces": self._interfaces.run,
+            "telling revoked nodes": self._tell_barred,
         }
         if self._discovery is not None:
             loops["discovery"] = self._discovery.run
@@ -140,6 +154,13 @@ class ZenohLink:
 
     async def _watch(self, pulse: Pulse) -> None:
         await watch(self, lambda: self.profile.watch, pulse)
+
+    async def _tell_barred(self, pulse: Pulse) -> None:
+        while True:
+            pulse.renew(TELL_S)
+            await asyncio.sleep(TELL_S)
+            if self._session.barred:
+                await self._session.tell_barred()
 
     async def _report_unlinked(self, pulse: Pulse) -> None:
         await self._session.report_unlinked_endpoints()
@@ -200,9 +221,20 @@ class ZenohLink:
         """Loop time at which this node last left a request unanswered; None if it never did."""
         return self._activity.unanswered_s(node)
 
-    def forbid(self, node: NodeId) -> None:
-        """A revoked member: it is no neighbour any more, and what it sends is ignored."""
+    def forbid(self, node: NodeId, name: str, revocation: bytes) -> None:
+        """A revoked member: nothing passes over a link with its certificate from now on but the revocation.
+
+        The engine needs a new session for that: all other neighbours are away for about a second."""
         self._peers.forbid(node)
+        self._session.barred[common_name(name, node)] = revocation
+        if self._session.lets_barred_pass():
+            self._background.append(self._supervisor.once(f"barring {name}", self._bar()))
+
+    async def _bar(self) -> None:
+        if self._session.lets_barred_pass():  # one new session does for all who were revoked by then
+            self._unknown.clear()
+            self._peers.clear()
+            await self._session.bar()
 
     def deserted(self) -> bool:
         """Nobody is in reach of a node that had neighbours."""
@@ -322,6 +354,9 @@ class ZenohLink:
             self._discovery.ask()
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
+
+    def _on_told(self, sample: Any) -> None:
+        self._server.tell(REVOKED_TOPIC, NOBODY, sample.payload.to_bytes())
 
     def _on_nudge(self, sample: Any) -> None:
         self._server.on_nudge(sample)

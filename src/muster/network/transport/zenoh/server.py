@@ -57,9 +57,12 @@ class ZenohServer:
             self._note_unknown(tag)
             return
         self._activity.add_received(peer.node, len(payload), _loop_time_s())
+        self.tell(topic, peer.node, payload)
+
+    def tell(self, topic: str, node: NodeId, payload: bytes) -> None:
         listener = self._listeners.get(topic)
         if listener is not None:
-            listener(peer.node, payload)
+            listener(node, payload)
 
     def on_query(self, query: Any) -> None:
         payload = query.payload

@@ -18,7 +18,13 @@ import zenoh
 from muster.errors import MusterError
 from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint
 from muster.network.transport.lan.interfaces import Interface
-from muster.network.transport.zenoh.config import LinkProfile, endpoint_of, free_endpoint, session_config
+from muster.network.transport.zenoh.config import (
+    REVOKED_KEY,
+    LinkProfile,
+    endpoint_of,
+    free_endpoint,
+    session_config,
+)
 from muster.network.transport.zenoh.dialling import Dialler
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh.threads import Inbox, call_limited
@@ -57,6 +63,7 @@ class ZenohSession:
         on_query: Callback,
         on_sample: Callback,
         on_token: Callback,
+        on_told: Callback,
     ) -> None:
         self._identity = identity
         self.profile = profile
@@ -65,6 +72,7 @@ class ZenohSession:
         self._on_open = on_open
         self._on_problem = on_problem
         self._on_query, self._on_sample, self._on_token = on_query, on_sample, on_token
+        self._on_told = on_told
         self.zenoh: Any = None
         self.tag = ""
         self.listening: list[Endpoint] = []
@@ -73,6 +81,10 @@ class ZenohSession:
         self._inbox = Inbox()
         self._old_port_held = False
         self.dialler = Dialler()
+        self._opening = asyncio.Lock()  # one session after the other
+        self.barred: dict[str, bytes] = {}  # by the common names of revoked certificates: what to tell them
+        self._bars: frozenset[str] = frozenset()  # those that the present session bars
+        self._told: set[str] = set()  # ids of barred sessions that were told so by the present session
 
     def token_key(self, tag: str) -> str:
         identifier = base64.urlsafe_b64encode(self._identity.node).decode().rstrip("=")
@@ -103,7 +115,9 @@ class ZenohSession:
             session_id=session_id,
             scouting=self.dialler.settings(),
             profile=self.profile,
+            barred=self.barred,
         )
+        self._bars, self._told = frozenset(self.barred), set()
         self._generation += 1
         self.tag = tag = session_id[:TAG_CHARS]
         post = self.poster()
@@ -111,17 +125,19 @@ class ZenohSession:
         def opened() -> tuple[Any, Any]:
             session: Any = zenoh.open(config)
             try:
-                ask, tell, live = (
+                ask, tell, live, told = (
                     zenoh.handlers.Callback(callback, indirect=False)
                     for callback in (
                         lambda query: post(self._on_query, query, _reply_busy),
                         lambda sample: post(self._on_sample, sample, _forget),
                         # Bounded by the neighbours, so that it always gets in.
                         lambda sample: post(self._on_token, sample, None),
+                        lambda sample: post(self._on_told, sample, _forget),
                     )
                 )
                 session.declare_queryable(tag, ask, allowed_origin=zenoh.Locality.REMOTE)
                 session.declare_subscriber(tag, tell, allowed_origin=zenoh.Locality.REMOTE)
+                session.declare_subscriber(f"{REVOKED_KEY}/{tag}", told, allowed_origin=zenoh.Locality.REMOTE)
                 session.liveliness().declare_subscriber("m/*/*/*", live, history=True)
                 # Last: whoever sees the token can ask at once.
                 token = session.liveliness().declare_token(self.token_key(tag))
@@ -169,6 +185,36 @@ class ZenohSession:
 
     async def reopen(self) -> None:
         """A new session on the same port; one that cannot be opened is tried again, for ever."""
+        async with self._opening:
+            await self._reopen()
+
+    def lets_barred_pass(self) -> bool:
+        """Whether a session is open that was opened before somebody was barred."""
+        return self.zenoh is not None and self._bars != self.barred.keys()
+
+    async def bar(self) -> None:
+        """A new session in the place of one that lets somebody pass who is barred: the engine takes such
+        rules only when a session opens. Until then nothing that comes in is heard."""
+        while self.lets_barred_pass():
+            self._generation += 1
+            async with self._opening:
+                if self.lets_barred_pass():
+                    await self._reopen()
+
+    async def tell_barred(self) -> None:
+        """Tell those who are barred and linked with this node, once for each of their sessions."""
+
+        def tell() -> None:
+            for link in self.links():
+                zid, words = str(link.zid), self.barred.get(link.auth_identifier)
+                if words is not None and zid not in self._told:
+                    self._told.add(zid)
+                    self.zenoh.put(f"{REVOKED_KEY}/{zid[:TAG_CHARS]}", words)
+
+        with contextlib.suppress(TimeoutError, zenoh.ZError):
+            await call_limited(tell, CLOSE_S_MAX)
+
+    async def _reopen(self) -> None:
         await self.shut(RECLOSE_S_MAX)
         if sum([take_back(point.host, point.port) for point in self.listening]):
             self._old_port_held = False
