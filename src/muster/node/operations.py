@@ -17,6 +17,7 @@ from muster import __version__
 from muster.control.server import Operation, Stream
 from muster.errors import MusterError
 from muster.network.transport.zenoh.link import ZenohLink
+from muster.node.api.snapshot import UnlinkedView
 from muster.node.api.snapshot_builder import job_view, neighbour_views, snapshot
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
@@ -81,6 +82,10 @@ class Operations:
             home=str(self._home),
             listen=self._link.listening(),
             tasks=self._catalogue.views(),
+            unlinked=[
+                UnlinkedView(str(point), reason.kind, reason.sentence)
+                for point, reason in self._link.unlinked.reasons().items()
+            ],
             now_s=now_s,
         )
 

@@ -196,8 +196,8 @@ async def test_a_node_of_another_fleet_never_gets_in(members: dict[str, Identity
                 await until(lambda: alpha.neighbours())
                 assert list(alpha.neighbours()) == [members["bravo"].node]
                 assert not outside.neighbours()
-                assert await outside.silent_endpoints() == alpha.listening()
-                assert await inside.silent_endpoints() == []
+                assert [str(point) for point in await outside.unlinked.unlinked()] == alpha.listening()
+                assert await inside.unlinked.unlinked() == []
 
 
 @e2e
@@ -233,7 +233,7 @@ async def test_an_ipv6_address_is_dialled(members: dict[str, Identity]) -> None:
         bravo = quiet(members["bravo"], ["[::1]:0"], alpha.listening())
         async with opened(bravo):
             await until(lambda: alpha.neighbours() and bravo.neighbours())
-            assert await bravo.silent_endpoints() == []
+            assert await bravo.unlinked.unlinked() == []
 
 
 @e2e

@@ -88,6 +88,8 @@ def nodes(node: str | None, as_json: bool) -> None:
         if peer.refused or peer.cut_off:
             cut = ", which is not heard for some minutes: it goes on" if peer.cut_off else ""
             click.echo(f"refused on {seen.node.name}: {peer.refused} records by {peer.name}{cut}")
+    for unlinked in seen.node.unlinked:
+        click.echo(f"no link to {unlinked.endpoint}: {unlinked.sentence}")
     if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:
         click.echo(f"not well on {seen.node.name}: {'; '.join(wrong)}")
 

@@ -73,6 +73,14 @@ class LeftView(msgspec.Struct, frozen=True):
     why: str = ""  # it does nothing for others now
 
 
+class UnlinkedView(msgspec.Struct, frozen=True):
+    """A configured neighbour to which there is no link now."""
+
+    endpoint: str
+    kind: str  # why, in short: "no host", "rejected", "small packets", "other fleet" ...
+    sentence: str  # ... and for people, with what to do
+
+
 class SelfView(msgspec.Struct, frozen=True):
     """The node that answers."""
 
@@ -93,6 +101,7 @@ class SelfView(msgspec.Struct, frozen=True):
     loops: list[LoopView] = []
     energy: EnergyView | None = None
     left: LeftView | None = None  # None: no limit
+    unlinked: list[UnlinkedView] = []  # that were without a link for 20 s
 
 
 class NeighbourView(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from muster.node.api.snapshot import (
     SentView,
     Snapshot,
     TaskView,
+    UnlinkedView,
 )
 from muster.node.core import Core
 from muster.protocol.ids import NodeId, short
@@ -47,6 +48,7 @@ def snapshot(
     home: str,
     listen: list[str],
     tasks: list[TaskView],
+    unlinked: list[UnlinkedView],
     now_s: float,
 ) -> Snapshot:
     myself = SelfView(
@@ -73,6 +75,7 @@ def snapshot(
         sent=sent_view(core.exchange.traffic.total()),
         loops=loop_views(core, now_s),
         left=left_view(core, core.node),
+        unlinked=unlinked,
     )
     neighbours = neighbour_views(core, now_s)
     jobs = []

@@ -40,6 +40,7 @@ from muster.network.transport.link import (
     Urgency,
     Watcher,
 )
+from muster.network.transport.reaching.unlinked import UnlinkedEndpoints
 from muster.network.transport.watchdog import PING_TOPIC, watch
 from muster.network.transport.zenoh.config import LAN, LinkProfile, dial_locator
 from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, TAG_CHARS, encode_message
@@ -106,6 +107,7 @@ class ZenohLink:
                 dial=self._dial,
             )
             self._discovery.interfaces(self._interfaces.now)
+        self.unlinked = UnlinkedEndpoints(self._session.connect, self._session.linked_hosts, self._on_problem)
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
         self._background: list[KeptLoop | asyncio.Task[None]] = []
@@ -122,7 +124,7 @@ class ZenohLink:
         await self._bar()  # whoever was revoked meanwhile
         loops = {
             "the watchdog": self._watch,
-            "looking for endpoints": self._report_unlinked,
+            "looking for endpoints": self.unlinked.run,
             "looking at the interfaces": self._interfaces.run,
             "telling revoked nodes": self._tell_barred,
         }
@@ -162,9 +164,6 @@ class ZenohLink:
             if self._session.barred:
                 await self._session.tell_barred()
 
-    async def _report_unlinked(self, pulse: Pulse) -> None:
-        await self._session.report_unlinked_endpoints()
-
     # ---- the networks here --------------------------------------------------------------------------------
 
     def _on_open(self, session_id: str) -> None:
@@ -200,10 +199,6 @@ class ZenohLink:
     def listening(self) -> list[str]:
         """The endpoints that this node listens on, as others would write them."""
         return [str(point) for point in self._session.listening]
-
-    async def silent_endpoints(self) -> list[str]:
-        """Configured endpoints to which there is no link now (compared by address, so for literals only)."""
-        return await self._session.silent_endpoints()
 
     def traffic(self, node: NodeId) -> tuple[int, int]:
         """Application bytes (sent, received) to and from a neighbour since the start."""

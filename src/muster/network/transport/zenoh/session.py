@@ -38,7 +38,6 @@ PORT_S_MAX = 40.0  # for the old session's port to become free; QUIC's idle time
 PORT_PAUSE_S = 0.5  # between attempts to open again meanwhile ...
 REOPEN_S_MAX = 60.0  # ... and at most later
 PORTS_TRIED_MAX = 8  # free ones that another program takes in the last moment
-_UNLINKED_S = 20.0  # an endpoint without a link for so long is reported
 
 Callback: TypeAlias = Callable[[Any], None]
 
@@ -256,24 +255,11 @@ class ZenohSession:
         """The session's links; none while it opens."""
         return self.zenoh.info.links() if self.zenoh is not None else ()
 
-    async def silent_endpoints(self) -> list[str]:
-        """Configured endpoints to which there is no link now (compared by address, so for literals only)."""
-        links = await call_limited(self.links, CLOSE_S_MAX)
-        hosts = {endpoint_of(str(link.dst)).host for link in links}
-        return [str(point) for point in self.connect if point.host not in hosts]
-
-    async def report_unlinked_endpoints(self) -> None:
-        """Report each configured endpoint that got no link at first; Zenoh itself says nothing."""
-        missing = {str(point) for point in self.connect}  # never linked, not yet reported
-        while missing:
-            await asyncio.sleep(_UNLINKED_S)
-            with contextlib.suppress(TimeoutError, zenoh.ZError):
-                for point in sorted(missing & set(await self.silent_endpoints())):
-                    self._on_problem(
-                        f"no link to {point} yet: the node there is off or out of reach, or belongs to "
-                        "another fleet; it is tried again all the time"
-                    )
-                missing.clear()  # whoever was linked once is a neighbour, and its going is an event
+    async def linked_hosts(self) -> set[str]:
+        """The far ends of all links: addresses, and names that were dialled."""
+        with contextlib.suppress(TimeoutError, zenoh.ZError):
+            return {endpoint_of(str(link.dst)).host for link in await call_limited(self.links, CLOSE_S_MAX)}
+        return set()
 
 
 def _reply_busy(query: Any) -> None:
