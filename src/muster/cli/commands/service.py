@@ -52,16 +52,17 @@ def install(
 ) -> None:
     """Write the unit of a node and start it. The same command again changes and restarts it."""
     from muster.errors import MusterError
+    from muster.network.transport.endpoints import endpoint_fault
     from muster.network.trust.certificates import check_name
     from muster.network.trust.identity import load_bundle
-    from muster.node.config import endpoint_fault, host_name, load_config
+    from muster.node.config import host_name, load_config
     from muster.node.service.install import Machine, program, put
     from muster.node.service.unit import Service, is_memory, unit
 
     if not is_memory(memory):
         raise MusterError("usage", f"{memory!r} is no limit of memory: write 80%, 500MB or 2GB")
     for endpoint in (*connect, *listen):
-        if (fault := endpoint_fault(endpoint)) is not None:
+        if (fault := endpoint_fault(endpoint, dialled=endpoint in connect)) is not None:
             raise MusterError("usage", fault)
     given = load_config(config, {"home": "/"}) if config else None
     called = load_bundle(bundle).name if bundle else None
