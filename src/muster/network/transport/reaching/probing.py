@@ -21,7 +21,7 @@ from muster.network.transport.zenoh.threads import call_limited
 
 PROBES = 3
 ANSWER_S = 1.0  # that one may take
-TCP_S = 2.0
+TCP_S = 4.0  # Linux takes three to find out that nobody has an address
 ADDRESSES_TRIED_MAX = 3
 FACTS_S_MAX = 30.0  # all of it
 
