@@ -16,6 +16,7 @@ from pathlib import Path
 from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.network.supervisor import Pulse, Supervisor
+from muster.network.transport.zenoh.config import LinkProfile
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
 from muster.network.trust.signing import TrustStore
@@ -125,9 +126,12 @@ class Daemon:
         await self.core.start()
         try:
             await self._control.start()
-            self.core.log.add("link", f"{self.core.name} listens on {', '.join(self._link.listening())}")
+            where = ", ".join(self._link.listening()) or "no address yet"
+            self.core.log.add("link", f"{self.core.name} listens on {where}")
             self.core.log.add("energy", self.core.energy.said)
             self._supervisor.keep("printing events", self._printer.run)
+            if self._config.profile == "auto":
+                self._supervisor.keep("adapting the links' timings", self._adapt_profile)
             if self._energy.gauge is not None:
                 self._supervisor.keep("reading the battery's gauge", self._read_gauge)
             await self._field.start()
@@ -159,23 +163,13 @@ class Daemon:
     def _say(self, text: str) -> None:
         self._printer.add(LogLine(self.core.log.wall_clock(), "info", "page", text))
 
-    async def _adapt_profile(self) -> None:
-        """With `profile = "auto"`: change the links' timings by what they were measured to carry."""
-        met = False
-        while self._config.profile == "auto":
-            await asyncio.sleep(link_profile.LOOK_S)
-            neighbours = self._link.neighbours()
-            met = met or bool(neighbours)
-            rates = [r for n in neighbours if (r := self.core.rate_bytes_s(n)) is not None]
-            alone_s = None if met else asyncio.get_running_loop().time() - self._started_s
-            choice = link_profile.choose(self._link.profile, rates, alone_s)
-            if choice.profile is not self._link.profile:
-                self._link.adopt(choice.profile)
-                with contextlib.suppress(StorageError):
-                    self._store.set_state(link_profile.KEY, choice.profile.name.encode())
-                self.core.log.add("link", f"links are {choice.profile.name}: timings to suit")
-            if choice.renew:
-                await self._link.renew()
+    async def _adapt_profile(self, pulse: Pulse) -> None:
+        def chosen(profile: LinkProfile) -> None:
+            self.core.log.add("link", f"links are {profile.name}: timings to suit")
+            with contextlib.suppress(StorageError):  # its disk may be full: measured again at the next start
+                self._store.set_state(link_profile.KEY, profile.name.encode())
+
+        await link_profile.adapt(pulse, self._link, self.core.rate_bytes_s, chosen)
 
     async def _read_gauge(self, pulse: Pulse) -> None:
         """Beside the loop: its firmware may take a while to answer."""

@@ -18,6 +18,7 @@ from muster.errors import MusterError
 from muster.network.transport.activity import HALF_OPEN_S
 from muster.network.transport.endpoints import Endpoint
 from muster.network.transport.link import Unreachable
+from muster.network.transport.zenoh import listening as zenoh_listening
 from muster.network.transport.zenoh import session as zenoh_session
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.transport.zenoh.threads import call_limited
@@ -242,12 +243,12 @@ async def test_a_port_that_is_taken_in_the_last_moment_is_no_fault(members: dict
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.MonkeyPatch.context() as patch:
         other.bind(("0.0.0.0", 0))
         taken = Endpoint("0.0.0.0", other.getsockname()[1])
-        seen_free, really_free = iter([taken, taken]), zenoh_session.free_endpoint
+        seen_free, really_free = iter([taken, taken]), zenoh_listening.free_endpoint
 
         def free(*where: str, **port: int) -> Endpoint:
             return next(seen_free, None) or really_free(*where, **port)
 
-        patch.setattr(zenoh_session, "free_endpoint", free)
+        patch.setattr(zenoh_listening, "free_endpoint", free)
         link = quiet(members["alpha"], [], [])
         async with opened(link):
             assert link.listening() != [str(taken)]
@@ -263,13 +264,6 @@ async def test_a_taken_port_is_one_sentence(members: dict[str, Identity]) -> Non
             await link.start()
         await link.close()
     assert caught.value.code == "port_in_use"
-
-
-@e2e
-async def test_an_address_of_another_machine_is_one_sentence(members: dict[str, Identity]) -> None:
-    with pytest.raises(MusterError, match="no address") as caught:
-        await quiet(members["alpha"], ["198.51.100.7:7447"], []).start()
-    assert caught.value.code == "config"
 
 
 @e2e

@@ -35,13 +35,14 @@ class LinkProfile:
     lease_s: float
     keep_alive: int
     open_timeout_s: float  # for the whole handshake, which takes 15 s at 9.6 kbit/s
+    answer_s: float  # for a neighbour to answer one question, when there is a doubt
     watch: Timings  # of the watchdog
 
 
 _LAN_WATCH = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
 _NARROW_WATCH = Timings(ping_s=300, again_s=30, silent_s=90, renew_s=90)
-LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, watch=_LAN_WATCH)
-NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, watch=_NARROW_WATCH)
+LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, answer_s=3, watch=_LAN_WATCH)
+NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, answer_s=15, watch=_NARROW_WATCH)
 NARROW_BITS_S = 64_000
 PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
 

@@ -28,7 +28,7 @@ from muster.network.transport.activity import PeerActivity, UnknownSessions
 from muster.network.transport.endpoints import Endpoint, endpoint
 from muster.network.transport.lan.beacon import fleet_tag
 from muster.network.transport.lan.discovery import Discovery
-from muster.network.transport.lan.interfaces import Interface, changes
+from muster.network.transport.lan.interfaces import Changes, Interface, changes
 from muster.network.transport.lan.netlink import InterfaceWatch
 from muster.network.transport.link import (
     REVOKED_TOPIC,
@@ -122,6 +122,7 @@ class ZenohLink:
         self._loop = asyncio.get_running_loop()
         await self._session.open()
         await self._bar()  # whoever was revoked meanwhile
+        self._say_missing()
         loops = {
             "the watchdog": self._watch,
             "looking for endpoints": self.unlinked.run,
@@ -171,10 +172,43 @@ class ZenohLink:
             self._discovery.session(session_id, self._session.port_on)
 
     def _interfaces_changed(self, before: tuple[Interface, ...], after: tuple[Interface, ...]) -> None:
-        if (changed := changes(before, after)) is not None:
+        changed = changes(before, after)
+        if changed is not None:
             self._on_change(changed.sentence())
         if self._discovery is not None:
             self._discovery.interfaces(after)
+        self._supervisor.once("looking at the links after a change of network", self._settle(changed))
+
+    async def _settle(self, changed: Changes | None) -> None:
+        """After a change of network: listen on what is here now; leave links of which nothing comes any more.
+
+        QUIC lets a link survive that this end dialled and whose address here changed; of one that the other
+        end dialled it hears nothing for a lease, and nor does a link over an interface that is gone.
+        """
+        if self._session.can_listen_on_more():
+            await self.renew()
+            self._on_change(f"listens on {', '.join(self.listening())}")
+            self._say_missing()
+        elif changed is not None and changed.gone and not await self._all_answer():
+            await self.renew()
+
+    async def _all_answer(self) -> bool:
+        """Whether all neighbours still answer."""
+
+        async def answers(node: NodeId) -> bool:
+            try:
+                await self.ask(node, PING_TOPIC, b"", timeout_s=self.profile.answer_s)
+            except Unreachable:
+                return node not in self._peers.neighbours()  # it went by itself
+            except Refused:
+                pass
+            return True
+
+        return all(await asyncio.gather(*map(answers, self._peers.neighbours())))
+
+    def _say_missing(self) -> None:
+        for point in self._session.missing:
+            self._on_change(f"waits for address {point.host} to listen on")
 
     def _is_linked(self, session_id: str) -> bool:
         """Whether there is a link to this session, or is to be none."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import zenoh
 
 from muster.errors import MusterError
-from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint
+from muster.network.transport.endpoints import Endpoint
 from muster.network.transport.lan.interfaces import Interface
 from muster.network.transport.zenoh.config import (
     REVOKED_KEY,
@@ -26,6 +26,7 @@ from muster.network.transport.zenoh.config import (
     session_config,
 )
 from muster.network.transport.zenoh.dialling import Dialler
+from muster.network.transport.zenoh.listening import ListeningPlaces
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh.threads import Inbox, call_limited
 from muster.network.transport.zenoh.udp_ports import take_back
@@ -66,7 +67,8 @@ class ZenohSession:
     ) -> None:
         self._identity = identity
         self.profile = profile
-        self._wanted = listen
+        self._places = ListeningPlaces(listen)
+        self.missing: list[Endpoint] = []  # addresses that this machine has not, to listen on
         self.connect = connect
         self._on_open = on_open
         self._on_problem = on_problem
@@ -92,17 +94,19 @@ class ZenohSession:
     async def open(self) -> None:
         """Raises MusterError("port_in_use", "config", or "internal" after `OPEN_S_MAX`)."""
         for _ in range(PORTS_TRIED_MAX):
-            # A session that is opened again keeps its port: others know it.
-            listening = self.listening or [_with_port(p) for p in self._wanted] or [_any_endpoint()]
-            if self._old_port_held:  # the old session did not let go of its port: better another than none
-                listening = [free_endpoint()]
+            listening = self._places.now()
+            # The old session did not let go of its port: better another than none.
+            points = [free_endpoint()] if self._old_port_held and listening.here else listening.here
             try:
-                return await self._open_on(listening)
+                await self._open_on(points)
             except MusterError as error:
                 # Two nodes that start at the same instant both see a port free: who binds it first has it.
-                asked = self.listening or (self._wanted and all(point.port for point in self._wanted))
-                if error.code != "port_in_use" or asked:
+                if error.code != "port_in_use" or not self._places.choose_others():
                     raise
+            else:
+                self._places.opened()
+                self.missing = listening.missing
+                return
         raise MusterError("port_in_use", "other programs take each free port first: start the node again")
 
     async def _open_on(self, listening: list[Endpoint]) -> None:
@@ -243,6 +247,10 @@ class ZenohSession:
 
         return post
 
+    def can_listen_on_more(self) -> bool:
+        """Whether an address that was missing is here now."""
+        return bool(self.missing) and len(self._places.now().missing) < len(self.missing)
+
     def port_on(self, interface: Interface) -> int:
         """The port on which those who hear this node on an interface can dial it there; 0: none."""
         for point in self.listening:
@@ -271,18 +279,6 @@ def _reply_busy(query: Any) -> None:
 
 def _forget(item: Any) -> None:
     """A nudge that finds the inbox full is lost."""
-
-
-def _any_endpoint() -> Endpoint:
-    """On all addresses, at the default port or, when another node has it, at any."""
-    return free_endpoint(port=DEFAULT_PORT)
-
-
-def _with_port(point: Endpoint) -> Endpoint:
-    """Port 0 is any free port; one that was asked for stays."""
-    if point.port:
-        return point
-    return Endpoint(point.host, free_endpoint(point.host).port)
 
 
 def _open_error(reason: str, listening: list[Endpoint]) -> MusterError:
