@@ -80,10 +80,10 @@ class Fleet:
     def take(self, record: Any, author: bytes) -> bytes:
         """A record as if it had come from a neighbour and been checked."""
         from muster.network.sync.ledger import Entry
-        from muster.protocol.envelope import encode, record_id
+        from muster.protocol.envelope import encode, id_of
 
         body = encode(record)
-        identifier = record_id(author, body)
+        identifier = id_of(author, record)
         self.core.jobs._on_record(Entry(identifier, author, record, self.people[1].node, 0, len(body)))
         return identifier
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point, merge_of
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, CommitId
 from muster.protocol.parts import Discarded, Folded, Payload
 from muster.protocol.records import Commit
@@ -55,7 +55,7 @@ class History:
         return self.graph.points[commit_id]
 
     def _add(self, record: Commit) -> CommitId:
-        commit_id = record_id(A, encode(record))
+        commit_id = id_of(A, record)
         self.graph.add(commit_id, A, record)
         return commit_id
 

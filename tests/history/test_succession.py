@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, merge_of
 from muster.history.succession import Before, succession_fault
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.parts import Discarded, Folded, Range, Spent
 from muster.protocol.records import Commit
 
 A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
 ROOT = Commit(JOB, (), 0, (), (), (A,), (), 0.0, bytes(32), 100)
-ROOT_ID = record_id(A, encode(ROOT))
+ROOT_ID = id_of(A, ROOT)
 
 
 def child(parent: Commit, parent_id: bytes, node: bytes, sequence: int) -> Commit:
@@ -31,7 +31,7 @@ def child(parent: Commit, parent_id: bytes, node: bytes, sequence: int) -> Commi
 
 
 FIRST = child(ROOT, ROOT_ID, A, 1)
-FIRST_ID = record_id(A, encode(FIRST))
+FIRST_ID = id_of(A, FIRST)
 SECOND = child(FIRST, FIRST_ID, B, 1)
 
 
@@ -59,7 +59,7 @@ def test_a_round_that_only_discards_or_closes_may_stay() -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_a_commit_that_does_not_follow_is_no_point_whichever_comes_first(late: bool) -> None:
     wrong = replace(SECOND, round=7)
-    wrong_id = record_id(A, encode(wrong))
+    wrong_id = id_of(A, wrong)
     after = replace(SECOND, parents=(wrong_id,), round=8)
     graph = Graph()
     graph.add(ROOT_ID, A, ROOT)
@@ -80,7 +80,7 @@ def test_a_commit_of_another_job_is_no_point() -> None:
 def test_a_commit_on_a_merge_follows_both_sides() -> None:
     graph = Graph()
     other = child(ROOT, ROOT_ID, B, 1)
-    other_id = record_id(B, encode(other))
+    other_id = id_of(B, other)
     merge_id, merge = merge_of(JOB, FIRST_ID, other_id)
     for commit_id, record in ((ROOT_ID, ROOT), (FIRST_ID, FIRST), (other_id, other), (merge_id, merge)):
         graph.add(commit_id, A, record)
@@ -98,7 +98,7 @@ def test_thousands_that_wait_for_one_parent_are_taken_in_order() -> None:
     line, before, before_id = [], ROOT, ROOT_ID
     for number in range(1, 3001):
         before = child(before, before_id, A, number)
-        before_id = record_id(A, encode(before))
+        before_id = id_of(A, before)
         line.append((before_id, before))
     graph = Graph()
     for commit_id, record in line:

@@ -10,7 +10,7 @@ from muster.history.graph import Point, join_spent, merge_of
 from muster.job.figures import of_classes, sorted_figures
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, NodeId
 from muster.protocol.parts import Assignment, Folded, Payload, Recipe, Spent, StopRule
 from muster.protocol.records import (
@@ -34,7 +34,7 @@ ID = b"j" * 32
 
 
 def entry(author: NodeId, record: Record) -> Entry:
-    return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
+    return Entry(id_of(author, record), author, record, b"", 1, 100)
 
 
 LAYOUT = layout_of(4)

@@ -8,7 +8,7 @@ from muster.job.forwarding import DEFER_S_MAX, awaits, defer, made_by, obsolete,
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, NodeId
 from muster.protocol.parts import Folded, Payload, Recipe, Spent, StopRule
 from muster.protocol.records import Commit, Contribution, Job, Measurement, Record, Refusal, Shared, Update
@@ -18,7 +18,7 @@ ID = b"j" * 32
 
 
 def entry(record: Record, author: NodeId = A) -> Entry:
-    return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
+    return Entry(id_of(author, record), author, record, b"", 1, 100)
 
 
 def child(parent: Entry | None) -> Entry:

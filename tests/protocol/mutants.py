@@ -29,7 +29,7 @@ def mutants(record: Record) -> Iterator[Mutant]:
             body = encode(changed)
             if decode(body) == record:
                 continue
-        except (ValueError, OverflowError, TypeError):  # no such record can be made
+        except (ValueError, OverflowError, TypeError, AttributeError):  # no such record can be made
             continue
         yield path, value, decode(body)
 

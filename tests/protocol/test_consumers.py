@@ -14,7 +14,7 @@ from strategies import records
 
 from generators import ByChance, Generator
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.records import Record
 
 EXAMPLES = int(os.environ.get("MUSTER_EXAMPLES", "300"))
@@ -52,4 +52,4 @@ def test_a_view_does_not_depend_on_the_order(consumers: Consumers, data: st.Data
 
 
 def entry(author: bytes, record: Record) -> Entry:
-    return Entry(record_id(author, encode(record)), author, record, b"", 1, 100)
+    return Entry(id_of(author, record), author, record, b"", 1, 100)

@@ -23,7 +23,7 @@ from muster.network.sync.inbound import Inbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.node.energy.account import EnergyAccount
-from muster.protocol.envelope import record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.records import Commit, Merge
 from muster.storage.memory import MemoryStore
 
@@ -121,10 +121,9 @@ def own_data() -> list[Patch]:
 def parents_as_met() -> list[Patch]:
     def merge_of(job: bytes, a: bytes, b: bytes) -> Any:
         record = Merge(job, (max(a, b), min(a, b)))
-        from muster.protocol.envelope import encode
         from muster.protocol.ids import NOBODY
 
-        return record_id(NOBODY, encode(record)), record
+        return id_of(NOBODY, record), record
 
     real = commit_writer.merge_of
 

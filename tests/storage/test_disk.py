@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import pytest
 
 from file_limit import file_limit
 from muster.errors import MusterError
+from muster.storage import database
 from muster.storage import partial as partial_module
 from muster.storage.database import COPY_COMMITS, LOG_ROOM_BYTES
 from muster.storage.disk import DiskStore
@@ -229,3 +232,19 @@ def test_the_log_does_not_grow_any_more(tmp_path: Path) -> None:
         for number in range(8 * COPY_COMMITS):
             store.add(number.to_bytes(32, "big"), "job", b"", bytes(300), b"")
         assert before == log.stat().st_size > LOG_ROOM_BYTES
+
+
+@pytest.mark.parametrize(
+    ("version", "then"),
+    [(1, "move this directory away, and the node begins with an empty one"), (99, "update muster")],
+)
+def test_a_store_of_another_format_is_named(tmp_path: Path, version: int, then: str) -> None:
+    with opened(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as db:
+        db.execute(f"PRAGMA user_version={version}")
+    with pytest.raises(MusterError) as caught:
+        DiskStore(tmp_path)
+    assert caught.value.code == "home"
+    said = f"the store in {tmp_path} has format {version}, this node reads {database.FORMAT}: {then}"
+    assert str(caught.value) == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from pathlib import Path
@@ -43,6 +44,18 @@ def test_select_by_kind_and_job(store: Store) -> None:
     assert [record.id for record in store.select("offer")] == [A, B]
     assert [record.id for record in store.select("offer", OTHER)] == [B]
     assert store.select("commit") == []
+
+
+def test_a_record_gets_another_kind(store: Store) -> None:
+    for number, record_id in enumerate((A, B, C)):
+        store.add(record_id, "unknown", b"", bytes([number]), b"")
+    store.rename(B, "offer", JOB)
+    assert [record.id for record in store.select("unknown")] == [A, C]
+    assert [(r.sequence, r.id, r.wire) for r in store.select("offer", JOB)] == [(2, B, b"\1")]
+    with contextlib.suppress(ValueError), store.transaction():
+        store.rename(B, "plan", OTHER)
+        raise ValueError
+    assert [record.id for record in store.select("offer", JOB)] == [B]
 
 
 @pytest.mark.parametrize("length", [1, 4, 8, 31, 32])

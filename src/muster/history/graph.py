@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from muster.history.counted import Counted, Key
 from muster.history.credit import credits, parts
 from muster.history.succession import Before, succession_fault, within
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, CommitId, NodeId
 from muster.protocol.parts import Folded, Spent
 from muster.protocol.records import Commit, Merge
@@ -247,7 +247,7 @@ def _merged_shape(a: bytes | None, b: bytes | None) -> bytes | None:
 def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:
     """The merge of two heads, in whichever order they are named."""
     record = Merge(job, (min(a, b), max(a, b)))
-    return record_id(NOBODY, encode(record)), record
+    return id_of(NOBODY, record), record
 
 
 def join_spent(a: Iterable[Spent], b: Iterable[Spent]) -> tuple[Spent, ...]:

@@ -17,9 +17,10 @@ from muster.history.graph import Point
 from muster.job.roles import finished, newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, BlobId, JobId, NodeId, RecordId
-from muster.protocol.records import Commit, Contribution, Measurement, Offer, Record, Refusal, Shared, Update
+from muster.protocol.records import Commit, Contribution, Measurement, Offer, Refusal, Shared, Update
+from muster.protocol.versions import Received
 
 if TYPE_CHECKING:  # with numpy, which an idle daemon does without
     from muster.job.models.store import ModelStore
@@ -29,7 +30,7 @@ DEFER_S_MAX = 600.0
 CONTRIBUTIONS_MAX = 256  # rounds whose contributions are announced again in a new session
 
 
-def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> Deferral | None:
+def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Received) -> Deferral | None:
     """The neighbour to which a record goes now, and how long the others wait; None: it goes to all at once.
 
     `heads`: all that are known, held or not.
@@ -61,7 +62,7 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Record)
     return Deferral(towards, min(DEFER_S_MAX, max(DEFER_S, deadline_s)))
 
 
-def obsolete(view: JobView, heads: Sequence[Point], author: NodeId, record: Record) -> bool:
+def obsolete(view: JobView, heads: Sequence[Point], author: NodeId, record: Received) -> bool:
     """Whether nobody needs a record any more: an update that every head counts, so that it only repeats what
     a commit says, the figures of a commit that is no head any more, or samples for a job that is over."""
     if isinstance(record, Shared):
@@ -107,11 +108,11 @@ def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool)
     found = [u.id for k, u in view.updates.items() if not obsolete(view, heads, k.node, u.record)]
     if had_deferred:
         if finished(view, heads) is None:
-            found += [record_id(node, encode(shared)) for node, shared in view.shared.items()]
+            found += [id_of(node, shared) for node, shared in view.shared.items()]
         for head in heads:
-            found += [record_id(node, encode(m)) for node, m in view.measurements.get(head.id, {}).items()]
+            found += [id_of(node, m) for node, m in view.measurements.get(head.id, {}).items()]
         for by_node in list(view.contributions.values())[-CONTRIBUTIONS_MAX:]:
-            found += [record_id(node, encode(c)) for node, c in by_node.items()]
+            found += [id_of(node, c) for node, c in by_node.items()]
     return found
 
 
@@ -130,11 +131,11 @@ class JobForwarding:
         """A job is retired."""
         self._jobs.pop(job, None)
 
-    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+    def defer(self, author: NodeId, record: Received) -> Deferral | None:
         view, models = self._jobs.get(_job_of(record), (None, None))
         return defer(view, models.known_heads(), author, record) if view and models else None
 
-    def obsolete(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Received) -> bool:
         view, models = self._jobs.get(_job_of(record), (None, None))
         return bool(view and models and obsolete(view, models.known_heads(), author, record))
 
@@ -164,6 +165,6 @@ class JobForwarding:
         ]
 
 
-def _job_of(record: Record) -> JobId:
+def _job_of(record: Received) -> JobId:
     job: JobId = getattr(record, "job", b"")
     return job

@@ -26,9 +26,9 @@ from muster.job.view import JobView
 from muster.job.waits import call_for_help
 from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
-from muster.network.sync.peers import entry_of
 from muster.protocol.ids import BlobId, JobId, RecordId, short
 from muster.protocol.records import Job
+from muster.protocol.versions import Unknown
 from muster.storage.store import StorageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class JobRegistry:
     def start(self) -> None:
         """Load what the store has and is not at rest, then listen."""
         store = self._context.store
-        unsettled = retirement.unsettled(store)
+        unsettled = retirement.unsettled(store) | self._context.ledger.understood
         going_on: list[Entry] = []
         for entry in self._context.ledger.load(Job.KIND):
             self._order[entry.id] = entry.sequence
@@ -105,6 +105,8 @@ class JobRegistry:
         return sorted(self._order.keys() - self.runners.keys(), key=self._order.__getitem__)
 
     def _on_record(self, entry: Entry) -> None:
+        if isinstance(entry.record, Unknown):
+            return
         if isinstance(entry.record, Job):
             if entry.id not in self._order:
                 self._order[entry.id] = entry.sequence
@@ -219,7 +221,7 @@ class JobRegistry:
             if at_rest:
                 self._at_rest[job] = self._context.now()
 
-        self._reader.soon(job, *self._beginning(entry_of(stored), fresh=False), opened)
+        self._reader.soon(job, *self._beginning(self._context.ledger.entry_of(stored), fresh=False), opened)
 
     def _beginning(self, entry: Entry, *, fresh: bool) -> tuple[Callable[[], JobRunner], dict[RecordId, str]]:
         """What begins a job without records, and which of its records it does without."""

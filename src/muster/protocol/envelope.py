@@ -1,7 +1,7 @@
 """How a record travels: canonical bytes, an id that is their hash, and a signed envelope around both.
 
-Equal content is equal bytes. The id is the SHA-256 of format, author and body; the Ed25519 signature covers
-that id, so that anybody can carry a record and everybody can verify it.
+Equal content is equal bytes. The id is the SHA-256 of format, author, the version that the record needs, and
+body; the Ed25519 signature covers that id, so that anybody can carry a record and everybody can verify it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import msgspec
 
 from muster.protocol.ids import NodeId, RecordId
 from muster.protocol.records import RECORD_BYTES_MAX, Record
+from muster.protocol.versions import NEEDS_MAX, needs
+from muster.protocol.vocabulary import CURRENT, UNREADABLE, RecordError
 
-FORMAT = 1
+FORMAT = 2
 
-# What msgspec raises for bytes that are no message; it has no errors of its own for text that is not UTF-8,
-# and for lists in lists without end.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class RecordError(ValueError):
-    """Bytes that are not a record of this format; the message is one sentence for people."""
+__all__ = [
+    "FORMAT",
+    "UNREADABLE",
+    "RecordError",
+    "Signed",
+    "decode",
+    "encode",
+    "id_of",
+    "pack",
+    "record_id",
+    "unpack",
+]
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True):
@@ -30,53 +37,60 @@ class Signed(msgspec.Struct, frozen=True, array_like=True):
 
     format: int
     author: NodeId
+    needs: int  # the least version that must understand the record to act on it
     body: bytes
     signature: bytes
 
+    @property
+    def id(self) -> RecordId:
+        return record_id(self.author, self.body, self.needs)
+
 
 _encoder = msgspec.msgpack.Encoder()
-_record_decoder = msgspec.msgpack.Decoder(Record)
 _signed_decoder = msgspec.msgpack.Decoder(Signed)
 
-
-def encode(record: Record) -> bytes:
-    """The canonical bytes of a record."""
-    return _encoder.encode(record)
+encode = CURRENT.encode
+decode = CURRENT.decode
 
 
-def decode(body: bytes) -> Record:
-    """The record in `body`. Raises RecordError with one sentence."""
-    try:
-        record: Record = _record_decoder.decode(body)
-    except UNREADABLE as error:
-        raise RecordError(f"these bytes are not a record of format {FORMAT}: {error}") from error
-    if encode(record) != body:
-        raise RecordError("the record is not in canonical form")
-    return record
-
-
-def record_id(author: NodeId, body: bytes) -> RecordId:
-    """SHA-256 over the domain, the format, the author and the canonical body."""
-    head = b"muster-record" + bytes((FORMAT, len(author))) + author
+def record_id(author: NodeId, body: bytes, needed: int) -> RecordId:
+    """SHA-256 over the domain, the format, the author, the version that is needed, and the canonical body."""
+    head = b"muster-record" + bytes((FORMAT, len(author))) + author + needed.to_bytes(2, "big")
     return hashlib.sha256(head + body).digest()
 
 
+def id_of(author: NodeId, record: Record) -> RecordId:
+    """The id of a record that this version makes."""
+    return record_id(author, encode(record), needs(record))
+
+
 def pack(signed: Signed) -> bytes:
-    """The bytes of an envelope: MessagePack, an array of four."""
+    """The bytes of an envelope: MessagePack, an array of five."""
     return _encoder.encode(signed)
 
 
 def unpack(wire: bytes) -> Signed:
-    """The envelope in `wire`. Raises RecordError, which names the format of a record of another version."""
+    """The envelope in `wire`. Raises RecordError, which names the format of a record of another one."""
     if len(wire) > RECORD_BYTES_MAX:
         raise RecordError(f"a record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}")
     try:
-        raw = msgspec.msgpack.decode(wire, type=list[Any])
+        signed = _signed_decoder.decode(wire)
     except UNREADABLE as error:
-        raise RecordError(f"these bytes are no record: {error}") from error
-    if raw and raw[0] != FORMAT:
-        raise RecordError(f"the record has format {raw[0]!r}, this node reads format {FORMAT}: update muster")
+        raise _other_format(wire) or RecordError(f"these bytes are no signed record: {error}") from error
+    if signed.format != FORMAT or pack(signed) != wire:
+        raise _other_format(wire) or RecordError("the envelope of a record is not in canonical form")
+    if not 0 < signed.needs <= NEEDS_MAX or len(signed.author) > 255:
+        raise RecordError("the envelope of a record names a version or an author that is none")
+    return signed
+
+
+def _other_format(wire: bytes) -> RecordError | None:
+    """What to say of an envelope that is of another format; None: it is not."""
     try:
-        return _signed_decoder.decode(wire)
-    except UNREADABLE as error:
-        raise RecordError(f"these bytes are no signed record: {error}") from error
+        raw = msgspec.msgpack.decode(wire, type=list[Any])
+    except UNREADABLE:
+        return None
+    if not raw or not isinstance(raw[0], int) or raw[0] == FORMAT:
+        return None
+    sentence = f"the record has format {raw[0]}, this node reads format {FORMAT}"
+    return RecordError(f"{sentence}: update muster on the older node")

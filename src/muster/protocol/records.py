@@ -2,9 +2,9 @@
 
 A record is an immutable msgspec struct in canonical MessagePack: structs are positional arrays, there are no
 maps, and every sequence that is a set is sorted by its maker.  `envelope.py` says how a record is encoded,
-named and signed.  The fields of a record are fixed: `envelope.decode` refuses bytes that it would not write
-itself, so with one more field, default or not, older records would be refused.  A new field needs a struct
-with a new tag, or a new format.  What stands inside records is in `parts.py`.
+named and signed.  A field is added at the end, with a default that says nothing: a default at the end is
+not written, and older nodes pass over fields after those that they know.  A kind gets the next free tag; its
+first field is the id of its job, if it belongs to one.  What stands inside records is in `parts.py`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ UPDATE_INLINE_BYTES_MAX = 2560
 RECORD_BYTES_MAX = 64 * 1024
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True, omit_defaults=False, gc=False):
+class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     KIND: ClassVar[str]
+    NEEDS: ClassVar[int] = 1  # the version with which the kind came, or last changed what it means
 
 
 class Member(_Record, frozen=True, array_like=True, tag=1):

@@ -122,6 +122,10 @@ class MortalStore:
         if self._writes():
             self._disk.remove(record_ids)
 
+    def rename(self, record_id: RecordId, kind: str, job: JobId) -> None:
+        if self._writes():
+            self._disk.rename(record_id, kind, job)
+
     def set_state(self, key: str, value: bytes | None) -> None:
         if self._writes():
             self._disk.set_state(key, value)

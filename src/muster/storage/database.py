@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from muster.errors import MusterError
 
-FORMAT = 1
+FORMAT = 2
 COPY_COMMITS = 40  # so often the log is copied into the database (`copy_log`), some hundred pages
 LOG_ROOM_BYTES = 800_000  # that the log has from the beginning, enough for so many commits
 LOG_PAGES_MAX = 4000  # of the log: then a commit itself copies it
@@ -37,13 +37,19 @@ def opened(home: Path) -> tuple[sqlite3.Connection, int]:
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")
         elif version != FORMAT:
-            sentence = f"the store in {home} has format {version}, this node reads {FORMAT}"
-            raise MusterError("home", f"{sentence}: update muster")
+            raise MusterError("home", _other_format(home, version))
         db.execute("INSERT OR IGNORE INTO meta VALUES ('incarnation', ?)", (secrets.randbits(31),))
         incarnation = db.execute("SELECT value FROM meta WHERE key = 'incarnation'").fetchone()[0]
         _make_room_in_log(db, home)
         undo.pop_all()
     return db, incarnation
+
+
+def _other_format(home: Path, version: int) -> str:
+    sentence = f"the store in {home} has format {version}, this node reads {FORMAT}"
+    if version > FORMAT:
+        return f"{sentence}: update muster"
+    return f"{sentence}: move this directory away, and the node begins with an empty one"
 
 
 def _make_room_in_log(db: sqlite3.Connection, home: Path) -> None:

@@ -154,6 +154,11 @@ class DiskStore:
         rows = self._rows("WHERE id = ?", record_id)
         return rows[0] if rows else None
 
+    def rename(self, record_id: RecordId, kind: str, job: JobId) -> None:
+        with guarded(self._home):
+            self._db.execute("UPDATE record SET kind = ?, job = ? WHERE id = ?", (kind, job, record_id))
+        self._committed()
+
     def find(self, prefix: bytes) -> list[RecordId]:
         """Sorted; at most 100 (more than one is ambiguous anyway)."""
         with guarded(self._home):

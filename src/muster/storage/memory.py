@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +143,16 @@ class MemoryStore:
         self._by_prefix[record.id[:4]].remove(record.id)
         for table in self._tables(record):
             del table[bisect_left(table, record.sequence, key=_sequence)]
+
+    def rename(self, record_id: RecordId, kind: str, job: JobId) -> None:
+        self._must_have_room()
+        before = self._by_id[record_id]
+        self._replace(before, replace(before, kind=kind, job=job))
+        self._may_undo(lambda: self._replace(self._by_id[record_id], before))
+
+    def _replace(self, old: StoredRecord, new: StoredRecord) -> None:
+        self._take_out(old)
+        self._insert(new)
 
     def get(self, record_id: RecordId) -> StoredRecord | None:
         return self._by_id.get(record_id)

@@ -36,7 +36,7 @@ class DiskFull(StorageError):
 class StoredRecord:
     sequence: int  # this store's own growing number; neighbours use it as a cursor
     id: RecordId
-    kind: str  # records.<Type>.KIND
+    kind: str  # records.<Type>.KIND, or that of `versions.Unknown`
     job: JobId  # b"" when it belongs to none
     wire: bytes  # the packed Signed envelope
     source: NodeId  # the neighbour that it was learnt from; b"" when made here
@@ -97,6 +97,9 @@ class Store(Protocol):
         """Keep a record; its sequence number, or None when it was there already."""
 
     def get(self, record_id: RecordId) -> StoredRecord | None: ...
+
+    def rename(self, record_id: RecordId, kind: str, job: JobId) -> None:
+        """Keep a record as one of another kind and job, with its number."""
 
     def find(self, prefix: bytes) -> list[RecordId]:
         """Ids of records that begin with `prefix`."""

@@ -168,7 +168,7 @@ def test_whoever_lacks_the_base_asks_in_full() -> None:
 
 
 def test_another_form_is_named() -> None:
-    with pytest.raises(RecordError, match="form 3, this node reads form 1"):
+    with pytest.raises(RecordError, match="form 3, this node reads form 2"):
         Held.nothing("a").compressor.decompress(b"\x31" + bytes(70))
 
 

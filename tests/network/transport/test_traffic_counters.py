@@ -26,7 +26,7 @@ from muster.network.transport.traffic_counters import (
     TrafficCounters,
 )
 from muster.network.trust.signing import seal
-from muster.protocol.envelope import decode, record_id, unpack
+from muster.protocol.envelope import decode, unpack
 from muster.protocol.ids import NodeId, RecordId
 from muster.protocol.parts import Payload
 from muster.protocol.records import Commit, Measurement, Update
@@ -185,7 +185,7 @@ class End(Node):
             payload = record.payload if isinstance(record, Update) else None
             payload = record.delta if isinstance(record, Commit) else payload
             tensors += len(payload.inline or b"") if payload else 0
-            records[record_id(signed.author, signed.body)] += len(short)
+            records[signed.id] += len(short)
         rest = metered.bytes - metered.chunks - metered.heartbeats - records.total()
         return BytesSent(
             metered.chunks + tensors, records.total() - tensors, rest, metered.heartbeats

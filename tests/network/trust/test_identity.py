@@ -174,10 +174,10 @@ def test_forgeries_are_refused(fleet_dir: Path) -> None:
     trust = trusting(alpha, bravo)
     honest = unpack(seal(bravo, STOP)[1])
     for forged in (
-        Signed(honest.format, alpha.node, honest.body, honest.signature),
-        Signed(honest.format, bravo.node, honest.body, b""),
-        Signed(honest.format, bravo.node, honest.body[:-1] + b"!", honest.signature),
-        Signed(honest.format, NOBODY, honest.body, b""),
+        Signed(honest.format, alpha.node, honest.needs, honest.body, honest.signature),
+        Signed(honest.format, bravo.node, honest.needs, honest.body, b""),
+        Signed(honest.format, bravo.node, honest.needs, honest.body[:-1] + b"!", honest.signature),
+        Signed(honest.format, NOBODY, honest.needs, honest.body, b""),
     ):
         with pytest.raises(RecordError):
             trust.verify(pack(forged))
@@ -201,9 +201,9 @@ def test_a_merge_has_no_author_and_no_signature(fleet_dir: Path) -> None:
     assert trusting(alpha).verify(wire) == (identifier, NOBODY, merge)
     signed = unpack(wire)
     with pytest.raises(RecordError):
-        trusting(alpha).verify(pack(Signed(signed.format, alpha.node, signed.body, b"")))
+        trusting(alpha).verify(pack(Signed(signed.format, alpha.node, signed.needs, signed.body, b"")))
     with pytest.raises(RecordError):
-        trusting(alpha).verify(pack(Signed(signed.format, NOBODY, signed.body, b"x")))
+        trusting(alpha).verify(pack(Signed(signed.format, NOBODY, signed.needs, signed.body, b"x")))
 
 
 def test_a_revoked_member_is_out(fleet_dir: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_revocation_needs_the_authoritys_signature(fleet_dir: Path) -> None:
     alpha = make(fleet_dir, "alpha")
     fleet = load_fleet(fleet_dir)
     honest = unpack(fleet.revoke(alpha.node, "x")[1])
-    forged = pack(Signed(honest.format, fleet.node, honest.body, alpha.sign(b"anything")))
+    forged = pack(Signed(honest.format, fleet.node, honest.needs, honest.body, alpha.sign(b"anything")))
     with pytest.raises(RecordError, match="authority"):
         trusting(alpha).verify(forged)
 
@@ -251,7 +251,7 @@ def test_a_pretended_fleet_behaves_alike() -> None:
     assert trust.name(alpha.node) == "alpha"
     signed = unpack(seal(bravo, STOP)[1])
     with pytest.raises(RecordError):
-        trust.verify(pack(Signed(signed.format, alpha.node, signed.body, signed.signature)))
+        trust.verify(pack(Signed(signed.format, alpha.node, signed.needs, signed.body, signed.signature)))
     trust.verify(seal(PretendIdentity("authority"), Revocation(alpha.node, "test"))[1])
     assert trust.revoked(alpha.node)
 

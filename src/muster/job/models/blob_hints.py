@@ -7,13 +7,13 @@ from collections.abc import Callable
 from muster.network.sync.ledger import Entry, job_of
 from muster.protocol.contents import named_blobs
 from muster.protocol.ids import BlobId, JobId, NodeId
-from muster.protocol.records import Record
+from muster.protocol.versions import Received
 
 
 class BlobHints:
     """The sources of blobs that updates and commits of this node's jobs name."""
 
-    def __init__(self, assign: Callable[[Record, JobId], None] = lambda record, job: None) -> None:
+    def __init__(self, assign: Callable[[Received, JobId], None] = lambda record, job: None) -> None:
         """`assign(record, job)`: a record of the job may name blobs."""
         self._assign = assign
         self._sources: dict[BlobId, NodeId] = {}

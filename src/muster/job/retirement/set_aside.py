@@ -15,7 +15,7 @@ from muster.history.graph import Point
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.network.supervisor import EXPECTED
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import encode, record_id
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import JobId, NodeId, RecordId
 from muster.protocol.records import Commit, Contribution, Measurement, Offer, Plan, Refusal, Shared, Update
 from muster.storage.store import Store
@@ -81,7 +81,7 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
         return None if known is None else (known.id, known.key.node)
     if isinstance(value, Offer | Refusal | Measurement | Contribution | Plan | Shared):
         author = next((node for node, record in _answers(view) if record is value), None)
-        return None if author is None else (record_id(author, encode(value)), author)
+        return None if author is None else (id_of(author, value), author)
     return None
 
 

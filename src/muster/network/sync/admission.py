@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from muster.history.succession import Before, succession_fault
 from muster.protocol.ids import CommitId, JobId, NodeId, RecordId
-from muster.protocol.records import Commit, Plan, Record, Update
+from muster.protocol.records import Commit, Job, Plan, Record, Update
 from muster.protocol.validation.validate import validate
+from muster.protocol.versions import Received, Unknown
 
-RULES = 2  # grows when `fault` refuses more than before: what is kept is checked again then
+RULES = 3  # grows when `fault` refuses more than before: what is kept is checked again then
 NOT_THE_ASKERS = "a job's first commit is made by its asker"
 COMMITS_AT_HAND = 64
 MESSAGE_BYTES_BESIDE = 64 * 1024  # an encoded update has at most twice the model's bytes, and these
@@ -31,14 +32,16 @@ class Admission:
 
     def __init__(
         self,
-        find: Callable[[RecordId], Record | None],
+        find: Callable[[RecordId], Received | None],
         asker_of: Callable[[JobId], NodeId | None] = lambda job: None,
     ) -> None:
         self._find, self._asker_of = find, asker_of
         self._commits: OrderedDict[CommitId, Commit] = OrderedDict()
 
-    def fault(self, record: Record, author: NodeId) -> str | None:
+    def fault(self, record: Received, author: NodeId) -> str | None:
         """One sentence about what is wrong with a record of this author, or None."""
+        if isinstance(record, Unknown):
+            return None
         wrong = validate(record)
         if wrong is None and (wrong := self._against_base(record, author)) is not None:
             wrong = f"this {record.KIND} record cannot be used: {wrong}"
@@ -66,11 +69,18 @@ class Admission:
             wrong = _other_round(record.base_round, base.round)
         else:
             payload = None
-            wrong = _other_round(record.round - 1, base.round)
+            wrong = _other_round(record.round - 1, base.round) or self._without_samples(record)
         most_bytes = 2 * base.params_bytes + MESSAGE_BYTES_BESIDE
         if wrong is None and payload is not None and payload.size_bytes > most_bytes:
             wrong = f"its tensors have {payload.size_bytes} bytes, the model {base.params_bytes}"
         return wrong
+
+    def _without_samples(self, plan: Plan) -> str | None:
+        """A participant would wait for samples that nobody of the job shares."""
+        job = self._find(plan.job) if any(a.data for a in plan.assignments) else None
+        if isinstance(job, Job) and job.share == "none" and not job.one_shot:
+            return "it assigns shared samples, and none are shared in its job"
+        return None
 
     def _commit(self, commit_id: CommitId) -> Commit | None:
         """A commit that is kept here."""

@@ -15,7 +15,7 @@ from muster.network.sync.deferred import DeferralRule
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import PREFIX_BYTES, pack_announce
 from muster.network.sync.outbound import Deferred
-from muster.network.sync.peers import SyncContext, SyncPeer, entry_of, loop_time_s
+from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
 from muster.network.sync.presence import Heartbeat
 from muster.protocol.ids import NodeId
 
@@ -60,7 +60,7 @@ class Announcer:
         for record_id in self._rule.unacknowledged(had_deferred=outbound.deferred.any_ever):
             stored = self._store.get(record_id)
             if stored is not None and stored.source != peer.node:
-                entry = entry_of(stored)
+                entry = self._shared.ledger.entry_of(stored)
                 until_s = self._rule.until_s(peer.node, entry, now_s)
                 outbound.deferred.add(entry, now_s if until_s is None else until_s)
 

@@ -14,7 +14,7 @@ from muster.network.sync.messages import (
     unpack_prefixes,
     unpack_since,
 )
-from muster.network.sync.peers import SyncContext, entry_of
+from muster.network.sync.peers import SyncContext
 from muster.network.transport.link import Refused
 from muster.network.transport.offences import REFUSAL
 from muster.protocol.ids import NodeId
@@ -91,7 +91,7 @@ class RecordResponder:
             return False
         if stored.id in peer.outbound.deferred.waiting:
             return True
-        return stored.kind == Update.KIND and self._rule.obsolete(entry_of(stored))
+        return stored.kind == Update.KIND and self._rule.obsolete(self._shared.ledger.entry_of(stored))
 
     def _records_for(self, node: NodeId, prefixes: list[bytes], *, in_full: bool) -> bytes:
         names = [i for prefix in prefixes for i in self._store.find(prefix)]
@@ -104,7 +104,7 @@ class RecordResponder:
             if not records or size + len(data) <= REPLY_BYTES_MAX:
                 records.append(data)
                 size += len(data)
-                self._shared.count_record(node, stored.id, entry_of(stored).record, data)
+                self._shared.count_record(node, stored.id, self._shared.ledger.entry_of(stored).record, data)
         answer = pack(records)
         self._traffic.add_exchange(node, len(answer) - size)
         return answer

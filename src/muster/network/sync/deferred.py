@@ -14,7 +14,8 @@ from typing import Protocol
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import CHANGES_MAX
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Record, Update
+from muster.protocol.records import Update
+from muster.protocol.versions import Received
 
 LARGE_BYTES = 1200  # of an update's record: a payload of a kilobyte inside. It costs a link's time elsewhere
 WIDE_DELAY_S = 10.0  # at most, on a link that is not narrow: some rounds
@@ -32,10 +33,10 @@ class Deferral:
 class Forwarding(Protocol):
     """Who needs which record; answered by what knows the jobs."""
 
-    def defer(self, author: NodeId, record: Record) -> Deferral | None:
+    def defer(self, author: NodeId, record: Received) -> Deferral | None:
         """None: whoever lacks it hears of it at once."""
 
-    def obsolete(self, author: NodeId, record: Record) -> bool:
+    def obsolete(self, author: NodeId, record: Received) -> bool:
         """Whether nobody will ever need it, since something else stands for it."""
 
     def unacknowledged(self, *, had_deferred: bool) -> list[RecordId]:

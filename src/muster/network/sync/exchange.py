@@ -21,7 +21,7 @@ from muster.network.sync.answering import RecordResponder
 from muster.network.sync.deferred import DeferralRule, Forwarding
 from muster.network.sync.ledger import Entry, Ledger, job_of
 from muster.network.sync.messages import CHANGES_MAX
-from muster.network.sync.peers import SyncContext, SyncPeer, entry_of
+from muster.network.sync.peers import SyncContext, SyncPeer
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
 from muster.network.transport.link import Link
@@ -71,7 +71,7 @@ class Exchange:
         """Load what is kept, then listen to the ledger, to presence and to the link."""
         shared = self.shared
         plans = await self._load_digest()
-        for entry in [*shared.ledger.load(Member.KIND), *map(entry_of, plans)]:
+        for entry in [*shared.ledger.load(Member.KIND), *map(shared.ledger.entry_of, plans)]:
             shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
         shared.ledger.removal_listeners.append(self._on_removed)

@@ -20,9 +20,10 @@ from muster.network.sync.admission import RULES, Admission, InvalidRecord
 from muster.network.sync.newest import KINDS, NewestRecords
 from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
-from muster.protocol.envelope import RecordError, decode, unpack
+from muster.protocol.envelope import RecordError, unpack
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
 from muster.protocol.records import Job, Member, Record, Revocation
+from muster.protocol.versions import Received
 from muster.storage.store import StorageError, Store, StoredRecord
 
 PAGE = 1000  # records that are read at once at a start
@@ -36,7 +37,7 @@ class Entry:
 
     id: RecordId
     author: NodeId
-    record: Record
+    record: Received
     source: NodeId  # the neighbour that it was learnt from; b"" when made here
     sequence: int
     size_bytes: int
@@ -75,6 +76,8 @@ class Ledger:
         self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
         self._removed: list[RecordId] = []
         self._admission = Admission(self._find, self._asker_of)
+        self._rules = [RULES, trust.vocabulary.version]  # by which kept records were checked
+        self.understood: set[JobId] = set()  # jobs with records that an earlier version kept without acting
 
     def publish(self, record: Record) -> RecordId:
         """Sign and keep a record made here, then announce it. Durable when this returns.
@@ -145,8 +148,9 @@ class Ledger:
         revocations (listeners load the rest)."""
         after = self._load_checked()
         while page := self.store.since(after, PAGE):
-            for stored in page:
-                self._check_kept(stored)
+            with contextlib.suppress(StorageError), self.store.transaction():
+                for stored in page:
+                    self._check_kept(stored)
             after = page[-1].sequence
         self.note_checked()
         for kind in (Member.KIND, Revocation.KIND):
@@ -170,7 +174,7 @@ class Ledger:
     def note_checked(self) -> None:
         """All that is kept now was checked: the next start need not."""
         with contextlib.suppress(StorageError):
-            checked = (RULES, self.store.last_sequence(), sorted(self.quarantined))
+            checked = (self._rules, self.store.last_sequence(), sorted(self.quarantined))
             self.store.set_state(_CHECKED, msgspec.msgpack.encode(checked))
 
     def _load_checked(self) -> int:
@@ -178,8 +182,8 @@ class Ledger:
         kept = self.store.state(_CHECKED)
         if kept is None:
             return 0
-        rules, sequence, quarantined = msgspec.msgpack.decode(kept, type=tuple[int, int, list[bytes]])
-        if rules != RULES:
+        rules, sequence, quarantined = msgspec.msgpack.decode(kept, type=tuple[list[int], int, list[bytes]])
+        if rules != self._rules:
             return 0
         self.quarantined.update(quarantined)
         if quarantined:
@@ -202,24 +206,30 @@ class Ledger:
             if stored.id in self.quarantined:
                 continue
             try:
-                signed = unpack(stored.wire)
-                record, size = decode(signed.body), len(stored.wire)
+                entries.append(self.entry_of(stored))
             except RecordError as error:  # the disk changed it
                 self._quarantine(stored.id, NOBODY, str(error))
-                continue
-            entries.append(Entry(stored.id, signed.author, record, stored.source, stored.sequence, size))
         return entries
+
+    def entry_of(self, stored: StoredRecord) -> Entry:
+        """A kept record as the listeners get it; it was verified when it came. Raises RecordError."""
+        author, record = self._read(stored.wire)
+        return Entry(stored.id, author, record, stored.source, stored.sequence, len(stored.wire))
+
+    def _read(self, wire: bytes) -> tuple[NodeId, Received]:
+        signed = unpack(wire)
+        return signed.author, self.trust.vocabulary.read(signed.body, signed.needs)
 
     def _seal(self, record: Record) -> tuple[RecordId, bytes]:
         fault = self._admission.fault(record, self.signer.node)
         if fault is not None:
             raise InvalidRecord(f"this node itself made a record that nobody takes: {fault}")
-        return seal(self.signer, record)
+        return seal(self.signer, record, self.trust.vocabulary)
 
-    def _find(self, record_id: RecordId) -> Record | None:
+    def _find(self, record_id: RecordId) -> Received | None:
         """A kept record that is not quarantined."""
         stored = self.store.get(record_id) if record_id not in self.quarantined else None
-        return decode(unpack(stored.wire).body) if stored is not None else None
+        return self._read(stored.wire)[1] if stored is not None else None
 
     def _asker_of(self, job: JobId) -> NodeId | None:
         stored = self.store.get(job) if job not in self.quarantined else None
@@ -228,13 +238,20 @@ class Ledger:
     def _check_kept(self, stored: StoredRecord) -> None:
         author = NOBODY
         try:
-            signed = unpack(stored.wire)
-            author = signed.author
-            fault = self._admission.fault(decode(signed.body), author)
+            author, record = self._read(stored.wire)
+            fault = self._admission.fault(record, author)
+            self._name_again(stored, record)
         except RecordError as error:
             fault = str(error)
         if fault is not None:
             self._quarantine(stored.id, author, fault)
+
+    def _name_again(self, stored: StoredRecord, record: Received) -> None:
+        """What another version of Muster kept under the name that it knew gets the one that holds here."""
+        kind, job = record.KIND, job_of(record, stored.id)
+        if (kind, job) != (stored.kind, stored.job):
+            self.store.rename(stored.id, kind, job)
+            self.understood.add(job)
 
     def _quarantine(self, record_id: RecordId, author: NodeId, reason: str) -> None:
         self.quarantined.add(record_id)
@@ -247,7 +264,9 @@ class Ledger:
         if self.refusals.count(author, reason):
             self._on_problem(f"{self.trust.name(author)} made a record that is refused: {reason}")
 
-    def _keep(self, record_id: RecordId, author: NodeId, record: Record, wire: bytes, source: NodeId) -> None:
+    def _keep(
+        self, record_id: RecordId, author: NodeId, record: Received, wire: bytes, source: NodeId
+    ) -> None:
         replaced = self._newest.replaces(record_id, author, record)
         if replaced is None:
             self._newest.note_outdated(record_id)
@@ -292,7 +311,7 @@ def _removals(store: Store) -> int:
     return msgspec.msgpack.decode(kept, type=int) if kept is not None else 0
 
 
-def job_of(record: Record, record_id: RecordId) -> JobId:
+def job_of(record: Received, record_id: RecordId) -> JobId:
     """The job a record belongs to; b"" for fleet records. A Job record belongs to itself."""
     if record.KIND == "job":
         return record_id

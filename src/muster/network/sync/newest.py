@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Need, Record, Revocation, Use
+from muster.protocol.records import Need, Revocation, Use
+from muster.protocol.versions import Received
 
 KINDS = (Need.KIND, Use.KIND)
 TASKS_MAX = 64  # of one node, of each kind: those of which it spoke last
@@ -34,7 +35,7 @@ class NewestRecords:
     _kept: dict[tuple[NodeId, str], dict[str, Newness]] = field(default_factory=dict)
     _outdated: dict[bytes, None] = field(default_factory=dict)  # the first bytes of the last ids that went
 
-    def replaces(self, record_id: RecordId, author: NodeId, record: Record) -> list[RecordId] | None:
+    def replaces(self, record_id: RecordId, author: NodeId, record: Received) -> list[RecordId] | None:
         """The kept records that go when this one is kept; None: a newer one is there."""
         if isinstance(record, Revocation):
             kinds = (self._kept.get((record.node, kind), {}) for kind in KINDS)
@@ -50,7 +51,7 @@ class NewestRecords:
         oldest = min(kept.values())
         return None if new < oldest else [oldest[2]]
 
-    def keep(self, record_id: RecordId, author: NodeId, record: Record) -> None:
+    def keep(self, record_id: RecordId, author: NodeId, record: Received) -> None:
         """A record is kept now, and what it `replaces` is not."""
         for gone in self.replaces(record_id, author, record) or ():
             self.note_outdated(gone)

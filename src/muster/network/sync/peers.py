@@ -12,7 +12,7 @@ import msgspec
 
 from muster.network.supervisor import KeptLoop, Supervisor
 from muster.network.sync.inbound import Inbound
-from muster.network.sync.ledger import Entry, Ledger, job_of
+from muster.network.sync.ledger import Ledger, job_of
 from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.sync.outbound import Outbound
 from muster.network.sync.presence import Presence
@@ -22,9 +22,8 @@ from muster.network.transport.link_speed import LinkSpeed
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.contents import inline_bytes
-from muster.protocol.envelope import decode, unpack
 from muster.protocol.ids import NodeId
-from muster.protocol.records import Record
+from muster.protocol.versions import Received
 from muster.storage.store import StorageError, Store, StoredRecord
 
 _DIGEST = (
@@ -111,7 +110,7 @@ class SyncContext:
         """Whether a node is a neighbour now."""
         return node in self.peers
 
-    def count_record(self, node: NodeId, name: bytes, record: Record, data: bytes) -> None:
+    def count_record(self, node: NodeId, name: bytes, record: Received, data: bytes) -> None:
         """A record goes to a neighbour as `data`."""
         self.traffic.add_record(
             node, name[:PREFIX_BYTES], job_of(record, name), len(data), inline_bytes(record)
@@ -189,10 +188,3 @@ class SyncContext:
 
 def loop_time_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-def entry_of(stored: StoredRecord) -> Entry:
-    """A kept record as the listeners get it; it was verified when it came."""
-    signed = unpack(stored.wire)
-    record = decode(signed.body)
-    return Entry(stored.id, signed.author, record, stored.source, stored.sequence, len(stored.wire))

@@ -28,7 +28,7 @@ from muster.network.sync.record_compression.compressor import CannotDecompress
 from muster.network.transport.link import Refused, Unreachable
 from muster.network.transport.offences import CUT_S
 from muster.network.trust.signing import UnknownAuthor
-from muster.protocol.envelope import UNREADABLE, RecordError, record_id, unpack
+from muster.protocol.envelope import UNREADABLE, RecordError, unpack
 from muster.protocol.ids import NOBODY, NodeId
 from muster.storage.store import StorageError
 
@@ -244,4 +244,4 @@ def _named(wire: bytes) -> tuple[NodeId, bytes]:
         signed = unpack(wire)
     except RecordError:
         return NOBODY, b""
-    return signed.author, record_id(signed.author, signed.body)[:PREFIX_BYTES]
+    return signed.author, signed.id[:PREFIX_BYTES]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 
 from muster.protocol.contents import named_blobs
 from muster.protocol.ids import BlobId, JobId, NodeId
-from muster.protocol.records import Job, Record
+from muster.protocol.records import Job
+from muster.protocol.versions import Received
 
 NEIGHBOURS_MAX = 512
 JOBS_MAX = 128
@@ -71,7 +72,7 @@ class TrafficCounters:
         """The job that a blob was assigned to; b"": none."""
         return self._blobs.get(blob[:8], (b"", False))[0]
 
-    def assign_blobs(self, record: Record, job: JobId) -> None:
+    def assign_blobs(self, record: Received, job: JobId) -> None:
         """The chunks of the blobs that a record of `job` names count for that job."""
         for blob in named_blobs(record):
             self.assign_blob(blob, job, frozen=isinstance(record, Job))

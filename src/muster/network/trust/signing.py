@@ -10,10 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from muster.errors import MusterError
-from muster.protocol.envelope import FORMAT, RecordError, Signed, decode, encode, pack, record_id, unpack
+from muster.protocol.envelope import FORMAT, RecordError, Signed, pack, unpack
 from muster.protocol.ids import NOBODY, NodeId, RecordId, short
 from muster.protocol.records import RECORD_BYTES_MAX, Member, Merge, Record, Revocation
+from muster.protocol.versions import Received, Unknown
+from muster.protocol.vocabulary import CURRENT, Vocabulary
 
 MEMBERS_MAX = 4096  # known to one node
 REVOKED_MAX = 4096
@@ -58,13 +62,12 @@ class Verifier(Protocol):
     def by_authority(self, signature: bytes, data: bytes) -> bool: ...
 
 
-def seal(signer: Signer, record: Record) -> tuple[RecordId, bytes]:
+def seal(signer: Signer, record: Record, vocabulary: Vocabulary = CURRENT) -> tuple[RecordId, bytes]:
     """Encode, name and sign a record: (id, wire bytes). A Merge has no author and no signature."""
-    body = encode(record)
     author = NOBODY if isinstance(record, Merge) else signer.node
-    identifier = record_id(author, body)
-    signature = b"" if isinstance(record, Merge) else signer.sign(identifier)
-    wire = pack(Signed(FORMAT, author, body, signature))
+    plain = Signed(FORMAT, author, vocabulary.needs(record), vocabulary.encode(record), b"")
+    identifier = plain.id
+    wire = pack(plain if isinstance(record, Merge) else replace(plain, signature=signer.sign(identifier)))
     if len(wire) > RECORD_BYTES_MAX:
         raise RecordError(
             f"a {record.KIND} record of {len(wire)} bytes is over the limit of {RECORD_BYTES_MAX}"
@@ -78,8 +81,8 @@ class TrustStore:
     At most `MEMBERS_MAX` members and `REVOKED_MAX` revocations; beyond that a new fleet must be made.
     """
 
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
+    def __init__(self, verifier: Verifier, vocabulary: Vocabulary = CURRENT) -> None:
+        self._verifier, self.vocabulary = verifier, vocabulary
         self._members: dict[NodeId, VerifiedMember] = {}
         self._revoked: dict[NodeId, str] = {}
 
@@ -103,30 +106,40 @@ class TrustStore:
 
     def verify_member(self, wire: bytes) -> VerifiedMember:
         """Check a signed Member record and keep the member. Raises MusterError("fleet") or RecordError."""
-        signed, identifier, record = _decoded(wire)
+        signed, identifier, record = self._decoded(wire)
         if not isinstance(record, Member):
             raise RecordError(f"a {record.KIND} record introduces nobody")
         return self._add_member(signed, identifier, record)
 
-    def verify(self, wire: bytes) -> tuple[RecordId, NodeId, Record]:
-        """Check a record: (id, author, record). Member and Revocation records take effect at once.
+    def verify(self, wire: bytes) -> tuple[RecordId, NodeId, Received]:
+        """Check a record: (id, author, record). Member and Revocation records take effect at once. One of a
+        later version is by a member, or by the fleet's authority.
 
         Raises UnknownAuthor, MusterError("fleet") for a revoked author or a wrong certificate, RecordError
         for anything malformed or with a signature that is not its author's.
         """
-        signed, identifier, record = _decoded(wire)
+        signed, identifier, record = self._decoded(wire)
         if isinstance(record, Member):
             self._add_member(signed, identifier, record)
         elif isinstance(record, Revocation):
             self._revoke(signed, identifier, record)
         elif isinstance(record, Merge) or signed.author == NOBODY:
-            if not isinstance(record, Merge) or signed.author != NOBODY or signed.signature:
-                raise RecordError(
-                    f"a {record.KIND} record must have {'no' if signed.author else 'an'} author"
-                )
+            self._check_unsigned(signed, record)
+        elif isinstance(record, Unknown) and signed.author == self._verifier.authority:
+            if not self._verifier.by_authority(signed.signature, identifier):
+                raise RecordError("a record in the name of the fleet's authority is not signed by it")
         else:
             self._check_author(signed, identifier)
         return identifier, signed.author, record
+
+    def _check_unsigned(self, signed: Signed, record: Received) -> None:
+        """A merge is what everybody makes of its parents: of fields that not all know, each would be another
+        record that nobody has signed."""
+        if not isinstance(record, Merge) or signed.author != NOBODY or signed.signature:
+            raise RecordError(f"a {record.KIND} record must have {'no' if signed.author else 'an'} author")
+        exact = self.vocabulary.encode(record) == signed.body
+        if not exact or signed.needs != self.vocabulary.needs(record):
+            raise RecordError("a merge record says more than its parents")
 
     def _check_author(self, signed: Signed, identifier: RecordId) -> None:
         self._refuse_revoked(signed.author)
@@ -135,6 +148,10 @@ class TrustStore:
             raise UnknownAuthor(signed.author)
         if not known.verify(signed.signature, identifier):
             raise RecordError(f"a record in the name of {known.name!r} is not signed by it")
+
+    def _decoded(self, wire: bytes) -> tuple[Signed, RecordId, Received]:
+        signed = unpack(wire)
+        return signed, signed.id, self.vocabulary.read(signed.body, signed.needs)
 
     def _refuse_revoked(self, node: NodeId) -> None:
         if node in self._revoked:
@@ -161,8 +178,3 @@ class TrustStore:
         if record.node not in self._revoked and len(self._revoked) >= REVOKED_MAX:
             raise MusterError("fleet", f"over {REVOKED_MAX} members were revoked: make a new fleet")
         self._revoked.setdefault(record.node, record.reason)
-
-
-def _decoded(wire: bytes) -> tuple[Signed, RecordId, Record]:
-    signed = unpack(wire)
-    return signed, record_id(signed.author, signed.body), decode(signed.body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from muster.job.sharing.publisher import noted
-from muster.network.sync.peers import entry_of
 from muster.node.api.snapshot import SharedView
 from muster.node.core import Core
 from muster.protocol.ids import JobId
@@ -23,7 +22,7 @@ def shared_views(core: Core) -> list[SharedView]:
 def _view(core: Core, record: Shared) -> SharedView:
     blob = record.payload.blob or b""
     stored = core.store.get(record.job)
-    entry = entry_of(stored) if stored is not None else None
+    entry = core.ledger.entry_of(stored) if stored is not None else None
     note = noted(core.store, record.job, blob)
     return SharedView(
         job=record.job.hex(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from muster.job.retirement import retired
-from muster.network.sync.peers import entry_of
 from muster.node.api.snapshot import StoredJobView
 from muster.node.core import Core
 from muster.protocol.ids import JobId
@@ -28,7 +27,7 @@ def _view(core: Core, job: JobId) -> StoredJobView:
             known.adapts,
         )  # fmt: skip
     stored = core.store.get(job)
-    entry = entry_of(stored) if stored is not None else None
+    entry = core.ledger.entry_of(stored) if stored is not None else None
     record = entry.record if entry is not None else None
     task = record.task if isinstance(record, Job) else "?"
     asker = core.trust.name(entry.author) if entry is not None else "?"

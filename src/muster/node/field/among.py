@@ -7,7 +7,6 @@ import contextlib
 
 from muster.adaptation.likeness import alike, distance
 from muster.job.runner import JobRunner
-from muster.network.sync.peers import entry_of
 from muster.node.core import Core
 from muster.node.field.situation import LikeJob, LikeNode
 from muster.protocol.ids import CommitId, JobId, NodeId
@@ -91,7 +90,7 @@ class Among:
             if job in self._ended or job in self._others:
                 continue
             stored = self._core.store.get(job)
-            entry = entry_of(stored) if stored is not None else None
+            entry = self._core.ledger.entry_of(stored) if stored is not None else None
             if entry is None or not isinstance(entry.record, Job):
                 continue
             if not self._concerns(entry.record, entry.author, own):

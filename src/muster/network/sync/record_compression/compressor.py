@@ -23,19 +23,21 @@ from muster.network.sync.record_compression import commit_delta
 from muster.network.sync.record_compression.dictionary import HeldRecord, deflate, dictionary, inflate
 from muster.network.sync.record_compression.inline_payload import Body, cut, paste
 from muster.network.sync.record_compression.references import References
-from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, pack, unpack
+from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, decode, encode, pack, unpack
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Record
+from muster.protocol.records import Commit
+from muster.protocol.versions import VERSION, Received
 from muster.storage.store import Store
 
-FORM = 1  # the high half of the first byte
+FORM = 2  # the high half of the first byte
 REF_BYTES = 4
 REFS_MAX = 2
 CACHED_MAX = 128  # compressed records that are kept at hand
 SIGNATURE_BYTES = 64
 AUTHOR_BYTES = 32
 _UNSIGNED, _COMMIT_DELTA = 8, 4  # flags beside the number of references
-_FULL = 0x94  # a packed envelope begins so: an array of four
+_FULL = 0x95  # a packed envelope begins so: an array of five
+_LATER, _NEEDS_BYTES = 0x80, 2  # beside the author's length: the record needs a later version, which follows
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -54,7 +56,7 @@ class RecordCompressor:
         self._references = References(store, node, left_out)
         self._compressed: OrderedDict[RecordId, bytes] = OrderedDict()
 
-    def note(self, record_id: RecordId, author: NodeId, record: Record) -> None:
+    def note(self, record_id: RecordId, author: NodeId, record: Received) -> None:
         """A record is kept from now on."""
         self._references.note(record_id, author, record)
 
@@ -72,15 +74,16 @@ class RecordCompressor:
         signed = unpack(wire)
         if len(signed.signature) not in (0, SIGNATURE_BYTES) or len(signed.author) not in (0, AUTHOR_BYTES):
             return wire
+        known = signed.needs <= VERSION  # of a later version nothing is known but how it begins
         body: Body = _decode(signed.body)
-        held = self._references.likely(record_id, signed.author, body)[:REFS_MAX]
+        held = self._references.likely(record_id, signed.author, body)[:REFS_MAX] if known else []
         flags = len(held) | (0 if signed.signature else _UNSIGNED)
-        plain, payload = cut(body)
-        if held and (columns := commit_delta.shorten(body, held[0].id, _decode(held[0].body))) is not None:
+        plain, payload = cut(body) if known else (body, b"")
+        if held and (columns := _columns(signed.body, held[0])) is not None:
             flags |= _COMMIT_DELTA
             plain, payload = commit_delta.cut(columns)
         main = _encode(plain) if flags & _COMMIT_DELTA or payload else signed.body
-        stream = bytes((len(signed.author),)) + signed.author + main
+        stream = _head(signed) + main
         data = b"".join(
             (
                 bytes((FORM << 4 | flags,)),
@@ -111,16 +114,16 @@ class RecordCompressor:
         stream, payload = inflate(data[at + size :], dictionary(held))
         if not stream or len(signature) != size:
             raise RecordError("a compressed record is cut off")
-        author, main = stream[1 : 1 + stream[0]], stream[1 + stream[0] :]
+        needs, author, main = _parted(stream)
         body = main
         try:
             if flags & _COMMIT_DELTA:
-                body = _encode(_commit(_decode(main), payload, held))
+                body = _commit(_decode(main), payload, held)
             elif payload:
                 body = _encode(paste(_decode(main), payload))
         except (*UNREADABLE, ValueError, TypeError, LookupError, OverflowError) as error:
             raise CannotDecompress(f"a compressed record does not fit what is held here: {error}") from error
-        return pack(Signed(FORMAT, author, body, signature))
+        return pack(Signed(FORMAT, author, needs, body, signature))
 
     def _find(self, prefix: bytes) -> HeldRecord:
         found = self._store.find(prefix) if len(prefix) == REF_BYTES else []
@@ -130,8 +133,48 @@ class RecordCompressor:
         return held
 
 
-def _commit(columns: Body, payload: bytes, held: list[HeldRecord]) -> Body:
+def _head(signed: Signed) -> bytes:
+    """The author, and the version that the record needs."""
+    author = signed.author
+    if signed.needs == 1:
+        return bytes((len(author),)) + author
+    return bytes((_LATER | len(author),)) + signed.needs.to_bytes(_NEEDS_BYTES, "big") + author
+
+
+def _parted(stream: bytes) -> tuple[int, NodeId, bytes]:
+    """The version that is needed, the author and the rest of what `_head` begins."""
+    needs, at = 1, 1
+    if stream[0] & _LATER:
+        at = 1 + _NEEDS_BYTES
+        needs = int.from_bytes(stream[1:at], "big")
+    end = at + (stream[0] & ~_LATER)
+    return needs, stream[at:end], stream[end:]
+
+
+def _columns(body: bytes, parent: HeldRecord) -> Body | None:
+    """What a commit's parent does not say of it; None: it goes by other means."""
+    try:
+        record, before = decode(body), decode(parent.body)
+    except RecordError:  # the parent is of a later version
+        return None
+    if not isinstance(record, Commit) or not isinstance(before, Commit) or encode(record) != body:
+        return None
+    return commit_delta.shorten(_written_out(record), parent.id, _written_out(before))
+
+
+def _commit(columns: Body, payload: bytes, held: list[HeldRecord]) -> bytes:
     """A commit's body from what its parent does not say."""
     if not held:
         raise CannotDecompress("a compressed commit names no parent")
-    return commit_delta.expand(commit_delta.paste(columns, payload), held[0].id, _decode(held[0].body))
+    before = decode(held[0].body)
+    if not isinstance(before, Commit):
+        raise CannotDecompress("a compressed commit names a parent that is none")
+    parent = _written_out(before)
+    whole = commit_delta.expand(commit_delta.paste(columns, payload), held[0].id, parent)
+    return encode(msgspec.convert(whole, Commit))
+
+
+def _written_out(record: Commit) -> Body:
+    """A commit as the list of all its fields."""
+    fields: Body = _decode(_encode(record))
+    return fields

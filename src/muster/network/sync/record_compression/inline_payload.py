@@ -30,7 +30,7 @@ _PAYLOAD_AT = {tag_of(Update): place_of(Update, "payload"), tag_of(Commit): plac
 def cut(body: Body) -> tuple[Body, bytes]:
     """A body without its inline payload, and that payload; b"": there is none to cut."""
     at = _PAYLOAD_AT.get(body[0])
-    if at is None:
+    if at is None or at >= len(body):
         return body, b""
     payload, inline = cut_payload(body[at])
     return ([*body[:at], payload, *body[at + 1 :]], inline) if inline else (body, b"")
@@ -44,12 +44,12 @@ def paste(body: Body, inline: bytes) -> Body:
 
 def cut_payload(payload: Any) -> tuple[Any, bytes]:
     """The fields of a `Payload` with False for its inline bytes, and those bytes."""
-    if not payload or not payload[2] or len(payload[2]) != payload[1]:
+    if not payload or len(payload) < 3 or not payload[2] or len(payload[2]) != payload[1]:
         return payload, b""
-    return [payload[0], payload[1], False, payload[3]], payload[2]
+    return [*payload[:2], False, *payload[3:]], payload[2]
 
 
 def paste_payload(payload: Any, inline: bytes) -> Any:
     if payload[2] is not False or payload[1] != len(inline):
         raise ValueError("the payload has another size")
-    return [payload[0], payload[1], inline, payload[3]]
+    return [*payload[:2], inline, *payload[3:]]

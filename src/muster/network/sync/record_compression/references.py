@@ -19,11 +19,11 @@ from muster.protocol.records import (
     Merge,
     Offer,
     Plan,
-    Record,
     Refusal,
     Stop,
     Update,
 )
+from muster.protocol.versions import Received
 from muster.storage.store import Store
 
 CACHED_MAX = 128  # records that are kept at hand
@@ -46,7 +46,7 @@ class References:
         self._plans: OrderedDict[tuple[NodeId, JobId], tuple[RecordId, ...]] = OrderedDict()
         self._members: dict[NodeId, RecordId] = {}
 
-    def note(self, record_id: RecordId, author: NodeId, record: Record) -> None:
+    def note(self, record_id: RecordId, author: NodeId, record: Received) -> None:
         """A record is kept from now on."""
         if isinstance(record, Member):
             self._members[author] = record_id
