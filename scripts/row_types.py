@@ -38,6 +38,8 @@ from muster.node.api import (  # noqa: E402
 )
 from muster.node.api.rounds import schema as round_schema  # noqa: E402
 from muster.node.api.rows import schema  # noqa: E402
+from muster.node.doctor import findings  # noqa: E402
+from muster.node.service import install  # noqa: E402
 
 TYPES = ROOT / "src/muster/dashboard/web/src/types"
 DOCS = ROOT / "docs"
@@ -65,6 +67,7 @@ PRINTED_OF_NODES = (
     field_view.MovedView,
     field_view.AskedView,
 )
+PRINTED_OF_RUNNING = (findings.Finding, install.ServiceState)
 MODULES = (
     page_messages,
     presets,
@@ -77,6 +80,8 @@ MODULES = (
     label_view,
     plan_view,
     field_view,
+    findings,
+    install,
 )  # in the order of the pages
 SHARED = (snapshot.BudgetView, snapshot.PowerView, snapshot.ValuesView)  # by rows and by what --json prints
 MADE = "Made by scripts/row_types.py: change the structs."
@@ -106,6 +111,7 @@ means not known.
 | command | value |
 |---|---|
 | `muster nodes --json`, `muster tasks --json` | [cli-json-nodes.md](cli-json-nodes.md), with `SentView` |
+| `muster doctor --json`, `muster service status --json` | [cli-json-running.md](cli-json-running.md) |
 | `muster shared --json` | `{{"shared": SharedView[]}}` there |
 | `muster field --json` | `{{"field": FieldView[]}}` there, with `ServerView` |
 | `muster use`, `muster rollback`, `muster adapt`, with `--json` | `MovedView` there; of `adapt` `AskedView` |
@@ -130,6 +136,16 @@ PRINTED_OF_NODES_HEAD = f"""# What `--json` prints of nodes, field by field
 | `muster nodes --json` | `{{"node": SelfView, "neighbours": NeighbourView[], "peers": PeerView[]}}` |
 | `muster task list --json`, `muster tasks --json` | `TaskView[]` |
 | `muster plan TASK --json`, `muster train TASK --dry-run --json` | `PlanView` |
+"""
+
+PRINTED_OF_RUNNING_HEAD = f"""# What `--json` prints of a node's machine, field by field
+
+{MADE} What holds of all of `--json`: [cli-json.md](cli-json.md).
+
+| command | value |
+|---|---|
+| `muster doctor --json` | `{{"findings": Finding[]}}`; it ends with the code of the first failure |
+| `muster service status --json` | `ServiceState[]` |
 """
 
 
@@ -270,6 +286,7 @@ def made() -> dict[Path, str]:
         DOCS / "api-rows-jobs.md": markdown(ROWS_OF_JOBS_HEAD, of_jobs),
         DOCS / "api-messages.md": markdown(MESSAGES_HEAD, rest),
         DOCS / "cli-json.md": markdown(PRINTED_HEAD, [s for s in structs(PRINTED) if s not in of_nodes]),
+        DOCS / "cli-json-running.md": markdown(PRINTED_OF_RUNNING_HEAD, structs(PRINTED_OF_RUNNING)),
         DOCS / "cli-json-nodes.md": markdown(PRINTED_OF_NODES_HEAD, of_nodes),
     }
 

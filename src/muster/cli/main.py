@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "node": ("commands.node", "node", "Run a node: the daemon that trains with others."),
     "service": ("commands.service", "service", "Let systemd run a node on this machine."),
+    "doctor": ("commands.doctor", "doctor", "Look at what a node needs, and say what to do."),
     "serve": ("commands.serve", "serve", "Answer requests with a task's model."),
     "label": ("commands.label", "label", "Say what samples of a served task are, for its next model."),
     "dashboard": (

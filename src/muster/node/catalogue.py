@@ -34,6 +34,19 @@ def task_views(configured: Mapping[str, Mapping[str, Any]]) -> list[TaskView]:
     return [TaskView(name, "", "", 0, 0, where=where[name]) for name in sorted(where)]
 
 
+def task_source(config: NodeConfig, name: str) -> TaskSource:
+    """What to open for the name of a task."""
+    from muster.learning.task import is_flower
+    from muster.node.trainer.messages import TaskSource
+
+    options: dict[str, Any] = dict(config.tasks.get(name, {}))
+    reference = str(options.pop("file", name))
+    if is_flower(reference, options):  # such an app does not know what it is called here
+        options["name"] = name
+    limits = config.trainer
+    return TaskSource(reference, options, limits.threads, limits.niceness, limits.slowdown)
+
+
 class Catalogue:
     """Opens trainers; one that was opened to look at a task is handed on to the job that needs it next."""
 
@@ -133,12 +146,4 @@ class Catalogue:
         if not self.has(name):
             known = ", ".join(self.names()) or "none"
             raise MusterError("unknown_task", f"there is no task {name!r} on this node: it has {known}")
-        from muster.learning.task import is_flower
-        from muster.node.trainer.messages import TaskSource
-
-        options: dict[str, Any] = dict(self._config.tasks.get(name, {}))
-        reference = str(options.pop("file", name))
-        if is_flower(reference, options):  # such an app does not know what it is called here
-            options["name"] = name
-        limits = self._config.trainer
-        return TaskSource(reference, options, limits.threads, limits.niceness, limits.slowdown)
+        return task_source(self._config, name)

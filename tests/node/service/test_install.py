@@ -120,5 +120,5 @@ def test_the_unit_is_shown_before_it_is_written(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert f"{Path(sys.executable).parent}/muster node --config /etc/muster/alpha.toml" in text
     assert run(["service", "install", "--name", "-"]) == 2
-    assert run(["service", "install", "--connect", "here", "--print"]) == 2
+    assert run(["service", "install", "--connect", "here:there", "--print"]) == 2
     assert run(["service", "install", "--memory", "much", "--print"]) == 2

@@ -55,7 +55,7 @@ def install(
     from muster.network.transport.endpoints import endpoint_fault
     from muster.network.trust.certificates import check_name
     from muster.network.trust.identity import load_bundle
-    from muster.node.config import host_name, load_config
+    from muster.node.config import data_root, host_name, load_config
     from muster.node.service.install import Machine, program, put
     from muster.node.service.unit import Service, is_memory, unit
 
@@ -64,20 +64,23 @@ def install(
     for endpoint in (*connect, *listen):
         if (fault := endpoint_fault(endpoint, dialled=endpoint in connect)) is not None:
             raise MusterError("usage", fault)
-    given = load_config(config, {"home": "/"}) if config else None
+    given = load_config(config) if config else None
     called = load_bundle(bundle).name if bundle else None
     name = check_name(name or called or (given.name if given else host_name()))
     if called not in (None, name):
         raise MusterError("usage", f"{bundle} is the bundle of {called!r}, not of {name!r}")
     machine = Machine()
-    settings: dict[str, Any] = {"name": name}
+    usual = machine.state / name
+    if given is not None and given.home != data_root() / given.name:
+        usual = given.home  # that file says where
+    place = Path(home).absolute() if home else usual
+    settings: dict[str, Any] = {"name": name, "home": str(place)}
     if bundle is not None:
         settings["bundle"] = str(machine.settings / f"{name}.pem")
     settings |= {key: list(found) for key, found in (("listen", listen), ("connect", connect)) if found}
     own = machine.settings / f"{name}.toml"
-    more = [] if config is None and not own.exists() else _as_options(settings)
+    more = [] if config is None and not own.exists() else _as_options(settings | {"home": []})
     where = config.absolute() if config else own
-    place = Path(home).absolute() if home else machine.state / name
     made = Service(name, user, program(), where, place, tuple(more), memory)
     if only_print:
         click.echo(unit(made, machine.version()), nl=False)

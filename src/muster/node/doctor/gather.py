@@ -1,0 +1,90 @@
+"""Gathers the facts: of the machine, of the way to neighbours, and of the daemon if one runs."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from muster import __version__
+from muster.errors import MusterError
+from muster.network.transport.endpoints import endpoint
+from muster.network.transport.lan.interfaces import interfaces
+from muster.network.transport.reaching.probing import gather as look_there
+from muster.network.transport.reaching.why import why_unreachable
+from muster.node.api.client import Client, answers
+from muster.node.api.snapshot import Snapshot, TaskView
+from muster.node.catalogue import task_source
+from muster.node.config import NodeConfig
+from muster.node.doctor import machine
+from muster.node.doctor.facts import Facts, Way
+from muster.node.doctor.ports import ports
+
+WAYS_AT_ONCE = 8
+
+
+def gather(config: NodeConfig, *, opens: bool) -> Facts:
+    """All facts of the node with this configuration; `opens`: its tasks, too, which takes seconds each."""
+    daemon, fault = _daemon(config)
+    memory, free = machine.memory_bytes()
+    return Facts(
+        version=__version__,
+        name=config.name,
+        clock=machine.clock(config.home),
+        interfaces=tuple((i.name, i.addresses) for i in interfaces() if i.running and i.name != "lo"),
+        ports=() if daemon else ports(config),
+        ways=_ways(config, daemon),
+        discovery=config.discovery,
+        home=machine.home(config),
+        memory_bytes=memory,
+        memory_free_bytes=free,
+        bundle=machine.bundle(config),
+        serves=bool(config.serve),
+        daemon=daemon,
+        daemon_fault=fault,
+        packages=machine.packages(),
+        cuda=machine.torch_has_cuda(),
+        tasks=asyncio.run(_tasks(config)) if opens else None,
+    )
+
+
+def _daemon(config: NodeConfig) -> tuple[Snapshot | None, str]:
+    if not answers(config.home):
+        return None, ""
+    try:
+        return Client(config.home).snapshot(), ""
+    except MusterError as error:
+        return None, error.sentence
+
+
+def _ways(config: NodeConfig, daemon: Snapshot | None) -> tuple[Way, ...]:
+    """What the node found out itself about a neighbour without a link, else what can be seen now."""
+    known = {str(endpoint(u.endpoint)): u.sentence for u in (daemon.node.unlinked if daemon else ())}
+
+    def way(text: str) -> Way:
+        point = endpoint(text)
+        if str(point) in known:
+            return Way(text, known[str(point)])
+        facts = look_there(point)
+        return Way(text, "" if facts.udp == "answers" else why_unreachable(facts).sentence)
+
+    with ThreadPoolExecutor(WAYS_AT_ONCE) as threads:
+        return tuple(threads.map(way, config.connect))
+
+
+async def _tasks(config: NodeConfig) -> tuple[TaskView, ...]:
+    """The tasks of node.toml, opened as a job opens them."""
+    return tuple([await _opened(config, name) for name in config.tasks])
+
+
+async def _opened(config: NodeConfig, name: str) -> TaskView:
+    from muster.node.trainer.process import TrainerProcess
+
+    trainer, source = TrainerProcess(), task_source(config, name)
+    try:
+        facts = await trainer.open(source)
+    except (MusterError, ChildProcessError) as error:
+        return TaskView(name, "", "", 0, 0, str(error), source.reference)
+    finally:
+        await trainer.close()
+    parameters = facts.layout.parameters
+    return TaskView(name, facts.version, facts.fingerprint.hex(), parameters, facts.samples)

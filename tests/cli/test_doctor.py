@@ -1,0 +1,19 @@
+"""`muster doctor` beside a node that runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakenode import FakeNode
+
+from muster.cli.main import run
+
+
+def test_the_node_that_runs_is_asked(alpha: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (daemon,) = [one for one in found if one["topic"] == "daemon"]
+    assert daemon["text"].startswith("alpha answers")
+    assert next(one["text"] for one in found if one["topic"] == "port").startswith("the node listens on")
+    assert code == 0
