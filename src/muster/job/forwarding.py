@@ -47,7 +47,8 @@ def defer(view: JobView, heads: Sequence[Point], author: NodeId, record: Receive
         if point is None or view.job.stop.stale is not None or view.finished(point) is not None:
             return None  # it may end the job, and all nodes have to agree on that
     elif isinstance(record, Offer | Refusal | Shared):
-        if not heads:
+        leaves = bool(view.job.like) and isinstance(record, Refusal) and author in view.offers
+        if not heads or leaves:  # who needs a job no more may be the last one
             return None
         base = newest(heads).id
     else:

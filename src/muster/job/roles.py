@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from muster.history.graph import Point
+from muster.job.adapting.ending import UNNEEDED
 from muster.job.stop_rule import spent_up
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.ids import NodeId
@@ -76,4 +77,6 @@ def newest(heads: Iterable[Point]) -> Point:
 
 def finished(view: JobView, heads: Sequence[Point]) -> str | None:
     """Why a job is over for a node that holds `heads`, or None."""
-    return view.finished(newest(heads)) if heads else view.stopped or view.given_up
+    if heads:
+        return view.finished(newest(heads))
+    return view.stopped or (UNNEEDED if view.unneeded() else None) or view.given_up

@@ -139,6 +139,8 @@ class JobRunner:
         for loop in self._loops:
             if loop.recent_faults(now_s) >= FAULTS_NAMED:
                 return f"a fault in Muster holds this job up here, it is tried again: {loop.why}"
+        if self.view.unneeded():
+            return None
         head = self.head()
         nobody = waits.all_pass(self.view, head) if head is not None else None
         return self._answer.refused or (
@@ -191,7 +193,9 @@ class JobRunner:
         head = self.head()
         if self.view.stopped is not None or (head is None and self.view.given_up is not None):
             return "stopped"
-        if head is not None and self.view.finished(head) and not self.view.closing_due(head):
+        if self.view.unneeded() or (
+            head is not None and self.view.finished(head) and not self.view.closing_due(head)
+        ):
             return "finished"
         return "waiting" if self.waiting_for_slot else "running"
 

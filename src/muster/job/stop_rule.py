@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from muster.history.graph import Point
+from muster.history.graph import Graph, Point
 from muster.job.figures import Figures, Standstill
 from muster.planning.pruning import pruning_over
 from muster.protocol.ids import NodeId
 from muster.protocol.metrics import as_text, reaches
 from muster.protocol.parts import Metric, Spent, StopRule
 from muster.protocol.quantities import energy_text, size_text
-from muster.protocol.records import Job
+from muster.protocol.records import Commit, Job
 
 ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
 
@@ -96,6 +96,18 @@ def finished_by(
         best = f"{name} {as_text(name, still.best)} in round {still.best_round}"
         return f"no better for {still.rounds} round{'s' * (still.rounds > 1)}: the best was {best}"
     return limit or (over if has_budget(rule) else None) or None
+
+
+def over_of(point: Point) -> str:
+    """Why the coordinator said with a commit that nothing more fits into the job's budget; "": it did not."""
+    return point.record.over if isinstance(point.record, Commit) else ""
+
+
+def over_behind(graph: Graph, point: Point) -> str:
+    """The same of a head; commits that count nothing, behind the one that said so, change nothing of it."""
+    while not (over_of(point) or point.folded or point.is_merge) and point.parents:
+        point = graph.points[point.parents[0]]
+    return over_of(point)
 
 
 def _used_up(

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
+from muster.job.adapting.ending import UNNEEDED, unneeded
 from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
-from muster.job.stop_rule import finished_by, judged, target_reached
+from muster.job.stop_rule import finished_by, judged, over_behind, over_of, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import encode
@@ -251,8 +252,9 @@ class JobView:
         A head that reached the target ends the job as it is: it is what was measured.
         """
         changes = point.folded or point.is_merge or self.graph.prunes(point)
-        closed = bool(point.parents) and not (changes or _over(point))
-        if self.stopped is not None or closed or self.finished(point) is None:
+        closed = bool(point.parents) and not (changes or over_of(point))
+        ended = self.stopped is not None or self.unneeded()
+        if ended or closed or self.finished(point) is None:
             return False
         if target_reached(self.job.stop, self.job.metrics, self._figures_to_end(point)):
             return False
@@ -276,19 +278,18 @@ class JobView:
         line = ranked(self._measured(as_small), self.headline)
         return next(((p, f) for p, f in line if f.common and held(p.id)), None)
 
+    def unneeded(self) -> bool:
+        """Whether the job is over as nobody needs it any more, whatever its heads are."""
+        return bool(self.job.like) and unneeded(self.asker, self.offers, self.refusals)
+
     def finished(self, point: Point) -> str | None:
         """Why a head ends the job, or None. Any node that knows the head and its figures says the same."""
         if self.stopped is not None:
             return f"stopped: {self.stopped}"
+        if self.unneeded():
+            return UNNEEDED
         figures, still = self._figures_to_end(point), self._standstill(point)
-        return finished_by(self.job, point, figures, still, self._over(point))
-
-    def _over(self, point: Point) -> str:
-        """Why the coordinator said that nothing more fits behind a head; commits that count nothing, behind
-        that one, change nothing of it."""
-        while not (_over(point) or point.folded or point.is_merge) and point.parents:
-            point = self.graph.points[point.parents[0]]
-        return _over(point)
+        return finished_by(self.job, point, figures, still, over_behind(self.graph, point))
 
     def _figures_to_end(self, point: Point) -> Figures | None:
         """The head's figures if they may end the job: nothing else needs them; asked very often."""
@@ -315,7 +316,3 @@ def _newness(answer: Offer | Refusal | Shared) -> tuple[int, int, bytes]:
 def _wider(a: Contribution, b: Contribution) -> bool:
     """Whether `a` replaces `b`, contributions to one commit by one node: those on more samples count."""
     return (a.common, a.examples, a.drop, a.values) > (b.common, b.examples, b.drop, b.values)
-
-
-def _over(point: Point) -> str:
-    return point.record.over if isinstance(point.record, Commit) else ""

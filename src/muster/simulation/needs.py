@@ -21,6 +21,7 @@ from muster.storage.store import StorageError
 
 SAMPLES = 100  # of a sketch
 LOOK_S = 5.0
+UNNEEDED = "nobody needs it any more"  # why such a job ends; written here again on purpose
 RETURNS_S = 60.0  # after it took a model into use, where that turns out to be wrong
 
 
@@ -30,17 +31,19 @@ def works_for(world: World, machine: Machine, asked: Asked) -> bool:
         return machine.willing
     like = world.machines[asked.spec.asker].spec.sketch
     concerned = machine.spec.adapts and machine.spec.sketch == like
-    return machine.willing and concerned and not _met_before(machine, asked)
+    return machine.willing and concerned and not _is_out(machine, asked)
 
 
-def _met_before(machine: Machine, asked: Asked) -> bool:
-    """Whether a node's need was met before it could take part, as far as it knows: it lost its disk since."""
+def _is_out(machine: Machine, asked: Asked) -> bool:
+    """Whether a node's need was met before the job's end, as far as it knows: by something else, or before it
+    lost its disk. Or nobody needs the job any more."""
     runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
     if machine.core is None or runner is None:
         return False
     need = machine.core.field.need(machine.node, runner.view.job.task)
-    out = isinstance(runner.view.last_answer(machine.node), Refusal)
-    return need is not None and need.over and out
+    last = runner.view.last_answer(machine.node)
+    out = isinstance(last, Refusal) or (machine.spec.met_at_s is not None and last is None)
+    return runner.finished() == UNNEEDED or (need is not None and need.over and out)
 
 
 async def speak(world: World) -> None:
@@ -74,6 +77,8 @@ def _say(world: World, machine: Machine, core: Core) -> None:
         fingerprint = world.layout.fingerprint()
         need = Need(task, fingerprint, 0, 0, 1, sketch_of(spec.sketch), SAMPLES, 50, 30)
         field.publish(need)
+    if spec.met_at_s is not None and world.now() >= spec.met_at_s:
+        field.publish(replace(need, over=True))
     use = field.use(machine.node, task)
     if use is None:
         field.publish(Use(task, need.fingerprint, 0, 0, b"", b"", b"", "first", 0.0))

@@ -189,7 +189,22 @@ def _adapting(
         job, adapts=True, min_nodes=1, average=3, rounds=job.rounds or 15, seconds=None, target=None,
         stale=None, planned=False,
     )  # fmt: skip
-    return tuple(given), [first, *jobs[1:]]
+    return _met(random.Random(f"{job.asker}/{job.at_s}"), tuple(given), job.at_s, late_s), [first, *jobs[1:]]
+
+
+def _met(
+    rng: random.Random, nodes: tuple[MachineSpec, ...], from_s: float, to_s: float
+) -> tuple[MachineSpec, ...]:
+    """In a quarter of these worlds all needs are met by something else while the job runs, in another quarter
+    some are."""
+    share = rng.choice((0.0, 0.0, 0.4, 1.0))
+
+    def of(node: MachineSpec) -> MachineSpec:
+        met = node.sketch is not None and rng.random() < share
+        at_s = max(node.need_at_s, rng.uniform(from_s, to_s))
+        return msgspec.structs.replace(node, met_at_s=at_s) if met else node
+
+    return tuple(map(of, nodes))
 
 
 def _helpers(

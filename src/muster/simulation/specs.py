@@ -116,6 +116,7 @@ class MachineSpec(msgspec.Struct, frozen=True):
     share: str = "none"  # what of its data may leave it: "none", "means" or "samples"
     sketch: float | None = None  # how its inputs changed, which makes a need; None: they did not
     need_at_s: float = 0.0  # when that is known
+    met_at_s: float | None = None  # when something else than a job meets its need; None: nothing does
     returns: bool = False  # what it adopts turns out to be wrong there
     adapts: bool = True  # its policy lets it train with nodes to which the same happened
 

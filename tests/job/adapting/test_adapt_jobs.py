@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from small_field import LAYOUT, SmallField, commits, model
 
 from muster.compression.tensors import unpack
+from muster.job.adapting.ending import unneeded
 from muster.job.context import Policy
 from muster.node.api.snapshot_builder import job_view
 from muster.protocol.ids import JobId
@@ -122,6 +123,55 @@ def test_a_node_that_takes_part_stays_although_its_sketch_moves_and_leaves_when_
         await field.close()
 
     run(main(), until_s=2_000)
+
+
+def test_it_ends_everywhere_when_nobody_needs_it_any_more() -> None:
+    async def main() -> None:
+        field = SmallField("abcd")
+        await field.start()
+        needs(field, a=NEAR, b=NEAR_TOO)
+        job = field.ask("a", like=NEAR, stop=StopRule(rounds=2000), average=3)
+        assert await field.until(lambda: trained(field, "a", job) == {"a", "b"}, 100)
+        field.cores["a"].field.publish(replace(NEED, over=True))
+        await asyncio.sleep(20)
+        assert not any(field.runner(n, job).finished() for n in "abcd"), "b needs it yet"
+        round_ = field.round("b", job)
+        field.cores["b"].field.publish(replace(NEED, fingerprint=bytes(32)))  # its model is another by now
+        assert await field.until(lambda: over(field, "abcd", job), 100)
+        assert field.round("b", job) >= round_ > 0
+        for name in "abcd":
+            runner = field.runner(name, job)
+            assert runner.finished() == "nobody needs it any more"
+            assert runner.rests()
+            shown = job_view(field.cores[name], runner, None)
+            assert (shown.state, shown.why, shown.error) == ("finished", "nobody needs it any more", None)
+            assert any(t == "the job is over: nobody needs it any more" for t in field.said(name))
+        await field.close()
+
+    run(main(), until_s=2_000)
+
+
+def test_a_job_that_nobody_needs_before_its_first_round_ends_too() -> None:
+    async def main() -> None:
+        field = SmallField("ab")
+        await field.start()
+        needs(field, a=NEAR)
+        field.cores["a"].field.publish(replace(NEED, over=True))
+        job = field.ask("a", like=NEAR)
+        assert await field.until(lambda: over(field, "ab", job), 100)
+        assert field.runner("b", job).finished() == "nobody needs it any more"
+        await field.close()
+
+    run(main(), until_s=2_000)
+
+
+def test_whoever_is_out_for_another_reason_still_needs_it() -> None:
+    met, low = "not concerned: its need is met", "the battery is below the policy's 30%"
+    a, b, c = (bytes([n]) * 32 for n in range(3))
+    assert unneeded(a, [a, b], {a: met, b: met, c: low})
+    assert not unneeded(a, [a, b], {a: met})
+    assert not unneeded(a, [a, b], {a: met, b: low})
+    assert not unneeded(a, [b], {b: met}), "the asker has not answered yet"
 
 
 def test_a_lone_node_trains_by_itself() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from muster.adaptation.likeness import SAMPLES_MIN, THRESHOLD, distance
+from muster.job.adapting.ending import NOT_CONCERNED
 from muster.protocol.records import Job, Need
-
-NOT_CONCERNED = "not concerned: "
 
 
 def why_not_concerned(job: Job, need: Need | None, *, takes_part: bool) -> str | None:

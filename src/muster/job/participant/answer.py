@@ -39,11 +39,13 @@ class Answer:
 
     def not_now(self) -> str | None:
         """Why this node takes no part for a while; None: it may."""
+        if (reason := self._not_concerned()) is not None:
+            return reason
         policy = self._context.policy
         battery, least = self._context.battery(), policy.battery_min
         if battery is not None and battery < least + (BATTERY_MORE if self.refused else 0.0):
             return f"the battery is below the policy's {policy.battery_min:.0%}"
-        return self.over_for_now()
+        return self.given_enough()
 
     def unwilling(self) -> str | None:
         """Why this node takes no part now; None: it does."""
@@ -54,9 +56,9 @@ class Answer:
         return None if self._own else self._context.allowance.why_not()
 
     def over_for_now(self) -> str | None:
-        """Why this node does no more work for the job as things are now: it has given enough, or what the job
-        is for is no concern of its own."""
-        return self.given_enough() or self._not_concerned()
+        """Why this node does no more work for the job as things are now: what the job is for is no concern of
+        its own, or it has given enough. The former comes first, as it may end the job for all."""
+        return self._not_concerned() or self.given_enough()
 
     def _not_concerned(self) -> str | None:
         job, node = self._view.job, self._context.node

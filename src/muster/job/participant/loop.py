@@ -171,7 +171,7 @@ class Participant:
         held = self._models.heads()
         if any(self._view.finished(h) for h in held) or self._merge_due(held):
             return None
-        if not self._own and self._context.allowance.why_not() is not None:
+        if self._passing.over_for_now():
             return None
         for heads in (held, self._models.known_heads()):  # what can be done now goes first
             plans = open_plans(self._view, self._context.node, self._done, heads)

@@ -50,6 +50,10 @@ class Passing:
         """This node can be asked again."""
         self._retry_s = None
 
+    def over_for_now(self) -> bool:
+        """Whether this node begins no more work for the job as things are now (`Answer.over_for_now`)."""
+        return self._answer.over_for_now() is not None
+
     def wait_s(self) -> float | None:
         """Seconds until this node should offer again, as its round goes on and on; None: it need not."""
         if self._retry_s is None or self._view.why_not(self._context.node, self._view.round_now()) is None:

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from muster.protocol.ids import NodeId, RecordId, short
-from muster.protocol.records import Need, Refusal, Update, Use
+from muster.protocol.envelope import encode
+from muster.protocol.ids import CommitId, NodeId, RecordId, short
+from muster.protocol.records import Need, Offer, Refusal, Update, Use
 from muster.simulation.machine import Machine
-from muster.simulation.needs import works_for
+from muster.simulation.needs import UNNEEDED, works_for
 from muster.simulation.world import Asked, World
 
 NEAR_MAX = 0.4  # of a sketch; and of so many samples at least: written here again on purpose
 SAMPLES_MIN = 40
 JOINS_S = 130.0  # within which a node takes part that is concerned: two looks at what may have changed
+LEAVES_S = 130.0  # within which a node leaves whose need is met; what it trains may take a while
 KINDS = ("need", "use")
 
 
@@ -62,14 +64,19 @@ def _stays_out(world: World, machine: Machine, asked: Asked) -> bool:
 
 
 def adapted(world: World, asked: Asked) -> Iterator[str]:
-    """Nobody trains without a need like the asker's."""
+    """Nobody trains without a need like the asker's, or on and on when it is met."""
     if not asked.spec.adapts:
         return
     archive = world.archive
     level = world.machines[asked.spec.asker].spec.sketch
     assert level is not None
     since: dict[NodeId, float] = {}
+    met: dict[NodeId, float] = {}
     for record_id, (author, record) in archive.records.items():
+        if isinstance(record, Need) and record.over:
+            met[author] = archive.when[record_id]
+        elif isinstance(record, Need):
+            met.pop(author, None)
         if isinstance(record, Need) and record.sketch_samples >= SAMPLES_MIN:
             off = np.abs(np.frombuffer(record.sketch, "<f2").astype(float) - level).mean()
             if off < NEAR_MAX:
@@ -80,6 +87,61 @@ def adapted(world: World, asked: Asked) -> Iterator[str]:
         if archive.when[record_id] < since.get(author, float("inf")):
             yield f"not concerned: {world.by_node[author].spec.name} trains all the same"
             return
+        if archive.when[record_id] > met.get(author, float("inf")) + LEAVES_S:
+            yield f"its need is met: {world.by_node[author].spec.name} trains on"
+            return
+
+
+def needless(world: World, asked: Asked) -> str | None:
+    """What is missing until a job is over everywhere that nobody needs any more, or None."""
+    said = {}
+    for machine in world.standing() if asked.spec.adapts else ():
+        runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+        if runner is not None:
+            said[machine.spec.name] = runner.finished()
+    if all(said.values()) and len({why == UNNEEDED for why in said.values()}) < 2:
+        return None
+    if any(why == UNNEEDED for why in said.values()):
+        return f"only {[name for name, why in said.items() if why == UNNEEDED]} say that nobody needs the job"
+    met = all(_left(world, asked, machine) for machine in world.standing())
+    return f"nobody needs the job, and it goes on: {said}" if met else None
+
+
+def ended(world: World, asked: Asked) -> Iterator[str]:
+    """A job is over as nobody needs it only where all that took part have said so."""
+    for machine in world.standing():
+        runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+        if runner is not None and runner.finished() == UNNEEDED and not _left(world, asked, machine):
+            yield f"needless: {machine.spec.name} ends the job, and others need it"
+            return
+
+
+def _left(world: World, asked: Asked, machine: Machine) -> bool:
+    """Whether by a machine's disk the asker and all that ever offered refuse the job as none of theirs."""
+    answers: dict[NodeId, list[Offer | Refusal]] = {world.machines[asked.spec.asker].node: []}
+    for stored in (s for kind in ("offer", "refusal") for s in machine.disk.select(kind, asked.id)):
+        author, record = world.archive.records.get(stored.id, (b"", None))
+        if isinstance(record, Offer | Refusal):
+            answers.setdefault(author, []).append(record)
+    offered = {n for n, given in answers.items() if any(isinstance(a, Offer) for a in given)}
+    last = {n: max(answers[n], key=_newness, default=None) for n in {*offered, next(iter(answers))}}
+    return all(isinstance(a, Refusal) and a.reason.startswith("not concerned") for a in last.values())
+
+
+def left(world: World, asked: Asked, commit: CommitId) -> set[NodeId]:
+    """Who had said at the time of a commit that the job is none of theirs any more."""
+    if not asked.spec.adapts:
+        return set()
+    archive, answers = world.archive, dict[NodeId, Offer | Refusal]()
+    known = (r for record_id, r in archive.records.items() if archive.when[record_id] <= archive.when[commit])
+    for author, record in known:
+        if isinstance(record, Offer | Refusal) and record.job == asked.id:
+            answers[author] = record
+    return {n for n, a in answers.items() if isinstance(a, Refusal) and a.reason.startswith("not concerned")}
+
+
+def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
+    return answer.number, answer.incarnation, encode(answer)
 
 
 def spoken(world: World) -> Iterator[str]:

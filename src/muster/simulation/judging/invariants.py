@@ -14,7 +14,7 @@ from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.ids import BlobId, CommitId, short
 from muster.protocol.records import Commit, Update
-from muster.simulation.judging.adapting import adapted, spoken
+from muster.simulation.judging.adapting import adapted, ended, left, needless, spoken
 from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
@@ -60,6 +60,8 @@ def settled(world: World) -> str | None:
 
 
 def _settled(world: World, asked: Asked) -> str | None:
+    if (missing := needless(world, asked)) is not None:
+        return missing
     heads: set[tuple[CommitId, BlobId]] = set()
     for machine in world.standing():
         if not machine.up:
@@ -99,11 +101,12 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         return [f"not settled: {waiting}"]
     found: list[str] = []
     for asked in world.jobs:
-        head = _final(world, asked)
         graph = whole_graph(world, asked.id)
-        found += _counted(world, watch, asked, graph, head)
+        if (head := _final(world, asked)) is not None:  # what nobody needs is counted by nobody
+            found += _counted(world, watch, asked, graph, head)
         found += _lines(world, graph)
-        found += arithmetic(world, asked, graph, head)
+        for last in [head] if head is not None else [p.id for p in graph.heads(lambda _: True)]:
+            found += arithmetic(world, asked, graph, last)
         found += residue(world, asked, graph)
         found += added_up(world, asked, graph)
         found += _alone(world, asked, graph)
@@ -112,6 +115,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         found += planned(world, asked, graph)
         found += stood_in(world, asked, graph)
         found += adapted(world, asked)
+        found += ended(world, asked)
     found += _work(world)
     found += _heard(world)
     found += no_more_than_used(world)
@@ -125,12 +129,14 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
     return found
 
 
-def _final(world: World, asked: Asked) -> CommitId:
+def _final(world: World, asked: Asked) -> CommitId | None:
+    """The head that all hold; None: all that needed the job left it before its end."""
     for machine in world.standing():
         runner = runner_of(machine, asked)
         if runner is not None and works_for(world, machine, asked):
             return runner.models.heads()[0].id
-    raise AssertionError("nobody takes part")
+    assert asked.spec.adapts, "nobody takes part"
+    return None
 
 
 def _counted(
@@ -199,7 +205,7 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
             continue
         parent = graph.points[record.parents[0]]
         helpers = {n for n, machine in world.by_node.items() if not machine.spec.samples}
-        before = {s.node for s in parent.spent if s.steps} - helpers
+        before = {s.node for s in parent.spent if s.steps} - helpers - left(world, asked, point.id)
         need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
         of_pool = any((f.node, f.incarnation, f.sequence) in pools for f in record.folded)
         inside = {n for f, nodes in credits(record) for n in (f.node, *(nodes if f.node in helpers else ()))}
