@@ -143,7 +143,7 @@ class Fleet:
 
     def news(self, number: int) -> None:
         """One thing that happens."""
-        from muster.network.sync.presence import Heartbeat
+        from muster.network.sync.heartbeat import Heartbeat
         from muster.protocol.parts import Payload
         from muster.protocol.records import Update
 

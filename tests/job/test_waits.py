@@ -10,7 +10,8 @@ from small_field import SmallField
 from muster.errors import MusterError
 from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.job.waits import outside
-from muster.network.sync.presence import CLONED_AFTER, STATES, Presence
+from muster.network.sync.heartbeat import STATES
+from muster.network.sync.presence import CLONED_AFTER, Presence
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot import JobSnapshot
 from muster.node.api.snapshot_builder import job_view

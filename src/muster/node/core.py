@@ -24,10 +24,12 @@ from muster.network.blobs.limits import TransferLimits
 from muster.network.blobs.transfers import Transfers
 from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Pulse, Supervisor
+from muster.network.sync import pace
 from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEAT_USUAL_S, Presence
+from muster.network.sync.relays import RELAY_BYTES_S, relay_s
 from muster.network.sync.spells import load_spells, note_spells
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import NARROW_BYTES_S
@@ -43,10 +45,6 @@ from muster.storage.offload import Compute, Offload, inline
 from muster.storage.store import StorageError, Store
 
 SPELLS_S = 60.0  # how often it is kept how nodes come and go, at most
-HEARTBEAT_SHARE = 0.02  # of the link's measured rate that heartbeats may take
-HEARTBEAT_MAX_S = 30.0
-HEARTBEAT_COST_BYTES = 340  # on the wire: a nudge with eight heartbeats, and its acknowledgement
-HEARTBEAT_NARROW_S = 20.0  # on a link below 64 kbit/s, where a heartbeat goes with every record besides
 METER_SAMPLES = 4  # of a bulk transfer, before it is believed that a link is narrow
 
 
@@ -107,6 +105,7 @@ class Core:
             lambda: asyncio.get_running_loop().time(),
             keep_start=self._keep_start,
             usual_s=self._usual_s,
+            members=set(),
             kept_spells=load_spells(store),
         )
         self._all_narrow = narrow
@@ -142,6 +141,7 @@ class Core:
             forwarding,
             traffic=traffic,
             heartbeat_period_s=self.heartbeat_period_s,
+            relay_bytes_s=self.relay_bytes_s,
             narrow=self._narrow,
             on_problem=lambda sentence: self.log.add("error", sentence),
             supervisor=self.supervisor,
@@ -196,6 +196,8 @@ class Core:
         now, kept_s = asyncio.get_running_loop().time, 0.0
         while True:
             self.presence.tick()
+            rates = [self.relay_bytes_s(neighbour) for neighbour in self.link.neighbours()]
+            self.presence.relay_s = relay_s(self.presence.others(), max(rates, default=RELAY_BYTES_S))
             self.energy.look()
             if now() >= kept_s + SPELLS_S:
                 kept_s = now()
@@ -220,14 +222,18 @@ class Core:
         """Seconds between two heartbeats to a neighbour: few while a job runs, as many as the link needs."""
         if not self.busy() and not self._misses_an_end(neighbour):
             return HEARTBEAT_IDLE_S
-        rate_bytes_s = self._known_rate_bytes_s(neighbour)
-        least_s = HEARTBEAT_USUAL_S
-        if self.exchange.narrow(neighbour):
-            rate_bytes_s = min(rate_bytes_s or NARROW_BYTES_S, NARROW_BYTES_S)
-            least_s = HEARTBEAT_NARROW_S
-        if rate_bytes_s is None:
-            return least_s
-        return min(HEARTBEAT_MAX_S, max(least_s, HEARTBEAT_COST_BYTES / (HEARTBEAT_SHARE * rate_bytes_s)))
+        return pace.period_s(self._known_rate_bytes_s(neighbour), narrow=self.exchange.narrow(neighbour))
+
+    def relay_bytes_s(self, neighbour: NodeId) -> float:
+        """Bytes a second that others' heartbeats may take on a link."""
+        own_s, busy = self.heartbeat_period_s(neighbour), self.busy()
+        narrow = self.exchange.narrow(neighbour)
+        return pace.relay_bytes_s(self._known_rate_bytes_s(neighbour), own_s, narrow=narrow, busy=busy)
+
+    def heard_lately(self, node: NodeId) -> bool:
+        """Whether a node was heard as often as heartbeats come here from afar."""
+        age_s = self.presence.age_s(node)
+        return age_s is not None and age_s < 3 * max(self.heartbeat_period_s(node), self.presence.relay_s)
 
     def _misses_an_end(self, neighbour: NodeId) -> bool:
         """Whether a neighbour works for a job that is over here: it may have missed the end."""
@@ -259,7 +265,7 @@ class Core:
     def _usual_s(self) -> float:
         """Seconds between two heartbeats of a node that may be behind a narrow link."""
         narrow = any(self.exchange.narrow(node) for node in self.link.neighbours())
-        return HEARTBEAT_NARROW_S if narrow else HEARTBEAT_USUAL_S
+        return pace.NARROW_S if narrow else HEARTBEAT_USUAL_S
 
     def busy(self) -> bool:
         return any(r.finished() is None for r in self.jobs.runners.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from muster.network.sync.attention import SETTLE_S, TICK_S
-from muster.network.sync.presence import Heartbeat, Presence
+from muster.network.sync.heartbeat import Heartbeat
+from muster.network.sync.presence import Presence
 
 B = b"b" * 32
 

@@ -10,9 +10,10 @@ import pytest
 from exchange_line import Node, with_line
 
 from muster.network.change_signal import ChangeSignal
+from muster.network.sync.heartbeat import Heartbeat
 from muster.network.sync.inbound import Inbound
 from muster.network.sync.messages import WIRE, Announce, Changes
-from muster.network.sync.presence import Heartbeat, Presence
+from muster.network.sync.presence import Presence
 from muster.protocol.ids import NodeId
 from muster.simulation.virtual.event_loop import run
 from muster.simulation.virtual.network import SimNetwork

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from muster.job.figures import of_classes, sorted_figures
 from muster.network.sync.deferred import RELEASED_S, WIDE_DELAY_S, Deferral, DeferralRule
+from muster.network.sync.heartbeat import Heartbeat, unpack_heartbeats
 from muster.network.sync.ledger import Entry
-from muster.network.sync.messages import CHANGES_MAX, unpack_heartbeats
+from muster.network.sync.messages import CHANGES_MAX
 from muster.network.sync.outbound import (
     ANNOUNCE_BYTES_MAX,
     FLUSH_NARROW_S,
     FLUSH_S,
+    HEARS_S,
     HEARTBEATS_MAX,
     LINGER_S,
-    RELAY_S,
     AnnounceAt,
     Announcement,
     Deferred,
     Outbound,
 )
-from muster.network.sync.presence import Heartbeat
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Payload
 from muster.protocol.records import Measurement, Record, Refusal, Update
@@ -80,9 +81,15 @@ class Half:
     def record(self, new: Entry, now_s: float) -> AnnounceAt | Deferred:
         return self.outbound.on_record(new, now_s, self.rule, narrow=self.narrow)
 
-    def take(self, now_s: float, data: bytes | None = None) -> list[Announcement]:
+    def take(
+        self,
+        data: bytes | None = None,
+        others: Sequence[Heartbeat] = (),
+        hears: frozenset[bytes] | None = None,
+    ) -> list[Announcement]:
+        heartbeats = self.outbound.take_heartbeats(others)
         return self.outbound.take_announcements(
-            ME, now_s, narrow=self.narrow, last=self.last, compressed=lambda entry, room: data
+            ME, heartbeats, hears, last=self.last, compressed=lambda entry, room: data
         )
 
     def time(self, now_s: float) -> AnnounceAt | None:
@@ -91,21 +98,21 @@ class Half:
 
 def begun(*, narrow: bool = False, now_s: float = 100.0) -> Half:
     half = Half(narrow)
-    half.outbound.begin([], 50, now_s)
+    half.outbound.begin(50, now_s)
     half.outbound.heartbeat_due_s = now_s + 5.0
     return half
 
 
 def heartbeats_in(found: list[Announcement]) -> list[bytes]:
     """Of whom heartbeats are in the messages, in their order."""
-    return [h.node for a in found for h in unpack_heartbeats(a.message.heartbeats, ME)]
+    return [h.node for a in found for h in unpack_heartbeats(a.message.heartbeats, ME).heartbeats]
 
 
 def test_records_made_together_are_announced_together() -> None:
     half = begun()
     assert half.record(entry(), 100.0) == AnnounceAt(100.0 + FLUSH_S)
     assert half.record(entry(), 100.005) == AnnounceAt(100.0 + FLUSH_S)
-    [announcement] = half.take(100.01)
+    [announcement] = half.take()
     assert len(announcement.message.ids) == 2
     assert (half.outbound.due_s, half.outbound.outbox) == (None, [])
 
@@ -122,10 +129,10 @@ def test_on_a_narrow_link_figures_wait_for_company() -> None:
 def test_announcements_are_counted_only_with_records() -> None:
     half = begun()
     before = half.outbound.count
-    [silent] = half.take(100.0)
+    [silent] = half.take()
     assert (silent.message.count, silent.message.last) == (before, 99)
     half.record(entry(), 100.0)
-    [telling] = half.take(100.0, b"compressed")
+    [telling] = half.take(b"compressed")
     assert (telling.message.count, telling.message.inline) == (before + 1, [b"compressed"])
     assert [data for _, data in telling.records] == [b"compressed"]
 
@@ -135,7 +142,7 @@ def test_one_announcement_is_no_longer_than_what_passes_in_one_piece() -> None:
     half.last = 60
     for _ in range(3):
         half.record(entry(), 100.0)
-    found = half.take(100.0, bytes(ANNOUNCE_BYTES_MAX // 2))
+    found = half.take(bytes(ANNOUNCE_BYTES_MAX // 2))
     assert [len(a.message.inline) for a in found] == [1, 1, 1]
     assert [a.message.last for a in found] == [50, 50, 60]  # covered once the last of them is there
     counts = [a.message.count for a in found]
@@ -144,10 +151,9 @@ def test_one_announcement_is_no_longer_than_what_passes_in_one_piece() -> None:
 
 def test_many_heartbeats_go_in_several_announcements() -> None:
     half = begun()
-    for number in range(HEARTBEATS_MAX + 1):
-        half.outbound.on_heartbeat(heartbeat(number.to_bytes(8, "big")))
-    found = half.take(100.0)
-    assert len(found) == 2
+    others = [heartbeat(number.to_bytes(8, "big")) for number in range(HEARTBEATS_MAX + 1)]
+    found = half.take(others=others, hears=frozenset({b"aaaa"}))
+    assert [unpack_heartbeats(a.message.heartbeats, ME).hears for a in found] == [{b"aaaa"}, None]
     assert len(heartbeats_in(found)) == HEARTBEATS_MAX + 1
 
 
@@ -160,36 +166,27 @@ def test_a_neighbour_that_is_far_behind_asks_by_its_cursor() -> None:
     assert half.outbound.count == before + 1  # one that it will miss
 
 
-def test_a_neighbour_does_not_hear_its_own_heartbeat_but_from_a_newer_life() -> None:
-    half = begun()
-    half.outbound.on_heartbeat(heartbeat(NEIGHBOUR))
-    assert heartbeats_in(half.take(100.0)) == []
-    half.outbound.on_outdated([heartbeat(NEIGHBOUR, 2)])
-    assert heartbeats_in(half.take(100.0)) == [NEIGHBOUR[:8]]
-    half.outbound.begin([heartbeat(NEIGHBOUR), heartbeat(b"o" * 8)], 50, 100.0)
-    assert heartbeats_in(half.take(100.0)) == [b"o" * 8]
-
-
-def test_on_a_narrow_link_others_heartbeats_are_relayed_once_in_a_while() -> None:
-    half = begun(narrow=True)
-    half.outbound.on_heartbeat(heartbeat(b"o" * 8))
-    half.outbound.on_own_heartbeat(heartbeat(ME), 105.0)
-    assert heartbeats_in(half.take(100.0)) == [ME]
-    assert heartbeats_in(half.take(100.0 + RELAY_S)) == [b"o" * 8]
-    half.outbound.on_heartbeat(heartbeat(b"o" * 8, 2))
-    assert heartbeats_in(half.take(101.0 + RELAY_S)) == []
+def test_whom_this_node_hears_itself_is_said_when_it_changes_and_once_in_a_while() -> None:
+    outbound = begun().outbound
+    two, one = frozenset({b"aaaa", b"bbbb"}), frozenset({b"aaaa"})
+    assert outbound.take_hears(frozenset(), 100.0) is None
+    assert outbound.take_hears(two, 100.0) == two
+    assert outbound.take_hears(two, 100.0 + HEARS_S - 1) is None
+    assert outbound.take_hears(two, 100.0 + HEARS_S) == two
+    assert outbound.take_hears(one, 101.0 + HEARS_S) == one
+    assert outbound.take_hears(frozenset(), 102.0 + HEARS_S) == frozenset()
 
 
 def test_on_a_narrow_link_the_own_heartbeat_goes_with_records() -> None:
     half = begun(narrow=True)
     half.jobs.towards = None
-    assert not half.outbound.wants_own_heartbeat(ME, narrow=True)
+    assert not half.outbound.wants_own_heartbeat(narrow=True)
     half.record(entry(), 100.0)
-    assert half.outbound.wants_own_heartbeat(ME, narrow=True)
-    assert not half.outbound.wants_own_heartbeat(ME, narrow=False)
+    assert half.outbound.wants_own_heartbeat(narrow=True)
+    assert not half.outbound.wants_own_heartbeat(narrow=False)
     half.outbound.add_own_heartbeat(heartbeat(ME), 130.0)
     assert half.outbound.heartbeat_due_s == 130.0
-    assert heartbeats_in(half.take(100.0)) == [ME]
+    assert heartbeats_in(half.take()) == [ME]
 
 
 def test_a_narrow_link_carries_a_change_of_job_at_once_and_other_changes_later() -> None:

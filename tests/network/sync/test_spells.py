@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from muster.network.sync.presence import HEARTBEATS_MISSED_MAX, STATES, Heartbeat, Presence
+from muster.network.sync.heartbeat import STATES, Heartbeat
+from muster.network.sync.presence import HEARTBEATS_MISSED_MAX, Presence
 from muster.network.sync.spells import SPELLS_KEPT, Spells, decode_spells, encode_spells
 
 NODE, JOB = b"n" * 32, b"j" * 32

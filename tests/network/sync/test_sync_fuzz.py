@@ -16,6 +16,7 @@ from exchange_line import Node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from muster.network.sync.heartbeat import unpack_heartbeats
 from muster.network.sync.messages import (
     WIRE,
     Announce,
@@ -25,7 +26,6 @@ from muster.network.sync.messages import (
     pack_announce,
     unpack_announce,
     unpack_changes,
-    unpack_heartbeats,
     unpack_list,
     unpack_prefixes,
     unpack_since,

@@ -5,6 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.network.sync.heartbeat import (
+    HEARS_MAX,
+    STATES,
+    Heartbeat,
+    Said,
+    pack_heartbeats,
+    unpack_heartbeats,
+)
 from muster.network.sync.messages import (
     WIRE,
     Announce,
@@ -13,13 +21,10 @@ from muster.network.sync.messages import (
     WrongWire,
     pack,
     pack_announce,
-    pack_heartbeats,
     unpack_announce,
     unpack_changes,
-    unpack_heartbeats,
     unpack_since,
 )
-from muster.network.sync.presence import STATES, Heartbeat
 from muster.network.transport.link_speed import LinkSpeed
 
 ME = b"m" * 8
@@ -39,14 +44,31 @@ heartbeats = st.builds(
 
 @given(st.lists(heartbeats, max_size=12))
 def test_heartbeats_survive(sent: list[Heartbeat]) -> None:
-    assert unpack_heartbeats(pack_heartbeats(sent, ME), ME + b"rest") == sent
+    assert unpack_heartbeats(pack_heartbeats(sent, ME), ME + b"rest") == Said(sent)
 
 
 @given(st.lists(heartbeats, max_size=3), st.binary(max_size=40))
 def test_damaged_heartbeats_do_no_harm(sent: list[Heartbeat], junk: bytes) -> None:
-    for heartbeat in unpack_heartbeats(pack_heartbeats(sent, ME)[:-1] + junk, ME):
+    for heartbeat in unpack_heartbeats(pack_heartbeats(sent, ME)[:-1] + junk, ME).heartbeats:
         assert len(heartbeat.node) == 8
         assert 0 <= heartbeat.state < len(STATES)
+
+
+@given(st.lists(heartbeats, max_size=5), st.frozensets(st.binary(min_size=4, max_size=4), max_size=9))
+def test_brief_ones_and_whom_a_node_hears_survive(sent: list[Heartbeat], hears: frozenset[bytes]) -> None:
+    briefs = [heartbeat.brief() for heartbeat in sent]
+    assert unpack_heartbeats(pack_heartbeats(briefs, ME, hears), ME) == Said([], briefs, hears)
+    for brief, heartbeat in zip(briefs, sent, strict=True):
+        assert brief.of(heartbeat) == heartbeat
+        assert brief.of(msgspec.structs.replace(heartbeat, start=heartbeat.start + 1)) is None
+
+
+def test_a_list_of_whom_a_node_hears_is_bounded() -> None:
+    many = frozenset(number.to_bytes(4, "big") for number in range(HEARS_MAX + 1))
+    found = unpack_heartbeats(pack_heartbeats([], ME, many), ME).hears
+    assert found is not None
+    assert len(found) == HEARS_MAX
+    assert unpack_heartbeats(b"\x0f\xff\x01" + bytes(4 * 255), ME) == Said()
 
 
 def test_own_heartbeats_are_short() -> None:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from muster.network.sync.presence import STATES
+from muster.network.sync.heartbeat import STATES
 from muster.node.api.gauges import Gauges, JobGauges, LinkGauges
 
 JOB_STATES = ("waiting", "running", "finished", "stopped", "failed")

@@ -12,17 +12,24 @@ from collections.abc import Callable
 from muster.network.change_signal import ChangeSignal
 from muster.network.supervisor import Pulse
 from muster.network.sync.deferred import DeferralRule
+from muster.network.sync.heartbeat import SHORT_NAME_BYTES, Heartbeat
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import PREFIX_BYTES, pack_announce
 from muster.network.sync.outbound import Deferred
 from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
-from muster.network.sync.presence import Heartbeat
+from muster.network.sync.presence import HEARTBEAT_USUAL_S
+from muster.network.sync.relays import SMALL_FLEET
 from muster.protocol.ids import NodeId
 
 FAR_RTT_S = 0.2  # beyond it a small record is passed on whole, without waiting to be asked for
 IDLE_S = 60.0  # without a neighbour
 RETRY_S = 1.0  # after a failure, before the same neighbour gets the next announcement
 WAIT_MIN_S = 0.05
+RARE_S = 0.2  # within which others hear of what they are to hear at once
+SILENT_S = (
+    4.5  # after which a neighbour is not heard itself, while a job runs: two of its heartbeats did not come
+)
+HEARS_PAUSE_S = 0.5  # between two looks at whom this node hears itself
 SPREAD = 0.2  # of the pause between two heartbeats
 GOLDEN = 0.618034  # whose multiples, less their whole parts, are spread evenly over 0..1
 
@@ -41,6 +48,8 @@ class Announcer:
         self._own = shared.presence.node[:PREFIX_BYTES]
         self._flush: asyncio.TimerHandle | None = None
         self._publish_now = False
+        self._heard_itself: frozenset[bytes] = frozenset()
+        self._hears_due_s = 0.0
         self._wake = ChangeSignal()
 
     def close(self) -> None:
@@ -56,7 +65,7 @@ class Announcer:
         """A neighbour came: collect what it is to hear first, also what was deferred for it in an earlier
         session, whose cursor has passed those records."""
         now_s, outbound = loop_time_s(), peer.outbound
-        outbound.begin(self._presence.heartbeats(), self._store.last_sequence(), now_s)
+        outbound.begin(self._store.last_sequence(), now_s)
         for record_id in self._rule.unacknowledged(had_deferred=outbound.deferred.any_ever):
             stored = self._store.get(record_id)
             if stored is not None and stored.source != peer.node:
@@ -73,7 +82,7 @@ class Announcer:
                 self._shared.save(peer)
             self._wake.notify()  # `run` looks when the next one is due
         else:
-            self._flush_soon()
+            self._flush_at(effect.due_s)
 
     def on_back(self, peer: SyncPeer) -> None:
         """A neighbour is heard again after a silence in which it may have missed announcements: the count in
@@ -85,17 +94,51 @@ class Announcer:
             peer.outbound.heartbeat_due_s = 0.0
             self._wake.notify()
 
-    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Another node was heard: its heartbeat is passed on."""
+    def on_rare(self, heartbeat: Heartbeat) -> None:
+        """Another node came, went, is back or works for another job: a large fleet hears of it at once."""
+        now_s = loop_time_s()
+        if self._presence.others() <= SMALL_FLEET:
+            return
         for peer in self._shared.peers.values():
-            peer.outbound.on_heartbeat(heartbeat)
+            outbound = peer.outbound
+            if outbound.relays.wants(heartbeat) and not self._shared.narrow(peer.node):
+                outbound.relays.due_s = now_s
+                outbound.due_s = min(outbound.due_s or now_s + RARE_S, now_s + RARE_S)
+        self._flush_soon()
+
+    def on_hears(self, peer: SyncPeer, names: frozenset[bytes]) -> None:
+        """A neighbour says whom it hears itself: of others it is told from here."""
+        missed, now_s = peer.outbound.relays.hears - names, loop_time_s()
+        peer.outbound.relays.on_hears(names, now_s)
+        if missed:
+            peer.outbound.due_s = now_s
+            self._flush_soon()
+
+    def _hears(self, now_s: float) -> frozenset[bytes]:
+        """Short names of the neighbours that this node hears as often as they send; in a small fleet it need
+        not be said."""
+        if self._presence.others() <= SMALL_FLEET:
+            return frozenset()
+        most = SILENT_S / HEARTBEAT_USUAL_S
+        heard = [
+            peer.node[:SHORT_NAME_BYTES]
+            for peer in self._shared.peers.values()
+            if now_s - peer.heard_s <= most * self._heartbeat_period_s(peer.node)
+        ]
+        return frozenset(heard if len(heard) > 1 else ())
 
     async def run(self, pulse: Pulse) -> None:
         """Send heartbeats, this node's own and those heard meanwhile, as often as each link can bear."""
         loop = asyncio.get_running_loop()
         while True:
             now_s = loop.time()
-            due = [peer for peer in self._shared.peers.values() if self._heartbeat_due(peer, now_s)]
+            if now_s >= self._hears_due_s:
+                self._heard_itself, self._hears_due_s = self._hears(now_s), now_s + HEARS_PAUSE_S
+            due = [
+                peer
+                for peer in self._shared.peers.values()
+                if self._heartbeat_due(peer, now_s) or peer.outbound.said_hears - self._heard_itself
+            ]
             self._publish_now = False
             for peer in self._shared.peers.values():
                 if peer.outbound.on_time(now_s, self._rule) is not None:
@@ -125,7 +168,12 @@ class Announcer:
         """Have the timer fire when the first queue is due."""
         queues = [peer.outbound for peer in self._shared.peers.values()]
         due_s = min((outbound.due_s for outbound in queues if outbound.due_s is not None), default=None)
-        if due_s is None or (self._flush is not None and self._flush.when() <= due_s):
+        if due_s is not None:
+            self._flush_at(due_s)
+
+    def _flush_at(self, due_s: float) -> None:
+        """Have the timer fire by then."""
+        if self._flush is not None and self._flush.when() <= due_s:
             return
         if self._flush is not None:
             self._flush.cancel()
@@ -152,12 +200,12 @@ class Announcer:
     def _announce_all(self, peer: SyncPeer) -> None:
         node, outbound, now_s = peer.node, peer.outbound, loop_time_s()
         narrow = self._shared.narrow(node)
-        if outbound.wants_own_heartbeat(self._own, narrow=narrow):
+        if outbound.wants_own_heartbeat(narrow=narrow):
             outbound.add_own_heartbeat(self._presence.next(), now_s + self._heartbeat_period_s(node))
         found = outbound.take_announcements(
             self._own,
-            now_s,
-            narrow=narrow,
+            outbound.take_heartbeats(self._shared.relayed(peer, now_s)),
+            outbound.take_hears(self._heard_itself, now_s),
             last=self._store.last_sequence(),
             compressed=lambda entry, room: self._inside(entry, room, node),
         )

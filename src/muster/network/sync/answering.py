@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muster.network.sync.deferred import DeferralRule
+from muster.network.sync.heartbeat import pack_heartbeats
 from muster.network.sync.messages import (
     CHANGES_MAX,
     PREFIX_BYTES,
@@ -10,11 +11,11 @@ from muster.network.sync.messages import (
     Changes,
     WrongWire,
     pack,
-    pack_heartbeats,
     unpack_prefixes,
     unpack_since,
 )
-from muster.network.sync.peers import SyncContext
+from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
+from muster.network.sync.relays import SMALL_FLEET, Relayed
 from muster.network.transport.link import Refused
 from muster.network.transport.offences import REFUSAL
 from muster.protocol.ids import NodeId
@@ -56,11 +57,18 @@ class RecordResponder:
             elif peer is not None:
                 late = peer.outbound.deferred.behind(cursor, self._rule)
                 entries = [(e.sequence, e.id[:PREFIX_BYTES]) for e in late] + entries
-        heartbeats = pack_heartbeats(self._presence.heartbeats(), self._presence.node[:PREFIX_BYTES])
+        heartbeats = pack_heartbeats(self._heartbeats(peer), self._presence.node[:PREFIX_BYTES])
         count = peer.outbound.count if peer is not None else 0
         answer = pack(Changes(WIRE, self._store.incarnation, last, count, entries, heartbeats))
         self._traffic.add_exchange(node, len(answer) - len(heartbeats), len(heartbeats))
         return answer
+
+    def _heartbeats(self, peer: SyncPeer | None) -> list[Relayed]:
+        """All that are known in a small fleet; in a large one this node's own, and what is due of others."""
+        mine = self._presence.mine()
+        if self._presence.others() <= SMALL_FLEET:
+            return [*mine, *self._presence.heartbeats()]
+        return [*mine, *(self._shared.relayed(peer, loop_time_s()) if peer is not None else ())]
 
     async def records(self, node: NodeId, payload: bytes) -> bytes:
         return self._records_for(node, self._prefixes(node, payload), in_full=False)

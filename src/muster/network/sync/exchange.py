@@ -24,11 +24,12 @@ from muster.network.sync.messages import CHANGES_MAX
 from muster.network.sync.peers import SyncContext, SyncPeer
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_sync import RecordSync
+from muster.network.sync.relays import RELAY_BYTES_S
 from muster.network.transport.link import Link
 from muster.network.transport.offences import Offences
 from muster.network.transport.traffic_counters import TrafficCounters
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Member, Plan
+from muster.protocol.records import Member, Plan, Revocation
 from muster.storage.store import Store, StoredRecord
 
 PLANS_NOTED = 2048  # the last ones: what may be sent shortened against them,
@@ -48,22 +49,24 @@ class Exchange:
         *,
         traffic: TrafficCounters,
         heartbeat_period_s: Callable[[NodeId], float],
+        relay_bytes_s: Callable[[NodeId], float] = lambda node: RELAY_BYTES_S,
         narrow: Callable[[NodeId], bool | None] = lambda node: None,
         on_problem: Callable[[str], None] = lambda sentence: None,
         supervisor: Supervisor | None = None,
         offences: Offences | None = None,
     ) -> None:
-        """`forwarding`: which neighbour needs which record; `narrow`: whether a neighbour's link is below
-        64 kbit/s, None: it is to be found out here."""
+        """`forwarding`: which neighbour needs which record; `relay_bytes_s`: bytes a second that others'
+        heartbeats may take on its link; `narrow`: whether a neighbour's link is below 64 kbit/s, None: it is
+        to be found out here."""
         self._supervisor = supervisor or Supervisor()
         self.shared = shared = SyncContext(
             link, store, ledger, presence, traffic, narrow, on_problem, self._supervisor,
-            offences or Offences(ledger.trust.name, on_problem),
+            offences or Offences(ledger.trust.name, on_problem), relay_bytes_s,
         )  # fmt: skip
         self.traffic = traffic
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
         self._announcer = Announcer(shared, rule, heartbeat_period_s)
-        self._record_sync = RecordSync(shared, self._announcer.on_back)
+        self._record_sync = RecordSync(shared, self._announcer.on_back, self._announcer.on_hears)
         self._responder = RecordResponder(shared, rule)
         self._heartbeats: KeptLoop | None = None
 
@@ -72,10 +75,11 @@ class Exchange:
         shared = self.shared
         plans = await self._load_digest()
         for entry in [*shared.ledger.load(Member.KIND), *map(shared.ledger.entry_of, plans)]:
+            self._note_member(entry)
             shared.compressor.note(entry.id, entry.author, entry.record)
         shared.ledger.listeners.append(self._on_record)
         shared.ledger.removal_listeners.append(self._on_removed)
-        shared.presence.heartbeat_listeners.append(self._announcer.on_heartbeat)
+        shared.presence.rare_listeners.append(self._announcer.on_rare)
         shared.link.listen("n", self._record_sync.on_announce)
         shared.link.serve("c", self._responder.changes)
         shared.link.serve("r", self._responder.records)
@@ -139,9 +143,18 @@ class Exchange:
         if entry.source:
             shared.traffic.took_record(job, entry.size_bytes)
         shared.compressor.note(entry.id, entry.author, entry.record)
+        self._note_member(entry)
         for peer in shared.peers.values():
             if peer.node != entry.source:
                 self._announcer.enqueue(peer, entry)
+
+    def _note_member(self, entry: Entry) -> None:
+        """Heartbeats of members are passed on."""
+        if isinstance(entry.record, Member):
+            if not self.shared.ledger.trust.revoked(entry.author):
+                self.shared.presence.admit(entry.author)
+        elif isinstance(entry.record, Revocation):
+            self.shared.presence.expel(entry.record.node)
 
     def _on_removed(self, record_id: RecordId) -> None:
         """A newer record stands in the place of one, which nobody need hear of any more."""

@@ -13,19 +13,14 @@ from typing import Any
 
 import msgspec
 
-from muster.network.sync.presence import STATES, Heartbeat
 from muster.protocol.envelope import UNREADABLE
-from muster.protocol.varint import VarintError, decode_varint, encode_varint
 
 WIRE = 2  # of all messages here; a neighbour that speaks another one is named, never misread
 CHANGES_MAX = 1000  # entries in a list of changes, records wanted from a neighbour, records queued for one
 RECORDS_MAX = 64  # in one announcement, in one request
 PREFIX_BYTES = 8
 CRC_BYTES = 4
-NUMBER_BYTES_MAX = 10  # in a heartbeat: 70 bits
 NUMBER_END = 1 << 53  # of a store's numbers, its incarnation and the count of its announcements
-_NO_BATTERY = 255
-_HAS_BATTERY, _HAS_JOB, _OWN = 0x10, 0x20, 0x40  # beside the state
 
 
 class WrongWire(ValueError):
@@ -39,7 +34,7 @@ class Announce(msgspec.Struct, array_like=True):
     last: int  # every record up to here was announced by now, or is deferred
     ids: list[tuple[int, bytes]]  # (number, prefix) of records to pull
     inline: list[bytes]  # compressed records
-    heartbeats: bytes
+    heartbeats: bytes  # `heartbeat.pack_heartbeats`
 
     @property
     def has_records(self) -> bool:
@@ -152,49 +147,3 @@ def _check(data: bytes) -> None:
 def _sentence(version: int | None) -> str:
     other = "no format that is known here" if version is None else f"format {version}"
     return f"it exchanges records in {other}, this node in format {WIRE}: update muster on the older one"
-
-
-# ---- heartbeats ------------------------------------------------------------------------------------------
-
-
-def pack_heartbeats(heartbeats: list[Heartbeat], mine: bytes) -> bytes:
-    """About 10 bytes for the sender's own (`mine`: the first 8 bytes of its id), 18 for another node's."""
-    out = bytearray()
-    for heartbeat in heartbeats:
-        flags = heartbeat.state | (_HAS_BATTERY if heartbeat.battery != _NO_BATTERY else 0)
-        flags |= (_HAS_JOB if len(heartbeat.job) == 4 else 0) | (_OWN if heartbeat.node == mine else 0)
-        out.append(flags)
-        out += b"" if flags & _OWN else heartbeat.node
-        for number in (heartbeat.start, heartbeat.count, heartbeat.round):
-            out += encode_varint(number)
-        out.append(heartbeat.progress)
-        out += bytes((heartbeat.battery,)) if flags & _HAS_BATTERY else b""
-        out += heartbeat.job if flags & _HAS_JOB else b""
-    return bytes(out)
-
-
-def unpack_heartbeats(data: bytes, sender: bytes) -> list[Heartbeat]:
-    """The heartbeats in `data`; `sender`: its id, or the first 8 bytes of it. A damaged end is left out."""
-    heartbeats, at = [], 0
-    try:
-        while at < len(data):
-            flags = data[at]
-            at += 1
-            node = sender[:PREFIX_BYTES]
-            if not flags & _OWN:
-                node, at = data[at : at + PREFIX_BYTES], at + PREFIX_BYTES
-            start, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
-            count, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
-            round_, at = decode_varint(data, at, bytes_max=NUMBER_BYTES_MAX)
-            progress, at = data[at], at + 1
-            battery, job = _NO_BATTERY, b""
-            if flags & _HAS_BATTERY:
-                battery, at = data[at], at + 1
-            if flags & _HAS_JOB:
-                job, at = data[at : at + 4], at + 4
-            if at > len(data) or len(node) != PREFIX_BYTES or flags & 15 >= len(STATES):
-                break
-            heartbeats.append(Heartbeat(node, start, count, flags & 15, progress, battery, job, round_))
-    except (IndexError, VarintError):
-        pass
-    return heartbeats

@@ -1,23 +1,24 @@
 """What one neighbour is to hear from here, and when: a state machine, no clock, no link.
 
-New records are queued, or deferred; heartbeats are collected.  `take_announcements` makes messages of what is
-queued.  On a narrow link heartbeats are rare and go with records.
+New records are queued, or deferred.  `take_announcements` makes messages of them and of heartbeats: this
+node's own, and of others those that `relays` chooses.  On a narrow link they are rare and go with records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from muster.network.sync.deferred import DeferralRule, DeferredRecords
+from muster.network.sync.heartbeat import Heartbeat, pack_heartbeats
 from muster.network.sync.ledger import Entry
-from muster.network.sync.messages import CHANGES_MAX, PREFIX_BYTES, Announce, pack_heartbeats
-from muster.network.sync.presence import Heartbeat
+from muster.network.sync.messages import CHANGES_MAX, PREFIX_BYTES, Announce
+from muster.network.sync.relays import Relayed, Relays
 from muster.protocol.ids import NodeId
 
 ANNOUNCE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
-HEARTBEAT_BYTES = 20
-HEARTBEATS_MAX = 12  # in one announcement
+HEARTBEATS_MAX = 40  # in one announcement
+HEARS_S = 60.0  # between two lists of whom this node hears itself, which may be lost
 FLUSH_S = 0.01  # records made together are announced together
 FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
 LINGER_S = {
@@ -27,7 +28,6 @@ LINGER_S = {
     "need": 10.0,
     "use": 10.0,
 }  # there these wait for company
-RELAY_S = 60.0  # on a narrow link: between two relays of others' heartbeats
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,22 @@ class Outbound:
     outbox: list[Entry] = field(default_factory=list)
     due_s: float | None = None  # when the outbox is to be announced
     deferred: DeferredRecords = field(default_factory=DeferredRecords)
-    fresh_heartbeats: dict[bytes, Heartbeat] = field(default_factory=dict)  # the neighbour lacks these
+    own_heartbeat: Heartbeat | None = None  # the neighbour lacks it
     heartbeat_due_s: float = 0.0  # the next one of this node's own
-    relay_due_s: float = 0.0  # on a narrow link: the next ones of others
+    relays: Relays = field(init=False)  # of others' heartbeats
+    said_hears: frozenset[bytes] = frozenset()  # whom it was told that this node hears itself,
+    hears_due_s: float = 0.0  # and when it is told again
     announced_job: bytes = b""  # in this node's last regular heartbeat
 
-    def begin(self, heartbeats: Iterable[Heartbeat], last: int, now_s: float) -> None:
+    def __post_init__(self) -> None:
+        self.relays = Relays(self.node)
+
+    def begin(self, last: int, now_s: float) -> None:
         """A session begins: all heartbeats are news, all records up to `last` are found by comparing."""
-        self.fresh_heartbeats = {h.node: h for h in heartbeats if h.node != self.node[:PREFIX_BYTES]}
+        self.relays.begin(now_s)
+        self.said_hears, self.hears_due_s = frozenset(), now_s
         self.last = last
         self.count = int(now_s * 1000) & 0x7FFF  # another than in the last session, most likely
-        self.relay_due_s = now_s + RELAY_S
 
     # ---- what is new -----------------------------------------------------------------------------------
 
@@ -92,15 +97,6 @@ class Outbound:
         delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
         self.due_s = min(self.due_s or now_s + delay_s, now_s + delay_s)
         return AnnounceAt(self.due_s)
-
-    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Another node was heard; the neighbour knows its own heartbeat best."""
-        if heartbeat.node != self.node[:PREFIX_BYTES]:
-            self.fresh_heartbeats[heartbeat.node] = heartbeat
-
-    def on_outdated(self, newer: Iterable[Heartbeat]) -> None:
-        """The neighbour sent older heartbeats of these nodes, perhaps of itself: it is to know the newer."""
-        self.fresh_heartbeats |= {heartbeat.node: heartbeat for heartbeat in newer}
 
     def on_time(self, now_s: float, rule: DeferralRule) -> AnnounceAt | None:
         """Deferred records whose time is over are queued after all."""
@@ -125,13 +121,25 @@ class Outbound:
         self.announced_job = mine.job
         self.add_own_heartbeat(mine, next_s)
 
-    def wants_own_heartbeat(self, own: bytes, *, narrow: bool) -> bool:
+    def wants_own_heartbeat(self, *, narrow: bool) -> bool:
         """Whether records are about to go over a narrow link: the heartbeat goes with them."""
-        return narrow and bool(self.outbox) and own not in self.fresh_heartbeats
+        return narrow and bool(self.outbox) and self.own_heartbeat is None
 
     def add_own_heartbeat(self, mine: Heartbeat, next_s: float) -> None:
-        self.fresh_heartbeats[mine.node] = mine
+        self.own_heartbeat = mine
         self.heartbeat_due_s = next_s
+
+    def take_heartbeats(self, others: Sequence[Relayed]) -> list[Relayed]:
+        """This node's own if it is due, and what the neighbour is to be told of others."""
+        mine, self.own_heartbeat = self.own_heartbeat, None
+        return [*([mine] if mine is not None else []), *others]
+
+    def take_hears(self, hears: frozenset[bytes], now_s: float) -> frozenset[bytes] | None:
+        """Whom this node hears itself, if that is news to the neighbour or long ago."""
+        if hears == self.said_hears and (not hears or now_s < self.hears_due_s):
+            return None
+        self.said_hears, self.hears_due_s = hears, now_s + HEARS_S
+        return hears
 
     def next_s(self) -> float:
         """When `on_time` and `heartbeat_due` are to be asked again, at the latest."""
@@ -149,25 +157,26 @@ class Outbound:
     def take_announcements(
         self,
         own: bytes,
-        now_s: float,
+        heartbeats: list[Relayed],
+        hears: frozenset[bytes] | None = None,
         *,
-        narrow: bool,
         last: int,
         compressed: Callable[[Entry, int], bytes | None],
     ) -> list[Announcement]:
         """All that is new, as messages small enough to pass in one piece; afterwards nothing is queued.
 
-        `own`: the first bytes of this node's id; `last`: the number of the newest record here.
+        `own`: the first bytes of this node's id; `hears`: those of whom it hears itself, if it is to say
+        that; `last`: the number of the newest record here.
         `compressed(entry, room)` is a record to go inside a message, at most `room` bytes with its framing,
         or None: then its number and prefix go, and the neighbour asks if it lacks the record.
         """
         self.due_s = None
-        heartbeats = self._take_heartbeats(own, now_s, narrow=narrow)
         found: list[Announcement] = []
         while not found or self.outbox or heartbeats:
             some, heartbeats = heartbeats[:HEARTBEATS_MAX], heartbeats[HEARTBEATS_MAX:]
-            message = Announce(self.count, self.last, [], [], pack_heartbeats(some, own))
-            room = ANNOUNCE_BYTES_MAX - 40 - HEARTBEAT_BYTES * len(some)
+            message = Announce(self.count, self.last, [], [], pack_heartbeats(some, own, hears))
+            hears = None
+            room = ANNOUNCE_BYTES_MAX - 40 - len(message.heartbeats)
             inside: list[tuple[Entry, bytes]] = []
             for entry in self.outbox:
                 data = compressed(entry, room)
@@ -186,16 +195,3 @@ class Outbound:
                 message.count = self.count = self.count + 1
             found.append(Announcement(message, inside))
         return found
-
-    def _take_heartbeats(self, own: bytes, now_s: float, *, narrow: bool) -> list[Heartbeat]:
-        """All that are fresh; on a narrow link this node's own, and those of others once in a while."""
-        fresh = self.fresh_heartbeats
-        taken = []
-        if narrow:
-            taken = [fresh.pop(own)] if own in fresh else []
-            if now_s < self.relay_due_s or not fresh:
-                return taken
-            self.relay_due_s = now_s + RELAY_S
-        taken += fresh.values()
-        fresh.clear()
-        return taken

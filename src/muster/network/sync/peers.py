@@ -17,6 +17,7 @@ from muster.network.sync.messages import PREFIX_BYTES
 from muster.network.sync.outbound import Outbound
 from muster.network.sync.presence import Presence
 from muster.network.sync.record_compression.compressor import RecordCompressor
+from muster.network.sync.relays import Relayed
 from muster.network.transport.link import Link
 from muster.network.transport.link_speed import LinkSpeed
 from muster.network.transport.offences import Offences
@@ -86,10 +87,11 @@ class SyncContext:
         on_problem: Callable[[str], None],
         supervisor: Supervisor,
         offences: Offences,
+        relay_bytes_s: Callable[[NodeId], float],
     ) -> None:
         self.link, self.store, self.ledger, self.presence = link, store, ledger, presence
         self.traffic, self.supervisor = traffic, supervisor
-        self.known_narrow, self.on_problem = known_narrow, on_problem
+        self.known_narrow, self.on_problem, self.relay_bytes_s = known_narrow, on_problem, relay_bytes_s
         self.compressor = RecordCompressor(store, ledger.signer.node, left_out=ledger.quarantined)
         self.peers: dict[NodeId, SyncPeer] = {}
         self.offences = offences  # of neighbours
@@ -105,6 +107,15 @@ class SyncContext:
         known = self.known_narrow(node)
         peer = self.peers.get(node)
         return known if known is not None else peer is not None and peer.speed.narrow()
+
+    def relayed(self, peer: SyncPeer, now_s: float) -> list[Relayed]:
+        """What a neighbour is to be told now of other nodes' heartbeats."""
+        return peer.outbound.relays.take(
+            self.presence,
+            now_s,
+            narrow=self.narrow(peer.node),
+            rate_bytes_s=lambda: self.relay_bytes_s(peer.node),
+        )
 
     def in_reach(self, node: NodeId) -> bool:
         """Whether a node is a neighbour now."""

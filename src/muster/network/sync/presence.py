@@ -1,83 +1,38 @@
 """Who is alive and does what: each node's last heartbeat, relayed from neighbour to neighbour.
 
-A heartbeat is a register, not a message: the one with the larger (start, count) replaces the other, any of
-them may be lost, and nothing but hints depends on it.  Hence it is small and not signed; links are
-authenticated, so that only members of the fleet can send one at all.
+In a fleet of more than `relays.SMALL_FLEET` nodes others are told of within a budget (`relays`), so that what
+is known of a node that is no neighbour can be as old as `relay_s`: patience with it is longer by that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
 
 from muster.network.sync.attention import Attention
+from muster.network.sync.heard import Heard
+from muster.network.sync.heartbeat import (
+    NUMBER_END,
+    SHORT_NAME_BYTES,
+    STATES,
+    WORKING,
+    BriefHeartbeat,
+    Heartbeat,
+)
 from muster.network.sync.spells import NONE, Spells
 from muster.protocol.ids import NodeId
 
-STATES = (
-    "idle",
-    "preparing",
-    "receiving",
-    "training",
-    "sending",
-    "coordinating",
-    "leaving",
-    "blocked",
-    "cloned",
-)
-WORKING = ("preparing", "receiving", "training", "sending")
 SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that its pings are not needed
 HEARTBEATS_MISSED_MAX = 3
 CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
-GAP_MAX_S = 30.0  # between two of a node that is there, on the slowest link
-NUMBER_END = 1 << 53  # of the numbers in a heartbeat
-HEARTBEATS_MAX = 512  # nodes remembered; a fleet is a few hundred
-
-
-class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
-    """What a node says of itself; 10 to 18 bytes on the wire (`messages.pack_heartbeats`)."""
-
-    node: bytes  # first 8 bytes of the node id
-    start: int  # grows with every start of the node's daemon
-    count: int  # grows with every heartbeat of that start
-    state: int  # index into STATES
-    progress: int  # 0..100 of that state
-    battery: int  # 0..100; 255 = unknown
-    job: bytes  # first 4 bytes of the job it works for, or b""
-    round: int
-
-    @property
-    def age_key(self) -> tuple[int, int]:
-        """The larger, the newer."""
-        return (self.start, self.count)
-
-
-@dataclass
-class Heard:
-    """The newest heartbeat of another node, and when it came."""
-
-    heartbeat: Heartbeat
-    at_s: float  # loop time
-    interval_s: float = 0.0  # between its heartbeats, as they come here: an exponential average
-    since_s: float = 0.0  # loop time since which it is here
-    spells: Spells = NONE  # those that are over
-
-    def differs_from(self, newer: Heartbeat) -> bool:
-        """Whether a newer heartbeat says something else than being alive and how far the work is."""
-        old = self.heartbeat
-        before = (old.state, old.job, old.round, old.start)
-        return before != (newer.state, newer.job, newer.round, newer.start)
-
-    def spells_at(self, now_s: float) -> Spells:
-        """With the one that goes on."""
-        here_for_s, silent_s = max(0.0, self.at_s - self.since_s), max(0.0, now_s - self.at_s)
-        return replace(self.spells, here_for_s=here_for_s, silent_s=silent_s)
+HEARTBEATS_MAX = 2048  # nodes remembered; who was heard longest ago is forgotten
+STRANGERS_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
 
 
 @dataclass
@@ -94,12 +49,18 @@ class Presence:
     # by node: the spells that an earlier process of this node kept, until the node is heard
     kept_spells: dict[bytes, Spells] = field(default_factory=dict)
     table: dict[bytes, Heard] = field(default_factory=dict)
-    heartbeat_listeners: list[Callable[[Heartbeat], None]] = field(default_factory=list)
+    members: set[bytes] | None = None  # by the first 8 bytes of their ids; None: everybody is one
+    strangers: dict[bytes, None] = field(default_factory=dict)  # of the table, no members; oldest first
+    # by which age what is known of a node that is no neighbour is usual, as it is relayed within a budget
+    relay_s: float = 0.0
+    # called with what others are to hear of at once: who came, went, is back, or works for another job
+    rare_listeners: list[Callable[[Heartbeat], None]] = field(default_factory=list)
     # called when a node is back or does other work
     change_listeners: list[Callable[[], None]] = field(default_factory=list)
     blocked: bool = False  # this node's disk is full: its heartbeat says so instead of what it does
     attention: Attention = field(init=False)
     _mine: Heartbeat | None = None
+    _by_short_name: dict[bytes, bytes] = field(default_factory=dict)  # b"": of two nodes
     _superseded: int = 0  # heartbeats in this node's name that another process must have sent
 
     def __post_init__(self) -> None:
@@ -145,37 +106,88 @@ class Presence:
         self._mine = msgspec.structs.replace(mine, count=mine.count + 1)
         return self._mine
 
-    def merge(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
-        """Take in what a neighbour knows. Returns the heartbeats that were news."""
+    def merge(self, heartbeats: Iterable[Heartbeat], sender: bytes = b"") -> list[Heartbeat]:
+        """Take in what a neighbour knows (`sender`: its id). Returns the heartbeats that were news."""
         news = []
         changed = False
         for heartbeat in heartbeats:
-            if not _readable(heartbeat):
+            if not heartbeat.readable():
                 continue
             if heartbeat.node == self.node[:8]:
                 self.supersede_old_incarnation(heartbeat)
                 continue
+            direct = heartbeat.node == sender[:8]
             known = self.table.get(heartbeat.node)
             if known is not None and known.heartbeat.age_key >= heartbeat.age_key:
+                known.direct |= direct and known.heartbeat == heartbeat
                 continue
-            if known is None and len(self.table) >= HEARTBEATS_MAX:
-                del self.table[min(self.table, key=lambda node: self.table[node].at_s)]
+            if known is None:
+                self._make_room(heartbeat.node)
             now_s = self.now()
-            self.table[heartbeat.node] = self._heard(known, heartbeat, now_s)
+            self.table[heartbeat.node] = heard = self._heard(known, heartbeat, now_s)
+            heard.direct = direct
             if known is None or known.differs_from(heartbeat) or now_s - known.at_s > SILENCE_S:
                 changed = True
+            if heard.since_s == now_s or (known is not None and known.differs_rarely(heartbeat)):
+                for listener in self.rare_listeners:
+                    listener(heartbeat)
             news.append(heartbeat)
-            for listener in self.heartbeat_listeners:
-                listener(heartbeat)
         if changed:
             for notify in self.change_listeners:
                 notify()
         return news
 
+    def merge_briefs(self, briefs: Iterable[BriefHeartbeat], sender: bytes) -> list[Heartbeat]:
+        """The same of brief ones. Returns all that could be read by what is known."""
+        found = []
+        for brief in briefs:
+            known = self.table.get(self._by_short_name.get(brief.node, b""))
+            whole = brief.of(known.heartbeat) if known is not None else None
+            if whole is not None:
+                found.append(whole)
+        self.merge(found, sender)
+        return found
+
+    def _make_room(self, node: bytes) -> None:
+        """For one more node: strangers make room for strangers, so that a flood of made-up ones costs no
+        member its place."""
+        if self.members is None or node in self.members:
+            if len(self.table) >= HEARTBEATS_MAX:
+                self._forget(min(self.table, key=lambda known: self.table[known].at_s))
+        else:
+            self.strangers[node] = None
+            if len(self.strangers) > STRANGERS_MAX:
+                self._forget(next(iter(self.strangers)))
+        short = node[:SHORT_NAME_BYTES]
+        self._by_short_name[short] = b"" if short in self._by_short_name else node
+
+    def _forget(self, node: bytes) -> None:
+        self.table.pop(node, None)
+        self.strangers.pop(node, None)
+        if self._by_short_name.get(node[:SHORT_NAME_BYTES]) == node:
+            del self._by_short_name[node[:SHORT_NAME_BYTES]]
+
+    def admit(self, node: NodeId) -> None:
+        """A node is known to be a member."""
+        if self.members is not None:
+            self.members.add(node[:8])
+            self.strangers.pop(node[:8], None)
+
+    def expel(self, node: NodeId) -> None:
+        """A node is no member any more: nobody is told of it."""
+        if self.members is not None:
+            self.members.discard(node[:8])
+            if node[:8] in self.table:
+                self.strangers[node[:8]] = None
+
+    def others(self) -> int:
+        """How many other members are known by their heartbeats."""
+        return len(self.table) - len(self.strangers)
+
     def _heard(self, known: Heard | None, newer: Heartbeat, now_s: float) -> Heard:
         if known is None:
             return Heard(newer, now_s, 0.0, now_s, self.kept_spells.pop(newer.node, NONE))
-        interval_s, away_s = _interval_s(known, now_s), now_s - known.at_s
+        interval_s, away_s = known.interval_until_s(now_s, self.relay_s), now_s - known.at_s
         if not self._was_away(known, away_s):
             return Heard(newer, now_s, interval_s, known.since_s, known.spells)
         off = newer.start != known.heartbeat.start
@@ -184,9 +196,11 @@ class Presence:
 
     def _was_away(self, known: Heard, silent_s: float) -> bool:
         """Whether a silence was longer than heartbeats that are lost explain."""
-        if silent_s <= HEARTBEATS_MISSED_MAX * HEARTBEAT_USUAL_S:
+        stale_s = known.staleness_s(self.relay_s)
+        if silent_s <= HEARTBEATS_MISSED_MAX * max(HEARTBEAT_USUAL_S, stale_s):
             return False
         usual_s = self.usual_s() if known.heartbeat.job else HEARTBEAT_IDLE_S  # costly to know
+        usual_s = max(usual_s, stale_s)
         return silent_s > HEARTBEATS_MISSED_MAX * usual_s
 
     def outdated(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
@@ -226,9 +240,10 @@ class Presence:
         heard = self.table.get(node[:8])
         if heard is None:
             return -math.inf
-        period_s = max(HEARTBEAT_USUAL_S, heard.interval_s)
+        stale_s = heard.staleness_s(self.relay_s)
+        period_s = max(HEARTBEAT_USUAL_S, heard.interval_s, stale_s)
         if self.now() > heard.at_s + HEARTBEAT_USUAL_S + HEARTBEATS_MISSED_MAX * period_s:
-            period_s = self.usual_s()  # costly to know
+            period_s = max(self.usual_s(), stale_s)  # costly to know
         return heard.at_s + HEARTBEAT_USUAL_S + HEARTBEATS_MISSED_MAX * period_s
 
     def doing(self, node: NodeId) -> str:
@@ -257,20 +272,10 @@ class Presence:
         found = {node: heard.spells for node, heard in self.table.items()} | self.kept_spells
         return dict(islice(found.items(), HEARTBEATS_MAX))
 
+    def mine(self) -> list[Heartbeat]:
+        """This node's own, once it was set."""
+        return [self._mine] if self._mine else []
+
     def heartbeats(self) -> list[Heartbeat]:
-        """All that are known, this node's own first."""
-        mine = [self._mine] if self._mine else []
-        return mine + [h.heartbeat for h in self.table.values()]
-
-
-def _readable(heartbeat: Heartbeat) -> bool:
-    """Whether a heartbeat is within its limits: this node's own goes on above its numbers."""
-    numbers = (heartbeat.start, heartbeat.count, heartbeat.round)
-    return 0 <= heartbeat.state < len(STATES) and all(0 <= n < NUMBER_END for n in numbers)
-
-
-def _interval_s(known: Heard | None, now_s: float) -> float:
-    if known is None:
-        return 0.0
-    gap_s = min(now_s - known.at_s, GAP_MAX_S)  # a longer one was an absence
-    return gap_s if known.interval_s == 0.0 else (known.interval_s + gap_s) / 2
+        """Those of all other members that are known."""
+        return [h.heartbeat for node, h in self.table.items() if node not in self.strangers]

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from muster.network.supervisor import Pulse
+from muster.network.sync.heartbeat import unpack_heartbeats
 from muster.network.sync.inbound import AskChanges, AskRecords
 from muster.network.sync.messages import (
     PREFIX_BYTES,
@@ -20,7 +21,6 @@ from muster.network.sync.messages import (
     pack,
     unpack_announce,
     unpack_changes,
-    unpack_heartbeats,
     unpack_list,
 )
 from muster.network.sync.peers import SyncContext, SyncPeer, loop_time_s
@@ -42,9 +42,15 @@ RETRY_MAX_S = 30.0
 class RecordSync:
     """`run` goes on as long as its neighbour is there."""
 
-    def __init__(self, shared: SyncContext, on_back: Callable[[SyncPeer], None] = lambda peer: None) -> None:
-        """`on_back(peer)` is called when a neighbour is heard again after a silence."""
-        self._shared, self._on_back = shared, on_back
+    def __init__(
+        self,
+        shared: SyncContext,
+        on_back: Callable[[SyncPeer], None] = lambda peer: None,
+        on_hears: Callable[[SyncPeer, frozenset[bytes]], None] = lambda peer, names: None,
+    ) -> None:
+        """`on_back(peer)` is called when a neighbour is heard again after a silence, `on_hears(peer, names)`
+        when it says whom it hears itself."""
+        self._shared, self._on_back, self._on_hears = shared, on_back, on_hears
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
         self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
         self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
@@ -69,13 +75,21 @@ class RecordSync:
             peer.inbound.on_damaged()
             peer.wake.set()
             return
-        heartbeats = unpack_heartbeats(message.heartbeats, node)
-        self._presence.merge(heartbeats)
-        peer.outbound.on_outdated(self._presence.outdated(heartbeats))
+        self._hear(peer, message.heartbeats)
         understood = self._take_inline(message.inline[:RECORDS_MAX], node)
         peer.inbound.on_announce(message, self._has, understood=understood)
         if peer.inbound.incomplete:
             peer.wake.set()
+
+    def _hear(self, peer: SyncPeer, data: bytes) -> None:
+        """Take in what a neighbour says of nodes."""
+        said, presence, relays = unpack_heartbeats(data, peer.node), self._presence, peer.outbound.relays
+        presence.merge(said.heartbeats, peer.node)
+        heard = [*said.heartbeats, *presence.merge_briefs(said.briefs, peer.node)]
+        relays.on_said((h for h in heard if h.node in presence.table), loop_time_s())
+        relays.on_outdated(presence.outdated(said.heartbeats))
+        if said.hears is not None:
+            self._on_hears(peer, said.hears)
 
     def _take_inline(self, inline: Sequence[bytes], node: NodeId) -> bool:
         """Take in the records inside an announcement; whether each is kept here now."""
@@ -133,7 +147,7 @@ class RecordSync:
         digest = self._shared.digest_bytes()
         since = Since(WIRE, request.incarnation, request.cursor, digest, request.full_resync)
         changes = unpack_changes(await self._ask(peer, "c", pack(since), CHANGES_BYTES, pulse))
-        self._presence.merge(unpack_heartbeats(changes.heartbeats, peer.node))
+        self._hear(peer, changes.heartbeats)
         if peer.inbound.went_back(changes):
             self._shared.offences.add(peer.node, "its numbers go back")
         if peer.inbound.on_changes(changes, self._has):

@@ -50,7 +50,7 @@ async def gauges(core: Core, version: str, started_s: float, home: Path) -> Gaug
         disk_free_bytes=_free_bytes(home),
         members=len(core.trust.members()),
         reachable=sum(
-            node != core.node and (node in neighbours or _heard_lately(core, node))
+            node != core.node and (node in neighbours or core.heard_lately(node))
             for node in core.trust.members()
         ),
         neighbours=len(neighbours),
@@ -70,11 +70,6 @@ async def gauges(core: Core, version: str, started_s: float, home: Path) -> Gaug
         now_w=core.energy.now_w(),
         used_j=core.energy.used_j() if core.energy.measures else None,
     )
-
-
-def _heard_lately(core: Core, node: bytes) -> bool:
-    age_s = core.presence.age_s(node)
-    return age_s is not None and age_s < 3 * core.heartbeat_period_s(node)
 
 
 def _free_bytes(home: Path) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from muster.network.sync.presence import STATES
+from muster.network.sync.heartbeat import STATES
 from muster.node.api.snapshot import LeftView, PeerView, PowerView
 from muster.node.core import Core
 from muster.planning.presence import heard_again, share_here
@@ -52,8 +52,7 @@ def peers(core: Core) -> list[PeerView]:
             continue
         heard = core.presence.table.get(node[:8])
         age_s = core.presence.age_s(node)
-        reachable = node in core.link.neighbours()
-        reachable = reachable or (age_s is not None and age_s < 3 * core.heartbeat_period_s(node))
+        reachable = node in core.link.neighbours() or core.heard_lately(node)
         spells = core.presence.spells(node)
         again = None if reachable else heard_again(spells)
         views.append(

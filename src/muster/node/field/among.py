@@ -12,7 +12,6 @@ from muster.node.field.situation import LikeJob, LikeNode
 from muster.protocol.ids import CommitId, JobId, NodeId
 from muster.protocol.records import Job, Need
 
-SILENT_PERIODS = 3  # of heartbeats, after which a node that is no neighbour counts as away
 JOBS_MAX = 64  # of those that are in the store only, that are looked at
 
 
@@ -42,9 +41,7 @@ class Among:
         )
 
     def _in_reach(self, node: NodeId) -> bool:
-        age_s = self._core.presence.age_s(node)
-        heard = age_s is not None and age_s < SILENT_PERIODS * self._core.heartbeat_period_s(node)
-        return heard or node in self._core.link.neighbours()
+        return self._core.heard_lately(node) or node in self._core.link.neighbours()
 
     def returned(self, own: Need | None) -> set[CommitId]:
         """Commits that this node, or one that is alike, has put out of use again."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.network.sync.presence import STATES
+from muster.network.sync.heartbeat import STATES
 from muster.node.api.peer_views import left_view, power_view
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.field_rows import field_rows
@@ -73,7 +73,6 @@ def node_rows(
         me = node == core.node
         heard = None if me else core.presence.table.get(node[:8])
         heartbeat = heard.heartbeat if heard else None
-        age_s = core.presence.age_s(node)
         state = own_state(core) if me else STATES[heartbeat.state] if heartbeat else "unknown"
         if state == "idle" and node == leader and shown and shown.finished() is None:
             state = "coordinating"
@@ -81,7 +80,6 @@ def node_rows(
         if heartbeat is not None and heartbeat.battery <= 100:
             battery = heartbeat.battery / 100
         offer = view.offers.get(node) if view else None
-        lively = age_s is not None and age_s < 3 * core.heartbeat_period_s(node)
         key = names(node)
         row = NodeRow(
             id=key,
@@ -91,7 +89,7 @@ def node_rows(
             state=state,
             progress=round(core.status.progress if me else heartbeat.progress / 100 if heartbeat else 0.0, 2),
             heard_t=round(heard.at_s, 1) if heard else None,
-            reachable=me or node in near or lively,
+            reachable=me or node in near or core.heard_lately(node),
             battery=None if battery is None else round(battery, 2),
             power=power_view(core.energy.power() if me else offer.power if offer else None),
             step_s=offer.step_s if offer else None,

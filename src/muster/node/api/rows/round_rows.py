@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muster.history.graph import Point
-from muster.network.sync.presence import STATES
+from muster.network.sync.heartbeat import STATES
 from muster.node.api.rows.changes import Row
 from muster.node.api.rows.schema import NodePlanRow, Phase, RoundPart, RoundRow, StandInPart
 from muster.node.core import Core
