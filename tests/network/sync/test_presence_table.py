@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from muster.network.sync.heartbeat import STATES, Heartbeat
-from muster.network.sync.presence import HEARTBEATS_MAX, STRANGERS_MAX, Presence
+from muster.network.sync.presence import HEARTBEATS_MAX, UNKNOWN_MAX, Presence
 
 
 def heartbeat(number: int, count: int = 1) -> Heartbeat:
@@ -33,12 +33,12 @@ def test_a_flood_of_made_up_nodes_costs_no_member_its_place() -> None:
         b"\xff" * 32, 1, lambda: 0.0, members={number.to_bytes(8, "big") for number in range(5)}
     )
     presence.merge([heartbeat(number) for number in range(5)])
-    for number in range(1000, 1000 + 10 * STRANGERS_MAX):
+    for number in range(1000, 1000 + 10 * UNKNOWN_MAX):
         presence.merge([heartbeat(number)], b"h" * 32)
-    assert len(presence.table) == 5 + STRANGERS_MAX
+    assert len(presence.table) == 5 + UNKNOWN_MAX
     assert [h.node[-1] for h in presence.heartbeats()] == [0, 1, 2, 3, 4]
     assert presence.others() == 5
-    newcomer = (1000 + 10 * STRANGERS_MAX - 1).to_bytes(8, "big")
+    newcomer = (1000 + 10 * UNKNOWN_MAX - 1).to_bytes(8, "big")
     presence.admit(newcomer)
     assert presence.others() == 6
     presence.expel(newcomer)

@@ -107,7 +107,7 @@ class Announcer:
         self._flush_soon()
 
     def on_hears(self, peer: SyncPeer, names: frozenset[bytes]) -> None:
-        """A neighbour says whom it hears itself: of others it is told from here."""
+        """A neighbour says whom it hears itself: heartbeats of others come from here."""
         missed, now_s = peer.outbound.relays.hears - names, loop_time_s()
         peer.outbound.relays.on_hears(names, now_s)
         if missed:

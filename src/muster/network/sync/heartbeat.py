@@ -1,4 +1,4 @@
-"""What a node says of itself, and how it crosses a link: in full, or briefly to whom it was told in full.
+"""What a node says of itself, and how it crosses a link: in full, or briefly to who had it in full.
 
 A heartbeat is a register, not a message: the one with the larger (start, count) replaces the other, any of
 them may be lost, and nothing but hints depends on it.  Hence it is small and not signed; links are
@@ -73,7 +73,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BriefHeartbeat(msgspec.Struct, frozen=True):
-    """A later heartbeat of a node whose start, job and round the receiver was told."""
+    """A later heartbeat of a node whose start, job and round the receiver has."""
 
     node: bytes  # first 4 bytes of the node id
     start: int  # its lowest byte

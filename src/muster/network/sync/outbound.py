@@ -65,8 +65,8 @@ class Outbound:
     own_heartbeat: Heartbeat | None = None  # the neighbour lacks it
     heartbeat_due_s: float = 0.0  # the next one of this node's own
     relays: Relays = field(init=False)  # of others' heartbeats
-    said_hears: frozenset[bytes] = frozenset()  # whom it was told that this node hears itself,
-    hears_due_s: float = 0.0  # and when it is told again
+    said_hears: frozenset[bytes] = frozenset()  # what it knows of whom this node hears itself,
+    hears_due_s: float = 0.0  # and when that is said again
     announced_job: bytes = b""  # in this node's last regular heartbeat
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class Outbound:
         self.heartbeat_due_s = next_s
 
     def take_heartbeats(self, others: Sequence[Relayed]) -> list[Relayed]:
-        """This node's own if it is due, and what the neighbour is to be told of others."""
+        """This node's own if it is due, and those of others."""
         mine, self.own_heartbeat = self.own_heartbeat, None
         return [*([mine] if mine is not None else []), *others]
 

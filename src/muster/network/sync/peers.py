@@ -109,7 +109,7 @@ class SyncContext:
         return known if known is not None else peer is not None and peer.speed.narrow()
 
     def relayed(self, peer: SyncPeer, now_s: float) -> list[Relayed]:
-        """What a neighbour is to be told now of other nodes' heartbeats."""
+        """The heartbeats of others that a neighbour gets now."""
         return peer.outbound.relays.take(
             self.presence,
             now_s,

@@ -1,6 +1,6 @@
 """Who is alive and does what: each node's last heartbeat, relayed from neighbour to neighbour.
 
-In a fleet of more than `relays.SMALL_FLEET` nodes others are told of within a budget (`relays`), so that what
+In a fleet of more than `relays.SMALL_FLEET` nodes others are relayed within a budget (`relays`), so that what
 is known of a node that is no neighbour can be as old as `relay_s`: patience with it is longer by that.
 """
 
@@ -32,7 +32,7 @@ HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that
 HEARTBEATS_MISSED_MAX = 3
 CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
 HEARTBEATS_MAX = 2048  # nodes remembered; who was heard longest ago is forgotten
-STRANGERS_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
+UNKNOWN_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Presence:
     kept_spells: dict[bytes, Spells] = field(default_factory=dict)
     table: dict[bytes, Heard] = field(default_factory=dict)
     members: set[bytes] | None = None  # by the first 8 bytes of their ids; None: everybody is one
-    strangers: dict[bytes, None] = field(default_factory=dict)  # of the table, no members; oldest first
+    unknown: dict[bytes, None] = field(default_factory=dict)  # of the table, no members; oldest first
     # by which age what is known of a node that is no neighbour is usual, as it is relayed within a budget
     relay_s: float = 0.0
     # called with what others are to hear of at once: who came, went, is back, or works for another job
@@ -149,21 +149,21 @@ class Presence:
         return found
 
     def _make_room(self, node: bytes) -> None:
-        """For one more node: strangers make room for strangers, so that a flood of made-up ones costs no
-        member its place."""
+        """For one more node: one that is no member takes the place of another such one, so that a flood
+        of made-up ones costs no member its place."""
         if self.members is None or node in self.members:
             if len(self.table) >= HEARTBEATS_MAX:
                 self._forget(min(self.table, key=lambda known: self.table[known].at_s))
         else:
-            self.strangers[node] = None
-            if len(self.strangers) > STRANGERS_MAX:
-                self._forget(next(iter(self.strangers)))
+            self.unknown[node] = None
+            if len(self.unknown) > UNKNOWN_MAX:
+                self._forget(next(iter(self.unknown)))
         short = node[:SHORT_NAME_BYTES]
         self._by_short_name[short] = b"" if short in self._by_short_name else node
 
     def _forget(self, node: bytes) -> None:
         self.table.pop(node, None)
-        self.strangers.pop(node, None)
+        self.unknown.pop(node, None)
         if self._by_short_name.get(node[:SHORT_NAME_BYTES]) == node:
             del self._by_short_name[node[:SHORT_NAME_BYTES]]
 
@@ -171,18 +171,18 @@ class Presence:
         """A node is known to be a member."""
         if self.members is not None:
             self.members.add(node[:8])
-            self.strangers.pop(node[:8], None)
+            self.unknown.pop(node[:8], None)
 
     def expel(self, node: NodeId) -> None:
-        """A node is no member any more: nobody is told of it."""
+        """A node is no member any more: its heartbeats are not passed on."""
         if self.members is not None:
             self.members.discard(node[:8])
             if node[:8] in self.table:
-                self.strangers[node[:8]] = None
+                self.unknown[node[:8]] = None
 
     def others(self) -> int:
         """How many other members are known by their heartbeats."""
-        return len(self.table) - len(self.strangers)
+        return len(self.table) - len(self.unknown)
 
     def _heard(self, known: Heard | None, newer: Heartbeat, now_s: float) -> Heard:
         if known is None:
@@ -278,4 +278,4 @@ class Presence:
 
     def heartbeats(self) -> list[Heartbeat]:
         """Those of all other members that are known."""
-        return [h.heartbeat for node, h in self.table.items() if node not in self.strangers]
+        return [h.heartbeat for node, h in self.table.items() if node not in self.unknown]

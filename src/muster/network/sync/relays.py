@@ -1,8 +1,8 @@
-"""What one neighbour is told of other nodes, and how much of it now: a state machine, no clock, no link.
+"""Which heartbeats of others a neighbour gets, and how many of them now: a state machine, no clock, no link.
 
-A small fleet's heartbeats are passed on as they come.  In a larger one a neighbour is told of others within a
-budget of bytes a second: of who coordinates and who changed first, then of whom it was told longest ago.
-Nobody is told what he said himself; and of those whom the neighbour hears itself (it says which) a few at a
+In a small fleet all that is new is passed on.  In a larger one a neighbour gets heartbeats of others within a
+budget of bytes a second: those of who coordinates and who changed first, then those that it lacks longest.
+Nobody gets what he said himself; and of those whom the neighbour hears itself (it says which) a few at a
 time, in case that it is wrong about it.
 """
 
@@ -31,12 +31,12 @@ RELAY_BYTES_S = 200.0  # to one neighbour while a job runs, if a share of its li
 RELAY_IDLE_BYTES_S = 20.0  # and while none does
 AHEAD_S = 30.0  # so much earlier at least goes what changed, and twice as much who coordinates
 HEARD_ITSELF_MOST = 2  # in one relay, of those that the neighbour hears itself
-BRIEFS_MOST = 8  # of one node, before it is told in full again: it may have been lost
+BRIEFS_MOST = 8  # of one node, before one in full: that may have been lost
 Relayed = Heartbeat | BriefHeartbeat
 
 
 @dataclass(slots=True)
-class _Told:
+class _Sent:
     """The newest heartbeat of a node that the neighbour is known to have, since `at_s`."""
 
     heartbeat: Heartbeat
@@ -51,26 +51,26 @@ class Relays:
     node: NodeId
     due_s: float = 0.0
     hears: Set[bytes] = frozenset()  # short names of those that the neighbour hears itself
-    _told: dict[bytes, _Told] = field(default_factory=dict)
+    _sent: dict[bytes, _Sent] = field(default_factory=dict)
     _corrections: dict[bytes, Heartbeat] = field(default_factory=dict)
     _budget_bytes: float = 0.0
     _budget_at_s: float | None = None
 
     def begin(self, now_s: float) -> None:
         """A session begins: all is news."""
-        self._told.clear()
+        self._sent.clear()
         self._corrections.clear()
         self.hears, self.due_s, self._budget_at_s = frozenset(), now_s, None
 
     def on_said(self, heartbeats: Iterable[Heartbeat], now_s: float) -> None:
-        """The neighbour said these, so that it need not be told of them."""
+        """The neighbour said these, so that it need not get them."""
         for heartbeat in heartbeats:
-            told = self._told.get(heartbeat.node)
-            if told is None or told.heartbeat.age_key < heartbeat.age_key:
-                self._told[heartbeat.node] = _Told(heartbeat, now_s)
+            sent = self._sent.get(heartbeat.node)
+            if sent is None or sent.heartbeat.age_key < heartbeat.age_key:
+                self._sent[heartbeat.node] = _Sent(heartbeat, now_s)
 
     def on_hears(self, names: Set[bytes], now_s: float) -> None:
-        """The neighbour says whom it hears itself; whom it does not any more it is to be told of soon."""
+        """The neighbour says whom it hears itself; of whom it does not any more it is to hear soon."""
         if self.hears - names:
             self.due_s = now_s
         self.hears = names
@@ -88,17 +88,17 @@ class Relays:
     def take(
         self, presence: Presence, now_s: float, *, narrow: bool, rate_bytes_s: Callable[[], float]
     ) -> list[Relayed]:
-        """What the neighbour is to be told now; from now on it is known to have it.
+        """What the neighbour gets now; from now on it is known to have it.
 
         `rate_bytes_s()` is what that may take of the link; it is costly to know."""
         corrections, self._corrections = self._corrections, {}
-        if len(self._told) > len(presence.table) + len(corrections):
-            self._told = {node: told for node, told in self._told.items() if node in presence.table}
+        if len(self._sent) > len(presence.table) + len(corrections):
+            self._sent = {node: sent for node, sent in self._sent.items() if node in presence.table}
         small = presence.others() <= SMALL_FLEET
         if now_s < self.due_s and (narrow or not small):
             return [*corrections.values()]
         self.due_s = now_s + (RELAY_NARROW_S if narrow else HEARTBEAT_USUAL_S)
-        news = self._news(presence, now_s)
+        news = self._news(presence)
         if small:
             chosen = [self._tell(heard.heartbeat, now_s, in_full=True) for _, heard in news]
         else:
@@ -109,15 +109,15 @@ class Relays:
             chosen = list(self._within_budget((heard for _, heard in ranked), now_s))
         return [*corrections.values(), *chosen]
 
-    def _news(self, presence: Presence, now_s: float) -> list[tuple[float, Heard]]:
+    def _news(self, presence: Presence) -> list[tuple[float, Heard]]:
         """What the neighbour is not known to have, with since when, but for what it hears itself."""
-        mine, strangers, found = self.node[:NAME_BYTES], presence.strangers, []
+        mine, unknown, found = self.node[:NAME_BYTES], presence.unknown, []
         for node, heard in presence.table.items():
-            told = self._told.get(node)
-            if told is not None and told.heartbeat.age_key >= heard.heartbeat.age_key:
+            sent = self._sent.get(node)
+            if sent is not None and sent.heartbeat.age_key >= heard.heartbeat.age_key:
                 continue
-            if node != mine and node not in strangers:
-                found.append((-1.0 if told is None else told.at_s, heard))
+            if node != mine and node not in unknown:
+                found.append((-1.0 if sent is None else sent.at_s, heard))
         return found
 
     def _within_budget(self, news: Iterable[Heard], now_s: float) -> Iterator[Relayed]:
@@ -130,26 +130,26 @@ class Relays:
                 if not heard_itself:
                     continue
                 heard_itself -= 1
-            told = self._told.get(heartbeat.node)
+            sent = self._sent.get(heartbeat.node)
             in_full = (
-                told is None or told.briefs >= BRIEFS_MOST or not told.heartbeat.same_but_brief(heartbeat)
+                sent is None or sent.briefs >= BRIEFS_MOST or not sent.heartbeat.same_but_brief(heartbeat)
             )
             self._budget_bytes -= FULL_BYTES if in_full else BRIEF_BYTES
             yield self._tell(heartbeat, now_s, in_full=in_full)
 
-    def _rank(self, told_s: float, heard: Heard, round_s: float) -> float:
-        """The smaller, the sooner. `round_s`: how long it takes to tell of everybody."""
-        heartbeat, told = heard.heartbeat, self._told.get(heard.heartbeat.node)
+    def _rank(self, sent_s: float, heard: Heard, round_s: float) -> float:
+        """The smaller, the sooner. `round_s`: how long everybody's take."""
+        heartbeat, sent = heard.heartbeat, self._sent.get(heard.heartbeat.node)
         if heartbeat.state == COORDINATING:
-            return told_s - 2 * max(AHEAD_S, round_s)
-        changed = told is None or not told.heartbeat.same_but_brief(heartbeat)
-        changed = changed or (told is not None and told.heartbeat.state != heartbeat.state)
-        return told_s - max(AHEAD_S, round_s) * changed
+            return sent_s - 2 * max(AHEAD_S, round_s)
+        changed = sent is None or not sent.heartbeat.same_but_brief(heartbeat)
+        changed = changed or (sent is not None and sent.heartbeat.state != heartbeat.state)
+        return sent_s - max(AHEAD_S, round_s) * changed
 
     def _tell(self, heartbeat: Heartbeat, now_s: float, *, in_full: bool) -> Relayed:
-        told = self._told.get(heartbeat.node)
-        briefs = 0 if in_full or told is None else told.briefs + 1
-        self._told[heartbeat.node] = _Told(heartbeat, now_s, briefs)
+        sent = self._sent.get(heartbeat.node)
+        briefs = 0 if in_full or sent is None else sent.briefs + 1
+        self._sent[heartbeat.node] = _Sent(heartbeat, now_s, briefs)
         return heartbeat if in_full else heartbeat.brief()
 
     def _add_to_budget(self, now_s: float, rate_bytes_s: float) -> None:
@@ -159,5 +159,5 @@ class Relays:
 
 
 def relay_s(nodes: int, rate_bytes_s: float) -> float:
-    """Seconds until everybody was told of once at such a rate; 0 in a small fleet, which is told at once."""
+    """Seconds for one heartbeat of everybody at such a rate; 0 in a small fleet, where all go at once."""
     return nodes * BRIEF_BYTES / rate_bytes_s if nodes > SMALL_FLEET else 0.0
