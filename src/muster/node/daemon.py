@@ -16,6 +16,8 @@ from pathlib import Path
 from muster.control.server import ControlServer
 from muster.errors import MusterError
 from muster.network.supervisor import Pulse, Supervisor
+from muster.network.transport.members import telling
+from muster.network.transport.members.telling import MemberAddresses
 from muster.network.transport.zenoh.config import LinkProfile
 from muster.network.transport.zenoh.link import ZenohLink
 from muster.network.trust.identity import FleetVerifier, Identity, load_bundle, machine_bundle
@@ -102,6 +104,14 @@ class Daemon:
             measured=partial(time.clock_gettime, time.CLOCK_BOOTTIME),
             narrow=True if config.profile == "narrow" else None,
         )
+        self._addresses = MemberAddresses(
+            self._link,
+            store.state(telling.KEY),
+            keep=partial(store.note_state, telling.KEY),
+            wall_s=log.wall_clock,
+            on_problem=report,
+            supervisor=self._supervisor,
+        )
         self._field = LazyField(self.core, self._catalogue, config, scratch)
         self._operations = Operations(
             self.core, self._catalogue, self._field, self._link, config.home, self._started_s
@@ -132,6 +142,7 @@ class Daemon:
             self._supervisor.keep("printing events", self._printer.run)
             if self._config.profile == "auto":
                 self._supervisor.keep("adapting the links' timings", self._adapt_profile)
+            self._supervisor.keep("telling addresses", self._addresses.run)
             if self._energy.gauge is not None:
                 self._supervisor.keep("reading the battery's gauge", self._read_gauge)
             await self._field.start()

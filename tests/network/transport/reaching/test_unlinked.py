@@ -24,8 +24,8 @@ class Network:
     looks: list[float] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
-    async def links(self) -> set[str]:
-        return self.hosts
+    async def links(self) -> dict[Endpoint, str]:
+        return {Endpoint(host, 40000): "session" for host in self.hosts}
 
     async def facts(self, point: Endpoint) -> Facts:
         self.looks.append(asyncio.get_running_loop().time())

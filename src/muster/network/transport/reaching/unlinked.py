@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from muster.network.supervisor import Pulse
 from muster.network.transport.endpoints import Endpoint
-from muster.network.transport.reaching.probing import FACTS_S_MAX, facts_of
+from muster.network.transport.reaching.probing import facts_of
 from muster.network.transport.reaching.resolving import RESOLVE_S_MAX, addresses_of
 from muster.network.transport.reaching.why import Facts, Reason, why_unreachable
 
@@ -33,50 +33,63 @@ class Silent:
 
 
 class UnlinkedEndpoints:
-    """`hosts()`: the far ends of all links, as addresses or as names that were dialled."""
+    """`ends()`: the far ends of all links, by address or by the name that was dialled; their sessions."""
 
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        hosts: Callable[[], Awaitable[Collection[str]]],
+        ends: Callable[[], Awaitable[Mapping[Endpoint, str]]],
         on_problem: Callable[[str], None],
         *,
         facts: Callable[[Endpoint], Awaitable[Facts]] = facts_of,
         addresses: Callable[[Endpoint], Awaitable[Collection[str]]] = addresses_of,
     ) -> None:
-        self._endpoints, self._hosts, self._on_problem = endpoints, hosts, on_problem
+        self._endpoints, self._ends, self._on_problem = endpoints, ends, on_problem
         self._facts, self._addresses = facts, addresses
         self._silent: dict[Endpoint, Silent] = {}
+        self.sessions: dict[Endpoint, str] = {}  # to which links lead, or led until a while ago
 
     def reasons(self) -> dict[Endpoint, Reason]:
         """Those that have no link, and why; as far as it was looked at."""
         return {point: silent.reason for point, silent in self._silent.items() if silent.reason is not None}
 
+    def silent_s(self) -> dict[Endpoint, float]:
+        """For how long they have had no link."""
+        now_s = asyncio.get_running_loop().time()
+        return {point: now_s - silent.since_s for point, silent in self._silent.items()}
+
     async def run(self, pulse: Pulse) -> None:
         """For ever; cancel to stop."""
-        while self._endpoints:
-            pulse.renew(LOOK_S + len(self._endpoints) * (RESOLVE_S_MAX + FACTS_S_MAX))
-            await asyncio.sleep(LOOK_S)
-            await self.look()
-
-    async def look(self) -> None:
-        """One look at all of them."""
-        missing = await self.unlinked()
-        now_s = asyncio.get_running_loop().time()
-        self._silent = {p: self._silent.get(p) or Silent(now_s, now_s + UNLINKED_S) for p in missing}
-        for point in [p for p, silent in self._silent.items() if now_s >= silent.next_s]:
-            await self._explain(point, self._silent[point])
+        explaining: asyncio.Task[None] | None = None  # for some seconds, beside the next looks
+        try:
+            while self._endpoints:
+                pulse.renew(LOOK_S + len(self._endpoints) * RESOLVE_S_MAX)
+                await asyncio.sleep(LOOK_S)
+                missing, now_s = await self.unlinked(), asyncio.get_running_loop().time()
+                self._silent = {p: self._silent.get(p) or Silent(now_s, now_s + UNLINKED_S) for p in missing}
+                if explaining is not None and explaining.done():
+                    explaining = explaining.result()
+                due = [point for point, silent in self._silent.items() if now_s >= silent.next_s]
+                if due and explaining is None:
+                    explaining = asyncio.ensure_future(self._explain(due[0], self._silent[due[0]]))
+        finally:
+            if explaining is not None:
+                explaining.cancel()
 
     async def unlinked(self) -> list[Endpoint]:
         """The configured endpoints to which no link leads, by whatever name."""
-        hosts = {plain(host) for host in await self._hosts()}
+        ends = await self._ends()
+        hosts = {plain(end.host): session for end, session in ends.items()}
         missing = []
         for point in self._endpoints:
-            if plain(point.host) in hosts:
-                continue
-            if point.address is None and hosts & {plain(address) for address in await self._addresses(point)}:
-                continue
-            missing.append(point)
+            session = ends.get(point) or hosts.get(plain(point.host))
+            if session is None and point.address is None:
+                addresses = [plain(address) for address in await self._addresses(point)]
+                session = next((hosts[address] for address in addresses if address in hosts), None)
+            if session is None:
+                missing.append(point)
+            else:
+                self.sessions[point] = session
         return missing
 
     async def _explain(self, point: Endpoint, silent: Silent) -> None:

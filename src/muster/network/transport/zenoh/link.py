@@ -40,6 +40,7 @@ from muster.network.transport.link import (
     Urgency,
     Watcher,
 )
+from muster.network.transport.members.own import own_endpoints
 from muster.network.transport.reaching.unlinked import UnlinkedEndpoints
 from muster.network.transport.watchdog import PING_TOPIC, watch
 from muster.network.transport.zenoh.config import LAN, LinkProfile, dial_locator
@@ -107,7 +108,8 @@ class ZenohLink:
                 dial=self._dial,
             )
             self._discovery.interfaces(self._interfaces.now)
-        self.unlinked = UnlinkedEndpoints(self._session.connect, self._session.linked_hosts, self._on_problem)
+        self.unlinked = UnlinkedEndpoints(self._session.connect, self._session.far_ends, self._on_problem)
+        self._session_id = b""
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
         self._background: list[KeptLoop | asyncio.Task[None]] = []
@@ -168,6 +170,7 @@ class ZenohLink:
     # ---- the networks here --------------------------------------------------------------------------------
 
     def _on_open(self, session_id: str) -> None:
+        self._session_id = bytes.fromhex(session_id)
         if self._discovery is not None:
             self._discovery.session(session_id, self._session.port_on)
 
@@ -217,6 +220,24 @@ class ZenohLink:
 
     def _dial(self, session_id: str, address: str, port: int) -> None:
         self._session.dialler.dial(session_id, dial_locator(Endpoint(address, port)))
+
+    def place(self) -> tuple[bytes, list[str]]:
+        """The present session, and where others can dial it."""
+        return self._session_id, own_endpoints(self._session.listening, self._interfaces.now)
+
+    def members_at(self) -> dict[Endpoint, NodeId]:
+        """Which neighbours the configured endpoints lead to."""
+        peers = {point: self._peers.by_tag(tag) for point, tag in self.unlinked.sessions.items()}
+        return {point: peer.node for point, peer in peers.items() if peer is not None}
+
+    def silent_s(self) -> dict[Endpoint, float]:
+        """For how long configured endpoints have had no link."""
+        return self.unlinked.silent_s()
+
+    def dial(self, session: bytes, point: Endpoint) -> None:
+        """Have a member's session dialled; one to which there is a link is left alone."""
+        if not self._is_linked(session.hex()):
+            self._session.dialler.dial(session.hex(), dial_locator(point))
 
     def adopt(self, profile: LinkProfile) -> None:
         """Other timings: the watchdog's from now on, the engine's from the next session on."""

@@ -263,11 +263,12 @@ class ZenohSession:
         """The session's links; none while it opens."""
         return self.zenoh.info.links() if self.zenoh is not None else ()
 
-    async def linked_hosts(self) -> set[str]:
-        """The far ends of all links: addresses, and names that were dialled."""
+    async def far_ends(self) -> dict[Endpoint, str]:
+        """The sessions (tags) at the far ends of all links, by address or by the name that was dialled."""
         with contextlib.suppress(TimeoutError, zenoh.ZError):
-            return {endpoint_of(str(link.dst)).host for link in await call_limited(self.links, CLOSE_S_MAX)}
-        return set()
+            links = await call_limited(self.links, CLOSE_S_MAX)
+            return {endpoint_of(str(link.dst)): str(link.zid)[:TAG_CHARS] for link in links}
+        return {}
 
 
 def _reply_busy(query: Any) -> None:
