@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +42,22 @@ async def field(scenario: Scenario, task: Path = CALM, **more: Any) -> AsyncIter
         names = scenario.names()
         for number in range(len(names)):
             await fleet.spawn(number)
-        try:
+        with shown_if_it_fails(fleet):
             for name in names:
                 await fleet.until_linked(name, 1, patient_s(START_S))
             yield fleet
-        except BaseException:
-            _show_logs(fleet)
-            raise
 
 
-def _show_logs(fleet: SmallFleet) -> None:
+@contextmanager
+def shown_if_it_fails(fleet: SmallFleet) -> Iterator[None]:
     """What the nodes said, for whoever reads why a test failed."""
-    for name in fleet.request.scenario.names():
-        lines = (fleet.rundir / name / "output.log").read_text("utf-8", "replace").splitlines()
-        print(f"--- {name}", *lines[-LOG_LINES:], sep="\n")
+    try:
+        yield
+    except BaseException:
+        for name in fleet.request.scenario.names():
+            lines = (fleet.rundir / name / "output.log").read_text("utf-8", "replace").splitlines()
+            print(f"--- {name}", *lines[-LOG_LINES:], sep="\n")
+        raise
 
 
 async def ask(fleet: SmallFleet, name: str, **options: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import play
 import pytest
 from kept import counted_once, kept, one_head
-from play import ask, end_all, mesh, until, until_one_end
+from play import ask, end_all, mesh, shown_if_it_fails, until, until_one_end
 
 from muster.simulation.faults import Kill, Restart
 from patience import patient_s
@@ -30,9 +30,10 @@ async def fleet_of(*sharers: str) -> AsyncIterator[SmallFleet]:
             share = "samples" if name in sharers else "none"
             fleet.config = {"trainer": {"niceness": 0}, "policy": {"share": share}}
             await fleet.spawn(number)
-        for name in NAMES:
-            await fleet.until_linked(name, 2, patient_s(play.START_S))
-        yield fleet
+        with shown_if_it_fails(fleet):
+            for name in NAMES:
+                await fleet.until_linked(name, 2, patient_s(play.START_S))
+            yield fleet
 
 
 def test_one_commit_of_the_samples_of_all_and_a_node_that_shares_nothing_has_it() -> None:
