@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent / "bench" / "fleet")]
+BENCH = HERE.parent.parent / "bench"
+sys.path[:0] = [str(HERE), str(BENCH / "fleet"), str(BENCH / "network")]
 
 
 @pytest.fixture(scope="session", autouse=True)

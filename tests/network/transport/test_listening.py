@@ -66,7 +66,7 @@ def test_when_an_address_went_only_a_link_that_is_dead_costs_a_new_session(
 
     async def main() -> None:
         async with pair(members) as (alpha, bravo):
-            alpha._interfaces_changed(gone, ())  # as if an address had gone that nothing went by
+            alpha._networks.changed(gone, ())  # as if an address had gone that nothing went by
             await asyncio.sleep(0.3)
             assert alpha.renewed == 0
 
@@ -76,7 +76,7 @@ def test_when_an_address_went_only_a_link_that_is_dead_costs_a_new_session(
 
             bravo.serve("p", deaf)
             alpha.adopt(replace(LAN, answer_s=0.2))
-            alpha._interfaces_changed(gone, ())
+            alpha._networks.changed(gone, ())
             await until(lambda: alpha.renewed == 1)
             await until(lambda: alpha.neighbours() and bravo.neighbours())
 

@@ -25,11 +25,7 @@ import zenoh
 
 from muster.network.supervisor import KeptLoop, Pulse, Supervisor
 from muster.network.transport.activity import PeerActivity, UnknownSessions
-from muster.network.transport.endpoints import Endpoint, endpoint
-from muster.network.transport.lan.beacon import fleet_tag
-from muster.network.transport.lan.discovery import Discovery
-from muster.network.transport.lan.interfaces import Changes, Interface, changes
-from muster.network.transport.lan.netlink import InterfaceWatch
+from muster.network.transport.endpoints import endpoint
 from muster.network.transport.link import (
     REVOKED_TOPIC,
     Handler,
@@ -40,11 +36,11 @@ from muster.network.transport.link import (
     Urgency,
     Watcher,
 )
-from muster.network.transport.members.own import own_endpoints
 from muster.network.transport.reaching.unlinked import UnlinkedEndpoints
 from muster.network.transport.watchdog import PING_TOPIC, watch
-from muster.network.transport.zenoh.config import LAN, LinkProfile, dial_locator
-from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, TAG_CHARS, encode_message
+from muster.network.transport.zenoh.config import LAN, LinkProfile
+from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, encode_message
+from muster.network.transport.zenoh.networks import LocalNetworks
 from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
 from muster.network.transport.zenoh.server import ZenohServer
 from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
@@ -81,13 +77,12 @@ class ZenohLink:
         self.node: NodeId = identity.node
         self.profile = profile
         self._on_problem = on_problem or (lambda sentence: None)
-        self._on_change = on_change or (lambda sentence: None)
         self._session = ZenohSession(
             identity,
             [endpoint(text) for text in listen],
             [endpoint(text) for text in connect],
             profile=profile,
-            on_open=self._on_open,
+            on_open=lambda session_id: self._networks.opened(session_id),
             on_problem=self._on_problem,
             on_query=self._on_query,
             on_sample=self._on_nudge,
@@ -97,21 +92,19 @@ class ZenohLink:
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
         self._server = ZenohServer(self._peers, self._activity, self._unknown)
-        self._interfaces = InterfaceWatch(self._interfaces_changed)
-        self._discovery: Discovery | None = None
-        if discovery:
-            self._discovery = Discovery(
-                fleet_tag(identity.ca_certificate),
-                self.node[:8],
-                linked=self._is_linked,
-                ready=lambda: self._session.dialler.ready,
-                dial=self._dial,
-            )
-            self._discovery.interfaces(self._interfaces.now)
         self.unlinked = UnlinkedEndpoints(self._session.connect, self._session.far_ends, self._on_problem)
-        self._session_id = b""
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
+        self._networks = LocalNetworks(
+            identity,
+            self._session,
+            self._peers,
+            discovery=discovery,
+            answers=self._answers,
+            renew=self.renew,
+            say=on_change or (lambda sentence: None),
+            supervisor=self._supervisor,
+        )
         self._background: list[KeptLoop | asyncio.Task[None]] = []
         self.reopened = 0  # times that the watchdog found a zombie
         self.renewed = 0  # times that it found this node deserted
@@ -124,15 +117,13 @@ class ZenohLink:
         self._loop = asyncio.get_running_loop()
         await self._session.open()
         await self._bar()  # whoever was revoked meanwhile
-        self._say_missing()
+        self._networks.say_missing()
         loops = {
             "the watchdog": self._watch,
             "looking for endpoints": self.unlinked.run,
-            "looking at the interfaces": self._interfaces.run,
+            **self._networks.loops(),
             "telling revoked nodes": self._tell_barred,
         }
-        if self._discovery is not None:
-            loops["discovery"] = self._discovery.run
         for name, work in loops.items():
             self._background.append(self._supervisor.keep(name, work))
 
@@ -167,63 +158,19 @@ class ZenohLink:
             if self._session.barred:
                 await self._session.tell_barred()
 
-    # ---- the networks here --------------------------------------------------------------------------------
-
-    def _on_open(self, session_id: str) -> None:
-        self._session_id = bytes.fromhex(session_id)
-        if self._discovery is not None:
-            self._discovery.session(session_id, self._session.port_on)
-
-    def _interfaces_changed(self, before: tuple[Interface, ...], after: tuple[Interface, ...]) -> None:
-        changed = changes(before, after)
-        if changed is not None:
-            self._on_change(changed.sentence())
-        if self._discovery is not None:
-            self._discovery.interfaces(after)
-        self._supervisor.once("looking at the links after a change of network", self._settle(changed))
-
-    async def _settle(self, changed: Changes | None) -> None:
-        """After a change of network: listen on what is here now; leave links of which nothing comes any more.
-
-        QUIC lets a link survive that this end dialled and whose address here changed; of one that the other
-        end dialled it hears nothing for a lease, and nor does a link over an interface that is gone.
-        """
-        if self._session.can_listen_on_more():
-            await self.renew()
-            self._on_change(f"listens on {', '.join(self.listening())}")
-            self._say_missing()
-        elif changed is not None and changed.gone and not await self._all_answer():
-            await self.renew()
-
-    async def _all_answer(self) -> bool:
-        """Whether all neighbours still answer."""
-
-        async def answers(node: NodeId) -> bool:
-            try:
-                await self.ask(node, PING_TOPIC, b"", timeout_s=self.profile.answer_s)
-            except Unreachable:
-                return node not in self._peers.neighbours()  # it went by itself
-            except Refused:
-                pass
-            return True
-
-        return all(await asyncio.gather(*map(answers, self._peers.neighbours())))
-
-    def _say_missing(self) -> None:
-        for point in self._session.missing:
-            self._on_change(f"waits for address {point.host} to listen on")
-
-    def _is_linked(self, session_id: str) -> bool:
-        """Whether there is a link to this session, or is to be none."""
-        tag = session_id[:TAG_CHARS]
-        return self._peers.by_tag(tag) is not None or self._peers.checking(tag) or self._peers.rejected(tag)
-
-    def _dial(self, session_id: str, address: str, port: int) -> None:
-        self._session.dialler.dial(session_id, dial_locator(Endpoint(address, port)))
+    async def _answers(self, node: NodeId) -> bool:
+        """Whether a neighbour still does, or went by itself."""
+        try:
+            await self.ask(node, PING_TOPIC, b"", timeout_s=self.profile.answer_s)
+        except Unreachable:
+            return node not in self._peers.neighbours()
+        except Refused:
+            pass
+        return True
 
     def place(self) -> tuple[bytes, list[str]]:
         """The present session, and where others can dial it."""
-        return self._session_id, own_endpoints(self._session.listening, self._interfaces.now)
+        return self._networks.place()
 
     def members_at(self) -> dict[Endpoint, NodeId]:
         """Which neighbours the configured endpoints lead to."""
@@ -236,8 +183,7 @@ class ZenohLink:
 
     def dial(self, session: bytes, point: Endpoint) -> None:
         """Have a member's session dialled; one to which there is a link is left alone."""
-        if not self._is_linked(session.hex()):
-            self._session.dialler.dial(session.hex(), dial_locator(point))
+        self._networks.dial(session.hex(), point)
 
     def adopt(self, profile: LinkProfile) -> None:
         """Other timings: the watchdog's from now on, the engine's from the next session on."""
@@ -400,8 +346,8 @@ class ZenohLink:
         if up:
             self._activity.came(peer.node, peer.since_s)
             self._unknown.forget(peer.tag)
-        elif self._discovery is not None:
-            self._discovery.ask()
+        else:
+            self._networks.lost()
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
 

@@ -1,0 +1,47 @@
+"""Networks that come late and change under real daemons: a counted update follows, without anybody's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import changes
+from patience import patient_s
+from real_networks import RealNetworks, refusal, seconds_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
+
+LEASE_S = 15.0  # after which a link over a cable that was cut without a word is known to be dead
+COUNTED_S = 60.0  # on a busy machine; bench/network/changes.py measures it
+
+
+@pytest.fixture(autouse=True)
+def allowed() -> None:
+    if (why := refusal()) is not None:
+        pytest.skip(why)
+
+
+@pytest.mark.parametrize("case", changes.CASES)
+def test_after_a_change_of_network_updates_are_counted_again(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LIMIT_S", patient_s(2 * COUNTED_S))
+    for row in changes.measure(case):
+        print(row)
+        assert row.linked_s < patient_s(LEASE_S + 10.0), row
+        assert row.counted_s < patient_s(LEASE_S + COUNTED_S), row
+
+
+def test_a_listen_address_that_is_missing_is_waited_for_and_said(tmp_path: Path) -> None:
+    with RealNetworks(tmp_path) as nets:
+        nets.node("a")
+        nets.start("a", {"listen": ["10.9.0.1:7447"]})
+        seconds_until(
+            lambda: "waits for address 10.9.0.1 to listen on" in nets.said("a"), patient_s(10), "said"
+        )
+        nets.cable("a", "wg0", "vpn")
+        nets.up("a", "wg0", "10.9.0.1")
+        seconds_until(lambda: "listens on 10.9.0.1:7447" in nets.said("a"), patient_s(20), "it listens")
+        assert "this machine has the address 10.9.0.1" in nets.said("a")
+        assert nets.said("a").count("waits for address") == 1
