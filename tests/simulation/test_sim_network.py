@@ -337,3 +337,26 @@ def test_whoever_is_forbidden_asks_and_tells_in_vain() -> None:
         assert not heard
 
     with_pair(scene)
+
+
+def test_a_node_with_a_new_session_knows_it_and_its_neighbour_only_when_they_meet_again() -> None:
+    async def scene(network: SimNetwork, a: SimLink, b: SimLink) -> None:
+        seen: list[tuple[float, bool]] = []
+        b.watch(lambda node, up: seen.append((now(), up)))
+        under_way = asyncio.ensure_future(a.ask(B, "echo", bytes(20_000), timeout_s=30))
+        await asyncio.sleep(0.01)
+        began_s = now()
+        network.renew(A)
+        assert a.neighbours() == {}
+        assert set(b.neighbours()) == {A}
+        lost = asyncio.ensure_future(b.ask(A, "echo", b"", timeout_s=30))
+        for asked in (under_way, lost):
+            with pytest.raises(Unreachable):
+                await asked
+        await asyncio.sleep(0)
+        assert set(a.neighbours()) == {B}
+        assert [up for _, up in seen] == [False, True]
+        assert 0.5 <= seen[-1][0] - began_s <= 1.0
+        assert await a.ask(B, "echo", b"again", timeout_s=5) == b"again"
+
+    with_pair(scene, PathParams(rate_bytes_s=1000.0, delay_s=0.1))

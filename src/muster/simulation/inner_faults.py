@@ -7,9 +7,18 @@ import random
 from collections.abc import Callable
 
 from muster.simulation.episodes import TimedFault, moment
-from muster.simulation.specs import BitRot, Flood, Misfire, Poison, Stall, WorldFault, WorldSpec
+from muster.simulation.specs import (
+    BitRot,
+    ChangeAddress,
+    Flood,
+    Misfire,
+    Poison,
+    Stall,
+    WorldFault,
+    WorldSpec,
+)
 
-VERSION = 5  # of what is drawn; a new kind raises it
+VERSION = 6  # of what is drawn; a new kind raises it
 INNER_MAX = 4  # an hour
 
 
@@ -42,5 +51,6 @@ _KINDS: dict[str, tuple[int, float, Callable[[random.Random, str], WorldFault]]]
     "poison": (4, 2, lambda rng, name: Poison(name, rng.randrange(10_000))),
     "flood": (4, 1, lambda rng, name: Flood(name, rng.choice((5, 20, 40)))),
     "flood_of_records": (5, 0.7, lambda rng, name: Flood(name, rng.choice((20, 120)), records=True)),
+    "change_address": (6, 2, lambda rng, name: ChangeAddress(name)),
     "bit_rot": (3, 1.5, lambda rng, name: BitRot(name, rng.choice((1.0, 20.0)))),
 }

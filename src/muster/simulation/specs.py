@@ -74,6 +74,13 @@ class Flood(_Fault, frozen=True, tag="flood"):
     records: bool = False
 
 
+class ChangeAddress(_Fault, frozen=True, tag="change_address"):
+    """The node gets another address and opens a new session: it knows that its links are gone, its neighbours
+    do not until they have new ones; questions and answers under way are lost."""
+
+    node: str
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -96,6 +103,7 @@ WorldFault: TypeAlias = (
     | BitRot
     | Poison
     | Flood
+    | ChangeAddress
     | StopJob
     | Bury
 )

@@ -29,6 +29,7 @@ from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.specs import (
     BitRot,
     Bury,
+    ChangeAddress,
     CrashTrainer,
     Flood,
     JobSpec,
@@ -59,6 +60,7 @@ _NEEDS_LIFE = (
     BitRot,
     Poison,
     Flood,
+    ChangeAddress,
     StopJob,
 )
 BATCH = 10
@@ -252,6 +254,8 @@ class World:
             case Flood():
                 around = self.network.neighbours_of(machine.node)
                 return inner_effects.flood(machine, around, self.archive, fault)
+            case ChangeAddress():
+                self.network.renew(machine.node)
             case Misfire():
                 if machine.store is not None:
                     machine.store.misfire(fault.writes, machine.misfires)

@@ -203,6 +203,15 @@ class SimNetwork:
             self.detach(link, goodbye=False)
             link.end()
 
+    def renew(self, node: NodeId) -> None:
+        """The node's engine opens a new session: its links are gone for it at once, for others when they open
+        again or a lease is over; nothing that is under way arrives."""
+        for wire in self._by_node.get(node, {}).values():
+            for pipe in wire.pipes:
+                pipe.flush()
+            self._lose(wire, wire.index(node))
+            self._settle(wire)
+
     def session(self, a: NodeId, b: NodeId) -> tuple[Wire, Pipe] | None:
         """The wire from a to b, if a believes that it is up."""
         wire = self._wires.get((a, b))
