@@ -25,7 +25,7 @@ import zenoh
 
 from muster.network.supervisor import KeptLoop, Pulse, Supervisor
 from muster.network.transport.activity import PeerActivity, UnknownSessions
-from muster.network.transport.endpoints import endpoint
+from muster.network.transport.endpoints import Endpoint, endpoint
 from muster.network.transport.link import (
     REVOKED_TOPIC,
     Handler,
