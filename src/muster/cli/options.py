@@ -62,6 +62,13 @@ def stop_options(command: F) -> F:
                 "20Wh.",
             ),
             click.option("--joules-node", type=Energy(), help="As --bytes-node, of energy."),
+            click.option(
+                "--stopper",
+                "stoppers",
+                multiple=True,
+                metavar="NODE",
+                help="A node that may stop the job as this one may; may be given several times.",
+            ),
         )
     ):
         command = option(command)
@@ -199,6 +206,7 @@ def job_request(given: dict[str, Any]) -> dict[str, Any]:
         "linger_s",
         "share",
         "share_bytes",
+        "stoppers",
     )
     request = {name: given.get(name) for name in names} | {"bytes": given.get("bytes_max")}
-    return {key: value for key, value in request.items() if value is not None}
+    return {key: value for key, value in request.items() if value not in (None, ())}

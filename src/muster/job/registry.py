@@ -22,12 +22,13 @@ from muster.job.retirement import set_aside
 from muster.job.retirement.left_out import LeftOut
 from muster.job.retirement.reading import JobReader
 from muster.job.retirement.retired import JobLimits, StoredJobs
+from muster.job.standing import Standing, job_stands
 from muster.job.view import JobView
 from muster.job.waits import call_for_help
 from muster.network.supervisor import Pulse, describe
 from muster.network.sync.ledger import Entry
-from muster.protocol.ids import BlobId, JobId, RecordId, short
-from muster.protocol.records import Job
+from muster.protocol.ids import BlobId, JobId, NodeId, RecordId, short
+from muster.protocol.records import Job, Revocation
 from muster.protocol.versions import Unknown
 from muster.storage.store import StorageError
 
@@ -52,6 +53,7 @@ class JobRegistry:
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
+        self._doubtful: dict[JobId, Entry] = {}  # asked for by revoked members, and nobody took part so far
         self._loader = Loader(context)
         self._slot = TrainerSlot()
         self._left_out = LeftOut(context)
@@ -62,6 +64,8 @@ class JobRegistry:
         unsettled = retirement.unsettled(store) | self._context.ledger.understood
         going_on: list[Entry] = []
         for entry in self._context.ledger.load(Job.KIND):
+            if not self._stands(entry):
+                continue
             self._order[entry.id] = entry.sequence
             retired = None if entry.id in unsettled else retirement.load(store, entry.id)
             if retired is None:
@@ -107,17 +111,39 @@ class JobRegistry:
     def _on_record(self, entry: Entry) -> None:
         if isinstance(entry.record, Unknown):
             return
+        if isinstance(entry.record, Revocation):
+            self._expel(entry.record.node)
         if isinstance(entry.record, Job):
-            if entry.id not in self._order:
+            if entry.id not in self._order and self._stands(entry):
                 self._order[entry.id] = entry.sequence
                 self._loader.when_loaded(entry.id, partial(self._begin, entry))
             return
         job: JobId = getattr(entry.record, "job", b"")
+        if job in self._doubtful and self._stands(self._doubtful[job]):
+            self._on_record(self._doubtful.pop(job))
+            return
         runner = self.runners.get(job)
         if runner is not None:
             self._absorb(runner, entry)
         elif job in self._order and job not in self._loader:  # what came before is found in the store
             self._come_back(job)
+
+    def _stands(self, entry: Entry) -> bool:
+        """Whether a job counts; that of a revoked asker is looked at again when somebody takes part."""
+        if job_stands(self._context.ledger, entry):
+            return True
+        self._doubtful[entry.id] = entry
+        return False
+
+    def _expel(self, node: NodeId) -> None:
+        """A member was revoked: jobs with records of it are read again, with what still counts of them."""
+        for job, runner in list(self.runners.items()):
+            stored = self._context.store.get(job) if runner.view.asker == node else None
+            if stored is not None and not self._stands(self._context.ledger.entry_of(stored)):
+                self._forget(job)
+                del self._order[job]
+            elif runner.view.standing.concerns(node):
+                self._reopen_soon(job)
 
     def _begin(self, entry: Entry) -> None:
         """A job that was not known: it is opened if there is room, or can be made."""
@@ -233,7 +259,9 @@ class JobRegistry:
 
         def begin() -> JobRunner:
             others = partial(self._needed_besides, job)
-            view = JobView(job, asked, entry.author)
+            trust = context.ledger.trust
+            standing = Standing(context.node, trust.authority, trust.revoked, trust.stands)
+            view = JobView(job, asked, entry.author, standing=standing)
             return JobRunner(context, view, self._slot, fresh=fresh, needed_by_others=others)
 
         aside = self._aside[job] = set_aside.load(context.store, job)
@@ -286,13 +314,17 @@ class JobRegistry:
         if not rests:
             self._stored.waiting[job] = None
         self._stored.needs[job] = retired.needs
-        del self.runners[job]
+        self._forget(job)
+        return True
+
+    def _forget(self, job: JobId) -> None:
+        """Take a job out of memory."""
+        runner = self.runners.pop(job)
         for table in (self._at_rest, self._news_s, self._aside, self._strikes):
             table.pop(job, None)
         self._left_out.forget(job)
         self._forwarding.remove(job)
         self._context.supervisor.once(f"closing job {short(job)}", runner.close())
-        return True
 
     async def _look_after(self, pulse: Pulse) -> None:
         while True:

@@ -22,11 +22,8 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
     `reachable` is not asked about nodes ranked below it.
     """
-    for node in head.roster:
-        if node not in view.refusals and reachable(node):
-            return node
-    for node in sorted({*view.offers, view.asker}.difference(head.roster)):
-        if node not in view.refusals and reachable(node):
+    for node in (*head.roster, *sorted({*view.offers, view.asker}.difference(head.roster))):
+        if node not in view.refusals and not view.standing.out(node) and reachable(node):
             return node
     return None
 
@@ -42,6 +39,7 @@ def min_nodes(view: JobView, head: Point, without: Collection[NodeId] = ()) -> i
     taken_part -= {node for node, offer in view.offers.items() if not offer.samples}
     taken_part -= {*spent_up(view.job.stop, head.spent), *without}
     taken_part -= {node for node in taken_part if view.why_not(node, head.round + 1) is not None}
+    taken_part -= {node for node in taken_part if view.standing.out(node)}
     return max(view.job.min_nodes, 2 if len(taken_part) > 1 else 1)
 
 

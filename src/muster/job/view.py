@@ -13,6 +13,7 @@ from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
 from muster.job.adapting.ending import UNNEEDED, unneeded
 from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
+from muster.job.standing import Standing
 from muster.job.stop_rule import finished_by, judged, over_behind, over_of, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
@@ -83,9 +84,10 @@ class JobView:
     outdated_samples: set[BlobId] = field(default_factory=set)  # of shared samples that are not the newest
     sources: dict[CommitId, NodeId] = field(default_factory=dict)
     stopped: str | None = None
+    stop: RecordId = b""  # the record by which
+    standing: Standing = field(default_factory=Standing, compare=False)
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     given_up: str | None = None  # on this node, as long as it holds no model of the job (`beginning`)
-    _stop: RecordId = b""
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
     _standstills: dict[CommitId, Standstill | None] = field(default_factory=dict, compare=False)
     # both until figures come: commits with the best one first, and heads that are not the best of their line
@@ -94,6 +96,12 @@ class JobView:
 
     def absorb(self, entry: Entry) -> list[Point]:
         """Take in one record of this job; return the points of history that it completed."""
+        counting = self.standing.admit(entry)
+        if not counting and isinstance(entry.record, Shared) and entry.record.payload.blob is not None:
+            self.outdated_samples.add(entry.record.payload.blob)  # nobody is to have them any more
+        return [point for counts in counting for point in self._absorb(counts)]
+
+    def _absorb(self, entry: Entry) -> list[Point]:
         record, author = entry.record, entry.author
         if isinstance(record, Commit | Merge):
             if not record.parents and author != self.asker:
@@ -127,8 +135,10 @@ class JobView:
             self.shared[author] = newer
             if older.payload.blob is not None and older.payload.blob != newer.payload.blob:
                 self.outdated_samples.add(older.payload.blob)
-        elif isinstance(record, Stop) and (self.stopped is None or entry.id < self._stop):
-            self.stopped, self._stop = record.reason, entry.id
+        elif isinstance(record, Stop):
+            first = self.stopped is None or entry.id < self.stop
+            if first and self.standing.may_stop(author, self.asker, self.job):
+                self.stopped, self.stop = record.reason, entry.id
         return []
 
     def _absorb_answer(self, author: NodeId, answer: Offer | Refusal) -> None:

@@ -185,7 +185,7 @@ class Core:
         self.presence.change_listeners.append(self.context.changes.notify)
         self.supervisor.keep("noticing stalls", self._attend)
         self.link.watch(self._on_neighbour)
-        Revocations(self.node, self.link, self.ledger, self.log).start()
+        Revocations(self.node, self.link, self.ledger, self.presence, self.log).start()
         self.transfers.start()
         await self.exchange.start()
         self.field.start()

@@ -64,6 +64,8 @@ class Operations:
             "field": self._field_views,
             "to_label": self._to_label,
             "label": self._label,
+            "find": self._find,
+            "to_stand": self._to_stand,
             "record": self._record,
             "self": self._self,
             "shutdown": self._shutdown,
@@ -117,6 +119,12 @@ class Operations:
         prefix, reason = str(arguments.get("job", "")), str(arguments.get("reason", ""))
         job = await job_requests.stop(self._core, prefix, reason)
         return {"job": job.hex()}
+
+    async def _find(self, arguments: dict[str, Any]) -> Any:
+        """The whole id of a job."""
+        from muster.node.api import job_requests
+
+        return {"job": (await job_requests.find(self._core, str(arguments.get("job", "")))).view.id.hex()}
 
     async def _export(self, arguments: dict[str, Any]) -> Any:
         to = arguments.get("to")
@@ -207,6 +215,16 @@ class Operations:
             raise MusterError("usage", "a label is given by the number of a sample and that of a class")
         await self._field.label(str(arguments.get("task", "")), sample, label, held)
         return {}
+
+    async def _to_stand(self, arguments: dict[str, Any]) -> Any:
+        """The records of a member that its revocation is to name."""
+        from muster.node.api.revoking import to_stand
+
+        try:
+            node = bytes.fromhex(str(arguments.get("node", "")))
+        except ValueError as error:
+            raise MusterError("usage", f"the node is not given in hex: {error}") from error
+        return {"stands": [record.hex() for record in to_stand(self._core, node)]}
 
     async def _record(self, arguments: dict[str, Any]) -> Any:
         """Take in a record that was signed elsewhere: a revocation by the fleet's authority."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from muster.network.sync.ledger import Entry, Ledger
+from muster.network.sync.presence import Presence
 from muster.network.transport.link import REVOKED_TOPIC, Link
 from muster.node.event_log import EventLog
 from muster.protocol.envelope import RecordError, decode, unpack
@@ -17,8 +18,9 @@ REVOKED_HERE = "this node's bundle was revoked by the fleet's owner: {}; ask for
 class Revocations:
     """Bars whoever is revoked from the link; a node that is itself revoked hears so from its neighbours."""
 
-    def __init__(self, node: NodeId, link: Link, ledger: Ledger, log: EventLog) -> None:
+    def __init__(self, node: NodeId, link: Link, ledger: Ledger, presence: Presence, log: EventLog) -> None:
         self._node, self._link, self._ledger, self._log = node, link, ledger, log
+        self._presence = presence
 
     def start(self) -> None:
         """Bar all who are revoked by what is kept; call before the link opens."""
@@ -44,6 +46,7 @@ class Revocations:
         if record.node != self._node and stored is not None:
             name = record.name or self._ledger.trust.name(record.node)
             self._link.forbid(record.node, name, stored.wire)
+            self._presence.expel(record.node)
 
     def _told(self, wire: bytes) -> None:
         """Somebody says that this node was revoked; nothing else is taken so."""

@@ -77,6 +77,7 @@ class Job(_Record, frozen=True, array_like=True, tag=2):
     # the sketch of what changed at the asker (`Need`): the job is for nodes with a like need; b"": for all
     like: bytes = b""
     replay: int = 0  # samples from before the change that each batch has besides `Recipe.batch` new ones
+    stoppers: tuple[NodeId, ...] = ()  # who may stop it besides its asker and the fleet's owner, sorted
 
 
 class Offer(_Record, frozen=True, array_like=True, tag=3):
@@ -196,7 +197,8 @@ class Measurement(_Record, frozen=True, array_like=True, tag=9):
 
 
 class Stop(_Record, frozen=True, array_like=True, tag=10):
-    """The job is over, because a user said so; it spreads like every other record."""
+    """The job is over, because its asker, whom it names, or the fleet's owner (with the authority's key) said
+    so; it spreads like every other record."""
 
     KIND: ClassVar[str] = "stop"
     job: JobId

@@ -75,7 +75,7 @@ def episodes(
         at_s = moment(rng, spec, heal_s)
         if kind == "bury":
             who = spec.jobs[0].asker if rng.random() < 0.5 else rng.choice(names)
-            if who not in buried and _may_bury(spec, pairs, buried | {who}):
+            if who not in buried and may_bury(spec, pairs, buried | {who}):
                 buried.add(who)
                 events.append(TimedFault(at_s, Bury(who)))
             continue
@@ -177,7 +177,7 @@ _KINDS: dict[str, tuple[float, Callable[[random.Random, list[str], list[tuple[st
 }
 
 
-def _may_bury(spec: WorldSpec, pairs: list[tuple[str, str]], dead: set[str]) -> bool:
+def may_bury(spec: WorldSpec, pairs: list[tuple[str, str]], dead: set[str]) -> bool:
     """Whether enough are left for the jobs, and all of them still reach each other."""
     names = [n.name for n in spec.nodes]
     left = [n for n in names if n not in dead]

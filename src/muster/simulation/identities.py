@@ -36,10 +36,13 @@ class PretendIdentity:
         return Member(self.name, self.certificate)
 
 
-class PretendVerifier:
-    """Vouches for every `PretendIdentity`; the one called "authority" is the authority."""
+OWNER = PretendIdentity("authority")
 
-    authority: NodeId = PretendIdentity("authority").node
+
+class PretendVerifier:
+    """Vouches for every `PretendIdentity`; `OWNER` is the authority."""
+
+    authority: NodeId = OWNER.node
 
     def member(self, certificate: bytes) -> VerifiedMember:
         if not certificate.startswith(b"pretend"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from muster.simulation import faults as f
 from muster.simulation.episodes import TimedFault, moment
 from muster.simulation.specs import (
     BitRot,
@@ -13,6 +14,7 @@ from muster.simulation.specs import (
     Flood,
     Misfire,
     Poison,
+    Revoke,
     Stall,
     WorldFault,
     WorldSpec,
@@ -35,6 +37,38 @@ def inner_faults(
         (_, make) = rng.choices(kinds, [weight for weight, _ in kinds])[0]
         found.append(TimedFault(moment(rng, spec, heal_s), make(rng, rng.choice(names))))
     return found
+
+
+REVOKES_SHARE = 0.3  # of the worlds in which a node can be spared
+
+
+def revocations(
+    seed: int,
+    names: list[str],
+    spec: WorldSpec,
+    pairs: list[tuple[str, str]],
+    spared: set[str],
+    heal_s: float,
+    version: int = VERSION,
+) -> list[TimedFault]:
+    """At most one: mostly in a partition, with the owner in one part and the revoked node in the other.
+
+    `spared`: nodes without which the world goes on as well."""
+    rng = random.Random(f"revoke/{seed}")
+    if version < 7 or rng.random() >= REVOKES_SHARE or not spared:
+        return []
+    who = rng.choice(sorted(spared))
+    by = rng.choice([name for name in names if name != who])
+    at_s = moment(rng, spec, heal_s)
+    events = [TimedFault(at_s, Revoke(who, by, rng.random() < 0.5))]
+    if rng.random() < 0.7:
+        rest = [name for name in rng.sample(names, len(names)) if name not in (who, by)]
+        cut = rng.randint(0, len(rest))
+        groups = ((who, *rest[:cut]), (by, *rest[cut:]))
+        begins_s = max(1.0, at_s - rng.uniform(0.0, 60.0))
+        ends_s = min(at_s + rng.choice((5.0, 60.0, 300.0)), heal_s - 1.0)
+        events = [TimedFault(begins_s, f.Partition(groups)), *events, TimedFault(ends_s, f.Heal())]
+    return events
 
 
 def _stall(rng: random.Random, name: str) -> WorldFault:

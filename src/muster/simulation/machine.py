@@ -57,6 +57,7 @@ class Machine:
         self.trainers: list[SimTrainer] = []
         self.offset_s = 0.0
         self.buried = False
+        self.revoked = False  # somebody else has its key until all heals, and then it is nowhere
         self.lives = 0
         self.unrecorded: JobId | None = None  # the job of a finished training that is not on record yet
         self.thrown_away = 0  # trainings that never came on record, though process and job went on
@@ -75,7 +76,7 @@ class Machine:
     def willing(self) -> bool:
         """Whether it takes part in jobs."""
         given = self.core is not None and self.core.allowance.why_not() is not None
-        return not self.buried and not self.spec.unwilling and not given
+        return not (self.buried or self.revoked) and not self.spec.unwilling and not given
 
     def used_j(self) -> float:
         """What it used while it ran."""

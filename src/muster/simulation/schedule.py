@@ -13,9 +13,9 @@ import msgspec
 
 from muster.node.energy.presets import RADIOS
 from muster.protocol.parts import Power, Prune
-from muster.simulation.episodes import TimedFault, episodes, life_s, mule
-from muster.simulation.inner_faults import VERSION, inner_faults
-from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
+from muster.simulation.episodes import TimedFault, episodes, life_s, may_bury, mule
+from muster.simulation.inner_faults import VERSION, inner_faults, revocations
+from muster.simulation.specs import Bury, JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
 from muster.simulation.virtual.network import Timing
 from muster.simulation.virtual.pipe import PathParams
 
@@ -62,6 +62,9 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     events = mule(rng, pairs, heal_s) if shape == "mule" else []
     events += episodes(rng, names, pairs, spec, heal_s, hours)
     events += inner_faults(seed, names, spec, heal_s, hours, version)
+    buried = {e.fault.node for e in events if isinstance(e.fault, Bury)}
+    spared = {name for name in names if name not in buried and may_bury(spec, pairs, buried | {name})}
+    events += revocations(seed, names, spec, pairs, spared, heal_s, version)
     events.sort(key=lambda e: e.at_s)
     return Schedule(seed, shape, spec, tuple(events), heal_s, hours)
 

@@ -81,6 +81,15 @@ class ChangeAddress(_Fault, frozen=True, tag="change_address"):
     node: str
 
 
+class Revoke(_Fault, frozen=True, tag="revoke"):
+    """The fleet's owner, at the node `by`, puts `node` out of the fleet, which goes on as whoever has its key
+    likes; `distrust`: nothing of what it made last is named as standing."""
+
+    node: str
+    by: str
+    distrust: bool = False
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -105,6 +114,7 @@ WorldFault: TypeAlias = (
     | Flood
     | ChangeAddress
     | StopJob
+    | Revoke
     | Bury
 )
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over

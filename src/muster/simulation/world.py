@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from muster.errors import MusterError
 from muster.history.graph import Point
 from muster.job.context import Model
+from muster.network.trust.signing import seal
 from muster.node.api.inspection import bring
 from muster.node.api.job_requests import open_job
+from muster.node.api.revoking import to_stand
 from muster.node.core import Core
 from muster.protocol.ids import JobId, NodeId
 from muster.protocol.parts import CLASSES, LOSS, Recipe, StopRule, Target
-from muster.protocol.records import Job, Stop
+from muster.protocol.records import Job, Revocation, Stop
 from muster.simulation import faults as f
 from muster.simulation import inner_effects
 from muster.simulation.archive import Archive
+from muster.simulation.identities import OWNER
 from muster.simulation.machine import Machine
 from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.specs import (
@@ -37,6 +40,7 @@ from muster.simulation.specs import (
     LoseDisk,
     Misfire,
     Poison,
+    Revoke,
     Stall,
     StopJob,
     WorldFault,
@@ -106,7 +110,7 @@ class World:
 
     def standing(self) -> list[Machine]:
         """The machines that are not dead for good."""
-        return [m for m in self.machines.values() if not m.buried]
+        return [m for m in self.machines.values() if not (m.buried or m.revoked)]
 
     async def ask(self, spec: JobSpec) -> bool:
         """Publish a job on its asker, as a user would; False when that is impossible now."""
@@ -184,6 +188,10 @@ class World:
     async def mend(self) -> None:
         """The last heal: all that is not dead for good works again, over clean links."""
         self.tell("*", "everything heals")
+        for machine in self.machines.values():
+            if machine.revoked:
+                machine.kill()
+                machine.buried = True
         ends = ((self.machines[link.a].node, self.machines[link.b].node) for link in self.spec.links)
         self.contacts += sum(not self.network.contact(a, b) for a, b in ends)
         self.network.heal_all()
@@ -282,6 +290,8 @@ class World:
                 return bool(machine.trainers)
             case StopJob():
                 return self._stop(machine)
+            case Revoke():
+                return self._revoke(machine, self.machines[fault.by], fault.distrust)
         return True
 
     def _stop(self, machine: Machine) -> bool:
@@ -291,12 +301,28 @@ class World:
         known = [a.id for a in self.jobs if a.id in core.jobs.runners]
         try:
             for job in known:
-                core.ledger.publish(Stop(job, "by its user"))
+                stop, view = Stop(job, "by its user"), core.jobs.runners[job].view
+                if view.standing.may_stop(core.node, view.asker, view.job):
+                    core.ledger.publish(stop)
+                else:  # the fleet's owner stands there
+                    core.ledger.receive(seal(OWNER, stop)[1], b"")
         except StorageError:  # the user sees that the disk is full
             return False
         except Killed:  # at this very write
             return True
         return bool(known)
+
+    def _revoke(self, machine: Machine, by: Machine, distrust: bool) -> bool:
+        core = by.core
+        if core is None or machine.revoked or by.revoked or by.disk.is_full:
+            return False
+        stands = () if distrust else tuple(sorted(to_stand(core, machine.node)))
+        revocation = Revocation(machine.node, "lost", machine.spec.name, stands)
+        try:
+            machine.revoked = core.ledger.receive(seal(OWNER, revocation)[1], b"") is not None
+        except (StorageError, Killed):
+            machine.revoked = by.disk.get(seal(OWNER, revocation)[0]) is not None
+        return machine.revoked
 
     def _change(self, a: NodeId, b: NodeId, change: f.Change) -> bool:
         if "up" in change:

@@ -22,7 +22,7 @@ from muster.network.trust.identity import (
 from muster.network.trust.signing import TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, Signed, pack, unpack
 from muster.protocol.ids import NOBODY
-from muster.protocol.records import Member, Merge, Revocation, Stop
+from muster.protocol.records import Member, Merge, Offer, Revocation, Stop
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 
 STOP = Stop(job=bytes(32), reason="enough")
@@ -214,11 +214,35 @@ def test_a_revoked_member_is_out(fleet_dir: Path) -> None:
     assert not trust.revoked(bravo.node)
     trust.verify(load_fleet(fleet_dir).revoke(bravo.node, "stolen")[1])
     assert trust.revoked(bravo.node)
-    with pytest.raises(MusterError, match="stolen"):
-        trust.verify(seal(bravo, STOP)[1])
-    with pytest.raises(MusterError, match="stolen"):
-        trust.verify_member(seal(bravo, bravo.member())[1])
-    assert trust.verify(seal(alpha, STOP)[1])[1] == alpha.node
+    assert trust.why_revoked(bravo.node) == "stolen"
+    assert trust.verify(seal(bravo, STOP)[1])[1] == bravo.node  # what it signed is still its own
+    assert not trust.revoked(alpha.node)
+
+
+def test_of_two_revocations_the_same_reason_counts_everywhere(fleet_dir: Path) -> None:
+    alpha, fleet = make(fleet_dir, "alpha"), load_fleet(fleet_dir)
+    wires = [
+        fleet.revoke(alpha.node, "stolen", "alpha", [b"1" * 32])[1],
+        fleet.revoke(alpha.node, "sold", "alpha", [b"2" * 32])[1],
+    ]
+    one, other = trusting(alpha), trusting(alpha)
+    for trust, order in ((one, wires), (other, wires[::-1])):
+        for wire in order:
+            trust.verify(wire)
+        assert trust.stands(b"1" * 32)
+        assert trust.stands(b"2" * 32)
+    assert one.why_revoked(alpha.node) == other.why_revoked(alpha.node)
+
+
+def test_the_owner_signs_stops_and_revocations_only(fleet_dir: Path) -> None:
+    alpha, fleet = make(fleet_dir, "alpha"), load_fleet(fleet_dir)
+    trust = trusting(alpha)
+    assert trust.verify(seal(fleet, STOP)[1])[1] == fleet.node == trust.authority
+    with pytest.raises(RecordError, match="owner"):
+        trust.verify(seal(fleet, Offer(b"j" * 32, 1, 1, 10, 0.1))[1])
+    honest = unpack(seal(fleet, STOP)[1])
+    with pytest.raises(RecordError, match="owner"):
+        trust.verify(pack(Signed(honest.format, fleet.node, honest.body, alpha.sign(b"anything"))))
 
 
 def test_a_revocation_needs_the_authoritys_signature(fleet_dir: Path) -> None:

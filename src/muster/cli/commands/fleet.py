@@ -66,12 +66,26 @@ def issue(name: str, directory: Path | None, to: Path | None, as_json: bool) -> 
 @click.option(
     "--bundle", type=click.Path(dir_okay=False, path_type=Path), help="NAME's bundle, if it lies elsewhere."
 )
+@click.option(
+    "--distrust",
+    is_flag=True,
+    help="Let nothing stand that it made last and on which nobody built yet: somebody may have used its key.",
+)
 @node_option
 @json_option
 def revoke(
-    name: str, reason: str, directory: Path | None, bundle: Path | None, node: str | None, as_json: bool
+    name: str,
+    reason: str,
+    directory: Path | None,
+    bundle: Path | None,
+    distrust: bool,
+    node: str | None,
+    as_json: bool,
 ) -> None:
-    """Put node NAME out of the fleet, for good; a running node of the fleet tells the others."""
+    """Put node NAME out of the fleet, for good; a running node of the fleet tells the others.
+
+    What others built on counts on; so does what the running node holds of NAME now, without --distrust.
+    """
     from muster.errors import MusterError
     from muster.network.trust.identity import load_bundle, load_fleet
     from muster.node.api.client import choose
@@ -85,7 +99,9 @@ def revoke(
     if member.name != name:
         raise MusterError("fleet", f"{issued} is the bundle of {member.name!r}, not of {name!r}")
     client = choose(node)  # before anything is signed: without a node nobody would hear of it
-    identifier, wire = authority.revoke(member.node, reason, member.name)
+    held = [] if distrust else client.ask("to_stand", node=member.node.hex())["stands"]
+    stands = map(bytes.fromhex, held)
+    identifier, wire = authority.revoke(member.node, reason, member.name, stands)
     client.ask("record", wire=wire.hex())
     if as_json:
         emit({"record": identifier.hex(), "name": name, "id": member.node.hex()})

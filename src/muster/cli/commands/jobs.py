@@ -38,14 +38,38 @@ STORED_SHOWN = 20  # of the jobs that are not in the node's memory
 @click.command()
 @click.argument("job")
 @click.option("--reason", default="stopped by hand", help="One line, for people.")
+@click.option(
+    "--as-owner",
+    is_flag=True,
+    help="Sign with the fleet's key: ends anybody's job; the running node only passes it on.",
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --as-owner: the fleet's directory.",
+)
 @node_option
 @json_option
-def stop(job: str, reason: str, node: str | None, as_json: bool) -> None:
-    """End JOB (the beginning of its id is enough); its model so far can be exported."""
+def stop(
+    job: str, reason: str, as_owner: bool, directory: Path | None, node: str | None, as_json: bool
+) -> None:
+    """End JOB (the beginning of its id is enough); its model so far can be exported.
+
+    The node that asked for it may, those that it names (`muster train --stopper`), and the fleet's owner.
+    """
     from muster.node.api.client import choose
 
     client = choose(node)
-    client.stop(job, reason)
+    if as_owner:
+        from muster.network.trust.identity import load_fleet
+        from muster.node.config import fleet_dir
+
+        owner = load_fleet(directory or fleet_dir())
+        whole = bytes.fromhex(client.ask("find", job=job)["job"])
+        client.ask("record", wire=owner.stop(whole, reason)[1].hex())
+    else:
+        client.stop(job, reason)
     if as_json:
         emit({"job": job, "stopped": True})
     else:

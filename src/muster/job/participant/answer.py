@@ -27,6 +27,8 @@ class Answer:
     def never(self) -> str | None:
         """Why this node's policy is not to take part, as long as its process runs; None: it may."""
         policy, task = self._context.policy, self._view.job.task
+        if self._view.standing.out(self._context.node):
+            return "this node's bundle was revoked by the fleet's owner"
         if not self._own and not policy.accept:
             return "this node's policy is to take part in nobody's job"
         if self._view.job.like and not self._own and not policy.adapt:

@@ -71,8 +71,10 @@ class JobReader:
     def _read(
         self, job: JobId, runner: JobRunner, aside: Collection[RecordId]
     ) -> Generator[None, None, bool]:
-        """Returns False when a record was set aside. The last slice ends with nothing left in the store."""
+        """Returns False when all must be read again. The last slice ends with nothing left in the store."""
         read_up_to, room, rest = dict.fromkeys(REACTIONS, 0), SLICE, True
+        trust = self._context.ledger.trust
+        revocations = trust.revocations
         while rest:
             rest = False
             for kind in REACTIONS:
@@ -85,4 +87,4 @@ class JobReader:
                         runner.tidy()
                         yield
                         room, rest = SLICE, True  # more records may have come meanwhile
-        return True
+        return trust.revocations == revocations  # else other records count now

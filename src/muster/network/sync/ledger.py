@@ -1,15 +1,17 @@
 """Every record goes through the ledger when it comes to a node, whoever made it.
 
 The ledger verifies it, checks that it is within its limits (`admission`), keeps it durably, then tells the
-listeners (the jobs; the exchange with neighbours).  A record by an unknown or revoked author is dropped and
-counted; one beyond its limits is refused, and its author named once.  What an earlier version kept is checked
-at the first start with other rules: a record beyond its limits stays in the store, and nobody is given it
-(`quarantined`).
+listeners (the jobs; the exchange with neighbours).  A record by an unknown author is dropped and counted.
+Those of a revoked author go on spreading, up to a limit, since others may have built on them: what counts of
+them is the jobs' affair (`job/standing.py`).  One beyond its limits is refused, and its author named once.
+What an earlier version kept is checked at the first start with other rules: a record beyond its limits stays
+in the store, and nobody is given it (`quarantined`).
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,10 +24,11 @@ from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, unpack
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
-from muster.protocol.records import Job, Member, Record, Revocation
+from muster.protocol.records import Job, Member, Need, Record, Revocation, Use
 from muster.protocol.versions import Received
 from muster.storage.store import StorageError, Store, StoredRecord
 
+LATE_BYTES_MAX = 64 << 20  # of records of one revoked author that come after its revocation
 PAGE = 1000  # records that are read at once at a start
 _REMOVALS = "removals"  # state: how many records were removed from this store
 _CHECKED = "checked"  # state: by which rules, up to which record, and what is set aside
@@ -73,6 +76,7 @@ class Ledger:
         self.quarantined: set[RecordId] = set()  # kept records that nobody is given
         self._on_problem, self.on_fault = on_problem, on_fault
         self._in_batch = False
+        self._late_bytes: Counter[NodeId] = Counter()  # of revoked authors, since this process knows it
         self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
         self._removed: list[RecordId] = []
         self._admission = Admission(self._find, self._asker_of)
@@ -128,7 +132,7 @@ class Ledger:
             self.refusals.invalid += 1
             self.refusals.last = str(error)
             return None
-        fault = self._admission.fault(record, author)
+        fault = self._admission.fault(record, author) or self._late_fault(record_id, record, author, wire)
         if fault is not None:
             self._refuse(record_id, author, fault)
             return None
@@ -219,6 +223,18 @@ class Ledger:
     def _read(self, wire: bytes) -> tuple[NodeId, Received]:
         signed = unpack(wire)
         return signed.author, self.trust.vocabulary.read(signed.body, signed.needs)
+
+    def _late_fault(self, record_id: RecordId, record: Received, author: NodeId, wire: bytes) -> str | None:
+        """Why a record of a revoked member is not kept, or None."""
+        if not self.trust.revoked(author) or author == self.signer.node:
+            return None
+        if isinstance(record, Need | Use):
+            return f"its author was revoked: {self.trust.why_revoked(author)}"
+        if self.store.get(record_id) is None:
+            self._late_bytes[author] += len(wire)
+        if self._late_bytes[author] > LATE_BYTES_MAX:
+            return "its author was revoked, and too much came of it since"
+        return None
 
     def _seal(self, record: Record) -> tuple[RecordId, bytes]:
         fault = self._admission.fault(record, self.signer.node)

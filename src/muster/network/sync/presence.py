@@ -57,6 +57,7 @@ class Presence:
     rare_listeners: list[Callable[[Heartbeat], None]] = field(default_factory=list)
     # called when a node is back or does other work
     change_listeners: list[Callable[[], None]] = field(default_factory=list)
+    forbidden: set[bytes] = field(default_factory=set)  # revoked nodes (8 bytes each), which are not heard
     blocked: bool = False  # this node's disk is full: its heartbeat says so instead of what it does
     attention: Attention = field(init=False)
     _mine: Heartbeat | None = None
@@ -111,7 +112,7 @@ class Presence:
         news = []
         changed = False
         for heartbeat in heartbeats:
-            if not heartbeat.readable():
+            if not heartbeat.readable() or heartbeat.node in self.forbidden:
                 continue
             if heartbeat.node == self.node[:8]:
                 self.supersede_old_incarnation(heartbeat)
@@ -174,11 +175,13 @@ class Presence:
             self.unknown.pop(node[:8], None)
 
     def expel(self, node: NodeId) -> None:
-        """A node is no member any more: its heartbeats are not passed on."""
+        """A node is no member any more: it is not here, whoever passes on that it is."""
+        self.forbidden.add(node[:8])
+        self._forget(node[:8])
         if self.members is not None:
             self.members.discard(node[:8])
-            if node[:8] in self.table:
-                self.unknown[node[:8]] = None
+        for notify in self.change_listeners:
+            notify()
 
     def others(self) -> int:
         """How many other members are known by their heartbeats."""

@@ -37,8 +37,8 @@ from muster.network.trust.certificates import (
     verify_member,
 )
 from muster.network.trust.signing import VerifiedMember, seal
-from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Member, Revocation
+from muster.protocol.ids import JobId, NodeId, RecordId
+from muster.protocol.records import Member, Revocation, Stop
 from muster.protocol.validation.limits import clean
 
 BUNDLE_BYTES_MAX = 64 * 1024
@@ -94,6 +94,10 @@ class Fleet:
 
         `stands`: its records that count all the same, beside those that others build on."""
         return seal(self, Revocation(node, clean(reason), name, tuple(sorted(set(stands)))))
+
+    def stop(self, job: JobId, reason: str) -> tuple[RecordId, bytes]:
+        """A signed record that ends a job, whoever asked for it."""
+        return seal(self, Stop(job, clean(reason)))
 
 
 # ---- making fleets and bundles ---------------------------------------------------------------------------

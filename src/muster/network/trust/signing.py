@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from muster.errors import MusterError
 from muster.protocol.envelope import FORMAT, RecordError, Signed, pack, unpack
 from muster.protocol.ids import NOBODY, NodeId, RecordId, short
-from muster.protocol.records import RECORD_BYTES_MAX, Member, Merge, Record, Revocation
+from muster.protocol.records import RECORD_BYTES_MAX, Member, Merge, Record, Revocation, Stop
 from muster.protocol.versions import Received, Unknown
 from muster.protocol.vocabulary import CURRENT, Vocabulary
 
@@ -84,7 +84,8 @@ class TrustStore:
     def __init__(self, verifier: Verifier, vocabulary: Vocabulary = CURRENT) -> None:
         self._verifier, self.vocabulary = verifier, vocabulary
         self._members: dict[NodeId, VerifiedMember] = {}
-        self._revoked: dict[NodeId, str] = {}
+        self._revoked: dict[NodeId, dict[RecordId, Revocation]] = {}
+        self._stands: set[RecordId] = set()  # records of revoked members that their revocations name
 
     def members(self) -> dict[NodeId, VerifiedMember]:
         return dict(self._members)
@@ -100,9 +101,24 @@ class TrustStore:
     def revoked(self, node: NodeId) -> bool:
         return node in self._revoked
 
+    @property
+    def authority(self) -> NodeId:
+        """The fleet's owner."""
+        return self._verifier.authority
+
+    @property
+    def revocations(self) -> int:
+        """How many are known."""
+        return sum(map(len, self._revoked.values()))
+
+    def stands(self, record_id: RecordId) -> bool:
+        """Whether a revocation names this record of its member as one that counts all the same."""
+        return record_id in self._stands
+
     def why_revoked(self, node: NodeId) -> str:
         """The reason that the fleet's owner gave; "" for one that was not revoked."""
-        return self._revoked.get(node, "")
+        known = self._revoked.get(node)
+        return known[min(known)].reason if known else ""
 
     def verify_member(self, wire: bytes) -> VerifiedMember:
         """Check a signed Member record and keep the member. Raises MusterError("fleet") or RecordError."""
@@ -115,8 +131,9 @@ class TrustStore:
         """Check a record: (id, author, record). Member and Revocation records take effect at once. One of a
         later version is by a member, or by the fleet's authority.
 
-        Raises UnknownAuthor, MusterError("fleet") for a revoked author or a wrong certificate, RecordError
-        for anything malformed or with a signature that is not its author's.
+        Raises UnknownAuthor, MusterError("fleet") for a wrong certificate, RecordError for anything
+        malformed or with a signature that is not its author's. What of a revoked author counts is up to
+        whoever asks (`revoked`, `stands`).
         """
         signed, identifier, record = self._decoded(wire)
         if isinstance(record, Member):
@@ -125,7 +142,9 @@ class TrustStore:
             self._revoke(signed, identifier, record)
         elif isinstance(record, Merge) or signed.author == NOBODY:
             self._check_unsigned(signed, record)
-        elif isinstance(record, Unknown) and signed.author == self._verifier.authority:
+        elif signed.author == self._verifier.authority:
+            if not isinstance(record, Stop | Unknown):
+                raise RecordError(f"a {record.KIND} record is not the fleet's owner's to make")
             if not self._verifier.by_authority(signed.signature, identifier):
                 raise RecordError("a record in the name of the fleet's authority is not signed by it")
         else:
@@ -142,7 +161,6 @@ class TrustStore:
             raise RecordError("a merge record says more than its parents")
 
     def _check_author(self, signed: Signed, identifier: RecordId) -> None:
-        self._refuse_revoked(signed.author)
         known = self._members.get(signed.author)
         if known is None:
             raise UnknownAuthor(signed.author)
@@ -153,15 +171,8 @@ class TrustStore:
         signed = unpack(wire)
         return signed, signed.id, self.vocabulary.read(signed.body, signed.needs)
 
-    def _refuse_revoked(self, node: NodeId) -> None:
-        if node in self._revoked:
-            raise MusterError(
-                "fleet", f"node {self.name(node)!r} is out of the fleet: {self._revoked[node] or 'revoked'}"
-            )
-
     def _add_member(self, signed: Signed, identifier: RecordId, record: Member) -> VerifiedMember:
         known = self._verifier.member(record.certificate)
-        self._refuse_revoked(known.node)
         if signed.author != known.node or record.name != known.name:
             raise RecordError(f"a member record in the name of {record.name!r} is not by that node")
         if not known.verify(signed.signature, identifier):
@@ -177,4 +188,5 @@ class TrustStore:
             raise RecordError("a revocation is not signed by the fleet's authority")
         if record.node not in self._revoked and len(self._revoked) >= REVOKED_MAX:
             raise MusterError("fleet", f"over {REVOKED_MAX} members were revoked: make a new fleet")
-        self._revoked.setdefault(record.node, record.reason)
+        self._revoked.setdefault(record.node, {})[identifier] = record
+        self._stands.update(record.stands)

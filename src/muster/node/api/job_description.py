@@ -86,6 +86,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from
     one_shot: int | Literal["auto"] | None = None  # steps on the samples of all; the job asks for these
     prune: str | None = None  # as `prune_of` reads it
     width: float | None = None  # of the model; None: that of the commit it begins from, else 1
+    stoppers: tuple[str, ...] = ()  # names or ids of nodes that may stop it, too
     fresh: tuple[str, ...] = ()  # patterns of tensors that are not taken from the start's file
 
 

@@ -17,12 +17,15 @@ from muster.job.context import Model
 from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.seeded import keep_from_seed
 from muster.job.runner import JobRunner
+from muster.job.standing import may_stop_sentence
 from muster.node.api import frozen_parts
 from muster.node.api.found_rate import found_rate
 from muster.node.api.inspection import bring, find_commit, is_prefix
 from muster.node.api.job_description import Request, prune_of, recipe_of, requested, settled, sharing_of
+from muster.node.api.members import named
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
+from muster.node.revocations import REVOKED_HERE
 from muster.protocol.ids import BlobId, JobId, short
 from muster.protocol.parts import Prune, StopRule
 from muster.protocol.records import Commit, Job, Stop
@@ -89,8 +92,10 @@ async def ask_for(
     job = Job(
         request.task, facts.fingerprint, recipe, stop, request.min_nodes, request.patience_s, nonce,
         facts.metrics, *frozen, width=width, prune=prune, **sharing_of(request),
-        like=like.sketch, replay=like.replay,
+        like=like.sketch, replay=like.replay, stoppers=named(core, request.stoppers),
     )  # fmt: skip
+    if core.trust.revoked(core.node):
+        raise MusterError("fleet", REVOKED_HERE.format(core.trust.why_revoked(core.node)))
     on_ready()
     job_id = open_job(
         core, job, model.blob, request.linger_s, seeded=request.start is None, shape=model.shape
@@ -215,7 +220,10 @@ async def find(core: Core, prefix: str) -> JobRunner:
 
 async def stop(core: Core, prefix: str, reason: str) -> JobId:
     runner = await find(core, prefix)
-    if runner.view.stopped is None:
+    view, name = runner.view, core.trust.name
+    if not view.standing.may_stop(core.node, view.asker, view.job):
+        raise MusterError("refused", may_stop_sentence(name(core.node), name(view.asker)))
+    if view.stopped is None:
         core.ledger.publish(Stop(runner.view.id, clean(reason) or "by its user"))
     return runner.view.id
 

@@ -13,6 +13,7 @@ ID_BYTES = 32
 NODES_MAX = 4096  # in one list
 NAME_CHARS_MAX = 64  # of a task
 MEMBER_NAME_CHARS_MAX = 32
+STOPPERS_MAX = 64  # that a job names
 STANDS_MAX = 64  # records of a revoked member that its revocation names
 CODEC_CHARS_MAX = 32
 TEXT_CHARS_MAX = 2000  # of a reason

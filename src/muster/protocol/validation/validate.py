@@ -96,6 +96,10 @@ def _job(record: Job) -> None:
         target(record.stop.target, record.metrics)
     sketch("like", record.like)
     whole("replay", record.replay, 0, lim.BATCH_MAX if record.like else 0)
+    length("stoppers", record.stoppers, 0, lim.STOPPERS_MAX)
+    for node in record.stoppers:
+        identifier("stoppers", node)
+    ascending("stoppers", record.stoppers)
 
 
 def recipe(value: Recipe) -> None:

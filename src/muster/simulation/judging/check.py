@@ -199,7 +199,7 @@ async def _ask(world: World) -> None:
 
 async def _ask_for(world: World, job: JobSpec) -> None:
     asker = world.machines[job.asker]
-    while not asker.buried:
+    while not (asker.buried or asker.revoked):
         if asker.up and not asker.disk.is_full and (not job.adapts or needs.say(world, asker)):
             if await world.ask(job):
                 return

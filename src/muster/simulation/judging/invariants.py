@@ -19,6 +19,7 @@ from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
+from muster.simulation.judging.expelled import expelled
 from muster.simulation.judging.giving import given
 from muster.simulation.judging.planning import planned
 from muster.simulation.judging.residue import residue
@@ -45,6 +46,16 @@ def runner_of(machine: Machine, asked: Asked) -> JobRunner | None:
     return machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
 
 
+def judged(world: World) -> list[Asked]:
+    """The jobs, but for one of a revoked asker in which nobody took part."""
+    return [
+        asked
+        for asked in world.jobs
+        if not world.machines[asked.spec.asker].revoked
+        or any(runner_of(machine, asked) is not None for machine in world.standing())
+    ]
+
+
 def settled(world: World) -> str | None:
     """None when all nodes hold one head of each job that ends it; else a sentence about what is missing."""
     for machine in world.up():
@@ -52,7 +63,7 @@ def settled(world: World) -> str | None:
         for other in world.standing():
             if machine.core.exchange.shared.cut_off(other.node):
                 return f"{machine.spec.name} does not hear {other.spec.name}"
-    for asked in world.jobs:
+    for asked in judged(world):
         missing = _settled(world, asked)
         if missing is not None:
             return missing
@@ -100,7 +111,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
     if waiting is not None:
         return [f"not settled: {waiting}"]
     found: list[str] = []
-    for asked in world.jobs:
+    for asked in judged(world):
         graph = whole_graph(world, asked.id)
         if (head := _final(world, asked)) is not None:  # what nobody needs is counted by nobody
             found += _counted(world, watch, asked, graph, head)
@@ -151,14 +162,15 @@ def _counted(
         if isinstance(point.record, Commit):
             for d in point.record.discarded:
                 discarded[Key(d.node, d.incarnation, d.sequence)] = d.reason
+    gone = expelled(world, asked.id)
     for work in sorted(watch.acknowledged):
-        if work.job == asked.id and work.key not in folded and not discarded.get(work.key):
+        if work.job == asked.id and work.key not in folded | gone and not discarded.get(work.key):
             yield f"lost: update {_named(world, work.key)} was durable on two nodes, nobody counts it"
     for work, how in sorted(watch.stranded.items()):
-        if work.job == asked.id:
+        if work.job == asked.id and work.key not in gone:
             yield f"not carried: update {_named(world, work.key)} stayed on one disk, {how}"
     for work, how in sorted(watch.left.items()):
-        if work.job == asked.id:
+        if work.job == asked.id and work.key not in gone:
             yield f"not taken along: update {_named(world, work.key)}: {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
@@ -166,7 +178,7 @@ def _counted(
                 continue  # that cannot be, and nobody takes it (specs.Poison)
             key, _ = world.archive.update(stored.id)
             own = key.node == machine.node and key.incarnation == machine.disk.incarnation
-            if own and key not in folded and not discarded.get(key):
+            if own and key not in folded | gone and not discarded.get(key):
                 yield f"lost: update {_named(world, key)} is on its author's disk, nobody counts it"
     known = graph.points[head].counted
     if set(known) != folded | set(discarded):
