@@ -129,6 +129,8 @@ class FakeNode:
             "train": {"job": JOB},
             "stop": {},
             "record": {},
+            "find": {"job": JOB},
+            "to_stand": {"stands": ["11" * 32]},
             "tasks": [task_view()],
             "log": {"job": job_view(), "commits": job_view().commits},
             "rounds": lambda request: done(),

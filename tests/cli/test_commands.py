@@ -27,6 +27,8 @@ from muster.node.api.snapshot import (
     SharedView,
     StoredJobView,
 )
+from muster.protocol.envelope import decode, unpack
+from muster.protocol.records import Revocation, Stop
 
 Capture = pytest.CaptureFixture[str]
 
@@ -351,7 +353,23 @@ def test_a_fleet_by_hand(data_home: Path, capsys: Capture, alpha: FakeNode, tmp_
     assert run(["fleet", "issue", "b b"]) == 2
     assert run(["fleet", "revoke", "bravo", "--bundle", str(tmp_path / "bravo.pem")]) == 0
     assert alpha.requests[-1]["op"] == "record"
+    revocation = record_of(alpha)
+    assert isinstance(revocation, Revocation)
+    assert (revocation.name, revocation.stands) == ("bravo", (b"\x11" * 32,))
+    revoking = ["fleet", "revoke", "bravo", "--bundle", str(tmp_path / "bravo.pem"), "--distrust"]
+    assert run(revoking) == 0
+    revocation = record_of(alpha)
+    assert isinstance(revocation, Revocation)
+    assert not revocation.stands
     assert run(["fleet", "revoke", "nobody"]) == 10
+    assert run(["stop", "abab", "--as-owner", "--reason", "too dear"]) == 0
+    assert record_of(alpha) == Stop(bytes.fromhex(JOB), "too dear")
+
+
+def record_of(node: FakeNode) -> object:
+    """The record that the last request gave the node."""
+    assert node.requests[-1]["op"] == "record"
+    return decode(unpack(bytes.fromhex(node.requests[-1]["wire"])).body)
 
 
 def test_node_check_reads_the_configuration(capsys: Capture, tmp_path: Path) -> None:

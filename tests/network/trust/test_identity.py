@@ -238,10 +238,10 @@ def test_the_owner_signs_stops_and_revocations_only(fleet_dir: Path) -> None:
     alpha, fleet = make(fleet_dir, "alpha"), load_fleet(fleet_dir)
     trust = trusting(alpha)
     assert trust.verify(seal(fleet, STOP)[1])[1] == fleet.node == trust.authority
-    with pytest.raises(RecordError, match="owner|authority"):
+    with pytest.raises(RecordError, match=r"owner|authority"):
         trust.verify(seal(fleet, Offer(b"j" * 32, 1, 1, 10, 0.1))[1])
     honest = unpack(seal(fleet, STOP)[1])
-    with pytest.raises(RecordError, match="owner|authority"):
+    with pytest.raises(RecordError, match=r"owner|authority"):
         trust.verify(
             pack(Signed(honest.format, fleet.node, honest.needs, honest.body, alpha.sign(b"anything")))
         )
