@@ -16,7 +16,7 @@ from muster.network.supervisor import Pulse
 from muster.network.transport.lan.beacon import Beacon, decode, encode
 from muster.network.transport.lan.heard import HeardSessions
 from muster.network.transport.lan.interfaces import Interface
-from muster.network.transport.lan.sockets import BeaconSockets
+from muster.network.transport.lan.sockets import BeaconSockets, Heard
 
 LOOK_S = 1.0  # between two looks at whom to dial ...
 LOOK_SOON_S = 0.1  # ... while the engine takes no orders yet
@@ -42,11 +42,14 @@ class Discovery:
         linked: Callable[[str], bool],
         ready: Callable[[], bool],
         dial: Dial,
+        on_problem: Callable[[str], None],
+        open_sockets: Callable[[Heard], BeaconSockets] = BeaconSockets,
     ) -> None:
         self._fleet, self._node = fleet, node
         self._linked, self._ready, self._dial = linked, ready, dial
         self._heard = HeardSessions(node)
-        self._sockets = BeaconSockets(self._arrived)
+        self._sockets = open_sockets(self._arrived)
+        self._on_problem, self._said_deaf = on_problem, False
         self._session = ""
         self._port_on: Callable[[Interface], int] = lambda interface: 0
         self._eager = 0  # place in `PAUSES_S`
@@ -63,7 +66,7 @@ class Discovery:
     def interfaces(self, interfaces: Iterable[Interface]) -> None:
         """These are there now."""
         self._present = tuple(interfaces)
-        self._sockets.join(self._present)
+        self._join()
         self.ask()
 
     def ask(self) -> None:
@@ -75,7 +78,7 @@ class Discovery:
     async def run(self, pulse: Pulse) -> None:
         """For ever; cancel to stop."""
         loop = asyncio.get_running_loop()
-        self._sockets.join(self._present)
+        self._join()
         try:
             while True:
                 pulse.renew(LOOK_S)
@@ -90,6 +93,13 @@ class Discovery:
                         await self._stir.wait()
         finally:
             self._sockets.close()
+
+    def _join(self) -> None:
+        self._sockets.join(self._present)
+        if self._sockets.refusal and not self._said_deaf:
+            why = f"nodes on the local network cannot be heard ({self._sockets.refusal})"
+            self._on_problem(f"{why}: name them with --connect")
+        self._said_deaf = bool(self._sockets.refusal)
 
     def _say(self, now_s: float) -> None:
         due, asks = now_s >= self._say_s, False

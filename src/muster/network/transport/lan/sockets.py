@@ -34,6 +34,7 @@ class BeaconSockets:
 
     def __init__(self, heard: Heard) -> None:
         self._heard = heard
+        self.refusal = ""  # why nobody is heard at all
         self._joined: dict[tuple[int, int], Interface] = {}  # by family and index
         self._listening: dict[int, socket.socket] = {}
         self._sending: dict[int, socket.socket] = {}
@@ -52,8 +53,12 @@ class BeaconSockets:
         """Hear the groups on these interfaces; one that is listed for the first time, or again, is joined."""
         for family in _FAMILIES:
             if family not in self._listening:
-                with contextlib.suppress(OSError):
+                try:
                     self._open(family)
+                except OSError as error:
+                    self.refusal = error.strerror or str(error)
+        if self._listening:
+            self.refusal = ""
         usable = {
             (family, one.index): one
             for family in self._listening

@@ -102,6 +102,7 @@ class ZenohLink:
             discovery=discovery,
             answers=self._answers,
             renew=self.renew,
+            on_problem=self._on_problem,
             say=on_change or (lambda sentence: None),
             supervisor=self._supervisor,
         )

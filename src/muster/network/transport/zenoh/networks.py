@@ -24,7 +24,8 @@ Loop = Callable[[Pulse], Coroutine[Any, Any, None]]
 
 
 class LocalNetworks:
-    """Belongs to one link. `answers` asks a neighbour, `renew` opens the session again, `say` tells people.
+    """Belongs to one link. `answers` asks a neighbour, `renew` opens the session again, `say` tells people,
+    `on_problem` what is wrong.
 
     `discovery`: whether to look for members by multicast.
     """
@@ -39,6 +40,7 @@ class LocalNetworks:
         answers: Callable[[NodeId], Awaitable[bool]],
         renew: Callable[[], Awaitable[None]],
         say: Callable[[str], None],
+        on_problem: Callable[[str], None],
         supervisor: Supervisor,
     ) -> None:
         self._session, self._peers = session, peers
@@ -53,6 +55,7 @@ class LocalNetworks:
                 identity.node[:8],
                 linked=self._linked,
                 ready=lambda: session.dialler.ready,
+                on_problem=on_problem,
                 dial=lambda session_id, address, port: self.dial(session_id, Endpoint(address, port)),
             )
             self._discovery.interfaces(self._watch.now)
