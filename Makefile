@@ -1,4 +1,5 @@
 # `make demo`: sets up .venv from requirements.lock and runs the main job.  `make test`: everything checked.
+# `make deb`: the Debian package.
 # Needs Python 3.11 or later with its venv module, and nothing else.
 #
 #   make demo ARGS="--rounds 5"           arguments for `muster demo`
@@ -19,7 +20,7 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 # Python compiles what is imported when it is; all of torch and its company would be half of the set-up.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
-.PHONY: demo test page setup clean
+.PHONY: demo test page setup deb clean
 
 demo: page
 	@echo "== muster demo $(ARGS)"
@@ -36,6 +37,10 @@ test: page $(TOOLS)
 	@$(BIN)/python $(if $(TESTS),-m pytest $(TESTS),scripts/test)
 
 setup: page $(TOOLS)
+
+deb: page
+	@echo "== the Debian package, from what is in $(VENV)"
+	@$(BIN)/python scripts/deb.py
 
 page: $(STAMP)
 	@$(BIN)/python hatch_build.py

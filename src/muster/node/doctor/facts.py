@@ -84,5 +84,6 @@ class Facts:
     daemon: Snapshot | None = None
     daemon_fault: str = ""  # a daemon is there but does not answer
     packages: dict[str, str | None] = field(default_factory=dict)  # name -> version; None: not installed
+    pip: str = "pip"  # of the environment that Muster runs in
     cuda: bool = False  # torch is a build for CUDA
     tasks: tuple[TaskView, ...] | None = None  # None: they were not opened

@@ -167,6 +167,8 @@ def _disk(facts: Facts) -> Iterator[Finding]:
 
 
 def _memory(facts: Facts) -> Iterator[Finding]:
+    if not facts.memory_bytes:  # the system does not say
+        return
     said = f"{size_text(facts.memory_free_bytes)} of {size_text(facts.memory_bytes)} available"
     few = facts.memory_free_bytes < MEMORY_FEW_BYTES
     do = "a trainer with torch needs about that much: 'muster task check' measures a task"
@@ -203,7 +205,7 @@ def _bundle(facts: Facts) -> Iterator[Finding]:
 def _packages(facts: Facts) -> Iterator[Finding]:
     torch, onnx = facts.packages.get("torch"), facts.packages.get("onnxruntime")
     if torch is None:
-        do = f"into the environment of muster: pip install torch --index-url {CPU_TORCH}"
+        do = f"{facts.pip} install torch --index-url {CPU_TORCH}"
         yield Finding("torch", "warn", "not installed: only tasks of other frameworks can be trained", do)
     else:
         build = "a build for CUDA: five times as large as one for CPUs" if facts.cuda else "for CPUs only"
@@ -211,7 +213,7 @@ def _packages(facts: Facts) -> Iterator[Finding]:
     if onnx is not None:
         yield Finding("onnxruntime", "ok", onnx)
     elif facts.serves:
-        do = "into the environment of muster: pip install onnxruntime"
+        do = f"{facts.pip} install onnxruntime"
         text = "not installed, but node.toml has a task to serve"
         yield Finding("onnxruntime", "fail", text, do, "service")
     else:

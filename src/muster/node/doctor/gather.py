@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from muster import __version__
 from muster.errors import MusterError
@@ -41,6 +43,7 @@ def gather(config: NodeConfig, *, opens: bool) -> Facts:
         serves=bool(config.serve),
         daemon=daemon,
         daemon_fault=fault,
+        pip=f"{Path(sys.prefix) / 'bin' / 'pip'}",
         packages=machine.packages(),
         cuda=machine.torch_has_cuda(),
         tasks=asyncio.run(_tasks(config)) if opens else None,
