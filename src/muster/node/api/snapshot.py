@@ -101,7 +101,7 @@ class SelfView(msgspec.Struct, frozen=True):
     loops: list[LoopView] = []
     energy: EnergyView | None = None
     left: LeftView | None = None  # None: no limit
-    unlinked: list[UnlinkedView] = []  # that were without a link for 20 s
+    unlinked: list[UnlinkedView] = []  # that were looked at
 
 
 class NeighbourView(msgspec.Struct, frozen=True):

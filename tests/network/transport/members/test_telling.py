@@ -30,7 +30,6 @@ class Node:
     near: dict[NodeId, Node] = field(default_factory=dict)
     since_s: dict[NodeId, float] = field(default_factory=dict)
     leads: dict[Endpoint, NodeId] = field(default_factory=dict)
-    silent: dict[Endpoint, float] = field(default_factory=dict)  # since when, as loop times
     dials: list[tuple[float, bytes, Endpoint]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
@@ -56,10 +55,6 @@ class Node:
 
     def members_at(self) -> dict[Endpoint, NodeId]:
         return {point: node for point, node in self.leads.items() if node in self.near}
-
-    def silent_s(self) -> dict[Endpoint, float]:
-        now_s = asyncio.get_running_loop().time()
-        return {point: now_s - at_s for point, at_s in self.silent.items()}
 
     def dial(self, session: bytes, point: Endpoint) -> None:
         self.dials.append((asyncio.get_running_loop().time(), session, point))
@@ -119,7 +114,6 @@ def test_a_listener_with_a_new_address_is_found_through_whoever_both_reach() -> 
         cut(ann, cat)
         cut(ann, bob)
         moved_s = now()
-        cat.silent[OLD] = now()
         ann.at, ann.session = NEW, b"\x81" + bytes(7)
         await asyncio.sleep(30.0)
         assert not cat.dials, "nobody knows where ann is"
@@ -151,7 +145,6 @@ def test_what_is_known_is_known_after_a_restart() -> None:
         await asyncio.sleep(120.0)
         await first.close()
         cut(ann, cat)
-        cat.silent[OLD] = asyncio.get_running_loop().time()
         cat.begin(supervisor)
         await asyncio.sleep(10.0)
         assert [point for _, _, point in cat.dials][:1] == [NEW]

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from muster.network.supervisor import Pulse
 from muster.network.transport.endpoints import Endpoint, endpoint
-from muster.network.transport.reaching.unlinked import UNLINKED_S, UnlinkedEndpoints
+from muster.network.transport.reaching.unlinked import UnlinkedEndpoints
 from muster.network.transport.reaching.why import Facts, Udp
 from muster.simulation.virtual.event_loop import run
 
+UNLINKED_S = 20.0
 GATE, PLAIN = endpoint("gate.local:7447"), endpoint("192.0.2.10:7447")
 
 
@@ -37,7 +38,12 @@ class Network:
 
     def watching(self, *points: Endpoint) -> UnlinkedEndpoints:
         return UnlinkedEndpoints(
-            points, self.links, self.said.append, facts=self.facts, addresses=self.addresses
+            points,
+            self.links,
+            self.said.append,
+            after_s=UNLINKED_S,
+            facts=self.facts,
+            addresses=self.addresses,
         )
 
 
@@ -82,6 +88,23 @@ def test_a_reason_is_said_once_and_again_when_it_is_another_one() -> None:
         await asyncio.sleep(2 * UNLINKED_S)
         assert len(network.looks) == looks + 1, "a link that was lost is looked after as at first"
         assert len(network.said) == 3
+        running.cancel()
+
+    run(main())
+
+
+def test_a_node_that_answers_is_given_time_for_its_handshake() -> None:
+    async def main() -> None:
+        network = Network(udp="answers")
+        watch = network.watching(PLAIN)
+        running = asyncio.ensure_future(watch.run(Pulse()))
+        await asyncio.sleep(1.5 * UNLINKED_S)
+        assert len(network.looks) == 1
+        assert not network.said
+        assert not watch.reasons()
+        await asyncio.sleep(1.5 * UNLINKED_S)
+        assert len(network.said) == 1
+        assert "belongs to another fleet" in network.said[0]
         running.cancel()
 
     run(main())

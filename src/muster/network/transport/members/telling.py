@@ -1,4 +1,4 @@
-"""Tells neighbours where members listen; has one dialled elsewhere whose configured endpoint is silent.
+"""Tells neighbours where members listen; has one dialled elsewhere that left its configured endpoint.
 
 It tells when a neighbour comes and when something changed, each register once: an idle link costs nothing.
 """
@@ -23,7 +23,7 @@ TOPIC = "a"
 LOOK_S = 2.0
 ANSWER_S = 20.0  # that a neighbour may take
 AGAIN_S = 30.0  # after one that did not answer
-SILENT_S = 5.0  # an endpoint is silent for so long before its member is dialled elsewhere ...
+LOST_S = 2.0  # a member is away for so long before it is dialled elsewhere ...
 DIAL_FIRST_S, DIAL_MAX_S = 5.0, 60.0  # ... and again after so long, doubled each time
 KEEP_S = 60.0  # between two times that the book is kept
 KEY = "addresses"  # of the store's state
@@ -47,9 +47,6 @@ class AddressedLink(Protocol):
     def members_at(self) -> Mapping[Endpoint, NodeId]:
         """Which neighbours the configured endpoints lead to."""
 
-    def silent_s(self) -> Mapping[Endpoint, float]:
-        """For how long configured endpoints have had no link."""
-
     def dial(self, session: bytes, point: Endpoint) -> None:
         """Have a session dialled; one to which there is a link is left alone."""
 
@@ -72,7 +69,7 @@ class Told:
 class Attempt:
     """A member is dialled elsewhere than at its configured endpoint."""
 
-    next_s: float = 0.0
+    next_s: float
     tries: int = 0
 
 
@@ -176,16 +173,14 @@ class MemberAddresses:
         if any(self._members.get(point) != node for point, node in found.items()):
             self._members = dict(list((self._members | dict(found)).items())[-ENDPOINTS_KEPT_MAX:])
             self._changed = True
-        present, silent = self._link.neighbours(), self._link.silent_s()
-        self._attempts = {point: attempt for point, attempt in self._attempts.items() if point in silent}
-        for point, for_s in silent.items():
-            node = self._members.get(point)
-            place = self.book.places.get(node[:SHORT_BYTES]) if node is not None else None
-            if place is None or node in present or for_s < SILENT_S:
-                continue
-            others = [other for text in place.endpoints if (other := dialled(text)) and other != point]
-            attempt = self._attempts.setdefault(point, Attempt())
-            if others and now_s >= attempt.next_s:
+        present = self._link.neighbours()
+        lost = {point: node for point, node in self._members.items() if node not in present}
+        self._attempts = {p: self._attempts.get(p) or Attempt(now_s + LOST_S) for p in lost}
+        for point, attempt in self._attempts.items():
+            place = self.book.places.get(lost[point][:SHORT_BYTES])
+            texts = place.endpoints if place is not None else ()
+            others = [other for text in texts if (other := dialled(text)) and other != point]
+            if place is not None and others and now_s >= attempt.next_s:
                 self._link.dial(place.session, others[attempt.tries % len(others)])
                 attempt.next_s = now_s + min(DIAL_MAX_S, DIAL_FIRST_S * 2.0 ** (attempt.tries // len(others)))
                 attempt.tries += 1

@@ -18,22 +18,24 @@ from muster.network.transport.reaching.resolving import RESOLVE_S_MAX, addresses
 from muster.network.transport.reaching.why import Facts, Reason, why_unreachable
 
 LOOK_S = 5.0
-UNLINKED_S = 20.0  # an endpoint without a link for so long is looked at ...
-AGAIN_MAX_S = 300.0  # ... and again after twice as long each time, up to this
+AGAIN_MAX_S = 300.0  # between two looks at the same endpoint
 
 
 @dataclass
 class Silent:
     """A configured endpoint that has no link now."""
 
-    since_s: float  # loop times
-    next_s: float
-    pause_s: float = UNLINKED_S
+    next_s: float  # when it is looked at, as loop time
+    pause_s: float  # until the look after that; it doubles
     reason: Reason | None = None  # as it was said
+    answers: bool = False  # a node was there at the last look: its handshake may be under way
 
 
 class UnlinkedEndpoints:
-    """`ends()`: the far ends of all links, by address or by the name that was dialled; their sessions."""
+    """`ends()`: the far ends of all links, by address or by the name that was dialled; their sessions.
+
+    An endpoint without a link for `after_s` is looked at: longer than a handshake takes.
+    """
 
     def __init__(
         self,
@@ -41,22 +43,18 @@ class UnlinkedEndpoints:
         ends: Callable[[], Awaitable[Mapping[Endpoint, str]]],
         on_problem: Callable[[str], None],
         *,
+        after_s: float,
         facts: Callable[[Endpoint], Awaitable[Facts]] = facts_of,
         addresses: Callable[[Endpoint], Awaitable[Collection[str]]] = addresses_of,
     ) -> None:
         self._endpoints, self._ends, self._on_problem = endpoints, ends, on_problem
-        self._facts, self._addresses = facts, addresses
+        self._after_s, self._facts, self._addresses = after_s, facts, addresses
         self._silent: dict[Endpoint, Silent] = {}
         self.sessions: dict[Endpoint, str] = {}  # to which links lead, or led until a while ago
 
     def reasons(self) -> dict[Endpoint, Reason]:
         """Those that have no link, and why; as far as it was looked at."""
         return {point: silent.reason for point, silent in self._silent.items() if silent.reason is not None}
-
-    def silent_s(self) -> dict[Endpoint, float]:
-        """For how long they have had no link."""
-        now_s = asyncio.get_running_loop().time()
-        return {point: now_s - silent.since_s for point, silent in self._silent.items()}
 
     async def run(self, pulse: Pulse) -> None:
         """For ever; cancel to stop."""
@@ -66,7 +64,8 @@ class UnlinkedEndpoints:
                 pulse.renew(LOOK_S + len(self._endpoints) * RESOLVE_S_MAX)
                 await asyncio.sleep(LOOK_S)
                 missing, now_s = await self.unlinked(), asyncio.get_running_loop().time()
-                self._silent = {p: self._silent.get(p) or Silent(now_s, now_s + UNLINKED_S) for p in missing}
+                begun = (now_s + self._after_s, self._after_s)
+                self._silent = {point: self._silent.get(point) or Silent(*begun) for point in missing}
                 if explaining is not None and explaining.done():
                     explaining = explaining.result()
                 due = [point for point, silent in self._silent.items() if now_s >= silent.next_s]
@@ -93,9 +92,14 @@ class UnlinkedEndpoints:
         return missing
 
     async def _explain(self, point: Endpoint, silent: Silent) -> None:
-        before, silent.reason = silent.reason, why_unreachable(await self._facts(point))
-        silent.pause_s = min(AGAIN_MAX_S, 2 * silent.pause_s)
+        facts = await self._facts(point)
         silent.next_s = asyncio.get_running_loop().time() + silent.pause_s
+        if facts.udp == "answers" and not silent.answers:
+            silent.answers = True  # if it is so the next time as well, it lets nobody in
+            return
+        silent.answers = facts.udp == "answers"
+        silent.pause_s = min(AGAIN_MAX_S, 2 * silent.pause_s)
+        before, silent.reason = silent.reason, why_unreachable(facts)
         if before is None or before.kind != silent.reason.kind:
             self._on_problem(f"no link to {point}: {silent.reason.sentence}; it is tried again all the time")
 

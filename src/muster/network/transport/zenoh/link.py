@@ -92,7 +92,9 @@ class ZenohLink:
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
         self._server = ZenohServer(self._peers, self._activity, self._unknown)
-        self.unlinked = UnlinkedEndpoints(self._session.connect, self._session.far_ends, self._on_problem)
+        self.unlinked = UnlinkedEndpoints(
+            self._session.connect, self._session.far_ends, self._on_problem, after_s=profile.open_timeout_s
+        )
         self._watchers: list[Watcher] = []
         self._supervisor = supervisor or Supervisor()
         self._networks = LocalNetworks(
@@ -177,10 +179,6 @@ class ZenohLink:
         """Which neighbours the configured endpoints lead to."""
         peers = {point: self._peers.by_tag(tag) for point, tag in self.unlinked.sessions.items()}
         return {point: peer.node for point, peer in peers.items() if peer is not None}
-
-    def silent_s(self) -> dict[Endpoint, float]:
-        """For how long configured endpoints have had no link."""
-        return self.unlinked.silent_s()
 
     def dial(self, session: bytes, point: Endpoint) -> None:
         """Have a member's session dialled; one to which there is a link is left alone."""
