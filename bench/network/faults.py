@@ -22,9 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from changes import LIMIT_S, TASKS, ask, counted
-from real_networks import RealNetworks, refusal, seconds_until
-
 from muster.node.api.client import Client
+from real_networks import RealNetworks, refusal, seconds_until
 
 ETC = Path("/etc/netns")  # whose files `ip netns exec` shows to a namespace as its own
 QUIET = {"discovery": False}

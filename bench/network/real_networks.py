@@ -82,7 +82,7 @@ class RealNetworks:
             self.ip("hub", "link", "set", lan, "up")
         outer = self._outer(node, interface)
         self.ip("hub", "link", "add", outer, "type", "veth", "peer", "name", "new")
-        self.ip("hub", "link", "set", "new", "netns", self._space(node))
+        self.ip("hub", "link", "set", "new", "netns", self.space(node))
         self.ip(node, "link", "set", "new", "name", interface)
         self.ip("hub", "link", "set", outer, "master", lan)
         self.ip("hub", "link", "set", outer, "up")
@@ -106,7 +106,15 @@ class RealNetworks:
         self.ip(node, "address", "add", f"{new}/24", "dev", interface)
 
     def ip(self, node: str, *words: str) -> None:
-        subprocess.run(["ip", "-n", self._space(node), *words], check=True)
+        subprocess.run(["ip", "-n", self.space(node), *words], check=True)
+
+    def run(self, node: str, command: str) -> None:
+        """A program on this machine, such as iptables or sysctl."""
+        subprocess.run(["ip", "netns", "exec", self.space(node), *command.split()], check=True)
+
+    def space(self, node: str) -> str:
+        """The name of its namespace."""
+        return f"mu{os.getpid()}{node}"
 
     # ---- daemons ------------------------------------------------------------------------------------------
 
@@ -120,7 +128,7 @@ class RealNetworks:
         words = [sys.executable, "-m", "muster.cli.main", "node", "--config", str(home / "node.toml")]
         with (home / "output.log").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                ["ip", "netns", "exec", self._space(name), *words],
+                ["ip", "netns", "exec", self.space(name), *words],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={key: value for key, value in os.environ.items() if key != "MUSTER_HOME"},
@@ -129,18 +137,23 @@ class RealNetworks:
         seconds_until(lambda: answers(client), ANSWER_S, f"{name} answers")
         return client
 
+    def processes(self, name: str) -> list[int]:
+        """The daemon and all that it started."""
+        found = [self._daemons[name].pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, task.read_text().split())
+        return found
+
     def said(self, name: str) -> str:
         log = self.folder / name / "output.log"
         return log.read_text("utf-8", "replace") if log.exists() else ""
 
     def _add(self, name: str) -> None:
-        space = self._space(name)
+        space = self.space(name)
         subprocess.run(["ip", "netns", "add", space], check=True)
         self._spaces.append(space)
         self.ip(name, "link", "set", "lo", "up")
-
-    def _space(self, node: str) -> str:
-        return f"mu{os.getpid()}{node}"
 
     def _outer(self, node: str, interface: str) -> str:
         return f"{node[:4]}{interface}"[:15]
