@@ -27,6 +27,7 @@ from muster.node.event_log import EventLog
 from muster.protocol.ids import BlobId, JobId, NodeId
 from muster.protocol.parts import CLASSES, Metric, Prune, Recipe, StopRule
 from muster.protocol.records import Commit, Job, Shared
+from muster.protocol.vocabulary import CURRENT, Vocabulary
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
     TASK,
@@ -68,10 +69,13 @@ class SmallField:
         wall: Callable[[], float] = lambda: 0.0,
         step_s: float | Mapping[str, float] = 0.01,
         samples: Mapping[str, int] | None = None,
+        vocabularies: Mapping[str, Vocabulary] | None = None,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
         train. `energy`: of nodes that know what they use. `policy`: of all nodes, or of some by name.
-        `wall()`: the clock of all nodes. `samples`: of nodes that have other than 50."""
+        `wall()`: the clock of all nodes. `samples`: of nodes that have other than 50. `vocabularies`: of
+        nodes of another version."""
+        self.vocabularies = dict(vocabularies or {})
         self._frozen = frozen or {}
         self._wall, self._step_s, self._samples = wall, step_s, samples or {}
         self._offload = offload
@@ -100,7 +104,7 @@ class SmallField:
             name=name,
             signer=identity,
             member=identity.member(),
-            trust=TrustStore(PretendVerifier()),
+            trust=TrustStore(PretendVerifier(), self.vocabularies.get(name, CURRENT)),
             store=store,
             link=self.network.link(identity.node, name),
             policy=self._policy_of(name),

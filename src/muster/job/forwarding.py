@@ -17,7 +17,6 @@ from muster.history.graph import Point
 from muster.job.roles import finished, newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
-from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, BlobId, JobId, NodeId, RecordId
 from muster.protocol.records import Commit, Contribution, Measurement, Offer, Refusal, Shared, Update
 from muster.protocol.versions import Received
@@ -109,11 +108,11 @@ def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool)
     found = [u.id for k, u in view.updates.items() if not obsolete(view, heads, k.node, u.record)]
     if had_deferred:
         if finished(view, heads) is None:
-            found += [id_of(node, shared) for node, shared in view.shared.items()]
+            found += [view.id_of(node, shared) for node, shared in view.shared.items()]
         for head in heads:
-            found += [id_of(node, m) for node, m in view.measurements.get(head.id, {}).items()]
+            found += [view.id_of(node, m) for node, m in view.measurements.get(head.id, {}).items()]
         for by_node in list(view.contributions.values())[-CONTRIBUTIONS_MAX:]:
-            found += [id_of(node, c) for node, c in by_node.items()]
+            found += [view.id_of(node, c) for node, c in by_node.items()]
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, Point
@@ -17,7 +18,7 @@ from muster.job.standing import Standing
 from muster.job.stop_rule import finished_by, judged, over_behind, over_of, target_reached
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import encode
+from muster.protocol.envelope import id_of
 from muster.protocol.ids import BlobId, CommitId, JobId, NodeId, RecordId
 from muster.protocol.parts import Metric
 from muster.protocol.records import (
@@ -60,6 +61,9 @@ class KnownPlan:
         return (-record.number, plan_id) < (-self.record.number, self.id)
 
 
+Answer: TypeAlias = Offer | Refusal | Shared | Measurement | Contribution
+
+
 @dataclass
 class JobView:
     """The job's history, offers, plans, updates, figures and contributions, as far as records are here."""
@@ -86,6 +90,8 @@ class JobView:
     stopped: str | None = None
     stop: RecordId = b""  # the record by which
     standing: Standing = field(default_factory=Standing, compare=False)
+    # of records with fields of a later version, which are not among what is known of them
+    grown: dict[tuple[NodeId, Answer], RecordId] = field(default_factory=dict)
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     given_up: str | None = None  # on this node, as long as it holds no model of the job (`beginning`)
     _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
@@ -103,6 +109,8 @@ class JobView:
 
     def _absorb(self, entry: Entry) -> list[Point]:
         record, author = entry.record, entry.author
+        if isinstance(record, Answer) and id_of(author, record) != entry.id:
+            self.grown[author, record] = entry.id
         if isinstance(record, Commit | Merge):
             if not record.parents and author != self.asker:
                 self.graph.refused.setdefault(entry.id, NOT_THE_ASKERS)
@@ -131,7 +139,8 @@ class JobView:
             if author not in of_commit or _wider(record, of_commit[author]):
                 of_commit[author] = record
         elif isinstance(record, Shared):
-            older, newer = sorted((self.shared.get(author, record), record), key=_newness)
+            answers = (self.shared.get(author, record), record)
+            older, newer = sorted(answers, key=lambda answer: self._newness(author, answer))
             self.shared[author] = newer
             if older.payload.blob is not None and older.payload.blob != newer.payload.blob:
                 self.outdated_samples.add(older.payload.blob)
@@ -145,11 +154,11 @@ class JobView:
         """Keep the newest offer and the newest refusal of a node; it refuses if the latter is newer."""
         if isinstance(answer, Offer):
             known = self.offers.get(author)
-            if known is None or _newness(known) < _newness(answer):
+            if known is None or self._newness(author, known) < self._newness(author, answer):
                 self.offers[author] = answer
         else:
             refused = self._refused.get(author)
-            if refused is None or _newness(refused) < _newness(answer):
+            if refused is None or self._newness(author, refused) < self._newness(author, answer):
                 self._refused[author] = answer
         last = self.last_answer(author)
         self.refusals.pop(author, None)
@@ -158,6 +167,15 @@ class JobView:
             self.refusals[author] = last.reason
         elif isinstance(last, Refusal):
             self.passes[author] = last
+
+    def _newness(self, author: NodeId, answer: Offer | Refusal | Shared) -> tuple[int, int, RecordId]:
+        """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
+        with the same number any may win, as long as it is the same one everywhere."""
+        return (answer.number, answer.incarnation, self.id_of(author, answer))
+
+    def id_of(self, author: NodeId, record: Answer) -> RecordId:
+        """The id of a record that this view keeps."""
+        return self.grown.get((author, record)) or id_of(author, record)
 
     def why_not(self, node: NodeId, round_: int) -> str | None:
         """Why a node is given no work in a round, by what it said; None: it may be."""
@@ -180,7 +198,7 @@ class JobView:
     def last_answer(self, node: NodeId) -> Offer | Refusal | None:
         """A node's newest answer to the call for help, an offer or a refusal."""
         answers = [a for a in (self.offers.get(node), self._refused.get(node)) if a is not None]
-        return max(answers, key=_newness, default=None)
+        return max(answers, key=lambda answer: self._newness(node, answer), default=None)
 
     def next_number(self, node: NodeId) -> int:
         """The number of a node's next offer or refusal."""
@@ -315,12 +333,6 @@ class JobView:
             measured = [(round_, figures) for round_, figures in line if figures is not None]
             self._standstills[point.id] = standstill(measured, self.headline)
         return self._standstills[point.id]
-
-
-def _newness(answer: Offer | Refusal | Shared) -> tuple[int, int, bytes]:
-    """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
-    with the same number any may win, as long as it is the same one everywhere."""
-    return (answer.number, answer.incarnation, encode(answer))
 
 
 def _wider(a: Contribution, b: Contribution) -> bool:

@@ -120,4 +120,5 @@ def outside(context: Context, view: JobView, head: Point | None) -> list[Wait]:
             found.append(Wait(f"{name} was cloned: two processes use its bundle, give each one of its own"))
         elif presence.doing(node) == "blocked" and presence.lively(node):
             found.append(Wait(f"{name} waits for room: its disk is full"))
+    found += [Wait(context.ledger.later.sentence(node)) for node in context.ledger.later.authors(view.id)]
     return list(islice(found, OUTSIDE_MAX))

@@ -42,7 +42,7 @@ RECORD_BYTES_MAX = 64 * 1024
 
 class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     KIND: ClassVar[str]
-    NEEDS: ClassVar[int] = 1  # the version with which the kind came, or last changed what it means
+    NEEDS: ClassVar[int] = 1  # the version with which the kind came
 
 
 class Member(_Record, frozen=True, array_like=True, tag=1):

@@ -34,5 +34,7 @@ Received: TypeAlias = Record | Unknown
 
 
 def needs(record: Record) -> int:
-    """The least version that must understand a record to act on it."""
+    """The least version that must understand a record to act on it.
+
+    A field without which it would mean something else raises this where it is not its default."""
     return record.NEEDS

@@ -13,6 +13,7 @@ import msgspec
 from muster.protocol.ids import JobId
 from muster.protocol.records import Record
 from muster.protocol.trimming import NotCanonical, check_known, check_plain, shape_of
+from muster.protocol.validation.validate import validate
 from muster.protocol.versions import VERSION, Received, Unknown, needs
 
 JOB_BYTES = 32
@@ -75,6 +76,10 @@ class Vocabulary:
         if not raw or type(raw[0]) is not int or raw[0] < 0:
             raise RecordError("these bytes name no kind of record")
         return Unknown(raw[0], needed, _job(raw))
+
+    def fault(self, record: Record) -> str | None:
+        """One sentence about what is wrong with a record, by its own fields alone; None: nothing."""
+        return validate(record)
 
     @staticmethod
     def _tag(body: bytes) -> Any:

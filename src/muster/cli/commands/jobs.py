@@ -112,6 +112,8 @@ def nodes(node: str | None, as_json: bool) -> None:
         if peer.refused or peer.cut_off:
             cut = ", which is not heard for some minutes: it goes on" if peer.cut_off else ""
             click.echo(f"refused on {seen.node.name}: {peer.refused} records by {peer.name}{cut}")
+        if peer.later:
+            click.echo(f"not understood on {seen.node.name}: {peer.later}")
     for unlinked in seen.node.unlinked:
         click.echo(f"no link to {unlinked.endpoint}: {unlinked.sentence}")
     if wrong := [loop.sentence for loop in seen.node.loops if loop.sentence]:

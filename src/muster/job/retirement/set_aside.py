@@ -15,7 +15,6 @@ from muster.history.graph import Point
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.network.supervisor import EXPECTED
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import id_of
 from muster.protocol.ids import JobId, NodeId, RecordId
 from muster.protocol.records import Commit, Contribution, Measurement, Offer, Plan, Refusal, Shared, Update
 from muster.storage.store import Store
@@ -79,9 +78,13 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
     if isinstance(value, Update):
         known = next((u for u in view.updates.values() if u.record is value), None)
         return None if known is None else (known.id, known.key.node)
-    if isinstance(value, Offer | Refusal | Measurement | Contribution | Plan | Shared):
+    if isinstance(value, Plan):
+        of_all = (plan for plans in view.plans.values() for plan in plans.values())
+        plan = next((p for p in of_all if p.record is value), None)
+        return None if plan is None else (plan.id, plan.author)
+    if isinstance(value, Offer | Refusal | Measurement | Contribution | Shared):
         author = next((node for node, record in _answers(view) if record is value), None)
-        return None if author is None else (id_of(author, value), author)
+        return None if author is None else (view.id_of(author, value), author)
     return None
 
 
@@ -91,7 +94,6 @@ def _answers(view: JobView) -> list[tuple[NodeId, object]]:
     for by_commit in (view.measurements, view.contributions):
         for by_node in by_commit.values():
             found += by_node.items()
-    found += [(p.author, p.record) for plans in view.plans.values() for p in plans.values()]
     return found
 
 

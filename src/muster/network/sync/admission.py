@@ -13,8 +13,8 @@ from collections.abc import Callable
 from muster.history.succession import Before, succession_fault
 from muster.protocol.ids import CommitId, JobId, NodeId, RecordId
 from muster.protocol.records import Commit, Job, Plan, Record, Update
-from muster.protocol.validation.validate import validate
 from muster.protocol.versions import Received, Unknown
+from muster.protocol.vocabulary import CURRENT, Vocabulary
 
 RULES = 3  # grows when `fault` refuses more than before: what is kept is checked again then
 NOT_THE_ASKERS = "a job's first commit is made by its asker"
@@ -34,15 +34,16 @@ class Admission:
         self,
         find: Callable[[RecordId], Received | None],
         asker_of: Callable[[JobId], NodeId | None] = lambda job: None,
+        vocabulary: Vocabulary = CURRENT,
     ) -> None:
-        self._find, self._asker_of = find, asker_of
+        self._find, self._asker_of, self._vocabulary = find, asker_of, vocabulary
         self._commits: OrderedDict[CommitId, Commit] = OrderedDict()
 
     def fault(self, record: Received, author: NodeId) -> str | None:
         """One sentence about what is wrong with a record of this author, or None."""
         if isinstance(record, Unknown):
             return None
-        wrong = validate(record)
+        wrong = self._vocabulary.fault(record)
         if wrong is None and (wrong := self._against_base(record, author)) is not None:
             wrong = f"this {record.KIND} record cannot be used: {wrong}"
         return wrong

@@ -15,23 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from muster.errors import MusterError
+from muster.network.sync import noted
 from muster.network.sync.admission import RULES, Admission, InvalidRecord
+from muster.network.sync.later import LaterRecords
 from muster.network.sync.newest import KINDS, NewestRecords
 from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, unpack
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
 from muster.protocol.records import Job, Member, Need, Record, Revocation, Use
-from muster.protocol.versions import Received
+from muster.protocol.versions import Received, Unknown
 from muster.storage.store import StorageError, Store, StoredRecord
 
 LATE_BYTES_MAX = 64 << 20  # of records of one revoked author that come after its revocation
 PAGE = 1000  # records that are read at once at a start
-_REMOVALS = "removals"  # state: how many records were removed from this store
-_CHECKED = "checked"  # state: by which rules, up to which record, and what is set aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +68,17 @@ class Ledger:
         self.store, self.signer, self.trust = store, signer, trust
         self.listeners: list[Listener] = []
         self.removal_listeners: list[Callable[[RecordId], None]] = []
-        self.removals = _removals(store)
+        self.removals = noted.removals(store)
         self._newest = NewestRecords()
         self.refusals = Refusals()
+        self.later = LaterRecords(trust.vocabulary.version, trust.name)
         self.quarantined: set[RecordId] = set()  # kept records that nobody is given
         self._on_problem, self.on_fault = on_problem, on_fault
         self._in_batch = False
         self._late_bytes: Counter[NodeId] = Counter()  # of revoked authors, since this process knows it
         self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
         self._removed: list[RecordId] = []
-        self._admission = Admission(self._find, self._asker_of)
+        self._admission = Admission(self._find, self._asker_of, trust.vocabulary)
         self._rules = [RULES, trust.vocabulary.version]  # by which kept records were checked
         self.understood: set[JobId] = set()  # jobs with records that an earlier version kept without acting
 
@@ -150,7 +149,10 @@ class Ledger:
     def replay(self) -> None:
         """After a start: check what is kept and was not checked before by the same rules, learn members and
         revocations (listeners load the rest)."""
-        after = self._load_checked()
+        after, aside = noted.checked(self.store, self._rules)
+        self.quarantined.update(aside)
+        if aside:
+            self._on_problem(f"{len(aside)} kept records are set aside, as at the last start")
         while page := self.store.since(after, PAGE):
             with contextlib.suppress(StorageError), self.store.transaction():
                 for stored in page:
@@ -167,38 +169,33 @@ class Ledger:
                     self._quarantine(stored.id, NOBODY, str(error))
 
         self._read_newest()
+        self._read_later()
+
+    def _read_later(self) -> None:
+        """What is kept and cannot be acted on, after a start."""
+        after = 0
+        while (found := self.load_slice(Unknown.KIND, None, after, PAGE)) is not None:
+            for entry in found[0]:
+                self._note_later(entry.author, entry.record)
+            after = found[1]
 
     def _read_newest(self) -> None:
         """Which needs and uses are the newest that are kept, after a start or when a batch was undone."""
         self._newest = NewestRecords()
-        for kind in KINDS:
-            for entry in self.load(kind):
-                self._newest.keep(entry.id, entry.author, entry.record)
+        for entry in (*(e for kind in KINDS for e in self.load(kind)), *self.load(Unknown.KIND, NOBODY)):
+            self._newest.keep(entry.id, entry.author, entry.record)
 
     def note_checked(self) -> None:
         """All that is kept now was checked: the next start need not."""
-        with contextlib.suppress(StorageError):
-            checked = (self._rules, self.store.last_sequence(), sorted(self.quarantined))
-            self.store.set_state(_CHECKED, msgspec.msgpack.encode(checked))
-
-    def _load_checked(self) -> int:
-        """Up to which record this store was checked; 0 when the rules were others."""
-        kept = self.store.state(_CHECKED)
-        if kept is None:
-            return 0
-        rules, sequence, quarantined = msgspec.msgpack.decode(kept, type=tuple[list[int], int, list[bytes]])
-        if rules != self._rules:
-            return 0
-        self.quarantined.update(quarantined)
-        if quarantined:
-            self._on_problem(f"{len(quarantined)} kept records are set aside, as at the last start")
-        return sequence
+        noted.note_checked(self.store, self._rules, self.quarantined)
 
     def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
         """Kept records of one kind, in the order in which they came; they were verified when they came."""
         return self._entries(self.store.select(kind, job))
 
-    def load_slice(self, kind: str, job: JobId, after: int, limit: int) -> tuple[list[Entry], int] | None:
+    def load_slice(
+        self, kind: str, job: JobId | None, after: int, limit: int
+    ) -> tuple[list[Entry], int] | None:
         """The next `limit` records of `load` after a sequence number, and the number to go on with; None: no
         more."""
         found = self.store.select(kind, job, after, limit)
@@ -291,15 +288,20 @@ class Ledger:
             sequence = self.store.add(record_id, record.KIND, job_of(record, record_id), wire, source)
             if replaced:
                 self.store.remove(replaced)
-                self.store.set_state(_REMOVALS, msgspec.msgpack.encode(self.removals + len(replaced)))
+                noted.note_removals(self.store, self.removals + len(replaced))
         if sequence is None:
             return
         self.removals += len(replaced)
         self._newest.keep(record_id, author, record)
+        self._note_later(author, record)
         self._news.append(Entry(record_id, author, record, source, sequence, len(wire)))
         self._removed += replaced
         if not self._in_batch:
             self._tell_all()
+
+    def _note_later(self, author: NodeId, record: Received) -> None:
+        if isinstance(record, Unknown) and self.later.note(author, record):
+            self._on_problem(self.later.sentence(author))
 
     def _tell_all(self) -> None:
         """Tell the listeners what was kept, then what was removed."""
@@ -320,11 +322,6 @@ class Ledger:
                 listener(entry)
             except Exception as error:  # it is kept, and the other listeners are to know of it
                 self.on_fault("telling of a record", error)
-
-
-def _removals(store: Store) -> int:
-    kept = store.state(_REMOVALS)
-    return msgspec.msgpack.decode(kept, type=int) if kept is not None else 0
 
 
 def job_of(record: Received, record_id: RecordId) -> JobId:

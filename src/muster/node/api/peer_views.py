@@ -67,6 +67,7 @@ def peers(core: Core) -> list[PeerView]:
                 power=power_view(offers[node].power) if node in offers else None,
                 reachable=reachable,
                 refused=core.ledger.refusals.by_author.get(node, 0),
+                later=core.ledger.later.sentence(node),
                 cut_off=core.exchange.shared.cut_off(node),
                 left=left_view(core, node),
                 here=round(share_here(spells), 3) if spells.away_s else None,

@@ -136,6 +136,7 @@ class PeerView(msgspec.Struct, frozen=True):
         None  # the part of the time in which it was heard lately, 0..1; None: it never was away
     )
     back_s: float | None = None  # until it is heard again, as it came and went so far; None: nobody can say
+    later: str = ""  # what it makes of a later version, on which this node cannot act: a sentence
 
 
 class ContributionView(msgspec.Struct, frozen=True):
