@@ -103,7 +103,7 @@ def snapshot(
         node=SelfView(**{**plain, **own}),
         neighbours=[NeighbourView("62", "bravo", 4.0, 0.104, 110_000.0, 1000, 2000)],
         peers=[
-            PeerView("62", "bravo", "training", 0.5, 1.2, 0.5, 0.01, True),
+            PeerView("62", "bravo", "training", 0.5, 1.2, 0.5, 0.01, True, later="bravo sends what is new"),
             PeerView("63", "charlie", "idle", 0.0, 90.0, None, None, False, 64, True),
         ],
         jobs=[] if jobs is None else jobs,

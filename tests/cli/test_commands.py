@@ -192,6 +192,7 @@ def test_stop_nodes_jobs_log_export_tasks(alpha: FakeNode, capsys: Capture, tmp_
     out = capsys.readouterr().out
     assert "bravo    neighbour  training     50 %      1.2 s  104 ms  110 kB/s" in out
     assert "charlie  away" in out
+    assert "not understood on alpha: bravo sends what is new" in out
     assert "refused on alpha: 64 records by charlie, which is not heard for some minutes: it goes on" in out
     assert "by bravo" not in out
     assert run(["jobs"]) == 0
