@@ -1,6 +1,7 @@
-"""Takes the pictures of the page for docs/: a real job on the emulated field-8, torn apart and merged.
+"""Takes the pictures of the page for docs/: real jobs on the emulated field-8.
 
-    python scripts/screenshots.py           about three minutes; writes docs/images/page-*.png
+    python scripts/screenshots.py           torn apart and merged: about three minutes; page-*.png
+    python scripts/screenshots.py --field   models that adapt: about four minutes; page-field.png
 
 Needs what `make demo` needs, and Chromium.  Look at every picture before you commit it.
 """
@@ -29,17 +30,23 @@ FLAGS = [
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 WAIT_S = 270
+FIELD_WAIT_S = 600
 MERGED = """() => {
   const rows = Object.values(window.muster?.store.tables.commits ?? {});
   return rows.length && rows.some(row => row.merge) ? Math.max(...rows.map(row => row.round)) : 0;
 }"""
+ADAPTED = """() => {
+  const marks = Object.values(window.muster?.store.tables.marks ?? {});
+  return Math.max(0, ...marks.filter(row => row.kind === "use").map(row => row.nodes.length));
+}"""
+CAMERAS = 4  # that use the model of their job
 CUT = "() => Object.values(window.muster.store.tables.links).filter(row => !row.up).map(row => row.id)"
 
 
-def start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    """A demo whose story cuts a link, kills the coordinator and heals all; it stays when the job is over."""
-    story = ["--story", "partition", "--plain", "--no-compare", "--stay"]
-    command = [sys.executable, "-m", "muster.cli.main", "demo", *story, "--page", f"127.0.0.1:{port}"]
+def start(story: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """A demo; it stays when its story is over."""
+    how = ["--story", story, "--plain", "--no-compare", "--stay"]
+    command = [sys.executable, "-m", "muster.cli.main", "demo", *how, "--page", f"127.0.0.1:{port}"]
     return subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT)
 
 
@@ -98,18 +105,31 @@ def take(browser: Browser, url: str, to: Path) -> None:
     phone.screenshot(path=to / "page-phone.png", full_page=True)
 
 
+def take_field(browser: Browser, url: str, to: Path) -> None:
+    """Four cameras use what they learned together; the marks stand on the curves."""
+    dark = opened(browser, url, viewport=DESKTOP, color_scheme="dark")
+    begun = time.monotonic()
+    while dark.evaluate(ADAPTED) < CAMERAS:
+        if time.monotonic() - begun > FIELD_WAIT_S:
+            raise SystemExit("no model went into use on all cameras: nothing is taken")
+        dark.wait_for_timeout(500)
+    settle(dark)
+    dark.screenshot(path=to / "page-field.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     parser.add_argument("--port", type=int, default=7477)
     parser.add_argument("--log", type=Path, default=Path("screenshots.log"))
+    parser.add_argument("--field", action="store_true", help="models that adapt, instead of the torn network")
     options = parser.parse_args()
-    demo = start(options.port, options.log)
+    demo = start("adapt" if options.field else "partition", options.port, options.log)
     try:
         url = address(demo, options.log)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            take(browser, url, options.to)
+            (take_field if options.field else take)(browser, url, options.to)
             browser.close()
     finally:
         demo.send_signal(signal.SIGINT)

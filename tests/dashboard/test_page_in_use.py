@@ -56,6 +56,18 @@ def test_a_line_a_node_says_what_is_in_use_and_how_good_it_is(page: Any, served:
     assert not page.locator("#use-rows tr").first.is_visible()
 
 
+def test_a_model_that_went_into_use_is_marked_on_the_curves(page: Any, served: Served) -> None:
+    commit = max(served.state()["commits"].values(), key=lambda row: row["age_s"])
+    text = f"round {commit['round']} is in use on alpha, bravo"
+    mark = {"id": "use-1", "kind": "use", "t": 1.0, "job": commit["job"], "age_s": commit["age_s"]}
+    served.publish(marks={"use-1": {**mark, "nodes": ["alpha", "bravo"], "text": text}})
+    chart = page.locator("#chart")
+    until(lambda: "use" in (chart.get_attribute("data-marks") or "").split(), "the mark is there")
+    box = chart.locator(".u-over").bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
+    page.locator("#chart-tip", has_text=text).wait_for()
+
+
 def test_the_card_rolls_back_on_the_viewing_node_only(page: Any, served: Served) -> None:
     served.clients.answers["rollback"] = MOVED
     pick(page, "bravo")

@@ -15,7 +15,7 @@ from muster.node.api.job_description import recipe_view
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.commit_rows import CommitRows
 from muster.node.api.rows.round_rows import RoundRows
-from muster.node.api.rows.schema import ContributionRow, JobRow, NodePlanRow, StopRow
+from muster.node.api.rows.schema import ContributionRow, JobRow, MarkRow, NodePlanRow, StopRow
 from muster.node.api.snapshot_builder import coordinator_of, joules_of, why_of
 from muster.node.core import Core
 from muster.protocol.ids import NodeId
@@ -52,6 +52,13 @@ class JobRows:
             tables["rounds"][self.id] = row
         tables["contributions"].update(self._contributions(now_s, head))
         self._history.look(self._began_t, commits, marks)
+
+    def mark(self, point: Point, kind: str, nodes: list[str], text: str) -> MarkRow:
+        """One at a commit, whose text the names of `nodes` end."""
+        began_t, what = self._began_t, f"{text} {', '.join(nodes)}"
+        t = round(began_t + point.age_s, 1) if began_t is not None else 0.0
+        id_ = f"{kind}-{point.id.hex()[:16]}"
+        return MarkRow(id_, kind, t, self.id, round(point.age_s, 2), list(nodes), what)
 
     def _job(self, now_s: float, head: Point | None) -> Row:
         core, runner, view = self._core, self.runner, self.runner.view

@@ -338,7 +338,9 @@ class MarkRow(msgspec.Struct, frozen=True):
     """Something that happened, for the curves; the newest 500."""
 
     id: str
-    kind: str  # cut, heal, partition, link, leave, join, kill, pause, resume, restart, handover, merge
+    # cut, heal, partition, link, leave, join, kill, pause, resume, restart, handover, merge; use, unuse: a
+    # model of the job went into use, or out of it again
+    kind: str
     t: float
     job: str | None
     age_s: float | None  # of the job then

@@ -17,6 +17,7 @@ from muster.node.api.rows.field_rows import field_rows
 from muster.node.api.rows.job_rows import JobRows
 from muster.node.api.rows.link_rows import LinkRows
 from muster.node.api.rows.node_rows import Names, node_rows
+from muster.node.api.rows.use_marks import UseMarks
 from muster.node.core import Core
 from muster.protocol.ids import NodeId
 
@@ -44,6 +45,7 @@ class Watcher:
         self.names = Names(core)
         self._sent: dict[str, dict[str, Row]] = {table: {} for table in TABLES_COMPARED}
         self._jobs: dict[bytes, JobRows] = {}
+        self._uses = UseMarks(core.field, self.names)
         self._event = 0
         self._facts: Row = {}
         self._facts_s = float("-inf")
@@ -72,6 +74,7 @@ class Watcher:
             except Exception as error:  # a fault in one job hides no other
                 name, its_id = f"showing job {job.id[:8]}", job.runner.view.id
                 self._core.supervisor.fault(name, error, job=its_id, first_only=True)
+        self._uses.look(self._jobs, marks)
         for table, rows in tables.items():
             sent = self._sent[table]
             gone: Rows = {key: None for key in sent if key not in rows}

@@ -1,4 +1,4 @@
-/** Marks on the training curves: what happened to the network, at the job's age. */
+/** Marks on the training curves: what happened to the network, and which model went into use, at the job's age. */
 
 import type { Colour } from "../theme";
 import type { MarkRow } from "../types";
@@ -15,6 +15,8 @@ const LOOKS: Record<string, { sign: string; colour: Colour }> = {
   join: { sign: "↑", colour: "blue" },
   handover: { sign: "⇄", colour: "yellow" },
   merge: { sign: "Y", colour: "violet" },
+  use: { sign: "◆", colour: "teal" },
+  unuse: { sign: "◇", colour: "orange" },
 };
 
 export function markLook(kind: string): { sign: string; colour: Colour } {

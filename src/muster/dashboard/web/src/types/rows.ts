@@ -291,7 +291,7 @@ export interface ContributionRow {
 /** Something that happened, for the curves; the newest 500. */
 export interface MarkRow {
   id: string;
-  kind: string; // cut, heal, partition, link, leave, join, kill, pause, resume, restart, handover, merge
+  kind: string; // cut, heal, partition, link, leave, join, kill, pause, resume, restart, handover, merge; use, unuse: a model of the job went into use, or out of it again
   t: number;
   job: string | null;
   age_s: number | null; // of the job then
