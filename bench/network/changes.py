@@ -129,6 +129,20 @@ def address(nets: RealNetworks) -> list[Measured]:
     return changed
 
 
+def dialling(nets: RealNetworks) -> list[Measured]:
+    """Without multicast: b dials a, and gets another address."""
+    for number, node in enumerate("ab", 1):
+        nets.node(node)
+        nets.cable(node, "eth0", "lan")
+        nets.up(node, "eth0", f"10.0.0.{number}")
+    a = nets.start("a", TASKS | {"discovery": False})
+    b = nets.start("b", TASKS | {"discovery": False, "connect": ["10.0.0.1:7447"]})
+    job = ask(a, 2)
+    seconds_until(lambda: counted(a, job, "b") > 1, LIMIT_S, "both train")
+    change = partial(nets.change_address, "b", "eth0", "10.0.0.2", "10.0.0.12")
+    return [after("changed address of who dials", change, a, b, job)]
+
+
 def dead_nic(nets: RealNetworks) -> list[Measured]:
     """Two networks; each dies in turn, so that the link was on one of them: by its carrier, and silently."""
     for number, node in enumerate("ab", 1):
@@ -153,7 +167,9 @@ def dead_nic(nets: RealNetworks) -> list[Measured]:
     return found
 
 
-CASES = {case.__name__: case for case in (late_interface, late_interfaces, late_vpn, address, dead_nic)}
+CASES = {
+    case.__name__: case for case in (late_interface, late_interfaces, late_vpn, address, dialling, dead_nic)
+}
 
 
 def measure(case: str) -> list[Measured]:
