@@ -72,7 +72,7 @@ class LocalNetworks:
             self._discovery.session(session_id, self._session.port_on)
 
     def lost(self) -> None:
-        """A neighbour went: perhaps it is there by another way."""
+        """A neighbour went: perhaps it is heard on another network."""
         if self._discovery is not None:
             self._discovery.ask()
 
