@@ -45,3 +45,19 @@ def test_a_listen_address_that_is_missing_is_waited_for_and_said(tmp_path: Path)
         seconds_until(lambda: "listens on 10.9.0.1:7447" in nets.said("a"), patient_s(20), "it listens")
         assert "this machine has the address 10.9.0.1" in nets.said("a")
         assert nets.said("a").count("waits for address") == 1
+
+
+def test_loopback_that_comes_late_is_no_harm_and_links_adapt_their_timings(tmp_path: Path) -> None:
+    """The engine is told over loopback whom to dial."""
+    with RealNetworks(tmp_path) as nets:
+        for number, node in enumerate("ab", 1):
+            nets.node(node)
+            nets.ip(node, "link", "set", "lo", "down")
+            nets.cable(node, "eth0", "lan")
+            nets.up(node, "eth0", f"10.0.0.{number}")
+        a, b = (nets.start(node, {}) for node in "ab")
+        for node in "ab":
+            nets.ip(node, "link", "set", "lo", "up")
+        seconds_until(lambda: changes.linked(a, b), patient_s(20), "a link")
+        loops = {loop.name for loop in a.snapshot().node.loops}
+        assert {"adapting the links' timings", "looking at the interfaces", "discovery"} <= loops

@@ -18,10 +18,17 @@ NOT_HERE = "198.51.100.7"  # TEST-NET-2: no machine has it
 
 
 def test_addresses_that_are_missing_are_left_out() -> None:
-    wanted = [Endpoint(NOT_HERE, 7001), Endpoint("127.0.0.1", 7002), Endpoint("gate.local", 7003)]
+    wanted = [
+        Endpoint("127.0.0.1", 7002),
+        Endpoint("localhost", 7003),
+        Endpoint(NOT_HERE, 7001),
+        Endpoint("nobody.invalid", 7003),
+        Endpoint("fe80::1%none0", 7004),
+    ]
     listening = ListeningPlaces(wanted).now()
-    assert listening.here == wanted[1:]  # the engine resolves names
-    assert listening.missing == wanted[:1]
+    assert listening.here == wanted[:2]
+    assert listening.missing == wanted[2:]
+    assert ListeningPlaces(wanted).now(look_up=False).here == wanted[:1]
 
 
 def test_chosen_ports_stay_once_they_were_used() -> None:

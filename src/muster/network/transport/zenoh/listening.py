@@ -1,6 +1,7 @@
 """Where a node listens: at what was asked for, as far as this machine has the addresses, on ports that stay.
 
-An address may come later (a VPN, a cable): it is waited for, and the node listens on the others meanwhile.
+An address may come later (a VPN, a cable), and a name may get one: it is waited for, and the node listens on
+the others meanwhile.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint
 from muster.network.transport.zenoh.config import free_endpoint
+
+LOOK_UP_S_MAX = 30.0  # for names: a resolver without a network takes its time
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class ListeningPlaces:
         self._chosen: dict[Endpoint | None, Endpoint] = {}  # by what was asked for; None: anything
         self._kept = False
 
-    def now(self) -> Listening:
-        """Raises MusterError("port_in_use") when there is no port."""
+    def now(self, *, look_up: bool = True) -> Listening:
+        """Blocks while names are looked up; those that are not count as missing.
+
+        Raises MusterError("port_in_use") when there is no port."""
         if not self._wanted:
             if None not in self._chosen:
                 self._chosen[None] = free_endpoint(port=DEFAULT_PORT)
             return Listening([self._chosen[None]], [])
-        missing = [point for point in self._wanted if not _is_here(point)]
+        missing = [point for point in self._wanted if not (look_up or point.address) or not _is_here(point)]
         for point in self._wanted:
             if point not in missing and point not in self._chosen:
                 self._chosen[point] = point if point.port else free_endpoint(point.host)
@@ -54,16 +60,18 @@ class ListeningPlaces:
 
 
 def _is_here(point: Endpoint) -> bool:
-    """Whether this machine has the address; of a name the engine says it."""
-    if point.address is None:
-        return True
+    """Whether this machine has the address, or one that the name has."""
     try:
-        with socket.socket(
-            socket.AF_INET6 if ":" in point.host else socket.AF_INET, socket.SOCK_DGRAM
-        ) as probe:
-            probe.bind((point.host, 0))
+        found = socket.getaddrinfo(point.host, 0, type=socket.SOCK_DGRAM)
+    except OSError:  # the name has no address, or the interface of a link-local one is not there
+        return False
+    return any(_can_bind(family, address) for family, _, _, _, address in found)
+
+
+def _can_bind(family: int, address: tuple[Any, ...]) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)
     except OSError as error:
-        return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV) and not isinstance(
-            error, socket.gaierror
-        )
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
     return True

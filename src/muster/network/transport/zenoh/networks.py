@@ -20,6 +20,8 @@ from muster.network.transport.zenoh.session import ZenohSession
 from muster.network.trust.identity import Identity
 from muster.protocol.ids import NodeId
 
+WAIT_S = 10.0  # between two looks for addresses to listen on
+
 Loop = Callable[[Pulse], Coroutine[Any, Any, None]]
 
 
@@ -47,6 +49,7 @@ class LocalNetworks:
         self._answers, self._renew, self._say = answers, renew, say
         self._supervisor = supervisor
         self._session_id = ""
+        self._settling = asyncio.Lock()
         self._watch = InterfaceWatch(self.changed)
         self._discovery: Discovery | None = None
         if discovery:
@@ -62,7 +65,10 @@ class LocalNetworks:
 
     def loops(self) -> dict[str, Loop]:
         """What is to be kept running, by name."""
-        looks: dict[str, Loop] = {"looking at the interfaces": self._watch.run}
+        looks: dict[str, Loop] = {
+            "looking at the interfaces": self._watch.run,
+            "waiting for addresses to listen on": self._wait,
+        }
         return looks if self._discovery is None else looks | {"discovery": self._discovery.run}
 
     def opened(self, session_id: str) -> None:
@@ -101,15 +107,28 @@ class LocalNetworks:
     async def _settle(self, change: Changes | None) -> None:
         """Listen on what is here now; leave links of which nothing comes any more.
 
+        The engine takes orders to dial over loopback, which may come late as well.
+
         QUIC lets a link survive that this end dialled and whose address here changed; of one that the other
         end dialled it hears nothing for a lease, and nor does a link over an interface that is gone.
         """
-        if self._session.can_listen_on_more():
-            await self._renew()
-            self._say(f"listens on {', '.join(map(str, self._session.listening))}")
-            self.say_missing()
-        elif change is not None and change.gone and not await self._all_answer():
-            await self._renew()
+        async with self._settling:  # a second change looks at what the first one left
+            if await self._session.can_listen_on_more():
+                await self._renew()
+                self._say(f"listens on {', '.join(map(str, self._session.listening))}")
+                self.say_missing()
+            elif not self._session.dialler.ready or (
+                change is not None and change.gone and not await self._all_answer()
+            ):
+                await self._renew()
+
+    async def _wait(self, pulse: Pulse) -> None:
+        """What no interface says: a name that gets an address later."""
+        while True:
+            pulse.renew(WAIT_S)
+            await asyncio.sleep(WAIT_S)
+            if self._session.missing:
+                await self._settle(None)
 
     async def _all_answer(self) -> bool:
         return all(await asyncio.gather(*map(self._answers, self._peers.neighbours())))

@@ -26,7 +26,7 @@ from muster.network.transport.zenoh.config import (
     session_config,
 )
 from muster.network.transport.zenoh.dialling import Dialler
-from muster.network.transport.zenoh.listening import ListeningPlaces
+from muster.network.transport.zenoh.listening import LOOK_UP_S_MAX, Listening, ListeningPlaces
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
 from muster.network.transport.zenoh.threads import Inbox, call_limited
 from muster.network.transport.zenoh.udp_ports import take_back
@@ -94,7 +94,7 @@ class ZenohSession:
     async def open(self) -> None:
         """Raises MusterError("port_in_use", "config", or "internal" after `OPEN_S_MAX`)."""
         for _ in range(PORTS_TRIED_MAX):
-            listening = self._places.now()
+            listening = await self._listening()
             # The old session did not let go of its port: better another than none.
             points = [free_endpoint()] if self._old_port_held and listening.here else listening.here
             try:
@@ -247,9 +247,16 @@ class ZenohSession:
 
         return post
 
-    def can_listen_on_more(self) -> bool:
+    async def can_listen_on_more(self) -> bool:
         """Whether an address that was missing is here now."""
-        return bool(self.missing) and len(self._places.now().missing) < len(self.missing)
+        return bool(self.missing) and len((await self._listening()).missing) < len(self.missing)
+
+    async def _listening(self) -> Listening:
+        """Beside the loop: names are looked up. Raises MusterError("port_in_use")."""
+        try:
+            return await call_limited(self._places.now, LOOK_UP_S_MAX)
+        except TimeoutError:
+            return self._places.now(look_up=False)
 
     def port_on(self, interface: Interface) -> int:
         """The port on which those who hear this node on an interface can dial it there; 0: none."""
