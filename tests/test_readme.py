@@ -160,7 +160,7 @@ class Machine:
         with (self.folder / f"node{number}.log").open("wb") as log:
             self.nodes.append(subprocess.Popen(words, cwd=self.folder, env=self.env, stdout=log, stderr=log))
         home = self.folder / "d" / "muster" / words[words.index("--name") + 1]
-        deadline_s = time.monotonic() + UP_S
+        deadline_s = time.monotonic() + patient_s(UP_S)
         while not (home / "control.sock").exists():
             assert time.monotonic() < deadline_s, (self.folder / f"node{number}.log").read_text()
             time.sleep(0.1)
@@ -173,9 +173,9 @@ class Machine:
         try:
             assert page.stdout is not None
             address = page.stdout.readline().removeprefix("page: ").strip()
-            deadline_s = time.monotonic() + UP_S
+            deadline_s = time.monotonic() + patient_s(UP_S)
             while True:
-                with urllib.request.urlopen(f"{address}api/state", timeout=10) as answer:
+                with urllib.request.urlopen(f"{address}api/state", timeout=patient_s(10)) as answer:
                     state: str = answer.read().decode()
                 if json.loads(state)["nodes"]:
                     break
@@ -188,7 +188,7 @@ class Machine:
         return state
 
     def wait_for_neighbour(self, name: str) -> None:
-        deadline_s = time.monotonic() + UP_S
+        deadline_s = time.monotonic() + patient_s(UP_S)
         while name not in [n["name"] for n in json.loads(self.run("muster nodes --json"))["neighbours"]]:
             assert time.monotonic() < deadline_s
             time.sleep(0.2)
@@ -197,7 +197,7 @@ class Machine:
         for node in self.nodes:
             node.terminate()
         for node in self.nodes:
-            assert node.wait(20) == 0
+            assert node.wait(patient_s(20)) == 0
 
 
 def _free_port() -> int:

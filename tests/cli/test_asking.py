@@ -13,6 +13,7 @@ from muster.api import train
 from muster.cli import follow
 from muster.cli.main import run
 from muster.node.api.snapshot import NodeEvent
+from patience import patient_s
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         node.events = [NodeEvent(8, 0.0, "job", "starts the trainer of digits")]
         waits = [job_view(state="finished", waits=["c takes no part: too few samples"])]
         node.answers["snapshot"] = lambda request: snapshot(jobs=waits)
-        node.answers["train"] = lambda request: {"job": JOB} if got.wait(10) else ("internal", "not shown")
+        node.answers["train"] = lambda request: (
+            {"job": JOB} if got.wait(patient_s(10)) else ("internal", "not shown")
+        )
         node.answers["log"] = {"job": waits[0], "commits": []}
         yield node, got
 

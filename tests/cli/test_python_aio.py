@@ -14,6 +14,7 @@ from test_python_api import Noting, job, quick
 import muster
 from muster.errors import MusterError
 from muster.node.api.snapshot import NodeEvent
+from patience import patient_s
 
 __all__ = ["job", "quick"]
 
@@ -24,7 +25,7 @@ async def every(rounds: AsyncIterator[muster.Round]) -> list[int]:
 
 def on_loop(main: Any) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient_s(20)):
             await main()
 
     asyncio.run(limited())

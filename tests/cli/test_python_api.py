@@ -21,6 +21,7 @@ from muster.cli.main import run
 from muster.errors import MusterError
 from muster.node.api.rounds import stream
 from muster.node.api.snapshot import JobSnapshot
+from patience import patient_s
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +139,7 @@ def test_a_node_that_dies_and_comes_back(job: ScriptedJob, alpha: FakeNode) -> N
     job.do(2)
     job.finish()
     alpha.__enter__()
-    thread.join(20)
+    thread.join(patient_s(20))
     assert found == [4, 5]
 
 
@@ -232,7 +233,7 @@ def test_ctrl_c_ends_the_following(job: ScriptedJob, alpha: FakeNode) -> None:
         assert [process.stdout.readline().strip() for _ in range(3)] == ["1", "2", "3"]
         process.send_signal(signal.SIGINT)
         assert process.stdout.read().strip() == "interrupted"
-        assert process.wait(20) == 0
+        assert process.wait(patient_s(20)) == 0
 
 
 def test_a_result_may_be_asked_for_later(job: ScriptedJob) -> None:

@@ -47,7 +47,7 @@ class Node:
         argv += ["--no-discovery", "--listen", f"127.0.0.1:{free_port()}"]
         with (self.home.parent / "node.log").open("ab") as log:
             self.process = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log)
-        end_s = time.monotonic() + UP_S
+        end_s = time.monotonic() + patient_s(UP_S)
         while not answers(self.home):
             gone = self.process.poll() is not None or time.monotonic() >= end_s
             assert not gone, (self.home.parent / "node.log").read_text()
@@ -64,7 +64,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setenv("MUSTER_HOME", str(made.home))
     yield made
     made.process.send_signal(signal.SIGTERM)
-    made.process.wait(20)
+    made.process.wait(patient_s(20))
 
 
 def test_the_tensorboard_example_runs(node: Node, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from page_hook import build_page
 
+from patience import patient_s
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "bench/page"))  # the made-up fleet
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -73,7 +75,7 @@ class LivePage:
 
     def state(self) -> dict[str, Any]:
         """What the page's server says now."""
-        with urllib.request.urlopen(f"{self.url}api/state", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}api/state", timeout=patient_s(10)) as answer:
             state: dict[str, Any] = json.load(answer)
         return state
 
@@ -146,7 +148,7 @@ def live_page() -> Iterator[LivePage]:
         finally:
             page.process.send_signal(signal.SIGINT)
             try:
-                page.process.wait(30)
+                page.process.wait(patient_s(30))
             finally:
                 page.process.kill()
                 page.process.wait()

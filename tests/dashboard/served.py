@@ -13,6 +13,7 @@ from pages import FakeClients, Made, make
 from madeup import Fleet
 from muster.http.address import Address, listen
 from muster.http.server import serving
+from patience import patient_s
 
 Result = TypeVar("Result")
 STRANGE = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>"
@@ -69,10 +70,10 @@ def serve(*, tokens: bool = False, emulated: bool = True) -> Iterator[Served]:
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    assert started.wait(20)
+    assert started.wait(patient_s(20))
     try:
         yield found[0]
     finally:
         found[0].do(ending[0].set)
-        thread.join(20)
+        thread.join(patient_s(20))
         assert not thread.is_alive()

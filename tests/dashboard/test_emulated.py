@@ -21,6 +21,7 @@ from muster.dashboard.state_merger import StateMerger
 from muster.emulation.radio.model import LinkParams, fault_in
 from muster.errors import MusterError
 from muster.simulation.faults import Cut, Restart
+from patience import patient_s
 
 FIRST = {"up": True, "rate_kbit_s": 1000.0, "delay_ms": 50.0, "jitter_ms": 0.0, "loss": 0.01}
 
@@ -67,7 +68,7 @@ def on_network(
         network = EmulatedNetwork(StateMerger(feed, emulated=True), tmp_path)
         task = asyncio.create_task(network.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient_s(10)):
                 while not feed.tables["links"]:
                     await asyncio.sleep(0.005)
                 await steps(network, fake, feed)

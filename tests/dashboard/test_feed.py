@@ -13,6 +13,7 @@ from pages import make
 from asgi import SseEvent, events
 from muster.dashboard import feed as feeds
 from muster.dashboard.feed import Feed
+from patience import patient_s
 
 
 def apply(state: dict[str, Any], event: SseEvent) -> None:
@@ -154,13 +155,13 @@ def test_one_event_over_the_rings_limit_is_read_as_a_snapshot() -> None:
             feed.publish({"nodes": {"a": {"text": "x" * (feeds.RING_BYTES_MAX + 1)}}})
             feed.flush()
             assert not feed._ring
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient_s(10)):
                 while (event := await queue.get()).kind == "tick":
                     pass
             assert (event.kind, event.id) == ("snapshot", f"{feed.boot}-{feed.sequence}")
             feed.publish({"nodes": {"a": {"text": "short"}}})
             feed.flush()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient_s(10)):
                 while (event := await queue.get()).kind == "tick":
                     pass
             assert event.kind == "patch"

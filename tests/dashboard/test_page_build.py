@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from page_hook import build_page, hook
 
+from patience import patient_s
+
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "src/muster/dashboard/web"
 PAGE = ROOT / "src/muster/dashboard/page"
@@ -65,7 +67,7 @@ def test_types_hold(page: Path) -> None:
     if not (WEB / "node_modules/typescript").is_dir():
         hook._packages(WEB, node[1], dict(os.environ))
     command = [node[0], str(WEB / "node_modules/typescript/bin/tsc"), "--noEmit", "-p", str(WEB)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient_s(100))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -93,7 +95,13 @@ def _wheel(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-S", "-c", _BUILD, str(root), *sys.path]
     environment = {"PATH": "/nowhere", "HOME": str(root), "SOURCE_DATE_EPOCH": "1700000000"}
     return subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command,
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patient_s(100),
+        check=False,
     )
 
 

@@ -14,6 +14,7 @@ from muster.dashboard.page import emulation_of
 from muster.errors import MusterError
 from muster.http.address import Address, address, listen, url
 from muster.http.server import serving
+from patience import patient_s
 
 
 @pytest.mark.parametrize("text", ["a:b", ":80", "1.2.3.4:70000", "host:", "[::1"])
@@ -72,7 +73,7 @@ def test_a_reader_that_leaves_is_forgotten() -> None:
             await reader.readuntil(b"event: snapshot")
             assert made.feed.readers == 1
             writer.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient_s(10)):
                 while made.feed.readers:
                     made.feed.add_line("job", "news")
                     await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from muster.dashboard.page import header
 from muster.dashboard.state_merger import StateMerger
 from muster.errors import MusterError
 from muster.node.api.client import SOCKET
+from patience import patient_s
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ class Watching:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def until(self, state: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient_s(10)):
             while (said := self.feed.header["source"])["state"] != state or said["reason"] == NEW:
                 await asyncio.sleep(0.005)
 
@@ -115,7 +116,7 @@ def test_another_node_is_followed_when_the_home_changes(tmp_path: Path) -> None:
         ):
             await watching.until("live")
             watching.home = tmp_path / "b"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient_s(10)):
                 while watching.feed.header["view"] != "b":
                     await asyncio.sleep(0.005)
             assert set(watching.feed.tables["nodes"]) == {"b"}

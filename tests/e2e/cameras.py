@@ -14,6 +14,7 @@ import numpy as np
 
 from muster.learning import digits
 from muster.learning.digits import DEVIATION, MEAN
+from patience import patient_s
 
 SAMPLES = 5  # in a request
 PAUSE_S = 0.01
@@ -49,7 +50,7 @@ class Camera:
 
     def close(self) -> None:
         self._over.set()
-        self._thread.join(20)
+        self._thread.join(patient_s(20))
 
     def accuracy(self, last: int = 200) -> float:
         """Of the last so many answers."""
@@ -82,7 +83,7 @@ class Camera:
                 self.labelled += given
 
     def _post(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=patient_s(20))
         try:
             connection.request("POST", f"/v2/models/{self._task}/{what}", json.dumps(body))
             answer = connection.getresponse()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import patient_s
+
 pytest.importorskip("PIL.Image")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "field"
 WITHIN_S = 400.0  # on a busy machine
@@ -40,7 +42,7 @@ class Example:
     def run(self, *words: str) -> str:
         line = [sys.executable, *words]
         done = subprocess.run(
-            line, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300
+            line, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=patient_s(300)
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -79,7 +81,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
     yield made
     made.node.send_signal(signal.SIGTERM)
     try:
-        made.node.wait(30)
+        made.node.wait(patient_s(30))
     except subprocess.TimeoutExpired:
         made.node.kill()
         made.node.wait()

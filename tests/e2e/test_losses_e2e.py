@@ -19,6 +19,7 @@ from play import ask, end_all, field, mesh, until, until_one_end, until_round
 
 from muster.history.counted import Key
 from muster.simulation.faults import FillDisk, Kill, Restart, SkewClock
+from patience import patient_s
 from small_fleet import SmallFleet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -73,7 +74,7 @@ def test_the_asker_is_gone_for_good_and_fetches_the_result_much_later() -> None:
 
 def _muster(*words: object) -> str:
     argv = [sys.executable, "-m", "muster.cli.main", *(str(word) for word in words)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=patient_s(120))
     assert done.returncode == 0, done.stderr
     return done.stdout
 

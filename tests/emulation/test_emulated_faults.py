@@ -18,6 +18,7 @@ from muster.emulation.node_process import NodeProcess
 from muster.emulation.scenario_file import parse
 from muster.errors import MusterError
 from muster.simulation import faults
+from patience import patient_s
 
 pytestmark = pytest.mark.e2e
 
@@ -86,7 +87,7 @@ while True:
 
 async def until_line(process: NodeProcess, wanted: bytes) -> None:
     assert process.stdout is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient_s(10)):
         while await process.stdout.readline() != wanted:
             pass
 
@@ -152,7 +153,7 @@ def test_the_schedule_and_duty_cycles_run_by_themselves(tmp_path: Path) -> None:
     )
 
     async def main() -> None:
-        async with Emulation(scenario, tmp_path) as net, asyncio.timeout(10):
+        async with Emulation(scenario, tmp_path) as net, asyncio.timeout(patient_s(10)):
             while not (net.is_away("alpha") and net.params()["alpha", "bravo"].rate_kbit_s == 9.6):
                 await asyncio.sleep(0.01)
             assert not net.is_away("bravo")

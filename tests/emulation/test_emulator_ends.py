@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from two_nodes import alive, free_port, wait_for
 
+from patience import patient_s
+
 pytestmark = pytest.mark.e2e
 
 
@@ -72,7 +74,7 @@ def test_nothing_is_left_however_the_emulator_ends(tmp_path: Path, number: signa
         mine = {network_of(pid) for pid in [air, *pids]} - before
         assert len(mine) == (4 if kind == "namespaces" else 0)
         emulator.send_signal(number)
-        emulator.wait(20)
+        emulator.wait(patient_s(20))
     wait_for(lambda: not any(alive(pid) for pid in [air, *pids]))
     wait_for(lambda: not mine & networks())
     assert not (tmp_path / "control.sock").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 from muster.emulation.emulator import Emulation
 from muster.emulation.scenario import Scenario
 from muster.emulation.scenario_file import parse
+from patience import patient_s
 
 ECHO = """
 import socket, sys
@@ -82,7 +83,7 @@ async def ping(
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end_s = time.monotonic() + limit_s
+    end_s = time.monotonic() + patient_s(limit_s)
     while not condition():
         assert time.monotonic() < end_s, "it did not come true"
         time.sleep(0.02)

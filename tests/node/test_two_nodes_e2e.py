@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from daemons import Daemons
+from muster.network.transport.zenoh.config import free_endpoint
 from muster.network.trust.identity import init_fleet, issue
 from muster.node.api.client import Client
 from muster.node.api.snapshot import JobSnapshot
 from patience import patient_s
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-PORTS = {"ann": 17451, "ben": 17452}
+NAMES = ("ann", "ben")
 TASK = """
 from torch import nn
 from muster.learning.digits import Digits
@@ -38,6 +39,7 @@ class Pair(Daemons):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.ports = {name: free_endpoint("127.0.0.1").port for name in NAMES}
         init_fleet(folder / "fleet", "pair")
 
     def begin(self, name: str, extra: str = "") -> Client:
@@ -47,11 +49,11 @@ class Pair(Daemons):
         bundle = self.folder / f"{name}.pem"
         if not bundle.exists():
             issue(self.folder / "fleet", name, bundle)
-        other = next(port for n, port in PORTS.items() if n != name)
+        other = next(port for n, port in self.ports.items() if n != name)
         config = self.folder / f"{name}.toml"
         config.write_text(
             f'name = "{name}"\nhome = "{home}"\nbundle = "{bundle}"\ndiscovery = false\n'
-            f'listen = ["127.0.0.1:{PORTS[name]}"]\nconnect = ["127.0.0.1:{other}"]\n{extra}'
+            f'listen = ["127.0.0.1:{self.ports[name]}"]\nconnect = ["127.0.0.1:{other}"]\n{extra}'
         )
         return self.start(name)
 

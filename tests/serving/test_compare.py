@@ -21,6 +21,7 @@ from muster.serving.answers import answered, classes_of
 from muster.serving.models import load_file
 from muster.serving.paths import folder_of, local_set_of, models_of
 from muster.serving.pointer import use_model
+from patience import patient_s
 
 ROWS = ((RED, 0), (RED, 1), (GREEN, 2), (BLUE, 2), (BLUE, 1))
 
@@ -81,7 +82,9 @@ def test_time_is_limited_whatever_a_model_does(home: Path) -> None:
         "sys.exit(compare.main(sys.argv[1:]))"
     )
     argv = ["--home", str(home), "--task", TASK, "--candidate", str(home / "new.onnx"), "--seconds", "1"]
-    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, check=False, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, check=False, timeout=patient_s(30)
+    )
     assert done.returncode == EXIT_CODES["timeout"]
     assert "took over 1 s" in json.loads(done.stdout)["error"]["sentence"]
 

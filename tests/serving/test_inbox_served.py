@@ -12,6 +12,7 @@ from serving_here import TASK, served
 from muster.local.local_set import LocalSet, path_of
 from muster.serving import server as server_module
 from muster.serving.settings import ServeConfig
+from patience import patient_s
 
 
 def test_the_inbox_becomes_labels_that_both_models_are_judged_by(
@@ -25,7 +26,7 @@ def test_the_inbox_becomes_labels_that_both_models_are_judged_by(
         (inbox / "night.csv").write_text("a,b,c,d,label\n1,0,0,0,red\n0,1,0,0,blue\n")
         (inbox / "odd.csv").write_text("a,b,label\n1,0,red\n")
         async with served(home, classifier(tmp_path / "a.onnx"), config=ServeConfig(inbox=inbox)) as s:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(patient_s(30)):
                 while s.server.figures.judged < 2 or not (inbox / "refused" / "odd.csv.txt").exists():
                     await asyncio.sleep(0.02)
             assert any("inbox: odd.csv is refused: line 2: a sample has the shape" in line for line in s.said)

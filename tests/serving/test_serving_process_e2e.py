@@ -67,7 +67,9 @@ class Process:
 
     def ask(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}{path}", data, timeout=patient_s(30)
+        ) as answer:
             return json.loads(answer.read())
 
     def until(self, version: str | None = None) -> None:
@@ -94,7 +96,7 @@ def running(home: Path, argv: list[str] | None = None, port: int | None = None) 
         yield made
     finally:
         made.process.terminate()
-        made.process.wait(60)
+        made.process.wait(patient_s(60))
 
 
 def test_tritons_client_works_unchanged(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_killed_at_any_time_nothing_labelled_is_lost(tmp_path: Path) -> None:
                     server.ask(FEEDBACK, {"id": id_, "labels": [i % 3]})
                     confirmed += 1
             killer.join()
-            assert server.process.wait(60) == -signal.SIGKILL
+            assert server.process.wait(patient_s(60)) == -signal.SIGKILL
             server.start()
         server.until("first000")
         assert server.answer(BLUE) == (2, "first000")
@@ -248,7 +250,7 @@ def test_a_node_keeps_its_server_and_the_server_outlives_it(tmp_path: Path) -> N
         node.until("first000")
         assert node.answer(GREEN) == (1, "first000")
         node.process.terminate()
-        assert node.process.wait(60) == 0
+        assert node.process.wait(patient_s(60)) == 0
         after = read_report(folder)
         assert after is not None
         assert not alive(after)
@@ -266,7 +268,7 @@ def test_one_server_a_folder(tmp_path: Path) -> None:
         for _ in moments(60):
             if read_report(folder_of(home, TASK)) is not None:
                 break
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=patient_s(60))
         assert done.returncode == 12
         where = f"http://127.0.0.1:{server.port}/ (process {server.process.pid})"
         assert done.stderr == f"muster: {TASK} is served already at {where}\n"
@@ -283,4 +285,4 @@ def test_a_server_ends_when_its_folder_is_deleted(tmp_path: Path) -> None:
                 break
         time.sleep(0.1)
         shutil.rmtree(home / "serve")
-        assert server.process.wait(60) == 0
+        assert server.process.wait(patient_s(60)) == 0

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from muster.network.transport.zenoh.threads import QUEUE_ITEMS_MAX, SenderThread, call_limited
+from patience import patient_s
 
 
 def test_a_sender_keeps_order_and_is_bounded() -> None:
@@ -21,7 +22,7 @@ def test_a_sender_keeps_order_and_is_bounded() -> None:
     gate.set()
     while not sender.put(done.set):
         pass
-    assert done.wait(10)
+    assert done.wait(patient_s(10))
     assert ran == list(range(taken))
     sender.close()
     assert not sender.put(done.set)
@@ -63,6 +64,6 @@ def test_a_send_that_raises_does_not_end_the_thread(monkeypatch: pytest.MonkeyPa
 
     assert sender.put(fails)
     assert sender.put(sent.set)
-    assert sent.wait(10)
+    assert sent.wait(patient_s(10))
     assert traces == ["RuntimeError"]
     sender.close()

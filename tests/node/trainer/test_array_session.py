@@ -17,6 +17,7 @@ from muster.compression.tensors import Layout
 from muster.errors import MusterError
 from muster.learning.export import metadata_of
 from muster.node.trainer.session import Session
+from patience import patient_s
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits_sklearn.py"
 LIMITS = {"threads": 1, "niceness": 0, "throttle": 1.0}
@@ -123,7 +124,7 @@ def test_torch_is_not_imported_for_it() -> None:
         f"Session().do({{'do': 'open', 'reference': {str(EXAMPLE)!r}, 'options': {{}}, **limits}}, print)\n"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=patient_s(100)).returncode == 0
 
 
 def test_what_a_task_keeps_is_of_its_job(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.liveness import QUIET_S, STALL_S, WORK_S, Liveness, cpu_s_of
 from muster.node.trainer.messages import TaskSource
 from muster.node.trainer.process import TrainerProcess
+from patience import patient_s
 
 TASK = """
 import time
@@ -99,7 +100,7 @@ def test_a_long_step_is_told_from_a_hang(
         said: list[str] = []
         trainer = TrainerProcess(said.append)
         try:
-            async with asyncio.timeout(100):
+            async with asyncio.timeout(patient_s(100)):
                 await trainer.open(TaskSource(str(path), niceness=0))  # imports are over
                 source = TaskSource(
                     str(path), {"computes": computes, "seconds": 9.0 if computes else 90.0}, niceness=0

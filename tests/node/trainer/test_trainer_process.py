@@ -21,6 +21,7 @@ from muster.errors import MusterError
 from muster.node.trainer.child_process import TrainerDied
 from muster.node.trainer.messages import Progress, TaskSource
 from muster.node.trainer.process import TrainerProcess
+from patience import patient_s
 
 TASK = """
 import os, sys, time
@@ -74,7 +75,7 @@ def run(work: Callable[[TrainerProcess], Awaitable[None]]) -> None:
     async def main() -> None:
         trainer = TrainerProcess()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(patient_s(60)):
                 await work(trainer)
         finally:
             await trainer.close()
@@ -281,7 +282,10 @@ def test_the_child_does_not_outlive_its_parent(source: Callable[..., TaskSource]
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, source().reference], stdout=subprocess.PIPE, check=False, timeout=60
+        [sys.executable, "-c", code, source().reference],
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=patient_s(60),
     )
     child = int(done.stdout)
     gone = not psutil.pid_exists(child)

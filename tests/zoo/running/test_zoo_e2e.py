@@ -63,7 +63,7 @@ class Daemons:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(20)
+            process.wait(patient_s(20))
 
 
 def _free_port() -> int:
