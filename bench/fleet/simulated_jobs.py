@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.coordinator.forecasts import EVERYBODY, load
 from muster.job.runner import JobRunner
 from muster.node.api.job_requests import open_job

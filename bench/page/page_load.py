@@ -97,21 +97,14 @@ class Fleet:
         for one in self.people[1:]:
             self.take(Offer(self.job, 1, 1, 200, 0.01), one.node)
         self.roster = tuple(p.node for p in self.people)
-        self.spent: dict[bytes, Any] = {}
         blob = b"b" * 32
-        self.counted = self._counted()
-        root = Commit(self.job, (), 0, (), (), self.roster[1:2], (), 0.0, blob, 19304)
+        root = Commit(self.job, (), 0, (), self.roster, (), 0.0, blob, 19304)
         self.line, self.round = self.take(root, author), 0
-
-    def _counted(self) -> Any:
-        from muster.history.counted import Counted
-
-        return Counted()
 
     def commit(self) -> None:
         """The next round: some of the nodes gave an update each."""
         from muster.job.figures import of_classes, sorted_figures
-        from muster.protocol.parts import Folded, Payload, Range, Spent
+        from muster.protocol.parts import Folded, Payload, Spent
         from muster.protocol.records import Commit, Measurement, Plan
 
         self.round += 1
@@ -120,15 +113,12 @@ class Fleet:
         for node in who:
             self.numbers[node] += 1
             folded.append(Folded(node, 1, self.numbers[node], STEPS, EXAMPLES, 0, 1 / len(who)))
-            done = self.numbers[node]
-            self.spent[node] = Spent(node, done * STEPS, done * EXAMPLES, done * 9000)
-        counted = tuple(Range(n, 1, 1, last) for n, last in sorted(self.numbers.items()) if last)
         author = self.people[1].node
         delta = Payload("quant8", 9120, None, b"d" * 32)
         record = Commit(
-            self.job, (self.line,), self.round, counted, tuple(folded), self.roster,
-            tuple(sorted(self.spent.values())), self.round * 6.0, b"p" * 24 + self.round.to_bytes(8, "big"),
-            19304, delta,
+            self.job, (self.line,), self.round, tuple(folded), (),
+            tuple(Spent(node, 0, 0, 9000) for node in who), self.round * 6.0,
+            b"p" * 24 + self.round.to_bytes(8, "big"), 19304, delta,
         )  # fmt: skip
         self.line = self.take(record, author)
         correct = 100 + self.rng.randint(0, 200)

@@ -18,7 +18,7 @@ import psutil
 from kept import Kept, counted_once, kept, one_head
 from play import ask, end_all, field, mesh, until, until_one_end, until_round, view
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.learning import params
 from muster.learning.evaluation import evaluate
 from muster.learning.params import fresh_model

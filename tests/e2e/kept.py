@@ -9,7 +9,8 @@ from pathlib import Path
 
 from muster.compression.tensors import Layout, unpack
 from muster.history.counted import Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.models.stored import Arrays
 from muster.protocol.envelope import decode
 from muster.protocol.envelope import unpack as opened

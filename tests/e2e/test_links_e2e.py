@@ -12,7 +12,7 @@ from play import ask, end_all, field, until_one_end
 from muster.emulation.scenario import Scenario
 from muster.emulation.scenario_file import parse
 from muster.history.counted import Key
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.learning.task import load
 from muster.protocol.envelope import unpack
 from muster.protocol.records import Commit

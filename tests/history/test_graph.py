@@ -7,7 +7,7 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.history.counted import Counted, Key
+from muster.history.counted import Counted
 from muster.history.graph import Graph, merge_of
 from muster.protocol.ids import NOBODY, CommitId, NodeId
 from muster.protocol.parts import Folded, Spent
@@ -36,7 +36,7 @@ class Maker:
         return commit
 
     def root(self) -> CommitId:
-        record = Commit(JOB, (), 0, (), (), (A,), (), 0.0, b"p" * 32, 100)
+        record = Commit(JOB, (), 0, (), (A,), (), 0.0, b"p" * 32, 100)
         return self._keep(identify("root"), A, record)
 
     def commit(self, parent: CommitId, *nodes: NodeId, examples: int = 10) -> CommitId:
@@ -46,16 +46,11 @@ class Maker:
         for node in sorted(nodes):
             self.sequences[node] = self.sequences.get(node, 0) + 1
             folded.append(Folded(node, 1, self.sequences[node], 5, examples, 0, 1.0 / len(nodes)))
-        counted = before.counted.plus(Key(f.node, f.incarnation, f.sequence) for f in folded)
-        spent = {s.node: s for s in before.spent}
-        for f in folded:
-            old = spent.get(f.node, Spent(f.node, 0, 0, 0))
-            spent[f.node] = Spent(f.node, old.steps + 5, old.examples + examples, old.bytes + 10)
-        roster = before.roster + tuple(n for n in sorted(nodes) if n not in before.roster)
+        spent = tuple(Spent(f.node, 0, 0, 10) for f in folded)
+        joined = tuple(n for n in sorted(nodes) if n not in before.roster)
         record = Commit(
-            JOB, (parent,), before.round + 1, counted.ranges(), tuple(folded), roster,
-            tuple(sorted(spent.values())), before.age_s + 1.0, b"p" * 32, 100,
-        )  # fmt: skip
+            JOB, (parent,), before.round + 1, tuple(folded), joined, spent, before.age_s + 1.0, b"p" * 32, 100
+        )
         return self._keep(identify(f"{len(self.made)}"), nodes[0] if nodes else A, record)
 
     def merge(self, a: CommitId, b: CommitId) -> CommitId:

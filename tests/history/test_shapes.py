@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from muster.history.counted import Counted, Key
-from muster.history.graph import Graph, Point, merge_of
+from muster.history.counted import Key
+from muster.history.graph import Graph, merge_of
+from muster.history.point import Point
 from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, CommitId
 from muster.protocol.parts import Discarded, Folded, Payload
 from muster.protocol.records import Commit
 
 A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
-ROOT = Commit(JOB, (), 0, (), (), (A, B), (), 0.0, bytes(32), 100)
+ROOT = Commit(JOB, (), 0, (), (A, B), (), 0.0, bytes(32), 100)
 
 
 def shape(bits: int, structure: bytes = b"structur") -> bytes:
@@ -34,8 +35,7 @@ class History:
         before = self.graph.points[parent]
         size = getattr(before.record, "params_bytes", 100)
         record = Commit(
-            JOB, (parent,), before.round, before.counted.ranges(), (), before.roster, before.spent,
-            before.age_s, bytes(32), size - 1, shape=kept,
+            JOB, (parent,), before.round, (), (), (), before.age_s, bytes(32), size - 1, shape=kept,
         )  # fmt: skip
         return self._add(replace(record, **changes))
 
@@ -43,8 +43,7 @@ class History:
         before = self.graph.points[parent]
         key = Key(node, 1, 1 + sum(r.last for r in before.counted.ranges() if r.node == node))
         record = Commit(
-            JOB, (parent,), before.round + 1, before.counted.plus([key]).ranges(),
-            (Folded(*key, 4, 4, 0, 0.5),), before.roster, before.spent, before.age_s, bytes(32),
+            JOB, (parent,), before.round + 1, (Folded(*key, 4, 4, 0, 0.5),), (), (), before.age_s, bytes(32),
             getattr(before.record, "params_bytes", 98),
         )  # fmt: skip
         return self._add(replace(record, **changes))
@@ -125,7 +124,6 @@ def test_behind_branches_that_were_pruned_apart_the_next_commit_says_the_shape()
         (
             {
                 "discarded": (Discarded(B, 1, 1, "why"),),
-                "counted": Counted().plus([Key(A, 1, 1), Key(B, 1, 1)]).ranges(),
             },
             "something else",
         ),

@@ -7,27 +7,23 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from muster.history.counted import Counted, Key
 from muster.history.graph import Graph, merge_of
 from muster.history.succession import Before, succession_fault
 from muster.protocol.envelope import id_of
-from muster.protocol.parts import Discarded, Folded, Range, Spent
+from muster.protocol.parts import Discarded, Folded, Spent, StandIn
 from muster.protocol.records import Commit
+from muster.protocol.validation.limits import DIGEST_ROUNDS
 
 A, B, JOB = b"a" * 32, b"b" * 32, b"j" * 32
-ROOT = Commit(JOB, (), 0, (), (), (A,), (), 0.0, bytes(32), 100)
+C = b"c" * 32
+ROOT = Commit(JOB, (), 0, (), (A,), (), 0.0, bytes(32), 100)
 ROOT_ID = id_of(A, ROOT)
 
 
 def child(parent: Commit, parent_id: bytes, node: bytes, sequence: int) -> Commit:
-    counted = Counted.from_ranges(parent.counted).plus([Key(node, 1, sequence)])
     folded = (Folded(node, 1, sequence, 4, 4, 0, 0.5),)
-    roster = parent.roster + ((node,) if node not in parent.roster else ())
-    spent = {s.node: s for s in parent.spent} | {node: Spent(node, 4 * sequence, 4, 4)}
-    return Commit(
-        JOB, (parent_id,), parent.round + 1, counted.ranges(), folded, roster,
-        tuple(sorted(spent.values())), parent.age_s + 1.0, bytes(32), 100,
-    )  # fmt: skip
+    joined = (node,) if node == B and sequence == 1 else ()
+    return Commit(JOB, (parent_id,), parent.round + 1, folded, joined, (), parent.age_s + 1.0, bytes(32), 100)
 
 
 FIRST = child(ROOT, ROOT_ID, A, 1)
@@ -38,16 +34,26 @@ SECOND = child(FIRST, FIRST_ID, B, 1)
 @pytest.mark.parametrize(
     "changes",
     [
-        {"round": 1}, {"round": 3}, {"counted": FIRST.counted}, {"counted": (Range(B, 1, 1, 1),)},
-        {"counted": (Range(A, 1, 1, 1), Range(B, 1, 1, 2))}, {"folded": FIRST.folded},
-        {"discarded": (Discarded(B, 1, 1, "twice"),)}, {"discarded": (Discarded(A, 1, 1, "again"),)},
-        {"roster": (B,)}, {"roster": ()}, {"spent": ()}, {"spent": (Spent(A, 3, 4, 4),)}, {"age_s": 0.5},
-        {"params_bytes": 101},
+        {"round": 1}, {"round": 3}, {"folded": FIRST.folded}, {"discarded": (Discarded(A, 1, 1, "again"),)},
+        {"joined": (B, A)}, {"joined": ()}, {"spent": (Spent(C, 0, 0, 9),)}, {"age_s": 0.5},
+        {"params_bytes": 101}, {"missed": (2,)}, {"stand_ins": (StandIn(0, (2,)),)},
     ],
 )  # fmt: skip
 def test_what_does_not_follow(changes: dict[str, Any]) -> None:
-    assert succession_fault(SECOND, Before.of(FIRST)) is None
-    assert succession_fault(replace(SECOND, **changes), Before.of(FIRST)) is not None
+    graph = Graph()
+    for commit_id, record in (
+        (ROOT_ID, ROOT), (FIRST_ID, FIRST), (b"g" * 32, SECOND), (b"w" * 32, replace(SECOND, **changes))
+    ):  # fmt: skip
+        graph.add(commit_id, A, record)
+    assert b"g" * 32 in graph.points
+    assert b"w" * 32 in graph.refused
+
+
+def test_a_first_commit_has_a_roster_and_counts_nothing_of_others() -> None:
+    graph = Graph()
+    graph.add(b"1" * 32, A, replace(ROOT, joined=()))
+    graph.add(b"2" * 32, A, replace(ROOT, spent=(Spent(B, 0, 0, 9),)))
+    assert set(graph.refused) == {b"1" * 32, b"2" * 32}
 
 
 def test_a_round_that_only_discards_or_closes_may_stay() -> None:
@@ -84,13 +90,26 @@ def test_a_commit_on_a_merge_follows_both_sides() -> None:
     merge_id, merge = merge_of(JOB, FIRST_ID, other_id)
     for commit_id, record in ((ROOT_ID, ROOT), (FIRST_ID, FIRST), (other_id, other), (merge_id, merge)):
         graph.add(commit_id, A, record)
-    good = child(SECOND, merge_id, A, 2)
-    good = replace(good, round=graph.points[merge_id].round + 1, roster=graph.points[merge_id].roster)
-    one_side = replace(good, counted=child(FIRST, FIRST_ID, A, 2).counted)
-    graph.add(b"o" * 32, A, one_side)
+    good = replace(child(SECOND, merge_id, A, 2), round=graph.points[merge_id].round + 1)
+    again = replace(good, folded=other.folded)
+    graph.add(b"o" * 32, A, again)
     graph.add(b"g" * 32, A, good)
-    assert b"g" * 32 in graph.points
-    assert b"o" * 32 in graph.refused
+    assert graph.points[b"g" * 32].roster == (A, B)
+    assert "twice" in graph.refused[b"o" * 32]
+
+
+@pytest.mark.parametrize("wrong", [None, bytes(32)])
+def test_every_sixteenth_round_says_what_all_before_it_amount_to(wrong: bytes | None) -> None:
+    graph, before, before_id = Graph(), ROOT, ROOT_ID
+    graph.add(ROOT_ID, A, ROOT)
+    for number in range(1, DIGEST_ROUNDS + 1):
+        before = graph.completed(child(before, before_id, A, number), A)
+        assert bool(before.digest) == (number == DIGEST_ROUNDS)
+        before = replace(before, digest=wrong) if wrong and before.digest else before
+        before_id = id_of(A, before)
+        graph.add(before_id, A, before)
+    assert (before_id in graph.points) is (wrong is None)
+    assert ("digest" in graph.refused.get(before_id, "")) is (wrong is not None)
 
 
 def test_thousands_that_wait_for_one_parent_are_taken_in_order() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from muster.compression.tensors import pack
-from muster.history.counted import Counted, Key
-from muster.history.graph import Point, join_spent, merge_of
+from muster.history.graph import merge_of
+from muster.history.point import Point
 from muster.job.figures import of_classes, sorted_figures
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import id_of
-from muster.protocol.ids import NOBODY, NodeId
+from muster.protocol.ids import NOBODY, CommitId, NodeId
 from muster.protocol.parts import Assignment, Folded, Payload, Recipe, Spent, StopRule
 from muster.protocol.records import (
     Commit,
@@ -38,6 +38,7 @@ def entry(author: NodeId, record: Record) -> Entry:
 
 
 LAYOUT = layout_of(4)
+rosters: dict[CommitId, tuple[NodeId, ...]] = {}  # of the commits that were made
 PARAMS_BYTES = LAYOUT.blob_bytes
 
 
@@ -48,20 +49,20 @@ def commit(
     author: NodeId = A,
     on: Point | None = None,
 ) -> Entry:
-    """`on`: the parent as the graph has it, where it is a merge."""
+    """`on`: the parent as the graph has it, where it is a merge. Each update costs its node 10 bytes."""
     before = on or (parent.record if parent else None)
     assert not isinstance(before, Merge)
-    counted = Counted.from_ranges(before.counted) if isinstance(before, Commit) else Counted()
-    counted = counted.union(on.counted) if on is not None else counted
-    counted = counted.plus(Key(f.node, f.incarnation, f.sequence) for f in folded)
     round_ = before.round + 1 if before else 0
-    known = before.spent if before else ()
-    spent = join_spent(known, [Spent(f.node, f.steps, f.examples, 10) for f in folded])
+    roster = on.roster if on is not None else rosters[parent.id] if parent else ()
+    nodes = [f.node for f in folded]
+    joined = tuple(n for n in dict.fromkeys(nodes if before else (A, B)) if n not in roster)
+    spent = tuple(Spent(n, 0, 0, 10 * nodes.count(n)) for n in sorted({*nodes}))
     record = Commit(
-        ID, (parent.id,) if parent else (), round_, counted.ranges(), folded, (A, B), spent, 1.0, params,
-        PARAMS_BYTES,
+        ID, (parent.id,) if parent else (), round_, folded, joined, spent, 1.0, params, PARAMS_BYTES,
     )  # fmt: skip
-    return entry(author, record)
+    made = entry(author, record)
+    rosters[made.id] = roster + joined
+    return made
 
 
 def update(node: NodeId, base: Entry, sequence: int, blob: bytes | None = None) -> Entry:

@@ -16,8 +16,8 @@ from muster.compression import parse
 from muster.compression.change import add
 from muster.compression.model import decode_update, encode_update
 from muster.compression.tensors import pack
-from muster.history.counted import Counted, Key
-from muster.history.graph import Point, merge_of
+from muster.history.graph import merge_of
+from muster.history.point import Point
 from muster.job.models.job_fetcher import JobFetcher
 from muster.job.models.store import ModelStore
 from muster.job.sharing.pool import SharedPool
@@ -47,7 +47,7 @@ class Lineage:
         self.models = ModelStore(context, self.view)
         self.models.learn_layout(LAYOUT)
         first = self.store.put_blob(pack(LAYOUT, {"w": np.zeros(1000, np.float32)}))
-        self.root = self._take(entry(A, Commit(ID, (), 0, (), (), (A,), (), 0.0, first, LAYOUT.blob_bytes)))
+        self.root = self._take(entry(A, Commit(ID, (), 0, (), (A,), (), 0.0, first, LAYOUT.blob_bytes)))
 
     def point(self, commit: CommitId) -> Point:
         return self.view.graph.points[commit]
@@ -66,9 +66,9 @@ class Lineage:
     ) -> CommitId:
         sequence = len(self.entries)
         folded = (Folded(author, 1, sequence, 4, 4, 0, 0.5),)
-        counted = Counted.from_ranges(before.counted.ranges()).plus([Key(author, 1, sequence)])
+        joined = (author,) if author not in before.roster else ()
         record = Commit(
-            ID, (parent,), before.round + 1, counted.ranges(), folded, (A,), (), 1.0, params,
+            ID, (parent,), before.round + 1, folded, joined, (), 1.0, params,
             LAYOUT.blob_bytes, delta,
         )  # fmt: skip
         return self._take(entry(author, record))

@@ -15,6 +15,7 @@ import numpy as np
 from muster.algorithms.slimming.shape import kept_of
 from muster.compression.tensors import unpack
 from muster.errors import MusterError
+from muster.history.point import Point
 from muster.job.context import Model, Policy, TrainerLike
 from muster.job.participant.shared_samples import SharedSamples
 from muster.job.retirement.retired import JobLimits
@@ -26,7 +27,7 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.protocol.ids import BlobId, JobId, NodeId
 from muster.protocol.parts import CLASSES, Metric, Prune, Recipe, StopRule
-from muster.protocol.records import Commit, Job, Shared
+from muster.protocol.records import Job, Shared
 from muster.protocol.vocabulary import CURRENT, Vocabulary
 from muster.simulation.identities import PretendIdentity, PretendVerifier
 from muster.simulation.trainers.linear import (
@@ -203,14 +204,14 @@ class SmallField:
         return holds()
 
 
-def commits(field: SmallField, name: str, job: JobId) -> Iterator[Commit]:
+def commits(field: SmallField, name: str, job: JobId) -> Iterator[Point]:
     """Those that count something, the newest first."""
     runner = field.runner(name, job)
     head = runner.head()
     assert head is not None
     for point in runner.view.graph.ancestors(head.id):
-        if isinstance(point.record, Commit) and point.record.folded:
-            yield point.record
+        if point.updates:
+            yield point
 
 
 def model(field: SmallField, name: str, job: JobId) -> np.ndarray:

@@ -143,7 +143,7 @@ def test_a_job_whose_first_commit_never_left_its_asker(back: bool) -> None:
         if back:
             c = field.cores["c"] = field.restart("c")
             blob = c.store.put_blob(ELSEWHERE)
-            root = Commit(job, (), 0, (), (), (c.node,), (), 0.0, blob, len(ELSEWHERE))
+            root = Commit(job, (), 0, (), (c.node,), (), 0.0, blob, len(ELSEWHERE))
             root_id, root_wire = seal(PretendIdentity("c"), root)
             c.store.add(root_id, root.KIND, job, root_wire, b"")
             field.network.rejoin(c.node)

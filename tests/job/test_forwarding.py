@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from muster.history.counted import Counted, Key
 from muster.job.figures import of_classes, sorted_figures
 from muster.job.forwarding import DEFER_S_MAX, awaits, defer, made_by, obsolete, unacknowledged
 from muster.job.view import JobView
@@ -10,7 +9,7 @@ from muster.network.sync.deferred import Deferral
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import id_of
 from muster.protocol.ids import NOBODY, NodeId
-from muster.protocol.parts import Folded, Payload, Recipe, Spent, StopRule
+from muster.protocol.parts import Folded, Payload, Recipe, StopRule
 from muster.protocol.records import Commit, Contribution, Job, Measurement, Record, Refusal, Shared, Update
 
 A = b"A" * 32
@@ -23,16 +22,10 @@ def entry(record: Record, author: NodeId = A) -> Entry:
 
 def child(parent: Entry | None) -> Entry:
     before = parent.record if parent else None
-    round_, done = 0, Counted()
-    if isinstance(before, Commit):
-        round_, done = before.round + 1, Counted.from_ranges(before.counted)
+    round_ = before.round + 1 if isinstance(before, Commit) else 0
     folded = (Folded(A, 1, round_, 4, 4, 0, 1.0),) if round_ else ()
-    counted = done.plus(Key(f.node, f.incarnation, f.sequence) for f in folded)
-    spent = (Spent(A, 4 * round_, 4 * round_, 10),)
-    parents = (parent.id,) if parent else ()
-    return entry(
-        Commit(ID, parents, round_, counted.ranges(), folded, (A,), spent, 1.0, bytes([round_]) * 32, 100)
-    )
+    parents, joined = ((parent.id,), ()) if parent else ((), (A,))
+    return entry(Commit(ID, parents, round_, folded, joined, (), 1.0, bytes([round_]) * 32, 100))
 
 
 ROOT = child(None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_field import SmallField
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.node.api.inspection import diff
 from muster.protocol.ids import JobId
 from muster.protocol.parts import Prune, StopRule, Target

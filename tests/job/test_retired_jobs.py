@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from small_field import SmallField
 
 from muster.errors import MusterError
-from muster.history.graph import Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.reactions import REACTIONS
 from muster.job.retirement import retired
 from muster.job.retirement.reading import SLICE
@@ -276,6 +277,12 @@ def long_history(field: SmallField, job: JobId, rounds: int) -> None:
     last = max(of_kind["commit"], key=lambda c: c.round)
     parent = next(s.id for s in store.select("commit", job) if decode(unpack(s.wire).body) == last)
     [plan, *_], [update, *_] = of_kind["plan"], of_kind["update"]
+    graph = Graph()
+    for kind in ("commit", "merge"):
+        for stored in store.select(kind, job):
+            signed = unpack(stored.wire)
+            graph.add(stored.id, signed.author, decode(signed.body))  # type: ignore[arg-type]
+    asker = graph.points[parent].roster[0]
     signers = {identity.node: identity for identity in map(PretendIdentity, "ab")}
     sequences = {folded.node: folded.sequence for folded in last.folded}
 
@@ -286,7 +293,7 @@ def long_history(field: SmallField, job: JobId, rounds: int) -> None:
 
     for round_ in range(last.round + 1, last.round + 1 + rounds):
         sequences = {node: sequence + 1 for node, sequence in sequences.items()}
-        keep(last.roster[0], replace(plan, parent=parent, round=round_))
+        keep(asker, replace(plan, parent=parent, round=round_))
         for folded in last.folded:
             number = {"incarnation": folded.incarnation, "sequence": sequences[folded.node]}
             keep(folded.node, replace(update, base=parent, base_round=round_ - 1, **number))
@@ -294,12 +301,14 @@ def long_history(field: SmallField, job: JobId, rounds: int) -> None:
             last,
             parents=(parent,),
             round=round_,
-            counted=tuple(replace(r, last=sequences[r.node]) for r in last.counted),
             folded=tuple(replace(f, sequence=sequences[f.node]) for f in last.folded),
-            spent=tuple(replace(s, steps=s.steps + 4, examples=s.examples + 40) for s in last.spent),
+            joined=(),
+            digest=b"",
             age_s=last.age_s + 1.0,
         )
-        parent = keep(last.roster[0], last)
+        last = graph.completed(last, asker)
+        parent = keep(asker, last)
+        graph.add(parent, asker, last)
 
 
 def test_a_huge_job_is_read_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def another_root(field: SmallField, maker: str, job: JobId) -> tuple[bytes, byte
     """A first commit for a job by a node that did not ask for it: (id, wire)."""
     blob = field.stores[maker].put_blob(OTHER)
     node = field.cores[maker].node
-    root = Commit(job, (), 0, (), (), (node,), (), 0.0, blob, len(OTHER))
+    root = Commit(job, (), 0, (), (node,), (), 0.0, blob, len(OTHER))
     return seal(PretendIdentity(maker), root)
 
 

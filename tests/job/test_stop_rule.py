@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from histories import ID, JOB, A, B, C, D, commit, entry, folded
+from histories import ID, JOB, A, B, C, D, commit, entry, folded, rosters
 from msgspec.structs import replace
 from small_field import SmallField
 
@@ -25,18 +25,35 @@ ROOT = commit(None)
 TAKES = "that each may, and a round takes"
 
 
+spent_at: dict[bytes, dict[NodeId, Spent]] = {}  # totals, by commit
+
+
 def spent(node: NodeId, bytes_: int, joules: float = 0.0) -> Spent:
     return Spent(node, 4, 4, bytes_, joules)
 
 
 def after(parent: Entry, *spent: Spent, roster: Sequence[NodeId] = (A, B, C), over: str = "") -> Entry:
     """A commit that counts an update of each node that spent something since its parent."""
-    assert isinstance(parent.record, Commit)
-    new = [folded(s.node, s.bytes) for s in spent if s not in parent.record.spent]
-    made = commit(parent, *new, author=spent[0].node)
+    before = _totals(parent)
+    new = [s for s in spent if s != before.get(s.node)]
+    made = commit(parent, *(folded(s.node, s.bytes) for s in new), author=spent[0].node)
     assert isinstance(made.record, Commit)
-    changed = replace(made.record, spent=spent, roster=tuple(roster), over=over)
-    return entry(made.author, changed)
+    more = []
+    for s in new:
+        b = before.get(s.node, Spent(s.node, 0, 0, 0))
+        more.append(replace(s, steps=0, examples=0, bytes=s.bytes - b.bytes, joules=s.joules - b.joules))
+    joined = made.record.joined + tuple(n for n in roster if n not in rosters[made.id])
+    changed = entry(made.author, replace(made.record, spent=tuple(sorted(more)), joined=joined, over=over))
+    spent_at[changed.id] = before | {s.node: s for s in spent}
+    rosters[changed.id] = rosters[parent.id] + joined
+    return changed
+
+
+def _totals(made: Entry) -> dict[NodeId, Spent]:
+    """What was spent behind a commit, or behind the one that it only closes."""
+    assert isinstance(made.record, Commit)
+    parents = made.record.parents
+    return spent_at.get(made.id) or (spent_at.get(parents[0], {}) if parents else {})
 
 
 def view_with(rule: StopRule, entries: list[Entry], min_nodes: int = 1) -> JobView:
@@ -75,8 +92,8 @@ def test_a_head_ends_its_job_by_what_was_spent(
     view = view_with(rule, [ROOT, head], min_nodes)
     assert view.finished(view.graph.points[head.id]) == why
     assert view.finished(view.graph.points[ROOT.id]) is None
-    assert isinstance(head.record, Commit)
-    ends = ends_with(view.job, 1, 1.0, head.record.spent, head.record.roster)
+    point = view.graph.points[head.id]
+    ends = ends_with(view.job, 1, 1.0, point.spent, point.roster)
     assert ends is (why is not None)  # the last round knows before it is committed
     assert ends_without_figures(rule)
     assert not needs_figures(rule)

@@ -14,7 +14,7 @@ from tables import NAMES
 
 from generators import Around
 from muster.algorithms.learning_rate import learning_rate
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import TrainingResult
 from muster.job.coordinator.commit_writer import RoundEnd
 from muster.job.models.payloads import payload_held
@@ -148,7 +148,7 @@ class Consumers:
         facts = self._facts()
         runner.models.learn_layout(facts.layout)
         first = next(r for _, r in self.fleet.of_kind("commit") if not r.parents)  # type: ignore[union-attr]
-        root = msgspec.structs.replace(first, job=job_id, roster=(author,))
+        root = msgspec.structs.replace(first, job=job_id, joined=(author,))
         view.absorb(Entry(b"r" * 32, author, root, b"", 1, 100))
         offers = {n: self._view.offers[n] for n in self._view.offers}
         for node, offer in offers.items():

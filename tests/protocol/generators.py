@@ -16,7 +16,8 @@ from typing import Any, Protocol, TypeVar
 from hypothesis import strategies as st
 
 from muster.history.counted import Key
-from muster.history.graph import Point, merge_of
+from muster.history.graph import merge_of
+from muster.history.point import Point
 from muster.protocol.ids import NOBODY, JobId, NodeId
 from muster.protocol.parts import (
     CLASSES,
@@ -30,7 +31,6 @@ from muster.protocol.parts import (
     Payload,
     Power,
     Prune,
-    Range,
     Recipe,
     Spent,
     StandIn,
@@ -317,30 +317,29 @@ class Generator:
             for k in keys[:cut]
         )  # fmt: skip
         discarded = tuple(Discarded(*k, self.words()) for k in keys[cut:])
-        spent = {s.node: s for s in parent.spent}
-        for k in keys[:cut]:
-            s = spent.get(k.node, Spent(k.node, 0, 0, 0))
-            most = lim.TOTAL_MAX
-            spent[k.node] = Spent(
-                k.node, self.count(min(most, s.steps), most), self.count(min(most, s.examples), most),
-                self.count(min(most, s.bytes), most), self.real(s.joules, lim.FIGURE_MAX),
-            )  # fmt: skip
-        counted = parent.counted.plus(keys).ranges() if all(k.sequence > 0 for k in keys) else ()
-        if d.rarely() and counted:
-            counted = (*counted[:-1], Range(counted[-1].node, 1, d.whole(-5, 5), d.whole(-5, 5)))
+        most = lim.TOTAL_MAX
+        spent = {
+            k.node: Spent(
+                k.node, self.count(0, most), self.count(0, most), self.count(0, most),
+                self.real(0.0, lim.FIGURE_MAX),
+            )
+            for k in keys[:cut]
+        }  # fmt: skip
         record = parent.record
         params_bytes = record.params_bytes if isinstance(record, Commit) else 100
         blob = record.params if isinstance(record, Commit) and d.whole(0, 3) else self.id()
-        roster = parent.roster + tuple(n for n in spent if n not in parent.roster)
+        joined = tuple(n for n in spent if d.rarely() or n not in parent.roster)
+        roster = parent.roster + joined
         step = 1 if folded or d.whole(0, 1) else 0
         return Commit(
-            self.job(), (parent.id,), parent.round + step, counted, folded, roster,
+            self.job(), (parent.id,), parent.round + step, folded, joined,
             tuple(sorted(spent.values())), self.real(parent.age_s, lim.AGE_MAX_S), blob, params_bytes,
             d.one((None, self.payload(params_bytes))), self.real(0.0, lim.FIGURE_MAX), discarded,
             tuple(self.cost() for _ in folded[d.rarely() :]) if d.whole(0, 1) else (),
             tuple(sorted({d.whole(0, len(roster) - 1 + d.rarely()) for _ in range(d.whole(0, 2))})),
             self.steering(), self.words(), self.stand_ins(len(folded), len(roster)),
             self.d.one((b"", b"", bytes(8) + self.d.raw(4))),
+            self.d.raw(32) if lim.has_digest(parent.round + step) != d.rarely() else b"",
         )  # fmt: skip
 
     def stand_ins(self, folded: int, roster: int) -> tuple[StandIn, ...]:

@@ -1,4 +1,4 @@
-"""The 25 records of one changed field that once killed a job, a node or its voice for good."""
+"""The 24 records of one changed field that once killed a job, a node or its voice for good."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from muster.simulation.malformed import changed
 
 HARMFUL: tuple[tuple[str, Any], ...] = (
     *(("commit.round", v) for v in (-1, 2**64 - 1, 2**63 - 1, -(2**63))),
-    *(("commit.counted.first", v) for v in (2**64 - 1, 2**63 - 1)),
-    *(("commit.counted.last", v) for v in (0, -(2**63), -1, 2**64 - 1)),
+    *(("commit.folded.incarnation", v) for v in (2**64 - 1, -1)),
+    *(("commit.folded.sequence", v) for v in (0, -1, 2**64 - 1)),
+    ("commit.joined", (bytes(31),)),
+    ("commit.joined", (bytes(32), bytes(32))),
+    ("commit.digest", bytes(32)),
     ("commit.folded.sequence", -(2**63)),
     ("commit.folded.steps", 2**64 - 1),
     ("commit.folded.examples", 2**64 - 1),
-    *(("commit.spent.steps", v) for v in (-(2**63), 2**64 - 1)),
-    *(("commit.spent.examples", v) for v in (2**64 - 1, -(2**63))),
-    *(("commit.spent.bytes", v) for v in (-(2**63), 2**64 - 1)),
+    *(("commit.costs.size_bytes", v) for v in (-(2**63), 2**64 - 1)),
+    *(("commit.costs.millijoules", v) for v in (2**64 - 1, -(2**63))),
     *(("commit.age_s", v) for v in (math.nan, math.inf)),
     *(("update.steps", v) for v in (0, -(2**63), -1)),
     ("update.payload.size_bytes", 2**64 - 1),

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.runner import JobRunner
 from muster.network.sync.ledger import job_of
 from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor

@@ -21,6 +21,7 @@ from muster.protocol.parts import (
     Payload,
     Power,
     Prune,
+    Spent,
     StandIn,
     Steering,
     StopRule,
@@ -77,7 +78,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
     record_ids = [i for i, (_, r) in fleet.records.items() if isinstance(r, Commit) and r.round in (1, 2)]
     fresh = replace(update, base=head.id, base_round=head.round, sequence=1000)
     limits = StopRule(30, Target("loss", 0.1), 99.0, 10**6, 5, 10**5, 50.0, 9.0)
-    others = (StandIn(0, (newest.roster.index(last.node),)),)  # whose own update is not counted
+    others = (StandIn(0, (head.roster.index(last.node),)),)  # whose own update is not counted
     costs = tuple(Cost(900, 500, 60, "stc:0.02", 9) for _ in newest.folded)
     return [
         *found.values(),
@@ -96,6 +97,7 @@ def models(fleet: Homes) -> list[tuple[NodeId, Record]]:
         (author, replace(fresh, data=(a,))),
         (a, newest),
         (a, replace(newest, costs=costs, missed=(0,), steering=STEERING)),
+        (a, replace(newest, joined=(bytes(32),), spent=(Spent(b, 4, 40, 9, 0.5),))),
         (
             a,
             replace(
@@ -141,7 +143,7 @@ def outcome(fleet: Homes, author: NodeId, record: Record, *, live: bool, seconds
     planted = [(record_id, author, record, wire)]
     if isinstance(record, Job):  # with a beginning, so that it runs
         first = next(r for _, r in fleet.of_kind("commit") if isinstance(r, Commit) and not r.parents)
-        root = replace(first, job=record_id, roster=(author,))
+        root = replace(first, job=record_id, joined=(author,))
         root_id, root_wire = signed(author, root, NAMES)
         planted.append((root_id, author, root, root_wire))
         seconds = 20.0

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from planting import Patch, bug
 
 from muster.history.counted import Counted, Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job import collector, roles
 from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator

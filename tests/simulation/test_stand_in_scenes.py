@@ -7,7 +7,7 @@ import planted
 import pytest
 
 from muster.history.credit import others_of, own_of
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.simulation import faults as f
 from muster.simulation.episodes import TimedFault
 from muster.simulation.judging.check import Run, judge, play, story

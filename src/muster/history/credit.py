@@ -7,24 +7,31 @@ this.  What work costs (steps, bytes, joules) stays with who did it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from muster.history.point import Point
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Folded
-from muster.protocol.records import Commit, Merge
+from muster.protocol.records import Commit
 
 
-def stood_for(record: Commit) -> dict[int, tuple[NodeId, ...]]:
+def stood_for(point: Point) -> dict[int, tuple[NodeId, ...]]:
     """By place in `folded`: the nodes for which an update stands in; none for a node's own."""
-    return {s.place: tuple(record.roster[place] for place in s.data) for s in record.stand_ins}
+    record = point.record if point.updates else None
+    if not isinstance(record, Commit):
+        return {}
+    return stood_for_in(record, point.roster)
 
 
-def credits(record: Commit | Merge) -> Iterator[tuple[Folded, tuple[NodeId, ...]]]:
+def stood_for_in(record: Commit, roster: Sequence[NodeId]) -> dict[int, tuple[NodeId, ...]]:
+    """`stood_for` of a commit behind which the roster is this."""
+    return {s.place: tuple(roster[place] for place in s.data) for s in record.stand_ins}
+
+
+def credits(point: Point) -> Iterator[tuple[Folded, tuple[NodeId, ...]]]:
     """Each of a commit's updates with the nodes that it counts for; a merge has none."""
-    if isinstance(record, Merge):
-        return
-    others = stood_for(record)
-    for place, folded in enumerate(record.folded):
+    others = stood_for(point)
+    for place, folded in enumerate(point.folded):
         yield folded, others.get(place, (folded.node,))
 
 
@@ -35,12 +42,11 @@ def parts(total: int, nodes: tuple[NodeId, ...]) -> Iterator[tuple[NodeId, int]]
         yield node, each + (place < over)
 
 
-def own_of(record: Commit | Merge) -> list[NodeId]:
+def own_of(point: Point) -> list[NodeId]:
     """Whose own updates a commit counts, in their order."""
-    return [folded.node for folded, nodes in credits(record) if nodes == (folded.node,)]
+    return [folded.node for folded, nodes in credits(point) if nodes == (folded.node,)]
 
 
-def others_of(record: Commit | Merge) -> list[NodeId]:
+def others_of(point: Point) -> list[NodeId]:
     """For whom updates of others stand in, sorted."""
-    found = stood_for(record) if isinstance(record, Commit) else {}
-    return sorted({node for nodes in found.values() for node in nodes})
+    return sorted({node for nodes in stood_for(point).values() for node in nodes})

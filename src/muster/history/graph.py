@@ -7,40 +7,19 @@ node that knows the parents derives the same point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
+from msgspec.structs import replace
+
+from muster.history.at_hand import AtHand, follow
 from muster.history.counted import Counted, Key
 from muster.history.credit import credits, parts
-from muster.history.succession import Before, succession_fault, within
+from muster.history.point import Point
+from muster.history.state import State, digest
+from muster.history.succession import Before, changes_fault, succession_fault, within
 from muster.protocol.envelope import id_of
-from muster.protocol.ids import NOBODY, CommitId, NodeId
-from muster.protocol.parts import Folded, Spent
+from muster.protocol.ids import NOBODY, CommitId, JobId, NodeId
 from muster.protocol.records import Commit, Merge
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What is known of one commit or merge, with the counters of the history that ends with it.
-
-    `shape`: the channels that its model keeps, as in `Commit`; b"": all.  None: a merge of branches that were
-    pruned apart, whose shape follows from their parameters.
-    """
-
-    id: CommitId
-    parents: tuple[CommitId, ...]
-    author: NodeId  # NOBODY for a merge
-    round: int
-    counted: Counted
-    folded: tuple[Folded, ...]
-    roster: tuple[NodeId, ...]
-    spent: tuple[Spent, ...]
-    age_s: float
-    record: Commit | Merge
-    shape: bytes | None = b""
-
-    @property
-    def is_merge(self) -> bool:
-        return isinstance(self.record, Merge)
+from muster.protocol.validation.limits import has_digest
 
 
 class Graph:
@@ -53,6 +32,8 @@ class Graph:
         self.refused: dict[CommitId, str] = {}  # why they are no points although their parents are
         self._incomplete: dict[CommitId, list[tuple[CommitId, NodeId, Commit | Merge]]] = {}
         self._shares: dict[tuple[CommitId, CommitId], float] = {}
+        self._at_hand = AtHand(self.points)
+        self._job: JobId | None = None  # of the first point, as of all others
 
     def add(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> list[Point]:
         """Take in a commit or merge; returns the points that became complete by it, parents first."""
@@ -69,11 +50,15 @@ class Graph:
                     incomplete.append((commit_id, author, record))
                 continue
             fault = self._fault(record)
+            if fault is None:
+                state, roster = self._behind(record, author)
+                fault = _digest_fault(record, state, roster)
             if fault is not None:
                 self.refused[commit_id] = fault
                 continue
-            point = self._point(commit_id, author, record)
-            self.points[commit_id] = point
+            point = self._point(commit_id, author, record, roster)
+            self.points[commit_id], self._job = point, record.job
+            self._at_hand.add(point, record, state)
             self.version += 1
             for parent in record.parents:
                 self.children.setdefault(parent, set()).add(commit_id)
@@ -83,44 +68,55 @@ class Graph:
 
     def _fault(self, record: Commit | Merge) -> str | None:
         """Why a record cannot follow its parents, which are points."""
-        parents = [self.points[p] for p in record.parents]
-        if any(p.record.job != record.job for p in parents):
+        if self._job not in (None, record.job):
             return "its parent is of another job"
-        if not isinstance(record, Commit) or not parents:
+        if isinstance(record, Merge):
             return None
-        parent = parents[0]
+        if not record.parents:
+            return changes_fault(record, (), Counted())
+        parent = self.points[record.parents[0]]
         if parent.shape is None and not record.shape:
             return "it does not say which channels the merge of branches that were pruned apart keeps"
-        params_bytes = parent.record.params_bytes if isinstance(parent.record, Commit) else None
         before = Before(
-            parent.round,
-            parent.counted,
-            parent.roster,
-            parent.spent,
-            parent.age_s,
-            params_bytes,
-            parent.shape,
+            parent.round, parent.age_s, None if parent.is_merge else parent.params_bytes, parent.shape
         )
-        return succession_fault(record, before)
+        return succession_fault(record, before) or changes_fault(record, parent.roster, parent.counted)
+
+    def _behind(self, record: Commit | Merge, author: NodeId) -> tuple[State, tuple[NodeId, ...]]:
+        """State and roster behind a record that follows its parents."""
+        parents = [self.points[p] for p in record.parents]
+        state = follow(record, author, [self._at_hand.state(p) for p in parents])
+        if isinstance(record, Merge):
+            return state, _join_rosters(*(p.roster for p in parents))
+        roster = parents[0].roster if parents else ()
+        return state, (*roster, *record.joined) if record.joined else roster
 
     def missing(self) -> list[CommitId]:
         """The ids of parents that are named but not known."""
         return [p for p in self._incomplete if p not in self.points]
 
-    def _point(self, commit_id: CommitId, author: NodeId, record: Commit | Merge) -> Point:
+    def completed(self, record: Commit, author: NodeId) -> Commit:
+        """A commit on a point with the digest that commits of its round carry."""
+        if not has_digest(record.round):
+            return record
+        return replace(record, digest=digest(*self._behind(record, author)))
+
+    def _point(
+        self, commit_id: CommitId, author: NodeId, record: Commit | Merge, roster: tuple[NodeId, ...]
+    ) -> Point:
         if isinstance(record, Commit):
+            shape = record.shape or (self.points[record.parents[0]].shape if record.parents else b"")
             return Point(
-                commit_id, record.parents, author, record.round, Counted.from_ranges(record.counted),
-                record.folded, record.roster, record.spent, record.age_s, record,
-                record.shape or (self.points[record.parents[0]].shape if record.parents else b""),
+                commit_id, record.parents, author, record.round, len(record.folded), roster, record.age_s,
+                record.params, record.params_bytes, record.delta.blob if record.delta else None, shape,
+                self._at_hand,
             )  # fmt: skip
         a, b = (self.points[p] for p in record.parents)
         share = self.share(a.id, b.id)
         round_ = int(share * a.round + (1.0 - share) * b.round + 0.5)
         return Point(
-            commit_id, record.parents, NOBODY, round_, a.counted.union(b.counted), (),
-            _join_rosters(a.roster, b.roster), join_spent(a.spent, b.spent), max(a.age_s, b.age_s), record,
-            _merged_shape(a.shape, b.shape),
+            commit_id, record.parents, NOBODY, round_, 0, roster, max(a.age_s, b.age_s), b"", 0, None,
+            _merged_shape(a.shape, b.shape), self._at_hand,
         )  # fmt: skip
 
     def prunes(self, point: Point) -> bool:
@@ -130,9 +126,10 @@ class Graph:
         before = self.points[point.parents[0]].shape
         return before is not None and point.shape != before
 
-    def ancestors(self, commit_id: CommitId) -> Iterator[Point]:
-        """The commit itself and all before it, newest rounds first within each line."""
-        seen: set[CommitId] = set()
+    def ancestors(self, commit_id: CommitId, besides: Iterable[CommitId] = ()) -> Iterator[Point]:
+        """The commit itself and all before it, newest rounds first within each line; none of `besides`, whose
+        own ancestors are among them."""
+        seen = set(besides)
         stack = [commit_id]
         while stack:
             current = stack.pop()
@@ -174,8 +171,8 @@ class Graph:
         other = self.points[b].counted
         examples: dict[NodeId, int] = {}
         seen: set[Key] = set()
-        for point in self.ancestors(a):
-            for f, nodes in credits(point.record):
+        for point in self.ancestors(a, {p.id for p in self.ancestors(b)}):
+            for f, nodes in credits(point):
                 key = Key(f.node, f.incarnation, f.sequence)
                 if key not in other and key not in seen:
                     seen.add(key)
@@ -210,7 +207,7 @@ class Graph:
 
     def rounds_apart(self, merge: Point) -> int:
         """How many rounds one parent of a merge has and the other one has not, of the side with fewer."""
-        a, b = ({p.id for p in self.ancestors(parent) if p.folded} for parent in merge.parents)
+        a, b = ({p.id for p in self.ancestors(parent) if p.updates} for parent in merge.parents)
         return min(len(a - b), len(b - a))
 
     def share(self, a: CommitId, b: CommitId) -> float:
@@ -250,18 +247,11 @@ def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:
     return id_of(NOBODY, record), record
 
 
-def join_spent(a: Iterable[Spent], b: Iterable[Spent]) -> tuple[Spent, ...]:
-    """Counters merged by maximum, node by node."""
-    joined: dict[NodeId, Spent] = {}
-    for s in [*a, *b]:
-        t = joined.get(s.node)
-        if t is not None:
-            s = Spent(
-                s.node, max(s.steps, t.steps), max(s.examples, t.examples),
-                max(s.bytes, t.bytes), max(s.joules, t.joules),
-            )  # fmt: skip
-        joined[s.node] = s
-    return tuple(sorted(joined.values()))
+def _digest_fault(record: Commit | Merge, state: State, roster: tuple[NodeId, ...]) -> str | None:
+    """Why a record's digest is wrong, in one sentence, or None: what it amounts to here is something else."""
+    if isinstance(record, Merge) or not record.digest or record.digest == digest(state, roster):
+        return None
+    return "its digest is not that of what its history counts, of its roster and of what was spent"
 
 
 def _replaces(q: Point, p: Point) -> bool:
@@ -275,4 +265,6 @@ def _id(point: Point) -> CommitId:
 
 
 def _join_rosters(a: tuple[NodeId, ...], b: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
-    return a + tuple(n for n in b if n not in a)
+    known = set(a)
+    more = tuple(n for n in b if n not in known) if a is not b else ()
+    return a + more if more else a

@@ -1,18 +1,20 @@
 """What a commit must have in common with its parent: it counts what its parent counts and more, and no
 counter goes back.
 
-All honest commits do (the simulation holds that).  A node checks it when both are known: before it keeps the
-commit if it has the parent by then, and in any case before the commit becomes a point of the graph.  A commit
-that fails is no point, whoever keeps its record, so that all nodes see the same graph.
+All honest commits do (the simulation holds that).  What the parent's record alone shows is checked before a
+node keeps a commit, if it has the parent by then; what follows from the history before (`changes_fault`),
+before the commit becomes a point of the graph.  A commit that fails is no point, whoever keeps its record, so
+that all nodes see the same graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
-from muster.history.counted import Counted, Key
+from muster.history.counted import Counted
+from muster.history.state import keys_of
 from muster.protocol.ids import NodeId
-from muster.protocol.parts import Spent
 from muster.protocol.records import Commit
 
 STRUCTURE_BYTES = 8  # of a shape, that say of which structure it is
@@ -26,9 +28,6 @@ class Before:
     """
 
     round: int
-    counted: Counted
-    roster: tuple[NodeId, ...]
-    spent: tuple[Spent, ...]
     age_s: float
     params_bytes: int | None
     shape: bytes | None
@@ -36,10 +35,7 @@ class Before:
     @classmethod
     def of(cls, parent: Commit) -> Before:
         """What a commit's children have to follow, as far as the commit itself says it."""
-        return cls(
-            parent.round, Counted.from_ranges(parent.counted), parent.roster, parent.spent, parent.age_s,
-            parent.params_bytes, parent.shape or None,
-        )  # fmt: skip
+        return cls(parent.round, parent.age_s, parent.params_bytes, parent.shape or None)
 
 
 def succession_fault(commit: Commit, before: Before) -> str | None:
@@ -47,31 +43,40 @@ def succession_fault(commit: Commit, before: Before) -> str | None:
     step = commit.round - before.round
     if step not in (0, 1) or (commit.folded and step != 1):
         return f"round {commit.round} does not follow round {before.round}"
-    new = [Key(f.node, f.incarnation, f.sequence) for f in commit.folded]
-    new += [Key(d.node, d.incarnation, d.sequence) for d in commit.discarded]
-    if len(set(new)) != len(new) or any(key in before.counted for key in new):
-        return "it counts an update twice"
-    if Counted.from_ranges(commit.counted) != before.counted.plus(new):
-        return "what it counts is not what its parent counts and what it folds and discards"
-    if commit.roster[: len(before.roster)] != before.roster:
-        return "its roster does not go on with its parent's"
     if commit.age_s < before.age_s:
         return "the job is younger than at its parent"
-    if (wrong := _shape_fault(commit, before)) is not None:
-        return wrong
-    now = {s.node: s for s in commit.spent}
-    for old in before.spent:
-        new_one = now.get(old.node)
-        if new_one is None or any(
-            a < b
-            for a, b in (
-                (new_one.steps, old.steps),
-                (new_one.examples, old.examples),
-                (new_one.bytes, old.bytes),
-                (new_one.joules, old.joules),
-            )
-        ):
-            return "a node has spent less than at its parent"
+    return _shape_fault(commit, before)
+
+
+def changes_fault(commit: Commit, roster: tuple[NodeId, ...], counted: Counted) -> str | None:
+    """Why what a commit changes does not fit the history before it, in one sentence, or None.
+
+    `roster` and `counted` are its parent's; of a first commit there are none.
+    """
+    if any(key in counted for key in keys_of(commit)):
+        return "it counts an update twice"
+    if not commit.joined and not roster:
+        return "nobody is on its roster"
+    known = set(roster)
+    if any(node in known for node in commit.joined):
+        return "a node joins that is on the roster"
+    known.update(commit.joined)
+    if not {f.node for f in commit.folded} <= known:
+        return "it counts an update of a node that is not on the roster"
+    if not {s.node for s in commit.spent} <= known:
+        return "a node that is not on the roster has spent something"
+    return _places_fault(commit, (*roster, *commit.joined) if commit.joined else roster)
+
+
+def _places_fault(commit: Commit, roster: tuple[NodeId, ...]) -> str | None:
+    """Places in the roster, which is the one behind the commit."""
+    named = {place for s in commit.stand_ins for place in s.data}
+    if max((*commit.missed, *named), default=-1) >= len(roster):
+        return "it names a place behind the end of the roster"
+    trained = {s.place for s in commit.stand_ins}
+    own: Set[NodeId] = {f.node for place, f in enumerate(commit.folded) if place not in trained}
+    if any(roster[place] in own for place in named):
+        return "an update stands in for a node whose own is counted"
     return None
 
 

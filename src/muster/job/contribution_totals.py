@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from muster.history.credit import credits, parts
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.models.stand_ins import REPLACED
 from muster.job.view import JobView
 from muster.protocol.ids import NodeId
@@ -64,7 +64,7 @@ def values_of(view: JobView, point: Point) -> tuple[float, ...] | None:
     record = view.values(point.id)
     if record is None:
         return None
-    values = struct.unpack(f"<{len(point.folded)}f", record.values)
+    values = struct.unpack(f"<{point.updates}f", record.values)
     return values if all(map(math.isfinite, (*values, record.drop))) else None
 
 
@@ -73,19 +73,19 @@ def sum_contributions(view: JobView, head: Point) -> tuple[dict[NodeId, NodeTota
     nodes: dict[NodeId, NodeTotals] = {}
     total = ValueTotals()
     for point in view.graph.ancestors(head.id):
-        if not isinstance(point.record, Commit):
+        record = point.record
+        if not isinstance(record, Commit):
             continue
-        for d in point.record.discarded:
+        for d in record.discarded:
             if d.reason == REPLACED:  # that is no refusal
                 continue
             reasons = nodes.setdefault(d.node, NodeTotals()).refused
             reasons[d.reason] = reasons.get(d.reason, 0) + 1
-        if not point.folded:
+        if not point.updates:
             continue
-        delta = point.record.delta
-        down_bytes = delta.size_bytes if delta else point.record.params_bytes
+        down_bytes = record.delta.size_bytes if record.delta else record.params_bytes
         values = values_of(view, point)
-        for place, (f, credited) in enumerate(credits(point.record)):
+        for place, (f, credited) in enumerate(credits(point)):
             author = nodes.setdefault(f.node, NodeTotals())
             author.steps += f.steps
             if credited == (f.node,):

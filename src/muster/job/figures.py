@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.protocol.metrics import score, shown
 from muster.protocol.parts import Figure, Metric
 from muster.protocol.records import Measurement

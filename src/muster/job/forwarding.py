@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.roles import finished, newest
 from muster.job.view import JobView
 from muster.network.sync.deferred import Deferral
@@ -96,9 +96,8 @@ def made_by(view: JobView, node: NodeId, blob: BlobId) -> bool:
     updates = (u.record.payload.blob for key, u in view.updates.items() if key.node == node)
     if any(blob == theirs for theirs in updates):
         return True
-    records = (point.record for point in view.graph.points.values() if point.author == node)
-    commits = (record for record in records if isinstance(record, Commit))
-    return any(blob == (c.delta.blob if c.delta is not None else c.params) for c in commits)
+    of = (p for p in view.graph.points.values() if p.author == node and blob in (p.delta_blob, p.params))
+    return any(p.delta_blob == blob or (isinstance(p.record, Commit) and not p.record.delta) for p in of)
 
 
 def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool) -> list[RecordId]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.adapting.ending import UNNEEDED
 from muster.job.stop_rule import spent_up
 from muster.job.view import JobView, KnownPlan

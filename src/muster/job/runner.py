@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job import waits
 from muster.job.beginning import Beginning
 from muster.job.collector import GarbageCollector

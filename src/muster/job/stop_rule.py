@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.figures import Figures, Standstill
 from muster.planning.pruning import pruning_over
 from muster.protocol.ids import NodeId
@@ -105,7 +106,7 @@ def over_of(point: Point) -> str:
 
 def over_behind(graph: Graph, point: Point) -> str:
     """The same of a head; commits that count nothing, behind the one that said so, change nothing of it."""
-    while not (over_of(point) or point.folded or point.is_merge) and point.parents:
+    while not (over_of(point) or point.updates or point.is_merge) and point.parents:
         point = graph.points[point.parents[0]]
     return over_of(point)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from muster.history.counted import Counted, Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.adapting.ending import UNNEEDED, unneeded
 from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
 from muster.job.standing import Standing
@@ -236,16 +237,14 @@ class JobView:
         """The contributions to a commit as its author estimated them, if the record fits the commit."""
         point, by_node = self.graph.points.get(commit), self.contributions.get(commit)
         record = by_node.get(point.author) if point is not None and by_node else None
-        fits = point is not None and record is not None and len(record.values) == 4 * len(point.folded)
+        fits = point is not None and record is not None and len(record.values) == 4 * point.updates
         return record if fits else None
 
     def _same_model(self, point: Point) -> bool:
         """Whether a commit has its parent's parameters and no update: it only closes or discards."""
-        if point.folded or len(point.parents) != 1:
+        if point.updates or len(point.parents) != 1:
             return False
-        parent = self.graph.points[point.parents[0]].record
-        record = point.record
-        return isinstance(parent, Commit) and isinstance(record, Commit) and parent.params == record.params
+        return self.graph.points[point.parents[0]].params == point.params
 
     def uncounted(self, counted: Counted) -> list[KnownUpdate]:
         """Updates that a history does not count yet, in key order."""
@@ -257,13 +256,14 @@ class JobView:
     def trim(self, heads: Sequence[Point]) -> None:
         """Forget updates and plans that are far behind every head: the store has them, and nobody needs them.
 
-        A round's commit stays for good (`Graph`), some kilobytes; `stop_rule.ROUNDS_MAX` bounds them.
+        A round's commit stays for good (`Graph`), packed; `stop_rule.ROUNDS_MAX` bounds them.
         """
         floor = min((h.round for h in heads), default=0) - ROUNDS_AT_HAND
+        counted = [h.counted for h in heads]
         old = [
             key
             for key, update in self.updates.items()
-            if update.record.base_round < floor and all(key in h.counted for h in heads)
+            if update.record.base_round < floor and all(key in c for c in counted)
         ]
         for key in old:
             del self.updates[key]
@@ -279,7 +279,7 @@ class JobView:
 
         A head that reached the target ends the job as it is: it is what was measured.
         """
-        changes = point.folded or point.is_merge or self.graph.prunes(point)
+        changes = point.updates or point.is_merge or self.graph.prunes(point)
         closed = bool(point.parents) and not (changes or over_of(point))
         ended = self.stopped is not None or self.unneeded()
         if ended or closed or self.finished(point) is None:

@@ -8,7 +8,7 @@ from muster.protocol.ids import BlobId, NodeId
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Updates first..last (both included) of one incarnation of one node."""
+    """Updates first..last (both included) of one incarnation of one node, as a counted set lists them."""
 
     node: NodeId
     incarnation: int
@@ -99,7 +99,8 @@ class Prune(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Spent(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """One node's counters in a job so far; merged by maximum, summed over nodes."""
+    """One node's counters: in a commit what is added, at a point of the history what was spent so far, merged
+    by maximum."""
 
     node: NodeId
     steps: int

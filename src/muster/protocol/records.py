@@ -25,7 +25,6 @@ from muster.protocol.parts import (
     Payload,
     Power,
     Prune,
-    Range,
     Recipe,
     Spent,
     StandIn,
@@ -152,16 +151,20 @@ class Update(_Record, frozen=True, array_like=True, tag=6):
 
 
 class Commit(_Record, frozen=True, array_like=True, tag=7):
-    """A step of the model's history: parents, the updates it counted, the model it yields."""
+    """A step of the model's history: its parent, the updates it counts, the model it yields.
+
+    It carries changes: the roster, the counted set and the counters behind it follow from its parent's
+    (history/state.py).
+    """
 
     KIND: ClassVar[str] = "commit"
     job: JobId
     parents: tuple[CommitId, ...]  # none for the root, else one
     round: int
-    counted: tuple[Range, ...]  # by the whole history up to here (discarded ones too), sorted
     folded: tuple[Folded, ...]  # in key order
-    roster: tuple[NodeId, ...]  # asker first, then by first offer
-    spent: tuple[Spent, ...]  # sorted by node
+    # who stands behind the parent's roster from now on, in the order of first offers; the asker first of all
+    joined: tuple[NodeId, ...]
+    spent: tuple[Spent, ...]  # what nodes spent beside what `folded` and `costs` say of them; sorted by node
     age_s: float
     params: BlobId  # id of the model's parameters as a dense blob; any node that rebuilt it can serve it
     params_bytes: int
@@ -175,6 +178,7 @@ class Commit(_Record, frozen=True, array_like=True, tag=7):
     stand_ins: tuple[StandIn, ...] = ()  # which of `folded` were trained on shared samples
     # the channels that its model keeps (algorithms/slimming/shape.py); b"": its parent's, of a first one all
     shape: bytes = b""
+    digest: bytes = b""  # of the whole state behind it, every `DIGEST_ROUNDS` rounds (history/state.py)
 
 
 class Merge(_Record, frozen=True, array_like=True, tag=8):

@@ -15,9 +15,10 @@ MOST = 2**64 - 1
 LEAST = -(2**63)
 # Each did lasting harm while records were kept as they came.
 HARM: tuple[tuple[str, Any], ...] = (
-    ("commit.round", -1), ("commit.round", MOST), ("commit.counted.first", MOST), ("commit.counted.last", -1),
+    ("commit.round", -1), ("commit.round", MOST), ("commit.folded.incarnation", MOST),
+    ("commit.joined", (b"",)),
     ("commit.folded.sequence", LEAST), ("commit.folded.steps", MOST), ("commit.folded.examples", MOST),
-    ("commit.spent.steps", LEAST), ("commit.spent.examples", MOST), ("commit.spent.bytes", LEAST),
+    ("commit.costs.size_bytes", LEAST), ("commit.costs.millijoules", MOST), ("commit.digest", bytes(31)),
     ("commit.age_s", math.nan), ("commit.age_s", math.inf), ("update.steps", 0), ("update.steps", LEAST),
     ("update.payload.size_bytes", MOST),
 )  # fmt: skip
@@ -28,7 +29,7 @@ def malformed(rng: random.Random, known: Sequence[Record]) -> Record | None:
     path, value = rng.choice(HARM)
     kind, *fields = path.split(".")
     whole = Commit if kind == "commit" else Update
-    found = [r for r in known if isinstance(r, whole) and (not isinstance(r, Commit) or r.folded)]
+    found = [r for r in known if isinstance(r, whole) and (not isinstance(r, Commit) or r.costs)]
     return changed(found[-1], fields, value) if found else None
 
 

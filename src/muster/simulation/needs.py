@@ -7,7 +7,7 @@ import contextvars
 
 from msgspec.structs import replace
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.runner import JobRunner
 from muster.node.core import Core
 from muster.protocol.records import Need, Refusal, Use

@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass
 
 from muster.errors import MusterError
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Model
 from muster.network.trust.signing import seal
 from muster.node.api.inspection import bring

@@ -35,7 +35,8 @@ def test_a_model_that_cannot_be_the_tasks_is_no_head_once_the_task_is_known() ->
         store = MemoryStore(random.Random(1))
         root = with_params(store, None, ROOT, 0.0)
         assert isinstance(root.record, Commit)
-        forged = entry(A, replace(root.record, parents=(root.id,), shape=bytes(8) + b"\x80", **change))
+        change |= {"parents": (root.id,), "joined": (), "shape": bytes(8) + b"\x80"}
+        forged = entry(A, replace(root.record, **change))
         view = view_of([root, forged])
         assert view.graph.refused == {}
         context: Any = SimpleNamespace(store=store)

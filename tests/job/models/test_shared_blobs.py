@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Model, Policy, TrainerLike
 from muster.job.models import residuals
 from muster.job.runner import JobRunner

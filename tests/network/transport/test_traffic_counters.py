@@ -222,7 +222,7 @@ def counted_by(sender: End, receiver: End) -> BytesSent:
 
 async def a_round(a: End, b: End) -> tuple[int, int]:
     """Updates and commits, small ones in their records, large ones pulled; payload bytes (from a, from b)."""
-    start = a.ledger.publish(Commit(JOB, (), 0, (), (), (a.identity.node,), (), 0.0, bytes(32), 24_000))
+    start = a.ledger.publish(Commit(JOB, (), 0, (), (a.identity.node,), (), 0.0, bytes(32), 24_000))
     await asyncio.sleep(5)
     small, large = random.Random(3).randbytes(124), data_of(110_000)
     delta, model = random.Random(4).randbytes(150), data_of(24_000, seed=8)
@@ -234,9 +234,7 @@ async def a_round(a: End, b: End) -> tuple[int, int]:
     await a.transfers.fetch(blob, len(large[1]))
     params = a.store.put_blob(model[1])
     inline = Payload("stc:0.01", len(delta), inline=delta)
-    head = a.ledger.publish(
-        Commit(JOB, (start,), 1, (), (), (a.identity.node,), (), 1.0, params, 24_000, inline)
-    )
+    head = a.ledger.publish(Commit(JOB, (start,), 1, (), (), (), 1.0, params, 24_000, inline))
     a.ledger.publish(Measurement(JOB, head, 2000, sorted_figures(of_classes(2000, 1700, 90.0)), True))
     await asyncio.sleep(5)
     await b.transfers.fetch(params, 24_000)

@@ -153,7 +153,7 @@ def test_a_closing_commit_is_told_when_its_model_is_another() -> None:
         runner = field.runner(field.alpha, job)
         graph, head = runner.view.graph, runner.head()
         same = msgspec.structs.replace(
-            head.record, parents=(head.id,), folded=(), counted=head.counted.ranges(), delta=None
+            head.record, parents=(head.id,), folded=(), costs=(), joined=(), spent=(), delta=None
         )
         for name, params in ((b"same", same.params), (b"mean", bytes(32))):
             graph.add(name, field.alpha.node, msgspec.structs.replace(same, params=params))

@@ -10,25 +10,27 @@ from msgspec.structs import replace
 
 from muster.algorithms.slimming.form import Form
 from muster.history.counted import Key
-from muster.history.credit import stood_for
-from muster.history.graph import Point, merge_of
+from muster.history.credit import stood_for_in
+from muster.history.graph import merge_of
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.coordinator.pool import covered
 from muster.job.models import residuals
 from muster.job.models.downlink import Downlink, make_downlink
-from muster.job.models.folding import RoundContext, post_merge_step_scale, spent_after
+from muster.job.models.folding import RoundContext, post_merge_step_scale
 from muster.job.models.line_mean import mean_of_line
 from muster.job.models.payloads import DamagedPayload
 from muster.job.models.pruning import pruned
 from muster.job.models.stand_ins import REPLACED, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.view import JobView, KnownUpdate
-from muster.network.sync.record_compression.commit_delta import TICKS_A_S
 from muster.planning.state import UNSTEERED
 from muster.protocol.ids import BlobId, CommitId, NodeId, short
-from muster.protocol.parts import Cost, Discarded, Folded, StandIn, Steering
+from muster.protocol.parts import Cost, Discarded, Folded, Spent, StandIn, Steering
 from muster.protocol.records import Commit
 from muster.protocol.validation.limits import AGE_MAX_S, tenths
+
+TICKS_A_S = 16  # of a commit's age: a whole number of them is short on the wire
 
 
 @dataclass(frozen=True)
@@ -95,30 +97,31 @@ class CommitWriter:
                 return None
         if not still() or residuals.find(store, "down", view.id) != kept:
             return None
-        keys = [Key(f.node, f.incarnation, f.sequence) for f in made.folded]
         discarded = tuple(sorted(discarded + made.discarded, key=_key))
-        keys += map(_key, discarded)
         age_s = self._rounded_age_s(head)
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
             down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
             samples = self._bytes_of_samples(head, updates, made, down_bytes)
-            spent = spent_after(head, made.folded, updates, down_bytes, context.node, samples)
-            roster = self._roster(head, (n for nodes in made.counts_for for n in nodes))
+            counted = [f.node for f in made.folded] + [n for nodes in made.counts_for for n in nodes]
+            joined = self._joined(head, (*counted, *samples))
+            roster = (*head.roster, *joined)
             record = Commit(
-                view.id, (head.id,), head.round + bool(updates), head.counted.plus(keys).ranges(),
-                made.folded, roster, spent, age_s, blob, layout.blob_bytes, delta, made.residual_norm,
-                discarded, _costs(made.folded, updates, end), _places(roster, end.missed),
+                view.id, (head.id,), head.round + bool(updates), made.folded, joined,
+                tuple(Spent(n, 0, 0, bytes_) for n, bytes_ in samples.items() if bytes_), age_s, blob,
+                layout.blob_bytes, delta, made.residual_norm, discarded,
+                _costs(made.folded, updates, end), _places(roster, end.missed),
                 replace(end.steering, residual_ratio=tenths(made.waiting)) if made.folded else UNSTEERED,
                 stand_ins=_stand_ins(roster, made.folded, made.counts_for, updates),
                 shape=self._said_shape(head),
             )  # fmt: skip
+            record = view.graph.completed(record, context.node)
             commit_id, announce = context.ledger.keep_unannounced(record)
             residuals.keep(store, "down", view.id, made.residual, commit_id)
         models.check([commit_id])  # it may be known already, made again after its parameters were lost
         self.held_since = (commit_id, context.now(), age_s)
         announce()
-        self._tell(record, commit_id, counted=bool(updates))
+        self._tell(record, commit_id, roster, counted=bool(updates))
         return down_bytes, made.waiting
 
     def _bytes_of_samples(
@@ -156,9 +159,10 @@ class CommitWriter:
         age_s, layout = self._rounded_age_s(head), made.form.layout
         with store.transaction():
             record = Commit(
-                view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent,
-                age_s, store.put_staged(made.params), layout.blob_bytes, shape=made.form.to_bytes(),
+                view.id, (head.id,), head.round, (), self._joined(head), (), age_s,
+                store.put_staged(made.params), layout.blob_bytes, shape=made.form.to_bytes(),
             )  # fmt: skip
+            record = view.graph.completed(record, self._context.node)
             commit_id, announce = self._context.ledger.keep_unannounced(record)
         models.check([commit_id])
         self.held_since = (commit_id, self._context.now(), age_s)
@@ -174,13 +178,14 @@ class CommitWriter:
         self._context.event("error", text, job=self._view.id)
         self._context.changes.notify()
 
-    def _tell(self, record: Commit, commit_id: CommitId, *, counted: bool) -> None:
+    def _tell(self, record: Commit, commit_id: CommitId, roster: Sequence[NodeId], *, counted: bool) -> None:
         context, view = self._context, self._view
         late = sum(f.staleness > 0 for f in record.folded)
         if counted:
             text = f"round {record.round} committed as {short(commit_id)}: {len(record.folded)} updates"
             text += f" ({late} late)" if late else ""
-            stood_in = sorted({context.name_of(n) for nodes in stood_for(record).values() for n in nodes})
+            others = stood_for_in(record, roster).values()
+            stood_in = sorted({context.name_of(n) for nodes in others for n in nodes})
             text += f", stand-ins for {', '.join(stood_in)}" if stood_in else ""
             context.event("commit", text, job=view.id, node=context.name_of(context.node))
         for d in record.discarded:
@@ -202,10 +207,10 @@ class CommitWriter:
         assert form is not None
         age_s = self._rounded_age_s(head)
         record = Commit(
-            view.id, (head.id,), head.round, head.counted.ranges(), (), self._roster(head), head.spent, age_s,
-            blob, form.layout.blob_bytes, over=over, shape=self._said_shape(head),
+            view.id, (head.id,), head.round, (), self._joined(head), (), age_s, blob,
+            form.layout.blob_bytes, over=over, shape=self._said_shape(head),
         )  # fmt: skip
-        commit_id = context.ledger.publish(record)
+        commit_id = context.ledger.publish(view.graph.completed(record, context.node))
         self._models.check([commit_id])
         self.held_since = (commit_id, context.now(), age_s)
         return commit_id
@@ -253,9 +258,10 @@ class CommitWriter:
         offer = self._view.offers.get(node)
         return offer.samples if offer else 1
 
-    def _roster(self, head: Point, others: Iterable[NodeId] = ()) -> tuple[NodeId, ...]:
-        """That of a commit on `head`: who offered since, and `others` that it counts."""
-        return tuple(dict.fromkeys((*head.roster, *self._view.offers, *others)))
+    def _joined(self, head: Point, others: Iterable[NodeId] = ()) -> tuple[NodeId, ...]:
+        """Who joins the roster in a commit on `head`: who offered since, and `others` that it counts."""
+        known = set(head.roster)
+        return tuple(n for n in dict.fromkeys((*self._view.offers, *others)) if n not in known)
 
     async def merge(self, a: Point, b: Point, still: Callable[[], bool]) -> None:
         """Merge two heads: compute first and announce then, as others may ask for the model at once.

@@ -18,7 +18,7 @@ import numpy as np
 
 from muster.errors import MusterError
 from muster.history.counted import Key
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context, ContributionResult, Model, Weighted
 from muster.job.models.payloads import payload_held
 from muster.job.models.store import ModelStore
@@ -90,7 +90,7 @@ class ContributionEstimator:
         found = [
             p
             for p in islice(reversed(self._view.graph.points.values()), LOOK_BACK)
-            if p.author == me and p.folded and me not in known.get(p.id, ()) and p.id not in self._given_up
+            if p.author == me and p.updates and me not in known.get(p.id, ()) and p.id not in self._given_up
         ]
         return found[:BEHIND_MAX][::-1]
 
@@ -156,7 +156,7 @@ class ContributionEstimator:
         drop = result.before - result.after
         with np.errstate(over="ignore"):
             values = np.asarray(result.values, "<f4")
-        if len(values) != len(point.folded) or not math.isfinite(drop) or not np.isfinite(values).all():
+        if len(values) != point.updates or not math.isfinite(drop) or not np.isfinite(values).all():
             self._give_up(point, "the values are not finite")
             return
         record = Contribution(self._view.id, point.id, result.examples, common, drop, values.tobytes())

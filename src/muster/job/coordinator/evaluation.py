@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from muster.errors import MusterError
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context, EvaluationResult, Model
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.state import CoordinatorState

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.view import JobView, KnownUpdate
 from muster.planning.round_plan import RoundPlan

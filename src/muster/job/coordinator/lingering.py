@@ -13,7 +13,7 @@ from math import inf
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.evaluation import HeadEvaluator

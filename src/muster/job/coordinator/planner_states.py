@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from muster.history.credit import stood_for
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.planning import state as planner
 from muster.planning import steps
 from muster.planning.state import PlannerState, Shown, ShownUpdate
@@ -58,7 +59,7 @@ def shown(point: Point) -> Shown:
     """What a commit shows of the round that it closed."""
     record = point.record
     assert isinstance(record, Commit)
-    others = stood_for(record)
+    others = stood_for(point)
     # one that stood in beside its author's own part says nothing of what a round costs that node
     updates = tuple(
         ShownUpdate(f.node, f.steps, f.staleness, cost, place in others)
@@ -66,7 +67,7 @@ def shown(point: Point) -> Shown:
         if place not in others or cost.turnaround_ms
     )
     stood_in = frozenset(n for nodes in others.values() for n in nodes)
-    missed = tuple(record.roster[place] for place in record.missed)
+    missed = tuple(point.roster[place] for place in record.missed)
     codec, size_bytes = None, record.params_bytes
     if record.delta is not None:
         codec, size_bytes = record.delta.codec, record.delta.size_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muster.history.credit import stood_for
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.participant.shared_samples import SharedSamples
@@ -14,7 +14,7 @@ from muster.planning.policy import UNKNOWN_RATE_BYTES_S
 from muster.planning.pool import Pool
 from muster.planning.rounds import Missing, closing_in_s
 from muster.protocol.ids import NodeId
-from muster.protocol.records import Commit, Plan
+from muster.protocol.records import Plan
 
 COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, and so many times as expected
 NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"
@@ -29,8 +29,7 @@ def covered(view: JobView, head: Point) -> set[NodeId]:
     """Nodes on whose shared samples some round of the head's history trained."""
     found: set[NodeId] = set()
     for point in view.graph.ancestors(head.id):
-        if isinstance(point.record, Commit):
-            found.update(*stood_for(point.record).values())
+        found.update(*stood_for(point).values())
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from muster.compression.buffers import beside_bytes, weights
 from muster.compression.embedding_rows import matrices
 from muster.compression.tensors import Layout
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.coordinator.commit_writer import CommitWriter
 from muster.job.coordinator.planner_states import PlannerStates

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from msgspec.structs import replace
 
 from muster.history.counted import Key
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.coordinator import stand_ins
 from muster.job.coordinator.arrivals import Arrivals

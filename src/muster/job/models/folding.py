@@ -11,22 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from muster.algorithms import aggregation, server_step
 from muster.algorithms.aggregation import UpdateMeta
 from muster.algorithms.slimming.form import Form
 from muster.compression.codec import CodecError, Message
 from muster.compression.model import decode_update
 from muster.compression.tensors import Array, Layout, TensorError
-from muster.history.counted import Key
-from muster.history.graph import Graph, Point, join_spent
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.models.stand_ins import HELPED, REPLACED, counts_for, samples_of
 from muster.job.view import KnownUpdate
 from muster.protocol.ids import CommitId, NodeId
-from muster.protocol.parts import Discarded, Folded, Recipe, Spent
+from muster.protocol.parts import Discarded, Folded, Recipe
 from muster.protocol.records import Plan
-from muster.protocol.validation.limits import FIGURE_MAX, counter
 
 Arrays = dict[str, Any]
 ROUNDS_APART_MIN = 2  # that each parent of a merge has alone: single updates carried over are no branch
@@ -190,33 +187,3 @@ def _peak(layout: Layout, arrays: Mapping[str, Array]) -> float:
     """The largest magnitude of all weights; a mean of statistics cannot overflow."""
     floats = (arrays[s.name] for s in layout.tensors if s.floating and s.learnt and s.size)
     return max((float(abs(a).max()) for a in floats), default=0.0)
-
-
-def spent_after(
-    head: Point,
-    folded: Sequence[Folded],
-    updates: Sequence[KnownUpdate],
-    down_bytes: int,
-    coordinator: NodeId,
-    more_bytes: Mapping[NodeId, int],
-) -> tuple[Spent, ...]:
-    """The counters after a commit: each counted update costs its author its own bytes up, one model down, and
-    the joules that it says. What the coordinator trained in the place of others did not travel.
-
-    `more_bytes`: what the samples of nodes cost these on which others trained.
-    """
-    records = {u.key: u.record for u in updates}
-    known = {s.node: s for s in head.spent}
-    for f in folded:
-        s = known.get(f.node, Spent(f.node, 0, 0, 0))
-        record = records[Key(f.node, f.incarnation, f.sequence)]
-        stays = record.data and f.node == coordinator
-        cost = 0 if stays else record.payload.size_bytes + down_bytes
-        known[f.node] = Spent(
-            f.node, counter(s.steps + f.steps), counter(s.examples + f.examples), counter(s.bytes + cost),
-            min(FIGURE_MAX, s.joules + record.millijoules / 1000),
-        )  # fmt: skip
-    for node, bytes_ in more_bytes.items():
-        s = known.get(node, Spent(node, 0, 0, 0))
-        known[node] = msgspec.structs.replace(s, bytes=counter(s.bytes + bytes_))
-    return join_spent(known.values(), ())

@@ -9,10 +9,9 @@ import msgspec
 from muster.algorithms.slimming.form import Form
 from muster.algorithms.slimming.structure import Structure, StructureError
 from muster.compression.tensors import Layout
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.view import JobView
 from muster.protocol.ids import JobId
-from muster.protocol.records import Commit
 from muster.storage.store import Store
 
 
@@ -75,13 +74,13 @@ class JobForms:
 
         A merge is made here from its parents: it never is.
         """
-        record, shape = point.record, point.shape
-        if not isinstance(record, Commit) or shape is None or self.layout is None:
+        shape = point.shape
+        if point.is_merge or shape is None or self.layout is None:
             return False
         if shape and self.lacks_structure(view):
             return False
         form = self.form(shape)
-        return form is None or form.layout.blob_bytes != record.params_bytes
+        return form is None or form.layout.blob_bytes != point.params_bytes
 
     def _key(self, what: str) -> str:
         return f"{what}/{self._job.hex()}"

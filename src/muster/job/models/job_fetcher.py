@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import merge_inputs, missing_ancestors
 from muster.job.models.model_fetch import ModelFetch

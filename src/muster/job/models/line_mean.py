@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from muster.algorithms.merging import mean
 from muster.compression.tensors import Layout
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.store import ModelStore
 from muster.job.models.stored import Arrays, stage_arrays
@@ -27,7 +27,7 @@ async def mean_of_line(
     line = [head]
     while len(line) < view.job.recipe.average and len(line[-1].parents) == 1:
         before = view.graph.points[line[-1].parents[0]]
-        if not before.folded or view.graph.prunes(line[-1]) or not await models.sound(before.id):
+        if not before.updates or view.graph.prunes(line[-1]) or not await models.sound(before.id):
             break
         line.append(before)
     with models.using({point.id for point in line}):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import Segment, delta_path
 from muster.job.models.line_mean import keep_mean_of_line

@@ -10,7 +10,7 @@ from muster.algorithms.slimming.form import Form
 from muster.compression.change import add
 from muster.compression.model import decode_update
 from muster.compression.tensors import Array
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.delta_path import Segment
 from muster.job.models.payloads import payload_bytes

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from muster.history.counted import Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.view import JobView
 from muster.protocol.ids import BlobId, CommitId
-from muster.protocol.records import Commit
 
 KEEP_LAST = 8  # commits of each head's line,
 KEEP_MAX = 16  # of all its branches together: where merges are many, eight of each line would be forty
@@ -95,6 +95,4 @@ def collectable(
 
 def delta_of(point: Point | None) -> BlobId | None:
     """The blob with a commit's delta, where it has one that is not inside the record."""
-    if point is None or not isinstance(point.record, Commit) or point.record.delta is None:
-        return None
-    return point.record.delta.blob
+    return point.delta_blob if point is not None else None

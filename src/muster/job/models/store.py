@@ -15,14 +15,13 @@ from itertools import islice
 
 from muster.algorithms.slimming.form import Form
 from muster.compression.tensors import Layout
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context, Model
 from muster.job.models.forms import JobForms
 from muster.job.models.merging import Merged, merged
 from muster.job.models.stored import Arrays, Reader, WrongModel
 from muster.job.view import JobView
 from muster.protocol.ids import BlobId, CommitId, short
-from muster.protocol.records import Commit
 from muster.protocol.validation.limits import ID_BYTES
 
 CHECK_AGAIN_S = 600.0  # a disk may lose bits while the process lives
@@ -89,8 +88,8 @@ class ModelStore:
         point = self._view.graph.points.get(commit)
         if point is None:
             return None
-        if isinstance(point.record, Commit):
-            return point.record.params
+        if not point.is_merge:
+            return point.params
         kept = self._context.store.state(_merged_key(commit))
         return kept[:ID_BYTES] if kept is not None else None
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from muster.algorithms.learning_rate import learning_rate
 from muster.compression.codec import CodecError
 from muster.errors import MusterError
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Context, TrainingRequest, TrainingResult
 from muster.job.figures import sorted_figures
 from muster.job.models.job_fetcher import JobFetcher

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.view import JobView, KnownPlan, KnownUpdate
 from muster.network.supervisor import EXPECTED
 from muster.network.sync.ledger import Entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.node.api.snapshot import BudgetView
 from muster.node.core import Core
 

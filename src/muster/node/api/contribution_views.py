@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muster.history.counted import Key
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.contribution_totals import NodeTotals, values_of
 from muster.job.models.payloads import payload_held
 from muster.node.api.snapshot import ContributionView, ValuesView

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from muster.errors import MusterError
 from muster.history.counted import Key
 from muster.history.credit import credits
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.contribution_totals import values_of
 from muster.job.models.stored import WrongModel
 from muster.job.runner import JobRunner
@@ -87,7 +87,7 @@ async def show(core: Core, prefix: str) -> CommitDetail:
     figures = view.figures(point.id)
     blob = runner.models.blob_of(point.id)
     form = runner.models.form_of(point.id)
-    worths = values_of(view, point) or (None,) * len(point.folded)
+    worths = values_of(view, point) or (None,) * point.updates
     discarded: tuple[Discarded, ...] = ()
     delta: Payload | None = None
     residual_norm = 0.0
@@ -103,7 +103,7 @@ async def show(core: Core, prefix: str) -> CommitDetail:
         children=sorted(child.hex() for child in view.graph.children.get(point.id, ())),
         head=any(head.id == point.id for head in runner.models.heads()),
         counted=[
-            _counted(core, f, nodes, worth) for (f, nodes), worth in zip(credits(record), worths, strict=True)
+            _counted(core, f, nodes, worth) for (f, nodes), worth in zip(credits(point), worths, strict=True)
         ],
         counted_in_all=len(point.counted),
         discarded=[DiscardedView(name(d.node), d.incarnation, d.sequence, d.reason) for d in discarded],
@@ -189,7 +189,7 @@ def only(core: Core, runner: JobRunner, point: Point, other: Point | None) -> li
     """Updates that the history of `point` counts and that of `other` does not, in key order."""
     found: dict[Key, tuple[Folded, tuple[NodeId, ...]]] = {}
     for before in runner.view.graph.ancestors(point.id):
-        for f, nodes in credits(before.record):
+        for f, nodes in credits(before):
             key = Key(f.node, f.incarnation, f.sequence)
             if other is None or key not in other.counted:
                 found[key] = f, nodes

@@ -12,7 +12,7 @@ import msgspec
 
 from muster import __version__
 from muster.errors import MusterError
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.context import Model
 from muster.job.coordinator.lingering import keep_linger
 from muster.job.coordinator.seeded import keep_from_seed
@@ -195,7 +195,7 @@ def open_job(
     with core.store.transaction():
         job_id, announce_job = core.ledger.keep_unannounced(job)
         root = Commit(
-            job_id, (), 0, (), (), (core.node,), (), 0.0, start, size, shape=shape
+            job_id, (), 0, (), (core.node,), (), 0.0, start, size, shape=shape
         )  # fmt: skip
         _, announce_root = core.ledger.keep_unannounced(root)
         if linger_s is not None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from muster.history.credit import others_of, own_of
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.network.transport.link import Neighbour
 from muster.network.transport.traffic_counters import BytesSent
 from muster.node.api.adapt_views import adapts_for
@@ -189,8 +190,8 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         parents=[p.hex() for p in point.parents],
         round=point.round,
         coordinator=core.trust.name(point.author) if point.author else "",
-        counted=len(point.folded),
-        nodes=[core.trust.name(n) for n in own_of(point.record)],
+        counted=point.updates,
+        nodes=[core.trust.name(n) for n in own_of(point)],
         age_s=point.age_s,
         accuracy=values_.get("accuracy"),
         loss=values_.get("loss"),
@@ -201,7 +202,7 @@ def commit_view(core: Core, runner: JobRunner, point: Point) -> CommitView:
         joules_total=joules_of(point),
         predicted=predicted,
         drop=drop,
-        stand_ins=[core.trust.name(n) for n in others_of(point.record)],
+        stand_ins=[core.trust.name(n) for n in others_of(point)],
         pruned_bytes=pruned_bytes(runner.view.graph, point),
     )
 

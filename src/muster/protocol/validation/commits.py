@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from muster.protocol.parts import Discarded, Folded, Range, Spent, Steering
+from muster.protocol.parts import Discarded, Folded, Spent, Steering
 from muster.protocol.records import Commit, Merge
 from muster.protocol.validation import limits as lim
 from muster.protocol.validation.checks import (
@@ -36,10 +34,10 @@ def commit(record: Commit) -> None:
     for parent in record.parents:
         identifier("the parent", parent)
     whole("round", record.round, 0, lim.ROUND_MAX)
-    _ranges(record.counted)
     _folded(record.folded)
     _discarded(record.discarded)
-    _roster(record.roster)
+    _counted_once(record)
+    _joined(record.joined)
     _spent(record.spent)
     number("age_s", record.age_s, 0.0, lim.AGE_MAX_S)
     identifier("params", record.params)
@@ -53,33 +51,23 @@ def commit(record: Commit) -> None:
     text("over", record.over)
     _stand_ins(record)
     _shape(record)
+    if len(record.digest) != (lim.DIGEST_BYTES if lim.has_digest(record.round) else 0):
+        raise Invalid(f"the digest has {len(record.digest)} bytes in round {record.round}")
     if not record.parents:
         _root(record)
 
 
 def _root(record: Commit) -> None:
     """The first commit of a job says which parameters it begins from, and nothing else."""
-    more = record.counted or record.folded or record.discarded or record.spent or record.delta
+    more = record.folded or record.discarded or record.spent or record.delta
     planned = record.missed or record.over or record.steering != Steering() or record.stand_ins
     if record.round != 0 or record.age_s != 0.0 or more or planned:
         raise Invalid("a job's first commit has no round, counts nothing and has no delta")
 
 
-def _life(what: str, row: Range | Folded | Discarded) -> None:
+def _life(what: str, row: Folded | Discarded) -> None:
     identifier(f"{what}: the node", row.node)
     whole(f"{what}: the incarnation", row.incarnation, 0, lim.INCARNATION_MAX)
-
-
-def _ranges(ranges: tuple[Range, ...]) -> None:
-    """Sorted, in order, and as few as can be: two that touch would be one."""
-    ascending("counted", ranges)
-    for r in ranges:
-        _life("counted", r)
-        whole("counted: the first", r.first, 1, lim.SEQUENCE_MAX)
-        whole("counted: the last", r.last, r.first, lim.SEQUENCE_MAX)
-    for a, b in pairwise(ranges):
-        if (a.node, a.incarnation) == (b.node, b.incarnation) and b.first <= a.last + 1:
-            raise Invalid("counted: two ranges overlap or touch")
 
 
 def _folded(rows: tuple[Folded, ...]) -> None:
@@ -101,12 +89,18 @@ def _discarded(rows: tuple[Discarded, ...]) -> None:
         text("discarded: the reason", d.reason)
 
 
-def _roster(nodes: tuple[bytes, ...]) -> None:
-    length("roster", nodes, 1, lim.NODES_MAX)
+def _counted_once(record: Commit) -> None:
+    rows: tuple[Folded | Discarded, ...] = (*record.folded, *record.discarded)
+    if len({(r.node, r.incarnation, r.sequence) for r in rows}) != len(rows):
+        raise Invalid("an update is folded and discarded")
+
+
+def _joined(nodes: tuple[bytes, ...]) -> None:
+    length("joined", nodes, 0, lim.NODES_MAX)
     for node in nodes:
-        identifier("roster", node)
+        identifier("joined", node)
     if len(set(nodes)) != len(nodes):
-        raise Invalid("roster: a node stands there twice")
+        raise Invalid("joined: a node stands there twice")
 
 
 def _spent(rows: tuple[Spent, ...]) -> None:
@@ -133,22 +127,19 @@ def _costs(record: Commit) -> None:
 
 def _missed(record: Commit) -> None:
     for place in record.missed:
-        whole("missed: a place", place, 0, len(record.roster) - 1)
+        whole("missed: a place", place, 0, lim.NODES_MAX - 1)
     ascending("missed", record.missed)
 
 
 def _stand_ins(record: Commit) -> None:
+    """Whom the places in the roster name follows from the history (`history/succession.py`)."""
     ascending("stand_ins", [s.place for s in record.stand_ins])
     for s in record.stand_ins:
         whole("stand_ins: the update", s.place, 0, len(record.folded) - 1)
-        length("stand_ins: the nodes", s.data, 1, len(record.roster))
+        length("stand_ins: the nodes", s.data, 1, lim.NODES_MAX)
         for place in s.data:
-            whole("stand_ins: a node", place, 0, len(record.roster) - 1)
+            whole("stand_ins: a node", place, 0, lim.NODES_MAX - 1)
         ascending("stand_ins: the nodes", s.data)
-    trained = {s.place for s in record.stand_ins}
-    own = {f.node for place, f in enumerate(record.folded) if place not in trained}
-    if any(record.roster[place] in own for s in record.stand_ins for place in s.data):
-        raise Invalid("stand_ins: one stands in for a node whose own update is counted")
 
 
 def _shape(record: Commit) -> None:

@@ -36,6 +36,8 @@ WIDTH_MIN = 0.01  # of a job
 SHAPE_BYTES_MIN, SHAPE_BYTES_MAX = 9, 8 + 65_536 // 8  # which structure, and a bit for each channel
 
 ROUND_MAX = 1_000_000
+DIGEST_ROUNDS = 16  # commits of every sixteenth round carry a digest of the whole state (history/state.py)
+DIGEST_BYTES = 32
 STEPS_MAX = 1_000_000  # of one update
 BATCH_MAX = 65536
 AVERAGE_MAX = 64
@@ -67,6 +69,11 @@ _UNCLEAN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\uf
 def counter(value: int) -> int:
     """A total that grew, cut off at its limit."""
     return min(TOTAL_MAX, value)
+
+
+def has_digest(round_: int) -> bool:
+    """Whether commits of a round carry a digest of the whole state; a first commit never does."""
+    return round_ > 0 and round_ % DIGEST_ROUNDS == 0
 
 
 def tenths(ratio: float) -> int:

@@ -89,7 +89,7 @@ def _job(record: Job) -> None:
     number("width", record.width, lim.WIDTH_MIN, 1.0)
     whole("one_shot", record.one_shot, 0, 0 if record.share == "none" else lim.STEPS_MAX)
     if record.prune is not None:
-        above("prune: the width", record.prune.width, 0.0, 1.0)
+        number("prune: the width", record.prune.width, lim.WIDTH_MIN, 1.0)
         whole("prune: the last round", record.prune.last, 1, lim.ROUND_MAX)
         whole("prune: the first round", record.prune.first, 1, record.prune.last)
     if record.stop.target is not None:

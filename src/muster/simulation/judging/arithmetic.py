@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from muster.compression.model import decode_update, flatten
 from muster.compression.tensors import pack, unpack
 from muster.history.counted import Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.planning.step_size import of_round
 from muster.protocol.ids import BlobId, CommitId, NodeId, short
 from muster.protocol.parts import Folded, Payload
@@ -226,7 +227,8 @@ def _share(graph: Graph, a: Point, b: Point) -> float:
     def only(this: Point, other: Point) -> dict[NodeId, int]:
         figures: dict[NodeId, int] = {}
         seen = set()
-        for record in (point.record for point in graph.ancestors(this.id)):
+        for point in graph.ancestors(this.id):
+            record = point.record
             if isinstance(record, Merge):
                 continue
             instead = {s.place: s.data for s in record.stand_ins}
@@ -235,7 +237,7 @@ def _share(graph: Graph, a: Point, b: Point) -> float:
                 if key in seen or key in other.counted:
                     continue
                 seen.add(key)
-                nodes = [record.roster[i] for i in instead.get(place, ())] or [x.node]
+                nodes = [point.roster[i] for i in instead.get(place, ())] or [x.node]
                 for i, node in enumerate(nodes):
                     more = x.examples // len(nodes) + (i < x.examples % len(nodes))
                     figures[node] = figures.get(node, 0) + more

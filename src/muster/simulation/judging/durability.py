@@ -8,7 +8,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from muster.history.counted import Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.protocol.ids import JobId, RecordId
 from muster.protocol.parts import Payload
 from muster.protocol.records import Commit, Merge

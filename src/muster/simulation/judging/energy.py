@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from muster.history.counted import Key
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.protocol.ids import NodeId, short
 from muster.protocol.records import Commit, Update
 from muster.simulation.world import Asked, World

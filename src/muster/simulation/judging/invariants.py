@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from muster.history.counted import Key
 from muster.history.credit import credits
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.ids import BlobId, CommitId, short
@@ -17,6 +18,7 @@ from muster.protocol.records import Commit, Update
 from muster.simulation.judging.adapting import adapted, ended, left, needless, spoken
 from muster.simulation.judging.arithmetic import arithmetic
 from muster.simulation.judging.borders import throttled
+from muster.simulation.judging.deriving import lines, named
 from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
 from muster.simulation.judging.expelled import expelled
@@ -115,7 +117,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
         graph = whole_graph(world, asked.id)
         if (head := _final(world, asked)) is not None:  # what nobody needs is counted by nobody
             found += _counted(world, watch, asked, graph, head)
-        found += _lines(world, graph)
+        found += lines(world, graph)
         for last in [head] if head is not None else [p.id for p in graph.heads(lambda _: True)]:
             found += arithmetic(world, asked, graph, last)
         found += residue(world, asked, graph)
@@ -165,13 +167,13 @@ def _counted(
     gone = expelled(world, asked.id)
     for work in sorted(watch.acknowledged):
         if work.job == asked.id and work.key not in folded | gone and not discarded.get(work.key):
-            yield f"lost: update {_named(world, work.key)} was durable on two nodes, nobody counts it"
+            yield f"lost: update {named(world, work.key)} was durable on two nodes, nobody counts it"
     for work, how in sorted(watch.stranded.items()):
         if work.job == asked.id and work.key not in gone:
-            yield f"not carried: update {_named(world, work.key)} stayed on one disk, {how}"
+            yield f"not carried: update {named(world, work.key)} stayed on one disk, {how}"
     for work, how in sorted(watch.left.items()):
         if work.job == asked.id and work.key not in gone:
-            yield f"not taken along: update {_named(world, work.key)}: {how}"
+            yield f"not taken along: update {named(world, work.key)}: {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
             if stored.id not in world.archive.records:
@@ -179,29 +181,11 @@ def _counted(
             key, _ = world.archive.update(stored.id)
             own = key.node == machine.node and key.incarnation == machine.disk.incarnation
             if own and key not in folded | gone and not discarded.get(key):
-                yield f"lost: update {_named(world, key)} is on its author's disk, nobody counts it"
+                yield f"lost: update {named(world, key)} is on its author's disk, nobody counts it"
     known = graph.points[head].counted
     if set(known) != folded | set(discarded):
         odd = sorted(set(known) ^ (folded | set(discarded)))
-        yield f"the head's counted set differs from its history by {[_named(world, k) for k in odd]}"
-
-
-def _lines(world: World, graph: Graph) -> Iterator[str]:
-    """No commit counts what its history counts already; counted = parent's + folded + discarded."""
-    for point in graph.points.values():
-        record = point.record
-        if not isinstance(record, Commit) or not record.parents:
-            continue
-        parent = graph.points[record.parents[0]]
-        keys = [Key(x.node, x.incarnation, x.sequence) for x in record.folded]
-        keys += [Key(x.node, x.incarnation, x.sequence) for x in record.discarded]
-        twice = [k for k in keys if k in parent.counted] + [k for k in set(keys) if keys.count(k) > 1]
-        if twice:
-            yield f"counted twice: {short(point.id)} counts {[_named(world, k) for k in twice]} again"
-        if parent.counted.plus(keys) != point.counted:
-            yield f"the counted set of {short(point.id)} is not its parent's and its own"
-        if any(not d.reason for d in record.discarded):
-            yield f"{short(point.id)} discards without a reason"
+        yield f"the head's counted set differs from its history by {[named(world, k) for k in odd]}"
 
 
 def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
@@ -220,7 +204,7 @@ def _alone(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         before = {s.node for s in parent.spent if s.steps} - helpers - left(world, asked, point.id)
         need = max(asked.spec.min_nodes, 2 if len(before) > 1 else 1)
         of_pool = any((f.node, f.incarnation, f.sequence) in pools for f in record.folded)
-        inside = {n for f, nodes in credits(record) for n in (f.node, *(nodes if f.node in helpers else ()))}
+        inside = {n for f, nodes in credits(point) for n in (f.node, *(nodes if f.node in helpers else ()))}
         if of_pool or len(inside) >= need:  # or one trained on what all share
             continue
         since_s = world.archive.when[point.id] - world.archive.when[parent.id]
@@ -295,9 +279,3 @@ def _bounds(world: World) -> Iterator[str]:
         least = kept * world.layout.blob_bytes * len(world.jobs)
         if blobs > max(machine.spec.disk_limit_bytes, least):
             yield f"{machine.spec.name} keeps {blobs} bytes of blobs"
-
-
-def _named(world: World, key: Key) -> str:
-    machine = world.by_node.get(key.node)
-    name = machine.spec.name if machine else short(key.node)
-    return f"{name}/{key.incarnation % 1000}/{key.sequence}"

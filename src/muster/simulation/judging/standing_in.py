@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.protocol.ids import NodeId, short
 from muster.protocol.parts import Folded
 from muster.protocol.records import Commit, Plan, Shared, Update
@@ -47,7 +48,7 @@ def stood_in(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
 def _of_commit(
     world: World, point: Point, record: Commit, updates: dict[tuple[NodeId, int, int], Update]
 ) -> Iterator[str]:
-    others = {s.place: {record.roster[place] for place in s.data} for s in record.stand_ins}
+    others = {s.place: {point.roster[place] for place in s.data} for s in record.stand_ins}
     own = {f.node for place, f in enumerate(record.folded) if place not in others}
     for place, f in enumerate(record.folded):
         data = set(updates[f.node, f.incarnation, f.sequence].data)

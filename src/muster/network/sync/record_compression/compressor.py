@@ -2,8 +2,8 @@
 
 Hash and signature cover the full canonical record.  Between neighbours the author and the body are deflated
 against records that the sender expects the receiver to hold, so that an identifier of 32 bytes costs about
-three.  Which records these are is said by the first `REF_BYTES` of their ids.  A commit goes as what a
-receiver cannot work out from its parent (`commit_delta`).  An inline payload is appended as it is.
+three.  Which records these are is said by the first `REF_BYTES` of their ids.  Of long ones only the ends are
+used, but for commits and plans, which repeat most of a table.  An inline payload is appended as it is.
 
     form (1 byte) | references (4 bytes each) | signature (64, or none) | deflated author and body | payload
 
@@ -19,13 +19,12 @@ from collections.abc import Container
 
 import msgspec
 
-from muster.network.sync.record_compression import commit_delta
 from muster.network.sync.record_compression.dictionary import HeldRecord, deflate, dictionary, inflate
-from muster.network.sync.record_compression.inline_payload import Body, cut, paste
+from muster.network.sync.record_compression.inline_payload import Body, cut, paste, tag_of
 from muster.network.sync.record_compression.references import References
-from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, decode, encode, pack, unpack
+from muster.protocol.envelope import FORMAT, UNREADABLE, RecordError, Signed, pack, unpack
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Commit
+from muster.protocol.records import Commit, Plan
 from muster.protocol.versions import VERSION, Received
 from muster.storage.store import Store
 
@@ -35,7 +34,8 @@ REFS_MAX = 2
 CACHED_MAX = 128  # compressed records that are kept at hand
 SIGNATURE_BYTES = 64
 AUTHOR_BYTES = 32
-_UNSIGNED, _COMMIT_DELTA = 8, 4  # flags beside the number of references
+_UNSIGNED, _WHOLE = 8, 4  # flags beside the number of references
+_TABLES = {tag_of(Commit), tag_of(Plan)}  # kinds that repeat most of a table of many nodes
 _FULL = 0x95  # a packed envelope begins so: an array of five
 _LATER, _NEEDS_BYTES = 0x80, 2  # beside the author's length: the record needs a later version, which follows
 
@@ -78,18 +78,17 @@ class RecordCompressor:
         body: Body = _decode(signed.body)
         held = self._references.likely(record_id, signed.author, body)[:REFS_MAX] if known else []
         flags = len(held) | (0 if signed.signature else _UNSIGNED)
+        whole = known and body[0] in _TABLES
+        flags |= _WHOLE if whole and held else 0
         plain, payload = cut(body) if known else (body, b"")
-        if held and (columns := _columns(signed.body, held[0])) is not None:
-            flags |= _COMMIT_DELTA
-            plain, payload = commit_delta.cut(columns)
-        main = _encode(plain) if flags & _COMMIT_DELTA or payload else signed.body
+        main = _encode(plain) if payload else signed.body
         stream = _head(signed) + main
         data = b"".join(
             (
                 bytes((FORM << 4 | flags,)),
                 *(record.id[:REF_BYTES] for record in held),
                 signed.signature,
-                deflate(stream, dictionary(held)),
+                deflate(stream, dictionary(held, whole=whole)),
                 payload,
             )
         )
@@ -111,15 +110,13 @@ class RecordCompressor:
         held = [self._find(data[1 + REF_BYTES * i : 1 + REF_BYTES * (i + 1)]) for i in range(count)]
         size = 0 if flags & _UNSIGNED else SIGNATURE_BYTES
         signature = data[at : at + size]
-        stream, payload = inflate(data[at + size :], dictionary(held))
+        stream, payload = inflate(data[at + size :], dictionary(held, whole=bool(flags & _WHOLE)))
         if not stream or len(signature) != size:
             raise RecordError("a compressed record is cut off")
         needs, author, main = _parted(stream)
         body = main
         try:
-            if flags & _COMMIT_DELTA:
-                body = _commit(_decode(main), payload, held)
-            elif payload:
+            if payload:
                 body = _encode(paste(_decode(main), payload))
         except (*UNREADABLE, ValueError, TypeError, LookupError, OverflowError) as error:
             raise CannotDecompress(f"a compressed record does not fit what is held here: {error}") from error
@@ -149,32 +146,3 @@ def _parted(stream: bytes) -> tuple[int, NodeId, bytes]:
         needs = int.from_bytes(stream[1:at], "big")
     end = at + (stream[0] & ~_LATER)
     return needs, stream[at:end], stream[end:]
-
-
-def _columns(body: bytes, parent: HeldRecord) -> Body | None:
-    """What a commit's parent does not say of it; None: it goes by other means."""
-    try:
-        record, before = decode(body), decode(parent.body)
-    except RecordError:  # the parent is of a later version
-        return None
-    if not isinstance(record, Commit) or not isinstance(before, Commit) or encode(record) != body:
-        return None
-    return commit_delta.shorten(_written_out(record), parent.id, _written_out(before))
-
-
-def _commit(columns: Body, payload: bytes, held: list[HeldRecord]) -> bytes:
-    """A commit's body from what its parent does not say."""
-    if not held:
-        raise CannotDecompress("a compressed commit names no parent")
-    before = decode(held[0].body)
-    if not isinstance(before, Commit):
-        raise CannotDecompress("a compressed commit names a parent that is none")
-    parent = _written_out(before)
-    whole = commit_delta.expand(commit_delta.paste(columns, payload), held[0].id, parent)
-    return encode(msgspec.convert(whole, Commit))
-
-
-def _written_out(record: Commit) -> Body:
-    """A commit as the list of all its fields."""
-    fields: Body = _decode(_encode(record))
-    return fields

@@ -27,11 +27,14 @@ class HeldRecord:
     body: bytes
 
 
-def dictionary(held: Sequence[HeldRecord]) -> bytes:
-    """What deflate may point into: the most useful last, where pointing is cheapest."""
+def dictionary(held: Sequence[HeldRecord], *, whole: bool = False) -> bytes:
+    """What deflate may point into: the most useful last, where pointing is cheapest.
+
+    `whole`: also the middle of long records, which takes a processor longer: for records that repeat a table.
+    """
     parts = [_COMMON]
     for record in reversed(held):
-        parts += [_ends(record.body), record.author, record.id]
+        parts += [record.body if whole else _ends(record.body), record.author, record.id]
     return b"".join(parts)[-WINDOW_BYTES:]
 
 

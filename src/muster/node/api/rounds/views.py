@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from muster.errors import MusterError
 from muster.history.counted import Counted, Key
 from muster.history.credit import credits, parts
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.contribution_totals import values_of
 from muster.job.figures import Figures
 from muster.job.roles import newest
@@ -25,7 +26,6 @@ from muster.node.api.snapshot_builder import joules_of, why_of
 from muster.node.core import Core
 from muster.protocol.ids import CommitId, NodeId
 from muster.protocol.parts import Folded
-from muster.protocol.records import Commit
 
 if TYPE_CHECKING:
     from muster.job.runner import JobRunner
@@ -119,10 +119,9 @@ def _down(graph: Graph, head: Point, within: set[CommitId], ends: set[CommitId])
 
 def _no_news(graph: Graph, point: Point) -> bool:
     """Whether a commit only closes or discards: it counts nothing, and its model is its parent's."""
-    if point.folded or point.is_merge or not isinstance(point.record, Commit):
+    if point.updates or point.is_merge:
         return False
-    parent = graph.points[point.parents[0]].record
-    return isinstance(parent, Commit) and parent.params == point.record.params
+    return graph.points[point.parents[0]].params == point.params
 
 
 class _Rounds:
@@ -154,7 +153,7 @@ class _Rounds:
             commit=point.id.hex(),
             age_s=round(point.age_s, 3),
             coordinator=self._core.trust.name(point.author) if point.author else "",
-            kind="merge" if point.is_merge else "round" if point.folded else "closing",
+            kind="merge" if point.is_merge else "round" if point.updates else "closing",
             metrics=figures.values(self._view.job.metrics) if figures else {},
             measured=figures.examples if figures else 0,
             contributions=parts,
@@ -192,7 +191,7 @@ class _Rounds:
                 continue
             seen.add(current.id)
             worths = values_of(self._view, current) or (None,) * len(current.folded)
-            for (f, nodes), worth in zip(credits(current.record), worths, strict=True):
+            for (f, nodes), worth in zip(credits(current), worths, strict=True):
                 key = Key(f.node, f.incarnation, f.sequence)
                 if not any(key in counted for counted in known):
                     given.setdefault(key, (f, nodes, worth))

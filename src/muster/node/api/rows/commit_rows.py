@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muster.history.credit import others_of, own_of
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.node.api.contribution_views import checked
 from muster.node.api.rows.changes import Row, Rows
 from muster.node.api.rows.schema import CommitRow, MarkRow
@@ -81,9 +81,9 @@ class CommitRows:
             round=point.round,
             merge=point.is_merge,
             coordinator=self._names(point.author) if point.author else None,
-            counted=len(point.folded),
-            nodes=[self._names(n) for n in own_of(record)[:NAMES_MAX]],
-            stand_ins=[self._names(n) for n in others_of(record)[:NAMES_MAX]],
+            counted=point.updates,
+            nodes=[self._names(n) for n in own_of(point)[:NAMES_MAX]],
+            stand_ins=[self._names(n) for n in others_of(point)[:NAMES_MAX]],
             age_s=round(point.age_s, 2),
             bytes=size_bytes(self._runner.view.graph, point),
             model_bytes=record.params_bytes if isinstance(record, Commit) else None,

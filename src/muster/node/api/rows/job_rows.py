@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.node.api.adapt_views import adapts_for
 from muster.node.api.budgets import budgets
 from muster.node.api.contribution_views import contributions, values

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.network.sync.heartbeat import STATES
 from muster.node.api.rows.changes import Row
 from muster.node.api.rows.schema import NodePlanRow, Phase, RoundPart, RoundRow, StandInPart
