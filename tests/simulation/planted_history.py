@@ -9,13 +9,15 @@ from typing import Any
 from msgspec.structs import replace
 from planting import Patch, bug
 
+from muster.history import graph, state
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
 from muster.history.point import Point
+from muster.history.state import State
 from muster.job import collector, roles
 from muster.job.coordinator import commit_writer, rounds
 from muster.job.coordinator.loop import Coordinator
-from muster.job.models import folding, job_fetcher
+from muster.job.models import job_fetcher
 from muster.job.models.store import ModelStore
 from muster.job.participant import loop as participate
 from muster.job.participant import update_writer
@@ -80,7 +82,31 @@ def drop_second_parent() -> list[Patch]:
 
 @bug("a merge counts only what its first parent counts")
 def forget_second_history() -> list[Patch]:
-    return [(Counted, "union", lambda self, other: self)]
+    real = state.merged
+    return [(state, "merged", lambda a, b: State(a.counted, real(a, b).spent))]
+
+
+@bug("a digest leaves out what was spent")
+def short_digest() -> list[Patch]:
+    real = graph.digest
+    return [(graph, "digest", lambda found, roster: real(State(found.counted, {}), roster))]
+
+
+@bug("a coordinator writes its digests wrong")
+def wrong_digest() -> list[Patch]:
+    real = Graph.completed
+
+    def completed(self: Graph, record: Commit, author: bytes) -> Commit:
+        made = real(self, record, author)
+        return replace(made, digest=bytes(32)) if made.digest else made
+
+    return [(Graph, "completed", completed)]
+
+
+@bug("who joins in a commit on a merge joins again")
+def joins_again() -> list[Patch]:
+    real = graph._join_rosters
+    return [(graph, "_join_rosters", lambda a, b: real(a, ()))]
 
 
 @bug("of two coordinators in contact neither yields")
@@ -225,11 +251,13 @@ def plain_mean() -> list[Patch]:
 
 @bug("a commit does not add the joules of its updates")
 def joules_forgotten() -> list[Patch]:
-    def spent_after(head: Any, *given: Any) -> Any:
-        before = {s.node: s.joules for s in head.spent}
-        return tuple(replace(s, joules=before.get(s.node, 0.0)) for s in folding.spent_after(head, *given))
+    real = state._spent_after
 
-    return [(commit_writer, "spent_after", spent_after)]
+    def spent_after(before: Any, *given: Any) -> Any:
+        made = real(before, *given)
+        return {n: replace(s, joules=before[n].joules if n in before else 0.0) for n, s in made.items()}
+
+    return [(state, "_spent_after", spent_after)]
 
 
 @bug("a node says the same joules in each of its updates again")

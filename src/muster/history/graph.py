@@ -49,13 +49,10 @@ class Graph:
                 if all(commit_id != known for known, _, _ in incomplete):
                     incomplete.append((commit_id, author, record))
                 continue
-            fault = self._fault(record)
-            if fault is None:
-                state, roster = self._behind(record, author)
-                fault = _digest_fault(record, state, roster)
-            if fault is not None:
+            if (fault := self.fault(record, author)) is not None:
                 self.refused[commit_id] = fault
                 continue
+            state, roster = self._behind(record, author)
             point = self._point(commit_id, author, record, roster)
             self.points[commit_id], self._job = point, record.job
             self._at_hand.add(point, record, state)
@@ -65,6 +62,17 @@ class Graph:
             complete.append(point)
             stack += reversed(self._incomplete.pop(commit_id, []))
         return complete
+
+    def fault(self, record: Commit | Merge, author: NodeId) -> str | None:
+        """Why a record can be no point, in one sentence; None also where a parent is not known."""
+        if any(p not in self.points for p in record.parents):
+            return None
+        wrong = self._fault(record)
+        if wrong is not None or isinstance(record, Merge) or not record.digest:
+            return wrong
+        if record.digest == digest(*self._behind(record, author)):
+            return None
+        return "its digest is not that of what its history counts, of its roster and of what was spent"
 
     def _fault(self, record: Commit | Merge) -> str | None:
         """Why a record cannot follow its parents, which are points."""
@@ -245,13 +253,6 @@ def merge_of(job: bytes, a: CommitId, b: CommitId) -> tuple[CommitId, Merge]:
     """The merge of two heads, in whichever order they are named."""
     record = Merge(job, (min(a, b), max(a, b)))
     return id_of(NOBODY, record), record
-
-
-def _digest_fault(record: Commit | Merge, state: State, roster: tuple[NodeId, ...]) -> str | None:
-    """Why a record's digest is wrong, in one sentence, or None: what it amounts to here is something else."""
-    if isinstance(record, Merge) or not record.digest or record.digest == digest(state, roster):
-        return None
-    return "its digest is not that of what its history counts, of its roster and of what was spent"
 
 
 def _replaces(q: Point, p: Point) -> bool:

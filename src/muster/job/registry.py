@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from muster.job.context import Context
+from muster.job.following import history_fault
 from muster.job.forwarding import JobForwarding
 from muster.job.loader import Loader
 from muster.job.models.blob_hints import BlobHints
@@ -77,6 +78,7 @@ class JobRegistry:
         for entry in going_on[-room:]:
             self._tell(entry)
             self._open(entry)
+        self._context.ledger.history_fault = partial(history_fault, self.runners)
         self._context.ledger.listeners.append(self._on_record)
         self._context.supervisor.keep("looking after jobs", self._look_after)
 

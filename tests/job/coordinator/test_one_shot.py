@@ -54,11 +54,11 @@ def test_one_commit_of_what_all_share_and_then_the_job_is_over() -> None:
         assert [tuple(sorted(named)) for named in stood_for(commit).values()] == [tuple(nodes)]
         [folded] = commit.folded
         assert (folded.node, folded.steps) == (field.cores["a"].node, STEPS)
-        assert commit.delta is not None
-        assert commit.delta.codec == "quant4"
+        assert commit.record.delta is not None
+        assert commit.record.delta.codec == "quant4"
         assert all(off(model(field, n, job), 0, 1, 2, 3) < 0.1 for n in "abcd")
         spent = {s.node: s.bytes for s in commit.spent}
-        given = commit.delta.size_bytes + len(target_of(1, 40).tobytes())
+        given = commit.record.delta.size_bytes + len(target_of(1, 40).tobytes())
         assert all(spent[field.cores[n].node] == given for n in "bcd")  # the samples up, the model down
         await field.close()
 

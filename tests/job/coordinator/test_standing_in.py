@@ -81,7 +81,7 @@ def test_a_stand_in_has_the_weight_of_its_node_and_says_so() -> None:
                 assert nodes == (c,)
                 assert record.folded[place].node == a
                 assert record.folded[place].weight == pytest.approx(1 / 3, abs=1e-6)
-                assert record.costs[place].codec == "dense32"
+                assert record.record.costs[place].codec == "dense32"
         said = [text for text in field.said("a") if "stand-ins for c" in text]
         assert said
         assert any("c is away: its 20 samples stand in" in text for text in field.said("a"))
@@ -114,7 +114,7 @@ def test_a_node_that_comes_back_works_itself_again() -> None:
             itself += c.node in own
             instead += bool(others)
             assert not (others and c.node in own)
-            assert all(d.reason == REPLACED for d in record.discarded)
+            assert all(d.reason == REPLACED for d in record.record.discarded)
         assert itself >= 5
         assert instead >= 5
         await field.close()
@@ -216,7 +216,7 @@ def test_samples_that_no_trainer_can_use_are_given_up_and_the_job_goes_on() -> N
     async def main() -> None:
         field, job = await met_once("always", data=b"no samples at all")
         assert any(text.startswith("the samples that c shares are refused") for text in field.said("a"))
-        assert not any(record.stand_ins for record in commits(field, "a", job))
+        assert not any(record.record.stand_ins for record in commits(field, "a", job))
         assert not field.runner("a", job).view.passes
         await field.close()
 

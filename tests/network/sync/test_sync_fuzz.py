@@ -228,7 +228,7 @@ def test_a_bomb_takes_no_memory() -> None:
     coder = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = bytes((0x18,)) + coder.compress(bytes(200_000_000)) + coder.flush()
     coder = zlib.compressobj(9, zlib.DEFLATED, -15)
-    nested = bytes((0x1C,)) + coder.compress(bytes(1) + DEEP) + coder.flush()
+    nested = bytes((0x18,)) + coder.compress(bytes(1) + DEEP) + coder.flush() + b"a payload"
     compressor = RecordCompressor(MemoryStore(random.Random(1)))
     tracemalloc.start()
     for one in (bomb, nested):

@@ -1,8 +1,8 @@
 """Decides whether a record may be kept: by its own fields, and by its parent's where the parent is kept here.
 
 A commit whose parent is not known yet is kept, and compared with it when it becomes known (`history/graph`).
-So is every commit on a merge, whose figures follow from the whole history; and a job's first commit, which
-must be its asker's, when the job comes later (`job/view`).
+So is one of a job that is not in memory; and a job's first commit, which must be its asker's, when the job
+comes later (`job/view`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ class InvalidRecord(ValueError):
 
 class Admission:
     """Compares records with those that a node keeps; `find(id)` is one of them, or None; `asker_of(job)` who
-    made a job that is kept."""
+    made a job that is kept; `history_fault` one sentence of what is wrong with a commit by all before it."""
 
     def __init__(
         self,
         find: Callable[[RecordId], Received | None],
         asker_of: Callable[[JobId], NodeId | None] = lambda job: None,
         vocabulary: Vocabulary = CURRENT,
+        history_fault: Callable[[Commit, NodeId], str | None] = lambda commit, author: None,
     ) -> None:
         self._find, self._asker_of, self._vocabulary = find, asker_of, vocabulary
+        self._history_fault = history_fault
         self._commits: OrderedDict[CommitId, Commit] = OrderedDict()
 
     def fault(self, record: Received, author: NodeId) -> str | None:
@@ -52,6 +54,8 @@ class Admission:
         if isinstance(record, Commit) and not record.parents:
             return None if self._asker_of(record.job) in (None, author) else NOT_THE_ASKERS
         if isinstance(record, Commit):
+            if (wrong := self._history_fault(record, author)) is not None:
+                return wrong
             base = self._commit(record.parents[0])
         elif isinstance(record, Update):
             base = self._commit(record.base)

@@ -24,7 +24,7 @@ from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
 from muster.protocol.envelope import RecordError, unpack
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
-from muster.protocol.records import Job, Member, Need, Record, Revocation, Use
+from muster.protocol.records import Commit, Job, Member, Need, Record, Revocation, Use
 from muster.protocol.versions import Received, Unknown
 from muster.storage.store import StorageError, Store, StoredRecord
 
@@ -78,9 +78,13 @@ class Ledger:
         self._late_bytes: Counter[NodeId] = Counter()  # of revoked authors, since this process knows it
         self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
         self._removed: list[RecordId] = []
-        self._admission = Admission(self._find, self._asker_of, trust.vocabulary)
         self._rules = [RULES, trust.vocabulary.version]  # by which kept records were checked
         self.understood: set[JobId] = set()  # jobs with records that an earlier version kept without acting
+        # what is wrong with a commit by its job's history, as far as that is at hand: the jobs say it
+        self.history_fault: Callable[[Commit, NodeId], str | None] = lambda commit, author: None
+        self._admission = Admission(
+            self._find, self._asker_of, trust.vocabulary, lambda c, author: self.history_fault(c, author)
+        )
 
     def publish(self, record: Record) -> RecordId:
         """Sign and keep a record made here, then announce it. Durable when this returns.
