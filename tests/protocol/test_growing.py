@@ -27,7 +27,7 @@ A, B = PretendIdentity("alpha"), PretendIdentity("bravo")
 JOB = bytes(range(32))
 OFFER = Offer(JOB, 3, 1, 600, 0.5)
 LATER = 200  # a tag that no kind has
-START = Commit(JOB, (), 0, (), (), (A.node,), (), 0.0, JOB, 40)
+START = Commit(JOB, (), 0, (), (A.node,), (), 0.0, JOB, 40)
 AROUND = Around(JOB, (A.node, B.node), tuple(Graph().add(id_of(A.node, START), A.node, START)))
 
 

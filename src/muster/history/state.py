@@ -92,6 +92,10 @@ def merged(a: State, b: State) -> State:
 
 
 def digest(state: State, roster: tuple[NodeId, ...]) -> bytes:
-    """SHA-256 of the whole state: counted ranges in order, roster, counters by node."""
-    spent = sorted(state.spent.values())
-    return hashlib.sha256(msgspec.msgpack.encode((state.counted.ranges(), roster, spent))).digest()
+    """SHA-256 of the whole state in MessagePack: counted ranges in order, roster, counters by node.
+
+    Written out field by field, so that a struct that gets another field changes no digest.
+    """
+    counted = [(r.node, r.incarnation, r.first, r.last) for r in state.counted.ranges()]
+    spent = [(s.node, s.steps, s.examples, s.bytes, s.joules) for s in sorted(state.spent.values())]
+    return hashlib.sha256(msgspec.msgpack.encode((counted, roster, spent))).digest()
