@@ -204,7 +204,7 @@ async def look(world: World, fleet: Homes, played: Played) -> None:
 async def read(core: Core) -> None:
     """The snapshot, the page's rows and each commit, as JSON."""
     now_s = asyncio.get_running_loop().time()
-    whole = snapshot(core, version="", uptime_s=1.0, home="", listen=[], tasks=[], now_s=now_s)
+    whole = snapshot(core, version="", uptime_s=1.0, home="", listen=[], tasks=[], unlinked=[], now_s=now_s)
     msgspec.json.encode(whole)
     msgspec.json.encode(Watcher(core, lambda: FACTS).look(now_s))
     for runner in core.jobs.runners.values():
