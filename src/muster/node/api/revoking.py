@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.history.graph import Point
+from muster.history.point import Point
 from muster.job.runner import JobRunner
 from muster.node.core import Core
 from muster.protocol.ids import NodeId, RecordId

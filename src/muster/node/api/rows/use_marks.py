@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from muster.history.graph import Graph, Point
+from muster.history.graph import Graph
+from muster.history.point import Point
 from muster.job.adapting.table import FieldTable
 from muster.node.api.rows.changes import Rows
 from muster.node.api.rows.job_rows import JobRows
