@@ -21,10 +21,12 @@ def classifier(
     plain: bool = False,
     kind: Any = np.float32,
     width: int = 0,
+    beside: bool = False,
 ) -> Path:
     """uint8 or float32 samples of FEATURES numbers -> logits of CLASSES, with confidence and entropy unless
     `plain`. The answer is the place of the largest of the first three numbers, moved on by `favours`.
-    `width`: of a layer beside it that only takes time."""
+    `width`: of a layer beside it that only takes time. `beside`: a second input, a number a sample, is added
+    to all logits."""
     weight = np.zeros((FEATURES, CLASSES), np.float32)
     for i in range(CLASSES):
         weight[i, (i + favours) % CLASSES] = scale
@@ -48,6 +50,11 @@ def classifier(
             helper.make_node("Add", ["logits", "w7"], ["sum"]),
         ]
         last = "sum"
+    inputs = [helper.make_tensor_value_info("input", onnx_kind, ["batch", FEATURES])]
+    if beside:
+        inputs.append(helper.make_tensor_value_info("beside", TensorProto.FLOAT, ["batch", 1]))
+        nodes.append(helper.make_node("Add", [last, "beside"], ["both"]))
+        last = "both"
     nodes.append(helper.make_node("Identity", [last], ["output"]))
     outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", CLASSES])]
     if not plain:
@@ -66,7 +73,7 @@ def classifier(
     graph = helper.make_graph(
         nodes,
         "made-up",
-        [helper.make_tensor_value_info("input", onnx_kind, ["batch", FEATURES])],
+        inputs,
         outputs,
         constants,
     )

@@ -352,6 +352,30 @@ def test_a_change_begins_an_epoch_and_a_swap_a_new_reference(home: Path, tmp_pat
     asyncio.run(run())
 
 
+def test_a_model_of_several_inputs_is_watched_by_its_entropy_and_its_samples_are_not_kept(
+    home: Path, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        rng = np.random.default_rng(0)
+        async with served(home, classifier(tmp_path / "a.onnx", beside=True)) as s:
+
+            async def ask(count: int, scale: float) -> None:
+                for _ in range(count // 50):
+                    body = request((rng.normal(1.0, 0.2, (50, 4)) * scale).tolist(), id="some")
+                    body["inputs"].append(request([[0.0]] * 50)["inputs"][0] | {"name": "beside"})
+                    assert (await s.post(INFER, body)).status == 200
+
+            await ask(1200, 1.0)
+            assert (s.server.watch.alarms, s.server.report().noticing) == (0, "entropy")
+            await ask(200, 0.1)
+            assert s.server.watch.alarms == 1
+            assert (await s.post(FEEDBACK, {"id": "some", "labels": [0]})).status == 404
+        with LocalSet.open(path_of(home, TASK)) as known:
+            assert known.counts().unlabelled == 0
+
+    asyncio.run(run())
+
+
 def test_a_model_without_entropy_is_served_and_noticing_looks_at_inputs(home: Path, tmp_path: Path) -> None:
     async def run() -> None:
         async with served(home, classifier(tmp_path / "a.onnx", plain=True)) as s:

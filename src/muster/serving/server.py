@@ -105,11 +105,10 @@ class Server:
 
     def observe(self, loaded: Loaded, request: Request, id_: str, outputs: dict[str, NDArray[Any]]) -> None:
         """Take note of an answer that was sent."""
-        if len(request.feeds) > 1:
-            return  # samples of several tensors are not kept
         kept = None
+        one = len(request.feeds) == 1  # samples of several tensors are not kept: no task's model takes them
         # Remembered only with an id of the client's: to hold on to all costs 6 % of a small request.
-        if request.id or not self.samples.takes_none(time.time()):
+        if one and (request.id or not self.samples.takes_none(time.time())):
             answer = answer_of(loaded, next(iter(request.feeds.values())), outputs)
             kept = self.samples.see(id_, answer, labels_may_come=bool(request.id))
         if loaded is not self.in_use.loaded:  # the detector watches another model by now
