@@ -224,6 +224,7 @@ class Generator:
             self.real(lim.PATIENCE_MIN_S, lim.PATIENCE_MAX_S), d.raw(64), metrics,
             *d.one(((None, 0), (self.id(), self.count(0, lim.BLOB_BYTES_MAX)))), *self.share(),
             d.one((1.0, self.real(lim.WIDTH_MIN, 1.0))), self.prune(), *self.like(),
+            self.data(),
         )  # fmt: skip
 
     def share(self) -> tuple[str, int, int]:
