@@ -40,7 +40,7 @@ LIMITS: tuple[tuple[str, str, str, Callable[[int], str]], ...] = (
     ("an answer", "network.transport.zenoh.messages", "ANSWER_BYTES_MAX", _kib),
     ("a message of the engine", "network.transport.zenoh.config", "MESSAGE_BYTES_MAX", _kib),
     ("links at once", "network.transport.zenoh.config", "SESSIONS_MAX", _plain),
-    ("requests that wait for one neighbour", "network.transport.zenoh.link", "ASKS_MAX", _plain),
+    ("requests that wait for one neighbour", "network.transport.zenoh.sending", "ASKS_MAX", _plain),
     ("requests of one neighbour in work", "network.transport.zenoh.server", "SERVED_MAX", _plain),
     ("records named in one comparison", "network.sync.messages", "CHANGES_MAX", _plain),
     ("records asked for at once", "network.sync.messages", "RECORDS_MAX", _plain),

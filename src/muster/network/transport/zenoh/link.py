@@ -9,15 +9,13 @@ The tag is new for each session, so that nothing is sent into what a killed proc
 declared last: whoever sees one can ask at once.  The tag in a message (`messages`) is a claim by a
 member of the fleet, enough for accounting; what must be proven is signed (records) or hashed (blobs).
 
-Opening, closing and what Zenoh's threads call: `session`; who is a neighbour: `peers`; what is
-answered: `server`.  Sends may block for up to 5 s on a full link and therefore run in a thread for each
-neighbour and urgency (`threads.SenderThread`).
+Opening, closing and what Zenoh's threads call: `session`; who is a neighbour: `peers`; what is answered:
+`server`; what is sent: `sending`; what follows from a change of this machine's networks: `networks`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -39,19 +37,16 @@ from muster.network.transport.link import (
 from muster.network.transport.reaching.unlinked import UnlinkedEndpoints
 from muster.network.transport.watchdog import PING_TOPIC, watch
 from muster.network.transport.zenoh.config import LAN, LinkProfile
-from muster.network.transport.zenoh.messages import NUDGE_BYTES_MAX, encode_message
 from muster.network.transport.zenoh.networks import LocalNetworks
 from muster.network.transport.zenoh.peers import PeerSession, PeerSessions
+from muster.network.transport.zenoh.sending import ZenohSending
 from muster.network.transport.zenoh.server import ZenohServer
 from muster.network.transport.zenoh.session import CLOSE_S_MAX, ZenohSession
 from muster.network.trust.certificates import common_name
 from muster.network.trust.identity import Identity
-from muster.protocol.ids import NOBODY, NodeId, short
+from muster.protocol.ids import NOBODY, NodeId
 
-ASKS_MAX = 256  # waiting for one neighbour's answers
 TELL_S = 2.0  # how often it is looked for revoked nodes that do not know it
-
-_PRIORITY = {Urgency.CONTROL: zenoh.Priority.REAL_TIME, Urgency.BULK: zenoh.Priority.BACKGROUND}
 
 
 class ZenohLink:
@@ -92,6 +87,7 @@ class ZenohLink:
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
         self._server = ZenohServer(self._peers, self._activity, self._unknown)
+        self._sending = ZenohSending(self._session, self._peers, self._activity)
         self.unlinked = UnlinkedEndpoints(
             self._session.connect, self._session.far_ends, self._on_problem, after_s=profile.open_timeout_s
         )
@@ -250,88 +246,13 @@ class ZenohLink:
         timeout_s: float,
         urgency: Urgency = Urgency.CONTROL,
     ) -> bytes:
-        peer, session = self._peers.get(node), self._session.zenoh
-        if peer is None or session is None:
-            raise Unreachable(f"{short(node)} is no neighbour now")
-        if len(peer.waiting) >= ASKS_MAX:
-            raise Refused(f"{ASKS_MAX} requests wait for {peer.name} already")
-        message = encode_message(self._session.tag, topic, payload)
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        post = self._session.poster()
-
-        def answered(data: bytes | None) -> None:
-            if not future.done():
-                if data:
-                    future.set_result(data)
-                else:
-                    self._activity.left_unanswered(
-                        node, self._loop.time()
-                    )  # it does not know us, perhaps: ping it
-                    future.set_exception(Unreachable(f"{peer.name} gave no answer"))
-                    future.exception()
-
-        def on_reply(reply: Any) -> None:
-            sample = reply.ok
-            if sample is not None:
-                post(answered, sample.payload.to_bytes(), None)
-
-        def send() -> None:
-            if future.done():
-                return
-            try:
-                session.get(
-                    peer.tag,
-                    zenoh.handlers.Callback(on_reply, lambda: post(answered, None, None), indirect=False),
-                    # Deliver each reply as it comes; the query itself may end much later.
-                    consolidation=zenoh.ConsolidationMode.NONE,
-                    timeout=timeout_s + 1,
-                    congestion_control=zenoh.CongestionControl.BLOCK,
-                    priority=_PRIORITY[urgency],
-                    payload=message,
-                    allowed_destination=zenoh.Locality.REMOTE,
-                )
-            except zenoh.ZError:
-                post(answered, None, None)
-
-        peer.waiting.add(future)
-        try:
-            if not peer.senders[urgency].put(send):
-                raise Refused(f"the queue to {peer.name} is full")
-            self._activity.add_sent(node, len(payload))
-            async with asyncio.timeout(timeout_s):
-                data = await future
-        except TimeoutError as error:
-            self._activity.left_unanswered(node, self._loop.time())
-            raise Unreachable(f"{peer.name} did not answer within {timeout_s:g} s") from error
-        finally:
-            peer.waiting.discard(future)
-            future.cancel()
-        self._activity.add_received(node, len(data) - 1, self._loop.time())
-        if data[0]:
-            raise Refused(data[1:].decode(errors="replace"))
-        return data[1:]
+        return await self._sending.ask(node, topic, payload, timeout_s=timeout_s, urgency=urgency)
 
     def serve(self, topic: str, handler: Handler) -> None:
         self._server.serve(topic, handler)
 
     def nudge(self, node: NodeId, topic: str, payload: bytes) -> None:
-        peer, session = self._peers.get(node), self._session.zenoh
-        if peer is None or session is None or len(payload) > NUDGE_BYTES_MAX:
-            return
-        message = encode_message(self._session.tag, topic, payload)
-
-        def send() -> None:
-            with contextlib.suppress(zenoh.ZError):  # a nudge may be lost
-                session.put(
-                    peer.tag,
-                    message,
-                    congestion_control=zenoh.CongestionControl.DROP,
-                    priority=zenoh.Priority.REAL_TIME,
-                    allowed_destination=zenoh.Locality.REMOTE,
-                )
-
-        if peer.senders[Urgency.CONTROL].put(send):
-            self._activity.add_sent(node, len(payload))
+        self._sending.nudge(node, topic, payload)
 
     def listen(self, topic: str, listener: Listener) -> None:
         self._server.listen(topic, listener)
