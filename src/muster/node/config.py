@@ -55,7 +55,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str  # for people; a bundle's name goes first
     home: Path  # where it keeps everything
     bundle: Path | None = None  # None: this machine's own fleet
-    listen: tuple[str, ...] = ()  # "host:port"; none: any free port, 7447 first
+    listen: tuple[
+        str, ...
+    ] = ()  # "host:port", waited for where it is missing; none: any free port, 7447 first
     connect: tuple[str, ...] = ()  # "host:port" of neighbours that are always dialled
     discovery: bool = True  # look for nodes on the local network by multicast
     profile: Literal["auto", "lan", "narrow"] = "auto"  # timings of links; narrow: below 64 kbit/s

@@ -296,8 +296,4 @@ def _open_error(reason: str, listening: list[Endpoint]) -> MusterError:
             "port_in_use",
             f"another program listens on {where} already: stop it, or give this node another port",
         )
-    if "assign requested" in reason:
-        return MusterError(
-            "config", f"this machine has no address {where}: listen on one of its own, or on [::]"
-        )
     return MusterError("config", f"cannot listen on {where}: {reason.partition(' at /')[0]}")
