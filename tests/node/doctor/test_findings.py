@@ -180,6 +180,12 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(case: str) -> None:
     assert (line.code in EXIT_CODES) == (level == "fail")
 
 
+def test_a_bundle_that_was_named_on_the_command_line_is_not_taken_for_none() -> None:
+    facts = replace(WELL, bundle=Bundle("/d/alpha.pem", made_later=True))
+    assert "made at the first start" in one(facts, "bundle").text
+    assert "--config" in one(replace(facts, daemon=UP), "bundle").text
+
+
 def test_another_format_of_the_store_is_named() -> None:
     (line,) = [f for f in of(home(store_format=3), "disk") if f.level == "fail"]
     assert line.text == "the store in /h/alpha has format 3, this version reads 1"

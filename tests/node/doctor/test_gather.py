@@ -41,10 +41,12 @@ def test_a_home_is_read_without_opening_its_store(tmp_path: Path) -> None:
     assert (found.there, found.fault, found.store_format) == (False, "", None)
     assert found.free_bytes > 0
     assert not (tmp_path / "home").exists()  # to look makes nothing
-    DiskStore(tmp_path / "home").close()
+    store = DiskStore(tmp_path / "home")
+    store.put_blob(bytes(5000))
+    store.close()
     before = sorted((tmp_path / "home").iterdir())
     found = machine.home(config(tmp_path))
-    assert (found.there, found.store_format) == (True, database.FORMAT)
+    assert (found.there, found.store_format, found.used_bytes) == (True, database.FORMAT, 5000)
     assert sorted((tmp_path / "home").iterdir()) == before
 
 

@@ -179,6 +179,8 @@ def _bundle(facts: Facts) -> Iterator[Finding]:
     bundle, now_s = facts.bundle, facts.clock.now_s
     if bundle.made_later:
         text = "none: the node is in this machine's own fleet, whose bundle is made at the first start"
+        if facts.daemon is not None:  # it was named on the node's command line
+            text = "not known here: name the node's settings with --config to have it looked at"
         yield Finding("bundle", "ok", text)
         return
     if bundle.fault:
@@ -208,7 +210,7 @@ def _packages(facts: Facts) -> Iterator[Finding]:
         do = f"{facts.pip} install torch --index-url {CPU_TORCH}"
         yield Finding("torch", "warn", "not installed: only tasks of other frameworks can be trained", do)
     else:
-        build = "a build for CUDA: five times as large as one for CPUs" if facts.cuda else "for CPUs only"
+        build = "a build for CUDA, many times as large as one for CPUs" if facts.cuda else "for CPUs only"
         yield Finding("torch", "ok", f"{torch}, {build}")
     if onnx is not None:
         yield Finding("onnxruntime", "ok", onnx)

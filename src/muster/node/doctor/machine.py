@@ -73,10 +73,12 @@ def _write_fault(place: Path) -> str:
 
 
 def _size_bytes(folder: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
-    except OSError:
-        return 0
+    found = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                found += (Path(place) / name).stat().st_size
+    return found
 
 
 def _store_format(path: Path) -> int | None:
