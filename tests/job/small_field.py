@@ -38,9 +38,11 @@ from muster.simulation.trainers.linear import (
     layout_of,
     target_of,
 )
+from muster.simulation.virtual.link import SimLink
 from muster.simulation.virtual.network import SimNetwork
 from muster.storage.memory import MemoryStore
 from muster.storage.offload import Offload, inline
+from muster.storage.store import Store
 
 LAYOUT = layout_of(40)
 
@@ -71,11 +73,13 @@ class SmallField:
         step_s: float | Mapping[str, float] = 0.01,
         samples: Mapping[str, int] | None = None,
         vocabularies: Mapping[str, Vocabulary] | None = None,
+        link_of: Callable[[SimNetwork, NodeId, str, Store], SimLink] | None = None,
     ) -> None:
         """`faults`: what the trainers of some nodes fail with. `frozen`: what each node's task does not
         train. `energy`: of nodes that know what they use. `policy`: of all nodes, or of some by name.
         `wall()`: the clock of all nodes. `samples`: of nodes that have other than 50. `vocabularies`: of
-        nodes of another version."""
+        nodes of another version. `link_of`: makes a node's link."""
+        self._link_of = link_of
         self.vocabularies = dict(vocabularies or {})
         self._frozen = frozen or {}
         self._wall, self._step_s, self._samples = wall, step_s, samples or {}
@@ -92,6 +96,7 @@ class SmallField:
 
     def _node(self, name: str) -> Core:
         identity, store, number = PretendIdentity(name), self.stores[name], self._numbers[name]
+        make = self._link_of or (lambda network, node, name, store: network.link(node, name))
 
         async def open_trainer(task: str) -> TrainerLike:
             if name in self._faults:
@@ -107,7 +112,7 @@ class SmallField:
             member=identity.member(),
             trust=TrustStore(PretendVerifier(), self.vocabularies.get(name, CURRENT)),
             store=store,
-            link=self.network.link(identity.node, name),
+            link=make(self.network, identity.node, name, store),
             policy=self._policy_of(name),
             open_trainer=open_trainer,
             installed=lambda task: True,

@@ -6,23 +6,32 @@ import asyncio
 from itertools import pairwise
 
 import pytest
+from later_link import NEW_TOPIC, LaterLink
 from small_field import SmallField
 
 from muster.job.waits import outside
 from muster.network.sync.newest import UNKNOWN_MAX
 from muster.node.api.peer_views import peers
-from muster.protocol.ids import JobId
+from muster.protocol.ids import JobId, NodeId
 from muster.protocol.records import Offer
 from muster.protocol.versions import VERSION, Unknown
 from muster.simulation.later import MOOD, LaterVocabulary, greeting, half_measured, note_of
 from muster.simulation.virtual.event_loop import run
+from muster.simulation.virtual.link import SimLink
+from muster.simulation.virtual.network import SimNetwork
+from muster.storage.store import Store
 
 OLD, NEW = ("b", "d"), ("a", "c")
 
 
 def field_of(names: str = "abcd") -> SmallField:
     """A line; every second node, the first included, is of the next version."""
-    field = SmallField(names, vocabularies={name: LaterVocabulary() for name in names[::2]})
+    later = names[::2]
+
+    def link_of(network: SimNetwork, node: NodeId, name: str, store: Store) -> SimLink:
+        return LaterLink(network, node, name, store) if name in later else network.link(node, name)
+
+    field = SmallField(names, vocabularies={name: LaterVocabulary() for name in later}, link_of=link_of)
     near = {frozenset(pair) for pair in pairwise(names)}
     for one in names:
         for other in names:
@@ -75,6 +84,7 @@ def test_a_job_of_two_versions_ends(asker: str) -> None:
             assert field.runner(name, job).finished() is not None
         acts_as_its_version(field, job, said)
         says_what_it_cannot(field, job)
+        passes_over_what_is_new_in_messages(field)
         await field.close()
 
     run(story())
@@ -114,6 +124,20 @@ def says_what_it_cannot(field: SmallField, job: JobId) -> None:
             assert sentence in [wait.text for wait in outside(core.context, runner.view, runner.head())]
     for name in NEW:
         assert not any("sends records of version" in text for text in field.said(name))
+
+
+def passes_over_what_is_new_in_messages(field: SmallField) -> None:
+    """Nobody is blamed for a field or a topic that is not known."""
+    for name, core in field.cores.items():
+        assert core.exchange.shared.offences._known == {}
+        assert core.ledger.refusals.invalid == 0
+        said = [event.text for event in core.log.since(0) if event.kind == "error"]
+        assert [text for text in said if "sends records of version" not in text] == []
+        link = core.link
+        if isinstance(link, LaterLink):
+            assert name in NEW
+            assert link.grown.keys() >= {"n", "c", "answers"}
+            assert link.refusals.keys() == {f"nobody answers {NEW_TOPIC!r} there"}
 
 
 def test_a_node_that_is_updated_acts_on_what_it_kept() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from muster.network.blobs.chunk_messages import (
     BLOB_BYTES_MAX,
     Ask,
+    Status,
     decode_answer,
     decode_ask,
     encode_answer,
@@ -160,3 +161,14 @@ class FakePartial:
         self.size_bytes = size_bytes
         cells = Cells(size_bytes)
         self.has, self.missing = cells.has, cells.missing
+
+
+def test_a_question_of_a_later_version_is_read() -> None:
+    ask = Ask(bytes(32), 0, 4096, 9000, True, (b"n" * 8,))
+    raw = msgspec.msgpack.decode(encode_ask(ask))
+    assert decode_ask(msgspec.msgpack.encode([*raw, "new", [1]])) == ask
+
+
+def test_a_status_of_a_later_version_is_a_no() -> None:
+    answer = decode_answer(bytes((200, 0, 0)) + b"data")
+    assert (answer.status, answer.data) == (Status.NO, b"data")

@@ -28,6 +28,7 @@ from muster.network.sync.messages import (
 from muster.network.transport.link_speed import LinkSpeed
 
 ME = b"m" * 8
+AFTER = Heartbeat(b"a" * 8, 1, 2, STATES.index("training"), 0, 255, b"", 4)
 
 heartbeats = st.builds(
     Heartbeat,
@@ -69,6 +70,14 @@ def test_a_list_of_whom_a_node_hears_is_bounded() -> None:
     assert found is not None
     assert len(found) == HEARS_MAX
     assert unpack_heartbeats(b"\x0f\xff\x01" + bytes(4 * 255), ME) == Said()
+
+
+def test_a_state_of_a_later_version_is_as_good_as_none() -> None:
+    packed = pack_heartbeats([Heartbeat(b"o" * 8, 1, 2, len(STATES) + 1, 0, 255, b"", 4), AFTER], ME)
+    assert [(h.node, STATES[h.state]) for h in unpack_heartbeats(packed, ME).heartbeats] == [
+        (b"o" * 8, "idle"),
+        (AFTER.node, "training"),
+    ]
 
 
 def test_own_heartbeats_are_short() -> None:

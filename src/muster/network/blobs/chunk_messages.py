@@ -32,7 +32,7 @@ class Status(IntEnum):
     PARTIAL = 1  # data (or none, when none was asked for) from one that it is arriving at
     NOT_YET = 2  # it is arriving here; ask again later
     UNKNOWN = 3  # these 8 bytes say nothing to me: ask in full
-    NO = 4  # not here, and not arriving
+    NO = 4  # not here, and not arriving; also what a later version may say besides
 
 
 class _ShortAsk(msgspec.Struct, frozen=True, array_like=True):
@@ -104,7 +104,8 @@ def decode_answer(payload: bytes) -> ChunkAnswer:
     if len(payload) < _HEAD.size:
         raise ValueError("not an answer for a chunk: too short")
     status, held = _HEAD.unpack_from(payload)
-    return ChunkAnswer(Status(status), held / 100, payload[_HEAD.size :])
+    known = Status(status) if status <= max(Status) else Status.NO
+    return ChunkAnswer(known, held / 100, payload[_HEAD.size :])
 
 
 class KnownBlobs:

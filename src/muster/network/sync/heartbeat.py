@@ -136,8 +136,6 @@ def unpack_heartbeats(data: bytes, sender: bytes) -> Said:
             flags = reader.byte()
             if flags == _HEARS:
                 hears = reader.names()
-            elif flags & 15 >= len(STATES):
-                break
             elif flags & _BRIEF:
                 briefs.append(reader.brief(flags))
             else:
@@ -177,7 +175,7 @@ class _Reader:
     def brief(self, flags: int) -> BriefHeartbeat:
         name = self.take(SHORT_NAME_BYTES)
         start, progress = self.byte(), self.byte()
-        return BriefHeartbeat(name, start, self.number(), flags & 15, progress)
+        return BriefHeartbeat(name, start, self.number(), _state(flags), progress)
 
     def full(self, flags: int) -> Heartbeat:
         node = self.sender if flags & _OWN else self.take(NAME_BYTES)
@@ -185,4 +183,10 @@ class _Reader:
         progress = self.byte()
         battery = self.byte() if flags & _HAS_BATTERY else _NO_BATTERY
         job = self.take(4) if flags & _HAS_JOB else b""
-        return Heartbeat(node, start, count, flags & 15, progress, battery, job, round_)
+        return Heartbeat(node, start, count, _state(flags), progress, battery, job, round_)
+
+
+def _state(flags: int) -> int:
+    """A state of a later version is as good as none: it is laid out like the others."""
+    state = flags & 15
+    return state if state < len(STATES) else STATES.index("idle")
