@@ -118,8 +118,8 @@ class RealNetworks:
 
     # ---- daemons ------------------------------------------------------------------------------------------
 
-    def start(self, name: str, config: Mapping[str, Any]) -> Client:
-        """A daemon on this machine; it answers when this returns."""
+    def start(self, name: str, config: Mapping[str, Any], on: str | None = None) -> Client:
+        """A daemon on the machine of its name, or `on` another; it answers when this returns."""
         home = self.folder / name
         home.mkdir()
         bundle = issue(self.folder / "fleet", name, home / "bundle.pem")
@@ -128,7 +128,7 @@ class RealNetworks:
         words = [sys.executable, "-m", "muster.cli.main", "node", "--config", str(home / "node.toml")]
         with (home / "output.log").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                ["ip", "netns", "exec", self.space(name), *words],
+                ["ip", "netns", "exec", self.space(on or name), *words],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={key: value for key, value in os.environ.items() if key != "MUSTER_HOME"},

@@ -47,6 +47,13 @@ def test_a_listen_address_that_is_missing_is_waited_for_and_said(tmp_path: Path)
         assert nets.said("a").count("waits for address") == 1
 
 
+def test_two_nodes_on_a_machine_without_a_network_find_each_other(tmp_path: Path) -> None:
+    with RealNetworks(tmp_path) as nets:
+        nets.node("a")
+        a, b = (nets.start(name, {}, on="a") for name in "ab")
+        seconds_until(lambda: changes.linked(a, b), patient_s(20), "a link")
+
+
 def test_loopback_that_comes_late_is_no_harm_and_links_adapt_their_timings(tmp_path: Path) -> None:
     """The engine is told over loopback whom to dial."""
     with RealNetworks(tmp_path) as nets:

@@ -69,8 +69,10 @@ class BeaconSockets:
             with contextlib.suppress(OSError):
                 self._member(family, index, joins=False)
         for family, index in usable.keys() - self._joined.keys():
-            with contextlib.suppress(OSError):
+            try:
                 self._member(family, index, joins=True)
+            except OSError:
+                del usable[family, index]  # it is tried again with the next change
         self._joined = usable
 
     def send(self, beacon: Callable[[Interface], bytes]) -> None:
@@ -79,7 +81,9 @@ class BeaconSockets:
             sending, data = self._sending[family], beacon(interface)
             with contextlib.suppress(OSError):
                 if family == socket.AF_INET:
-                    chosen = struct.pack("=4s4si", _ANY, _ANY, index)
+                    # With the address: a machine that has loopback alone would send from 0.0.0.0.
+                    own = socket.inet_aton(_sources(interface, family)[0])
+                    chosen = struct.pack("=4s4si", _ANY, own, index)
                     sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, chosen)
                     sending.sendto(data, (GROUP, PORT))
                     continue
