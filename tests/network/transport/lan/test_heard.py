@@ -9,16 +9,28 @@ from muster.network.transport.lan.heard import (
     ADDRESSES_MAX,
     AGAIN_MAX_S,
     FORGET_S,
+    PACE_S,
     SECOND_S,
     SESSIONS_MAX,
+    SETTLE_S,
+    SUSPECT_S,
     HeardSessions,
 )
+from muster.network.transport.lan.overlay import LINKS_ALONE, LINKS_MAX, LINKS_WANTED
 
 LOW, HIGH = b"a" * 8, b"z" * 8
 
 
-def beacon(node: bytes = HIGH, session: int = 1, port: int = 7447) -> Beacon:
-    return Beacon("here", b"f" * 8, node, f"{session | 1 << 63:016x}", port)
+def beacon(node: bytes = HIGH, session: int = 1, port: int = 7447, links: int = 0) -> Beacon:
+    return Beacon("here", b"f" * 8, node, f"{session | 1 << 63:016x}", port, links)
+
+
+def crowd(heard: HeardSessions, links: int = 5) -> list[str]:
+    """Twenty others are heard; their sessions."""
+    others = [beacon(bytes([n]) * 8, session=n, links=links) for n in range(1, 21)]
+    for number, one in enumerate(others):
+        heard.hear(one, f"10.0.0.{number}", 0.0)
+    return [one.session for one in others]
 
 
 def nobody(session: str) -> bool:
@@ -113,3 +125,49 @@ def test_beacons_of_others_are_no_beacons() -> None:
         encode(one)[:3] + b"\x07" + encode(one)[4:],
     ):
         assert decode(data) is None
+
+
+def test_in_a_crowd_few_are_dialled_one_after_the_other() -> None:
+    heard = HeardSessions(b"\x00" * 8)  # the lowest id: it need not wait for others to dial
+    crowd(heard, links=2)
+    dialled: list[str] = []
+    times = []
+    for tenth in range(200):
+        found = heard.due(dialled.__contains__, tenth / 10, links=len(dialled))
+        assert len(found) <= 1
+        dialled += [session for session, _, _ in found]
+        times += [tenth / 10] * len(found)
+    assert len(dialled) == LINKS_WANTED
+    assert all(later - earlier >= PACE_S[0] for earlier, later in pairwise(times))
+
+
+def test_who_does_not_answer_is_not_reckoned_with() -> None:
+    heard = HeardSessions(b"\x00" * 8)
+    sessions = crowd(heard, links=2)
+    [first] = heard.due(nobody, 0.0)
+    heard.asked(10.0)
+    for number, session in enumerate(sessions):
+        if session != first[0]:
+            heard.hear(beacon(bytes([number + 1]) * 8, session=number + 1, links=2), f"10.0.0.{number}", 10.5)
+    heard.again(10.0)
+    found = [
+        found[0] for tenth in range(400) for found in heard.due(nobody, 10.0 + SUSPECT_S + 1 + tenth / 10)
+    ]
+    assert found
+    assert first[0] not in found
+
+
+def test_before_a_node_knows_how_many_there_are_it_dials_two_at_most_that_have_few_links() -> None:
+    heard = HeardSessions(b"\x00" * 8)
+    heard.begin(0.0)
+    for number in range(1, 5):
+        heard.hear(
+            beacon(bytes([number]) * 8, session=number, links=LINKS_MAX if number == 1 else 0),
+            "10.0.0.1",
+            0.0,
+        )
+    found = [session for session, _, _ in heard.due(nobody, 0.1)]
+    assert len(found) == LINKS_ALONE
+    assert beacon(session=1).session not in found
+    assert heard.due(nobody, 0.2) == []
+    assert len(heard.due(nobody, SETTLE_S)) == 2  # all others

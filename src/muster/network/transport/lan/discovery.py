@@ -23,15 +23,17 @@ LOOK_SOON_S = 0.1  # ... while the engine takes no orders yet
 SAY_S = 30.0  # between two beacons of one to whom nothing happens
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # after each question when something did
 ANSWER_S = 0.5  # between two answers, which everybody hears
+CHANGED_S = 0.1  # between two of one whose links change, where many are to know
+REPAIR_S = 60.0  # after a link was lost
 
 Dial = Callable[[str, str, int], None]  # session, address, port
 
 
 class Discovery:
-    """Says that this node is here, hears others, dials those to which there is no link.
+    """Says that this node is here, hears others, dials those to which there is to be a link (`overlay`).
 
-    `linked(session)`: whether there is a link to that session, or is to be none; `ready`: whether dialling is
-    possible now.
+    `linked(session)`: whether there is a link to that session, or is to be none; `links()`: how many this
+    node has; `ready`: whether dialling is possible now.
     """
 
     def __init__(
@@ -40,13 +42,14 @@ class Discovery:
         node: bytes,
         *,
         linked: Callable[[str], bool],
+        links: Callable[[], int] = lambda: 0,
         ready: Callable[[], bool],
         dial: Dial,
         on_problem: Callable[[str], None],
         open_sockets: Callable[[Heard], BeaconSockets] = BeaconSockets,
     ) -> None:
         self._fleet, self._node = fleet, node
-        self._linked, self._ready, self._dial = linked, ready, dial
+        self._linked, self._links, self._ready, self._dial = linked, links, ready, dial
         self._heard = HeardSessions(node)
         self._sockets = open_sockets(self._arrived)
         self._on_problem, self._said_deaf = on_problem, False
@@ -55,12 +58,15 @@ class Discovery:
         self._eager = 0  # place in `PAUSES_S`
         self._said_s, self._say_s = 0.0, 0.0  # the last beacon and the next, as loop times
         self._asked = False  # since the last beacon
+        self._said_links = 0  # in it
+        self._repair_s = 0.0  # until when a lost link is made good, as a loop time
         self._stir = asyncio.Event()
         self._present: tuple[Interface, ...] = ()
 
     def session(self, session: str, port_on: Callable[[Interface], int]) -> None:
         """This node has a new session, which listens on that port of an interface (0: nowhere there)."""
         self._session, self._port_on = session, port_on
+        self._heard.begin(asyncio.get_running_loop().time())
         self.ask()
 
     def interfaces(self, interfaces: Iterable[Interface]) -> None:
@@ -68,6 +74,14 @@ class Discovery:
         self._present = tuple(interfaces)
         self._join()
         self.ask()
+
+    def changed(self, *, up: bool) -> None:
+        """A neighbour came or went."""
+        if up:
+            self._stir.set()
+        else:
+            self._repair_s = asyncio.get_running_loop().time() + REPAIR_S
+            self.ask()
 
     def ask(self) -> None:
         """Something happened to the network here: ask at once who is there, and a few times more."""
@@ -86,7 +100,8 @@ class Discovery:
                 ready = self._session != "" and self._ready()
                 if ready:
                     self._say(loop.time())
-                    for dial in self._heard.due(self._linked, loop.time()):
+                    repairs = loop.time() < self._repair_s
+                    for dial in self._heard.due(self._linked, loop.time(), self._links(), repairs=repairs):
                         self._dial(*dial)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S if ready else LOOK_SOON_S):
@@ -102,18 +117,25 @@ class Discovery:
         self._said_deaf = bool(self._sockets.refusal)
 
     def _say(self, now_s: float) -> None:
-        due, asks = now_s >= self._say_s, False
+        due, asks, links = now_s >= self._say_s, False, self._links()
         if due:
             asks = self._eager < len(PAUSES_S)
             self._say_s = now_s + (PAUSES_S[self._eager] if asks else SAY_S)
             self._eager += asks
-        elif not (self._asked and now_s >= self._said_s + ANSWER_S):
+        elif not (
+            (self._asked and now_s >= self._said_s + ANSWER_S)
+            or (self._heard.crowded() and links != self._said_links and now_s >= self._said_s + CHANGED_S)
+        ):
             return
         kind: Literal["here", "who"] = "who" if asks else "here"
         self._sockets.send(
-            lambda one: encode(Beacon(kind, self._fleet, self._node, self._session, self._port_on(one)))
+            lambda one: encode(
+                Beacon(kind, self._fleet, self._node, self._session, self._port_on(one), links)
+            )
         )
-        self._said_s, self._asked = now_s, False
+        if asks:
+            self._heard.asked(now_s)
+        self._said_s, self._asked, self._said_links = now_s, False, links
 
     def _arrived(self, data: bytes, address: str) -> None:
         beacon = decode(data)

@@ -266,8 +266,7 @@ class ZenohLink:
         if up:
             self._activity.came(peer.node, peer.since_s)
             self._unknown.forget(peer.tag)
-        else:
-            self._networks.lost()
+        self._networks.neighbour(up=up)
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
 

@@ -57,6 +57,7 @@ class LocalNetworks:
                 fleet_tag(identity.ca_certificate),
                 identity.node[:8],
                 linked=self._linked,
+                links=lambda: len(peers.neighbours()),
                 ready=lambda: session.dialler.ready,
                 on_problem=on_problem,
                 dial=lambda session_id, address, port: self.dial(session_id, Endpoint(address, port)),
@@ -77,10 +78,10 @@ class LocalNetworks:
         if self._discovery is not None:
             self._discovery.session(session_id, self._session.port_on)
 
-    def lost(self) -> None:
-        """A neighbour went: perhaps it is heard on another network."""
+    def neighbour(self, *, up: bool) -> None:
+        """A neighbour came; or one went, and is perhaps heard on another network."""
         if self._discovery is not None:
-            self._discovery.ask()
+            self._discovery.changed(up=up)
 
     def place(self) -> tuple[bytes, list[str]]:
         """The present session, and where others can dial it."""
