@@ -97,15 +97,16 @@ class LocalNetworks:
             self._say(f"waits for address {point.host} to listen on")
 
     def changed(self, before: tuple[Interface, ...], after: tuple[Interface, ...]) -> None:
-        """This machine's interfaces are others than before."""
+        """This machine's interfaces are others than before; those without an address matter to nobody."""
         change = changes(before, after)
-        if change is not None:
-            self._say(change.sentence())
+        if change is None:
+            return
+        self._say(change.sentence())
         if self._discovery is not None:
             self._discovery.interfaces(after)
         self._supervisor.once("looking at the links after a change of network", self._settle(change))
 
-    async def _settle(self, change: Changes | None) -> None:
+    async def _settle(self, change: Changes) -> None:
         """Listen on what is here now; leave links of which nothing comes any more.
 
         The engine takes orders to dial over loopback, which may come late as well.
@@ -115,21 +116,23 @@ class LocalNetworks:
         """
         async with self._settling:  # a second change looks at what the first one left
             if await self._session.can_listen_on_more():
+                await self._listen_on_more()
+            elif not self._session.dialler.ready or (change.gone and not await self._all_answer()):
                 await self._renew()
-                self._say(f"listens on {', '.join(map(str, self._session.listening))}")
-                self.say_missing()
-            elif not self._session.dialler.ready or (
-                change is not None and change.gone and not await self._all_answer()
-            ):
-                await self._renew()
+
+    async def _listen_on_more(self) -> None:
+        await self._renew()
+        self._say(f"listens on {', '.join(map(str, self._session.listening))}")
+        self.say_missing()
 
     async def _wait(self, pulse: Pulse) -> None:
         """What no interface says: a name that gets an address later."""
         while True:
             pulse.renew(WAIT_S)
             await asyncio.sleep(WAIT_S)
-            if self._session.missing:
-                await self._settle(None)
+            async with self._settling:
+                if await self._session.can_listen_on_more():
+                    await self._listen_on_more()
 
     async def _all_answer(self) -> bool:
         return all(await asyncio.gather(*map(self._answers, self._peers.neighbours())))
