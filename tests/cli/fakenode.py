@@ -125,6 +125,7 @@ class FakeNode:
         self.requests: list[dict[str, Any]] = []
         self.events: list[NodeEvent] = []
         self.answers: dict[str, Any | Callable[[dict[str, Any]], Any]] = {
+            "clocks": lambda request: ["the clock of bravo says 1970-01-01"],
             "snapshot": lambda request: snapshot(home=str(home), jobs=[job_view()]),
             "train": {"job": JOB},
             "stop": {},

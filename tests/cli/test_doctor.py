@@ -16,4 +16,5 @@ def test_the_node_that_runs_is_asked(alpha: FakeNode, capsys: pytest.CaptureFixt
     (daemon,) = [one for one in found if one["topic"] == "daemon"]
     assert daemon["text"].startswith("alpha answers")
     assert next(one["text"] for one in found if one["topic"] == "port").startswith("the node listens on")
+    assert "the clock of bravo says 1970-01-01" in [one["text"] for one in found]
     assert code == 0

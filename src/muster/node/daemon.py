@@ -114,7 +114,13 @@ class Daemon:
         )
         self._field = LazyField(self.core, self._catalogue, config, scratch)
         self._operations = Operations(
-            self.core, self._catalogue, self._field, self._link, config.home, self._started_s
+            self.core,
+            self._catalogue,
+            self._field,
+            self._link,
+            config.home,
+            self._started_s,
+            self._addresses.clock_faults,
         )
         self._servers = [
             ServerKeeper(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ class Operations:
         link: ZenohLink,
         home: Path,
         started_s: float,
+        clock_faults: Callable[[], list[str]],
     ) -> None:
         self._core, self._catalogue, self._field, self._link = core, catalogue, field, link
-        self._home, self._started_s = home, started_s
+        self._home, self._started_s, self._clock_faults = home, started_s, clock_faults
         self.over = asyncio.Event()
 
     def answering(self) -> dict[str, Operation]:
@@ -68,6 +69,7 @@ class Operations:
             "to_stand": self._to_stand,
             "record": self._record,
             "self": self._self,
+            "clocks": self._clocks,
             "shutdown": self._shutdown,
         }
 
@@ -236,6 +238,9 @@ class Operations:
         if record_id is None:
             raise MusterError("fleet", f"this node refuses the record: {self._core.ledger.refusals.last}")
         return {"record": record_id.hex()}
+
+    async def _clocks(self, _: dict[str, Any]) -> Any:
+        return self._clock_faults()
 
     async def _shutdown(self, _: dict[str, Any]) -> Any:
         self.over.set()

@@ -153,6 +153,10 @@ class Client:
     def diff(self, a: str, b: str) -> DiffView:
         return typed(self.ask("diff", a=a, b=b), DiffView)
 
+    def clocks(self) -> list[str]:
+        """A sentence for each neighbour whose clock differs from the node's by more than a day."""
+        return typed(self.ask("clocks"), list[str])
+
     def shutdown(self) -> None:
         self.ask("shutdown")
 

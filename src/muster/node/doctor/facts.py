@@ -82,6 +82,7 @@ class Facts:
     bundle: Bundle
     serves: bool  # node.toml has a task to serve
     daemon: Snapshot | None = None
+    clocks: tuple[str, ...] = ()  # what it says of neighbours' clocks, if they differ much
     daemon_fault: str = ""  # a daemon is there but does not answer
     packages: dict[str, str | None] = field(default_factory=dict)  # name -> version; None: not installed
     pip: str = "pip"  # of the environment that Muster runs in

@@ -9,10 +9,10 @@ from typing import Literal
 import msgspec
 
 from muster.errors import EXIT_CODES
+from muster.network.transport.members.clocks import RELEASED_S
 from muster.node.doctor.facts import Facts
 from muster.protocol.quantities import size_text
 
-BUILT_S = 1_790_000_000.0  # September 2026: a clock that is before that is wrong
 BEHIND_S = 120.0  # that a clock may be behind what it said before
 FREE_FEW_BYTES, FREE_NO_BYTES = 500_000_000, 50_000_000
 FREE_FILES = 1000
@@ -65,7 +65,7 @@ def _clock(facts: Facts) -> Iterator[Finding]:
     clock = facts.clock
     said = f"{_date(clock.now_s)} UTC"
     does = "set it ('timedatectl set-ntp true'); meanwhile dates and hours of [policy] are wrong, jobs go on"
-    if clock.now_s < BUILT_S:
+    if clock.now_s < RELEASED_S:
         yield Finding("clock", "warn", f"{said} is before this version was made", does)
     elif clock.newest_s is not None and clock.now_s < clock.newest_s - BEHIND_S:
         yield Finding("clock", "warn", f"{said}, but the home was written at {_date(clock.newest_s)}", does)
@@ -74,6 +74,8 @@ def _clock(facts: Facts) -> Iterator[Finding]:
         yield Finding("clock", "warn", text, "'timedatectl set-ntp true', if the network has one")
     else:
         yield Finding("clock", "ok", f"{said}{', kept by a time server' if clock.synchronised else ''}")
+    for said in facts.clocks:
+        yield Finding("clock", "warn", said)
 
 
 def _network(facts: Facts) -> Iterator[Finding]:
@@ -130,6 +132,9 @@ def _neighbours(facts: Facts) -> Iterator[Finding]:
     if away:
         ages = [f"{p.name} ({'never' if p.heard_s is None else _span(p.heard_s) + ' ago'})" for p in away]
         yield Finding("neighbours", "ok", f"not in reach now, last heard: {', '.join(ages)}")
+    for peer in facts.daemon.peers:
+        if peer.later:
+            yield Finding("neighbours", "warn", peer.later)
     cut = [p.name for p in facts.daemon.peers if p.cut_off]
     if cut:
         text = f"not heard, since they sent what nobody can use: {', '.join(cut)}"

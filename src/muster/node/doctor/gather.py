@@ -26,7 +26,7 @@ WAYS_AT_ONCE = 8
 
 def gather(config: NodeConfig, *, opens: bool) -> Facts:
     """All facts of the node with this configuration; `opens`: its tasks, too, which takes seconds each."""
-    daemon, fault = _daemon(config)
+    daemon, clocks, fault = _daemon(config)
     memory, free = machine.memory_bytes()
     return Facts(
         version=__version__,
@@ -42,6 +42,7 @@ def gather(config: NodeConfig, *, opens: bool) -> Facts:
         bundle=machine.bundle(config),
         serves=bool(config.serve),
         daemon=daemon,
+        clocks=clocks,
         daemon_fault=fault,
         pip=f"{Path(sys.prefix) / 'bin' / 'pip'}",
         packages=machine.packages(),
@@ -50,13 +51,19 @@ def gather(config: NodeConfig, *, opens: bool) -> Facts:
     )
 
 
-def _daemon(config: NodeConfig) -> tuple[Snapshot | None, str]:
+def _daemon(config: NodeConfig) -> tuple[Snapshot | None, tuple[str, ...], str]:
+    """What the running node says of itself and of others' clocks, or why it does not."""
     if not answers(config.home):
-        return None, ""
+        return None, (), ""
+    client = Client(config.home)
     try:
-        return Client(config.home).snapshot(), ""
+        found = client.snapshot()
     except MusterError as error:
-        return None, error.sentence
+        return None, (), error.sentence
+    try:
+        return found, tuple(client.clocks()), ""
+    except MusterError:  # an older node, which does not say
+        return found, (), ""
 
 
 def _ways(config: NodeConfig, daemon: Snapshot | None) -> tuple[Way, ...]:

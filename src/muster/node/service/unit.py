@@ -77,8 +77,7 @@ def unit(service: Service, systemd: int) -> str:
 # Written by 'muster service install'. Settings of the node: {service.config}
 [Unit]
 Description=Muster node {service.name}
-After=network-online.target time-sync.target
-Wants=network-online.target
+After=network.target time-sync.target
 StartLimitIntervalSec=0
 
 [Service]

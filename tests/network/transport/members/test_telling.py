@@ -189,8 +189,7 @@ def test_a_neighbour_that_does_not_answer_is_told_later() -> None:
 def test_a_clock_that_is_wrong_is_said_once_on_both_sides() -> None:
     async def test(supervisor: Supervisor, ann: Node, bob: Node, cat: Node) -> None:
         ann.clock_s = 300.0
-        for node in (ann, bob, cat):
-            node.begin(supervisor)
+        of_ann, of_bob, of_cat = (node.begin(supervisor) for node in (ann, bob, cat))
         join(ann, bob)
         join(bob, cat)
         await asyncio.sleep(30.0)
@@ -202,6 +201,10 @@ def test_a_clock_that_is_wrong_is_said_once_on_both_sides() -> None:
         assert len(bob.said) == 1
         assert bob.said[0].startswith("the clock of a says 1970-01-01: set it there")
         assert not cat.said
+        assert (of_ann.clock_faults(), of_bob.clock_faults()) == (ann.said, bob.said)
+        assert of_cat.clock_faults() == []
+        cut(ann, bob)
+        assert of_bob.clock_faults() == []  # only of those in reach
 
     world(test)
 

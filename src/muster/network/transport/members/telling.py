@@ -98,7 +98,7 @@ class MemberAddresses:
         self._members = {Endpoint(host, port): node for host, port, node in before.members}
         self._told: dict[NodeId, Told] = {}
         self._attempts: dict[Endpoint, Attempt] = {}
-        self._clocks: set[NodeId] = set()  # neighbours whose clock was found to differ
+        self._clocks: dict[NodeId, str] = {}  # neighbours whose clock was found to differ: a sentence
         self._changed = False
         link.serve(TOPIC, self._hear)
 
@@ -161,10 +161,16 @@ class MemberAddresses:
         neighbour = self._link.neighbours().get(node)
         fault = clock_fault(self._wall_s(), wall_s, neighbour.name if neighbour else node[:4].hex())
         if fault is None:
-            self._clocks.discard(node)
-        elif node not in self._clocks:
-            self._clocks.add(node)
+            self._clocks.pop(node, None)
+            return
+        if node not in self._clocks:
             self._on_problem(fault)
+        self._clocks[node] = fault
+
+    def clock_faults(self) -> list[str]:
+        """Sentences about neighbours in reach whose clock differs from this one by more than a day."""
+        present = self._link.neighbours()
+        return list(dict.fromkeys(said for node, said in self._clocks.items() if node in present))
 
     # ---- dialling ----------------------------------------------------------------------------------------
 
