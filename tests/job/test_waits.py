@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
 from small_field import SmallField
 
 from muster.errors import MusterError
 from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.job.waits import outside
 from muster.network.sync.heartbeat import STATES
-from muster.network.sync.presence import CLONED_AFTER, Presence
+from muster.network.sync.presence import Presence
+from muster.network.trust.signing import seal
+from muster.node.api.job_requests import _may_act
 from muster.node.api.rows.state_stream import Watcher
 from muster.node.api.snapshot import JobSnapshot
 from muster.node.api.snapshot_builder import job_view
+from muster.node.twins import CLONED_HERE
 from muster.protocol.ids import JobId
 from muster.protocol.parts import StopRule
+from muster.protocol.records import Revocation
+from muster.simulation.identities import OWNER
 from muster.simulation.trainers.linear import LinearTrainer
 from muster.simulation.virtual.event_loop import run
 
@@ -111,25 +117,67 @@ def test_a_job_without_a_start_says_who_has_it() -> None:
     run(main(), until_s=3600)
 
 
-def test_a_clone_is_noticed_by_both_and_named_by_others() -> None:
-    """Two processes with one home, so with the same count of starts."""
-    one, two = (Presence(b"b" * 32, 4, lambda: 0.0) for _ in range(2))
-    for _ in range(2 * CLONED_AFTER):
-        for here, there in ((one, two), (two, one)):
-            there.merge([here.next()])
-    for presence in (one, two):
-        assert presence.cloned
-        assert STATES[presence.set_status("training", 0.5, None, b"", 1).state] == "cloned"
+class Twins:
+    """Two processes with one key, and a neighbour between them that passes on what is newer."""
 
+    def __init__(self, first: int, second: int) -> None:
+        self.now_s = 0.0
+        self.one, self.two = (Presence(b"b" * 32, start, lambda: self.now_s) for start in (first, second))
+        self.between = Presence(b"a" * 32, 1, lambda: self.now_s)
+
+    def beat(self, times: int, *who: Presence) -> None:
+        for _ in range(times):
+            self.now_s += 2.0
+            for presence in who:
+                said = [presence.next()]
+                newer = self.between.outdated(said)
+                self.between.merge(said, b"b" * 32)
+                presence.merge([self.between.next(), *newer, *self.between.heartbeats()], b"a" * 32)
+
+
+@pytest.mark.parametrize("second", [5, 4, 1])
+def test_of_two_with_one_key_the_first_stops(second: int) -> None:
+    """A copy of the home counts on from the same number of starts, a stolen bundle from none."""
+    twins = Twins(4, second)
+    twins.beat(30, twins.one)
+    assert not twins.one.cloned
+    twins.beat(30, twins.one, twins.two)
+    assert twins.one.cloned
+    assert STATES[twins.one.set_status("training", 0.5, None, b"", 1).state] == "cloned"
+    assert not twins.two.cloned
+
+
+def test_a_former_life_that_is_heard_of_late_is_no_twin() -> None:
+    """A node lost its disk and has been here for a while; then others come who knew it before."""
+    twins = Twins(1, 9)
+    twins.beat(30, twins.one)
+    stale = twins.two.next()
+    for _ in range(60):
+        twins.beat(1, twins.one)
+        twins.one.merge([stale])
+    assert not twins.one.cloned
+    assert twins.one.start > stale.start
+
+
+def test_a_clone_that_stops_says_so_and_leaves() -> None:
     async def main() -> None:
         field = SmallField("ab")
         await field.start()
         job = field.ask("a")
         await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
-        field.cores["b"].presence._superseded = CLONED_AFTER
-        field.cores["b"].context.set_status("idle", 0.0, b"", 0)
+        clone = field.cores["b"]
+        clone.presence.cloned = True
+        for notify in clone.presence.change_listeners:
+            notify()
         await asyncio.sleep(120.0)
-        assert "b was cloned: two processes use its bundle" in view(field, "a", job).waits[0]
+        assert not field.cores["a"].link.neighbours()
+        assert CLONED_HERE in [event.text for event in clone.log.since(0)]
+        assert "this node was cloned" in view(field, "b", job).waits[0]
+        with pytest.raises(MusterError, match="another process"):
+            _may_act(clone)
+        assert field.runner("b", job).error == "another process uses this node's bundle and started later"
+        refusals = [e for e in field.cores["a"].ledger.load("refusal") if e.author == clone.node]
+        assert not refusals  # it would be the other one's word, too
         await field.close()
 
     run(main(), until_s=3600)
@@ -151,7 +199,8 @@ def test_a_revoked_node_is_named() -> None:
         await field.start()
         job = field.ask("a")
         await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
-        field.cores["a"].trust._revoked[field.cores["b"].node] = "stolen"
+        revocation = Revocation(field.cores["b"].node, "stolen")
+        field.cores["a"].trust.verify(seal(OWNER, revocation)[1])
         facts = outside(field.cores["a"].context, field.runner("a", job).view, None)
         assert [f.text for f in facts] == ["b was revoked: stolen"]
         await field.close()

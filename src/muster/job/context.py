@@ -287,6 +287,11 @@ class Context:
         """How much of the time the trainer computes in a job of this asker."""
         return 1.0 if asker == self.node else self.policy.owner.cpu_share
 
+    def out(self, node: NodeId) -> bool:
+        """Whether a node has no part in any job: it was revoked, or is this one and another process with its
+        key goes on."""
+        return self.ledger.trust.revoked(node) or (node == self.node and self.presence.cloned)
+
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 

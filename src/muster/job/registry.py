@@ -147,6 +147,11 @@ class JobRegistry:
             elif runner.view.standing.concerns(node):
                 self._reopen_soon(job)
 
+    def end_work(self) -> None:
+        """This node acts no more: its jobs are read again, and its part in them is over."""
+        for job in self.runners:
+            self._reopen_soon(job)
+
     def _begin(self, entry: Entry) -> None:
         """A job that was not known: it is opened if there is room, or can be made."""
         if entry.id in self.runners:  # somebody asked for it while what it needs was loaded
@@ -262,7 +267,7 @@ class JobRegistry:
         def begin() -> JobRunner:
             others = partial(self._needed_besides, job)
             trust = context.ledger.trust
-            standing = Standing(context.node, trust.authority, trust.revoked, trust.stands)
+            standing = Standing(context.node, trust.authority, context.out, trust.stands)
             view = JobView(job, asked, entry.author, standing=standing)
             return JobRunner(context, view, self._slot, fresh=fresh, needed_by_others=others)
 

@@ -111,13 +111,11 @@ def outside(context: Context, view: JobView, head: Point | None) -> list[Wait]:
         text = f"{context.name_of(node)} is asked for no more: it has spent {part_of_each(view.job.stop)}"
         found.append(Wait(text))
     if presence.cloned:
-        found.append(Wait("this node was cloned: two processes use its bundle, give each one of its own"))
+        found.append(Wait("this node was cloned: another process uses its bundle, and this one acts no more"))
     for node in view.offers:
         name = context.name_of(node)
         if trust.revoked(node):
             found.append(Wait(f"{name} was revoked: {trust.why_revoked(node)}"))
-        elif presence.doing(node) == "cloned":
-            found.append(Wait(f"{name} was cloned: two processes use its bundle, give each one of its own"))
         elif presence.doing(node) == "blocked" and presence.lively(node):
             found.append(Wait(f"{name} waits for room: its disk is full"))
     found += [Wait(context.ledger.later.sentence(node)) for node in context.ledger.later.authors(view.id)]

@@ -39,6 +39,7 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.event_log import EventLog
 from muster.node.giving import Giving
 from muster.node.revocations import Revocations
+from muster.node.twins import Twins
 from muster.protocol.ids import NodeId, short
 from muster.protocol.records import Member
 from muster.storage.offload import Compute, Offload, inline
@@ -183,6 +184,9 @@ class Core:
             self.ledger.publish(self._member)
         self.presence.set_status("idle", 0.0, self.battery(), b"", 0)
         self.presence.change_listeners.append(self.context.changes.notify)
+        twins = Twins(self.presence, self.link, self.supervisor, self.log, self.jobs.end_work)
+        self.presence.change_listeners.append(twins.look)
+        self.supervisor.keep("telling twins", twins.run)
         self.supervisor.keep("noticing stalls", self._attend)
         self.link.watch(self._on_neighbour)
         Revocations(self.node, self.link, self.ledger, self.presence, self.log).start()

@@ -10,9 +10,17 @@ from muster.network.transport.link import REVOKED_TOPIC, Link
 from muster.node.event_log import EventLog
 from muster.protocol.envelope import RecordError, decode, unpack
 from muster.protocol.ids import NodeId, RecordId
-from muster.protocol.records import Revocation
+from muster.protocol.records import Member, Revocation
 
 REVOKED_HERE = "this node's bundle was revoked by the fleet's owner: {}; ask for a new one"
+
+
+def same_name(name: str, ids: list[str]) -> str:
+    """That several nodes have one name."""
+    return (
+        f"{len(ids)} nodes are called {name} ({', '.join(ids)}), so their ids are shown: give all but one a "
+        "bundle with another name ('muster fleet issue NAME')"
+    )
 
 
 class Revocations:
@@ -32,6 +40,8 @@ class Revocations:
 
     def _on_record(self, entry: Entry) -> None:
         record = entry.record
+        if isinstance(record, Member) and (ids := self._ledger.trust.namesakes().get(record.name)):
+            self._log.add("peer", same_name(record.name, ids))
         if not isinstance(record, Revocation):
             return
         self._forbid(entry.id, record)

@@ -97,12 +97,18 @@ def nodes(node: str | None, as_json: bool) -> None:
             continue
         near = direct.get(peer.id)
         how = "neighbour" if near else "in reach" if peer.reachable else _away(peer)
+        how = how if peer.revoked is None else "revoked"
         rtt = f"{near.rtt_s * 1000:.0f} ms" if near and near.rtt_s is not None else "-"
         speed = size(near.goodput_bytes_s) + "/s" if near and near.goodput_bytes_s is not None else "-"
         row = [peer.name, how, peer.state, percent(peer.battery, 0), span(peer.heard_s), rtt, speed]
         rows.append([*row, _left(peer.left)] if limited else row)
     head = ("NODE", "REACH", "STATE", "BATTERY", "HEARTBEAT", "RTT", "LINK")
     table((*head, "LEFT TODAY") if limited else head, rows)
+    for warning in seen.node.warnings:
+        click.echo(warning)
+    for peer in seen.peers:
+        if peer.revoked is not None:
+            click.echo(f"{peer.name} was revoked by the fleet's owner: {peer.revoked}")
     if seen.node.energy is not None:
         click.echo(f"{seen.node.name}: {seen.node.energy.said}")
     for some in shown:

@@ -27,6 +27,8 @@ class Answer:
     def never(self) -> str | None:
         """Why this node's policy is not to take part, as long as its process runs; None: it may."""
         policy, task = self._context.policy, self._view.job.task
+        if self._context.presence.cloned:
+            return "another process uses this node's bundle and started later"
         if self._view.standing.out(self._context.node):
             return "this node's bundle was revoked by the fleet's owner"
         if not self._own and not policy.accept:
@@ -84,6 +86,9 @@ class Answer:
         """Publish that this node takes no part; `kind` is the event's."""
         reason = clean(reason)
         self.refused = reason
+        if self._view.standing.out(self._context.node):  # it has no say, or another process has
+            self._context.event(kind, f"takes no part: {reason}", job=self._view.id)
+            return
         if self._view.refusals.get(self._context.node) != reason:
             with contextlib.suppress(StorageError):  # published again after the next start
                 number = self._view.next_number(self._context.node)

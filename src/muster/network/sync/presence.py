@@ -30,9 +30,21 @@ SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that its pings are not needed
 HEARTBEATS_MISSED_MAX = 3
-CLONED_AFTER = 3  # heartbeats of this node by somebody else: a lost disk explains one or two
+CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a former life's do not grow
+ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
+FORMER_S = 60.0  # ... and what it hears later, and does not grow for so long, is of that
 HEARTBEATS_MAX = 2048  # nodes remembered; who was heard longest ago is forgotten
 UNKNOWN_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """The newest heartbeat in this node's name that it did not send, since when, and how many newer ones
+    there were."""
+
+    age_key: tuple[int, int]
+    since_s: float
+    heard: int
 
 
 @dataclass
@@ -62,7 +74,9 @@ class Presence:
     attention: Attention = field(init=False)
     _mine: Heartbeat | None = None
     _by_short_name: dict[bytes, bytes] = field(default_factory=dict)  # b"": of two nodes
-    _superseded: int = 0  # heartbeats in this node's name that another process must have sent
+    cloned: bool = False  # another process uses this node's key and started later: this one acts no more
+    _contact_s: float | None = None  # when the first neighbour was heard
+    _rival: _Rival | None = None
 
     def __post_init__(self) -> None:
         self.attention = Attention(self.now)
@@ -79,11 +93,6 @@ class Presence:
             for heard in self.table.values():
                 heard.at_s += lost_s
         return self.attention.settling_s()
-
-    @property
-    def cloned(self) -> bool:
-        """Whether another process uses this node's identity at the same time."""
-        return self._superseded >= CLONED_AFTER
 
     def set_status(
         self, state: str, progress: float, battery: float | None, job: bytes, round_: int
@@ -118,6 +127,8 @@ class Presence:
                 self.supersede_old_incarnation(heartbeat)
                 continue
             direct = heartbeat.node == sender[:8]
+            if direct and self._contact_s is None:
+                self._contact_s = self.now()
             known = self.table.get(heartbeat.node)
             if known is not None and known.heartbeat.age_key >= heartbeat.age_key:
                 known.direct |= direct and known.heartbeat == heartbeat
@@ -215,13 +226,50 @@ class Presence:
         return [heard.heartbeat for heard, old in known if heard and heard.heartbeat.start > old.start]
 
     def supersede_old_incarnation(self, heartbeat: Heartbeat) -> None:
-        """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones."""
-        if heartbeat.start >= self.start and (self._mine is None or heartbeat.age_key > self._mine.age_key):
-            self._superseded += 1
+        """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones.
+
+        Where it is of another process that lives, the one that was there first acts no more from then on."""
+        if self.cloned or heartbeat.start < self.start:
+            return
+        if self._mine is not None and heartbeat.age_key <= self._mine.age_key:
+            return
+        if self._is_former(heartbeat):
             self.start = min(NUMBER_END - 1, heartbeat.start + 1)
             self.keep_start(self.start)
             if self._mine is not None:
                 self._mine = msgspec.structs.replace(self._mine, start=self.start)
+        elif self._rival is not None and self._rival.heard >= CLONED_AFTER:
+            self.cloned = True
+            for notify in self.change_listeners:
+                notify()
+
+    def meet_twin(self, heartbeat: Heartbeat) -> None:
+        """A neighbour has sessions of two processes with this node's key, and this is the newest heartbeat of
+        either."""
+        mine = self._mine or self.set_status("idle", 0.0, None, b"", 0)
+        if heartbeat.node != self.node[:8] or not heartbeat.readable() or self.cloned:
+            return
+        if heartbeat.start > self.start:
+            self.cloned = True
+            for notify in self.change_listeners:
+                notify()
+        elif heartbeat.start == self.start and heartbeat.count > mine.count:  # copies of one home at rest
+            self.start += 1
+            self.keep_start(self.start)
+            self._mine = msgspec.structs.replace(mine, start=self.start)
+
+    def _is_former(self, heartbeat: Heartbeat) -> bool:
+        """Whether a newer heartbeat of this node is of its former life, as far as is known now."""
+        now_s, rival = self.now(), self._rival
+        if self._contact_s is None or now_s - self._contact_s < ESTABLISHED_S:
+            return True
+        if rival is None or heartbeat.age_key > rival.age_key:
+            self._rival = _Rival(heartbeat.age_key, now_s, 1 if rival is None else rival.heard + 1)
+            return False
+        former = now_s - rival.since_s >= FORMER_S
+        if former:
+            self._rival = None
+        return former
 
     def age_s(self, node: NodeId) -> float | None:
         """Seconds since the last new heartbeat of a node; 0 for this one, None if never heard."""

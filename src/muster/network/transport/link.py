@@ -64,6 +64,12 @@ class Link(Protocol):
         """A revoked member, and the name in its certificate: no neighbour from now on; what it sends is
         ignored, and nothing is sent to it but `revocation`, on REVOKED_TOPIC and in nobody's name."""
 
+    def twins(self) -> set[NodeId]:
+        """Neighbours of which two sessions are there at once: two processes use one bundle."""
+
+    def tell_twins(self, node: NodeId, topic: str, payload: bytes) -> None:
+        """Nudge both sessions of such a neighbour."""
+
     def watch(self, watcher: Watcher) -> None:
         """Call `watcher(node, up)` on the loop whenever a neighbour appears or goes."""
 

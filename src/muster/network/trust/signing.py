@@ -84,6 +84,7 @@ class TrustStore:
     def __init__(self, verifier: Verifier, vocabulary: Vocabulary = CURRENT) -> None:
         self._verifier, self.vocabulary = verifier, vocabulary
         self._members: dict[NodeId, VerifiedMember] = {}
+        self._named: dict[str, set[NodeId]] = {}
         self._revoked: dict[NodeId, dict[RecordId, Revocation]] = {}
         self._stands: set[RecordId] = set()  # records of revoked members that their revocations name
 
@@ -91,9 +92,18 @@ class TrustStore:
         return dict(self._members)
 
     def name(self, node: NodeId) -> str:
-        """The member's name, or the beginning of its id while its certificate is unknown."""
+        """The member's name, with the beginning of its id where another member has the same one; only that
+        while its certificate is unknown."""
         known = self._members.get(node)
-        return known.name if known is not None else short(node)
+        if known is None:
+            return short(node)
+        others = self._named.get(known.name, set()) - {node}
+        return f"{known.name} ({short(node)})" if others - self._revoked.keys() else known.name
+
+    def namesakes(self) -> dict[str, list[str]]:
+        """Names that several members have, and the beginnings of their ids."""
+        found = {name: nodes - self._revoked.keys() for name, nodes in self._named.items()}
+        return {name: sorted(map(short, nodes)) for name, nodes in found.items() if len(nodes) > 1}
 
     def knows(self, node: NodeId) -> bool:
         return node in self._members
@@ -179,6 +189,7 @@ class TrustStore:
             raise RecordError(f"the member record of {known.name!r} is not signed by it")
         if known.node not in self._members and len(self._members) >= MEMBERS_MAX:
             raise MusterError("fleet", f"this fleet has over {MEMBERS_MAX} members: make a new one")
+        self._named.setdefault(known.name, set()).add(known.node)
         return self._members.setdefault(known.node, known)
 
     def _revoke(self, signed: Signed, identifier: RecordId, record: Revocation) -> None:

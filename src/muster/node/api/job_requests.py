@@ -26,6 +26,7 @@ from muster.node.api.members import named
 from muster.node.catalogue import Catalogue
 from muster.node.core import Core
 from muster.node.revocations import REVOKED_HERE
+from muster.node.twins import CLONED_HERE
 from muster.protocol.ids import BlobId, JobId, short
 from muster.protocol.parts import Prune, StopRule
 from muster.protocol.records import Commit, Job, Stop
@@ -94,8 +95,7 @@ async def ask_for(
         facts.metrics, *frozen, width=width, prune=prune, **sharing_of(request),
         like=like.sketch, replay=like.replay, stoppers=named(core, request.stoppers),
     )  # fmt: skip
-    if core.trust.revoked(core.node):
-        raise MusterError("fleet", REVOKED_HERE.format(core.trust.why_revoked(core.node)))
+    _may_act(core)
     on_ready()
     job_id = open_job(
         core, job, model.blob, request.linger_s, seeded=request.start is None, shape=model.shape
@@ -105,6 +105,14 @@ async def ask_for(
     except OSError as error:
         core.log.add("error", f"this node's own tensors begin as the task makes them: {error}", job=job_id)
     return job_id
+
+
+def _may_act(core: Core) -> None:
+    """Raises MusterError for a node that is no member any more."""
+    if core.trust.revoked(core.node):
+        raise MusterError("fleet", REVOKED_HERE.format(core.trust.why_revoked(core.node)))
+    if core.presence.cloned:
+        raise MusterError("fleet", CLONED_HERE)
 
 
 def _names_commit(start: str) -> bool:

@@ -47,7 +47,7 @@ def peers(core: Core) -> list[PeerView]:
     """Every known member of the fleet by its last heartbeat."""
     offers = {node: offer for r in core.jobs.runners.values() for node, offer in r.view.offers.items()}
     views = []
-    for node, known in sorted(core.trust.members().items(), key=lambda item: item[1].name):
+    for node in sorted(core.trust.members(), key=core.trust.name):
         if node == core.node:
             continue
         heard = core.presence.table.get(node[:8])
@@ -58,7 +58,8 @@ def peers(core: Core) -> list[PeerView]:
         views.append(
             PeerView(
                 id=node.hex(),
-                name=known.name,
+                name=core.trust.name(node),
+                revoked=core.trust.why_revoked(node) if core.trust.revoked(node) else None,
                 state=STATES[heard.heartbeat.state] if heard else "unknown",
                 progress=heard.heartbeat.progress / 100 if heard else 0.0,
                 heard_s=age_s,

@@ -102,6 +102,7 @@ class SelfView(msgspec.Struct, frozen=True):
     energy: EnergyView | None = None
     left: LeftView | None = None  # None: no limit
     unlinked: list[UnlinkedView] = []  # that were looked at
+    warnings: list[str] = []  # of keys that are used twice, equal names, or that this node is out
 
 
 class NeighbourView(msgspec.Struct, frozen=True):
@@ -136,6 +137,7 @@ class PeerView(msgspec.Struct, frozen=True):
         None  # the part of the time in which it was heard lately, 0..1; None: it never was away
     )
     back_s: float | None = None  # until it is heard again, as it came and went so far; None: nobody can say
+    revoked: str | None = None  # why the fleet's owner put it out
     later: str = ""  # what it makes of a later version, on which this node cannot act: a sentence
 
 

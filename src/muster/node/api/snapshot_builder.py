@@ -30,6 +30,7 @@ from muster.node.api.snapshot import (
     TaskView,
     UnlinkedView,
 )
+from muster.node.api.warnings import warnings
 from muster.node.core import Core
 from muster.protocol.ids import NodeId, short
 from muster.protocol.parts import Metric
@@ -54,7 +55,7 @@ def snapshot(
 ) -> Snapshot:
     myself = SelfView(
         id=core.node.hex(),
-        name=core.name,
+        name=core.trust.name(core.node) if core.trust.knows(core.node) else core.name,
         version=version,
         state=own_state(core),
         progress=core.status.progress,
@@ -77,6 +78,7 @@ def snapshot(
         loops=loop_views(core, now_s),
         left=left_view(core, core.node),
         unlinked=unlinked,
+        warnings=warnings(core),
     )
     neighbours = neighbour_views(core, now_s)
     jobs = []

@@ -79,6 +79,12 @@ class SimLink:
         self._forbidden.add(node)
         self.went(node)
 
+    def twins(self) -> set[NodeId]:
+        return set()  # one link a node here
+
+    def tell_twins(self, node: NodeId, topic: str, payload: bytes) -> None:
+        self.nudge(node, topic, payload)
+
     def watch(self, watcher: Watcher) -> None:
         self._watchers.append(watcher)
 

@@ -189,6 +189,13 @@ class ZenohLink:
     def neighbours(self) -> dict[NodeId, Neighbour]:
         return self._peers.neighbours()
 
+    def twins(self) -> set[NodeId]:
+        return set(self._peers.twins())
+
+    def tell_twins(self, node: NodeId, topic: str, payload: bytes) -> None:
+        for tag in self._peers.twins().get(node, ()):
+            self._sending.nudge(node, topic, payload, tag)
+
     def watch(self, watcher: Watcher) -> None:
         self._watchers.append(watcher)
 

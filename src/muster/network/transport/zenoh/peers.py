@@ -21,6 +21,7 @@ from muster.protocol.ids import NodeId
 
 EARLY_REQUESTS_MAX = 64  # those whose sender's token has not arrived yet
 _TOKEN_S = 3.0  # how long they wait for it
+TWINS_S = 45.0  # longer than the engine's lease, after which the token of a process that died goes
 _CHECKS_MAX = 400  # how often to look for the link of a token, every 0.05 s (opening takes 15 s at most)
 
 
@@ -77,6 +78,8 @@ class PeerSessions:
             str, None
         ] = {}  # by when they were heard: tags of sessions that are no neighbours, and are not to be
         self.had_neighbours = False
+        self._twins: dict[NodeId, tuple[str, ...]] = {}
+        self._tokens: dict[str, NodeId] = {}  # by their tags, those of neighbours' sessions that are there
 
     def neighbours(self) -> dict[NodeId, Neighbour]:
         return {node: Neighbour(node, peer.name, peer.since_s) for node, peer in self._current.items()}
@@ -115,6 +118,7 @@ class PeerSessions:
     def clear(self) -> None:
         """This node's session ends: so do all others' towards it."""
         self._unchecked.clear()
+        self._tokens.clear()
         for peer in list(self._by_tag.values()):
             self._drop(peer)
 
@@ -125,6 +129,7 @@ class PeerSessions:
             return
         _, identifier, tag, name = parts
         if gone:
+            self._tokens.pop(tag, None)
             self._unchecked.discard(tag)
             peer = self._by_tag.get(tag)
             if peer is not None:
@@ -139,8 +144,8 @@ class PeerSessions:
         if node == self._node:
             self._reject(tag)
             self._on_problem(
-                "another process uses this node's bundle: give every node a bundle of its own "
-                "('muster fleet issue NAME')"
+                "another process uses this node's bundle, in a copy of its home or elsewhere: the one that "
+                "started first acts no more; give every node a bundle of its own ('muster fleet issue NAME')"
             )
             return
         if tag not in self._unchecked and len(self._unchecked) < SESSIONS_MAX:
@@ -172,6 +177,9 @@ class PeerSessions:
         old = self._current.get(peer.node)
         if old is not None:
             self._drop(old)
+            self._reject(old.tag)  # it may go on talking: that is no half of a link
+            asyncio.get_running_loop().call_later(TWINS_S, self._look_for_twins, old.tag, peer.tag)
+        self._tokens[peer.tag] = peer.node
         self._by_tag[peer.tag] = peer
         self._current[peer.node] = peer
         self.had_neighbours = True
@@ -179,6 +187,23 @@ class PeerSessions:
             if not future.done():
                 future.set_result(None)
         self._changed(peer, True)
+
+    def twins(self) -> dict[NodeId, tuple[str, ...]]:
+        """Neighbours of which two sessions are there at once, and the tags of these."""
+        here = self._tokens.keys()
+        self._twins = {node: tags for node, tags in self._twins.items() if here >= set(tags)}
+        return self._twins
+
+    def _look_for_twins(self, *tags: str) -> None:
+        """Whether two sessions of one node are there: that of one which died is gone by now."""
+        node = self._tokens.get(tags[0], b"")
+        if node in self._current and all(tag in self._tokens for tag in tags):
+            self._twins[node] = tags
+            name = self._current[node].name
+            self._on_problem(
+                f"two processes use the bundle of {name}, one of them in a copy of its home or with a stolen "
+                f"file: stop one, or have it revoked ('muster fleet revoke {name}')"
+            )
 
     def _drop(self, peer: PeerSession) -> None:
         self._by_tag.pop(peer.tag, None)

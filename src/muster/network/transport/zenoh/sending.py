@@ -95,17 +95,17 @@ class ZenohSending:
             raise Refused(data[1:].decode(errors="replace"))
         return data[1:]
 
-    def nudge(self, node: NodeId, topic: str, payload: bytes) -> None:
-        """To one who is no neighbour now it is lost."""
+    def nudge(self, node: NodeId, topic: str, payload: bytes, tag: str = "") -> None:
+        """To one who is no neighbour now it is lost. `tag`: of another one of its sessions than the present."""
         peer, session = self._peers.get(node), self._session.zenoh
         if peer is None or session is None or len(payload) > NUDGE_BYTES_MAX:
             return
-        message = encode_message(self._session.tag, topic, payload)
+        message, to = encode_message(self._session.tag, topic, payload), tag or peer.tag
 
         def send() -> None:
             with contextlib.suppress(zenoh.ZError):  # a nudge may be lost
                 session.put(
-                    peer.tag,
+                    to,
                     message,
                     congestion_control=zenoh.CongestionControl.DROP,
                     priority=zenoh.Priority.REAL_TIME,

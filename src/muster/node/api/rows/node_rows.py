@@ -69,7 +69,7 @@ def node_rows(
     leader = coordinator_of(core, shown, shown.head()) if shown else None
     near, refusing = core.link.neighbours(), view.refusing() if view else {}
     rows: Rows = {}
-    for node, known in core.trust.members().items():
+    for node in core.trust.members():
         me = node == core.node
         heard = None if me else core.presence.table.get(node[:8])
         heartbeat = heard.heartbeat if heard else None
@@ -83,7 +83,7 @@ def node_rows(
         key = names(node)
         row = NodeRow(
             id=key,
-            name=known.name,
+            name=core.trust.name(node),
             key=node.hex(),
             me=me,
             state=state,
