@@ -215,7 +215,9 @@ def test_a_job_that_cannot_be_shown_hides_no_other(monkeypatch: pytest.MonkeyPat
         core = field.cores["a"]
         monkeypatch.setattr(field.runner("a", first), "head", lambda: 1 / 0)
         for _ in range(2):
-            seen = snapshot(core, version="", uptime_s=1.0, home="", listen=[], tasks=[], now_s=1.0)
+            seen = snapshot(
+                core, version="", uptime_s=1.0, home="", listen=[], tasks=[], unlinked=[], now_s=1
+            )
             assert [job.id for job in seen.jobs] == [second.hex()]
         watcher = Watcher(core, lambda: FACTS)
         monkeypatch.setattr(watcher, "_focus", lambda: None)

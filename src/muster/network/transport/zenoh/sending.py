@@ -96,7 +96,7 @@ class ZenohSending:
         return data[1:]
 
     def nudge(self, node: NodeId, topic: str, payload: bytes, tag: str = "") -> None:
-        """To one who is no neighbour now it is lost. `tag`: of another one of its sessions than the present."""
+        """To one who is no neighbour now it is lost. `tag`: of another session of it than the present."""
         peer, session = self._peers.get(node), self._session.zenoh
         if peer is None or session is None or len(payload) > NUDGE_BYTES_MAX:
             return
