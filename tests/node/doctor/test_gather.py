@@ -50,11 +50,9 @@ def test_a_home_is_read_without_opening_its_store(tmp_path: Path) -> None:
     assert sorted((tmp_path / "home").iterdir()) == before
 
 
-def test_a_home_in_which_nothing_can_be_written_says_why(tmp_path: Path) -> None:
-    there = tmp_path / "file"
-    there.touch()
+def test_a_home_in_which_nothing_can_be_written_says_why() -> None:
     found = machine.home(NodeConfig("alpha", Path("/proc/1/home")))
-    assert "nothing can be written in /proc/1" in found.fault
+    assert "can write nothing in /proc/1" in found.fault
 
 
 def test_the_clock_is_compared_with_what_the_home_saw(tmp_path: Path) -> None:
@@ -107,6 +105,26 @@ def test_a_neighbour_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
     (way,) = gather(config(tmp_path, connect=(f"127.0.0.1:{port}",)), opens=False).ways
     assert f"UDP to 127.0.0.1:{port} is rejected" in way.why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_node_is_looked_at_without_a_fault(tmp_path: Path) -> None:
+    home = tmp_path / "state" / "alpha"
+    DiskStore(home).close()
+    (tmp_path / "state").chmod(0o700)
+    for place in (tmp_path, *tmp_path.parents):
+        if place.stat().st_uid == os.geteuid() and place.is_relative_to("/tmp/"):
+            place.chmod(0o755)
+
+    def look() -> str:
+        os.setresuid(65534, 65534, 0)
+        try:
+            facts = gather(NodeConfig("alpha", home), opens=False)
+        finally:
+            os.setresuid(0, 0, 0)
+        return f"{facts.daemon_fault}; {facts.home.fault}"
+
+    assert "is another user's: run this with sudo; this user can write nothing" in look()
 
 
 @pytest.mark.slow

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from muster.cli import home as cli_home
 from muster.cli.main import run
 from muster.errors import MusterError
+from muster.network.trust.identity import init_fleet, issue
 from muster.node.service.install import Machine, program, put, state, take_away
 from muster.node.service.unit import Service
 
@@ -122,3 +124,46 @@ def test_the_unit_is_shown_before_it_is_written(capsys: pytest.CaptureFixture[st
     assert run(["service", "install", "--name", "-"]) == 2
     assert run(["service", "install", "--connect", "here:there", "--print"]) == 2
     assert run(["service", "install", "--memory", "much", "--print"]) == 2
+
+
+def test_a_configuration_of_ones_own_keeps_its_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "node.toml"
+    own.write_text('name = "bravo"\nhome = "there"\n')
+    assert run(["service", "install", "--config", str(own), "--print"]) == 0
+    text = capsys.readouterr().out
+    assert f"--config {own} --home {tmp_path / 'there'} --name bravo" in text
+    assert f"ReadWritePaths={tmp_path / 'there'}" in text
+    own.write_text('name = "bravo"\n')
+    assert run(["service", "install", "--config", str(own), "--print"]) == 0
+    assert "--home /var/lib/muster/bravo" in capsys.readouterr().out
+
+
+def test_a_bundle_of_another_name_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init_fleet(tmp_path / "fleet", "orchard")
+    bundle = issue(tmp_path / "fleet", "alpha")
+    assert run(["service", "install", "--bundle", str(bundle), "--print"]) == 0
+    assert "Description=Muster node alpha" in capsys.readouterr().out
+    assert run(["service", "install", "--bundle", str(bundle), "--name", "bravo", "--print"]) == 2
+    assert "is the bundle of 'alpha', not of 'bravo'" in capsys.readouterr().err
+
+
+def test_the_settings_of_a_service_are_found_by_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_DATA_HOME", "MUSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(cli_home, "SETTINGS", tmp_path)
+    monkeypatch.setattr(cli_home, "SERVICE_HOMES", tmp_path / "state")
+    monkeypatch.setattr(cli_home, "running", list)
+    (tmp_path / "alpha.toml").write_text('name = "alpha"\nhome = "state/alpha"\nprofile = "narrow"\n')
+    home, config = cli_home.home_and_config(None, None)  # it is down: the only service here
+    assert (home, config.profile) == (tmp_path / "state/alpha", "narrow")
+    _, config = cli_home.home_and_config(None, str(tmp_path / "state/alpha"))
+    assert config.profile == "narrow"
+    _, config = cli_home.home_and_config(None, str(tmp_path / "elsewhere/alpha"))
+    assert config.profile == "auto"
+    (tmp_path / "bravo.toml").touch()
+    assert cli_home.home_and_config(None, None)[1].profile == "auto"  # two: nobody is meant

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from muster.node.log.journal import SOCKET
 from muster.node.log.lines import LEVELS
 from patience import patient_s
 
@@ -86,3 +87,34 @@ def test_systemd_hears_of_a_daemon_from_its_start_to_its_end(tmp_path: Path) -> 
     assert {line["level"] for line in lines} <= set(LEVELS)
     assert f"alpha listens on 127.0.0.1:{port}" in [line["text"] for line in lines]
     assert any(line["part"] == "page" and f"127.0.0.1:{page}" in line["text"] for line in lines)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(SOCKET.exists(), reason="this machine's own journal would get the lines")
+def test_under_a_journal_each_line_has_its_level(tmp_path: Path) -> None:
+    """As systemd starts it: standard output and error lead to the journal, which $JOURNAL_STREAM says."""
+    with (tmp_path / "out").open("w") as out:
+        status = os.fstat(out.fileno())
+        env = {
+            **os.environ,
+            "XDG_DATA_HOME": str(tmp_path / "d"),
+            "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}",
+        }
+        words = [sys.executable, "-m", "muster.cli.main", "node", "--name", "alpha", "--no-discovery"]
+        words += ["--listen", f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"]
+        daemon = subprocess.Popen(words, env=env, stdout=out, stderr=out)
+        try:
+            until_s = time.monotonic() + UP_S
+            while "listens on" not in (tmp_path / "out").read_text():
+                assert time.monotonic() < until_s
+                assert daemon.poll() is None
+                time.sleep(0.1)
+            second = subprocess.run(words, env=env, stdout=out, stderr=out, check=False, timeout=UP_S)
+        finally:
+            daemon.terminate()
+            daemon.wait(UP_S)
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert lines[0].startswith("<6>alpha listens on 127.0.0.1:")
+    assert second.returncode == 12  # another daemon uses the home
+    assert [line for line in lines if line.startswith("<3>muster: ")]
+    assert all(line[:3] in ("<3>", "<4>", "<6>") for line in lines)

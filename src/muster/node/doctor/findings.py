@@ -42,7 +42,7 @@ def exit_code(found: list[Finding]) -> int:
 
 def _daemon(facts: Facts) -> Iterator[Finding]:
     if facts.daemon_fault:
-        yield Finding("daemon", "fail", facts.daemon_fault, "look at its log, restart it", "no_node")
+        yield Finding("daemon", "fail", facts.daemon_fault, "if it hangs, its log says why", "no_node")
         return
     if facts.daemon is None:
         yield Finding(

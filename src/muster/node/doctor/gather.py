@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from muster import __version__
+from muster.control.blocking import connected_blocking
 from muster.errors import MusterError
 from muster.network.transport.endpoints import endpoint
 from muster.network.transport.lan.interfaces import interfaces
 from muster.network.transport.reaching.probing import gather as look_there
 from muster.network.transport.reaching.why import why_unreachable
-from muster.node.api.client import Client, answers
+from muster.node.api.client import PROBE_TIMEOUT_S, SOCKET, Client
 from muster.node.api.snapshot import Snapshot, TaskView
 from muster.node.catalogue import task_source
 from muster.node.config import NodeConfig
@@ -53,9 +54,14 @@ def gather(config: NodeConfig, *, opens: bool) -> Facts:
 
 def _daemon(config: NodeConfig) -> tuple[Snapshot | None, tuple[str, ...], str]:
     """What the running node says of itself and of others' clocks, or why it does not."""
-    if not answers(config.home):
-        return None, (), ""
     client = Client(config.home)
+    try:
+        with connected_blocking(config.home / SOCKET, PROBE_TIMEOUT_S):
+            pass
+    except PermissionError:
+        return None, (), f"{config.home} is another user's: run this with sudo"
+    except OSError:
+        return None, (), ""
     try:
         found = client.snapshot()
     except MusterError as error:

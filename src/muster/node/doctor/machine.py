@@ -43,7 +43,7 @@ def home(config: NodeConfig) -> Home:
     """The home, or where it would be made."""
     path = config.home
     place = path
-    while not place.is_dir() and place != place.parent:
+    while not os.path.isdir(place) and place != place.parent:  # False as well where this user may not look
         place = place.parent
     try:
         disk = os.statvfs(place)
@@ -51,7 +51,7 @@ def home(config: NodeConfig) -> Home:
         return Home(str(path), False, error.strerror or str(error))
     return Home(
         str(path),
-        path.is_dir(),
+        os.path.isdir(path),
         _write_fault(place),
         disk.f_bavail * disk.f_frsize,
         disk.f_favail if disk.f_files else 1 << 62,  # btrfs and others count none
@@ -68,7 +68,7 @@ def _write_fault(place: Path) -> str:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        return f"nothing can be written in {place} ({error.strerror})"
+        return f"this user can write nothing in {place} ({error.strerror})"
     return ""
 
 
@@ -105,7 +105,7 @@ def memory_bytes() -> tuple[int, int]:
 def bundle(config: NodeConfig) -> Bundle:
     """The node's bundle: that of node.toml, else that of the machine's own fleet."""
     path = config.bundle or fleet_dir() / "nodes" / f"{config.name}.pem"
-    if config.bundle is None and not path.exists():
+    if config.bundle is None and _stat(path) is None:
         return Bundle(str(path), made_later=True)
     try:
         identity = load_bundle(path)
