@@ -18,6 +18,7 @@ import planted_history
 import planted_planning
 import planted_pruning
 import planted_standins
+import planted_versions
 from planting import BUGS
 
 from muster.simulation.judging.check import Verdict, check
@@ -30,6 +31,7 @@ FILES = (
     planted_giving,
     planted_standins,
     planted_adapting,
+    planted_versions,
 )  # they fill the list
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from muster.history.counted import Key
 from muster.job.coordinator.round_planner import Inputs
-from muster.protocol.envelope import decode, unpack
+from muster.protocol.envelope import unpack
 from muster.protocol.ids import BlobId, CommitId, NodeId, RecordId
 from muster.protocol.records import Record, Update
+from muster.protocol.versions import VERSION, Unknown
+from muster.simulation.later import LaterVocabulary
 
 # What commits up to this one left out; of updates: what a model of this shape left out.
 Left: TypeAlias = tuple[CommitId | bytes, NDArray[np.float32]]
@@ -25,6 +27,8 @@ class Archive:
     """Records and blobs by their ids; `story` is for people, `trace` tells whether two runs are equal."""
 
     records: dict[RecordId, tuple[NodeId, Record]] = field(default_factory=dict)
+    # those of the next version: author, kind, bytes
+    later: dict[RecordId, tuple[NodeId, str, bytes]] = field(default_factory=dict)
     updates: list[RecordId] = field(default_factory=list)
     trained: dict[RecordId, NDArray[np.float32]] = field(default_factory=dict)  # before any compression
     # into an update, by a coordinator of before; and whose offers had come there by then, in that order
@@ -36,14 +40,18 @@ class Archive:
     floods: Counter[NodeId] = field(default_factory=Counter)  # by whom, how many
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     story: list[tuple[float, str, str]] = field(default_factory=list)  # time, node, what
+    _all: LaterVocabulary = field(default_factory=LaterVocabulary)
     _trace: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def wrote(self, now_s: float, name: str, record_id: RecordId, wire: bytes) -> None:
         self._trace.update(b"%.6f %s " % (now_s, name.encode()) + record_id)
         if record_id not in self.records:
             signed = unpack(wire)
-            record = decode(signed.body)
+            record = self._all.read(signed.body, signed.needs)
+            assert not isinstance(record, Unknown)
             self.records[record_id] = (signed.author, record)
+            if signed.needs > VERSION:
+                self.later[record_id] = signed.author, record.KIND, wire
             if isinstance(record, Update):
                 self.updates.append(record_id)
             self.when[record_id] = now_s

@@ -18,11 +18,13 @@ from muster.node.energy.account import EnergyAccount
 from muster.node.energy.meters import PowerModel
 from muster.node.energy.presets import Radio
 from muster.node.event_log import EventLog
-from muster.protocol.ids import JobId, NodeId, RecordId
+from muster.protocol.ids import CommitId, JobId, NodeId, RecordId
 from muster.protocol.parts import Power
 from muster.protocol.records import Commit, Plan, Update
+from muster.protocol.vocabulary import CURRENT
 from muster.simulation.archive import Archive, Left
 from muster.simulation.identities import PretendIdentity, PretendVerifier
+from muster.simulation.later import LaterVocabulary
 from muster.simulation.mortal_store import MortalStore
 from muster.simulation.slow_threads import SlowThreads
 from muster.simulation.specs import MachineSpec, WorldSpec
@@ -62,6 +64,8 @@ class Machine:
         self.unrecorded: JobId | None = None  # the job of a finished training that is not on record yet
         self.thrown_away = 0  # trainings that never came on record, though process and job went on
         self.adopted_s = 0.0  # when it took a job's model into use
+        self.greeted = -1  # the incarnation of the disk on which it said that it is of the next version
+        self.noted: set[CommitId] = set()  # of which it said what only the next version can
         self.again_s = 0.0  # until the restart after a death at a write
         self._used_j = 0.0  # in lives before this one
         self.left: dict[JobId, Left] = {}  # by job: what its commits as coordinator left out so far
@@ -71,6 +75,11 @@ class Machine:
     @property
     def up(self) -> bool:
         return self.core is not None
+
+    @property
+    def later(self) -> bool:
+        """Whether its last process is of the next version."""
+        return self.spec.later_from is not None and self.lives >= self.spec.later_from
 
     @property
     def willing(self) -> bool:
@@ -135,7 +144,7 @@ class Machine:
             name=spec.name,
             signer=self.identity,
             member=self.identity.member(),
-            trust=TrustStore(PretendVerifier()),
+            trust=TrustStore(PretendVerifier(), LaterVocabulary() if self.later else CURRENT),
             store=store,
             link=link,
             policy=Policy(

@@ -56,6 +56,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     jobs = _one_shot(random.Random(f"one shot/{seed}"), nodes, jobs)
     nodes, jobs = _adapting(random.Random(f"adapt/{seed}"), nodes, jobs)
     nodes = _helpers(random.Random(f"help/{seed}"), nodes, askers, jobs)
+    nodes = _later(random.Random(f"later/{seed}"), nodes)
     timing = Timing(lease_s=rng.choice((10.0, 15.0, 30.0)))
     heavy_s = random.Random(f"heavy/{seed}").choice((0.0, 0.5, HEAVY_S))
     spec = WorldSpec(seed, nodes, links, task, tuple(jobs), timing, heavy_s)
@@ -208,6 +209,15 @@ def _met(
         return msgspec.structs.replace(node, met_at_s=at_s) if met else node
 
     return tuple(map(of, nodes))
+
+
+def _later(rng: random.Random, nodes: tuple[MachineSpec, ...]) -> tuple[MachineSpec, ...]:
+    """In a third of the worlds some nodes are of the next version, and others are updated when they start
+    again."""
+    if rng.random() >= 1 / 3:
+        return nodes
+    lives = (1, 1, 2, None, None)
+    return tuple(msgspec.structs.replace(node, later_from=rng.choice(lives)) for node in nodes)
 
 
 def _helpers(

@@ -136,6 +136,7 @@ class MachineSpec(msgspec.Struct, frozen=True):
     need_at_s: float = 0.0  # when that is known
     met_at_s: float | None = None  # when something else than a job meets its need; None: nothing does
     returns: bool = False  # what it adopts turns out to be wrong there
+    later_from: int | None = None  # the life from which it runs the next version; None: it never does
     adapts: bool = True  # its policy lets it train with nodes to which the same happened
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from muster.protocol.envelope import encode
 from muster.protocol.ids import CommitId, NodeId, RecordId, short
 from muster.protocol.records import Need, Offer, Refusal, Update, Use
 from muster.simulation.machine import Machine
@@ -118,14 +117,17 @@ def ended(world: World, asked: Asked) -> Iterator[str]:
 
 def _left(world: World, asked: Asked, machine: Machine) -> bool:
     """Whether by a machine's disk the asker and all that ever offered refuse the job as none of theirs."""
-    answers: dict[NodeId, list[Offer | Refusal]] = {world.machines[asked.spec.asker].node: []}
+    answers: dict[NodeId, list[tuple[RecordId, Offer | Refusal]]] = {
+        world.machines[asked.spec.asker].node: []
+    }
     for stored in (s for kind in ("offer", "refusal") for s in machine.disk.select(kind, asked.id)):
         author, record = world.archive.records.get(stored.id, (b"", None))
         if isinstance(record, Offer | Refusal):
-            answers.setdefault(author, []).append(record)
-    offered = {n for n, given in answers.items() if any(isinstance(a, Offer) for a in given)}
+            answers.setdefault(author, []).append((stored.id, record))
+    offered = {n for n, given in answers.items() if any(isinstance(a, Offer) for _, a in given)}
     last = {n: max(answers[n], key=_newness, default=None) for n in {*offered, next(iter(answers))}}
-    return all(isinstance(a, Refusal) and a.reason.startswith("not concerned") for a in last.values())
+    found = (answer[1] if answer is not None else None for answer in last.values())
+    return all(isinstance(a, Refusal) and a.reason.startswith("not concerned") for a in found)
 
 
 def left(world: World, asked: Asked, commit: CommitId) -> set[NodeId]:
@@ -140,8 +142,8 @@ def left(world: World, asked: Asked, commit: CommitId) -> set[NodeId]:
     return {n for n, a in answers.items() if isinstance(a, Refusal) and a.reason.startswith("not concerned")}
 
 
-def _newness(answer: Offer | Refusal) -> tuple[int, int, bytes]:
-    return answer.number, answer.incarnation, encode(answer)
+def _newness(answer: tuple[RecordId, Offer | Refusal]) -> tuple[int, int, RecordId]:
+    return answer[1].number, answer[1].incarnation, answer[0]
 
 
 def spoken(world: World) -> Iterator[str]:

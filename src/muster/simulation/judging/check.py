@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from muster.simulation import needs
+from muster.simulation import needs, talk
 from muster.simulation.episodes import far
 from muster.simulation.judging.durability import DurabilityWatch
 from muster.simulation.judging.invariants import broken, runner_of, running, settled
@@ -158,6 +158,7 @@ async def _hour(run: Run) -> None:
     looking = asyncio.create_task(_look(run, world))
     asking = asyncio.create_task(_ask(world))
     speaking = asyncio.create_task(needs.speak(world))
+    talking = asyncio.create_task(talk.speak(world))
     for event in schedule.events:
         await asyncio.sleep(max(0.0, event.at_s - world.now()))
         in_job = running(world)
@@ -170,7 +171,7 @@ async def _hour(run: Run) -> None:
     await world.mend()
     await asking
     await _settle(run, world)
-    beside = (looking, speaking)
+    beside = (looking, speaking, talking)
     for task in beside:
         task.cancel()
     await world.close()

@@ -23,6 +23,7 @@ from muster.simulation.judging.durability import DurabilityWatch, whole_graph
 from muster.simulation.judging.energy import added_up, no_more_than_used
 from muster.simulation.judging.expelled import expelled
 from muster.simulation.judging.giving import given
+from muster.simulation.judging.growing import grown
 from muster.simulation.judging.planning import planned
 from muster.simulation.judging.residue import residue
 from muster.simulation.judging.standing_in import stood_in
@@ -136,6 +137,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
     found += throttled(world)
     found += given(world)
     found += spoken(world)
+    found += grown(world)
     found += watch.concerns.judged()
     if watch.tasks_max > TASKS_MAX * len(world.machines):
         found.append(f"{watch.tasks_max} tasks at once")
