@@ -9,12 +9,17 @@ import contextlib
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from muster.node.trainer.forks import FORKS, ForkedProcess
+
+Child: TypeAlias = "subprocess.Popen[bytes] | ForkedProcess"
 
 
 class StartedProcess:
     """A child with pipes that belong to the event loop. `close` it at the end."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Child) -> None:
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
@@ -25,9 +30,12 @@ class StartedProcess:
 
     @classmethod
     async def start(cls, argv: Sequence[str], env: Mapping[str, str]) -> StartedProcess:
-        """Raises OSError. A child that nobody waits for any more is ended."""
+        """Raises OSError. A child that nobody waits for any more is ended. Where the environment names a fork
+        server, that makes the child."""
 
-        def popen() -> subprocess.Popen[bytes]:
+        def popen() -> Child:
+            if forks := env.get(FORKS):
+                return ForkedProcess(forks, env)
             pipe = subprocess.PIPE
             return subprocess.Popen(argv, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=env)
 
@@ -82,7 +90,7 @@ class StartedProcess:
             self._loop.call_soon_threadsafe(self._over.set)
 
 
-def _end(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+def _end(starting: asyncio.Future[Child]) -> None:
     if starting.cancelled() or starting.exception() is not None:
         return
     process = starting.result()
