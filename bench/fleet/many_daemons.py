@@ -4,8 +4,8 @@
 
 Every tenth node leads a group of which all are linked to it; the leaders are linked to the first one, which
 asks for a job on the digits that waits for all.  Trainers are forks of one process
-(`muster.node.trainer.fork_server`); `--no-forks` has every daemon start its own.  Memory is proportional (PSS):
-what several share counts once.  `--rows` keeps each row as it comes and goes on where it stopped.
+(`muster.node.trainer.fork_server`); `--no-forks` has every daemon start its own.  Memory is proportional
+(PSS): what several share counts once.  `--rows` keeps each row as it comes and goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ def main() -> None:
         rows.append(row)
         print(
             f"{count} daemons: all in reach after {row['ready_s']:.0f} s, the job over after "
-            f"{row['job_s']:.0f} s, {row['took_part']} took part, accuracy {row['accuracy']}; {row['daemon_mb']:.0f} MB a daemon, "
-            f"{row['trainer_mb']:.0f} MB a trainer; kB/s a node: "
+            f"{row['job_s']:.0f} s, {row['took_part']} took part, accuracy {row['accuracy']}; "
+            f"{row['daemon_mb']:.0f} MB a daemon, {row['trainer_mb']:.0f} MB a trainer; kB/s a node: "
             + ", ".join(f"{part} {value:.2f}" for part, value in row["sent_kb_s"].items()),
             flush=True,
         )
