@@ -10,6 +10,7 @@ from muster.network.transport.lan.heard import (
     AGAIN_MAX_S,
     FORGET_S,
     PACE_S,
+    REPLY_S,
     SECOND_S,
     SESSIONS_MAX,
     SETTLE_S,
@@ -69,7 +70,7 @@ def test_attempts_become_rare_until_something_changes() -> None:
     assert times[:5] == [0.0, 2.0, 6.0, 14.0, 30.0]
     assert max(later - earlier for earlier, later in pairwise(times)) == AGAIN_MAX_S
     heard.again(300.0)
-    assert heard.due(nobody, 300.0)
+    assert heard.due(nobody, 300.0 + REPLY_S)
 
 
 def test_who_is_linked_is_left_alone_and_dialled_at_once_when_the_link_goes() -> None:
@@ -171,3 +172,14 @@ def test_before_a_node_knows_how_many_there_are_it_dials_two_at_most_that_have_f
     assert beacon(session=1).session not in found
     assert heard.due(nobody, 0.2) == []
     assert len(heard.due(nobody, SETTLE_S)) == 2  # all others
+
+
+def test_after_a_change_answers_say_which_address_is_alive() -> None:
+    heard = HeardSessions(LOW)
+    heard.hear(beacon(), "10.1.0.9", 0.0)
+    heard.hear(beacon(), "10.2.0.9", 0.0)  # of two interfaces the last one that spoke; now it is dead
+    assert heard.due(lambda session: True, 20.0) == []
+    heard.again(20.1)
+    assert heard.due(nobody, 20.1) == []
+    heard.hear(beacon(), "10.1.0.9", 20.2)
+    assert [address for _, address, _ in heard.due(nobody, 20.1 + REPLY_S)] == ["10.1.0.9"]

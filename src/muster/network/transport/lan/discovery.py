@@ -14,12 +14,12 @@ from typing import Literal
 
 from muster.network.supervisor import Pulse
 from muster.network.transport.lan.beacon import Beacon, decode, encode
-from muster.network.transport.lan.heard import HeardSessions
+from muster.network.transport.lan.heard import REPLY_S, HeardSessions
 from muster.network.transport.lan.interfaces import Interface
 from muster.network.transport.lan.sockets import BeaconSockets, Heard
 
 LOOK_S = 1.0  # between two looks at whom to dial ...
-LOOK_SOON_S = 0.1  # ... while the engine takes no orders yet
+LOOK_SOON_S = 0.1  # ... while the engine takes no orders yet, or answers are to come
 SAY_S = 30.0  # between two beacons of one to whom nothing happens
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # after each question when something did
 ANSWER_S = 0.5  # between two answers, which everybody hears
@@ -103,8 +103,9 @@ class Discovery:
                     repairs = loop.time() < self._repair_s
                     for dial in self._heard.due(self._linked, loop.time(), self._links(), repairs=repairs):
                         self._dial(*dial)
+                soon = not ready or loop.time() <= self._said_s + REPLY_S
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S if ready else LOOK_SOON_S):
+                    async with asyncio.timeout(LOOK_SOON_S if soon else LOOK_S):
                         await self._stir.wait()
         finally:
             self._sockets.close()

@@ -19,6 +19,9 @@ SESSIONS_MAX = 256
 ADDRESSES_MAX = 8  # of one session
 FORGET_S = 100.0  # after three beacons that did not come
 SECOND_S = 3.0  # later than the first the other one dials
+REPLY_S = (
+    0.3  # for answers; the engine tries one address of a session at a time, for ten seconds if it is dead
+)
 AGAIN_FIRST_S, AGAIN_MAX_S = 2.0, 30.0  # between attempts at one session
 PENDING_S = 4.0  # that an attempt may take, before another one is dialled instead
 SUSPECT_S = 3.0  # after a question that a member did not answer
@@ -96,9 +99,10 @@ class HeardSessions:
                 one.asked_s = now_s
 
     def again(self, now_s: float) -> None:
-        """Something changed here: what came to nothing before is tried again."""
+        """Something changed here, and it is asked who is there: what came to nothing before is tried again,
+        when answers have said at which addresses."""
         for one in self._sessions.values():
-            one.tries, one.next_s = 0, now_s + self._wait_s(one.node)
+            one.tries, one.next_s = 0, now_s + REPLY_S + self._wait_s(one.node)
 
     def due(
         self, linked: Callable[[str], bool], now_s: float, links: int = 0, *, repairs: bool = False
