@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from muster.network.supervisor import Pulse, Supervisor
@@ -13,6 +14,7 @@ from muster.network.transport.lan.discovery import Discovery
 from muster.network.transport.lan.interfaces import Changes, Interface, changes
 from muster.network.transport.lan.netlink import InterfaceWatch
 from muster.network.transport.members.own import own_endpoints
+from muster.network.transport.sleep import duration, watch_sleep
 from muster.network.transport.zenoh.config import dial_locator
 from muster.network.transport.zenoh.messages import TAG_CHARS
 from muster.network.transport.zenoh.peers import PeerSessions
@@ -69,6 +71,7 @@ class LocalNetworks:
         looks: dict[str, Loop] = {
             "looking at the interfaces": self._watch.run,
             "waiting for addresses to listen on": self._wait,
+            "noticing sleep": partial(watch_sleep, self._woke),
         }
         return looks if self._discovery is None else looks | {"discovery": self._discovery.run}
 
@@ -133,6 +136,12 @@ class LocalNetworks:
             async with self._settling:
                 if await self._session.can_listen_on_more():
                     await self._listen_on_more()
+
+    async def _woke(self, slept_s: float) -> None:
+        self._say(f"this machine slept for {duration(slept_s)}")
+        async with self._settling:
+            if not await self._all_answer():
+                await self._renew()
 
     async def _all_answer(self) -> bool:
         return all(await asyncio.gather(*map(self._answers, self._peers.neighbours())))
