@@ -61,3 +61,13 @@ def test_without_ticks_nothing_is_a_stall() -> None:
     presence = heard(clock, ticks=False)
     clock.s += 90.0
     assert presence.age_s(B) == 90.0
+
+
+def test_time_awake_goes_on_without_what_was_lost() -> None:
+    clock = Clock()
+    presence = heard(clock)
+    before_s = presence.awake_s()
+    clock.s += 8 * 3600.0
+    assert before_s <= presence.awake_s() <= before_s + TICK_S
+    clock.s += 1.0
+    assert presence.awake_s() <= before_s + TICK_S + 1.0

@@ -19,7 +19,8 @@ class Arrivals:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._asked_s: dict[tuple[CommitId, NodeId], float] = {}  # of this round and the one before
+        # of this round and the one before; seconds in which this process stood still are no node's
+        self._asked_s: dict[tuple[CommitId, NodeId], float] = {}
         self._turnaround_s: dict[RecordId, tuple[CommitId, float]] = {}  # with the update's base
         self._late_at_s: dict[NodeId, float] = {}  # the running round's age at which a node is late
         self._silent_since_s: dict[NodeId, float] = {}  # planning time of the round in which it fell silent
@@ -32,7 +33,7 @@ class Arrivals:
             self._asked_s = {k: at_s for k, at_s in self._asked_s.items() if k[0] in self._parents}
             self._turnaround_s = {k: t for k, t in self._turnaround_s.items() if t[0] in self._parents}
         for node in nodes:
-            self._asked_s.setdefault((parent, node), self._context.now())
+            self._asked_s.setdefault((parent, node), self._context.presence.awake_s())
 
     def planned(self, resources: Sequence[Resources], assignments: Sequence[Assignment]) -> None:
         """Note from when on each node of a new round is late. One with several assignments does one after
@@ -49,7 +50,7 @@ class Arrivals:
         asked_s = self._asked_s.get((update.record.base, update.key.node))
         if update.id in self._turnaround_s or asked_s is None:
             return None
-        turnaround_s = self._context.now() - asked_s
+        turnaround_s = self._context.presence.awake_s() - asked_s
         self._turnaround_s[update.id] = update.record.base, turnaround_s
         return max(0.0, turnaround_s - update.record.train_ms / 1000)
 

@@ -20,6 +20,7 @@ class Attention:
         self._now = now
         self._ticked_s: float | None = None
         self._settled_s = 0.0  # loop time
+        self.total_s = 0.0  # lost since the start
 
     def tick(self) -> None:
         """Call every `TICK_S`, after `lost_s` was asked."""
@@ -32,6 +33,7 @@ class Attention:
             return 0.0
         lost_s = now_s - self._ticked_s - TICK_S
         self._ticked_s = now_s
+        self.total_s += lost_s
         self._settled_s = now_s + SETTLE_S
         return lost_s
 

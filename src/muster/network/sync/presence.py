@@ -86,6 +86,11 @@ class Presence:
         self.settling_s()
         self.attention.tick()
 
+    def awake_s(self) -> float:
+        """Loop time less what was lost while this process stood still."""
+        self.settling_s()
+        return self.now() - self.attention.total_s
+
     def settling_s(self) -> float:
         """Seconds for which others should not be judged yet, after a stall of this process."""
         lost_s = self.attention.lost_s()

@@ -119,7 +119,7 @@ def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[st
     """The nodes that an update's author is connected with, if all is well among them and another one that
     takes part knows of the update: then it must not stay where it is.  None while nobody can do better."""
     author = world.by_node.get(work.key.node)
-    if author is None or not _open(author, work) or _coordinates(author, work.job):
+    if author is None or _still(author) or not _open(author, work) or _coordinates(author, work.job):
         return None  # (a coordinator's own update lies there until it commits it)
     found, front = {author.node: author}, [author]
     while front:
@@ -134,11 +134,18 @@ def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[st
     if any(m.disk.is_full or _listens(m, work.job) for m in found.values()):
         return None
     others = [
-        m for m in found.values() if m is not author and m.willing and m.disk.get(record_id) is not None
+        m
+        for m in found.values()
+        if m is not author and m.willing and not _still(m) and m.disk.get(record_id) is not None
     ]
     if not any(_open(m, work) for m in others):
         return None
     return frozenset(m.spec.name for m in found.values())
+
+
+def _still(machine: Machine) -> bool:
+    """Whether a process is suspended."""
+    return machine.life is not None and machine.life.paused
 
 
 def _coordinates(machine: Machine, job: JobId) -> bool:
