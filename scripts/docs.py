@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from generators.claims import benchmarks
+from generators.claims import benchmark_sources, benchmarks
 from generators.code_tables import limits, reactions
 from generators.commands import command_line, commands_in_use, commands_of_nodes
 from generators.keys import energy_presets, faults, node_configuration, scenarios, serve_configuration
@@ -35,6 +35,7 @@ PARTS = {
     "in use": (DOCS / "cli-in-use.md", commands_in_use),
     "python": (DOCS / "python.md", python_api),
     "claims": (DOCS / "benchmarks.md", benchmarks),
+    "sources": (DOCS / "benchmarks-sources.md", benchmark_sources),
 }
 
 

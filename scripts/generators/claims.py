@@ -25,15 +25,18 @@ def claims() -> list[dict[str, Any]]:
     return sorted(found, key=lambda e: (-1 if e["met"] is False else 0 if e["met"] else 1, e["subject"]))
 
 
+def _short(field: str, letter: str) -> dict[str, str]:
+    """What stands in the tables for each command, or machine: c1, c2, ... in the order of the claims."""
+    found = dict.fromkeys(entry[field] for entry in claims() if entry[field] != UNKNOWN)
+    return {value: f"{letter}{number}" for number, value in enumerate(found, 1)} | {UNKNOWN: "-"}
+
+
 def benchmarks() -> str:
-    """What misses its target, what meets it, what has none; then commands and machines."""
-    commands: dict[str, str] = {}
-    machines: dict[str, str] = {}
+    """What misses its target, what meets it, what has none."""
+    commands, machines = _short("command", "c"), _short("machine", "m")
     tables: dict[bool | None, list[tuple[str, ...]]] = {False: [], True: [], None: []}
     for entry in claims():
-        by, on = entry["command"], entry["machine"]
-        by = "-" if by == UNKNOWN else commands.setdefault(by, f"c{len(commands) + 1}")
-        on = "-" if on == UNKNOWN else machines.setdefault(on, f"m{len(machines) + 1}")
+        by, on = commands[entry["command"]], machines[entry["machine"]]
         value = f"{entry['value']} {entry['unit']}".strip()
         when = " ".join(part for part in (entry["date"], entry["commit"]) if part != UNKNOWN) or "-"
         row = (entry["claim"], entry["target"], value, entry["spread"], str(entry["runs"]), by, on, when)
@@ -46,6 +49,13 @@ def benchmarks() -> str:
         (None, "Without a target"),
     ):
         parts += [f"## {title}", "", table(head, tables[met]), ""]
-    parts += ["## Commands", "", *(f"* {short}: `{command}`" for command, short in commands.items()), ""]
-    parts += ["## Machines", "", *(f"* {short}: {machine}" for machine, short in machines.items())]
-    return "\n".join(parts)
+    return "\n".join(parts).rstrip()
+
+
+def benchmark_sources() -> str:
+    """The commands and the machines that the claims name in short."""
+    parts = []
+    for title, field, letter, quote in (("Commands", "command", "c", "`"), ("Machines", "machine", "m", "")):
+        named = [(short, value) for value, short in _short(field, letter).items() if value != UNKNOWN]
+        parts += [f"## {title}", "", *(f"* {short}: {quote}{value}{quote}" for short, value in named), ""]
+    return "\n".join(parts).rstrip()
