@@ -64,7 +64,9 @@ class Node:
         self.store = store or MemoryStore(random.Random(name))
         self.link = link or network.link(self.identity.node, name)
         self.ledger = Ledger(self.store, self.identity, TrustStore(PretendVerifier()))
-        self.presence = Presence(self.identity.node, 1, lambda: asyncio.get_running_loop().time())
+        self.presence = Presence(
+            self.identity.node, 1, lambda: asyncio.get_running_loop().time(), members=set()
+        )
         self.forwarding = Asked()
         self.exchange = Exchange(
             self.link,
