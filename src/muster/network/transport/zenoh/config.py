@@ -6,6 +6,7 @@ Every value here was measured on emulated links; the comments say what each prev
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 from collections.abc import Iterable, Mapping
@@ -53,8 +54,12 @@ def profile_for(rate_bits_s: float | None) -> LinkProfile:
 
 
 def listen_locator(point: Endpoint) -> str:
-    """An endpoint to listen on, as the engine wants it."""
-    return f"quic/{point}"
+    """An endpoint to listen on, as the engine wants it: with an interface's number, not its name."""
+    host, _, interface = point.host.partition("%")
+    if interface and not interface.isdigit():
+        with contextlib.suppress(OSError):  # it is not there: the engine will say so
+            interface = str(socket.if_nametoindex(interface))
+    return f"quic/{Endpoint(f'{host}%{interface}' if interface else host, point.port)}"
 
 
 def dial_locator(point: Endpoint) -> str:

@@ -133,6 +133,7 @@ class ZenohLink:
         self._server.close()
         self._peers.clear()
         await self._session.shut(CLOSE_S_MAX)
+        self._session.scoped.close()
 
     async def reopen(self) -> None:
         """A new session in the place of one that looks up but delivers nothing (see `watchdog`)."""

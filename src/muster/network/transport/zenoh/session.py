@@ -28,6 +28,7 @@ from muster.network.transport.zenoh.config import (
 from muster.network.transport.zenoh.dialling import Dialler
 from muster.network.transport.zenoh.listening import LOOK_UP_S_MAX, Listening, ListeningPlaces
 from muster.network.transport.zenoh.messages import BUSY, TAG_CHARS
+from muster.network.transport.zenoh.scoped import ScopedEndpoints
 from muster.network.transport.zenoh.threads import Inbox, call_limited
 from muster.network.transport.zenoh.udp_ports import take_back
 from muster.network.trust.identity import Identity
@@ -82,6 +83,7 @@ class ZenohSession:
         self._inbox = Inbox()
         self._old_port_held = False
         self.dialler = Dialler()
+        self.scoped = ScopedEndpoints()
         self._opening = asyncio.Lock()  # one session after the other
         self.barred: dict[str, bytes] = {}  # by the common names of revoked certificates: what to tell them
         self._bars: frozenset[str] = frozenset()  # those that the present session bars
@@ -114,7 +116,7 @@ class ZenohSession:
         config = session_config(
             self._identity,
             listening,
-            self.connect,
+            self.scoped.local(self.connect),
             session_id=session_id,
             scouting=self.dialler.settings(),
             profile=self.profile,
@@ -274,7 +276,8 @@ class ZenohSession:
         """The sessions (tags) at the far ends of all links, by address or by the name that was dialled."""
         with contextlib.suppress(TimeoutError, zenoh.ZError):
             links = await call_limited(self.links, CLOSE_S_MAX)
-            return {endpoint_of(str(link.dst)): str(link.zid)[:TAG_CHARS] for link in links}
+            ends = ((self.scoped.meant(endpoint_of(str(link.dst))), str(link.zid)) for link in links)
+            return {end: session[:TAG_CHARS] for end, session in ends}
         return {}
 
 
