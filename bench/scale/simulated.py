@@ -12,7 +12,6 @@ import gc
 import random
 import resource
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -39,10 +38,17 @@ class Planning:
     seconds: list[float]
 
 
-def spec_of(nodes: int, shape: str, rounds: int, seed: int) -> WorldSpec:
+def spec_of(nodes: int, shape: str, rounds: int, seed: int, idle: int = 0) -> WorldSpec:
+    """`idle`: so many more nodes, which follow the job and take no part."""
     rng = random.Random(f"scale/{seed}/{nodes}/{shape}")
+    trains, nodes = nodes, nodes + idle
     names = [f"n{number}" for number in range(nodes)]
-    machines = tuple(MachineSpec(n, rng.randint(100, 200), rng.uniform(0.05, 0.15)) for n in names)
+    out = set(rng.sample(names[1:], idle))
+    machines = tuple(
+        MachineSpec(n, rng.randint(100, 200), rng.uniform(0.05, 0.15), unwilling="policy" if n in out else "")
+        for n in names
+    )
+    assert len(names) - len(out) == trains
     params = PathParams(125_000.0, 0.02, 0.004)
     links = tuple(WireSpec(names[a], names[b], params) for a, b in _links(nodes, shape, rng))
     job = JobSpec(names[0], STARTS_S, rounds, None, 20, 0.05, 20.0, 1, "auto", "auto")
@@ -69,11 +75,12 @@ def _links(nodes: int, shape: str, rng: random.Random) -> list[tuple[int, int]]:
     return sorted((a, b) for a, b in ring if a != b)
 
 
-def measured(nodes: int, shape: str, rounds: int, *, seed: int = 1) -> dict[str, Any]:
+def measured(nodes: int, shape: str, rounds: int, *, seed: int = 1, idle: int = 0) -> dict[str, Any]:
     """Play it to the end."""
     loop = LivesLoop(LIMIT_S + 1000.0)
     asyncio.set_event_loop(loop)
     gc.freeze()
+    gc.disable()  # as in the other simulations: what is alive grows all the time
     planning = Planning([])
     plan = RoundPlanner.plan
 
@@ -86,11 +93,12 @@ def measured(nodes: int, shape: str, rounds: int, *, seed: int = 1) -> dict[str,
 
     RoundPlanner.plan = timed  # type: ignore[method-assign]
     try:
-        return loop.run_until_complete(_run(spec_of(nodes, shape, rounds, seed), rounds, planning))
+        return loop.run_until_complete(_run(spec_of(nodes, shape, rounds, seed, idle), rounds, planning))
     finally:
         RoundPlanner.plan = plan  # type: ignore[method-assign]
         asyncio.set_event_loop(None)
         loop.close()
+        gc.enable()
 
 
 async def _run(spec: WorldSpec, rounds: int, planning: Planning) -> dict[str, Any]:
@@ -140,13 +148,6 @@ def _carried(world: World) -> dict[str, int]:
         name: sum(network.carried_bytes(m.node, other) for other in network.neighbours_of(m.node))
         for name, m in world.machines.items()
     }
-
-
-def commits_of(world: World) -> Iterator[tuple[bytes, Commit]]:
-    """All that were written, with their authors."""
-    for author, record in world.archive.records.values():
-        if isinstance(record, Commit):
-            yield author, record
 
 
 def _round(runner: JobRunner) -> int:

@@ -12,7 +12,8 @@ from muster.history.graph import Graph
 from muster.job.coordinator.loop import Coordinator
 from muster.job.models import downlink
 from muster.job.retirement import set_aside
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.network.supervisor import PAUSE_MANY_S
 from muster.network.sync.ledger import Entry
 from muster.node.api.rows.state_stream import Watcher

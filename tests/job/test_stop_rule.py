@@ -12,7 +12,7 @@ from small_field import SmallField
 
 from muster.history.graph import merge_of
 from muster.job.roles import min_nodes
-from muster.job.stop_rule import ends_with, ends_without_figures, has_left, needs_figures
+from muster.job.stop_rule import ends_with, ends_without_figures, needs_figures, spent_up
 from muster.job.view import JobView
 from muster.network.sync.ledger import Entry
 from muster.node.api.budgets import budgets
@@ -107,7 +107,7 @@ def test_a_node_that_spent_its_part_is_asked_for_no_more() -> None:
         (StopRule(bytes_node=20, joules_node=3.0), [C]),
         (StopRule(bytes=5, joules=1.0), [A, B, C]),
     ):
-        assert [n for n in (A, B, C) if has_left(rule, counters, n)] == left
+        assert [n for n in (A, B, C) if n not in spent_up(rule, counters)] == left
 
 
 def test_a_node_alone_with_a_part_left_goes_on_alone() -> None:

@@ -14,7 +14,7 @@ from muster.compression.buffers import weights
 from muster.compression.tensors import Array
 from muster.job.models import folding, merging, pruning
 from muster.job.models.stand_ins import trained_on_pool
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.protocol.ids import NodeId
 
 

@@ -13,7 +13,7 @@ from muster.job.coordinator import stand_ins
 from muster.job.models import folding
 from muster.job.participant.update_writer import UpdateWriter
 from muster.job.sharing.pool import SharedPool
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Folded
 from muster.protocol.records import Commit, Merge

@@ -65,5 +65,4 @@ class Point:
     @property
     def spent(self) -> tuple[Spent, ...]:
         """What each node spent in its history, sorted by node."""
-        spent = self.recall.state(self).spent
-        return tuple(spent[node] for node in sorted(spent))
+        return self.recall.state(self).rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -19,12 +20,17 @@ from muster.protocol.records import Commit
 from muster.protocol.validation.limits import FIGURE_MAX, counter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """The counted set and the counters of a history; never changed."""
 
     counted: Counted
     spent: dict[NodeId, Spent]
+
+    @cached_property
+    def rows(self) -> tuple[Spent, ...]:
+        """The counters, sorted by node."""
+        return tuple(self.spent[node] for node in sorted(self.spent))
 
 
 def keys_of(commit: Commit) -> list[Key]:
@@ -97,5 +103,5 @@ def digest(state: State, roster: tuple[NodeId, ...]) -> bytes:
     Written out field by field, so that a struct that gets another field changes no digest.
     """
     counted = [(r.node, r.incarnation, r.first, r.last) for r in state.counted.ranges()]
-    spent = [(s.node, s.steps, s.examples, s.bytes, s.joules) for s in sorted(state.spent.values())]
+    spent = [(s.node, s.steps, s.examples, s.bytes, s.joules) for s in state.rows]
     return hashlib.sha256(msgspec.msgpack.encode((counted, roster, spent))).digest()

@@ -38,14 +38,9 @@ def has_parts(rule: StopRule) -> bool:
     return rule.bytes_node is not None or rule.joules_node is not None
 
 
-def has_left(rule: StopRule, spent: Iterable[Spent], node: NodeId) -> bool:
-    """Whether a node has anything left of what any one node may spend, by the counters of a head."""
-    return all(not _spent_up(rule, s) for s in spent if s.node == node)
-
-
 def spent_up(rule: StopRule, spent: Iterable[Spent]) -> list[NodeId]:
     """Nodes that have spent what any one node may."""
-    return [s.node for s in spent if _spent_up(rule, s)]
+    return [s.node for s in spent if _spent_up(rule, s)] if has_parts(rule) else []
 
 
 def _spent_up(rule: StopRule, s: Spent) -> bool:
@@ -131,7 +126,7 @@ def _used_up(
 
 def _nobody_left(job: Job, spent: Sequence[Spent], roster: Sequence[NodeId]) -> str | None:
     """Whether fewer nodes of the roster than a round takes have any left of what each may spend."""
-    gone = set(spent_up(job.stop, spent)) & set(roster)
+    gone = set(spent_up(job.stop, spent)) & set(roster) if has_parts(job.stop) else set()
     if not gone or len(roster) - len(gone) >= max(1, job.min_nodes):
         return None
     part = part_of_each(job.stop)

@@ -17,6 +17,7 @@ from muster.job.adapting.ending import UNNEEDED, unneeded
 from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
 from muster.job.standing import Standing
 from muster.job.stop_rule import finished_by, judged, over_behind, over_of, target_reached
+from muster.job.uncounted import KnownUpdate, Uncounted
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
 from muster.protocol.envelope import id_of
@@ -38,16 +39,6 @@ from muster.protocol.records import (
 from muster.protocol.validation.limits import SEQUENCE_MAX
 
 ROUNDS_AT_HAND = 64  # behind the heads, whose updates and plans are kept in memory
-
-
-@dataclass(frozen=True, slots=True)
-class KnownUpdate:
-    """An update and the neighbour that it came from (b"": it was made here)."""
-
-    id: RecordId
-    key: Key
-    record: Update
-    source: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ class JobView:
     grown: dict[tuple[NodeId, Answer], RecordId] = field(default_factory=dict)
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     given_up: str | None = None  # on this node, as long as it holds no model of the job (`beginning`)
-    _uncounted: tuple[Counted | None, int, list[KnownUpdate]] = field(default=(None, 0, []), compare=False)
+    _uncounted: Uncounted = field(default_factory=Uncounted, compare=False)
     _standstills: dict[CommitId, Standstill | None] = field(default_factory=dict, compare=False)
     # both until figures come: commits with the best one first, and heads that are not the best of their line
     _ranked: tuple[int, list[tuple[Point, Figures]]] | None = field(default=None, compare=False)
@@ -127,8 +118,9 @@ class JobView:
         elif isinstance(record, Update):
             key = Key(author, record.incarnation, record.sequence)
             if key not in self.updates or entry.id < self.updates[key].id:
-                self.updates[key] = KnownUpdate(entry.id, key, record, entry.source)
-                self._uncounted = (None, 0, [])
+                known_update = KnownUpdate(entry.id, key, record, entry.source)
+                self._uncounted.note(known_update, self.updates)
+                self.updates[key] = known_update
         elif isinstance(record, Measurement):
             by_node = self.measurements.setdefault(record.commit, {})
             known, headline = by_node.get(author), self.headline
@@ -248,10 +240,7 @@ class JobView:
 
     def uncounted(self, counted: Counted) -> list[KnownUpdate]:
         """Updates that a history does not count yet, in key order."""
-        if self._uncounted[0] is not counted or self._uncounted[1] != len(self.updates):
-            found = [self.updates[k] for k in sorted(self.updates) if k not in counted]
-            self._uncounted = (counted, len(self.updates), found)
-        return self._uncounted[2]
+        return self._uncounted.by(counted, self.updates)
 
     def trim(self, heads: Sequence[Point]) -> None:
         """Forget updates and plans that are far behind every head: the store has them, and nobody needs them.
@@ -271,7 +260,7 @@ class JobView:
         for parent in [p for p in self.plans if p in points and points[p].round < floor]:
             del self.plans[parent]
         if old:
-            self._uncounted = (None, 0, [])
+            self._uncounted = Uncounted()
 
     def closing_due(self, point: Point) -> bool:
         """Whether a head that ends the job waits for its closing commit: for the mean of its line's last

@@ -23,7 +23,7 @@ from muster.job.models.folding import (
     post_merge_step_scale,
     weight_of,
 )
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.protocol.ids import CommitId
 from muster.protocol.parts import Assignment, Payload, Recipe
 from muster.protocol.records import Plan, Update

@@ -18,7 +18,8 @@ from muster.history.graph import Graph
 from muster.history.succession import changes_fault
 from muster.job.models.folding import Outcome, RoundContext, fold
 from muster.job.models.stand_ins import REPLACED, asked_for
-from muster.job.view import JobView, KnownPlan, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView, KnownPlan
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Assignment, Folded, Payload, Recipe, StandIn, StopRule
 from muster.protocol.records import Commit, Job, Plan, Update

@@ -23,7 +23,7 @@ from muster.history.counted import Key
 from muster.job.models.downlink import make_downlink
 from muster.job.models.folding import RoundContext
 from muster.job.models.stored import Reader, stage_arrays
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.node.worker.process import LARGE_MODEL_BYTES, ModelWorker, WorkerDied
 from muster.protocol.ids import BlobId
 from muster.protocol.parts import Payload, Recipe

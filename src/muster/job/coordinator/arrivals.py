@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from muster.job.context import Context
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.planning.rounds import Missing, Resources
 from muster.protocol.ids import CommitId, NodeId, RecordId
 from muster.protocol.parts import Assignment, Cost

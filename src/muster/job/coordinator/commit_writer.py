@@ -23,7 +23,8 @@ from muster.job.models.payloads import DamagedPayload
 from muster.job.models.pruning import pruned
 from muster.job.models.stand_ins import REPLACED, trained_on_pool
 from muster.job.models.store import ModelStore
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.planning.state import UNSTEERED
 from muster.protocol.ids import BlobId, CommitId, NodeId, short
 from muster.protocol.parts import Cost, Discarded, Folded, Spent, StandIn, Steering

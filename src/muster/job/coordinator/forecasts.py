@@ -8,7 +8,8 @@ import msgspec
 
 from muster.history.point import Point
 from muster.job.context import Context
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.planning.round_plan import RoundPlan
 from muster.protocol.ids import JobId, NodeId
 from muster.storage.store import Store

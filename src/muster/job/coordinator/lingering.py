@@ -17,7 +17,8 @@ from muster.history.point import Point
 from muster.job.context import Context
 from muster.job.models.job_fetcher import STALL_S
 from muster.job.stop_rule import ends_with
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.planning.presence import heard_again, linger_s, stays
 from muster.protocol.ids import CommitId, JobId, NodeId
 from muster.protocol.parts import Spent

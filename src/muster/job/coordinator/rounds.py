@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from muster.job.coordinator.arrivals import Arrivals
 from muster.job.coordinator.commit_writer import CommitWriter, RoundEnd
 from muster.job.coordinator.evaluation import HeadEvaluator
 from muster.job.coordinator.forecasts import EVERYBODY, RoundForecasts
+from muster.job.coordinator.in_reach import ROUND_NODES_MAX, coming, owing, present
 from muster.job.coordinator.lingering import Lingering
 from muster.job.coordinator.offer_window import OfferWindow
 from muster.job.coordinator.pool import PoolWindow, pool_at, trains_pool
@@ -25,8 +27,9 @@ from muster.job.models.payloads import payload_held
 from muster.job.models.stand_ins import UNASKED, asked_for, helped, is_stand_in, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
-from muster.job.stop_rule import has_budget, has_left, has_parts, spent_up
-from muster.job.view import JobView, KnownPlan, KnownUpdate
+from muster.job.stop_rule import has_budget, has_parts, spent_up
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView, KnownPlan
 from muster.job.waits import Wait, all_pass, names
 from muster.planning.pool import down_codec as pool_codec
 from muster.planning.round_plan import NothingFits
@@ -130,9 +133,10 @@ class Rounds:
         arrived = {u.key.node for u in own if u.record.base == plan.record.parent}
         self._forecasts.resume(head)
         self._note(plan, here)
-        silent = self._arrivals.silent(uncounted)
+        silent, arriving = self._arrivals.silent(uncounted), coming(uncounted)
         passing = {n for n in assigned if n not in arrived and view.why_not(n, head.round + 1) is not None}
-        missing = [self._missing(n, uncounted, silent) for n in sorted(set(assigned) - arrived - passing)]
+        of, owed = partial(owing, self._context, self._arrivals), set(assigned) - arrived - passing
+        missing = [of(n, arriving, silent) for n in sorted(owed)]
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
@@ -150,7 +154,7 @@ class Rounds:
         # an update of one node's data alone is no round of the pool that all share
         in_ = len({u.key.node for u in own if not of_pool or u.key.node in assigned} - due)
         trainers = stand_ins.waited_for(self._context, view, plan.record, here)
-        standing = [stand_ins.missing(self._context, self._missing(n, uncounted, silent)) for n in trainers]
+        standing = [stand_ins.missing(self._context, of(n, arriving, silent)) for n in trainers]
         wait_s = closing_in_s(
             arrived=in_, enough=enough, missing=[*awaited, *standing],
             age_s=age_s, deadline_s=plan.record.deadline_s, stall_s=STALL_S,
@@ -254,12 +258,7 @@ class Rounds:
         self._published_s, self._missed = {}, set()
 
     def _present(self, head: Point) -> list[NodeId]:
-        """Nodes that can be given work now: their heartbeats come, or an update does, which delays them."""
-        view, presence = self._view, self._context.presence
-        uncounted = self._fetcher.uncounted(head)
-        willing = [n for n in view.offers if view.why_not(n, head.round + 1) is None]
-        willing = [n for n in willing if has_left(view.job.stop, head.spent, n)]
-        return [n for n in willing if presence.lively(n) or self._missing(n, uncounted).growing(STALL_S)]
+        return present(self._context, self._view, self._arrivals, head, self._fetcher.uncounted(head))
 
     def _publish(self, head: Point, nodes: list[NodeId], before: Plan | None = None) -> NothingFits | None:
         """Plan a round of `nodes`; what the plan `before` gave to one of them stays as it is."""
@@ -307,6 +306,7 @@ class Rounds:
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
+        nodes = nodes[:ROUND_NODES_MAX]
         inside = nodes if trains_pool(plan) else self._planner.inside(head, nodes)
         if len(inside) < (1 if trains_pool(plan) else min_nodes(self._view, head)):
             return False
@@ -314,18 +314,6 @@ class Rounds:
         replaced = self._publish(head, nodes, plan) is None
         self._missed |= done_without if replaced else set()  # helpers, that is: nothing else tells of them
         return replaced
-
-    def _missing(
-        self, node: NodeId, uncounted: list[KnownUpdate], silent: Collection[NodeId] = ()
-    ) -> Missing:
-        ages = [
-            self._context.progress_age_s(u.record.payload.blob)
-            for u in uncounted
-            if u.key.node == node and u.record.payload.blob is not None
-        ]
-        growing = min((a for a in ages if a is not None), default=None)
-        here = self._context.presence.lively(node) and node not in silent
-        return Missing(node, here, growing, self._arrivals.late_at_s(node))
 
     def _note(self, plan: KnownPlan, here: list[KnownUpdate]) -> None:
         """Note what the round cost each node whose update is here."""

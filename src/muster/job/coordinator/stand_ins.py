@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from muster.job.context import Context
 from muster.job.participant.shared_samples import SharedSamples
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.planning.round_plan import RoundPlan
 from muster.planning.rounds import Missing
 from muster.protocol.ids import NodeId

@@ -19,7 +19,7 @@ from muster.job.models.folding import Outcome, RoundContext, fold
 from muster.job.models.payloads import StagedPayload, sound_payload_bytes, stage_payload
 from muster.job.models.residuals import LeftOut, Vector
 from muster.job.models.stored import stage_arrays
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.planning.codec_choice import DENSE
 from muster.protocol.ids import JobId, NodeId
 from muster.protocol.parts import Discarded, Folded

@@ -20,7 +20,7 @@ from muster.compression.tensors import Array, Layout, TensorError
 from muster.history.graph import Graph
 from muster.history.point import Point
 from muster.job.models.stand_ins import HELPED, REPLACED, counts_for, samples_of
-from muster.job.view import KnownUpdate
+from muster.job.uncounted import KnownUpdate
 from muster.protocol.ids import CommitId, NodeId
 from muster.protocol.parts import Discarded, Folded, Recipe
 from muster.protocol.records import Plan

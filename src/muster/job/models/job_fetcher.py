@@ -18,7 +18,8 @@ from muster.job.models.store import ModelStore
 from muster.job.models.stored import WrongModel
 from muster.job.roles import coordinator
 from muster.job.sharing.pool import SharedPool
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.network.blobs.waiters import Progress
 from muster.protocol.ids import BlobId, CommitId
 from muster.storage.store import StorageError

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from muster.job.roles import pieces
-from muster.job.view import JobView, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView
 from muster.protocol.ids import NodeId
 from muster.protocol.parts import Assignment
 from muster.protocol.records import Plan, Update

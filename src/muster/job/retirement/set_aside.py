@@ -12,7 +12,8 @@ from types import TracebackType
 import msgspec
 
 from muster.history.point import Point
-from muster.job.view import JobView, KnownPlan, KnownUpdate
+from muster.job.uncounted import KnownUpdate
+from muster.job.view import JobView, KnownPlan
 from muster.network.supervisor import EXPECTED
 from muster.network.sync.ledger import Entry
 from muster.protocol.ids import JobId, NodeId, RecordId
