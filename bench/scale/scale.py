@@ -21,7 +21,8 @@ RESULTS = HERE.parent / "results" / "scale.json"
 COLUMNS = (
     ("nodes", "nodes", "{:.0f}"), ("shape", "links", "{}"), ("in_round", "in a round", "{:.0f}"),
     ("node_bytes", "bytes a node and round", "{:,.0f}"), ("node_bytes_most", "of the busiest", "{:,.0f}"),
-    ("commit_bytes", "bytes of a commit", "{:,.0f}"), ("cpu_ms_node_round", "CPU ms a node and round", "{:.1f}"),
+    ("commit_bytes", "bytes of a commit", "{:,.0f}"),
+    ("cpu_ms_node_round", "CPU ms a node and round", "{:.1f}"),
     ("plan_s", "s to plan", "{:.3f}"), ("kb_node_round", "kB of memory a node and round", "{:.0f}"),
 )  # fmt: skip
 
