@@ -109,8 +109,10 @@ async def _run(spec: WorldSpec, rounds: int, planning: Planning) -> dict[str, An
     assert await world.ask(spec.jobs[0])
     asker = world.machines[spec.nodes[0].name]
     assert asker.core is not None
-    runner = asker.core.jobs.runners[world.jobs[0].id]
     asked_s = world.now()
+    while world.jobs[0].id not in asker.core.jobs.runners:
+        await asyncio.sleep(0.5)
+    runner = asker.core.jobs.runners[world.jobs[0].id]
     while _round(runner) < FIRST and world.now() - asked_s < LIMIT_S:
         await asyncio.sleep(0.5)
     before, began_s, rss, at_s = _carried(world), time.process_time(), _rss(), world.now()

@@ -14,7 +14,7 @@ from muster.protocol.parts import Metric, Spent, StopRule
 from muster.protocol.quantities import energy_text, size_text
 from muster.protocol.records import Commit, Job
 
-ROUNDS_MAX = 10_000  # of a job: its history in memory is some 5 kB a round
+ROUNDS_MAX = 10_000  # of a job: its history in memory is some 12 kB a round of 300 nodes
 
 
 def needs_figures(rule: StopRule) -> bool:
