@@ -2,7 +2,7 @@
 
 Run: python bench/scale/scale.py [--sizes 3,10,30,100,300] [--shapes groups,mesh] [--idle 700] [--rounds 6]
 
-Each size and shape is measured by a process of its own and kept in bench/results/scale.json, so that a run
+Each size and shape is measured by a process of its own and kept in bench/scale/measured.json, so that a run
 that was ended goes on where it was; delete a row there to measure it again.  `--idle`: also 300 nodes that
 train in a job of 300 and so many more that only follow.  docs/scale.md shows the table (`--table`).
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results" / "scale.json"
+RESULTS = HERE / "measured.json"
 COLUMNS = (
     ("nodes", "nodes", "{:.0f}"), ("shape", "links", "{}"), ("in_round", "in a round", "{:.0f}"),
     ("node_bytes", "bytes a node and round", "{:,.0f}"), ("node_bytes_most", "of the busiest", "{:,.0f}"),
