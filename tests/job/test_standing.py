@@ -109,7 +109,7 @@ def test_what_it_said_besides_is_forgotten() -> None:
     made.take((C, set()))
     assert set(made.view.offers) == {B}
     assert not made.view.measurements
-    head = msgspec.structs.replace(ROOT.record, roster=(C, B))  # type: ignore[type-var]
+    head = msgspec.structs.replace(ROOT.record, joined=(C, B))  # type: ignore[type-var]
     rooted = fleet(entry(A, head), (C, set()))
     point = next(iter(rooted.view.graph.points.values()))
     assert roles.coordinator(rooted.view, point, lambda node: node != A) == B

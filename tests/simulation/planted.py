@@ -18,6 +18,7 @@ import planted_history
 import planted_planning
 import planted_pruning
 import planted_standins
+import planted_trust
 import planted_versions
 from planting import BUGS
 
@@ -31,6 +32,7 @@ FILES = (
     planted_giving,
     planted_standins,
     planted_adapting,
+    planted_trust,
     planted_versions,
 )  # they fill the list
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from muster.history.point import Point
+from muster.protocol.ids import NodeId
 from muster.protocol.metrics import score, shown
 from muster.protocol.parts import Figure, Metric
 from muster.protocol.records import Measurement
@@ -66,6 +67,38 @@ def extent(m: Measurement, headline: Metric) -> tuple[int, float, tuple[Figure, 
     """The order of evaluations of one commit: of two by a node, or on the common set, the last one counts."""
     of_headline = [shown(headline, f.sum / f.count) for f in m.figures if f.name == headline.name]
     return (m.examples, score(headline, of_headline[0] if of_headline else None), m.figures, m.common)
+
+
+def believed(
+    by_node: Mapping[NodeId, Measurement],
+    roster: Collection[NodeId],
+    offered: Callable[[NodeId], int | None],
+) -> dict[NodeId, Measurement]:
+    """The evaluations of a commit that count: by nodes of its roster, on no more samples of their own than
+    they offered (`offered(node)`; None: that is not known)."""
+
+    def fits(node: NodeId, m: Measurement) -> bool:
+        samples = offered(node)
+        return m.common or samples is None or m.examples <= samples
+
+    return {node: m for node, m in by_node.items() if node in roster and fits(node, m)}
+
+
+def deciding(by_node: Mapping[NodeId, Measurement], author: NodeId, headline: Metric) -> list[Measurement]:
+    """Those of the evaluations that count by which a commit may end its job.
+
+    On the common set, which is the same everywhere, the commit's author decides, who coordinated; where it
+    did not measure, as with a merge, the lower middle one of those on the most samples: a single node that
+    says too much ends nothing as soon as two others measured.  Own parts add up, as they do in `pooled`.
+    """
+    common = {node: m for node, m in by_node.items() if m.common}
+    if not common:
+        return list(by_node.values())
+    if author in common:
+        return [common[author]]
+    most = max(m.examples for m in common.values())
+    widest = sorted((m for m in common.values() if m.examples == most), key=lambda m: extent(m, headline))
+    return [widest[(len(widest) - 1) // 2]]
 
 
 def pooled(by_all: Collection[Measurement], headline: Metric) -> Figures | None:

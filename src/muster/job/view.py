@@ -14,7 +14,17 @@ from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
 from muster.history.point import Point
 from muster.job.adapting.ending import UNNEEDED, unneeded
-from muster.job.figures import Figures, Standstill, better, extent, pooled, ranked, standstill
+from muster.job.figures import (
+    Figures,
+    Standstill,
+    believed,
+    better,
+    deciding,
+    extent,
+    pooled,
+    ranked,
+    standstill,
+)
 from muster.job.standing import Standing
 from muster.job.stop_rule import finished_by, judged, over_behind, over_of, target_reached
 from muster.job.uncounted import KnownUpdate, Uncounted
@@ -205,12 +215,24 @@ class JobView:
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
-        by_node = self.measurements.get(commit)
-        if not by_node:
-            point = self.graph.points.get(commit)
-            same = point is not None and self._same_model(point)
-            return self.figures(point.parents[0]) if same and point is not None else None
+        point, by_node = self.graph.points.get(commit), self.measurements.get(commit, {})
+        if point is not None:
+            by_node = believed(by_node, point.roster, self._offered)
+            if not by_node and self._same_model(point):
+                return self.figures(point.parents[0])
         return pooled(by_node.values(), self.headline)
+
+    def _offered(self, node: NodeId) -> int | None:
+        """How many samples a node has, as it said; None: it said nothing."""
+        offer = self.offers.get(node)
+        return None if offer is None else offer.samples
+
+    def _deciding(self, point: Point) -> Figures | None:
+        """What a head's end is decided by: as `figures`, and of the common set what its author measured."""
+        by_node = believed(self.measurements.get(point.id, {}), point.roster, self._offered)
+        if not by_node and self._same_model(point):
+            return self._deciding(self.graph.points[point.parents[0]])
+        return pooled(deciding(by_node, point.author, self.headline), self.headline)
 
     def best(self, held: Callable[[CommitId], bool]) -> Point | None:
         """The best commit of the job, by its headline, that was measured and is held; of equal ones the
@@ -310,7 +332,7 @@ class JobView:
 
     def _figures_to_end(self, point: Point) -> Figures | None:
         """The head's figures if they may end the job: nothing else needs them; asked very often."""
-        return self.figures(point.id) if judged(self.job, point.round) else None
+        return self._deciding(point) if judged(self.job, point.round) else None
 
     def _standstill(self, point: Point) -> Standstill | None:
         """Since when the line of a head got no better, if that may end the job; kept until figures come."""
@@ -318,7 +340,7 @@ class JobView:
             return None
         if point.id not in self._standstills:
             before = (p for p in self.graph.ancestors(point.id) if judged(self.job, p.round))
-            line = ((p.round, self.figures(p.id)) for p in before)
+            line = ((p.round, self._deciding(p)) for p in before)
             measured = [(round_, figures) for round_, figures in line if figures is not None]
             self._standstills[point.id] = standstill(measured, self.headline)
         return self._standstills[point.id]

@@ -35,7 +35,7 @@ class Revocations:
         for entry in self._ledger.load(Revocation.KIND):
             if isinstance(entry.record, Revocation):
                 self._forbid(entry.id, entry.record)
-        self._link.listen(REVOKED_TOPIC, lambda node, wire: self._told(wire))
+        self._link.listen(REVOKED_TOPIC, lambda node, wire: self._on_revoked(wire))
         self._ledger.listeners.append(self._on_record)
 
     def _on_record(self, entry: Entry) -> None:
@@ -58,7 +58,7 @@ class Revocations:
             self._link.forbid(record.node, name, stored.wire)
             self._presence.expel(record.node)
 
-    def _told(self, wire: bytes) -> None:
+    def _on_revoked(self, wire: bytes) -> None:
         """Somebody says that this node was revoked; nothing else is taken so."""
         with contextlib.suppress(RecordError):
             record = decode(unpack(wire).body)

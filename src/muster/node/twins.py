@@ -22,7 +22,7 @@ CLONED_HERE = (
 
 
 TOPIC = "twin"
-TELL_S = 10.0  # how often both are told
+TELL_S = 10.0  # how often both hear of each other
 
 
 class Twins:
@@ -39,7 +39,7 @@ class Twins:
         """`end_jobs()` ends what this node does in jobs now."""
         self._presence, self._link, self._supervisor, self._log = presence, link, supervisor, log
         self._end_jobs, self._said = end_jobs, False
-        link.listen(TOPIC, lambda node, payload: self._told(payload))
+        link.listen(TOPIC, lambda node, payload: self._on_twin(payload))
 
     async def run(self, pulse: Pulse) -> None:
         """Tell neighbours of which there are two, each of its sessions, which of them goes on."""
@@ -51,7 +51,7 @@ class Twins:
                 if heard is not None:
                     self._link.tell_twins(node, TOPIC, msgspec.msgpack.encode(heard.heartbeat))
 
-    def _told(self, payload: bytes) -> None:
+    def _on_twin(self, payload: bytes) -> None:
         with contextlib.suppress(msgspec.MsgspecError):
             self._presence.meet_twin(msgspec.msgpack.decode(payload, type=Heartbeat))
 

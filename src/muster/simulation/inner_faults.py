@@ -20,7 +20,7 @@ from muster.simulation.specs import (
     WorldSpec,
 )
 
-VERSION = 6  # of what is drawn; a new kind raises it
+VERSION = 7  # of what is drawn; a new kind raises it
 INNER_MAX = 4  # an hour
 
 
@@ -39,7 +39,7 @@ def inner_faults(
     return found
 
 
-REVOKES_SHARE = 0.3  # of the worlds in which a node can be spared
+REVOKES_SHARE = 0.3  # of the worlds in which a node can be missed
 
 
 def revocations(
@@ -47,17 +47,17 @@ def revocations(
     names: list[str],
     spec: WorldSpec,
     pairs: list[tuple[str, str]],
-    spared: set[str],
+    dispensable: set[str],
     heal_s: float,
     version: int = VERSION,
 ) -> list[TimedFault]:
     """At most one: mostly in a partition, with the owner in one part and the revoked node in the other.
 
-    `spared`: nodes without which the world goes on as well."""
+    `dispensable`: nodes without which the world goes on as well."""
     rng = random.Random(f"revoke/{seed}")
-    if version < 7 or rng.random() >= REVOKES_SHARE or not spared:
+    if version < 7 or rng.random() >= REVOKES_SHARE or not dispensable:
         return []
-    who = rng.choice(sorted(spared))
+    who = rng.choice(sorted(dispensable))
     by = rng.choice([name for name in names if name != who])
     at_s = moment(rng, spec, heal_s)
     events = [TimedFault(at_s, Revoke(who, by, rng.random() < 0.5))]

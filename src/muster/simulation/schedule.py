@@ -64,8 +64,8 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     events += episodes(rng, names, pairs, spec, heal_s, hours)
     events += inner_faults(seed, names, spec, heal_s, hours, version)
     buried = {e.fault.node for e in events if isinstance(e.fault, Bury)}
-    spared = {name for name in names if name not in buried and may_bury(spec, pairs, buried | {name})}
-    events += revocations(seed, names, spec, pairs, spared, heal_s, version)
+    dispensable = {name for name in names if name not in buried and may_bury(spec, pairs, buried | {name})}
+    events += revocations(seed, names, spec, pairs, dispensable, heal_s, version)
     events.sort(key=lambda e: e.at_s)
     return Schedule(seed, shape, spec, tuple(events), heal_s, hours)
 

@@ -22,7 +22,7 @@ from muster.network.trust.identity import Identity
 
 MESSAGE_BYTES_MAX = 128 * 1024  # the engine drops anything larger before it costs memory
 SESSIONS_MAX = 256  # links at once
-REVOKED_KEY = "revoked"  # with a session's tag: where it is told that its certificate was revoked
+REVOKED_KEY = "revoked"  # with a session's tag: where it hears that its certificate was revoked
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ _QUEUES = (
 
 
 def _bar(common_names: list[str]) -> dict[str, Any]:
-    """Nothing passes, either way, over a link whose far end showed one of these certificates.
+    """Nothing passes, in either direction, over a link whose far end showed one of these certificates.
 
     Its engine may subscribe to what is sent to others, or ask in another's name: the engine here goes by the
     certificate of the link alone (measured: without this a member overhears all that goes to its neighbours).

@@ -82,7 +82,7 @@ class ZenohLink:
             on_query=self._on_query,
             on_sample=self._on_nudge,
             on_token=self._on_token,
-            on_told=self._on_told,
+            on_revoked=self._on_revoked,
         )
         self._peers = PeerSessions(self.node, self._session.links, self._changed, self._on_problem)
         self._activity, self._unknown = PeerActivity(), UnknownSessions()
@@ -278,7 +278,7 @@ class ZenohLink:
         for watcher in self._watchers:
             self._loop.call_soon(watcher, peer.node, up)  # one that fails does not keep others from knowing
 
-    def _on_told(self, sample: Any) -> None:
+    def _on_revoked(self, sample: Any) -> None:
         self._server.tell(REVOKED_TOPIC, NOBODY, sample.payload.to_bytes())
 
     def _on_nudge(self, sample: Any) -> None:

@@ -64,7 +64,7 @@ class ZenohSession:
         on_query: Callback,
         on_sample: Callback,
         on_token: Callback,
-        on_told: Callback,
+        on_revoked: Callback,
     ) -> None:
         self._identity = identity
         self.profile = profile
@@ -74,7 +74,7 @@ class ZenohSession:
         self._on_open = on_open
         self._on_problem = on_problem
         self._on_query, self._on_sample, self._on_token = on_query, on_sample, on_token
-        self._on_told = on_told
+        self._on_revoked = on_revoked
         self.zenoh: Any = None
         self.tag = ""
         self.listening: list[Endpoint] = []
@@ -87,7 +87,7 @@ class ZenohSession:
         self._opening = asyncio.Lock()  # one session after the other
         self.barred: dict[str, bytes] = {}  # by the common names of revoked certificates: what to tell them
         self._bars: frozenset[str] = frozenset()  # those that the present session bars
-        self._told: set[str] = set()  # ids of barred sessions that were told so by the present session
+        self._informed: set[str] = set()  # ids of barred sessions that know it from the present session
 
     def token_key(self, tag: str) -> str:
         identifier = base64.urlsafe_b64encode(self._identity.node).decode().rstrip("=")
@@ -122,7 +122,7 @@ class ZenohSession:
             profile=self.profile,
             barred=self.barred,
         )
-        self._bars, self._told = frozenset(self.barred), set()
+        self._bars, self._informed = frozenset(self.barred), set()
         self._generation += 1
         self.tag = tag = session_id[:TAG_CHARS]
         post = self.poster()
@@ -130,19 +130,21 @@ class ZenohSession:
         def opened() -> tuple[Any, Any]:
             session: Any = zenoh.open(config)
             try:
-                ask, tell, live, told = (
+                ask, tell, live, revoked = (
                     zenoh.handlers.Callback(callback, indirect=False)
                     for callback in (
                         lambda query: post(self._on_query, query, _reply_busy),
                         lambda sample: post(self._on_sample, sample, _forget),
                         # Bounded by the neighbours, so that it always gets in.
                         lambda sample: post(self._on_token, sample, None),
-                        lambda sample: post(self._on_told, sample, _forget),
+                        lambda sample: post(self._on_revoked, sample, _forget),
                     )
                 )
                 session.declare_queryable(tag, ask, allowed_origin=zenoh.Locality.REMOTE)
                 session.declare_subscriber(tag, tell, allowed_origin=zenoh.Locality.REMOTE)
-                session.declare_subscriber(f"{REVOKED_KEY}/{tag}", told, allowed_origin=zenoh.Locality.REMOTE)
+                session.declare_subscriber(
+                    f"{REVOKED_KEY}/{tag}", revoked, allowed_origin=zenoh.Locality.REMOTE
+                )
                 session.liveliness().declare_subscriber("m/*/*/*", live, history=True)
                 # Last: whoever sees the token can ask at once.
                 token = session.liveliness().declare_token(self.token_key(tag))
@@ -211,10 +213,10 @@ class ZenohSession:
 
         def tell() -> None:
             for link in self.links():
-                zid, words = str(link.zid), self.barred.get(link.auth_identifier)
-                if words is not None and zid not in self._told:
-                    self._told.add(zid)
-                    self.zenoh.put(f"{REVOKED_KEY}/{zid[:TAG_CHARS]}", words)
+                zid, revocation = str(link.zid), self.barred.get(link.auth_identifier)
+                if revocation is not None and zid not in self._informed:
+                    self._informed.add(zid)
+                    self.zenoh.put(f"{REVOKED_KEY}/{zid[:TAG_CHARS]}", revocation)
 
         with contextlib.suppress(TimeoutError, zenoh.ZError):
             await call_limited(tell, CLOSE_S_MAX)
