@@ -125,7 +125,7 @@ def _neighbours(facts: Facts) -> Iterator[Finding]:
     if linked:
         yield Finding("neighbours", "ok", f"in reach: {', '.join(linked)}")
     else:
-        do = "name one with connect, or look there: 'muster doctor'"
+        do = "is another one on? Name one with connect where multicast does not reach"
         looks = "" if facts.discovery else ", and discovery is off"
         yield Finding("neighbours", "warn", f"no node is in reach{looks}", do)
     away = [p for p in facts.daemon.peers if not p.reachable and p.id != facts.daemon.node.id]
