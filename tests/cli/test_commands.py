@@ -26,6 +26,7 @@ from muster.node.api.snapshot import (
     PowerView,
     SharedView,
     StoredJobView,
+    UnlinkedView,
 )
 from muster.protocol.envelope import decode, unpack
 from muster.protocol.records import Revocation, Stop
@@ -382,6 +383,16 @@ def test_node_check_reads_the_configuration(capsys: Capture, tmp_path: Path) -> 
     path.write_text("name = ")
     assert run(["node", "--config", str(path)]) == 3
     assert "line 1" in capsys.readouterr().err
+
+
+def test_nodes_says_why_a_configured_neighbour_has_no_link(alpha: FakeNode, capsys: Capture) -> None:
+    why = "no machine has the address 10.0.0.2 now: it is off, or has another address"
+    unlinked = [UnlinkedView("10.0.0.2:7447", "no host", why)]
+    alpha.answers["snapshot"] = lambda request: snapshot(home=str(alpha.home), unlinked=unlinked)
+    assert run(["nodes"]) == 0
+    assert f"no link to 10.0.0.2:7447: {why}\n" in capsys.readouterr().out
+    assert run(["nodes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["node"]["unlinked"][0]["kind"] == "no host"
 
 
 def test_a_node_that_is_not_well_says_so(alpha: FakeNode, capsys: Capture) -> None:
