@@ -212,6 +212,15 @@ def test_another_format_of_the_store_is_named() -> None:
     assert line.text == "the store in /h/alpha has format 3, this version reads 1"
 
 
+def test_a_key_at_two_places_is_said_and_revoked_nodes_are_not_missed() -> None:
+    said = "the key of this node is used at two places"
+    node = msgspec.structs.replace(SELF, warnings=[said])
+    revoked = msgspec.structs.replace(CHARLIE, revoked="stolen")
+    facts = replace(WELL, daemon=msgspec.structs.replace(UP, node=node, peers=[revoked]))
+    assert [f.text for f in of(facts, "daemon") if f.level == "warn"] == [said]
+    assert [f.text for f in of(facts, "neighbours")] == ["in reach: bravo (for 12 min)"]
+
+
 def test_loops_that_are_not_well_are_named() -> None:
     loop = LoopView("announcing", "late", 60.0, 5.0, 0, "", "announcing: late")
     facts = replace(

@@ -56,6 +56,8 @@ def _daemon(facts: Facts) -> Iterator[Finding]:
         yield Finding("daemon", "warn", text, "restart the node: it runs what was installed before")
     else:
         yield Finding("daemon", "ok", f"{said}, version {node.version}")
+    for said in node.warnings:
+        yield Finding("daemon", "warn", said)
     for loop in node.loops:
         if loop.sentence:
             yield Finding("daemon", "warn", loop.sentence, "see its log")
@@ -128,7 +130,8 @@ def _neighbours(facts: Facts) -> Iterator[Finding]:
         do = "is another one on? Name one with connect where multicast does not reach"
         looks = "" if facts.discovery else ", and discovery is off"
         yield Finding("neighbours", "warn", f"no node is in reach{looks}", do)
-    away = [p for p in facts.daemon.peers if not p.reachable and p.id != facts.daemon.node.id]
+    others = [p for p in facts.daemon.peers if p.id != facts.daemon.node.id and p.revoked is None]
+    away = [p for p in others if not p.reachable]
     if away:
         ages = [f"{p.name} ({'never' if p.heard_s is None else _span(p.heard_s) + ' ago'})" for p in away]
         yield Finding("neighbours", "ok", f"not in reach now, last heard: {', '.join(ages)}")
