@@ -107,11 +107,11 @@ def unacknowledged(view: JobView, heads: Sequence[Point], *, had_deferred: bool)
     found = [u.id for k, u in view.updates.items() if not obsolete(view, heads, k.node, u.record)]
     if had_deferred:
         if finished(view, heads) is None:
-            found += [view.id_of(node, shared) for node, shared in view.shared.items()]
+            found += [view.ids.of(node, shared) for node, shared in view.shared.items()]
         for head in heads:
-            found += [view.id_of(node, m) for node, m in view.measurements.get(head.id, {}).items()]
+            found += [view.ids.of(node, m) for node, m in view.measurements.get(head.id, {}).items()]
         for by_node in list(view.contributions.values())[-CONTRIBUTIONS_MAX:]:
-            found += [view.id_of(node, c) for node, c in by_node.items()]
+            found += [view.ids.of(node, c) for node, c in by_node.items()]
     return found
 
 

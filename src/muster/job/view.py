@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from muster.history.counted import Counted, Key
 from muster.history.graph import Graph
 from muster.history.point import Point
 from muster.job.adapting.ending import UNNEEDED, unneeded
+from muster.job.answer_ids import AnswerIds
 from muster.job.figures import (
     Figures,
     Standstill,
@@ -30,7 +30,6 @@ from muster.job.stop_rule import finished_by, judged, over_behind, over_of, targ
 from muster.job.uncounted import KnownUpdate, Uncounted
 from muster.network.sync.admission import NOT_THE_ASKERS
 from muster.network.sync.ledger import Entry
-from muster.protocol.envelope import id_of
 from muster.protocol.ids import BlobId, CommitId, JobId, NodeId, RecordId
 from muster.protocol.parts import Metric
 from muster.protocol.records import (
@@ -63,9 +62,6 @@ class KnownPlan:
         return (-record.number, plan_id) < (-self.record.number, self.id)
 
 
-Answer: TypeAlias = Offer | Refusal | Shared | Measurement | Contribution
-
-
 @dataclass
 class JobView:
     """The job's history, offers, plans, updates, figures and contributions, as far as records are here."""
@@ -92,8 +88,7 @@ class JobView:
     stopped: str | None = None
     stop: RecordId = b""  # the record by which
     standing: Standing = field(default_factory=Standing, compare=False)
-    # of records with fields of a later version, which are not among what is known of them
-    grown: dict[tuple[NodeId, Answer], RecordId] = field(default_factory=dict)
+    ids: AnswerIds = field(default_factory=AnswerIds, compare=False)
     _refused: dict[NodeId, Refusal] = field(default_factory=dict)
     given_up: str | None = None  # on this node, as long as it holds no model of the job (`beginning`)
     _uncounted: Uncounted = field(default_factory=Uncounted, compare=False)
@@ -111,8 +106,7 @@ class JobView:
 
     def _absorb(self, entry: Entry) -> list[Point]:
         record, author = entry.record, entry.author
-        if isinstance(record, Answer) and id_of(author, record) != entry.id:
-            self.grown[author, record] = entry.id
+        self.ids.note(entry)
         if isinstance(record, Commit | Merge):
             if not record.parents and author != self.asker:
                 self.graph.refused.setdefault(entry.id, NOT_THE_ASKERS)
@@ -143,7 +137,7 @@ class JobView:
                 of_commit[author] = record
         elif isinstance(record, Shared):
             answers = (self.shared.get(author, record), record)
-            older, newer = sorted(answers, key=lambda answer: self._newness(author, answer))
+            older, newer = sorted(answers, key=lambda answer: self.ids.newness(author, answer))
             self.shared[author] = newer
             if older.payload.blob is not None and older.payload.blob != newer.payload.blob:
                 self.outdated_samples.add(older.payload.blob)
@@ -157,11 +151,11 @@ class JobView:
         """Keep the newest offer and the newest refusal of a node; it refuses if the latter is newer."""
         if isinstance(answer, Offer):
             known = self.offers.get(author)
-            if known is None or self._newness(author, known) < self._newness(author, answer):
+            if known is None or self.ids.newness(author, known) < self.ids.newness(author, answer):
                 self.offers[author] = answer
         else:
             refused = self._refused.get(author)
-            if refused is None or self._newness(author, refused) < self._newness(author, answer):
+            if refused is None or self.ids.newness(author, refused) < self.ids.newness(author, answer):
                 self._refused[author] = answer
         last = self.last_answer(author)
         self.refusals.pop(author, None)
@@ -170,15 +164,6 @@ class JobView:
             self.refusals[author] = last.reason
         elif isinstance(last, Refusal):
             self.passes[author] = last
-
-    def _newness(self, author: NodeId, answer: Offer | Refusal | Shared) -> tuple[int, int, RecordId]:
-        """The order of a node's answers. Numbers go on over its incarnations, as far as it knows them; of two
-        with the same number any may win, as long as it is the same one everywhere."""
-        return (answer.number, answer.incarnation, self.id_of(author, answer))
-
-    def id_of(self, author: NodeId, record: Answer) -> RecordId:
-        """The id of a record that this view keeps."""
-        return self.grown.get((author, record)) or id_of(author, record)
 
     def why_not(self, node: NodeId, round_: int) -> str | None:
         """Why a node is given no work in a round, by what it said; None: it may be."""
@@ -201,7 +186,7 @@ class JobView:
     def last_answer(self, node: NodeId) -> Offer | Refusal | None:
         """A node's newest answer to the call for help, an offer or a refusal."""
         answers = [a for a in (self.offers.get(node), self._refused.get(node)) if a is not None]
-        return max(answers, key=lambda answer: self._newness(node, answer), default=None)
+        return max(answers, key=lambda answer: self.ids.newness(node, answer), default=None)
 
     def next_number(self, node: NodeId) -> int:
         """The number of a node's next offer or refusal."""

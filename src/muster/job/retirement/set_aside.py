@@ -85,7 +85,7 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
         return None if plan is None else (plan.id, plan.author)
     if isinstance(value, Offer | Refusal | Measurement | Contribution | Shared):
         author = next((node for node, record in _answers(view) if record is value), None)
-        return None if author is None else (view.id_of(author, value), author)
+        return None if author is None else (view.ids.of(author, value), author)
     return None
 
 

@@ -13,35 +13,24 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from muster.errors import MusterError
 from muster.network.sync import noted
 from muster.network.sync.admission import RULES, Admission, InvalidRecord
+from muster.network.sync.kept import Entry as Entry
+from muster.network.sync.kept import KeptRecords
+from muster.network.sync.kept import job_of as job_of
 from muster.network.sync.later import LaterRecords
 from muster.network.sync.newest import KINDS, NewestRecords
-from muster.network.sync.refusals import Refusals
 from muster.network.trust.signing import Signer, TrustStore, UnknownAuthor, seal
-from muster.protocol.envelope import RecordError, unpack
+from muster.protocol.envelope import RecordError
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
-from muster.protocol.records import Commit, Job, Member, Need, Record, Revocation, Use
+from muster.protocol.records import Commit, Member, Need, Record, Revocation, Use
 from muster.protocol.versions import Received, Unknown
 from muster.storage.store import StorageError, Store, StoredRecord
 
 LATE_BYTES_MAX = 64 << 20  # of records of one revoked author that come after its revocation
 PAGE = 1000  # records that are read at once at a start
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A record as the listeners get it."""
-
-    id: RecordId
-    author: NodeId
-    record: Received
-    source: NodeId  # the neighbour that it was learnt from; b"" when made here
-    sequence: int
-    size_bytes: int
 
 
 Listener = Callable[[Entry], None]
@@ -51,7 +40,7 @@ def _raise(what: str, error: Exception) -> None:
     raise error
 
 
-class Ledger:
+class Ledger(KeptRecords):
     """Makes, takes in and loads the records of one node."""
 
     def __init__(
@@ -65,15 +54,13 @@ class Ledger:
     ) -> None:
         """`on_problem` gets a sentence, once each, about whose records are refused why; `on_fault` what a
         listener raised."""
-        self.store, self.signer, self.trust = store, signer, trust
+        super().__init__(store, trust, on_problem)
+        self.signer, self.on_fault = signer, on_fault
         self.listeners: list[Listener] = []
         self.removal_listeners: list[Callable[[RecordId], None]] = []
         self.removals = noted.removals(store)
         self._newest = NewestRecords()
-        self.refusals = Refusals()
         self.later = LaterRecords(trust.vocabulary.version, trust.name)
-        self.quarantined: set[RecordId] = set()  # kept records that nobody is given
-        self._on_problem, self.on_fault = on_problem, on_fault
         self._in_batch = False
         self._late_bytes: Counter[NodeId] = Counter()  # of revoked authors, since this process knows it
         self._news: list[Entry] = []  # that listeners are still to hear of, and what was removed
@@ -193,38 +180,6 @@ class Ledger:
         """All that is kept now was checked: the next start need not."""
         noted.note_checked(self.store, self._rules, self.quarantined)
 
-    def load(self, kind: str, job: JobId | None = None) -> list[Entry]:
-        """Kept records of one kind, in the order in which they came; they were verified when they came."""
-        return self._entries(self.store.select(kind, job))
-
-    def load_slice(
-        self, kind: str, job: JobId | None, after: int, limit: int
-    ) -> tuple[list[Entry], int] | None:
-        """The next `limit` records of `load` after a sequence number, and the number to go on with; None: no
-        more."""
-        found = self.store.select(kind, job, after, limit)
-        return (self._entries(found), found[-1].sequence) if found else None
-
-    def _entries(self, found: list[StoredRecord]) -> list[Entry]:
-        entries = []
-        for stored in found:
-            if stored.id in self.quarantined:
-                continue
-            try:
-                entries.append(self.entry_of(stored))
-            except RecordError as error:  # the disk changed it
-                self._quarantine(stored.id, NOBODY, str(error))
-        return entries
-
-    def entry_of(self, stored: StoredRecord) -> Entry:
-        """A kept record as the listeners get it; it was verified when it came. Raises RecordError."""
-        author, record = self._read(stored.wire)
-        return Entry(stored.id, author, record, stored.source, stored.sequence, len(stored.wire))
-
-    def _read(self, wire: bytes) -> tuple[NodeId, Received]:
-        signed = unpack(wire)
-        return signed.author, self.trust.vocabulary.read(signed.body, signed.needs)
-
     def _late_fault(self, record_id: RecordId, record: Received, author: NodeId, wire: bytes) -> str | None:
         """Why a record of a revoked member is not kept, or None."""
         if not self.trust.revoked(author) or author == self.signer.node:
@@ -243,15 +198,6 @@ class Ledger:
             raise InvalidRecord(f"this node itself made a record that nobody takes: {fault}")
         return seal(self.signer, record, self.trust.vocabulary)
 
-    def _find(self, record_id: RecordId) -> Received | None:
-        """A kept record that is not quarantined."""
-        stored = self.store.get(record_id) if record_id not in self.quarantined else None
-        return self._read(stored.wire)[1] if stored is not None else None
-
-    def _asker_of(self, job: JobId) -> NodeId | None:
-        stored = self.store.get(job) if job not in self.quarantined else None
-        return unpack(stored.wire).author if stored is not None and stored.kind == Job.KIND else None
-
     def _check_kept(self, stored: StoredRecord) -> None:
         author = NOBODY
         try:
@@ -269,12 +215,6 @@ class Ledger:
         if (kind, job) != (stored.kind, stored.job):
             self.store.rename(stored.id, kind, job)
             self.understood.add(job)
-
-    def _quarantine(self, record_id: RecordId, author: NodeId, reason: str) -> None:
-        self.quarantined.add(record_id)
-        if self.refusals.count(author, reason):
-            by = f" by {self.trust.name(author)}" if author else ""
-            self._on_problem(f"a kept record{by} is set aside: {reason}")
 
     def _refuse(self, record_id: RecordId, author: NodeId, reason: str) -> None:
         self.refusals.add(record_id)
@@ -326,10 +266,3 @@ class Ledger:
                 listener(entry)
             except Exception as error:  # it is kept, and the other listeners are to know of it
                 self.on_fault("telling of a record", error)
-
-
-def job_of(record: Received, record_id: RecordId) -> JobId:
-    """The job a record belongs to; b"" for fleet records. A Job record belongs to itself."""
-    if record.KIND == "job":
-        return record_id
-    return getattr(record, "job", NOBODY)
