@@ -10,6 +10,7 @@ from muster.simulation.schedule import draw
 
 SEED, LATER = 39, 571  # in the second one a need comes while the job runs
 MET = 399  # all needs are met by something else while it runs
+ALONE = 421  # so is that of a node which trains all the time
 
 
 @pytest.mark.parametrize("seed", [SEED, LATER, MET])
@@ -34,6 +35,7 @@ def test_a_job_that_nobody_needs_ends_everywhere() -> None:
         ("concerned_once", LATER, "holds 0 heads"),
         ("needless_jobs_go_on", MET, "nobody needs the job, and it goes on"),
         ("the_first_one_ends_it", MET, "ends the job, and others need it"),
+        ("trains_on_although_met", ALONE, "its need is met: n1 trains on"),
     ],
 )
 def test_planted_bugs_are_caught(bug: str, seed: int, said: str) -> None:

@@ -69,6 +69,20 @@ def test_what_is_not_relayed(limits: TransferLimits, ask: Ask, up: list[NodeId])
     assert relay(bench, ask.id, ask, Moment(0.0, up)) == (None, [])
 
 
+def test_relays_that_nobody_has_anything_of_take_no_room_from_others() -> None:
+    bench, moment = Bench(TransferLimits(disk_limit_bytes=20_000)), Moment(0.0, [A, B])
+    (lost, _), (there, data) = data_of(15_000, seed=1), data_of(15_000, seed=2)
+    bench.hints[lost] = bench.hints[there] = [B]
+    ask = Ask(lost, 0, 4096, 15_000, True, (prefix(A),))
+    first, effects = relay(bench, lost, ask, moment)
+    assert first is not None
+    wanted = Ask(there, 0, 4096, len(data), True, (prefix(A),))
+    assert relay(bench, there, wanted, moment) == (None, []), "the first one may be on its way"
+    for sent in requests(effects):
+        bench.answer(sent, Status.NO, b"", moment)
+    assert relay(bench, there, wanted, moment)[0] is not None
+
+
 def test_another_size_than_ones_own_record_says_is_not_served() -> None:
     bench, (blob, data) = Bench(), data_of(8192)
     bench.fetch(blob, len(data), Moment(0.0, [A, B]))

@@ -64,7 +64,8 @@ class FetchTable:
         limit_bytes = limits.disk_limit_bytes
         if limit_bytes is None:
             return True
-        coming_bytes = size_bytes + sum(fetch.size_bytes - fetch.held_bytes for fetch in relays)
+        coming = (fetch for fetch in relays if fetch.active or fetch.held_bytes)  # others have no source yet
+        coming_bytes = size_bytes + sum(fetch.size_bytes - fetch.held_bytes for fetch in coming)
         if store.used_bytes() + coming_bytes <= limit_bytes or ours():
             return True
         whole_bytes = sum(size_bytes for _, size_bytes in store.blobs())
