@@ -32,7 +32,7 @@ def test_a_job_that_nobody_needs_ends_everywhere() -> None:
     [
         ("joins_without_a_like_need", SEED, "trains all the same"),
         ("older_needs_stay", SEED, "keeps several of one node and task"),
-        ("concerned_once", LATER, "holds 0 heads"),
+        ("concerned_once", LATER, "not settled: n0"),
         ("needless_jobs_go_on", MET, "nobody needs the job, and it goes on"),
         ("the_first_one_ends_it", MET, "ends the job, and others need it"),
         ("trains_on_although_met", ALONE, "its need is met: n1 trains on"),
