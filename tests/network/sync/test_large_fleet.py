@@ -104,3 +104,50 @@ def test_a_flood_of_made_up_nodes_stays_on_the_link_it_comes_by() -> None:
             assert all(sent - was.get(to, 0) < 20 * 100 for to, sent in presence_bytes(node).items())
 
     with_fleet(scene, [(0, 1), *((a, b) for a, b in MESH if a > 0)])
+
+
+def exchange_bytes(nodes: list[Node]) -> int:
+    return sum(sent.exchange for node in nodes for sent in node.exchange.traffic.by_neighbour.values())
+
+
+def test_in_a_mesh_a_record_is_announced_by_whom_it_comes_from_and_not_by_everybody_to_everybody() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        before = exchange_bytes(nodes)
+        await asyncio.sleep(60)
+        quiet, before = exchange_bytes(nodes) - before, exchange_bytes(nodes)
+        for number in range(10):
+            nodes[number].publish(f"record {number}")
+            await asyncio.sleep(6)
+        assert all(len(node.heard()) == 10 for node in nodes)
+        assert not any(peer.outbound.held for node in nodes for peer in node.exchange.shared.peers.values())
+        links = len(nodes) * (len(nodes) - 1)
+        assert exchange_bytes(nodes) - before - quiet < 10 * links * 14 / 3  # all to all: 14 bytes each
+
+    with_fleet(scene, MESH)
+
+
+def test_a_record_whose_author_is_cut_off_comes_by_others_once_he_is_not_heard() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        network.cut(nodes[0].identity.node, nodes[1].identity.node)
+        nodes[0].publish("over others")
+        await asyncio.sleep(10)
+        assert nodes[1].heard() == {"over others"}
+
+    with_fleet(scene, MESH)
+
+
+def test_who_was_away_when_a_record_came_gets_it_from_any_one_who_held_it() -> None:
+    async def scene(network: SimNetwork, nodes: list[Node]) -> None:
+        away = nodes[1].identity.node
+        network.cut(nodes[0].identity.node, away)
+        nodes[0].publish("before it was known")
+        await asyncio.sleep(3)  # meanwhile others say up to which record all was announced
+        network.isolate(away)
+        await nodes[0].close()
+        await asyncio.sleep(40)
+        network.heal(away, nodes[7].identity.node)
+        await asyncio.sleep(20)
+        assert nodes[1].heard() == {"before it was known"}
+        await nodes[0].start()
+
+    with_fleet(scene, MESH)

@@ -75,6 +75,8 @@ class Announcer:
 
     def enqueue(self, peer: SyncPeer, entry: Entry) -> None:
         """Announce a record to a neighbour: soon, with others, or when it was deferred long enough."""
+        if peer.outbound.hold(entry, loop_time_s()):
+            return
         narrow = self._shared.narrow(peer.node)
         effect = peer.outbound.on_record(entry, loop_time_s(), self._rule, narrow=narrow)
         if isinstance(effect, Deferred):
@@ -111,6 +113,7 @@ class Announcer:
         missed, now_s = peer.outbound.relays.hears - names, loop_time_s()
         peer.outbound.relays.on_hears(names, now_s)
         if missed:
+            peer.outbound.release_held(now_s)
             peer.outbound.due_s = now_s
             self._flush_soon()
 
@@ -141,7 +144,8 @@ class Announcer:
             ]
             self._publish_now = False
             for peer in self._shared.peers.values():
-                if peer.outbound.on_time(now_s, self._rule) is not None:
+                released = peer.outbound.release_held(now_s)
+                if peer.outbound.on_time(now_s, self._rule) is not None or released:
                     self._flush_soon()
             if due:
                 mine = self._presence.next()
@@ -202,10 +206,12 @@ class Announcer:
         narrow = self._shared.narrow(node)
         if outbound.wants_own_heartbeat(narrow=narrow):
             outbound.add_own_heartbeat(self._presence.next(), now_s + self._heartbeat_period_s(node))
+        regular = outbound.own_heartbeat is not None and self._presence.others() > SMALL_FLEET
         found = outbound.take_announcements(
             self._own,
             outbound.take_heartbeats(self._shared.relayed(peer, now_s)),
             outbound.take_hears(self._heard_itself, now_s),
+            digest=self._shared.digest_bytes() if regular else b"",
             last=self._store.last_sequence(),
             compressed=lambda entry, room: self._inside(entry, room, node),
         )

@@ -161,6 +161,7 @@ class Exchange:
         self.shared.take_from_digest(record_id)
         for peer in self.shared.peers.values():
             peer.outbound.outbox = [entry for entry in peer.outbound.outbox if entry.id != record_id]
+            peer.outbound.held.pop(record_id, None)
 
     def _on_neighbour(self, node: NodeId, up: bool) -> None:
         """A session with a neighbour begins or ends."""

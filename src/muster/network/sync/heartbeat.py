@@ -37,7 +37,8 @@ HEARS_MAX = 120  # nodes in the list of whom a node hears itself
 _NUMBER_BYTES_MAX = 10  # 70 bits
 _NO_BATTERY = 255
 _HAS_BATTERY, _HAS_JOB, _OWN, _BRIEF = 0x10, 0x20, 0x40, 0x80  # beside the state
-_HEARS = 0x0F  # instead of a state: the list follows
+_HEARS, _DIGEST = 0x0F, 0x1F  # instead of a state: the list follows; the digest
+DIGEST_BYTES = 4  # of that of all records
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
@@ -95,10 +96,14 @@ class Said:
     heartbeats: list[Heartbeat] = field(default_factory=list)
     briefs: list[BriefHeartbeat] = field(default_factory=list)
     hears: frozenset[bytes] | None = None
+    digest: bytes = b""  # the first bytes of that of all its records, if it said that
 
 
 def pack_heartbeats(
-    heartbeats: Iterable[Heartbeat | BriefHeartbeat], mine: bytes, hears: Iterable[bytes] | None = None
+    heartbeats: Iterable[Heartbeat | BriefHeartbeat],
+    mine: bytes,
+    hears: Iterable[bytes] | None = None,
+    digest: bytes = b"",
 ) -> bytes:
     """About 10 bytes for the sender's own (`mine`: the first 8 bytes of its id), 20 for another node's, 9 for
     a brief one, 4 for each of those that it hears itself."""
@@ -107,6 +112,9 @@ def pack_heartbeats(
         names = sorted(hears)[:HEARS_MAX]
         out.append(_HEARS)
         out += encode_varint(len(names)) + b"".join(names)
+    if digest:
+        out.append(_DIGEST)
+        out += digest[:DIGEST_BYTES]
     for heartbeat in heartbeats:
         if isinstance(heartbeat, BriefHeartbeat):
             out.append(_BRIEF | heartbeat.state)
@@ -131,18 +139,21 @@ def unpack_heartbeats(data: bytes, sender: bytes) -> Said:
     heartbeats: list[Heartbeat] = []
     briefs: list[BriefHeartbeat] = []
     hears: frozenset[bytes] | None = None
+    digest = b""
     try:
         while reader.at < len(data):
             flags = reader.byte()
             if flags == _HEARS:
                 hears = reader.names()
+            elif flags == _DIGEST:
+                digest = reader.take(DIGEST_BYTES)
             elif flags & _BRIEF:
                 briefs.append(reader.brief(flags))
             else:
                 heartbeats.append(reader.full(flags))
     except (IndexError, VarintError):
         pass
-    return Said(heartbeats, briefs, hears)
+    return Said(heartbeats, briefs, hears, digest)
 
 
 class _Reader:

@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from muster.network.sync.deferred import DeferralRule, DeferredRecords
-from muster.network.sync.heartbeat import Heartbeat, pack_heartbeats
+from muster.network.sync.heartbeat import SHORT_NAME_BYTES, Heartbeat, pack_heartbeats
 from muster.network.sync.ledger import Entry
 from muster.network.sync.messages import CHANGES_MAX, PREFIX_BYTES, Announce
 from muster.network.sync.relays import Relayed, Relays
-from muster.protocol.ids import NodeId
+from muster.protocol.ids import NodeId, RecordId
 
 ANNOUNCE_BYTES_MAX = 5600  # a record with the largest inline payload; over one batch it goes in pieces
 HEARTBEATS_MAX = 40  # in one announcement
+HOLD_S = 30.0  # for a record that the neighbour gets from whom it came from here
 HEARS_S = 60.0  # between two lists of whom this node hears itself, which may be lost
 FLUSH_S = 0.01  # records made together are announced together
 FLUSH_NARROW_S = 0.1  # on a narrow link: a commit and the plan that follows it go together
@@ -65,6 +66,8 @@ class Outbound:
     own_heartbeat: Heartbeat | None = None  # the neighbour lacks it
     heartbeat_due_s: float = 0.0  # the next one of this node's own
     relays: Relays = field(init=False)  # of others' heartbeats
+    # until when: records that it gets from a neighbour of both, by their ids; `last` stays before them
+    held: dict[RecordId, tuple[float, Entry]] = field(default_factory=dict)
     said_hears: frozenset[bytes] = frozenset()  # what it knows of whom this node hears itself,
     hears_due_s: float = 0.0  # and when that is said again
     announced_job: bytes = b""  # in this node's last regular heartbeat
@@ -75,6 +78,7 @@ class Outbound:
     def begin(self, last: int, now_s: float) -> None:
         """A session begins: all heartbeats are news, all records up to `last` are found by comparing."""
         self.relays.begin(now_s)
+        self.held.clear()
         self.said_hears, self.hears_due_s = frozenset(), now_s
         self.last = last
         self.count = int(now_s * 1000) & 0x7FFF  # another than in the last session, most likely
@@ -97,6 +101,33 @@ class Outbound:
         delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
         self.due_s = min(self.due_s or now_s + delay_s, now_s + delay_s)
         return AnnounceAt(self.due_s)
+
+    def hold(self, entry: Entry, now_s: float) -> bool:
+        """Whether a record need not be announced for now, as the neighbour hears of it from whom it came from
+        here, and says that it hears him."""
+        if entry.source[:SHORT_NAME_BYTES] not in self.relays.hears or len(self.held) >= CHANGES_MAX:
+            return False
+        self.held[entry.id] = now_s + HOLD_S, entry
+        return True
+
+    def on_level(self) -> None:
+        """The neighbour has all that is here."""
+        self.held.clear()
+
+    def release_held(self, now_s: float) -> bool:
+        """Queue what was held for long enough, or came from whom the neighbour does not hear any more."""
+        hears = self.relays.hears
+        due = [
+            entry
+            for until_s, entry in self.held.values()
+            if until_s <= now_s or entry.source[:SHORT_NAME_BYTES] not in hears
+        ]
+        for entry in due:
+            del self.held[entry.id]
+        self.outbox += due
+        if due:
+            self.due_s = now_s
+        return bool(due)
 
     def on_time(self, now_s: float, rule: DeferralRule) -> AnnounceAt | None:
         """Deferred records whose time is over are queued after all."""
@@ -160,13 +191,14 @@ class Outbound:
         heartbeats: list[Relayed],
         hears: frozenset[bytes] | None = None,
         *,
+        digest: bytes = b"",
         last: int,
         compressed: Callable[[Entry, int], bytes | None],
     ) -> list[Announcement]:
         """All that is new, as messages small enough to pass in one piece; afterwards nothing is queued.
 
         `own`: the first bytes of this node's id; `hears`: those of whom it hears itself, if it is to say
-        that; `last`: the number of the newest record here.
+        that; `digest`: that of all its records, likewise; `last`: the number of the newest record here.
         `compressed(entry, room)` is a record to go inside a message, at most `room` bytes with its framing,
         or None: then its number and prefix go, and the neighbour asks if it lacks the record.
         """
@@ -174,8 +206,8 @@ class Outbound:
         found: list[Announcement] = []
         while not found or self.outbox or heartbeats:
             some, heartbeats = heartbeats[:HEARTBEATS_MAX], heartbeats[HEARTBEATS_MAX:]
-            message = Announce(self.count, self.last, [], [], pack_heartbeats(some, own, hears))
-            hears = None
+            message = Announce(self.count, self.last, [], [], pack_heartbeats(some, own, hears, digest))
+            hears, digest = None, b""
             room = ANNOUNCE_BYTES_MAX - 40 - len(message.heartbeats)
             inside: list[tuple[Entry, bytes]] = []
             for entry in self.outbox:
@@ -190,7 +222,8 @@ class Outbound:
                     message.ids.append((entry.sequence, entry.id[:PREFIX_BYTES]))
             del self.outbox[: len(message.inline) + len(message.ids)]
             if not self.outbox:
-                message.last = self.last = last
+                first_held = min((entry.sequence for _, entry in self.held.values()), default=last + 1)
+                message.last = self.last = min(last, first_held - 1)
             if message.has_records:
                 message.count = self.count = self.count + 1
             found.append(Announcement(message, inside))

@@ -88,6 +88,8 @@ class RecordSync:
         heard = [*said.heartbeats, *presence.merge_briefs(said.briefs, peer.node)]
         relays.on_said((h for h in heard if h.node in presence.table), loop_time_s())
         relays.on_outdated(presence.outdated(said.heartbeats))
+        if said.digest and self._shared.digest_bytes().startswith(said.digest):
+            peer.outbound.on_level()
         if said.hears is not None:
             self._on_hears(peer, said.hears)
 
