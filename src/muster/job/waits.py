@@ -118,5 +118,6 @@ def outside(context: Context, view: JobView, head: Point | None) -> list[Wait]:
             found.append(Wait(f"{name} was revoked: {trust.why_revoked(node)}"))
         elif presence.doing(node) == "blocked" and presence.lively(node):
             found.append(Wait(f"{name} waits for room: its disk is full"))
-    found += [Wait(context.ledger.later.sentence(node)) for node in context.ledger.later.authors(view.id)]
+    later = context.ledger.later
+    found += [Wait(later.sentence(node, counted=False)) for node in later.authors(view.id)]
     return list(islice(found, OUTSIDE_MAX))

@@ -46,8 +46,9 @@ class LaterRecords:
         """Who made such records of a job."""
         return list(self._jobs.get(job, ()))
 
-    def sentence(self, author: NodeId) -> str:
-        """What cannot be acted on, and what to do; "": nothing was sent that cannot."""
+    def sentence(self, author: NodeId, *, counted: bool = True) -> str:
+        """What cannot be acted on, and what to do; "": nothing was sent that cannot. Not `counted`: the same
+        for each further record."""
         sent = self._sent.get(author)
         if sent is None:
             return ""
@@ -55,6 +56,7 @@ class LaterRecords:
         more = len(sent.kinds) - KINDS_SHOWN
         kinds += f" and {more} more kinds" if more > 0 else ""
         needed = max(sent.needs, self.version + 1)
-        what = f"records of version {needed} ({kinds}, {sent.kinds.total()} so far)"
+        count = f", {sent.kinds.total()} so far" if counted else ""
+        what = f"records of version {needed} ({kinds}{count})"
         name = self.name_of(author)
         return f"{name} sends {what}; this node acts on version {self.version}: update muster"
