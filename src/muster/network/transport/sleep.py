@@ -1,4 +1,4 @@
-"""Notices that this machine slept: a laptop with its lid closed, a board that saves its battery.
+"""Notices that this machine slept: a laptop with its lid closed, a computer that saves its battery.
 
 Nothing here goes on meanwhile, the loop's clock neither (CLOCK_MONOTONIC stands still): no deadline passes,
 and nobody is taken for silent.  But the others have closed their ends of the links, which looks here as if

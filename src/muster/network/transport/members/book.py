@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Greeting(msgspec.Struct, frozen=True, array_like=True):
-    """What a neighbour is told: the sender's clock, and places that are news to it."""
+    """What a neighbour gets: the sender's clock, and places that are news to it."""
 
     version: int
     wall_s: int  # since 1970
@@ -114,9 +114,9 @@ class AddressBook:
         self._put(place)
         return True
 
-    def news_for(self, told: Mapping[bytes, int]) -> list[Place]:
-        """What a neighbour lacks that was told, or told itself, these numbers; at most one message of it."""
-        news = [place for place in self.places.values() if told.get(place.node, -1) < place.number]
+    def news_for(self, known: Mapping[bytes, int]) -> list[Place]:
+        """What a neighbour lacks that knows these numbers; at most one message of it."""
+        news = [place for place in self.places.values() if known.get(place.node, -1) < place.number]
         return news[-PLACES_MAX:]
 
     def _put(self, place: Place) -> None:

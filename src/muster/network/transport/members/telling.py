@@ -52,8 +52,8 @@ class AddressedLink(Protocol):
 
 
 @dataclass
-class Told:
-    """What a neighbour was told, and told itself, in its present session."""
+class Informed:
+    """What a neighbour knows in its present session: sent to it, or heard from it."""
 
     since_s: float  # loop time at which that came up
     numbers: dict[bytes, int] = field(default_factory=dict)  # by member
@@ -96,7 +96,7 @@ class MemberAddresses:
         self._on_problem, self._supervisor = on_problem, supervisor
         self.book = AddressBook(link.node[:SHORT_BYTES], before.book)
         self._members = {Endpoint(host, port): node for host, port, node in before.members}
-        self._told: dict[NodeId, Told] = {}
+        self._informed: dict[NodeId, Informed] = {}
         self._attempts: dict[Endpoint, Attempt] = {}
         self._clocks: dict[NodeId, str] = {}  # neighbours whose clock was found to differ: a sentence
         self._changed = False
@@ -120,40 +120,40 @@ class MemberAddresses:
 
     def _tell(self, now_s: float) -> None:
         present = self._link.neighbours()
-        self._told = {node: told for node, told in self._told.items() if node in present}
+        self._informed = {node: informed for node, informed in self._informed.items() if node in present}
         for node, neighbour in present.items():
-            told = self._told.get(node)
-            if told is None or told.since_s != neighbour.since_s:
-                told = self._told[node] = Told(neighbour.since_s)
-            if told.asking or now_s < told.next_s:
+            informed = self._informed.get(node)
+            if informed is None or informed.since_s != neighbour.since_s:
+                informed = self._informed[node] = Informed(neighbour.since_s)
+            if informed.asking or now_s < informed.next_s:
                 continue
-            news = self.book.news_for(told.numbers)
-            if news or not told.greeted:
-                told.asking = True
-                self._supervisor.once("telling addresses", self._say(node, told, news))
+            news = self.book.news_for(informed.numbers)
+            if news or not informed.greeted:
+                informed.asking = True
+                self._supervisor.once("telling addresses", self._say(node, informed, news))
 
-    async def _say(self, node: NodeId, told: Told, news: list[Place]) -> None:
+    async def _say(self, node: NodeId, informed: Informed, news: list[Place]) -> None:
         try:
             payload = encode(self._wall_s(), news)
             await self._link.ask(node, TOPIC, payload, timeout_s=ANSWER_S)
         except (Unreachable, Refused):  # it went, or is of a version without this
-            told.next_s = asyncio.get_running_loop().time() + AGAIN_S
+            informed.next_s = asyncio.get_running_loop().time() + AGAIN_S
         else:
-            told.greeted = True
+            informed.greeted = True
             for place in news:
-                told.hears(place)
+                informed.hears(place)
         finally:
-            told.asking = False
+            informed.asking = False
 
     async def _hear(self, node: NodeId, payload: bytes) -> bytes:
         greeting = decode(payload)
         if greeting is None:
             return b""
-        told = self._told.get(node)
+        informed = self._informed.get(node)
         for place in greeting.places:
             self._changed |= self.book.hear(place)
-            if told is not None:
-                told.hears(place)
+            if informed is not None:
+                informed.hears(place)
         self._compare_clocks(node, greeting.wall_s)
         return b""
 

@@ -28,7 +28,7 @@ class Silent:
     next_s: float  # when it is looked at, as loop time
     pause_s: float  # until the look after that; it doubles
     reason: Reason | None = None  # as it was said
-    answers: bool = False  # a node was there at the last look: its handshake may be under way
+    answers: bool = False  # a node was there at the last look: its handshake may go on
 
 
 class UnlinkedEndpoints:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from muster.network.transport.endpoints import Endpoint
 
-MTU_NEEDED = 1280  # that people are told; every IPv6 network has it
+MTU_NEEDED = 1280  # that people read; every IPv6 network has it
 QUIC_BYTES = 1200  # of UDP that a path must pass in one packet (RFC 9000, section 14)
 HEADER_BYTES = {4: 28, 6: 48}  # of IP and UDP
 
