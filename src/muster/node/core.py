@@ -184,7 +184,10 @@ class Core:
             self.ledger.publish(self._member)
         self.presence.set_status("idle", 0.0, self.battery(), b"", 0)
         self.presence.change_listeners.append(self.context.changes.notify)
-        twins = Twins(self.presence, self.link, self.supervisor, self.log, self.jobs.end_work)
+        twins = Twins(
+            self.presence, self.link, self.supervisor, self.log, self.jobs.end_work,
+            self.exchange.publish_heartbeat,
+        )  # fmt: skip
         self.presence.change_listeners.append(twins.look)
         self.supervisor.keep("telling twins", twins.run)
         self.supervisor.keep("noticing stalls", self._attend)

@@ -35,10 +35,11 @@ class Twins:
         supervisor: Supervisor,
         log: EventLog,
         end_jobs: Callable[[], None],
+        publish: Callable[[], None],
     ) -> None:
-        """`end_jobs()` ends what this node does in jobs now."""
+        """`end_jobs()` ends what this node does in jobs now, `publish()` sends its heartbeat."""
         self._presence, self._link, self._supervisor, self._log = presence, link, supervisor, log
-        self._end_jobs, self._said = end_jobs, False
+        self._end_jobs, self._publish, self._said = end_jobs, publish, False
         link.listen(TOPIC, lambda node, payload: self._on_twin(payload))
 
     async def run(self, pulse: Pulse) -> None:
@@ -53,7 +54,8 @@ class Twins:
 
     def _on_twin(self, payload: bytes) -> None:
         with contextlib.suppress(msgspec.MsgspecError):
-            self._presence.meet_twin(msgspec.msgpack.decode(payload, type=Heartbeat))
+            if self._presence.meet_twin(msgspec.msgpack.decode(payload, type=Heartbeat)):
+                self._publish()
 
     def look(self) -> None:
         if self._presence.cloned and not self._said:

@@ -32,7 +32,7 @@ HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that
 HEARTBEATS_MISSED_MAX = 3
 CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a former life's do not grow
 ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
-FORMER_S = 60.0  # ... and what it hears later, and does not grow for so long, is of that
+FORMER_S = 20.0  # ... and what it hears later, and does not grow for so long, is of that
 HEARTBEATS_MAX = 2048  # nodes remembered; who was heard longest ago is forgotten
 UNKNOWN_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
 
@@ -248,20 +248,22 @@ class Presence:
             for notify in self.change_listeners:
                 notify()
 
-    def meet_twin(self, heartbeat: Heartbeat) -> None:
+    def meet_twin(self, heartbeat: Heartbeat) -> bool:
         """A neighbour has sessions of two processes with this node's key, and this is the newest heartbeat of
-        either."""
+        either. Returns whether this node goes on above it from now on."""
         mine = self._mine or self.set_status("idle", 0.0, None, b"", 0)
         if heartbeat.node != self.node[:8] or not heartbeat.readable() or self.cloned:
-            return
+            return False
         if heartbeat.start > self.start:
             self.cloned = True
             for notify in self.change_listeners:
                 notify()
-        elif heartbeat.start == self.start and heartbeat.count > mine.count:  # copies of one home at rest
-            self.start += 1
-            self.keep_start(self.start)
-            self._mine = msgspec.structs.replace(mine, start=self.start)
+        if heartbeat.start != self.start or heartbeat.count <= mine.count:
+            return False
+        self.start += 1  # both counted on from the same number of starts, and this one's heartbeats are fewer
+        self.keep_start(self.start)
+        self._mine = msgspec.structs.replace(mine, start=self.start)
+        return True
 
     def _is_former(self, heartbeat: Heartbeat) -> bool:
         """Whether a newer heartbeat of this node is of its former life, as far as is known now."""
