@@ -21,7 +21,8 @@ ALL_DIGITS = 150  # requests of them, more than an accuracy is of
 LABELS_S = 10.0  # that an owner gives when asked
 LATER, LATER_S = 60, 2.0  # labels that follow, on which candidates are checked, and how many a second
 RETURN_LABELS, RETURN_LABELS_S = 120, 5.0
-START_S, NOTICE_S, NEED_S, ASK_S, JOB_S, SWAP_S, RETURN_S = 120.0, 60.0, 60.0, 90.0, 300.0, 120.0, 120.0
+# Whatever has not come about by then hangs; on a busy machine each of these takes minutes.
+START_S, NOTICE_S, NEED_S, ASK_S, JOB_S, SWAP_S, RETURN_S = 300.0, 300.0, 300.0, 300.0, 900.0, 300.0, 300.0
 ENDED = ("finished", "stopped", "failed")
 
 
