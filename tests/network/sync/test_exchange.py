@@ -171,7 +171,7 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
             await nodes[index].start()
         await asyncio.sleep(30)
         network.heal(nodes[1].identity.node, nodes[2].identity.node)
-        await asyncio.sleep(60)
+        await asyncio.sleep(90)  # FORMER_S: a process that lives would be heard again by then
         for node in nodes[1:]:
             age_s = node.presence.age_s(nodes[0].identity.node)
             assert age_s is not None
