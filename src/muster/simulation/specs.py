@@ -76,7 +76,7 @@ class Flood(_Fault, frozen=True, tag="flood"):
 
 class ChangeAddress(_Fault, frozen=True, tag="change_address"):
     """The node gets another address and opens a new session: it knows that its links are gone, its neighbours
-    do not until they have new ones; questions and answers under way are lost."""
+    do not until they have new ones; questions and answers in flight are lost."""
 
     node: str
 

@@ -9,7 +9,7 @@ import pytest
 
 from muster.errors import EXIT_CODES
 from muster.node.api.snapshot import LoopView, NeighbourView, PeerView, SelfView, Snapshot, TaskView
-from muster.node.doctor.facts import Bundle, Clock, Facts, Home, Port, Way
+from muster.node.doctor.facts import Bundle, Clock, Facts, Home, Port, Route
 from muster.node.doctor.findings import BEHIND_S, Finding, exit_code, findings
 
 NOW_S = 1_800_000_000.0
@@ -23,7 +23,7 @@ WELL = Facts(
     clock=Clock(NOW_S, NOW_S - 60, True),
     interfaces=(("eth0", ("192.0.2.7",)),),
     ports=(Port("[::]:7447", asked=False),),
-    ways=(Way("192.0.2.10:7447"),),
+    routes=(Route("192.0.2.10:7447"),),
     discovery=True,
     home=HOME,
     memory_bytes=10**9,
@@ -153,7 +153,7 @@ CASES: dict[str, tuple[Facts, str, str, str, int]] = {
         11,
     ),
     "no way": (
-        replace(WELL, ways=(Way("b:1", "no address is known for b"),)),
+        replace(WELL, routes=(Route("b:1", "no address is known for b"),)),
         "neighbour",
         "warn",
         "no address",

@@ -1,4 +1,4 @@
-"""What the doctor sees of a real machine: homes, bundles, ports, the way to a neighbour, tasks."""
+"""What the doctor sees of a real machine: homes, bundles, ports, the route to a neighbour, tasks."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def test_what_is_installed_is_known_without_importing_it() -> None:
 def test_a_neighbour_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with taken_port() as taken:
         port = taken.getsockname()[1]
-    (way,) = gather(config(tmp_path, connect=(f"127.0.0.1:{port}",)), opens=False).ways
-    assert f"UDP to 127.0.0.1:{port} is rejected" in way.why
+    (route,) = gather(config(tmp_path, connect=(f"127.0.0.1:{port}",)), opens=False).routes
+    assert f"UDP to 127.0.0.1:{port} is rejected" in route.why
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

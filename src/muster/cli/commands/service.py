@@ -92,11 +92,11 @@ def install(
 
 def _as_options(settings: dict[str, Any]) -> list[str]:
     """What the settings' file does not say, for the command line."""
-    words: list[str] = []
+    options: list[str] = []
     for key, value in settings.items():
         for text in value if isinstance(value, list) else [value]:
-            words += [f"--{key}", text]
-    return words
+            options += [f"--{key}", text]
+    return options
 
 
 @service.command()

@@ -22,7 +22,7 @@ class Port:
 
     endpoint: str
     asked: bool  # by node.toml; else any other port does as well
-    fault: str = ""  # "taken", "no such address", or the system's own words; "": it is free
+    fault: str = ""  # "taken", "no such address", or what the system says; "": it is free
     holder: str = ""  # the program that has it, if it is known
 
 
@@ -58,8 +58,8 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Way:
-    """The way to a configured neighbour. `why`: the sentence, if nothing answers there."""
+class Route:
+    """The route to a configured neighbour. `why`: the sentence, if nothing answers there."""
 
     endpoint: str
     why: str = ""
@@ -74,7 +74,7 @@ class Facts:
     clock: Clock
     interfaces: tuple[tuple[str, tuple[str, ...]], ...]  # that are up, loopback aside, with their addresses
     ports: tuple[Port, ...]
-    ways: tuple[Way, ...]
+    routes: tuple[Route, ...]
     discovery: bool
     home: Home
     memory_bytes: int

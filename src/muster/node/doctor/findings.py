@@ -81,10 +81,10 @@ def _clock(facts: Facts) -> Iterator[Finding]:
 
 
 def _network(facts: Facts) -> Iterator[Finding]:
-    told = [f"{name} {', '.join(addresses)}" for name, addresses in facts.interfaces if addresses]
+    shown = [f"{name} {', '.join(addresses)}" for name, addresses in facts.interfaces if addresses]
     bare = [name for name, addresses in facts.interfaces if not addresses]
-    if told:
-        yield Finding("network", "ok", "; ".join(told))
+    if shown:
+        yield Finding("network", "ok", "; ".join(shown))
     elif bare:
         yield Finding(
             "network", "warn", f"{', '.join(bare)} has no address", "'ip address'; is there a DHCP server?"
@@ -116,11 +116,11 @@ def _port(endpoint: str, asked: bool, fault: str, holder: str) -> Finding:
 
 
 def _neighbours(facts: Facts) -> Iterator[Finding]:
-    for way in facts.ways:
-        if way.why:
-            yield Finding("neighbour", "warn", way.why)
+    for route in facts.routes:
+        if route.why:
+            yield Finding("neighbour", "warn", route.why)
         else:
-            yield Finding("neighbour", "ok", f"a node answers at {way.endpoint}")
+            yield Finding("neighbour", "ok", f"a node answers at {route.endpoint}")
     if facts.daemon is None:
         return
     linked = [f"{n.name} (for {_span(n.up_s)})" for n in facts.daemon.neighbours]

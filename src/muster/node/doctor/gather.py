@@ -1,4 +1,4 @@
-"""Gathers the facts: of the machine, of the way to neighbours, and of the daemon if one runs."""
+"""Gathers the facts: of the machine, of the routes to neighbours, and of the daemon if one runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from muster.node.api.snapshot import Snapshot, TaskView
 from muster.node.catalogue import task_source
 from muster.node.config import NodeConfig
 from muster.node.doctor import machine
-from muster.node.doctor.facts import Facts, Way
+from muster.node.doctor.facts import Facts, Route
 from muster.node.doctor.ports import ports
 
-WAYS_AT_ONCE = 8
+ROUTES_AT_ONCE = 8
 
 
 def gather(config: NodeConfig, *, opens: bool) -> Facts:
@@ -35,7 +35,7 @@ def gather(config: NodeConfig, *, opens: bool) -> Facts:
         clock=machine.clock(config.home),
         interfaces=tuple((i.name, i.addresses) for i in interfaces() if i.running and i.name != "lo"),
         ports=() if daemon else ports(config),
-        ways=_ways(config, daemon),
+        routes=_routes(config, daemon),
         discovery=config.discovery,
         home=machine.home(config),
         memory_bytes=memory,
@@ -72,19 +72,19 @@ def _daemon(config: NodeConfig) -> tuple[Snapshot | None, tuple[str, ...], str]:
         return found, (), ""
 
 
-def _ways(config: NodeConfig, daemon: Snapshot | None) -> tuple[Way, ...]:
+def _routes(config: NodeConfig, daemon: Snapshot | None) -> tuple[Route, ...]:
     """What the node found out itself about a neighbour without a link, else what can be seen now."""
     known = {str(endpoint(u.endpoint)): u.sentence for u in (daemon.node.unlinked if daemon else ())}
 
-    def way(text: str) -> Way:
+    def route(text: str) -> Route:
         point = endpoint(text)
         if str(point) in known:
-            return Way(text, known[str(point)])
+            return Route(text, known[str(point)])
         facts = look_there(point)
-        return Way(text, "" if facts.udp == "answers" else why_unreachable(facts).sentence)
+        return Route(text, "" if facts.udp == "answers" else why_unreachable(facts).sentence)
 
-    with ThreadPoolExecutor(WAYS_AT_ONCE) as threads:
-        return tuple(threads.map(way, config.connect))
+    with ThreadPoolExecutor(ROUTES_AT_ONCE) as threads:
+        return tuple(threads.map(route, config.connect))
 
 
 async def _tasks(config: NodeConfig) -> tuple[TaskView, ...]:

@@ -30,7 +30,7 @@ def leads_to_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
 
 def fields(line: LogLine, node: str) -> dict[str, str]:
     """What the journal keeps of a line; `journalctl MUSTER_JOB=...` finds it."""
-    told = {
+    values = {
         "MESSAGE": with_trace(line),
         "PRIORITY": str(PRIORITIES[line.level]),
         "SYSLOG_IDENTIFIER": "muster",
@@ -39,13 +39,13 @@ def fields(line: LogLine, node: str) -> dict[str, str]:
         "MUSTER_JOB": line.job,
         "MUSTER_ABOUT": line.about,
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in values.items() if value}
 
 
-def encoded(told: Mapping[str, str]) -> bytes:
+def encoded(values: Mapping[str, str]) -> bytes:
     """The fields as a datagram."""
     parts = []
-    for key, value in told.items():
+    for key, value in values.items():
         raw = value.encode(errors="replace")[:MESSAGE_BYTES_MAX]
         if b"\n" in raw:
             parts.append(key.encode() + b"\n" + len(raw).to_bytes(8, "little") + raw + b"\n")

@@ -39,9 +39,15 @@ def as_text(line: LogLine, local_time: Callable[[float], time.struct_time] = tim
 
 def as_json(line: LogLine, node: str) -> str:
     """One JSON object; keys without a value are left out."""
-    told = {"time": iso(line.time_s), "level": line.level, "part": line.part, "text": line.text, "node": node}
+    always = {
+        "time": iso(line.time_s),
+        "level": line.level,
+        "part": line.part,
+        "text": line.text,
+        "node": node,
+    }
     more = {"about": line.about, "job": line.job, "trace": line.trace}
-    return json.dumps(told | {key: value for key, value in more.items() if value}, ensure_ascii=False)
+    return json.dumps(always | {key: value for key, value in more.items() if value}, ensure_ascii=False)
 
 
 def with_trace(line: LogLine) -> str:

@@ -29,7 +29,7 @@ class LogOptions:
 
 
 class Printer:
-    """Reads the event log as a task of its own; `limit` holds back what repeats itself."""
+    """Reads the event log as a task of its own; `limit` leaves out what repeats itself."""
 
     def __init__(
         self,
@@ -56,22 +56,22 @@ class Printer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_s):
                     await news.wait()
-            for line in self._limit.due(loop.time()):
-                self._write(line)
+            for due in self._limit.due(loop.time()):
+                self._write(due)
 
     def add(self, line: LogLine) -> None:
         """Print a line, if its level is asked for and it does not repeat itself."""
         if line.level in self._levels:
-            for told in self._limit.admit(line, asyncio.get_running_loop().time()):
-                self._write(told)
+            for due in self._limit.admit(line, asyncio.get_running_loop().time()):
+                self._write(due)
 
     def close(self) -> None:
-        """Print what is left: the last events, and what was held back."""
+        """Print what is left: the last events, and what was left out."""
         for event in self._log.since(self._printed):
             self._printed = event.number
             self.add(line_of(event))
-        for line in self._limit.end():
-            self._write(line)
+        for due in self._limit.end():
+            self._write(due)
 
 
 def line_of(event: NodeEvent) -> LogLine:

@@ -23,7 +23,7 @@ class _Seen:
 
     began_s: float
     times: int = 0
-    held: LogLine | None = None  # the last one that was held back
+    held: LogLine | None = None  # the last one that was left out
 
 
 class RateLimit:
@@ -34,27 +34,27 @@ class RateLimit:
         self._seen: dict[tuple[str, str], _Seen] = {}  # oldest period first
 
     def admit(self, line: LogLine, now_s: float) -> list[LogLine]:
-        """What is to be printed now: what is due of sentences held back, and `line` if it may be."""
-        told = self.due(now_s)
+        """What is to be printed now: what is due of sentences left out, and `line` if it may be."""
+        lines = self.due(now_s)
         key = _key(line)
         seen = self._seen.get(key)
         if seen is None:
             if len(self._seen) >= SENTENCES_MAX:
-                told += self._end(next(iter(self._seen)))
+                lines += self._end(next(iter(self._seen)))
             seen = self._seen[key] = _Seen(now_s)
         seen.times += 1
         if seen.times > self._limit:
             seen.held = line
-            return told
-        return [*told, line]
+            return lines
+        return [*lines, line]
 
     def due(self, now_s: float) -> list[LogLine]:
-        """For each sentence whose period is over how many were held back, if any were."""
+        """For each sentence whose period is over how many were left out, if any were."""
         over = [key for key, seen in self._seen.items() if now_s >= seen.began_s + self._period_s]
         return [line for key in over for line in self._end(key)]
 
     def next_s(self) -> float | None:
-        """When `due` has something to say again; None: nothing is held back."""
+        """When `due` has something to say again; None: nothing is left out."""
         began = [seen.began_s for seen in self._seen.values() if seen.held is not None]
         return min(began) + self._period_s if began else None
 

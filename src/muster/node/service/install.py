@@ -64,17 +64,17 @@ class Machine:
                 "service", "services are root's: run this with sudo, or look at the unit with --print"
             )
 
-    def control(self, *words: str) -> str:
+    def control(self, *argv: str) -> str:
         """What systemctl prints. Raises MusterError("service") with what it says."""
         try:
             done = subprocess.run(
-                (*self.systemctl, *words), capture_output=True, text=True, check=False, timeout=LIMIT_S
+                (*self.systemctl, *argv), capture_output=True, text=True, check=False, timeout=LIMIT_S
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise MusterError("service", f"systemctl {words[0]} did not work: {error}") from error
+            raise MusterError("service", f"systemctl {argv[0]} did not work: {error}") from error
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).split())[:300]
-            raise MusterError("service", f"systemctl {words[0]} failed: {said or done.returncode}")
+            raise MusterError("service", f"systemctl {argv[0]} failed: {said or done.returncode}")
         return done.stdout
 
     def version(self) -> int:
@@ -109,7 +109,7 @@ def put(machine: Machine, service: Service, bundle: Path | None, settings: dict[
     `settings` become its node.toml, unless that exists.
     """
     machine.need()
-    told = _user(service.user, machine.state)
+    lines = _user(service.user, machine.state)
     account = pwd.getpwnam(service.user)
     path = machine.units / unit_name(service.name)
     try:
@@ -117,10 +117,10 @@ def put(machine: Machine, service: Service, bundle: Path | None, settings: dict[
         if bundle is not None:
             kept = machine.settings / f"{service.name}.pem"
             _write(kept, bundle.read_bytes(), 0o600, account)
-            told.append(f"{kept} is its bundle, readable by {service.user} only; {bundle} is needed no more")
+            lines.append(f"{kept} is its bundle, readable by {service.user} only; {bundle} is needed no more")
         if not service.config.exists():
             _write(service.config, tomli_w.dumps(settings).encode(), 0o644, None)
-            told.append(f"{service.config} has its settings")
+            lines.append(f"{service.config} has its settings")
         if not service.home.is_relative_to(machine.state):
             service.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chown(service.home, account.pw_uid, account.pw_gid)
@@ -131,7 +131,7 @@ def put(machine: Machine, service: Service, bundle: Path | None, settings: dict[
     machine.control("daemon-reload")
     machine.control("enable", path.name)
     machine.control("restart", path.name)
-    return [*told, f"{path.name} runs, now and after each start of this machine"]
+    return [*lines, f"{path.name} runs, now and after each start of this machine"]
 
 
 def take_away(machine: Machine, name: str) -> str:
@@ -173,22 +173,22 @@ def _user(name: str, home: Path) -> list[str]:
         return []
     there = {group.gr_name for group in grp.getgrall()}
     groups = [group for group in GPU_GROUPS if group in there]
-    words = ["useradd", "--system", "--home-dir", str(home), "--shell", "/usr/sbin/nologin", "--user-group"]
-    words += ["--groups", ",".join(groups)] if groups else []
-    _run([*words, name])
+    argv = ["useradd", "--system", "--home-dir", str(home), "--shell", "/usr/sbin/nologin", "--user-group"]
+    argv += ["--groups", ",".join(groups)] if groups else []
+    _run([*argv, name])
     return [f"the user {name} is new"]
 
 
 def _try_as(account: pwd.struct_passwd, service: Service) -> None:
     """Let the user read the settings by the command that will run. Raises MusterError("service")."""
-    words = [str(service.program), "node", "--check", "--config", str(service.config)]
+    argv = [str(service.program), "node", "--check", "--config", str(service.config)]
     try:
-        _run([*words, "--home", str(service.home), *service.arguments], account)
+        _run([*argv, "--home", str(service.home), *service.arguments], account)
     except MusterError as error:
         raise MusterError("service", f"the user {service.user} cannot run this node: {error}") from error
 
 
-def _run(words: Sequence[str], user: pwd.struct_passwd | None = None) -> None:
+def _run(argv: Sequence[str], user: pwd.struct_passwd | None = None) -> None:
     as_user: dict[str, Any] = (
         {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
         if user is not None and user.pw_uid != os.geteuid()
@@ -196,12 +196,12 @@ def _run(words: Sequence[str], user: pwd.struct_passwd | None = None) -> None:
     )
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/", **as_user
+            argv, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/", **as_user
         )
     except OSError as error:
-        raise MusterError("service", f"{words[0]} did not work: {error.strerror}") from error
+        raise MusterError("service", f"{argv[0]} did not work: {error.strerror}") from error
     if done.returncode:
-        raise MusterError("service", f"{words[0]} failed: {' '.join(done.stderr.split())[:300]}")
+        raise MusterError("service", f"{argv[0]} failed: {' '.join(done.stderr.split())[:300]}")
 
 
 def _write(path: Path, content: bytes, mode: int, owner: pwd.struct_passwd | None) -> None:

@@ -113,8 +113,8 @@ def template(program: Path, systemd: int) -> str:
     """The unit of any node, for the Debian package; the node's settings are in /etc/muster/NAME.toml."""
     name = "NAME"
     any_node = Service(name, "muster", program, SETTINGS / f"{name}.toml", STATE / name)
-    told = "# Settings of a node: /etc/muster/NAME.toml, from 'muster service install'"
-    return "\n".join([told, *unit(any_node, systemd).replace(name, "%i").splitlines()[1:], ""])
+    head = "# Settings of a node: /etc/muster/NAME.toml, from 'muster service install'"
+    return "\n".join([head, *unit(any_node, systemd).replace(name, "%i").splitlines()[1:], ""])
 
 
 def _high(memory: str) -> str:
@@ -135,11 +135,11 @@ def is_memory(text: str) -> bool:
     return (parse_size(text) or 0) >= MEMORY_MIN_BYTES
 
 
-def _quoted(words: Sequence[str | Path]) -> str:
+def _quoted(arguments: Sequence[str | Path]) -> str:
     """A command line as systemd reads it: its own specifiers (%) and variables ($) are meant literally."""
-    return " ".join(_word(str(word).replace("%", "%%").replace("$", "$$")) for word in words)
+    return " ".join(_argument(str(argument).replace("%", "%%").replace("$", "$$")) for argument in arguments)
 
 
-def _word(text: str) -> str:
+def _argument(text: str) -> str:
     plain = text and not any(c.isspace() or c in "\"'\\;" for c in text)
     return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

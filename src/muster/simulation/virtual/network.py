@@ -205,7 +205,7 @@ class SimNetwork:
 
     def renew(self, node: NodeId) -> None:
         """The node's engine opens a new session: its links are gone for it at once, for others when they open
-        again or a lease is over; nothing that is under way arrives."""
+        again or a lease is over; nothing in flight arrives."""
         for wire in self._by_node.get(node, {}).values():
             for pipe in wire.pipes:
                 pipe.flush()
