@@ -71,7 +71,10 @@ def _heavy(
 ) -> Iterator[str]:
     """Stand-ins against their author's own update, by samples and steps: fewer steps weigh more, by the root
     of how many fewer at most. `fresh`: by place, those that were made on top of the commit's parent."""
-    own = {f.node: f for place, f in fresh.items() if place not in others}
+    # of a revoked node nobody knows any more how many samples it offered
+    own = {
+        f.node: f for place, f in fresh.items() if place not in others and not world.by_node[f.node].revoked
+    }
     for place, nodes in others.items():
         stand_in = fresh.get(place)
         if stand_in is None or stand_in.node not in own or stand_in.node in nodes:
