@@ -8,6 +8,7 @@ import pytest
 
 from muster.history.credit import others_of, own_of
 from muster.history.point import Point
+from muster.job.models.stand_ins import HELPED
 from muster.simulation import faults as f
 from muster.simulation.episodes import TimedFault
 from muster.simulation.judging.check import Run, judge, play, story
@@ -69,7 +70,7 @@ def stood_in(run: Run) -> dict[str, int]:
     name = {machine.node: machine.spec.name for machine in run.world.machines.values()}
     counts = dict.fromkeys(name.values(), 0)
     for point in points(run):
-        for node in others_of(point.record):
+        for node in others_of(point):
             counts[name[node]] += 1
     return counts
 
@@ -102,7 +103,7 @@ def test_who_comes_back_is_counted_itself_again() -> None:
     c = run.world.machines["c"].node
     rounds = sorted((p for p in points(run) if p.folded), key=lambda p: p.round)
     assert stood_in(run)["c"] >= 3
-    assert c in own_of(rounds[-1].record)
+    assert c in own_of(rounds[-1])
 
 
 def test_a_coordinator_that_dies_again_and_again_trains_no_stand_in_twice() -> None:
@@ -117,6 +118,32 @@ def test_helpers_share_the_weight_of_the_asker() -> None:
     assert verdict.good, story(verdict)
     assert stood_in(run)["a"] >= 15
     assert stood_in(run)["d"] == 0
+
+
+def late_itself() -> Schedule:
+    """b helps a and dies, so that a trains itself; b is back before a is done, and c is gone."""
+    job = msgspec.structs.replace(JOB, rounds=12, min_nodes=1, planned=True, share="auto")
+    nodes = (
+        MachineSpec("a", 400, 10.0, share="samples"),
+        MachineSpec("b", 0, 0.5),
+        MachineSpec("c", 300, 20.0),
+    )
+    links = (WireSpec("a", "b", LINK), WireSpec("a", "c", LINK))
+    events = (
+        TimedFault(26.4, f.Kill("b")),  # in round 2, before it has trained
+        TimedFault(34.0, f.Cut("a", "c")),
+        TimedFault(36.5, f.Restart("b")),
+        TimedFault(400.0, f.Heal()),
+    )
+    spec = WorldSpec(1, nodes, links, TaskSpec(common=False), (job,))
+    return Schedule(1, "scene", spec, events, 600.0)
+
+
+def test_an_update_that_is_discarded_has_no_part_in_the_momentum_of_a_round() -> None:
+    """A round that helpers train in the place of one node is of plain steps (planning/step_size.py)."""
+    verdict = judge(late_itself())
+    assert verdict.good, story(verdict)
+    assert any(f"an update of a is discarded: {HELPED}" == text for _, _, text in verdict.story)
 
 
 @pytest.mark.parametrize(

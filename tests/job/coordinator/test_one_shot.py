@@ -167,6 +167,34 @@ def test_rounds_after_it_are_gentle_and_a_newcomer_brings_another_pool() -> None
     run(main(), until_s=36_000)
 
 
+def test_a_round_of_which_most_are_gone_becomes_one_of_the_pool_and_not_of_one_node_alone() -> None:
+    """a's part of the usual round is here already, when d's samples come and b and c are gone."""
+
+    async def main() -> None:
+        field = field_of("abcd", "bcd", step_s={"a": 0.05, "b": 3.0, "c": 3.0, "d": 0.1})
+        a, b, c, d = (field.cores[name].node for name in "abcd")
+        field.network.isolate(d)
+        await field.start()
+        job = ask(field, 30)
+        runner = field.runner("a", job)
+        assert await field.until(lambda: field.round("a", job) == 1, 300.0)
+        head = runner.head()
+        assert head is not None
+        assert await field.until(lambda: bool(list(runner.view.uncounted(head.counted))), 60.0)
+        field.network.rejoin(d)
+        for node in (b, c):
+            field.network.isolate(node)
+        assert await field.until(lambda: field.round("a", job) == 2, 300.0)
+        commit = next(commits(field, "a", job))
+        for t in field.said("a"):
+            print(t)
+        assert [d in nodes for nodes in stood_for(commit).values()] == [True]
+        assert {f.node for f in commit.folded} == {a}
+        await field.close()
+
+    run(main(), until_s=36_000)
+
+
 @pytest.mark.parametrize(("slow", "trains"), [("a", "bc"), ("b", "a")])
 def test_the_node_that_is_done_first_trains(slow: str, trains: str) -> None:
     async def main() -> None:

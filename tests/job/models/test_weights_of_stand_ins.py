@@ -17,7 +17,7 @@ from muster.history.credit import parts
 from muster.history.graph import Graph
 from muster.history.succession import changes_fault
 from muster.job.models.folding import Outcome, RoundContext, fold
-from muster.job.models.stand_ins import REPLACED, asked_for
+from muster.job.models.stand_ins import REPLACED, asked_for, for_momentum
 from muster.job.uncounted import KnownUpdate
 from muster.job.view import JobView, KnownPlan
 from muster.protocol.ids import NodeId
@@ -134,3 +134,21 @@ def test_a_merge_weighs_the_nodes_that_were_stood_in_for() -> None:
     graph.add(b"1" * 32, A, record)
     assert graph.only(b"1" * 32, ROOT) == {A: 40, B: 26, C: 25}
     assert dict(parts(10, (A, B, C))) == {A: 4, B: 3, C: 3}
+
+
+@pytest.mark.parametrize(
+    ("updates", "setting"),
+    [
+        ([update(A, 1, 1.0), update(B, 1, 1.0)], [0, 1]),
+        ([update(A, 1, 1.0), update(B, 1, 1.0, C)], [0]),  # one of C's samples says nothing of links
+        ([update(B, 1, 1.0, A), update(C, 1, 1.0)], [1]),
+        ([update(A, 1, 1.0), update(B, 1, 1.0, A)], [1]),  # B helps A: of A itself nothing is counted
+        ([update(A, 1, 1.0), update(B, 1, 1.0, A), update(C, 1, 1.0)], [2]),
+        ([], []),
+    ],
+)
+def test_what_is_discarded_does_not_set_the_momentum_of_a_round(
+    updates: list[KnownUpdate], setting: list[int]
+) -> None:
+    found = for_momentum(updates, lambda node: node == B)
+    assert found == [updates[i] for i in setting]

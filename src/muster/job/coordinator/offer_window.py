@@ -8,6 +8,7 @@ from __future__ import annotations
 from muster.job.context import Context
 from muster.job.coordinator.reach import Reach
 from muster.job.view import JobView
+from muster.job.waits import Wait, names
 from muster.protocol.ids import NodeId
 
 LATELY_S = 180.0  # three heartbeats of an idle node
@@ -45,10 +46,15 @@ class OfferWindow:
             self._since_s = now  # starting a trainer takes its time
         return self._since_s + OFFER_GRACE_S - now
 
-    def silent(self) -> list[NodeId]:
-        """Nodes that may answer and have not."""
-        answered = {*self._view.offers, *self._view.refusals}
-        return [n for n in self._lately_heard() if n not in answered]
+    def awaited(self) -> Wait | None:
+        """That other nodes may answer and have not."""
+        context, answered = self._context, {self._context.node, *self._view.offers, *self._view.refusals}
+        silent = [n for n in self._lately_heard() if n not in answered]
+        if not silent:
+            return None
+        starting = [n for n in silent if context.presence.doing(n) == "preparing"]
+        text = f"waits for the answers of {names(context, silent)}"
+        return Wait(f"{text}; the trainer of {names(context, starting)} is starting" if starting else text)
 
     def _lately_heard(self) -> list[NodeId]:
         """Members that may answer a call for help: idle nodes send few heartbeats, so this looks far back."""

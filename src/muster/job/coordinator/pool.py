@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from muster.history.credit import stood_for
 from muster.history.point import Point
 from muster.job.context import Context
@@ -14,15 +16,15 @@ from muster.planning.policy import UNKNOWN_RATE_BYTES_S
 from muster.planning.pool import Pool
 from muster.planning.rounds import Missing, closing_in_s
 from muster.protocol.ids import NodeId
-from muster.protocol.records import Plan
+from muster.protocol.parts import Assignment
 
 COME_MIN_S, COME_TIMES = 10.0, 3.0  # what samples may take to come: so long, and so many times as expected
 NOBODY = "waits for a node that shares samples: nobody in reach does ([policy] share in its node.toml)"
 
 
-def trains_pool(plan: Plan) -> bool:
-    """Whether a plan is of such a round."""
-    return any(a.node in a.data for a in plan.assignments)
+def trains_pool(assignments: Iterable[Assignment]) -> bool:
+    """Whether these are the assignments of such a round."""
+    return any(a.node in a.data for a in assignments)
 
 
 def covered(view: JobView, head: Point) -> set[NodeId]:

@@ -24,9 +24,10 @@ from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.coordinator.state import CoordinatorState
 from muster.job.models.job_fetcher import STALL_S, JobFetcher
 from muster.job.models.payloads import payload_held
-from muster.job.models.stand_ins import UNASKED, asked_for, helped, is_stand_in, trained_on_pool
+from muster.job.models.stand_ins import UNASKED, asked_for, for_momentum, helped, is_stand_in, trained_on_pool
 from muster.job.models.store import ModelStore
 from muster.job.roles import ALONE_PATIENCES, min_nodes
+from muster.job.sharing.rules import has_data
 from muster.job.stop_rule import has_budget, has_parts, spent_up
 from muster.job.uncounted import KnownUpdate
 from muster.job.view import JobView, KnownPlan
@@ -75,7 +76,7 @@ class Rounds:
         """Open the round on top of `head`, once there are nodes enough for it."""
         view, now = self._view, self._context.now()
         if head.round == 0 and (wait_s := self._offer_window.wait_s()) > 0:
-            self.waits_for = self._answers_awaited()
+            self.waits_for = self._offer_window.awaited()
             return wait_s
         if head.round == 0 and view.job.one_shot and (awaited := self._pool_window.look(head)) is not None:
             self.waits_for = awaited[0]
@@ -140,7 +141,7 @@ class Rounds:
         age_s = now - published_s
         # what a node trained on an earlier head does not stand for its part in this round while that may come
         due = {m.node for m in missing if hopeful(m, age_s, plan.record.deadline_s, STALL_S)}
-        least, of_pool = min_nodes(view, head), trains_pool(plan.record)
+        least, of_pool = min_nodes(view, head), trains_pool(plan.record.assignments)
         if has_parts(view.job.stop) or of_pool:  # the plan names who is needed
             least = min(least, len(assigned))
         lends = helped(u.record for u in own) - {u.key.node for u in own}
@@ -221,10 +222,9 @@ class Rounds:
 
     def _round_end(self, head: Point, updates: list[KnownUpdate]) -> RoundEnd:
         """How the round on `head` is closed with these updates, by the plan of this node, if there is one."""
-        travelled = [u for u in updates if not u.record.data] or updates
-        helped = all(u.record.data for u in travelled)
-        codecs = (u.record.payload.codec for u in travelled)
-        momentum, _ = of_round(self._view.job, codecs, helped=helped)
+        setting = for_momentum(updates, lambda node: not has_data(self._view, node))
+        codecs = (u.record.payload.codec for u in setting)
+        momentum, _ = of_round(self._view.job, codecs, helped=all(u.record.data for u in setting))
         of_pool = any(trained_on_pool(u) for u in updates)
         steps = 0 if of_pool else self._forecasts.steps()  # those of a pool say nothing of other rounds
         steering = replace(self._planner.steering_after(head, steps), probe=self._forecasts.probes(EVERYBODY))
@@ -237,16 +237,6 @@ class Rounds:
             codec = pool_codec(self._view.job.recipe.down_codec)
         missed = self._missed - {u.key.node for u in updates if u.record.base == head.id}
         return RoundEnd(codec, momentum, cost, missed, steering, nearest=of_pool)
-
-    def _answers_awaited(self) -> Wait | None:
-        silent = [n for n in self._offer_window.silent() if n != self._context.node]
-        if not silent:
-            return None
-        starting = [n for n in silent if self._context.presence.doing(n) == "preparing"]
-        text = f"waits for the answers of {names(self._context, silent)}"
-        return Wait(
-            f"{text}; the trainer of {names(self._context, starting)} is starting" if starting else text
-        )
 
     def _away_awaited(self, nodes: list[NodeId]) -> Wait:
         if not nodes:
@@ -261,14 +251,16 @@ class Rounds:
         return present(self._context, self._view, self._arrivals, head, self._fetcher.uncounted(head))
 
     def _publish(self, head: Point, nodes: list[NodeId], before: Plan | None = None) -> NothingFits | None:
-        """Plan a round of `nodes`; what the plan `before` gave to one of them stays as it is."""
+        """Plan a round of `nodes`; what a plan `before` of its kind gave to one of them stays as it is."""
         view, number = self._view, 0 if before is None else before.number + 1
-        given = {} if before is None else {a.node: a for a in before.assignments}
         found = self._planner.plan(head, nodes, replaces=number > 0)
         if isinstance(found, NothingFits):
             return found
         found = self.assistance.explained(found)
         round_ = found.round
+        if before is not None and trains_pool(before.assignments) != trains_pool(round_.assignments):
+            before = None  # with a node's usual part a round on what all share would be over at once
+        given = {} if before is None else {a.node: a for a in before.assignments}
         assignments = tuple(given.get(a.node, a) for a in round_.assignments)
         standing = stand_ins.kept(found, before.stand_ins if before is not None else ())
         self._arrivals.planned(found.resources, (*assignments, *standing))
@@ -306,9 +298,9 @@ class Rounds:
         done = {u.key.node for u in uncounted if u.record.base == plan.parent}
         fresh = [n for n in self._present(head) if n not in given and n not in done]
         nodes = [n for n in given if n in arrived or n in alive] + fresh
-        nodes = nodes[:ROUND_NODES_MAX]
-        inside = nodes if trains_pool(plan) else self._planner.inside(head, nodes)
-        if len(inside) < (1 if trains_pool(plan) else min_nodes(self._view, head)):
+        nodes, pool = nodes[:ROUND_NODES_MAX], trains_pool(plan.assignments)
+        inside = nodes if pool else self._planner.inside(head, nodes)
+        if len(inside) < (1 if pool else min_nodes(self._view, head)):
             return False
         done_without = {a.node for a in plan.assignments if a.data and a.node not in nodes}
         replaced = self._publish(head, nodes, plan) is None

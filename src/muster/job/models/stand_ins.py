@@ -50,6 +50,15 @@ def counts_for(
     return [of(u) for u in updates]
 
 
+def for_momentum(
+    updates: Sequence[KnownUpdate], helps: Callable[[NodeId], bool] = lambda node: False
+) -> list[KnownUpdate]:
+    """Those of one commit's updates whose messages set the momentum of its round: of those that count for
+    somebody, what nodes trained on their own data; where there is none, all of them."""
+    counted = [u for u, nodes in zip(updates, counts_for(updates, helps), strict=True) if nodes]
+    return [u for u in counted if not u.record.data] or counted
+
+
 def samples_of(
     updates: Sequence[KnownUpdate], nodes: Sequence[Sequence[NodeId]], own: Callable[[NodeId], int],
     shared: Callable[[NodeId], int],
