@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import msgspec
@@ -90,7 +91,7 @@ class Consumers:
         self._view = JobView(self.fleet.job, job, author)
         self._context = context
         self._runner = JobRunner(
-            context, self._view, TrainerSlot(), fresh=True, needed_by_others=set
+            context, self._view, TrainerSlot(), since_s=-inf, needed_by_others=set
         )  # fmt: skip
         self._ledger.listeners.append(self._absorb)
         for record_id, (author, record) in self.fleet.records.items():
@@ -144,7 +145,7 @@ class Consumers:
         for round_ in (1, 2, 1_000_000):
             learning_rate(job.recipe, round_, job.stop.rounds)
             node_seed(job.recipe.seed, self.core.node, round_)
-        runner = JobRunner(self._context, view, TrainerSlot(), fresh=True, needed_by_others=set)
+        runner = JobRunner(self._context, view, TrainerSlot(), since_s=-inf, needed_by_others=set)
         facts = self._facts()
         runner.models.learn_layout(facts.layout)
         first = next(r for _, r in self.fleet.of_kind("commit") if not r.parents)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from muster.job.context import Context
@@ -54,6 +55,7 @@ class JobRegistry:
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
+        self._followed_s: dict[JobId, float] = {}  # of those being loaded again: loop time since when
         self._doubtful: dict[JobId, Entry] = {}  # asked for by revoked members, and nobody took part so far
         self._loader = Loader(context)
         self._slot = TrainerSlot()
@@ -230,6 +232,7 @@ class JobRegistry:
             await runner.close()
             if self.runners.get(job) is runner:
                 del self.runners[job]
+                self._followed_s[job] = runner.since_s
                 await self.load(job)
 
     def _tell(self, entry: Entry) -> None:
@@ -239,7 +242,8 @@ class JobRegistry:
 
     def _open(self, entry: Entry, *, fresh: bool = False) -> None:
         """Load a job with all of its records, and begin its loops. `fresh`: it was made here, just now."""
-        self._opened(self._reader.now(entry.id, *self._beginning(entry, fresh=fresh)))
+        since_s = -inf if fresh else self._context.now()
+        self._opened(self._reader.now(entry.id, *self._beginning(entry, since_s)))
 
     def _load_soon(self, job: JobId) -> None:
         """The same with a job that is known and not in memory, a slice of its records after the other."""
@@ -254,9 +258,10 @@ class JobRegistry:
             if at_rest:
                 self._at_rest[job] = self._context.now()
 
-        self._reader.soon(job, *self._beginning(self._context.ledger.entry_of(stored), fresh=False), opened)
+        since_s = self._followed_s.pop(job, self._context.now())
+        self._reader.soon(job, *self._beginning(self._context.ledger.entry_of(stored), since_s), opened)
 
-    def _beginning(self, entry: Entry, *, fresh: bool) -> tuple[Callable[[], JobRunner], dict[RecordId, str]]:
+    def _beginning(self, entry: Entry, since_s: float) -> tuple[Callable[[], JobRunner], dict[RecordId, str]]:
         """What begins a job without records, and which of its records it does without."""
         from muster.job.runner import JobRunner
 
@@ -269,7 +274,7 @@ class JobRegistry:
             trust = context.ledger.trust
             standing = Standing(context.node, trust.authority, context.out, trust.stands)
             view = JobView(job, asked, entry.author, standing=standing)
-            return JobRunner(context, view, self._slot, fresh=fresh, needed_by_others=others)
+            return JobRunner(context, view, self._slot, since_s=since_s, needed_by_others=others)
 
         aside = self._aside[job] = set_aside.load(context.store, job)
         return begin, aside

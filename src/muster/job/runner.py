@@ -51,13 +51,14 @@ class JobRunner:
         view: JobView,
         slot: TrainerSlot,
         *,
-        fresh: bool,
+        since_s: float,
         needed_by_others: Callable[[], set[BlobId]],
     ) -> None:
-        """`slot`: who has the trainer. `fresh`: the job was made here in this life of the process.
-        `needed_by_others()`: blobs that this node's other jobs cannot do without."""
+        """`slot`: who has the trainer. `since_s`: since when this process follows the job (loop time); minus
+        infinity: it was made here in this life of the process. `needed_by_others()`: blobs that this node's
+        other jobs cannot do without."""
         self.context, self.view, self._slot = context, view, slot
-        self.opened_s = context.now()
+        self.since_s = since_s
         self.waiting_for_slot = False
         self.yielded = False  # its trainer went to another job, as nothing moved in this one
         self._in_session = False
@@ -74,7 +75,7 @@ class JobRunner:
         self.planner = RoundPlanner(context, view, self.models, self.commits)
         self._coordinator = Coordinator(
             context, view, self.models, self.fetcher, self.commits, self._evaluation, self.planner,
-            self._state, fresh=fresh,
+            self._state, since_s=since_s,
         )  # fmt: skip
         self._contributions = ContributionEstimator(context, view, self.models)
         self.contribution_totals = ContributionTotals(view)

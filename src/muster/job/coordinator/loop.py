@@ -42,12 +42,12 @@ class Coordinator:
 
     def __init__(
         self, context: Context, view: JobView, models: ModelStore, fetcher: JobFetcher, commits: CommitWriter,
-        evaluation: HeadEvaluator, planner: RoundPlanner, state: CoordinatorState, *, fresh: bool,
+        evaluation: HeadEvaluator, planner: RoundPlanner, state: CoordinatorState, *, since_s: float,
     ) -> None:  # fmt: skip
-        """`fresh`: the job was made here in this life of the process, so that nobody can have gone on."""
+        """`since_s`: since when this process follows the job (loop time); before that others may have gone on
+        with it. Minus infinity: it was made here in this life of the process."""
         self._context, self._view, self._models, self._fetcher = context, view, models, fetcher
-        self._commits, self._state, self._fresh = commits, state, fresh
-        self._started_s = context.now()
+        self._commits, self._state, self._since_s = commits, state, since_s
         self._apart_since_s: float | None = None  # since when there is more than one head
         self._apart: tuple[list[CommitId], float] = ([], 0.0)  # which, and since when these
         self._late: tuple[int, float] = (0, 0.0)  # updates left over after the end, since when so many
@@ -148,8 +148,8 @@ class Coordinator:
         me = self._context.node
         best = coordinator(self._view, heads[0], self._reach.able)
         if best == me:
-            listened_s = self._context.now() - self._started_s
-            return self._fresh or self._state.acting or listened_s >= self._view.job.patience_s
+            listened_s = self._context.now() - self._since_s
+            return self._state.acting or listened_s >= self._view.job.patience_s
         if best is None or not self._state.acting:
             return False
         theirs = any(self._line_author(h) == best for h in heads)

@@ -30,13 +30,23 @@ class Chance(NamedTuple):
 
 def good(world: World, a: NodeId, b: NodeId) -> bool:
     """Whether two nodes are in contact over a link that is neither narrow nor lossy."""
-    if not world.network.contact(a, b):
+    if not meet(world, a, b):
         return False
     if _distrusts(world, a, b) or _distrusts(world, b, a):
         return False
     there, back = world.network.params(a, b), world.network.params(b, a)
     rate_bytes_s, loss = min(there.rate_bytes_s, back.rate_bytes_s), max(there.ask_loss, back.ask_loss)
     return rate_bytes_s >= GOOD_BYTES_S and loss <= GOOD_LOSS
+
+
+def meet(world: World, a: NodeId, b: NodeId) -> bool:
+    """Whether two nodes are in contact, and neither knows that the other one was revoked."""
+    return world.network.contact(a, b) and not (_bars(world, a, b) or _bars(world, b, a))
+
+
+def _bars(world: World, a: NodeId, b: NodeId) -> bool:
+    core = world.by_node[a].core
+    return core is not None and core.ledger.trust.revoked(b)
 
 
 def _distrusts(world: World, a: NodeId, b: NodeId) -> bool:
@@ -69,7 +79,8 @@ def _left(machine: Machine, near: list[Machine], job: JobId) -> Iterator[Chance]
     head = runner.head()
     if head is None or runner.finished() is not None:
         return
-    first = next((node for node in head.roster if node not in runner.view.refusals), None)
+    revoked = machine.core.ledger.trust.revoked  # by what this node has heard
+    first = next((n for n in head.roster if n not in runner.view.refusals and not revoked(n)), None)
     if first is None or first == machine.node:
         return
     age_s = machine.core.presence.age_s(first)

@@ -15,7 +15,7 @@ from muster.protocol.parts import Payload
 from muster.protocol.records import Commit, Merge
 from muster.simulation.judging.adapting import ConcernWatch
 from muster.simulation.judging.borders import StallWatch
-from muster.simulation.judging.carrying import BEGUN_S, Chance, chances, good
+from muster.simulation.judging.carrying import BEGUN_S, Chance, chances, good, meet
 from muster.simulation.machine import Machine
 from muster.simulation.world import World
 
@@ -125,14 +125,14 @@ def _company(world: World, work: JobUpdate, record_id: RecordId) -> frozenset[st
     while front:
         machine = front.pop()
         for node in world.network.neighbours_of(machine.node):
-            if node in found or not world.network.contact(machine.node, node):
+            if node in found or not meet(world, machine.node, node):
                 continue
             if not good(world, machine.node, node):
                 return None
             found[node] = world.by_node[node]
             front.append(found[node])
-    if any(m.disk.is_full or _listens(m, work.job) for m in found.values()):
-        return None
+    if any(m.disk.is_full or m.revoked or _listens(m, work.job) for m in found.values()):
+        return None  # (one that is revoked, and nobody here knows it: it may be the one that coordinates)
     others = [
         m
         for m in found.values()
@@ -158,7 +158,7 @@ def _listens(machine: Machine, job: JobId) -> bool:
     runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
     if runner is None or machine.lives == 1:
         return False
-    return runner.context.now() - runner.opened_s < runner.view.job.patience_s
+    return runner.context.now() - runner.since_s < runner.view.job.patience_s
 
 
 def _open(machine: Machine, work: JobUpdate) -> bool:

@@ -167,15 +167,14 @@ def _counted(
             for d in point.record.discarded:
                 discarded[Key(d.node, d.incarnation, d.sequence)] = d.reason
     gone = expelled(world, asked.id)
-    orphaned = world.machines[asked.spec.asker].revoked  # nodes without its first model give it up
     for work in sorted(watch.acknowledged):
         if work.job == asked.id and work.key not in folded | gone and not discarded.get(work.key):
             yield f"lost: update {named(world, work.key)} was durable on two nodes, nobody counts it"
     for work, how in sorted(watch.stranded.items()):
-        if work.job == asked.id and work.key not in gone and not orphaned:
+        if work.job == asked.id and work.key not in gone:
             yield f"not carried: update {named(world, work.key)} stayed on one disk, {how}"
     for work, how in sorted(watch.left.items()):
-        if work.job == asked.id and work.key not in gone and not orphaned:
+        if work.job == asked.id and work.key not in gone:
             yield f"not taken along: update {named(world, work.key)}: {how}"
     for machine in world.standing():
         for stored in machine.disk.select("update", asked.id):
