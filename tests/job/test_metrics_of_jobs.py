@@ -46,7 +46,7 @@ def test_a_job_ends_when_it_gets_no_better_and_all_nodes_say_so(common: bool) ->
     """Accuracy of 1,000 examples comes to rest; a node that was away while it rose says the same."""
 
     async def main() -> None:
-        field = SmallField("abc", common=common)
+        field = SmallField("abc", common=common, samples=dict.fromkeys("abc", 1000))
         await field.cores["a"].start()
         await field.cores["b"].start()
         await asyncio.sleep(20)
