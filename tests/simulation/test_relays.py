@@ -73,7 +73,7 @@ def test_a_full_relay_makes_room_for_what_is_asked_for_next() -> None:
     behind = "cdef"
     nodes = (
         MachineSpec("a", 100, 0.02),
-        MachineSpec("b", 100, 0.02, unwilling="policy", disk_limit_bytes=9 * 4 * WEIGHTS),
+        MachineSpec("b", 100, 0.02, unwilling="policy", disk_limit_bytes=39 * WEIGHTS),
         *(MachineSpec(name, 100, 0.02) for name in behind),
     )
     links = (WireSpec("a", "b", LINK), *(WireSpec("b", name, LINK) for name in behind))
