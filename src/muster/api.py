@@ -184,7 +184,8 @@ def train(
     batch, steps, seed, momentum, server_momentum, average, codec, down_codec; one_shot ("auto", or a
     number of steps); share ("always": nodes are asked for samples that stand in for them), share_bytes; width
     (of the model, 0.5: half of its channels), prune ("0.5@8": half of them from round 8 on); min_nodes,
-    patience_s, linger_s; fresh (patterns of tensors that `start` does not give).
+    patience_s, linger_s; fresh (patterns of tensors that `start` does not give); stoppers (names of nodes
+    that may stop the job, too).
 
     Ctrl-C ends the waiting only; the job goes on.  Raises MusterError: failed, timeout, no_node, and what is
     wrong with the options.
