@@ -79,7 +79,8 @@ def test_turned_cameras_adapt_together_and_a_bad_model_goes_back(
     assert figures.in_use["echo"] == figures.in_use["alpha"]
     assert figures.in_use["charlie"] == figures.before
     assert "not used" in found.refused
-    assert 0 < found.returned_after <= 60
+    # Labels come by the clock; within how many the rule decides is measured by bench/adapt.
+    assert 0 < found.returned_after <= script.RETURN_LABELS
     assert outcome.job.round == 15
     assert outcome.job.state == "finished"
     lines = {row.name: row for row in frames[-1].in_use}
