@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from muster.history.point import Point
-from muster.job.runner import JobRunner
 from muster.network.sync.ledger import job_of
 from muster.network.sync.record_compression.compressor import CannotDecompress, RecordCompressor
 from muster.network.trust.signing import seal
@@ -23,7 +22,6 @@ from muster.node.core import Core
 from muster.protocol.ids import NOBODY, JobId, NodeId, RecordId
 from muster.protocol.records import Record
 from muster.simulation.identities import PretendIdentity
-from muster.simulation.machine import Machine
 from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, WorldSpec
 from muster.simulation.virtual.event_loop import Deadlock, OutOfTime, Standstill
 from muster.simulation.virtual.lives import LivesLoop
@@ -77,7 +75,7 @@ def homes(names: str) -> Homes:
         job = world.jobs[0].id
         for _ in range(2000):
             await asyncio.sleep(0.1)
-            heads = [r.head() for m in world.up() if (r := runner_of(m, job)) is not None]
+            heads = [r.head() for m in world.up() if (r := m.runner(job)) is not None]
             if len(heads) == len(names) and all(h is not None and h.round >= AT_ROUND for h in heads):
                 break
         head = heads[0]
@@ -89,10 +87,6 @@ def homes(names: str) -> Homes:
     found, faults = in_virtual_time(main)
     assert not faults
     return found
-
-
-def runner_of(machine: Machine, job: JobId) -> JobRunner | None:
-    return machine.core.jobs.runners.get(job) if machine.core is not None else None
 
 
 def clone(disk: MemoryStore) -> MemoryStore:

@@ -172,7 +172,7 @@ def test_what_the_authority_says_later_is_kept() -> None:
 
 def test_a_known_kind_that_cannot_be_read_is_refused() -> None:
     node = ledger()
-    for body in ([3, JOB, "no number"], [10, JOB], ["stop", JOB, ""], [], 5, [-1, JOB]):
+    for body in ([3, JOB, "no number"], [10, JOB], ["stop", JOB, ""], [], 5, [-1, JOB], [[1]], [{}, JOB]):
         assert node.receive(later(B, body, needs=1), B.node) is None  # type: ignore[arg-type]
 
 

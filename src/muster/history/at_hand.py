@@ -11,18 +11,22 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import msgspec
 from msgspec.structs import replace
 
 from muster.history import state
 from muster.history.point import Point
 from muster.history.state import State
-from muster.protocol.envelope import decode, encode
+from muster.protocol.envelope import encode
 from muster.protocol.ids import CommitId
 from muster.protocol.records import Commit, Merge
 
 AT_HAND = 128  # records, and states
 KEPT_EVERY = 128  # points of a line: no more than are at hand, or a walk back derives each state many times
 PLACE_BYTES = 3  # of a node in a packed record: its place in the roster
+
+# What was packed here was checked before.
+_decoder: msgspec.msgpack.Decoder[Commit | Merge] = msgspec.msgpack.Decoder(Commit | Merge)
 
 
 class AtHand:
@@ -112,8 +116,7 @@ def _packed(record: Commit | Merge, point: Point) -> bytes:
 
 
 def _unpacked(packed: bytes, point: Point) -> Commit | Merge:
-    record = decode(packed if point.is_merge else zlib.decompress(packed))
-    assert isinstance(record, Commit | Merge)
+    record = _decoder.decode(packed if point.is_merge else zlib.decompress(packed))
     if isinstance(record, Merge):
         return record
     roster = point.roster

@@ -17,7 +17,7 @@ from muster.protocol.records import Commit
 
 def stood_for(point: Point) -> dict[int, tuple[NodeId, ...]]:
     """By place in `folded`: the nodes for which an update stands in; none for a node's own."""
-    record = point.record if point.updates else None
+    record = point.record if point.stand_ins else None
     if not isinstance(record, Commit):
         return {}
     return stood_for_in(record, point.roster)

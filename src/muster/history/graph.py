@@ -49,10 +49,13 @@ class Graph:
                 if all(commit_id != known for known, _, _ in incomplete):
                     incomplete.append((commit_id, author, record))
                 continue
-            if (fault := self.fault(record, author)) is not None:
+            fault = self._fault(record)
+            if fault is None:
+                state, roster = self._behind(record, author)
+                fault = _digest_fault(record, state, roster)
+            if fault is not None:
                 self.refused[commit_id] = fault
                 continue
-            state, roster = self._behind(record, author)
             point = self._point(commit_id, author, record, roster)
             self.points[commit_id], self._job = point, record.job
             self._at_hand.add(point, record, state)
@@ -70,9 +73,7 @@ class Graph:
         wrong = self._fault(record)
         if wrong is not None or isinstance(record, Merge) or not record.digest:
             return wrong
-        if record.digest == digest(*self._behind(record, author)):
-            return None
-        return "its digest is not that of what its history counts, of its roster and of what was spent"
+        return _digest_fault(record, *self._behind(record, author))
 
     def _fault(self, record: Commit | Merge) -> str | None:
         """Why a record cannot follow its parents, which are points."""
@@ -115,15 +116,15 @@ class Graph:
         if isinstance(record, Commit):
             shape = record.shape or (self.points[record.parents[0]].shape if record.parents else b"")
             return Point(
-                commit_id, record.parents, author, record.round, len(record.folded), roster, record.age_s,
-                record.params, record.params_bytes, record.delta.blob if record.delta else None, shape,
-                self._at_hand,
+                commit_id, record.parents, author, record.round, len(record.folded),
+                len(record.stand_ins), roster, record.age_s, record.params, record.params_bytes,
+                record.delta.blob if record.delta else None, shape, self._at_hand,
             )  # fmt: skip
         a, b = (self.points[p] for p in record.parents)
         share = self.share(a.id, b.id)
         round_ = int(share * a.round + (1.0 - share) * b.round + 0.5)
         return Point(
-            commit_id, record.parents, NOBODY, round_, 0, roster, max(a.age_s, b.age_s), b"", 0, None,
+            commit_id, record.parents, NOBODY, round_, 0, 0, roster, max(a.age_s, b.age_s), b"", 0, None,
             _merged_shape(a.shape, b.shape), self._at_hand,
         )  # fmt: skip
 
@@ -269,3 +270,10 @@ def _join_rosters(a: tuple[NodeId, ...], b: tuple[NodeId, ...]) -> tuple[NodeId,
     known = set(a)
     more = tuple(n for n in b if n not in known) if a is not b else ()
     return a + more if more else a
+
+
+def _digest_fault(record: Commit | Merge, state: State, roster: tuple[NodeId, ...]) -> str | None:
+    """Why a record that carries a digest does not fit the state and the roster behind it."""
+    if isinstance(record, Merge) or not record.digest or record.digest == digest(state, roster):
+        return None
+    return "its digest is not that of what its history counts, of its roster and of what was spent"

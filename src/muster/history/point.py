@@ -36,6 +36,7 @@ class Point:
     author: NodeId  # NOBODY for a merge
     round: int
     updates: int  # that it counts
+    stand_ins: int  # of these, trained on the samples of others
     roster: tuple[NodeId, ...]  # asker first, then by first offer; the parent's own, where nobody joined
     age_s: float
     params: BlobId  # b"" for a merge, as are the bytes 0

@@ -15,7 +15,7 @@ import msgspec
 
 from muster.history.counted import Counted, Key
 from muster.protocol.ids import NodeId
-from muster.protocol.parts import Spent
+from muster.protocol.parts import Payload, Spent
 from muster.protocol.records import Commit
 from muster.protocol.validation.limits import FIGURE_MAX, counter
 
@@ -49,16 +49,16 @@ def after(before: State | None, commit: Commit, author: NodeId) -> State:
     return State(before.counted.plus(keys), _spent_after(before.spent, commit, author))
 
 
-def down_bytes(commit: Commit) -> int:
+def down_bytes(params_bytes: int, delta: Payload | None) -> int:
     """What one copy of a commit's model costs a node that has its parent's."""
-    return min(commit.params_bytes, commit.delta.size_bytes) if commit.delta else commit.params_bytes
+    return min(params_bytes, delta.size_bytes) if delta else params_bytes
 
 
 def _spent_after(before: dict[NodeId, Spent], commit: Commit, author: NodeId) -> dict[NodeId, Spent]:
     """Each counted update costs its author its steps, its own bytes up, one model down, and the joules that
     it says; one that the coordinator trained in the place of others did not travel."""
     spent = dict(before)
-    down, in_place = down_bytes(commit), {s.place for s in commit.stand_ins}
+    down, in_place = down_bytes(commit.params_bytes, commit.delta), {s.place for s in commit.stand_ins}
     costs = commit.costs or (None,) * len(commit.folded)
     for place, (f, cost) in enumerate(zip(commit.folded, costs, strict=True)):
         stays = cost is None or (place in in_place and f.node == author)

@@ -81,7 +81,8 @@ def believed(
         samples = offered(node)
         return m.common or samples is None or m.examples <= samples
 
-    return {node: m for node, m in by_node.items() if node in roster and fits(node, m)}
+    members = set(roster) if by_node else set()
+    return {node: m for node, m in by_node.items() if node in members and fits(node, m)}
 
 
 def deciding(by_node: Mapping[NodeId, Measurement], author: NodeId, headline: Metric) -> list[Measurement]:

@@ -55,7 +55,6 @@ class JobRegistry:
         self._news_s: dict[JobId, float] = {}  # of those in memory: when the last record came
         self._aside: dict[JobId, dict[RecordId, str]] = {}  # of those in memory
         self._strikes: dict[JobId, set_aside.Strikes] = {}
-        self._followed_s: dict[JobId, float] = {}  # of those being loaded again: loop time since when
         self._doubtful: dict[JobId, Entry] = {}  # asked for by revoked members, and nobody took part so far
         self._loader = Loader(context)
         self._slot = TrainerSlot()
@@ -123,7 +122,7 @@ class JobRegistry:
                 self._loader.when_loaded(entry.id, partial(self._begin, entry))
             return
         job: JobId = getattr(entry.record, "job", b"")
-        if job in self._doubtful and self._stands(self._doubtful[job]):
+        if job in self._doubtful and self._may_stand(entry, job) and self._stands(self._doubtful[job]):
             self._on_record(self._doubtful.pop(job))
             return
         runner = self.runners.get(job)
@@ -131,6 +130,11 @@ class JobRegistry:
             self._absorb(runner, entry)
         elif job in self._order and job not in self._loader:  # what came before is found in the store
             self._come_back(job)
+
+    def _may_stand(self, entry: Entry, job: JobId) -> bool:
+        """Whether a record can make a doubtful job count; records of revoked members cannot."""
+        trust = self._context.ledger.trust
+        return not trust.revoked(entry.author) or trust.stands(job)
 
     def _stands(self, entry: Entry) -> bool:
         """Whether a job counts; that of a revoked asker is looked at again when somebody takes part."""
@@ -232,8 +236,7 @@ class JobRegistry:
             await runner.close()
             if self.runners.get(job) is runner:
                 del self.runners[job]
-                self._followed_s[job] = runner.since_s
-                await self.load(job)
+                self._load_soon(job, runner.since_s)
 
     def _tell(self, entry: Entry) -> None:
         assert isinstance(entry.record, Job)
@@ -245,8 +248,9 @@ class JobRegistry:
         since_s = -inf if fresh else self._context.now()
         self._opened(self._reader.now(entry.id, *self._beginning(entry, since_s)))
 
-    def _load_soon(self, job: JobId) -> None:
-        """The same with a job that is known and not in memory, a slice of its records after the other."""
+    def _load_soon(self, job: JobId, since_s: float | None = None) -> None:
+        """The same with a job that is known and not in memory, a slice of its records after the other.
+        `since_s`: loop time since which this process follows it; None: from now on."""
         stored = self._context.store.get(job) if job in self._order else None
         if stored is None or job in self._reader.reading:
             return
@@ -258,7 +262,7 @@ class JobRegistry:
             if at_rest:
                 self._at_rest[job] = self._context.now()
 
-        since_s = self._followed_s.pop(job, self._context.now())
+        since_s = self._context.now() if since_s is None else since_s
         self._reader.soon(job, *self._beginning(self._context.ledger.entry_of(stored), since_s), opened)
 
     def _beginning(self, entry: Entry, since_s: float) -> tuple[Callable[[], JobRunner], dict[RecordId, str]]:

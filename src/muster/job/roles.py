@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from muster.history.point import Point
 from muster.job.adapting.ending import UNNEEDED
@@ -22,10 +22,16 @@ def coordinator(view: JobView, head: Point, reachable: Reachable) -> NodeId | No
 
     `reachable` is not asked about nodes ranked below it.
     """
-    for node in (*head.roster, *sorted({*view.offers, view.asker}.difference(head.roster))):
+    for node in _by_rank(view, head):
         if node not in view.refusals and not view.standing.out(node) and reachable(node):
             return node
     return None
+
+
+def _by_rank(view: JobView, head: Point) -> Iterator[NodeId]:
+    """Who may coordinate; as a rule the first is asked only, so those behind the roster are sorted late."""
+    yield from head.roster
+    yield from sorted({*view.offers, view.asker}.difference(head.roster))
 
 
 def min_nodes(view: JobView, head: Point, without: Collection[NodeId] = ()) -> int:

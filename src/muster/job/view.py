@@ -200,12 +200,17 @@ class JobView:
 
     def figures(self, commit: CommitId) -> Figures | None:
         """The pooled evaluation of a commit: the common set counts once, own parts add up."""
-        point, by_node = self.graph.points.get(commit), self.measurements.get(commit, {})
-        if point is not None:
-            by_node = believed(by_node, point.roster, self._offered)
-            if not by_node and self._same_model(point):
-                return self.figures(point.parents[0])
+        point = self.graph.points.get(commit)
+        by_node = self.measurements.get(commit, {}) if point is None else self._believed(point)[1]
         return pooled(by_node.values(), self.headline)
+
+    def _believed(self, point: Point) -> tuple[Point, dict[NodeId, Measurement]]:
+        """The evaluations that count of a commit's model, and the commit of its line that has them."""
+        while True:
+            by_node = believed(self.measurements.get(point.id, {}), point.roster, self._offered)
+            if by_node or not self._same_model(point):
+                return point, by_node
+            point = self.graph.points[point.parents[0]]
 
     def _offered(self, node: NodeId) -> int | None:
         """How many samples a node has, as it said; None: it said nothing."""
@@ -214,9 +219,7 @@ class JobView:
 
     def _deciding(self, point: Point) -> Figures | None:
         """What a head's end is decided by: as `figures`, and of the common set what its author measured."""
-        by_node = believed(self.measurements.get(point.id, {}), point.roster, self._offered)
-        if not by_node and self._same_model(point):
-            return self._deciding(self.graph.points[point.parents[0]])
+        point, by_node = self._believed(point)
         return pooled(deciding(by_node, point.author, self.headline), self.headline)
 
     def best(self, held: Callable[[CommitId], bool]) -> Point | None:

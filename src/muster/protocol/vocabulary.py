@@ -13,10 +13,9 @@ import msgspec
 from muster.protocol.ids import JobId
 from muster.protocol.records import Record
 from muster.protocol.trimming import NotCanonical, check_known, check_plain, shape_of
+from muster.protocol.validation.limits import ID_BYTES
 from muster.protocol.validation.validate import validate
 from muster.protocol.versions import VERSION, Received, Unknown, needs
-
-JOB_BYTES = 32
 
 # What msgspec raises for bytes that are no message; it has no errors of its own for text that is not UTF-8,
 # and for lists in lists without end.
@@ -59,12 +58,12 @@ class Vocabulary:
 
     def read(self, body: bytes, needed: int) -> Received:
         """The record in `body`, which needs a version to be acted on. Raises RecordError."""
+        refused: RecordError | None = None
         if needed <= self.version:
             try:
                 record = self.decode(body)
-            except RecordError:
-                if self._tag(body) in self._tags:
-                    raise
+            except RecordError as error:
+                refused = error
             else:
                 if needed < self.needs(record):
                     raise RecordError(f"a {record.KIND} record says that it needs too old a version")
@@ -75,19 +74,13 @@ class Vocabulary:
             raise RecordError(f"a record of a later version is not in canonical form: {error}") from error
         if not raw or type(raw[0]) is not int or raw[0] < 0:
             raise RecordError("these bytes name no kind of record")
+        if refused is not None and raw[0] in self._tags:
+            raise refused
         return Unknown(raw[0], needed, _job(raw))
 
     def fault(self, record: Record) -> str | None:
         """One sentence about what is wrong with a record, by its own fields alone; None: nothing."""
         return validate(record)
-
-    @staticmethod
-    def _tag(body: bytes) -> Any:
-        try:
-            raw = _plain(body)
-        except NotCanonical:
-            return None
-        return raw[0] if raw else None
 
 
 def _plain(body: bytes) -> list[Any]:
@@ -104,7 +97,7 @@ def _plain(body: bytes) -> list[Any]:
 
 def _job(raw: list[Any]) -> JobId:
     first = raw[1] if len(raw) > 1 else None
-    return first if isinstance(first, bytes) and len(first) == JOB_BYTES else b""
+    return first if isinstance(first, bytes) and len(first) == ID_BYTES else b""
 
 
 CURRENT = Vocabulary(VERSION, Record, needs)

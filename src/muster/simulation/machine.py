@@ -8,10 +8,10 @@ import random
 import time
 from collections.abc import Callable
 
-import muster.job.runner  # noqa: F401  before the first run, so that none has to load it beside its loop
 from muster.job.context import Policy, SharePolicy, TrainerLike
 from muster.job.models import residuals
 from muster.job.owner.allowance import OwnerLimits
+from muster.job.runner import JobRunner
 from muster.network.trust.signing import TrustStore
 from muster.node.core import Core
 from muster.node.energy.account import EnergyAccount
@@ -188,9 +188,13 @@ class Machine:
             archive.trained[record_id] = self.trainers[-1].last
             self.unrecorded = None
 
+    def runner(self, job: JobId) -> JobRunner | None:
+        """A job in this node's memory; None: it is not there, or the node is off."""
+        return self.core.jobs.runners.get(job) if self.core is not None else None
+
     def _note_plan(self, record_id: RecordId, record: Plan) -> None:
         """Archive what this node planned a round from, beside the history."""
-        runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
+        runner = self.runner(record.job)
         head = runner.view.graph.points.get(record.parent) if runner is not None else None
         if runner is not None and head is not None:  # a forged plan may name any parent
             nodes = [
@@ -207,7 +211,7 @@ class Machine:
         if isinstance(record, Commit):
             self._archive.left[record_id] = (before, after)
         elif before is not None and after is None:
-            runner = self.core.jobs.runners.get(record.job) if self.core is not None else None
+            runner = self.runner(record.job)
             self._archive.brought[record_id] = before, list(runner.view.offers) if runner is not None else []
         if after is None:
             self.left.pop(record.job, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -37,7 +39,7 @@ def works_for(world: World, machine: Machine, asked: Asked) -> bool:
 def _is_out(machine: Machine, asked: Asked) -> bool:
     """Whether a node's need was met before the job's end, as far as it knows: by something else, or before it
     lost its disk. Or nobody needs the job any more."""
-    runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+    runner = machine.runner(asked.id)
     if machine.core is None or runner is None:
         return False
     need = machine.core.field.need(machine.node, runner.view.job.task)
@@ -57,13 +59,18 @@ async def speak(world: World) -> None:
 
 def say(world: World, machine: Machine) -> bool:
     """What a node has to say now; whether it could."""
+    return on_behalf(machine, partial(_say, world, machine))
+
+
+def on_behalf(machine: Machine, do: Callable[[Core], None]) -> bool:
+    """Let a node's core do something as if by itself; whether it could."""
     core, life = machine.core, machine.life
     if core is None or life is None or life.paused or machine.disk.is_full:
         return False
     context = contextvars.copy_context()
     context.run(LIFE.set, life)
     try:
-        context.run(_say, world, machine, core)
+        context.run(do, core)
     except (StorageError, Unexpected, Killed):  # the next look is soon; the dead say nothing
         return False
     return True

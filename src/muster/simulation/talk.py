@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
+from functools import partial
 
 from muster.node.core import Core
 from muster.simulation.later import greeting, half_measured, note_of
 from muster.simulation.machine import Machine
-from muster.simulation.mortal_store import Killed, Unexpected
-from muster.simulation.virtual.lives import LIFE
+from muster.simulation.needs import on_behalf
 from muster.simulation.world import World
-from muster.storage.store import StorageError
 
 LOOK_S = 5.0
 NOTED_MAX = 40  # commits of one node
@@ -22,13 +19,8 @@ async def speak(world: World) -> None:
     """Let each node of the next version say what it has to say, until cancelled."""
     while True:
         for machine in world.up():
-            core, life = machine.core, machine.life
-            if core is None or life is None or life.paused or machine.disk.is_full or not machine.later:
-                continue
-            context = contextvars.copy_context()
-            context.run(LIFE.set, life)
-            with contextlib.suppress(StorageError, Unexpected, Killed):  # the next look is soon
-                context.run(_say, machine, core)
+            if machine.later:
+                on_behalf(machine, partial(_say, machine))
         await asyncio.sleep(LOOK_S)
 
 

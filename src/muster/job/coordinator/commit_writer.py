@@ -13,6 +13,7 @@ from muster.history.counted import Key
 from muster.history.credit import stood_for_in
 from muster.history.graph import merge_of
 from muster.history.point import Point
+from muster.history.state import down_bytes
 from muster.job.context import Context
 from muster.job.coordinator.pool import covered
 from muster.job.models import residuals
@@ -102,8 +103,8 @@ class CommitWriter:
         age_s = self._rounded_age_s(head)
         with store.transaction():
             blob, delta = store.put_staged(made.params), made.delta.keep(store) if made.delta else None
-            down_bytes = min(layout.blob_bytes, delta.size_bytes if delta else layout.blob_bytes)
-            samples = self._bytes_of_samples(head, updates, made, down_bytes)
+            down = down_bytes(layout.blob_bytes, delta)
+            samples = self._bytes_of_samples(head, updates, made, down)
             counted = [f.node for f in made.folded] + [n for nodes in made.counts_for for n in nodes]
             joined = self._joined(head, (*counted, *samples))
             roster = (*head.roster, *joined)
@@ -123,14 +124,14 @@ class CommitWriter:
         self.held_since = (commit_id, context.now(), age_s)
         announce()
         self._tell(record, commit_id, roster, counted=bool(updates))
-        return down_bytes, made.waiting
+        return down, made.waiting
 
     def _bytes_of_samples(
         self,
         head: Point,
         updates: Sequence[KnownUpdate],
         made: Downlink,
-        down_bytes: int,
+        model_bytes: int,
     ) -> dict[NodeId, int]:
         """What a commit's stand-ins cost the nodes whose samples they were trained on: the samples, in the
         first commit of a history that counts something trained on them; and the model, where one node trained
@@ -142,7 +143,7 @@ class CommitWriter:
         before = covered(self._view, head) if used else set()
         known = self._view.shared
         return {
-            n: (0 if n in before else known[n].payload.size_bytes) + (down_bytes if n in pooled else 0)
+            n: (0 if n in before else known[n].payload.size_bytes) + (model_bytes if n in pooled else 0)
             for n in sorted(used)
             if n in known
         }

@@ -69,7 +69,7 @@ async def _apply(
             await _fetch(context, record.delta, progress)
         steps.append(Step(_form_of(models, point.id), record.delta))
     last = segment[-keep:]
-    wanted = [point.record.params for point in last if isinstance(point.record, Commit)]
+    wanted = [point.params for point in last]
     try:
         made = await context.compute(form.layout.size_bytes)(_follow, store, form, read, steps, wanted)
     except KeyError as error:

@@ -74,7 +74,9 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
     if isinstance(value, Point):
         return None if value.is_merge else (value.id, value.author)
     if isinstance(value, Commit):
-        found = next((p for p in view.graph.points.values() if p.record is value), None)
+        named = (value.parents, value.params, value.age_s)  # most points are told apart without their record
+        same = (p for p in view.graph.points.values() if (p.parents, p.params, p.age_s) == named)
+        found = next((p for p in same if p.record == value), None)
         return None if found is None else (found.id, found.author)
     if isinstance(value, Update):
         known = next((u for u in view.updates.values() if u.record is value), None)

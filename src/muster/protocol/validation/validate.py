@@ -97,9 +97,7 @@ def _job(record: Job) -> None:
     sketch("like", record.like)
     whole("replay", record.replay, 0, lim.BATCH_MAX if record.like else 0)
     length("stoppers", record.stoppers, 0, lim.STOPPERS_MAX)
-    for node in record.stoppers:
-        identifier("stoppers", node)
-    ascending("stoppers", record.stoppers)
+    _ids("stoppers", record.stoppers)
 
 
 def recipe(value: Recipe) -> None:
@@ -197,13 +195,13 @@ def _assignment(value: Assignment) -> None:
     identifier("an assignment's node", value.node)
     whole("an assignment's steps", value.steps, 1, lim.STEPS_MAX)
     codec("an assignment's codec", value.codec)
-    _data("an assignment's data", value.data)
+    _ids("an assignment's data", value.data)
 
 
-def _data(what: str, nodes: tuple[bytes, ...]) -> None:
-    for node in nodes:
-        identifier(what, node)
-    ascending(what, nodes)
+def _ids(what: str, ids: tuple[bytes, ...]) -> None:
+    for one in ids:
+        identifier(what, one)
+    ascending(what, ids)
 
 
 def _update(record: Update) -> None:
@@ -219,7 +217,7 @@ def _update(record: Update) -> None:
     whole("residual_ratio", record.residual_ratio, 0, lim.RESIDUAL_RATIO_MAX)
     whole("train_ms", record.train_ms, 0, lim.SPAN_MAX_MS)
     whole("millijoules", record.millijoules, 0, lim.MILLIJOULES_MAX)
-    _data("data", record.data)
+    _ids("data", record.data)
 
 
 def _measurement(record: Measurement) -> None:
@@ -248,9 +246,7 @@ def _revocation(record: Revocation) -> None:
     if record.name:
         _member_name(record.name)
     length("stands", record.stands, 0, lim.STANDS_MAX)
-    for named in record.stands:
-        identifier("stands", named)
-    ascending("stands", record.stands)
+    _ids("stands", record.stands)
 
 
 def _contribution(record: Contribution) -> None:

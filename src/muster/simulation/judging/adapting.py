@@ -95,7 +95,7 @@ def needless(world: World, asked: Asked) -> str | None:
     """What is missing until a job is over everywhere that nobody needs any more, or None."""
     said = {}
     for machine in world.standing() if asked.spec.adapts else ():
-        runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+        runner = machine.runner(asked.id)
         if runner is not None:
             said[machine.spec.name] = runner.finished()
     if all(said.values()) and len({why == UNNEEDED for why in said.values()}) < 2:
@@ -109,7 +109,7 @@ def needless(world: World, asked: Asked) -> str | None:
 def ended(world: World, asked: Asked) -> Iterator[str]:
     """A job is over as nobody needs it only where all that took part have said so."""
     for machine in world.standing():
-        runner = machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
+        runner = machine.runner(asked.id)
         if runner is not None and runner.finished() == UNNEEDED and not _left(world, asked, machine):
             yield f"needless: {machine.spec.name} ends the job, and others need it"
             return

@@ -14,7 +14,7 @@ import msgspec
 from muster.simulation import needs, talk
 from muster.simulation.episodes import far
 from muster.simulation.judging.durability import DurabilityWatch
-from muster.simulation.judging.invariants import broken, runner_of, running, settled
+from muster.simulation.judging.invariants import broken, running, settled
 from muster.simulation.mortal_store import Killed, Unexpected
 from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import ENDINGS, Bury, JobSpec, LoseDisk, Stall, WorldFault
@@ -257,7 +257,7 @@ def _patient_s(world: World) -> float:
 def _tally(run: Run, world: World, asked: Asked) -> None:
     rounds = commits = merges = 0
     for machine in world.up():
-        runner = runner_of(machine, asked)
+        runner = machine.runner(asked.id)
         if runner is not None and (head := runner.head()) is not None:
             points = runner.view.graph.points.values()
             rounds = max(rounds, head.round)

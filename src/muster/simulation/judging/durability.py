@@ -149,13 +149,13 @@ def _still(machine: Machine) -> bool:
 
 
 def _coordinates(machine: Machine, job: JobId) -> bool:
-    runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
+    runner = machine.runner(job)
     return runner is not None and runner.acting
 
 
 def _listens(machine: Machine, job: JobId) -> bool:
     """Whether a restarted node is heard of, but does not coordinate before it has listened for a patience."""
-    runner = machine.core.jobs.runners.get(job) if machine.core is not None else None
+    runner = machine.runner(job)
     if runner is None or machine.lives == 1:
         return False
     return runner.context.now() - runner.since_s < runner.view.job.patience_s
@@ -165,7 +165,7 @@ def _open(machine: Machine, work: JobUpdate) -> bool:
     """Whether, as a node sees it, the job goes on and the update is not counted yet."""
     if machine.node == work.key.node and machine.disk.incarnation != work.key.incarnation:
         return False  # that disk is lost
-    runner = machine.core.jobs.runners.get(work.job) if machine.core is not None else None
+    runner = machine.runner(work.job)
     head = runner.head() if runner is not None else None
     if runner is None or head is None:
         return False

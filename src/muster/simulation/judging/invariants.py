@@ -11,7 +11,6 @@ from muster.history.counted import Key
 from muster.history.credit import credits
 from muster.history.graph import Graph
 from muster.history.point import Point
-from muster.job.runner import JobRunner
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEATS_MAX
 from muster.protocol.ids import BlobId, CommitId, short
 from muster.protocol.records import Commit, Update
@@ -27,7 +26,6 @@ from muster.simulation.judging.growing import grown
 from muster.simulation.judging.planning import planned
 from muster.simulation.judging.residue import residue
 from muster.simulation.judging.standing_in import stood_in
-from muster.simulation.machine import Machine
 from muster.simulation.needs import works_for
 from muster.simulation.world import Asked, World
 
@@ -45,17 +43,13 @@ MERGES_A_CONTACT = 2  # on average, over all contacts
 TASKS_MAX = 400  # a node
 
 
-def runner_of(machine: Machine, asked: Asked) -> JobRunner | None:
-    return machine.core.jobs.runners.get(asked.id) if machine.core is not None else None
-
-
 def judged(world: World) -> list[Asked]:
     """The jobs, but for one of a revoked asker in which nobody took part."""
     return [
         asked
         for asked in world.jobs
         if not world.machines[asked.spec.asker].revoked
-        or any(runner_of(machine, asked) is not None for machine in world.standing())
+        or any(machine.runner(asked.id) is not None for machine in world.standing())
     ]
 
 
@@ -80,7 +74,7 @@ def _settled(world: World, asked: Asked) -> str | None:
     for machine in world.standing():
         if not machine.up:
             return f"{machine.spec.name} is not up"
-        runner = runner_of(machine, asked)
+        runner = machine.runner(asked.id)
         if runner is None:
             return f"{machine.spec.name} does not know the job"
         if not works_for(world, machine, asked):
@@ -102,7 +96,7 @@ def running(world: World) -> bool:
     """Whether a job runs: somebody who is up knows one that has not ended."""
     for asked in world.jobs:
         for machine in world.up():
-            runner = runner_of(machine, asked)
+            runner = machine.runner(asked.id)
             if runner is not None and works_for(world, machine, asked) and runner.finished() is None:
                 return True
     return False
@@ -147,7 +141,7 @@ def broken(world: World, watch: DurabilityWatch) -> list[str]:
 def _final(world: World, asked: Asked) -> CommitId | None:
     """The head that all hold; None: all that needed the job left it before its end."""
     for machine in world.standing():
-        runner = runner_of(machine, asked)
+        runner = machine.runner(asked.id)
         if runner is not None and works_for(world, machine, asked):
             return runner.models.heads()[0].id
     assert asked.spec.adapts, "nobody takes part"
@@ -254,7 +248,7 @@ def _job_bounds(world: World, asked: Asked, graph: Graph) -> Iterator[str]:
         count = sum(len(machine.disk.select(kind, asked.id)) for kind in kinds)
         if count > records_max:
             yield f"{machine.spec.name} keeps {count} records of one job"
-        runner = runner_of(machine, asked)
+        runner = machine.runner(asked.id)
         for parent, plans in runner.view.plans.items() if runner is not None else ():
             if len(plans) > PLANS_PER_COMMIT_MAX:
                 yield f"{machine.spec.name}: {len(plans)} plans on {short(parent)}"
