@@ -8,8 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from muster.errors import MusterError
-from muster.node.api.client import Client
+from muster.node.api.client import Client, answers
 from patience import patient_s
 
 
@@ -38,11 +37,11 @@ class Daemons:
                 stderr=subprocess.STDOUT,
                 env={k: v for k, v in os.environ.items() if k != "MUSTER_HOME"},
             )
-        client, end_s = self.client(name), time.monotonic() + patient_s(self.up_s)
-        while not _answers(client):
+        home, end_s = self.folder / name, time.monotonic() + patient_s(self.up_s)
+        while not answers(home):
             assert time.monotonic() < end_s, f"{name} does not answer: {self.said(name)}"
             time.sleep(0.1)  # another process is waited for: there is nothing to be told by
-        return client
+        return self.client(name)
 
     def client(self, name: str) -> Client:
         return Client(self.folder / name, timeout_s=120.0)
@@ -54,12 +53,4 @@ class Daemons:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            process.wait(self.end_s)
-
-
-def _answers(client: Client) -> bool:
-    try:
-        client.snapshot(timeout_s=2.0)
-    except MusterError:
-        return False
-    return True
+            process.wait(patient_s(self.end_s))

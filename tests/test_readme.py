@@ -23,6 +23,7 @@ import click
 import pytest
 
 from muster.cli.main import cli
+from muster.node.api.client import answers
 from muster.node.config import load_config
 from patience import patient_s
 
@@ -161,7 +162,7 @@ class Machine:
             self.nodes.append(subprocess.Popen(words, cwd=self.folder, env=self.env, stdout=log, stderr=log))
         home = self.folder / "d" / "muster" / words[words.index("--name") + 1]
         deadline_s = time.monotonic() + patient_s(UP_S)
-        while not (home / "control.sock").exists():
+        while not answers(home):
             assert time.monotonic() < deadline_s, (self.folder / f"node{number}.log").read_text()
             time.sleep(0.1)
         return ""

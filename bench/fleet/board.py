@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+from muster.network.transport.zenoh.config import free_endpoint
 from muster.node.api.client import Client, answers
 
 LOOK_S = 0.25
@@ -29,13 +28,6 @@ KINDS = {
     "muster.node.trainer.child": "trainer",
     "muster.serving.main": "server",
 }
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def memory_mb(home: Path, daemon: int) -> dict[str, tuple[float, float]]:
@@ -68,7 +60,7 @@ def disk_mb(home: Path) -> dict[str, float]:
 
 
 def measure(task: str, rounds: int, folder: Path) -> dict[str, object]:
-    ports = [free_port(), free_port()]
+    ports = [free_endpoint("127.0.0.1").port for _ in range(2)]
     env = {**os.environ, "XDG_DATA_HOME": str(folder)}
     daemons = []
     for number, name in enumerate(("alpha", "bravo")):
@@ -89,29 +81,12 @@ def measure(task: str, rounds: int, folder: Path) -> dict[str, object]:
         time.sleep(5)
         idle, before = memory_mb(home, daemons[0].pid), disk_mb(home)
         most: dict[str, tuple[float, float]] = {}
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(LOOK_S):
-                for kind, seen in memory_mb(home, daemons[0].pid).items():
-                    most[kind] = max(most.get(kind, (0.0, 0.0)), seen)
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        train = [
-            sys.executable,
-            "-m",
-            "muster.cli.main",
-            "train",
-            task,
-            "--rounds",
-            str(rounds),
-            "--node",
-            str(home),
-        ]
-        subprocess.run(train, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        over.set()
-        watching.join()
+        client = Client(home)
+        job = client.train(task, rounds=rounds)
+        while client.log(job).job.state == "running":
+            for kind, seen in memory_mb(home, daemons[0].pid).items():
+                most[kind] = max(most.get(kind, (0.0, 0.0)), seen)
+            time.sleep(LOOK_S)
         after = disk_mb(home)
     finally:
         for daemon in daemons:

@@ -92,8 +92,7 @@ async def start(fleet: SmallFleet, count: int) -> list[int]:
         async with waiting:
             process = await fleet.spawn(number)
             pids.append(process.pid)
-            while await fleet.snapshot(names[number]) is None:
-                await asyncio.sleep(0.2)
+            await fleet.until_linked(names[number], 0, LIMIT_S)
 
     await asyncio.gather(*(one(number) for number in range(count)))
     return pids

@@ -10,18 +10,16 @@ starts then: an import of torch is in the time.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from muster.node.api.client import Client
-from real_networks import RealNetworks, refusal, seconds_until
+from real_networks import RealNetworks, seconds_until
+from run_cases import main
 
 LIMIT_S = 120.0
 CALM = Path(__file__).resolve().parents[2] / "tests" / "e2e" / "calm.py"
@@ -48,17 +46,35 @@ def counted(client: Client, job: str, name: str) -> int:
     return next((one.updates_counted for one in given if one.node == name), 0)
 
 
+def next_counted(client: Client, job: str, name: str) -> int:
+    """The count that shows an update made from now on: one may be under way, and the next is what counts."""
+    was = counted(client, job, name)
+    return was + (2 if was else 1)
+
+
+def pair(nets: RealNetworks, net: str = "10.0.0") -> None:
+    """The machines a and b on one network."""
+    for number, node in enumerate("ab", 1):
+        nets.node(node)
+        nets.cable(node, "eth0", "lan")
+        nets.up(node, "eth0", f"{net}.{number}")
+
+
+def both_train(a: Client, name: str = "b") -> str:
+    """A job in which that node takes part, too."""
+    job = ask(a, 2)
+    seconds_until(lambda: counted(a, job, name) > 1, LIMIT_S, "both train")
+    return job
+
+
 def ask(client: Client, min_nodes: int) -> str:
     return client.train("calm", rounds=10_000, min_nodes=min_nodes, patience_s=6.0, steps=2)
 
 
 def after(case: str, change: Callable[[], None], a: Client, b: Client, job: str) -> Measured:
-    """Make the change; then one update of b may have been under way, and the next is what counts."""
-    load = os.getloadavg()[0]
-    was = counted(a, job, "b")
-    began_s = time.monotonic()
+    """Make the change, and wait for the link and the next update of b."""
+    load, wanted, began_s = os.getloadavg()[0], next_counted(a, job, "b"), time.monotonic()
     change()
-    wanted = was + (2 if was else 1)
     seconds_until(lambda: linked(a, b), LIMIT_S, f"{case}: a link")
     linked_s = time.monotonic() - began_s
     seconds_until(lambda: counted(a, job, "b") >= wanted, LIMIT_S, f"{case}: an update of b")
@@ -114,13 +130,9 @@ def late_vpn(nets: RealNetworks) -> list[Measured]:
 
 def address(nets: RealNetworks) -> list[Measured]:
     """Each side in turn gets another address: one of them dialled, the other listens."""
-    for number, node in enumerate("ab", 1):
-        nets.node(node)
-        nets.cable(node, "eth0", "lan")
-        nets.up(node, "eth0", f"10.0.0.{number}")
+    pair(nets)
     a, b = (nets.start(node, TASKS) for node in "ab")
-    job = ask(a, 2)
-    seconds_until(lambda: counted(a, job, "b") > 1, LIMIT_S, "both train")
+    job = both_train(a)
     changed = []
     for node, old, new in (("a", "10.0.0.1", "10.0.0.11"), ("b", "10.0.0.2", "10.0.0.12")):
         whose = "the asker" if node == "a" else "the other"
@@ -131,14 +143,10 @@ def address(nets: RealNetworks) -> list[Measured]:
 
 def dialling(nets: RealNetworks) -> list[Measured]:
     """Without multicast: b dials a, and gets another address."""
-    for number, node in enumerate("ab", 1):
-        nets.node(node)
-        nets.cable(node, "eth0", "lan")
-        nets.up(node, "eth0", f"10.0.0.{number}")
+    pair(nets)
     a = nets.start("a", TASKS | {"discovery": False})
     b = nets.start("b", TASKS | {"discovery": False, "connect": ["10.0.0.1:7447"]})
-    job = ask(a, 2)
-    seconds_until(lambda: counted(a, job, "b") > 1, LIMIT_S, "both train")
+    job = both_train(a)
     change = partial(nets.change_address, "b", "eth0", "10.0.0.2", "10.0.0.12")
     return [after("changed address of who dials", change, a, b, job)]
 
@@ -151,8 +159,7 @@ def dead_nic(nets: RealNetworks) -> list[Measured]:
             nets.cable(node, f"eth{lan}", f"lan{lan}")
             nets.up(node, f"eth{lan}", f"10.{lan}.0.{number}")
     a, b = (nets.start(node, TASKS) for node in "ab")
-    job = ask(a, 2)
-    seconds_until(lambda: counted(a, job, "b") > 1, LIMIT_S, "both train")
+    job = both_train(a)
     found = []
     for lan in (0, 1):
         died = partial(nets.down, "b", f"eth{lan}")
@@ -171,34 +178,9 @@ CASES = {
 }
 
 
-def measure(case: str) -> list[Measured]:
-    with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder, RealNetworks(Path(folder)) as nets:
-        try:
-            return CASES[case](nets)
-        except TimeoutError:
-            for node in "ab":
-                print(f"--- {node}", *nets.said(node).splitlines()[-40:], sep="\n", flush=True)
-            raise
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all")
-    parser.add_argument("--to", type=Path, help="a JSON file; cases that it has are left out")
-    given = parser.parse_args()
-    if (why := refusal()) is not None:
-        raise SystemExit(why)
-    rows: dict[str, list[dict[str, object]]] = {}
-    if given.to is not None and given.to.exists():
-        rows = json.loads(given.to.read_text())
-    for case in given.cases or CASES:
-        if case not in rows:
-            rows[case] = [asdict(one) for one in measure(case)]
-            if given.to is not None:
-                given.to.write_text(json.dumps(rows, indent=1) + "\n")
-        for row in rows[case]:
-            print("{case:34} linked {linked_s} s, counted {counted_s} s, load {load}".format(**row))
+def line(row: dict[str, object]) -> str:
+    return "{case:34} linked {linked_s} s, counted {counted_s} s, load {load}".format(**row)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, line)

@@ -9,21 +9,19 @@ that are missing.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from changes import LIMIT_S, TASKS, ask, counted
+from changes import LIMIT_S, TASKS, ask, both_train, counted, next_counted, pair
 from muster.node.api.client import Client
-from real_networks import RealNetworks, refusal, seconds_until
+from real_networks import RealNetworks, seconds_until
+from run_cases import main
 
 ETC = Path("/etc/netns")  # whose files `ip netns exec` shows to a namespace as its own
 QUIET = {"discovery": False}
@@ -33,6 +31,7 @@ FAKETIME = [
     for machine in ("x86_64-linux-gnu", "aarch64-linux-gnu", "arm-linux-gnueabihf")
 ]
 SUSPENDED_S = 60.0
+NET = "192.0.2"
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,9 @@ class Outcome:
 
 
 def recovered(case: str, change: Callable[[], None], a: Client, job: str, name: str = "b") -> Outcome:
-    """Make the change; one update may have been under way, and the next is what counts."""
-    load, was, began_s = os.getloadavg()[0], counted(a, job, name), time.monotonic()
+    """Make the change, and wait for the next update of b."""
+    load, wanted, began_s = os.getloadavg()[0], next_counted(a, job, name), time.monotonic()
     change()
-    wanted = was + (2 if was else 1)
     seconds_until(lambda: counted(a, job, name) >= wanted, LIMIT_S, f"{case}: an update of {name}")
     return Outcome(case, counted_s=round(time.monotonic() - began_s, 1), load=round(load, 1))
 
@@ -64,19 +62,6 @@ def said(case: str, client: Client, kind: str, began_s: float) -> Outcome:
     seconds_until(found, LIMIT_S, f"{case}: the sentence")
     took_s = round(time.monotonic() - began_s, 1)
     return Outcome(case, said_s=took_s, sentence=found()[0], load=round(os.getloadavg()[0], 1))
-
-
-def pair(nets: RealNetworks) -> None:
-    for number, node in enumerate("ab", 1):
-        nets.node(node)
-        nets.cable(node, "eth0", "lan")
-        nets.up(node, "eth0", f"192.0.2.{number}")
-
-
-def both_train(a: Client, name: str = "b") -> str:
-    job = ask(a, 2)
-    seconds_until(lambda: counted(a, job, name) > 1, LIMIT_S, "both train")
-    return job
 
 
 # ---- names and addresses -----------------------------------------------------------------------------------
@@ -101,7 +86,7 @@ def hosts(nets: RealNetworks, node: str) -> Iterator[Callable[[str], None]]:
 
 def name_anew(nets: RealNetworks) -> list[Outcome]:
     """b dials a by its name; a gets another address, and the name says so."""
-    pair(nets)
+    pair(nets, NET)
     with hosts(nets, "b") as gate_is:
         gate_is("192.0.2.1")
         a = nets.start("a", PLAIN)
@@ -117,7 +102,7 @@ def name_anew(nets: RealNetworks) -> list[Outcome]:
 
 def moved_listener(nets: RealNetworks) -> list[Outcome]:
     """a and b dial c, b dials a as well; when a has moved, b knows by c where it is."""
-    pair(nets)
+    pair(nets, NET)
     nets.node("c")
     nets.cable("c", "eth0", "lan")
     nets.up("c", "eth0", "192.0.2.3")
@@ -143,7 +128,7 @@ def moved_listener(nets: RealNetworks) -> list[Outcome]:
 
 def mtu_600(nets: RealNetworks) -> list[Outcome]:
     """QUIC cannot: it is said."""
-    pair(nets)
+    pair(nets, NET)
     for node in "ab":
         nets.ip(node, "link", "set", "eth0", "mtu", "600")
     nets.start("a", QUIET)
@@ -154,7 +139,7 @@ def mtu_600(nets: RealNetworks) -> list[Outcome]:
 
 def mtu_1280(nets: RealNetworks) -> list[Outcome]:
     """The smallest MTU that is enough, from one moment to the next."""
-    pair(nets)
+    pair(nets, NET)
     a = nets.start("a", PLAIN)
     nets.start("b", PLAIN | {"connect": ["192.0.2.1"]})
     job = both_train(a)
@@ -168,7 +153,7 @@ def mtu_1280(nets: RealNetworks) -> list[Outcome]:
 
 def udp_rejected(nets: RealNetworks) -> list[Outcome]:
     """The other machine's firewall, then this one's, then none: the link is back by itself."""
-    pair(nets)
+    pair(nets, NET)
     a = nets.start("a", PLAIN)
     nets.run("a", "iptables -A INPUT -p udp -j REJECT")
     began_s = time.monotonic()
@@ -248,7 +233,7 @@ def clock(date: str, folder: Path) -> Iterator[None]:
 
 def wrong_clock(nets: RealNetworks, date: str) -> list[Outcome]:
     """a's clock is right, b's is not: they train, and both say which clock is wrong."""
-    pair(nets)
+    pair(nets, NET)
     a = nets.start("a", PLAIN)
     job = ask(a, 1)
     began_s = time.monotonic()
@@ -276,7 +261,7 @@ def clock_2101(nets: RealNetworks) -> list[Outcome]:
 
 def suspended(nets: RealNetworks) -> list[Outcome]:
     """b and its trainer stand still for a minute; the clock of the machine goes on."""
-    pair(nets)
+    pair(nets, NET)
     a = nets.start("a", PLAIN)
     nets.start("b", PLAIN | {"connect": ["192.0.2.1"]})
     job = both_train(a)
@@ -308,35 +293,10 @@ CASES: dict[str, Callable[[RealNetworks], list[Outcome]]] = {
 }
 
 
-def measure(case: str) -> list[Outcome]:
-    with tempfile.TemporaryDirectory(prefix="muster-bench-") as folder, RealNetworks(Path(folder)) as nets:
-        try:
-            return CASES[case](nets)
-        except TimeoutError:
-            for node in "abc":
-                print(f"--- {node}", *nets.said(node).splitlines()[-40:], sep="\n", flush=True)
-            raise
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="default: all")
-    parser.add_argument("--to", type=Path, help="a JSON file; cases that it has are left out")
-    given = parser.parse_args()
-    if (why := refusal()) is not None:
-        raise SystemExit(why)
-    rows: dict[str, list[dict[str, object]]] = {}
-    if given.to is not None and given.to.exists():
-        rows = json.loads(given.to.read_text())
-    for case in given.cases or CASES:
-        if case not in rows:
-            rows[case] = [asdict(one) for one in measure(case)]
-            if given.to is not None:
-                given.to.write_text(json.dumps(rows, indent=1) + "\n")
-        for row in rows[case]:
-            took = "counted {counted_s} s" if row["counted_s"] is not None else "said {said_s} s: {sentence}"
-            print(f"{row['case']:42} {took.format(**row)}, load {row['load']}", flush=True)
+def line(row: dict[str, object]) -> str:
+    took = "counted {counted_s} s" if row["counted_s"] is not None else "said {said_s} s: {sentence}"
+    return f"{row['case']:42} {took.format(**row)}, load {row['load']}"
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, line)

@@ -137,6 +137,10 @@ class RealNetworks:
         seconds_until(lambda: answers(client), ANSWER_S, f"{name} answers")
         return client
 
+    def daemons(self) -> list[str]:
+        """The names of those that were started."""
+        return list(self._daemons)
+
     def processes(self, name: str) -> list[int]:
         """The daemon and all that it started."""
         found = [self._daemons[name].pid]

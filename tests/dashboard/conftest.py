@@ -87,7 +87,7 @@ class LivePage:
     def emulator(self, **request: Any) -> dict[str, Any]:
         """What the emulator itself says: the page is not asked."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(patient_s(20))
             connection.connect(str(self.control))
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(connection.makefile().readline())

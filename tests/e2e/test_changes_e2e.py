@@ -9,6 +9,7 @@ import pytest
 import changes
 from patience import patient_s
 from real_networks import RealNetworks, refusal, seconds_until
+from run_cases import measure
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 
@@ -27,7 +28,7 @@ def test_after_a_change_of_network_updates_are_counted_again(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LIMIT_S", patient_s(2 * COUNTED_S))
-    for row in changes.measure(case):
+    for row in measure(changes.CASES[case]):
         print(row)
         assert row.linked_s < patient_s(LEASE_S + 10.0), row
         assert row.counted_s < patient_s(LEASE_S + COUNTED_S), row

@@ -77,7 +77,9 @@ class Fleet(Daemons):
 def ready(port: int) -> bool:
     """Whether a server has a model to answer with."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/v2/health/ready", timeout=patient_s(5)
+        ) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -141,7 +143,7 @@ def test_two_cameras_are_turned_and_learn_together(fleet: Fleet, tmp_path: Path)
         # a daemon dies in the middle; its server answers on
         asked = len(cameras["ben"].answers)
         fleet.processes["ben"].send_signal(signal.SIGKILL)
-        fleet.processes["ben"].wait(20)
+        fleet.processes["ben"].wait(patient_s(20))
         until(lambda: len(cameras["ben"].answers) > asked + 200, patient_s(60))
         fleet.start("ben")
 

@@ -9,6 +9,7 @@ import pytest
 from test_two_nodes_e2e import Pair, until
 
 from muster.node.api.client import Client
+from patience import patient_s
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -112,7 +113,7 @@ def test_an_optimisers_state_survives_its_daemon(pair: Pair, tmp_path: Path) -> 
     job = ann.train("adam", rounds=8, steps=4, min_nodes=2)
     until(lambda: len(counts()) >= 3, 120.0)
     pair.processes["ben"].kill()
-    pair.processes["ben"].wait(20)
+    pair.processes["ben"].wait(patient_s(20))
     before = counts()
     assert before == [4 * (n + 1) for n in range(len(before))]
     file = tmp_path / "adam.py"

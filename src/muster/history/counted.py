@@ -44,15 +44,6 @@ class Counted:
     def of(cls, keys: Iterable[Key]) -> Counted:
         return cls().plus(keys)
 
-    @classmethod
-    def from_ranges(cls, ranges: Iterable[Range]) -> Counted:
-        spans: dict[tuple[NodeId, int], list[tuple[int, int]]] = {}
-        for r in ranges:
-            if r.first > r.last:
-                raise ValueError("a range of updates ends before it begins")
-            spans.setdefault((r.node, r.incarnation), []).append((r.first, r.last))
-        return cls({life: _normal(s) for life, s in spans.items()})
-
     def ranges(self) -> tuple[Range, ...]:
         """Canonical: sorted and as few as can be."""
         return tuple(

@@ -40,7 +40,7 @@ class Revocations:
 
     def _on_record(self, entry: Entry) -> None:
         record = entry.record
-        if isinstance(record, Member) and (ids := self._ledger.trust.namesakes().get(record.name)):
+        if isinstance(record, Member) and (ids := self._ledger.trust.namesakes_of(record.name)):
             self._log.add("peer", same_name(record.name, ids))
         if not isinstance(record, Revocation):
             return

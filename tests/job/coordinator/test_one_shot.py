@@ -186,8 +186,6 @@ def test_a_round_of_which_most_are_gone_becomes_one_of_the_pool_and_not_of_one_n
             field.network.isolate(node)
         assert await field.until(lambda: field.round("a", job) == 2, 300.0)
         commit = next(commits(field, "a", job))
-        for t in field.said("a"):
-            print(t)
         assert [d in nodes for nodes in stood_for(commit).values()] == [True]
         assert {f.node for f in commit.folded} == {a}
         await field.close()

@@ -9,7 +9,7 @@ import pytest
 from zenoh_pair import opened, pair, quiet, until
 
 from muster.network.transport.endpoints import Endpoint
-from muster.network.transport.lan.interfaces import Interface
+from muster.network.transport.lan.interfaces import Changes, Interface
 from muster.network.transport.zenoh.config import LAN
 from muster.network.transport.zenoh.listening import ListeningPlaces
 from muster.network.trust.identity import Identity
@@ -73,8 +73,9 @@ def test_when_an_address_went_only_a_link_that_is_dead_costs_a_new_session(
 
     async def main() -> None:
         async with pair(members) as (alpha, bravo):
-            alpha._networks.changed(gone, ())  # as if an address had gone that nothing went by
-            await asyncio.sleep(0.3)
+            await until(lambda: alpha._session.dialler.ready)
+            # As if an address had gone that nothing went by.
+            await alpha._networks._settle(Changes(frozenset(), frozenset({"198.51.100.8"})))
             assert alpha.renewed == 0
 
             async def deaf(node: bytes, payload: bytes) -> bytes:

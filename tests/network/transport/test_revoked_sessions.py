@@ -36,12 +36,12 @@ class Thief:
             "**", lambda sample: self.heard.append(str(sample.key_expr).encode()), history=True
         )
 
-    async def ask(self, of: ZenohLink, tag: str) -> list[bytes]:
+    async def ask(self, of: ZenohLink, tag: str, within_s: float = 2.0) -> list[bytes]:
         """The answers to a question in the name of whoever has this tag."""
         message = encode_message(tag, "echo", b"what have you?")
 
         def get() -> list[bytes]:
-            replies = self.session.get(of._session.tag, payload=message, timeout=2.0)
+            replies = self.session.get(of._session.tag, payload=message, timeout=within_s)
             return [reply.ok.payload.to_bytes() for reply in replies if reply.ok is not None]
 
         return await asyncio.to_thread(get)
@@ -84,7 +84,8 @@ async def test_a_revoked_bundle_reads_and_writes_nothing(members: dict[str, Iden
         bravo.listen("word", lambda node, payload: words.append(payload))
         async with opened(bravo), thief(members["carol"], alpha, bravo) as carol:
             await until(lambda: alpha.neighbours() and bravo.neighbours() and carol.linked(alpha, bravo))
-            assert await carol.ask(alpha, bravo._session.tag)  # a member could, until it is revoked
+            # A member could, until it is revoked.
+            assert await carol.ask(alpha, bravo._session.tag, SECONDS_MAX)
             alpha.nudge(bravo.node, "word", b"a secret")
             await until(lambda: any(b"a secret" in heard for heard in carol.heard))
 

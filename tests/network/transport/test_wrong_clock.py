@@ -46,7 +46,6 @@ def test_two_nodes_link_at_any_date(date: str) -> None:
         "DONT_FAKE_MONOTONIC": "1",
         "TZ": "UTC",
     }
-    done = subprocess.run(
-        [sys.executable, str(PAIR)], env=env, capture_output=True, text=True, timeout=patient_s(60.0)
-    )
+    command = [sys.executable, str(PAIR), str(patient_s(20.0))]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=patient_s(60.0))
     assert done.stdout.split() == [date[:4], "linked"], done.stderr

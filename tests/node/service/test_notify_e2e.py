@@ -64,7 +64,7 @@ def test_systemd_hears_of_a_daemon_from_its_start_to_its_end(tmp_path: Path) -> 
             wait_for(systemd, "WATCHDOG=1")
 
             daemon.send_signal(signal.SIGSTOP)  # it hangs: no answer, and systemd would start it again
-            time.sleep(0.2)
+            os.waitid(os.P_PID, daemon.pid, os.WSTOPPED)
             systemd.setblocking(False)
             with contextlib.suppress(BlockingIOError):  # what it said before
                 while True:

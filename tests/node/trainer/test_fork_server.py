@@ -16,6 +16,7 @@ import pytest
 from muster.errors import MusterError
 from muster.node.trainer.child_process import ChildProcess, TrainerDied
 from muster.node.trainer.forks import FORKS, ForkedProcess
+from patience import patient_s
 
 OPEN = {"do": "open", "options": {}, "threads": 1, "niceness": 0, "throttle": 1.0}
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
@@ -36,7 +37,7 @@ async def test_a_forked_trainer_answers_ends_and_dies_like_any(server: subproces
     began_s = time.monotonic()
     one, other = await ChildProcess.spawn(), await ChildProcess.spawn()
     await asyncio.gather(one.ready(), other.ready())
-    assert time.monotonic() - began_s < 30.0
+    assert time.monotonic() - began_s < patient_s(30.0)
     assert one.pid != other.pid
     shared = Path(f"/proc/{one.pid}/maps").read_text()
     assert "libtorch" in shared  # without a second import
@@ -44,7 +45,7 @@ async def test_a_forked_trainer_answers_ends_and_dies_like_any(server: subproces
     assert facts["samples"] > 0
     with pytest.raises(MusterError, match="no-such-task"):
         await other.request(OPEN | {"reference": "no-such-task"})
-    await one.end(5.0)
+    await one.end(patient_s(5.0))
     assert one._process.returncode == 0
     os.kill(other.pid, signal.SIGKILL)
     with pytest.raises(TrainerDied, match="status -9"):
@@ -55,7 +56,7 @@ async def test_trainers_end_with_their_server(server: subprocess.Popen[bytes]) -
     one = await ChildProcess.spawn()
     await one.ready()
     server.kill()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient_s(30)):
         await one._process.wait()
     assert one._process.returncode == -9
     await one.end(1.0)

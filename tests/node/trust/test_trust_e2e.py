@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 
 from daemons import Daemons
 from muster.errors import MusterError
+from muster.network.sync.presence import ESTABLISHED_S
+from muster.network.transport.zenoh.config import free_endpoint
 from muster.network.trust.identity import Fleet, init_fleet, issue, load_bundle
 from muster.node.api.client import Client
 from patience import patient_s
@@ -25,11 +26,11 @@ class Machines(Daemons):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.fleet: Fleet = init_fleet(folder / "fleet", "north")
-        self.port = free_port()
+        self.port = free_endpoint("127.0.0.1").port
 
     def add(self, home: str, bundle: Path, *, first: bool = False) -> Client:
         (self.folder / home).mkdir(exist_ok=True)
-        listen = self.port if first else free_port()
+        listen = self.port if first else free_endpoint("127.0.0.1").port
         connect = [] if first else [f"127.0.0.1:{self.port}"]
         (self.folder / f"{home}.toml").write_text(
             f'name = "{load_bundle(bundle).name}"\nhome = "{self.folder / home}"\nbundle = "{bundle}"\n'
@@ -39,12 +40,6 @@ class Machines(Daemons):
 
     def bundle(self, name: str, file: str = "") -> Path:
         return issue(self.fleet.directory, name, self.folder / f"{file or name}.pem")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -95,7 +90,7 @@ def test_of_a_cloned_home_the_one_that_started_last_goes_on(machines: Machines) 
     bundle = machines.bundle("bravo")
     first = machines.add("bravo", bundle)
     until(lambda: peers(alpha) == ["bravo"], "they do not meet")
-    time.sleep(25.0)  # it is established by then (presence.ESTABLISHED_S)
+    time.sleep(ESTABLISHED_S + patient_s(5.0))
     home, without = machines.folder / "bravo", shutil.ignore_patterns("*.sock")
     shutil.copytree(home, machines.folder / "copy", ignore=without)
     second = machines.add("copy", bundle)

@@ -54,10 +54,10 @@ def _line(graph: Graph, head: Point) -> set[CommitId]:
         front = {c: graph.points[c] for p in front.values() for c in p.parents if c not in keep}
         if len(keep) + len(front) > KEEP_MAX:
             break
-    return keep | _origins(graph, head)
+    return keep | origins(graph, head)
 
 
-def _origins(graph: Graph, head: Point) -> set[CommitId]:
+def origins(graph: Graph, head: Point) -> set[CommitId]:
     """What a head that is a merge is computed from, down to commits.
 
     Nothing behind a commit is needed for it, because a commit's own parameters can be fetched.

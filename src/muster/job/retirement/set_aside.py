@@ -74,7 +74,7 @@ def _record(value: object, view: JobView) -> tuple[RecordId, NodeId] | None:
     if isinstance(value, Point):
         return None if value.is_merge else (value.id, value.author)
     if isinstance(value, Commit):
-        named = (value.parents, value.params, value.age_s)  # most points are told apart without their record
+        named = (value.parents, value.params, value.age_s)  # to differ in these needs no record
         same = (p for p in view.graph.points.values() if (p.parents, p.params, p.age_s) == named)
         found = next((p for p in same if p.record == value), None)
         return None if found is None else (found.id, found.author)

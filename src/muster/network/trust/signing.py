@@ -97,13 +97,17 @@ class TrustStore:
         known = self._members.get(node)
         if known is None:
             return short(node)
-        others = self._named.get(known.name, set()) - {node}
-        return f"{known.name} ({short(node)})" if others - self._revoked.keys() else known.name
+        others = any(other != node and not self.revoked(other) for other in self._named.get(known.name, ()))
+        return f"{known.name} ({short(node)})" if others else known.name
 
     def namesakes(self) -> dict[str, list[str]]:
         """Names that several members have, and the beginnings of their ids."""
-        found = {name: nodes - self._revoked.keys() for name, nodes in self._named.items()}
-        return {name: sorted(map(short, nodes)) for name, nodes in found.items() if len(nodes) > 1}
+        return {name: ids for name in self._named if (ids := self.namesakes_of(name))}
+
+    def namesakes_of(self, name: str) -> list[str]:
+        """The beginnings of the ids of members of one name; none where it is one member's only."""
+        nodes = [node for node in self._named.get(name, ()) if not self.revoked(node)]
+        return sorted(map(short, nodes)) if len(nodes) > 1 else []
 
     def knows(self, node: NodeId) -> bool:
         return node in self._members

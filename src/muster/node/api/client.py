@@ -30,7 +30,7 @@ from muster.node.api.snapshot import (
     StoredJobView,
     TaskView,
 )
-from muster.node.config import data_root, home_roots
+from muster.node.config import home_roots
 
 SOCKET = "control.sock"
 T = TypeVar("T")
@@ -239,16 +239,13 @@ def choose(node: str | None = None) -> Client:
     """
     if node is not None:
         direct = Path(node).expanduser()
-        found = running()
-        if os.sep in node or (direct / SOCKET).exists():
-            home = direct.absolute()
-        else:
-            home = next((path for path in found if path.name == node), data_root() / node)
-        if not answers(home):
-            known = ", ".join(path.name for path in found)
-            hint = f"; running here: {known}" if known else f": start it with 'muster node --home {home}'"
-            raise MusterError("no_node", f"no node runs in {home}{hint}")
-        return Client(home)
+        by_path = os.sep in node or (direct / SOCKET).exists()
+        places = [direct.absolute()] if by_path else [root / node for root in home_roots()]
+        if found := next(filter(answers, places), None):
+            return Client(found)
+        home, known = places[0], ", ".join(path.name for path in running())
+        hint = f"; running here: {known}" if known else f": start it with 'muster node --home {home}'"
+        raise MusterError("no_node", f"no node runs in {home}{hint}")
     if from_environment := os.environ.get("MUSTER_HOME"):
         return Client(Path(from_environment).expanduser().absolute())
     homes = running()

@@ -43,7 +43,7 @@ FETCH_LOOK_S = 1.0
 
 
 def is_prefix(text: str) -> bool:
-    """Whether a text can be the beginning of a commit's id."""
+    """Whether a text can be the beginning of an id."""
     return PREFIX_MIN <= len(text) <= 64 and all(c in "0123456789abcdef" for c in text.lower())
 
 

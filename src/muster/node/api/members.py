@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from muster.errors import MusterError
+from muster.node.api.inspection import is_prefix
 from muster.node.core import Core
 from muster.protocol.ids import NodeId, short
-
-ID_DIGITS_MIN = 4
 
 
 def named(core: Core, names: Iterable[str]) -> tuple[NodeId, ...]:
@@ -19,7 +18,7 @@ def named(core: Core, names: Iterable[str]) -> tuple[NodeId, ...]:
 def _named(core: Core, name: str) -> NodeId:
     members = core.trust.members()
     found = [node for node, member in members.items() if member.name == name]
-    if not found and len(name) >= ID_DIGITS_MIN:
+    if not found and is_prefix(name):
         found = [node for node in members if node.hex().startswith(name.lower())]
     if len(found) == 1:
         return found[0]

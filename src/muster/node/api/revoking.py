@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.history.point import Point
+from muster.job.models.retention import origins
 from muster.job.runner import JobRunner
 from muster.node.core import Core
 from muster.protocol.ids import NodeId, RecordId
@@ -27,12 +27,6 @@ def to_stand(core: Core, node: NodeId) -> list[RecordId]:
 
 
 def _heads(runner: JobRunner, node: NodeId) -> list[RecordId]:
-    points, found = runner.view.graph.points, []
-    stack: list[Point] = list(runner.models.known_heads())
-    while stack:
-        point = stack.pop()
-        if point.author == node:
-            found.append(point.id)
-        elif point.is_merge:
-            stack += [points[parent] for parent in point.parents]
-    return found
+    graph = runner.view.graph
+    found = {c for head in runner.models.known_heads() for c in (head.id, *origins(graph, head))}
+    return sorted(c for c in found if graph.points[c].author == node)

@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 
 from muster.network.transport.endpoints import DEFAULT_PORT, Endpoint, endpoint
+from muster.network.transport.zenoh.config import usual_host
+from muster.network.transport.zenoh.listening import is_here
 from muster.node.config import NodeConfig
 from muster.node.doctor.facts import Port
 
@@ -18,11 +20,13 @@ _SOCKETS = ("/proc/net/udp", "/proc/net/udp6")
 def ports(config: NodeConfig) -> tuple[Port, ...]:
     """Each endpoint of `listen`, or the usual one."""
     if not config.listen:
-        return (_port(Endpoint("::" if socket.has_ipv6 else "0.0.0.0", DEFAULT_PORT), asked=False),)
+        return (_port(Endpoint(usual_host(), DEFAULT_PORT), asked=False),)
     return tuple(_port(endpoint(text), asked=True) for text in config.listen)
 
 
 def _port(point: Endpoint, *, asked: bool) -> Port:
+    if not is_here(point):
+        return Port(str(point), asked, "no such address")
     try:
         found = socket.getaddrinfo(point.host, point.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -31,8 +35,6 @@ def _port(point: Endpoint, *, asked: bool) -> Port:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return Port(str(point), asked, "taken", holder(point.port))
-        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            return Port(str(point), asked, "no such address")
         return Port(str(point), asked, error.strerror or str(error))
     return Port(str(point), asked)
 

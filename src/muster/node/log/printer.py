@@ -49,9 +49,7 @@ class Printer:
         loop = asyncio.get_running_loop()
         while True:
             news = self._log.news
-            for event in self._log.since(self._printed):
-                self._printed = event.number
-                self.add(line_of(event))
+            self._take()
             next_s = self._limit.next_s()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_s):
@@ -67,11 +65,14 @@ class Printer:
 
     def close(self) -> None:
         """Print what is left: the last events, and what was left out."""
+        self._take()
+        for due in self._limit.end():
+            self._write(due)
+
+    def _take(self) -> None:
         for event in self._log.since(self._printed):
             self._printed = event.number
             self.add(line_of(event))
-        for due in self._limit.end():
-            self._write(due)
 
 
 def line_of(event: NodeEvent) -> LogLine:

@@ -66,16 +66,7 @@ class Machine:
 
     def control(self, *argv: str) -> str:
         """What systemctl prints. Raises MusterError("service") with what it says."""
-        try:
-            done = subprocess.run(
-                (*self.systemctl, *argv), capture_output=True, text=True, check=False, timeout=LIMIT_S
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise MusterError("service", f"systemctl {argv[0]} did not work: {error}") from error
-        if done.returncode:
-            said = " ".join((done.stderr or done.stdout).split())[:300]
-            raise MusterError("service", f"systemctl {argv[0]} failed: {said or done.returncode}")
-        return done.stdout
+        return _run((*self.systemctl, *argv), called=f"systemctl {argv[0]}")
 
     def version(self) -> int:
         """Of systemd; 0 where it is not installed."""
@@ -188,20 +179,23 @@ def _try_as(account: pwd.struct_passwd, service: Service) -> None:
         raise MusterError("service", f"the user {service.user} cannot run this node: {error}") from error
 
 
-def _run(argv: Sequence[str], user: pwd.struct_passwd | None = None) -> None:
+def _run(argv: Sequence[str], user: pwd.struct_passwd | None = None, called: str = "") -> str:
+    """What a command prints, run as a user. Raises MusterError("service") with what it says."""
     as_user: dict[str, Any] = (
         {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
         if user is not None and user.pw_uid != os.geteuid()
         else {}
     )
     try:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             argv, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd="/", **as_user
         )
-    except OSError as error:
-        raise MusterError("service", f"{argv[0]} did not work: {error.strerror}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MusterError("service", f"{called or argv[0]} did not work: {error}") from error
     if done.returncode:
-        raise MusterError("service", f"{argv[0]} failed: {' '.join(done.stderr.split())[:300]}")
+        said = " ".join((done.stderr or done.stdout).split())[:300]
+        raise MusterError("service", f"{called or argv[0]} failed: {said or done.returncode}")
+    return done.stdout
 
 
 def _write(path: Path, content: bytes, mode: int, owner: pwd.struct_passwd | None) -> None:

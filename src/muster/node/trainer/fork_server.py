@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -72,35 +73,41 @@ def serve(listening: socket.socket) -> None:
 
 
 def fork(connection: socket.socket, close: list[int]) -> int:
-    """A trainer for whoever connected; its process id, 0 if he said nothing of use."""
+    """A trainer for whoever connected; its process id, 0 if he said nothing of use or is gone."""
     connection.settimeout(5.0)
+    pid = 0
+    pipes: list[int] = []
     try:
         data, pipes, _, _ = socket.recv_fds(connection, REQUEST_BYTES_MAX, 3)
-        while True:
-            with contextlib.suppress(msgspec.DecodeError):
-                request = msgspec.msgpack.decode(data, type=Request)
-                break
-            more = connection.recv(REQUEST_BYTES_MAX)
-            if not more or len(data) > REQUEST_BYTES_MAX:
-                connection.close()
-                return 0
-            data += more
+        request = _request(connection, data)
+        if request is not None and len(pipes) == 3:
+            pid = os.fork()
+            if pid == 0:
+                be_trainer(request, pipes, [*close, connection.fileno()])
+            connection.send(msgspec.msgpack.encode(pid))
     except OSError:
-        connection.close()
-        return 0
-    pid = os.fork() if len(pipes) == 3 else 0
-    if pid == 0 and len(pipes) == 3:
-        be_trainer(request, pipes, [*close, connection.fileno()])
-    for pipe in pipes:
-        os.close(pipe)
-    if pid:
-        connection.send(msgspec.msgpack.encode(pid))
-    else:
+        pass  # a trainer of whom nobody takes note ends with its stdin
+    finally:
+        for pipe in pipes:
+            os.close(pipe)
+    if not pid:
         connection.close()
     return pid
 
 
-def be_trainer(request: Request, pipes: list[int], close: list[int]) -> None:
+def _request(connection: socket.socket, data: bytes) -> Request | None:
+    """What somebody asks, of which `data` came; None: nothing of use. Raises OSError."""
+    while len(data) <= REQUEST_BYTES_MAX:
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.msgpack.decode(data, type=Request)
+        more = connection.recv(REQUEST_BYTES_MAX)
+        if not more:
+            break
+        data += more
+    return None
+
+
+def be_trainer(request: Request, pipes: list[int], close: list[int]) -> NoReturn:
     """In the forked process: what a started one has, and then the same."""
     try:
         for fd in close:

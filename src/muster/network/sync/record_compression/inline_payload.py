@@ -32,24 +32,24 @@ def cut(body: Body) -> tuple[Body, bytes]:
     at = _PAYLOAD_AT.get(body[0])
     if at is None or at >= len(body):
         return body, b""
-    payload, inline = cut_payload(body[at])
+    payload, inline = _cut_payload(body[at])
     return ([*body[:at], payload, *body[at + 1 :]], inline) if inline else (body, b"")
 
 
 def paste(body: Body, inline: bytes) -> Body:
     """The body that `cut` had. Raises ValueError, TypeError or LookupError where the payload does not fit."""
     at = _PAYLOAD_AT[body[0]]
-    return [*body[:at], paste_payload(body[at], inline), *body[at + 1 :]]
+    return [*body[:at], _paste_payload(body[at], inline), *body[at + 1 :]]
 
 
-def cut_payload(payload: Any) -> tuple[Any, bytes]:
+def _cut_payload(payload: Any) -> tuple[Any, bytes]:
     """The fields of a `Payload` with False for its inline bytes, and those bytes."""
     if not payload or len(payload) < 3 or not payload[2] or len(payload[2]) != payload[1]:
         return payload, b""
     return [*payload[:2], False, *payload[3:]], payload[2]
 
 
-def paste_payload(payload: Any, inline: bytes) -> Any:
+def _paste_payload(payload: Any, inline: bytes) -> Any:
     if payload[2] is not False or payload[1] != len(inline):
         raise ValueError("the payload has another size")
     return [*payload[:2], inline, *payload[3:]]

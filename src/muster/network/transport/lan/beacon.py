@@ -17,7 +17,6 @@ _FORM = struct.Struct(">2sBB8s8s8sHB")
 LINKS_END = 255  # so many or more
 _MAGIC, _VERSION = b"mu", 1
 _KINDS: dict[int, Literal["here", "who"]] = {0: "here", 1: "who"}
-BEACON_BYTES = _FORM.size
 
 
 @dataclass(frozen=True)

@@ -183,10 +183,12 @@ class MemberAddresses:
         lost = {point: node for point, node in self._members.items() if node not in present}
         self._attempts = {p: self._attempts.get(p) or Attempt(now_s + LOST_S) for p in lost}
         for point, attempt in self._attempts.items():
+            if now_s < attempt.next_s:
+                continue
             place = self.book.places.get(lost[point][:SHORT_BYTES])
             texts = place.endpoints if place is not None else ()
             others = [other for text in texts if (other := dialled(text)) and other != point]
-            if place is not None and others and now_s >= attempt.next_s:
+            if place is not None and others:
                 self._link.dial(place.session, others[attempt.tries % len(others)])
                 attempt.next_s = now_s + min(DIAL_MAX_S, DIAL_FIRST_S * 2.0 ** (attempt.tries // len(others)))
                 attempt.tries += 1

@@ -82,13 +82,18 @@ def free_endpoint(host: str | None = None, port: int = 0) -> Endpoint:
 
     Whoever binds first has it: the engine may find it taken all the same."""
     if host is None:
-        host = "::" if _can_bind("::", 0) else "0.0.0.0"
+        host = usual_host()
     bound = _can_bind(host, port) or _can_bind(host, 0)
     if bound:
         return Endpoint(host, bound)
     raise MusterError(
         "port_in_use", f"there is no free UDP port on {host}: listen on an address of this machine"
     )
+
+
+def usual_host() -> str:
+    """All addresses of this machine, IPv6 included where the kernel has it."""
+    return "::" if _can_bind("::", 0) else "0.0.0.0"
 
 
 def _can_bind(host: str, port: int) -> int:

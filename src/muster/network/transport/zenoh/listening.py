@@ -41,7 +41,7 @@ class ListeningPlaces:
             if None not in self._chosen:
                 self._chosen[None] = free_endpoint(port=DEFAULT_PORT)
             return Listening([self._chosen[None]], [])
-        missing = [point for point in self._wanted if not (look_up or point.address) or not _is_here(point)]
+        missing = [point for point in self._wanted if not (look_up or point.address) or not is_here(point)]
         for point in self._wanted:
             if point not in missing and point not in self._chosen:
                 self._chosen[point] = point if point.port else free_endpoint(point.host)
@@ -59,7 +59,7 @@ class ListeningPlaces:
         return True
 
 
-def _is_here(point: Endpoint) -> bool:
+def is_here(point: Endpoint) -> bool:
     """Whether this machine has the address, or one that the name has."""
     try:
         found = socket.getaddrinfo(point.host, 0, type=socket.SOCK_DGRAM)
