@@ -33,7 +33,7 @@ test: page $(TOOLS)
 	@$(BIN)/ruff format --check .
 	@echo "== mypy"
 	@$(BIN)/mypy
-	@echo "== $(if $(TESTS),pytest $(TESTS),all tests in five lanes; their output: build/tests)"
+	@echo "== $(if $(TESTS),pytest $(TESTS),all tests in six lanes; their output: build/tests)"
 	@$(BIN)/python $(if $(TESTS),-m pytest $(TESTS),scripts/test)
 
 setup: page $(TOOLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from muster.network.transport.zenoh.udp_ports import take_back
@@ -23,6 +24,7 @@ def test_a_port_is_free_though_its_socket_is_open() -> None:
                 sender.sendto(b"hello", ("127.0.0.1", port))
             assert again.recv(10) == b"hello"
         assert left.getsockname()[1] != port
+        assert not os.get_blocking(left.fileno())  # whoever reads from it once more does not wait for ever
         assert other.getsockname()[1] == other_port
 
 

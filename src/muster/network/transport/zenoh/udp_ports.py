@@ -5,7 +5,9 @@ timeouts, which have doubled all the while that nothing came back (measured afte
 idle time of a handshake that stays half open.  Until then nobody can reach the node on its port.
 
 A descriptor is not closed under the engine's hands: it is made to mean an unbound socket (dup2), so that the
-engine's own close comes to the right one.  Linux only; elsewhere the port becomes free when it does.
+engine's own close comes to the right one.  That socket does not block: the engine may read from it once more,
+and its thread would be lost to all links of this process.  Linux only; elsewhere the port becomes free when
+it does.
 """
 
 from __future__ import annotations
@@ -32,10 +34,14 @@ def take_back(host: str, port: int) -> int:
     taken = 0
     for descriptor in descriptors:
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile, or of no known kind
-            if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and _bound(descriptor, wanted, port):
+            before = os.fstat(descriptor)
+            if stat.S_ISSOCK(before.st_mode) and _bound(descriptor, wanted, port):
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as blank:
-                    os.dup2(blank.fileno(), descriptor, inheritable=False)
-                taken += 1
+                    blank.setblocking(False)
+                    # The engine may have closed it, and something else have its number.
+                    if os.path.samestat(os.fstat(descriptor), before):
+                        os.dup2(blank.fileno(), descriptor, inheritable=False)
+                        taken += 1
     return taken
 
 
