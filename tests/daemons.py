@@ -49,6 +49,10 @@ class Daemons:
     def said(self, name: str) -> str:
         return (self.folder / name / "output.log").read_text("utf-8", "replace")
 
+    def stop(self, name: str) -> None:
+        self.processes[name].terminate()
+        self.processes[name].wait(patient_s(self.end_s))
+
     def end(self) -> None:
         for process in self.processes.values():
             process.terminate()

@@ -32,7 +32,7 @@ HALVES = Path(__file__).parent / "halves.py"
 BEFORE, APART, AFTER = 5, 8, 5
 OVER = 4  # rounds that an island may do beyond APART before it is stopped, on a busy machine
 SPARE = 4  # rounds after the merge that may lack a late node
-CUT_S = 20.0  # at least. After a cut about as long as the links' lease (15 s) a link may come back by halves
+CUT_S = 20.0  # at least. After a cut about as long as a link's lease (12.5 s) it may come back by halves
 # and takes up to half a minute to be opened again (see watchdog.py): the job would end before all are back
 BACK_S = (
     60.0  # at most, until all hold the merge: trainers go on then, or an island would add rounds of its own

@@ -25,13 +25,13 @@ def test_the_start_after_a_lost_disk_is_kept() -> None:
         started = []
         for loses_disk in (True, False, False):
             await asyncio.sleep(LONG_S)
-            started.append(field.cores["a"].presence.start)
+            started.append(field.cores["a"].presence.incarnation.start)
             await field.cores["a"].close()
             if loses_disk:
                 field.stores["a"].lose(random.Random(1))
             field.cores["a"] = field.restart("a")
             await field.cores["a"].start()
-            began = field.cores["a"].presence.start
+            began = field.cores["a"].presence.incarnation.start
             assert loses_disk or began > started[-1]
         assert started == sorted(set(started))
         await field.close()

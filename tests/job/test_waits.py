@@ -12,6 +12,7 @@ from muster.errors import MusterError
 from muster.job.coordinator.offer_window import OFFER_GRACE_S
 from muster.job.waits import outside
 from muster.network.sync.heartbeat import STATES
+from muster.network.sync.incarnation import CLONED_AFTER
 from muster.network.sync.presence import Presence
 from muster.network.trust.signing import seal
 from muster.node.api.job_requests import _may_act
@@ -130,7 +131,7 @@ class Twins:
             self.now_s += 2.0
             for presence in who:
                 said = [presence.next()]
-                newer = self.between.outdated(said)
+                newer = self.between.outdated(said, b"b" * 32)
                 self.between.merge(said, b"b" * 32)
                 presence.merge([self.between.next(), *newer, *self.between.heartbeats()], b"a" * 32)
 
@@ -147,6 +148,21 @@ def test_of_two_with_one_key_the_first_stops(second: int) -> None:
     assert not twins.two.cloned
 
 
+def test_a_thief_with_an_empty_home_goes_on_above_the_owner_and_says_it_until_that_one_stops() -> None:
+    """Both count their first start, and few heartbeats go: what the thief says is told to be old at once."""
+    twins = Twins(1, 1)
+    twins.beat(40, twins.one)
+    twins.beat(1, twins.two)
+    assert (twins.two.incarnation.start, twins.two.incarnation.insist) == (2, CLONED_AFTER)
+    while twins.two.incarnation.insist:
+        assert not twins.one.cloned
+        twins.beat(1, twins.one, twins.two)
+        twins.two.say_again()
+    twins.beat(1, twins.one, twins.two)
+    assert twins.one.cloned
+    assert not twins.two.cloned
+
+
 def test_a_former_life_that_is_heard_of_late_is_no_twin() -> None:
     """A node lost its disk and has been here for a while; then others come who knew it before."""
     twins = Twins(1, 9)
@@ -156,7 +172,7 @@ def test_a_former_life_that_is_heard_of_late_is_no_twin() -> None:
         twins.beat(1, twins.one)
         twins.one.merge([stale])
     assert not twins.one.cloned
-    assert twins.one.start > stale.start
+    assert twins.one.incarnation.start > stale.start
 
 
 def test_a_clone_that_stops_says_so_and_leaves() -> None:
@@ -166,7 +182,7 @@ def test_a_clone_that_stops_says_so_and_leaves() -> None:
         job = field.ask("a")
         await field.until(lambda: field.runner("a", job).state() == "finished", 100.0)
         clone = field.cores["b"]
-        clone.presence.cloned = True
+        clone.presence.incarnation.cloned = True
         for notify in clone.presence.change_listeners:
             notify()
         await asyncio.sleep(120.0)

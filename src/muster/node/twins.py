@@ -23,6 +23,7 @@ CLONED_HERE = (
 
 TOPIC = "twin"
 TELL_S = 10.0  # how often both hear of each other
+INSIST_S = 3.0  # between two times that a node says that it goes on above a former life of its own
 
 
 class Twins:
@@ -39,7 +40,7 @@ class Twins:
     ) -> None:
         """`end_jobs()` ends what this node does in jobs now, `publish()` sends its heartbeat."""
         self._presence, self._link, self._supervisor, self._log = presence, link, supervisor, log
-        self._end_jobs, self._publish, self._said = end_jobs, publish, False
+        self._end_jobs, self._publish, self._said, self._insisting = end_jobs, publish, False, False
         link.listen(TOPIC, lambda node, payload: self._on_twin(payload))
 
     async def run(self, pulse: Pulse) -> None:
@@ -54,10 +55,21 @@ class Twins:
 
     def _on_twin(self, payload: bytes) -> None:
         with contextlib.suppress(msgspec.MsgspecError):
-            if self._presence.meet_twin(msgspec.msgpack.decode(payload, type=Heartbeat)):
-                self._publish()
+            self._presence.meet_twin(msgspec.msgpack.decode(payload, type=Heartbeat))
+
+    async def _insist(self) -> None:
+        """Few heartbeats go while no job runs: a twin that lives would hear of this one after minutes."""
+        while self._presence.incarnation.insist and not self._presence.cloned:
+            self._publish()
+            await asyncio.sleep(INSIST_S)
+            self._presence.say_again()
+        self._publish()
+        self._insisting = False
 
     def look(self) -> None:
+        if self._presence.incarnation.insist and not self._insisting:
+            self._insisting = True
+            self._supervisor.once("going on above a former life", self._insist())
         if self._presence.cloned and not self._said:
             self._said = True
             self._log.add("error", CLONED_HERE)

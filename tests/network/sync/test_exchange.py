@@ -142,7 +142,7 @@ def test_a_full_disk_takes_what_it_missed_when_there_is_room() -> None:
 
 def test_the_heartbeats_of_a_node_that_lost_its_disk_are_heard_again() -> None:
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        nodes[0].presence.start = 7
+        nodes[0].presence.incarnation.start = 7
         nodes[0].presence.set_status("idle", 0.0, None, b"", 0)
         await asyncio.sleep(30)
         await nodes[0].close()
@@ -161,7 +161,7 @@ def test_who_learns_of_a_former_life_after_the_node_is_back_tells_it() -> None:
     """Seed 812: the neighbour had been restarted, too, and heard of the old heartbeats only later."""
 
     async def scene(network: SimNetwork, nodes: list[Node]) -> None:
-        nodes[0].presence.start = 7
+        nodes[0].presence.incarnation.start = 7
         nodes[0].presence.set_status("idle", 0.0, None, b"", 0)
         await asyncio.sleep(30)
         network.cut(nodes[1].identity.node, nodes[2].identity.node)

@@ -11,7 +11,7 @@ import pytest
 
 from daemons import Daemons
 from muster.errors import MusterError
-from muster.network.sync.presence import ESTABLISHED_S
+from muster.network.sync.incarnation import ESTABLISHED_S
 from muster.network.transport.zenoh.config import free_endpoint
 from muster.network.trust.identity import Fleet, init_fleet, issue, load_bundle
 from muster.node.api.client import Client
@@ -27,11 +27,13 @@ class Machines(Daemons):
         super().__init__(folder)
         self.fleet: Fleet = init_fleet(folder / "fleet", "north")
         self.port = free_endpoint("127.0.0.1").port
+        self.ports: dict[str, int] = {}
 
-    def add(self, home: str, bundle: Path, *, first: bool = False) -> Client:
+    def add(self, home: str, bundle: Path, *, first: bool = False, to: str = "") -> Client:
+        """`to`: the home of the node that this one dials, in place of the first one."""
         (self.folder / home).mkdir(exist_ok=True)
-        listen = self.port if first else free_endpoint("127.0.0.1").port
-        connect = [] if first else [f"127.0.0.1:{self.port}"]
+        self.ports[home] = listen = self.port if first else free_endpoint("127.0.0.1").port
+        connect = [] if first else [f"127.0.0.1:{self.ports.get(to, self.port)}"]
         (self.folder / f"{home}.toml").write_text(
             f'name = "{load_bundle(bundle).name}"\nhome = "{self.folder / home}"\nbundle = "{bundle}"\n'
             f'listen = ["127.0.0.1:{listen}"]\nconnect = {connect}\ndiscovery = false\n'
@@ -100,6 +102,23 @@ def test_of_a_cloned_home_the_one_that_started_last_goes_on(machines: Machines) 
     assert not warned(second, "started later")
     with pytest.raises(MusterError, match="started later"):
         first.train("digits", rounds=1)
+
+
+def test_of_a_stolen_bundle_in_an_empty_home_the_owner_hears_on_an_idle_fleet(machines: Machines) -> None:
+    """The thief has links to other nodes than the owner, who was started before."""
+    alpha = machines.add("alpha", machines.bundle("alpha"), first=True)
+    stolen = machines.bundle("bravo")
+    machines.add("bravo", stolen)
+    machines.stop("bravo")
+    bravo = machines.start("bravo")
+    carol = machines.add("carol", machines.bundle("carol"))
+    until(lambda: sorted(peers(alpha)) == ["bravo", "carol"], "they do not meet")
+    until(lambda: "bravo" in {p.name for p in carol.snapshot().peers}, "carol does not hear of bravo")
+    time.sleep(ESTABLISHED_S + patient_s(5.0))
+    thief = machines.add("thief", stolen, to="carol")
+    until(lambda: warned(bravo, "if nobody copied it, it was stolen"), "the owner is not told", 40.0)
+    until(lambda: peers(alpha) == ["carol"], "the owner's node does not leave")
+    assert not warned(thief, "started later")
 
 
 def test_two_nodes_of_one_name_are_told_apart(machines: Machines) -> None:

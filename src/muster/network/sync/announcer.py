@@ -97,13 +97,14 @@ class Announcer:
             self._wake.notify()
 
     def on_rare(self, heartbeat: Heartbeat) -> None:
-        """Another node came, went, is back or works for another job: a large fleet hears of it at once."""
-        now_s = loop_time_s()
-        if self._presence.others() <= SMALL_FLEET:
+        """Another node came, went, is back or works for another job: others hear of it at once, but for a
+        small fleet while a job runs, where all goes with each of the frequent heartbeats."""
+        now_s, direct = loop_time_s(), self._presence.table[heartbeat.node].direct
+        if self._presence.others() <= SMALL_FLEET and self._presence.job():
             return
         for peer in self._shared.peers.values():
             outbound = peer.outbound
-            if outbound.relays.wants(heartbeat) and not self._shared.narrow(peer.node):
+            if outbound.relays.wants(heartbeat, direct=direct) and not self._shared.narrow(peer.node):
                 outbound.relays.due_s = now_s
                 outbound.due_s = min(outbound.due_s or now_s + RARE_S, now_s + RARE_S)
         self._flush_soon()

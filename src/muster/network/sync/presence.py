@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import islice
 
 import msgspec
@@ -16,13 +16,13 @@ import msgspec
 from muster.network.sync.attention import Attention
 from muster.network.sync.heard import Heard
 from muster.network.sync.heartbeat import (
-    NUMBER_END,
     SHORT_NAME_BYTES,
     STATES,
     WORKING,
     BriefHeartbeat,
     Heartbeat,
 )
+from muster.network.sync.incarnation import Incarnation
 from muster.network.sync.spells import NONE, Spells
 from muster.protocol.ids import NodeId
 
@@ -30,21 +30,8 @@ SILENCE_S = 5.0  # a heartbeat after so long is news to the jobs
 HEARTBEAT_USUAL_S = 2.0  # between two while a job runs; on narrow links it is more
 HEARTBEAT_IDLE_S = 50.0  # while none runs: below the watchdog's period, so that its pings are not needed
 HEARTBEATS_MISSED_MAX = 3
-CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a former life's do not grow
-ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
-FORMER_S = 20.0  # ... and what it hears later, and does not grow for so long, is of that
 HEARTBEATS_MAX = 2048  # nodes remembered; who was heard longest ago is forgotten
 UNKNOWN_MAX = 64  # of them such whose membership is not known here (yet): they are passed on to nobody
-
-
-@dataclass(frozen=True)
-class _Rival:
-    """The newest heartbeat in this node's name that it did not send, since when, and how many newer ones
-    there were."""
-
-    age_key: tuple[int, int]
-    since_s: float
-    heard: int
 
 
 @dataclass
@@ -52,10 +39,10 @@ class Presence:
     """One node's table of the newest heartbeats, its own included. `now` is the loop's clock."""
 
     node: NodeId
-    start: int
+    start: InitVar[int]
     now: Callable[[], float]
     # called when this node goes on above heartbeats from before it lost its disk: the next start must, too
-    keep_start: Callable[[int], None] = lambda start: None
+    keep_start: InitVar[Callable[[int], None]] = lambda start: None
     # between two heartbeats of a node, where its own interval says less
     usual_s: Callable[[], float] = lambda: HEARTBEAT_USUAL_S
     # by node: the spells that an earlier process of this node kept, until the node is heard
@@ -74,12 +61,16 @@ class Presence:
     attention: Attention = field(init=False)
     _mine: Heartbeat | None = None
     _by_short_name: dict[bytes, bytes] = field(default_factory=dict)  # b"": of two nodes
-    cloned: bool = False  # another process uses this node's key and started later: this one acts no more
-    _contact_s: float | None = None  # when the first neighbour was heard
-    _rival: _Rival | None = None
+    incarnation: Incarnation = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, start: int, keep_start: Callable[[int], None]) -> None:
         self.attention = Attention(self.now)
+        self.incarnation = Incarnation(start, keep_start)
+
+    @property
+    def cloned(self) -> bool:
+        """Whether another process uses this node's key and started later: this one acts no more."""
+        return self.incarnation.cloned
 
     def tick(self) -> None:
         """Call every `attention.TICK_S`: so a stall of this process is noticed, and is no age of others."""
@@ -106,7 +97,7 @@ class Presence:
         count = self._mine.count if self._mine else 0
         said = STATES.index("cloned" if self.cloned else "blocked" if self.blocked else state)
         self._mine = Heartbeat(
-            self.node[:8], self.start, count, said, int(100 * min(1.0, max(0.0, progress))),
+            self.node[:8], self.incarnation.start, count, said, int(100 * min(1.0, max(0.0, progress))),
             255 if battery is None else int(100 * battery), job[:4], round_,
         )  # fmt: skip
         return self._mine
@@ -132,8 +123,8 @@ class Presence:
                 self.supersede_old_incarnation(heartbeat)
                 continue
             direct = heartbeat.node == sender[:8]
-            if direct and self._contact_s is None:
-                self._contact_s = self.now()
+            if direct:
+                self.incarnation.on_contact(self.now())
             known = self.table.get(heartbeat.node)
             if known is not None and known.heartbeat.age_key >= heartbeat.age_key:
                 known.direct |= direct and known.heartbeat == heartbeat
@@ -222,61 +213,47 @@ class Presence:
         usual_s = max(usual_s, stale_s)
         return silent_s > HEARTBEATS_MISSED_MAX * usual_s
 
-    def outdated(self, heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
-        """The newer heartbeats of nodes of which these are of an older incarnation.
+    def outdated(self, heartbeats: Iterable[Heartbeat], sender: bytes) -> list[Heartbeat]:
+        """The newer heartbeats of nodes of which these are of an older incarnation, or of the sender itself.
 
         Whoever sent these is to know: perhaps the node itself, which lost its disk and counts from the
         beginning, so that nobody takes its heartbeats any more."""
-        known = ((self.table.get(heartbeat.node), heartbeat) for heartbeat in heartbeats)
-        return [heard.heartbeat for heard, old in known if heard and heard.heartbeat.start > old.start]
+        newer = []
+        for old in heartbeats:
+            heard = self.table.get(old.node)
+            own = old.node == sender[:8]
+            if heard and (
+                heard.heartbeat.age_key > old.age_key if own else heard.heartbeat.start > old.start
+            ):
+                newer.append(heard.heartbeat)
+        return newer
 
     def supersede_old_incarnation(self, heartbeat: Heartbeat) -> None:
         """Begin above a heartbeat of this node from before it lost its disk: others take only newer ones.
 
         Where it is of another process that lives, the one that was there first acts no more from then on."""
-        if self.cloned or heartbeat.start < self.start:
-            return
-        if self._mine is not None and heartbeat.age_key <= self._mine.age_key:
-            return
-        if self._is_former(heartbeat):
-            self.start = min(NUMBER_END - 1, heartbeat.start + 1)
-            self.keep_start(self.start)
-            if self._mine is not None:
-                self._mine = msgspec.structs.replace(self._mine, start=self.start)
-        elif self._rival is not None and self._rival.heard >= CLONED_AFTER:
-            self.cloned = True
-            for notify in self.change_listeners:
-                notify()
+        if self.incarnation.on_own(heartbeat, self._mine, self.now()):
+            self._on_incarnation()
 
-    def meet_twin(self, heartbeat: Heartbeat) -> bool:
+    def meet_twin(self, heartbeat: Heartbeat) -> None:
         """A neighbour has sessions of two processes with this node's key, and this is the newest heartbeat of
-        either. Returns whether this node goes on above it from now on."""
+        either."""
         mine = self._mine or self.set_status("idle", 0.0, None, b"", 0)
-        if heartbeat.node != self.node[:8] or not heartbeat.readable() or self.cloned:
-            return False
-        if heartbeat.start > self.start:
-            self.cloned = True
-            for notify in self.change_listeners:
-                notify()
-        if heartbeat.start != self.start or heartbeat.count <= mine.count:
-            return False
-        self.start += 1  # both counted on from the same number of starts, and this one's heartbeats are fewer
-        self.keep_start(self.start)
-        self._mine = msgspec.structs.replace(mine, start=self.start)
-        return True
+        if heartbeat.node != self.node[:8] or not heartbeat.readable():
+            return
+        if self.incarnation.on_twin(heartbeat, mine):
+            self._on_incarnation()
 
-    def _is_former(self, heartbeat: Heartbeat) -> bool:
-        """Whether a newer heartbeat of this node is of its former life, as far as is known now."""
-        now_s, rival = self.now(), self._rival
-        if self._contact_s is None or now_s - self._contact_s < ESTABLISHED_S:
-            return True
-        if rival is None or heartbeat.age_key > rival.age_key:
-            self._rival = _Rival(heartbeat.age_key, now_s, 1 if rival is None else rival.heard + 1)
-            return False
-        former = now_s - rival.since_s >= FORMER_S
-        if former:
-            self._rival = None
-        return former
+    def say_again(self) -> None:
+        """Go on above what was said last, so that a twin hears of newer and newer incarnations."""
+        self.incarnation.say_again()
+        self._on_incarnation()
+
+    def _on_incarnation(self) -> None:
+        if self._mine is not None:
+            self._mine = msgspec.structs.replace(self._mine, start=self.incarnation.start)
+        for notify in self.change_listeners:
+            notify()
 
     def age_s(self, node: NodeId) -> float | None:
         """Seconds since the last new heartbeat of a node; 0 for this one, None if never heard."""

@@ -87,7 +87,7 @@ class RecordSync:
         presence.merge(said.heartbeats, peer.node)
         heard = [*said.heartbeats, *presence.merge_briefs(said.briefs, peer.node)]
         relays.on_said((h for h in heard if h.node in presence.table), loop_time_s())
-        relays.on_outdated(presence.outdated(said.heartbeats))
+        relays.on_outdated(presence.outdated(said.heartbeats, peer.node))
         if said.digest and self._shared.digest_bytes().startswith(said.digest):
             peer.outbound.on_level()
         if said.hears is not None:

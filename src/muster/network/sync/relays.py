@@ -79,11 +79,14 @@ class Relays:
         """The neighbour sent older heartbeats of these nodes, perhaps of itself: it is to know the newer."""
         self._corrections |= {heartbeat.node: heartbeat for heartbeat in newer}
 
-    def wants(self, heartbeat: Heartbeat) -> bool:
-        """Whether the neighbour is to hear of this at once, as it does not hear the node itself."""
-        return (
-            heartbeat.node != self.node[:NAME_BYTES] and heartbeat.node[:SHORT_NAME_BYTES] not in self.hears
-        )
+    def wants(self, heartbeat: Heartbeat, *, direct: bool) -> bool:
+        """Whether the neighbour is to hear of this at once, as it does not hear the node itself; or is that
+        node, which did not say it (`direct`): so another process has its key."""
+        if heartbeat.node == self.node[:NAME_BYTES]:
+            if not direct:
+                self.on_outdated([heartbeat])
+            return not direct
+        return heartbeat.node[:SHORT_NAME_BYTES] not in self.hears
 
     def take(
         self, presence: Presence, now_s: float, *, narrow: bool, rate_bytes_s: Callable[[], float]

@@ -42,7 +42,7 @@ class LinkProfile:
 
 _LAN_WATCH = Timings(ping_s=60, again_s=10, silent_s=30, renew_s=15)
 _NARROW_WATCH = Timings(ping_s=300, again_s=30, silent_s=90, renew_s=90)
-LAN = LinkProfile("lan", lease_s=15, keep_alive=3, open_timeout_s=10, answer_s=3, watch=_LAN_WATCH)
+LAN = LinkProfile("lan", lease_s=12.5, keep_alive=3, open_timeout_s=10, answer_s=3, watch=_LAN_WATCH)
 NARROW = LinkProfile("narrow", lease_s=30, keep_alive=3, open_timeout_s=30, answer_s=15, watch=_NARROW_WATCH)
 NARROW_BITS_S = 64_000
 PROFILES = {profile.name: profile for profile in (LAN, NARROW)}
