@@ -114,18 +114,18 @@ def test_a_small_lan_is_linked_completely() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_forty_that_start_at_once_have_few_links_each_and_short_paths(seed: int) -> None:
     made = lan(seed, 40)
-    assert made.most() <= LINKS_MAX
+    assert made.most() <= LINKS_MOST
     assert min(map(len, made.links.values())) >= LINKS_SAFE
     assert made.diameter() <= 4
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_lan_that_grows_has_few_links_each_and_short_paths(seed: int, steps: int) -> None:
     made = lan(seed, 40, steps)
-    # those of the complete LAN were full when the next ones came, who had nobody else to link to
-    assert made.most() <= LINKS_MOST + 1
-    assert fmean(map(len, made.links.values())) <= LINKS_MAX
+    # of several that come at once two may dial the same one before it says so
+    assert made.most() <= LINKS_MOST + (steps > 1)
+    assert fmean(map(len, made.links.values())) < LINKS_MOST - 0.5
     assert made.diameter() <= 6
 
 

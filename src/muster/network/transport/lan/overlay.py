@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COMPLETE_MAX = 9  # nodes
-LINKS_MAX = 8
+COMPLETE_MAX = 8  # nodes
+LINKS_MAX = 7
 LINKS_WANTED = 5  # the rest is for those that come later
 LINKS_SAFE = 3  # with fewer a node dials also who has enough,
 LINKS_ALONE = 2  # with fewer also who has LINKS_MAX,
-LINKS_MOST = 10  # or even so many, if they are its ring neighbours or there is nobody else
+LINKS_MOST = 8  # or even so many, if they are its ring neighbours or there is nobody else
 
 
 @dataclass(frozen=True)
