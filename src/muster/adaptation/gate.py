@@ -9,6 +9,9 @@ right.
   points, by the score test for paired answers (Tango, Statistics in Medicine 17, 1998).  It lets a new model
   in where nothing changed, and small losses too.
 
+* merged (of the model in use with what others trained apart): of at least 20 labels, no sign test of losses
+  against wins, p <= 0.05.  This node's labels cannot tell what was learnt from those of others.
+
 "At least as good on the held-out labels" would be no gate: a worse candidate passes it half of the time.
 """
 
@@ -24,7 +27,7 @@ LABELS_MIN = 20
 NOT_WORSE_LABELS_MIN = 300
 NOT_WORSE_MARGIN = 0.02
 Z_95 = 1.7  # 1.645 for very many labels; so much more that from 300 on it is exactly 5 % at most
-RULES = ("better", "not_worse")
+RULES = ("better", "not_worse", "merged")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ def judge(labels: int, wins: int, losses: int, rule: str = "better") -> Verdict:
     p = exact.at_least(wins, wins + losses, 0.5)
     if p <= LEVEL:
         return Verdict(True, p, f"it is better: {counts}")
+    if rule == "merged":
+        p = exact.at_least(losses, wins + losses, 0.5)
+        worse = p <= LEVEL
+        return Verdict(not worse, p, f"it is {'worse' if worse else 'not surely worse'}: {counts}")
     if rule == "better":
         judgement = "worse" if losses > wins else "not surely better"
         return Verdict(False, p, f"it is {judgement}: {counts}")

@@ -46,7 +46,33 @@ def refused(commit: bytes = NEW, *, personal: bool = False, labelled: int = 60, 
     )
 
 
+MERGED = replace(ENDED, result=NEW, merged=True)
+MET = replace(
+    HELD,
+    in_use=InUse("62616464", BAD, "adopted", since_s=1100.0),
+    need=replace(NEED, over=True),
+    jobs=(MERGED,),
+    labels=replace(HELD.labels, judged=20, wrong=1),
+)
+
 CASES: dict[str, tuple[Situation, Step | type[Step]]] = {
+    "what was adopted was merged with what others trained": (MET, Check(NEW, JOB, merged=True)),
+    "the same before the need is told to be met": (
+        replace(MET, need=NEED),
+        Check(NEW, JOB, merged=True),
+    ),
+    "a merge that was checked already": (replace(MET, judged=(refused(),)), Wait()),
+    "a merge that another node put out of use": (replace(MET, returned=frozenset((NEW,))), Wait()),
+    "another job's result after the need is met": (replace(MET, jobs=(ENDED,)), Wait()),
+    "a merge of what a person put there": (
+        replace(MET, in_use=replace(IN_USE, commit=BAD, reason="forced", since_s=1100.0)),
+        Wait(),
+    ),
+    "a merge on a node without automatic steps": (replace(MET, settings=Settings(auto=False)), Wait()),
+    "a merge in other conditions": (
+        replace(MET, labels=replace(MET.labels, epoch=2, judged=0, wrong=0)),
+        Wait,
+    ),
     "nothing is in use": (replace(CALM, in_use=None), Wait),
     "all is well": (CALM, Wait()),
     "a swap that nobody was told of": (replace(CALM, use_said=False), TellUse()),

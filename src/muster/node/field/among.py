@@ -57,17 +57,18 @@ class Among:
             return True
         return own is not None and other is not None and alike(own.sketch, other.sketch)
 
-    async def jobs(self, own: Need) -> tuple[LikeJob, ...]:
-        """Adapt jobs that are like this need, or its own, in the order in which they came."""
+    async def jobs(self, own: Need, used: CommitId = b"") -> tuple[LikeJob, ...]:
+        """Adapt jobs that are like this need, or its own, in the order in which they came. `used`: the commit
+        whose model is in use here."""
         await self._load_some(own)
         runners = self._core.jobs.runners
         for job, runner in runners.items():
             if self._concerns(runner.view.job, runner.view.asker, own):
-                found = self._state(job, runner)
+                found = self._state(job, runner, used)
                 if found.over:
                     self._ended[job] = found
         going_on = [
-            self._state(job, runner)
+            self._state(job, runner, used)
             for job, runner in runners.items()
             if job not in self._ended and self._concerns(runner.view.job, runner.view.asker, own)
         ]
@@ -101,12 +102,16 @@ class Among:
             return False
         return asker == self._core.node or alike(job.like, own.sketch)
 
-    def _state(self, job: JobId, runner: JobRunner) -> LikeJob:
+    def _state(self, job: JobId, runner: JobRunner, used: CommitId) -> LikeJob:
         state, head = runner.state(), runner.head()
         over = state in ("finished", "stopped")
         result = head.id if over and head is not None and head.round > 0 else None
-        asker = runner.view.asker
-        return LikeJob(job, self._core.trust.name(asker), asker == self._core.node, over, result)
+        asker, graph = runner.view.asker, runner.view.graph
+        merged = False
+        if result is not None and result != used and used in graph.points:
+            merged = any(point.id == used for point in graph.ancestors(result))
+        own = asker == self._core.node
+        return LikeJob(job, self._core.trust.name(asker), own, over, result, merged=merged)
 
     def forget(self) -> None:
         """Conditions changed: other jobs may concern this node."""

@@ -21,7 +21,7 @@ async def check(field: TaskField, found: Found, step: Check) -> Judged:
         compared = await shop.compare(field.task, candidate, found.served)
         if compared.labels < LABELS_MIN:
             raise MusterError("no_result", f"only {compared.labels} held-out labels could be compared")
-        accepted, why = judged(compared, field.settings.gate)
+        accepted, why = judged(compared, "merged" if step.merged else field.settings.gate)
         if accepted:
             await field.put(candidate, "adopted", why, compared, found.served)
     result = Judged(
@@ -42,4 +42,6 @@ def hopeless(found: Found, step: Check, why: str) -> Judged:
 def name_of(step: Check) -> str:
     """A candidate, for people."""
     result = f"the result of job {short(step.job)}"
+    if step.merged:
+        return f"{result}, merged with what was trained apart,"
     return f"{result}, fine-tuned here," if step.personal else result

@@ -43,7 +43,21 @@ def _due(s: Situation) -> Step:
         return TellUse()
     if (back := _return(s)) is not None:
         return back
+    if (step := _merged(s)) is not None:
+        return step
     return _notice(s) if s.need is None or s.need.over else _open(s)
+
+
+def _merged(s: Situation) -> Check | None:
+    """A merge of the model in use with what like nodes trained meanwhile, out of reach, in the same job."""
+    assert s.in_use is not None
+    if s.need is None or s.labels.epoch > s.need.epoch or s.in_use.reason != "adopted" or not s.settings.auto:
+        return None
+    judged = {j.commit for j in s.judged if not j.personal} | s.returned
+    found = next((job for job in reversed(s.jobs) if job.merged and job.result not in judged), None)
+    if found is None or found.result is None or s.labels.held < gate.LABELS_MIN:
+        return None
+    return Check(found.result, found.job, merged=True)
 
 
 def needs_labels(s: Situation) -> int:

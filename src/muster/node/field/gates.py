@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muster.adaptation.gate import judge
-from muster.node.field.situation import Gate
+from muster.node.field.situation import Rule
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Compared:
         return f"{right}, the model in use on {self.right_used}"
 
 
-def judged(found: Compared, rule: Gate) -> tuple[bool, str]:
+def judged(found: Compared, rule: Rule) -> tuple[bool, str]:
     """Whether a candidate goes into use, and why, with figures."""
     verdict = judge(found.labels, found.wins, found.losses, rule)
     return verdict.accepted, found.sentence() if verdict.accepted else f"{found.sentence()} ({verdict.why})"

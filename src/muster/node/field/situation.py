@@ -11,6 +11,7 @@ from typing import Literal
 from muster.protocol.ids import CommitId, JobId, NodeId
 
 Gate = Literal["better", "not_worse"]
+Rule = Gate | Literal["merged"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class LikeJob:
     over: bool
     result: CommitId | None = None
     reused: bool = False  # it ended before this node had its need
+    merged: bool = False  # the result holds the model in use, which was adopted before branches were merged
 
 
 @dataclass(frozen=True)

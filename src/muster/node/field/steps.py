@@ -44,11 +44,13 @@ class Ask:
 class Check:
     """Compare a candidate with the model in use on this node's own held-out labels, and take it if it passes.
 
-    `personal`: after fine-tuning it on this node's own samples."""
+    `personal`: after fine-tuning it on this node's own samples. `merged`: the model in use is a part of it,
+    and what else is in it was trained on labels of others, so it is taken unless it is surely worse here."""
 
     commit: CommitId
     job: JobId
     personal: bool = False
+    merged: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from muster.node.field import checking, telling
 from muster.node.field.among import Among
 from muster.node.field.decide import about, decide
 from muster.node.field.looking import Found
-from muster.node.field.situation import Fault, Judged, OwnNeed, Situation
+from muster.node.field.situation import Fault, Judged, LikeJob, OwnNeed, Situation
 from muster.node.field.steps import Ask, Check, EndNeed, Return, Step, TellNeed, TellUse, Wait
 from muster.node.field.task_field import TaskField
 from muster.protocol.ids import JobId
@@ -116,7 +116,7 @@ class TaskLoop:
             sketches=found.sketches,
             need=_own(need, memory.need_s),
             like=among.like(need) if need is not None and is_open else (),
-            jobs=await among.jobs(need) if need is not None and is_open else (),
+            jobs=await self._jobs(need, found) if need is not None else (),
             returned=frozenset(returned),
             judged=tuple(memory.judged),
             no_ask=self.asker.no_ask(),
@@ -124,6 +124,13 @@ class TaskLoop:
             faults=tuple(fault for fault, _ in self._faults.values()),
         )
         return Seen(found, situation, decide(situation), need)
+
+    async def _jobs(self, need: Need, found: Found) -> tuple[LikeJob, ...]:
+        """Those that may meet the need; of one that is met, those that may have met it better since."""
+        used = found.in_use
+        if need.over and (used is None or used.reason != "adopted"):
+            return ()
+        return await self.among.jobs(need, used.commit if used is not None else b"")
 
     async def _try(self, seen: Seen) -> None:
         """Do a step; what keeps it from being done is remembered and said."""

@@ -23,6 +23,7 @@ LATER, LATER_S = 60, 2.0  # labels that follow, on which candidates are checked,
 RETURN_LABELS, RETURN_LABELS_S = 120, 5.0
 # Whatever has not come about by then hangs; on a busy machine each of these takes minutes.
 START_S, NOTICE_S, NEED_S, ASK_S, JOB_S, SWAP_S, RETURN_S = 300.0, 300.0, 300.0, 300.0, 900.0, 300.0, 300.0
+MERGED_S = 90.0  # for a merge after the job to be in use everywhere, or refused somewhere
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -172,7 +173,17 @@ class Script:
             lambda: all(self._adopted(name) for name in cameras),
             "each node checks the result on labels that it held out", SWAP_S,
         )  # fmt: skip
+        end_s = self._fleet.elapsed_s() + MERGED_S
+        await company.until(
+            lambda: self._one_model() or self._fleet.elapsed_s() >= end_s,
+            "what was trained apart is merged, and goes into use", SWAP_S,
+        )  # fmt: skip
         return job
+
+    def _one_model(self) -> bool:
+        """Whether all cameras' nodes use the same one."""
+        views = self._company.views
+        return len({views[name].version for name in self._company.cameras}) == 1
 
     def _adopted(self, name: str) -> bool:
         view = self._company.views.get(name)
