@@ -59,15 +59,23 @@ class Twins:
 
     async def _insist(self) -> None:
         """Few heartbeats go while no job runs: a twin that lives would hear of this one after minutes."""
-        while self._presence.incarnation.insist and not self._presence.cloned:
-            self._publish()
-            await asyncio.sleep(INSIST_S)
-            self._presence.say_again()
-        self._publish()
-        self._insisting = False
+        presence = self._presence
+        try:
+            while presence.incarnation.insist and not presence.cloned:
+                before = presence.said()
+                self._publish()
+                await asyncio.sleep(INSIST_S)
+                while presence.said() == before:  # narrow links take it at their own pace
+                    await asyncio.sleep(INSIST_S)
+                if not presence.cloned:
+                    presence.say_again()
+            if not presence.cloned:
+                self._publish()
+        finally:
+            self._insisting = False
 
     def look(self) -> None:
-        if self._presence.incarnation.insist and not self._insisting:
+        if self._presence.incarnation.insist and not (self._insisting or self._presence.cloned):
             self._insisting = True
             self._supervisor.once("going on above a former life", self._insist())
         if self._presence.cloned and not self._said:

@@ -109,6 +109,14 @@ class Announcer:
                 outbound.due_s = min(outbound.due_s or now_s + RARE_S, now_s + RARE_S)
         self._flush_soon()
 
+    def on_outdated(self, peer: SyncPeer) -> None:
+        """A neighbour speaks of itself as it was before, and is to know at once: it lost its disk, or another
+        process has its key."""
+        if not self._shared.narrow(peer.node):
+            due_s = loop_time_s() + RARE_S
+            peer.outbound.due_s = min(peer.outbound.due_s or due_s, due_s)
+            self._flush_soon()
+
     def on_hears(self, peer: SyncPeer, names: frozenset[bytes]) -> None:
         """A neighbour says whom it hears itself: heartbeats of others come from here."""
         missed, now_s = peer.outbound.relays.hears - names, loop_time_s()

@@ -57,17 +57,20 @@ class RecordResponder:
             elif peer is not None:
                 late = peer.outbound.deferred.behind(cursor, self._rule)
                 entries = [(e.sequence, e.id[:PREFIX_BYTES]) for e in late] + entries
-        heartbeats = pack_heartbeats(self._heartbeats(peer), self._presence.node[:PREFIX_BYTES])
+        heartbeats = pack_heartbeats(self._heartbeats(node, peer), self._presence.node[:PREFIX_BYTES])
         count = peer.outbound.count if peer is not None else 0
         answer = pack(Changes(WIRE, self._store.incarnation, last, count, entries, heartbeats))
         self._traffic.add_exchange(node, len(answer) - len(heartbeats), len(heartbeats))
         return answer
 
-    def _heartbeats(self, peer: SyncPeer | None) -> list[Relayed]:
-        """All that are known in a small fleet; in a large one this node's own, and what is due of others."""
+    def _heartbeats(self, node: NodeId, peer: SyncPeer | None) -> list[Relayed]:
+        """All that are known in a small fleet; in a large one this node's own, the asker's, which has perhaps
+        lost its disk, and what is due of others."""
         mine = self._presence.mine()
         if self._presence.others() <= SMALL_FLEET:
             return [*mine, *self._presence.heartbeats()]
+        if (heard := self._presence.table.get(node[:PREFIX_BYTES])) is not None:
+            mine.append(heard.heartbeat)
         return [*mine, *(self._shared.relayed(peer, loop_time_s()) if peer is not None else ())]
 
     async def records(self, node: NodeId, payload: bytes) -> bytes:

@@ -66,7 +66,9 @@ class Exchange:
         self.traffic = traffic
         rule = DeferralRule(forwarding, narrow=shared.narrow, in_reach=shared.in_reach)
         self._announcer = Announcer(shared, rule, heartbeat_period_s)
-        self._record_sync = RecordSync(shared, self._announcer.on_back, self._announcer.on_hears)
+        self._record_sync = RecordSync(
+            shared, self._announcer.on_back, self._announcer.on_hears, self._announcer.on_outdated
+        )
         self._responder = RecordResponder(shared, rule)
         self._heartbeats: KeptLoop | None = None
 

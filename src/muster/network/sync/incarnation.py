@@ -14,7 +14,9 @@ from muster.network.sync.heartbeat import NUMBER_END, Heartbeat
 
 CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a former life's do not grow
 ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
-FORMER_S = 20.0  # ... and what it hears later, and does not grow for so long, is of that
+FORMER_S = 75.0  # ... and what it hears later, and does not grow for so long, is of that: more than a pause
+# between two heartbeats, also on a narrow link
+RIVAL_S = 300.0  # after so long what is heard is counted anew
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Incarnation:
     def on_own(self, heartbeat: Heartbeat, mine: Heartbeat | None, now_s: float) -> bool:
         """Others know a heartbeat in this node's name; its own last one is `mine`. Returns whether this node
         goes on above it from now on, or acts no more, since another process lives that was there later."""
-        if self.cloned or heartbeat.start < self.start:
+        if self.cloned or heartbeat.start < self.start or heartbeat.start >= NUMBER_END - 1:
             return False
         if mine is not None and heartbeat.age_key <= mine.age_key:
             return False
@@ -59,7 +61,7 @@ class Incarnation:
     def on_twin(self, heartbeat: Heartbeat, mine: Heartbeat) -> bool:
         """A neighbour has sessions of two processes with this node's key, and this is the newest heartbeat of
         either. Returns whether this node goes on above it, or acts no more."""
-        if self.cloned:
+        if self.cloned or heartbeat.start >= NUMBER_END - 1:
             return False
         if heartbeat.start > self.start:
             self.cloned = True
@@ -76,7 +78,7 @@ class Incarnation:
 
     def _supersede(self, start: int) -> None:
         self._go_on_above(start)
-        self.insist = CLONED_AFTER
+        self.insist, self._rival = CLONED_AFTER, None
 
     def _go_on_above(self, start: int) -> None:
         self.start = min(NUMBER_END - 1, start + 1)
@@ -88,9 +90,7 @@ class Incarnation:
         if self._contact_s is None or now_s - self._contact_s < ESTABLISHED_S:
             return True
         if rival is None or heartbeat.age_key > rival.age_key:
-            self._rival = _Rival(heartbeat.age_key, now_s, 1 if rival is None else rival.heard + 1)
+            before = 0 if rival is None or now_s - rival.since_s > RIVAL_S else rival.heard
+            self._rival = _Rival(heartbeat.age_key, now_s, before + 1)
             return False
-        former = now_s - rival.since_s >= FORMER_S
-        if former:
-            self._rival = None
-        return former
+        return now_s - rival.since_s >= FORMER_S

@@ -307,6 +307,10 @@ class Presence:
         found = {node: heard.spells for node, heard in self.table.items()} | self.kept_spells
         return dict(islice(found.items(), HEARTBEATS_MAX))
 
+    def said(self) -> int:
+        """How many heartbeats this process has sent."""
+        return self._mine.count if self._mine else 0
+
     def mine(self) -> list[Heartbeat]:
         """This node's own, once it was set."""
         return [self._mine] if self._mine else []

@@ -47,10 +47,12 @@ class RecordSync:
         shared: SyncContext,
         on_back: Callable[[SyncPeer], None] = lambda peer: None,
         on_hears: Callable[[SyncPeer, frozenset[bytes]], None] = lambda peer, names: None,
+        on_outdated: Callable[[SyncPeer], None] = lambda peer: None,
     ) -> None:
         """`on_back(peer)` is called when a neighbour is heard again after a silence, `on_hears(peer, names)`
-        when it says whom it hears itself."""
+        when it says whom it hears itself, `on_outdated(peer)` when it speaks of itself as it was before."""
         self._shared, self._on_back, self._on_hears = shared, on_back, on_hears
+        self._on_outdated = on_outdated
         self._link, self._store, self._ledger = shared.link, shared.store, shared.ledger
         self._presence, self._compressor, self._traffic = shared.presence, shared.compressor, shared.traffic
         self._in_flight: dict[bytes, NodeId] = {}  # prefix -> the neighbour that is asked for it
@@ -87,7 +89,10 @@ class RecordSync:
         presence.merge(said.heartbeats, peer.node)
         heard = [*said.heartbeats, *presence.merge_briefs(said.briefs, peer.node)]
         relays.on_said((h for h in heard if h.node in presence.table), loop_time_s())
-        relays.on_outdated(presence.outdated(said.heartbeats, peer.node))
+        newer = presence.outdated(said.heartbeats, peer.node)
+        relays.on_outdated(newer)
+        if any(heartbeat.node == peer.node[:PREFIX_BYTES] for heartbeat in newer):
+            self._on_outdated(peer)
         if said.digest and self._shared.digest_bytes().startswith(said.digest):
             peer.outbound.on_level()
         if said.hears is not None:

@@ -2,8 +2,8 @@
 
 In a small fleet all that is new is passed on.  In a larger one a neighbour gets heartbeats of others within a
 budget of bytes a second: those of who coordinates and who changed first, then those that it lacks longest.
-Nobody gets what he said himself; and of those whom the neighbour hears itself (it says which) a few at a
-time, in case that it is wrong about it.
+Nobody gets what he said himself, unless somebody else said newer in his name; and of those whom the
+neighbour hears itself (it says which) a few at a time, in case that it is wrong about it.
 """
 
 from __future__ import annotations

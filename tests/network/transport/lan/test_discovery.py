@@ -12,7 +12,7 @@ from muster.network.transport.lan.beacon import Beacon, decode, encode, fleet_ta
 from muster.network.transport.lan.discovery import SAY_S, Discovery
 from muster.network.transport.lan.heard import SECOND_S
 from muster.network.transport.lan.interfaces import Interface
-from muster.network.transport.lan.overlay import LINKS_MAX
+from muster.network.transport.lan.overlay import LINKS_MOST
 from muster.simulation.virtual.event_loop import run
 
 FLEET = fleet_tag(b"north")
@@ -159,7 +159,7 @@ def test_forty_nodes_that_start_at_once_are_one_network_and_do_not_flood() -> No
         await asyncio.sleep(2 * SAY_S)
         busiest = max(sum(at <= t < at + 1 for t, _ in ether.carried) for at in range(int(2 * SAY_S)))
         assert busiest <= 3 * len(nodes)
-        assert max(len(node.links) for node in nodes) <= LINKS_MAX
+        assert max(len(node.links) for node in nodes) <= LINKS_MOST
         reached = [nodes[0].session]
         for session in reached:
             reached += [other for other in sorted(Node.all[session].links) if other not in reached]

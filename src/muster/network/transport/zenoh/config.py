@@ -30,6 +30,7 @@ class LinkProfile:
     """Timings of a link. A dead link is noticed after `lease_s`; keep-alives go `keep_alive` times a lease.
 
     Idle cost in each direction on the wire, measured: lease 15 s / 3: 1.5 kB/min; 0.2 kB for each ping.
+    With 12.5 s that is 1.8.
     """
 
     name: str
