@@ -10,7 +10,7 @@ right.
   in where nothing changed, and small losses too.
 
 * merged (of the model in use with what others trained apart): of at least 20 labels, no sign test of losses
-  against wins, p <= 0.05.  This node's labels cannot tell what was learnt from those of others.
+  against wins, p <= 0.01.  This node's labels cannot tell what was learnt from those of others.
 
 "At least as good on the held-out labels" would be no gate: a worse candidate passes it half of the time.
 """
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from muster.adaptation import exact
 
 LEVEL = 0.05
+WORSE_LEVEL = 0.01  # a part knows its own labels best: only a great loss on them says that the merge failed
 LABELS_MIN = 20
 NOT_WORSE_LABELS_MIN = 300
 NOT_WORSE_MARGIN = 0.02
@@ -54,7 +55,7 @@ def judge(labels: int, wins: int, losses: int, rule: str = "better") -> Verdict:
         return Verdict(True, p, f"it is better: {counts}")
     if rule == "merged":
         p = exact.at_least(losses, wins + losses, 0.5)
-        worse = p <= LEVEL
+        worse = p <= WORSE_LEVEL
         return Verdict(not worse, p, f"it is {'worse' if worse else 'not surely worse'}: {counts}")
     if rule == "better":
         judgement = "worse" if losses > wins else "not surely better"
