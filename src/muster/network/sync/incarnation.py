@@ -16,7 +16,7 @@ CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a 
 ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
 FORMER_S = 75.0  # ... and what it hears later, and does not grow for so long, is of that: more than a pause
 # between two heartbeats, also on a narrow link
-RIVAL_S = 300.0  # after so long what is heard is counted anew
+RIVAL_S = 300.0  # after so long what is heard is counted from one again
 
 
 @dataclass(frozen=True)
