@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Iterable
 
+from muster.network.sync.heartbeat import Heartbeat
 from muster.network.sync.messages import Announce, pack_announce
 from muster.network.trust.signing import seal
 from muster.protocol.ids import BlobId, JobId, NodeId
@@ -21,6 +23,7 @@ FLOOD_EVERY_S = 0.1
 JUNK_BYTES = 300
 READ_S = 0.1  # after a stall: timers are due at once, what came waits for the engine's threads
 NO_JOB = bytes(32)
+CLONE_SAYS, CLONE_EVERY_S = 5, 3.0  # heartbeats of a process with another's key, as `node.twins` sends them
 AGAIN_S = 1.0  # until a poisoned node starts again
 
 
@@ -87,6 +90,30 @@ def flood(machine: Machine, neighbours: Iterable[NodeId], archive: Archive, faul
         archive.floods[machine.node] += 1
         send(fault.messages)
     return core is not None
+
+
+def clone(machine: Machine, at: Machine, archive: Archive) -> bool:
+    core, other = machine.core, at.core
+    if core is None or other is None or core is other or core.presence.cloned:
+        return False
+    loop, start = asyncio.get_running_loop(), core.presence.incarnation.start
+
+    def end() -> None:
+        if machine.core is core and core.presence.cloned:
+            archive.tell(loop.time(), machine.spec.name, "acts no more, as another process has its key")
+            machine.kill()
+
+    def say(number: int) -> None:
+        if number <= CLONE_SAYS and at.core is other:
+            other.presence.merge([Heartbeat(machine.node[:8], start + number, 1, 0, 0, 255, bytes(4), 0)])
+            loop.call_later(CLONE_EVERY_S, say, number + 1)
+
+    def look() -> None:
+        loop.call_soon(end, context=contextvars.Context())  # in nobody's process: that one ends
+
+    core.presence.change_listeners.append(look)
+    say(1)
+    return True
 
 
 def _announce(machine: Machine, neighbours: Iterable[NodeId], data: bytes) -> bool:

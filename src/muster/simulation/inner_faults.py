@@ -11,6 +11,7 @@ from muster.simulation.episodes import TimedFault, moment
 from muster.simulation.specs import (
     BitRot,
     ChangeAddress,
+    Clone,
     Flood,
     Misfire,
     Poison,
@@ -20,7 +21,7 @@ from muster.simulation.specs import (
     WorldSpec,
 )
 
-VERSION = 7  # of what is drawn; a new kind raises it
+VERSION = 8  # of what is drawn; a new kind raises it
 INNER_MAX = 4  # an hour
 
 
@@ -37,6 +38,20 @@ def inner_faults(
         (_, make) = rng.choices(kinds, [weight for weight, _ in kinds])[0]
         found.append(TimedFault(moment(rng, spec, heal_s), make(rng, rng.choice(names))))
     return found
+
+
+CLONES_SHARE = 0.25  # of the worlds
+
+
+def clones(
+    seed: int, names: list[str], spec: WorldSpec, heal_s: float, version: int = VERSION
+) -> list[TimedFault]:
+    """At most one: another process with a node's key, heard of anywhere."""
+    rng = random.Random(f"clone/{seed}")
+    if version < 8 or rng.random() >= CLONES_SHARE:
+        return []
+    who, at = rng.sample(names, 2)
+    return [TimedFault(moment(rng, spec, heal_s), Clone(who, at))]
 
 
 REVOKES_SHARE = 0.3  # of the worlds in which a node can be missed

@@ -14,7 +14,7 @@ import msgspec
 from muster.node.energy.presets import RADIOS
 from muster.protocol.parts import Power, Prune
 from muster.simulation.episodes import TimedFault, episodes, life_s, may_bury, mule
-from muster.simulation.inner_faults import VERSION, inner_faults, revocations
+from muster.simulation.inner_faults import VERSION, clones, inner_faults, revocations
 from muster.simulation.specs import Bury, JobSpec, MachineSpec, TaskSpec, Unwilling, WireSpec, WorldSpec
 from muster.simulation.virtual.network import Timing
 from muster.simulation.virtual.pipe import PathParams
@@ -66,6 +66,7 @@ def draw(seed: int, hours: float = 1.0, version: int = VERSION) -> Schedule:
     buried = {e.fault.node for e in events if isinstance(e.fault, Bury)}
     dispensable = {name for name in names if name not in buried and may_bury(spec, pairs, buried | {name})}
     events += revocations(seed, names, spec, pairs, dispensable, heal_s, version)
+    events += clones(seed, names, spec, heal_s, version)
     events.sort(key=lambda e: e.at_s)
     return Schedule(seed, shape, spec, tuple(events), heal_s, hours)
 

@@ -90,6 +90,14 @@ class Revoke(_Fault, frozen=True, tag="revoke"):
     distrust: bool = False
 
 
+class Clone(_Fault, frozen=True, tag="clone"):
+    """Another process with a copy of the node's home is heard of at the node `at`, and takes part in nothing.
+    Whoever has the node ends its process when that says that it acts no more; it starts when all heals."""
+
+    node: str
+    at: str
+
+
 class StopJob(_Fault, frozen=True, tag="stop_job"):
     """A user at this node ends the jobs that it knows."""
 
@@ -115,6 +123,7 @@ WorldFault: TypeAlias = (
     | ChangeAddress
     | StopJob
     | Revoke
+    | Clone
     | Bury
 )
 ENDINGS = (f.Heal, f.Return, f.Resume)  # not faults themselves: an earlier one is over

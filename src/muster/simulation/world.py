@@ -33,6 +33,7 @@ from muster.simulation.specs import (
     BitRot,
     Bury,
     ChangeAddress,
+    Clone,
     CrashTrainer,
     Flood,
     JobSpec,
@@ -65,6 +66,7 @@ _NEEDS_LIFE = (
     Poison,
     Flood,
     ChangeAddress,
+    Clone,
     StopJob,
 )
 BATCH = 10
@@ -262,6 +264,8 @@ class World:
             case Flood():
                 around = self.network.neighbours_of(machine.node)
                 return inner_effects.flood(machine, around, self.archive, fault)
+            case Clone():
+                return inner_effects.clone(machine, self.machines[fault.at], self.archive)
             case ChangeAddress():
                 self.network.renew(machine.node)
             case Misfire():
