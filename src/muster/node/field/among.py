@@ -109,7 +109,7 @@ class Among:
         asker, graph = runner.view.asker, runner.view.graph
         merged = False
         if result is not None and result != used and used in graph.points:
-            merged = any(point.id == used for point in graph.ancestors(result))
+            merged = bool(graph.only(result, used)) and not graph.only(used, result)
         own = asker == self._core.node
         return LikeJob(job, self._core.trust.name(asker), own, over, result, merged=merged)
 

@@ -93,7 +93,7 @@ class LikeJob:
     over: bool
     result: CommitId | None = None
     reused: bool = False  # it ended before this node had its need
-    merged: bool = False  # the result holds the model in use, which was adopted before branches were merged
+    merged: bool = False  # it counts all that the model in use counts, of the same job, and more: a merge
 
 
 @dataclass(frozen=True)
