@@ -97,7 +97,7 @@ class PretendAsker:
     def __init__(self, core: Core) -> None:
         self.core, self.asked, self.why = core, list[JobId](), ""
         self.fails: MusterError | None = None
-        self.takes_s = 0.0
+        self.takes_s, self.rounds = 0.0, 2
 
     def no_ask(self) -> str:
         return self.why
@@ -110,7 +110,7 @@ class PretendAsker:
         assert need is not None
         if self.fails is not None:
             raise self.fails
-        recipe, stop = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32"), StopRule(rounds=2)
+        recipe, stop = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32"), StopRule(rounds=self.rounds)
         nonce = bytes([len(self.asked)]) + self.core.node[:7]
         job = Job(TASK, FINGERPRINT, recipe, stop, 1, 5.0, nonce, CLASSES, like=need.sketch, replay=10)
         self.asked.append(open_job(self.core, job, self.core.store.put_blob(initial_blob(LAYOUT))))

@@ -266,3 +266,41 @@ def test_a_damaged_pointer_is_said_and_a_new_model_mends_it(tmp_path: Path) -> N
         assert a.served().version.startswith("next")
 
     play(tmp_path, "a", story)
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_what_two_parts_adopted_gives_way_to_their_merge_unless_that_is_surely_worse(
+    tmp_path: Path, worse: bool
+) -> None:
+    async def story(world: World) -> None:
+        servers, network = [world[name] for name in "abcd"], world.small.network
+        for server in servers:
+            server.asker.rounds = 60
+            server.change()
+            server.label(right=5, wrong=95)
+        await world.until(lambda: any(server.asker.asked for server in servers))
+        job = next(job for server in servers for job in server.asker.asked)
+
+        def all_train() -> bool:
+            runners = [server.core.jobs.runners.get(job) for server in servers]
+            return all(r and (head := r.head()) and len(head.counted) >= 4 for r in runners)
+
+        await world.until(all_train)
+        nodes = [server.core.node for server in servers]
+        network.partition(nodes[:2], nodes[2:])
+        await world.until(lambda: all(s.served().reason.startswith("adopted") for s in servers))
+        parts = [server.served().version for server in servers]
+        assert len(set(parts)) == 2
+        for server in servers:  # as these labels tell it, a part is a little better than the merge, or much
+            lost = 15 if worse else 3
+            server.shop.usually = Compared(20, 18 - lost, 18, 0, lost)
+        network.heal_all()
+        if worse:
+            await world.until(lambda: all("merged with what was trained apart" in s.said() for s in servers))
+            assert [server.served().version for server in servers] == parts
+        else:
+            await world.until(lambda: len({s.served().version for s in servers} - set(parts)) == 1)
+            await world.until(lambda: len({s.served().version for s in servers}) == 1)
+        assert sum(len(server.asker.asked) for server in servers) <= 2
+
+    play(tmp_path, "abcd", story)
