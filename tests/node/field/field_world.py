@@ -110,7 +110,8 @@ class PretendAsker:
         assert need is not None
         if self.fails is not None:
             raise self.fails
-        recipe, stop = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32"), StopRule(rounds=self.rounds)
+        recipe = Recipe(0.1, 10, 4, 0, codec="dense32", down_codec="dense32")
+        stop = StopRule(rounds=self.rounds)
         nonce = bytes([len(self.asked)]) + self.core.node[:7]
         job = Job(TASK, FINGERPRINT, recipe, stop, 1, 5.0, nonce, CLASSES, like=need.sketch, replay=10)
         self.asked.append(open_job(self.core, job, self.core.store.put_blob(initial_blob(LAYOUT))))
