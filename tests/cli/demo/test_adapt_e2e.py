@@ -74,7 +74,7 @@ def test_turned_cameras_adapt_together_and_a_bad_model_goes_back(
     for name in ("alpha", "bravo", "delta"):  # what echo uses in the end came back
         in_use = figures.in_use[name]
         assert in_use.turned > 0.65 > figures.alone.turned
-        assert in_use.upright > 0.8  # 90 to 95 % as a rule; without old samples it would be half of that
+        assert in_use.upright > 0.8  # 90 to 95 % as a rule: it differs by some points from run to run
     assert all(share > 0.6 for share in found.live_adapted.values())
     assert figures.in_use["echo"] == figures.in_use["alpha"]
     assert figures.in_use["charlie"] == figures.before
