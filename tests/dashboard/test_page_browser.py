@@ -198,7 +198,7 @@ def test_budgets_are_bars_and_energy_is_an_axis(page: Any, served: Served) -> No
             jobs={job: {"budgets": [], "joules": None}}, commits={c: {"joules": None} for c in used}
         )
     until(lambda: page.locator("#by-age").get_attribute("aria-pressed") == "true", "time is the axis again")
-    assert page.locator("#budget-bars").is_hidden()
+    until(lambda: page.locator("#budget-bars").is_hidden(), "the bars are gone")
 
 
 def test_what_works_in_the_place_of_a_node_is_dashed(page: Any, served: Served) -> None:

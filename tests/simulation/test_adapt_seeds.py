@@ -14,7 +14,7 @@ from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import MachineSpec, WireSpec, WorldSpec
 
 SEED, LATER = 39, 672  # in the second one a need comes while the job runs
-MET = 399  # all needs are met by something else while it runs
+MET = 330  # all needs are met by something else while it runs
 
 
 @pytest.mark.parametrize("seed", [SEED, LATER, MET])

@@ -19,6 +19,7 @@ from muster.simulation.schedule import Schedule, draw
 from muster.simulation.specs import (
     BitRot,
     Bury,
+    Clone,
     CrashTrainer,
     Flood,
     JobSpec,
@@ -281,7 +282,7 @@ def test_a_report_is_continued(tmp_path: Path) -> None:
 
 def test_faults_inside_a_node_are_drawn_apart_from_the_others() -> None:
     old, new = draw(11, version=1), draw(11)
-    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire | BitRot | Poison | Flood)]
+    inner = [e for e in new.events if isinstance(e.fault, Stall | Misfire | BitRot | Poison | Flood | Clone)]
     assert inner
     assert [e for e in new.events if e not in inner] == list(old.events)
 
