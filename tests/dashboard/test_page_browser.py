@@ -258,7 +258,9 @@ def test_a_new_job_may_have_budgets(page: Any, served: Served) -> None:
 
 
 def click_commit(page: Any, commit: str) -> None:
-    at = page.evaluate("id => window.muster.history.place(id)", commit)
+    place = "id => window.muster.history.place(id)"
+    until(lambda: page.evaluate(place, commit) is not None, "the commit is drawn")
+    at = page.evaluate(place, commit)
     page.mouse.click(at["x"], at["y"])
 
 

@@ -87,7 +87,9 @@ def test_a_commit_that_is_refused_is_used_only_by_force(page: Any, served: Serve
 
     served.clients.answers["use"] = use
     commit = max(served.state()["commits"].values(), key=lambda row: row["age_s"])["id"]
-    at = page.evaluate("id => window.muster.history.place(id)", commit)
+    place = "id => window.muster.history.place(id)"
+    until(lambda: page.evaluate(place, commit) is not None, "the commit is drawn")
+    at = page.evaluate(place, commit)
     page.mouse.click(at["x"], at["y"])
     page.locator("#history-detail [data-do=use]").click()
     page.locator("#history-detail .refused", has_text="30 of 70 held-out labels").wait_for()
