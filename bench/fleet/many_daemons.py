@@ -169,6 +169,8 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="a file that keeps each row")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.rows:
+        arguments.rows.open("a").close()  # a wrong path is said before an hour is spent
     rows = []
     for count in arguments.nodes:
         wanted = {"nodes": count, "group": arguments.group, "rounds": arguments.rounds}
