@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import sqlite3
 import subprocess
@@ -26,7 +25,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from simulated import LIMIT_S, STARTS_S, spec_of
+import psutil
+from simulated import LIMIT_S, begun, in_virtual_time, spec_of
 
 from muster.network.transport.zenoh.config import free_endpoint
 from muster.network.trust.identity import Fleet, FleetVerifier, Identity, init_fleet, issue, load_bundle
@@ -34,8 +34,6 @@ from muster.network.trust.signing import VerifiedMember
 from muster.node.api.client import Client, answers
 from muster.protocol.ids import NodeId
 from muster.simulation import machine
-from muster.simulation.virtual.lives import LivesLoop
-from muster.simulation.world import World
 from muster.storage.disk import DiskStore
 from muster.storage.memory import MemoryStore
 
@@ -77,11 +75,7 @@ def played(nodes: int, rounds: int, fleet: Fleet) -> MemoryStore:
     machine.PretendVerifier = lambda: verifier  # type: ignore[misc,assignment]
 
     async def play() -> MemoryStore:
-        world = World(spec)
-        for one in world.machines.values():
-            one.start_later(one.spec.starts_s)
-        await asyncio.sleep(STARTS_S)
-        assert await world.ask(spec.jobs[0])
+        world = await begun(spec)
         asker = world.machines[spec.nodes[0].name]
         head = None
         while (head is None or head.round < rounds) and world.now() < LIMIT_S:
@@ -91,16 +85,7 @@ def played(nodes: int, rounds: int, fleet: Fleet) -> MemoryStore:
         await world.close()
         return asker.disk
 
-    loop = LivesLoop(LIMIT_S + 1000.0)
-    asyncio.set_event_loop(loop)
-    gc.freeze()
-    gc.disable()  # as in the other simulations: what is alive grows all the time
-    try:
-        return loop.run_until_complete(play())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-        gc.enable()
+    return in_virtual_time(play())
 
 
 def write_home(disk: MemoryStore, home: Path) -> int:
@@ -151,8 +136,7 @@ class Daemon:
             return int(store.execute("SELECT count(*) FROM record WHERE kind = 'commit'").fetchone()[0])
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        return sum(psutil.Process(self.process.pid).cpu_times()[:2])
 
     def end(self) -> None:
         self.process.terminate()

@@ -12,10 +12,11 @@ import gc
 import random
 import resource
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from muster.job.coordinator.round_planner import RoundPlanner
 from muster.job.runner import JobRunner
@@ -25,6 +26,8 @@ from muster.simulation.specs import JobSpec, MachineSpec, TaskSpec, WireSpec, Wo
 from muster.simulation.virtual.lives import LivesLoop
 from muster.simulation.virtual.pipe import PathParams
 from muster.simulation.world import World
+
+T = TypeVar("T")
 
 STARTS_S, LIMIT_S = 60.0, 36_000.0
 WEIGHTS = 300
@@ -77,10 +80,6 @@ def _links(nodes: int, shape: str, rng: random.Random) -> list[tuple[int, int]]:
 
 def measured(nodes: int, shape: str, rounds: int, *, seed: int = 1, idle: int = 0) -> dict[str, Any]:
     """Play it to the end."""
-    loop = LivesLoop(LIMIT_S + 1000.0)
-    asyncio.set_event_loop(loop)
-    gc.freeze()
-    gc.disable()  # as in the other simulations: what is alive grows all the time
     planning = Planning([])
     plan = RoundPlanner.plan
 
@@ -93,20 +92,37 @@ def measured(nodes: int, shape: str, rounds: int, *, seed: int = 1, idle: int = 
 
     RoundPlanner.plan = timed  # type: ignore[method-assign]
     try:
-        return loop.run_until_complete(_run(spec_of(nodes, shape, rounds, seed, idle), rounds, planning))
+        return in_virtual_time(_run(spec_of(nodes, shape, rounds, seed, idle), rounds, planning))
     finally:
         RoundPlanner.plan = plan  # type: ignore[method-assign]
+
+
+def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns, run in a loop of its own."""
+    loop = LivesLoop(LIMIT_S + 1000.0)
+    asyncio.set_event_loop(loop)
+    gc.freeze()
+    gc.disable()  # as in the other simulations: what is alive grows all the time
+    try:
+        return loop.run_until_complete(work)
+    finally:
         asyncio.set_event_loop(None)
         loop.close()
         gc.enable()
 
 
-async def _run(spec: WorldSpec, rounds: int, planning: Planning) -> dict[str, Any]:
+async def begun(spec: WorldSpec) -> World:
+    """All nodes have started, and the first job was asked for."""
     world = World(spec)
     for machine in world.machines.values():
         machine.start_later(machine.spec.starts_s)
     await asyncio.sleep(STARTS_S)
     assert await world.ask(spec.jobs[0])
+    return world
+
+
+async def _run(spec: WorldSpec, rounds: int, planning: Planning) -> dict[str, Any]:
+    world = await begun(spec)
     asker = world.machines[spec.nodes[0].name]
     assert asker.core is not None
     asked_s = world.now()

@@ -27,7 +27,7 @@ from muster.network.supervisor import Pulse, Supervisor
 from muster.network.sync import pace
 from muster.network.sync.attention import TICK_S
 from muster.network.sync.exchange import Exchange
-from muster.network.sync.heartbeat import NUMBER_END
+from muster.network.sync.heartbeat import START_MAX
 from muster.network.sync.ledger import Ledger
 from muster.network.sync.presence import HEARTBEAT_IDLE_S, HEARTBEAT_USUAL_S, Presence
 from muster.network.sync.relays import RELAY_BYTES_S, relay_s
@@ -283,7 +283,7 @@ class Core:
 
     def _next_start(self) -> int:
         kept = self.store.state("starts")
-        start = min(NUMBER_END - 1, (msgspec.msgpack.decode(kept, type=int) if kept else 0) + 1)
+        start = min(START_MAX, (msgspec.msgpack.decode(kept, type=int) if kept else 0) + 1)
         self.store.set_state("starts", msgspec.msgpack.encode(start))
         return start
 

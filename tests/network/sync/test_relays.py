@@ -161,7 +161,7 @@ def test_whom_the_neighbour_hears_itself_it_is_told_of_a_few_at_a_time_until_it_
     teller.relays.on_hears(frozenset(node(n)[:4] for n in range(60)), teller.now_s)
     teller.hear()
     assert len(teller.take()) == HEARD_ITSELF_MOST
-    assert not teller.relays.wants(teller.presence.table[node(7)].heartbeat, direct=True)
+    assert not teller.relays.on_rare(teller.presence.table[node(7)].heartbeat, direct=True)
     teller.run(60.0)
     teller.hear()
     assert teller.take() == []  # not due yet
@@ -192,7 +192,7 @@ def test_all_heartbeats_take_at_most_two_percent_of_a_link(rate_bytes_s: float) 
 def test_a_neighbour_in_whose_name_somebody_else_speaks_hears_it_at_once() -> None:
     teller = Teller(3)
     own = Heartbeat(NEIGHBOUR[:8], 4, 1, 0, 0, 255, b"", 0)
-    assert not teller.relays.wants(own, direct=True)
+    assert not teller.relays.on_rare(own, direct=True)
     assert own not in teller.take()
-    assert teller.relays.wants(own, direct=False)
+    assert teller.relays.on_rare(own, direct=False)
     assert own in teller.take()

@@ -103,18 +103,17 @@ class Announcer:
         if self._presence.others() <= SMALL_FLEET and self._presence.job():
             return
         for peer in self._shared.peers.values():
-            outbound = peer.outbound
-            if outbound.relays.wants(heartbeat, direct=direct) and not self._shared.narrow(peer.node):
-                outbound.relays.due_s = now_s
-                outbound.due_s = min(outbound.due_s or now_s + RARE_S, now_s + RARE_S)
+            relays = peer.outbound.relays
+            if relays.on_rare(heartbeat, direct=direct) and not self._shared.narrow(peer.node):
+                relays.due_s = now_s
+                peer.outbound.due_within(now_s, RARE_S)
         self._flush_soon()
 
     def on_outdated(self, peer: SyncPeer) -> None:
         """A neighbour speaks of itself as it was before, and is to know at once: it lost its disk, or another
         process has its key."""
         if not self._shared.narrow(peer.node):
-            due_s = loop_time_s() + RARE_S
-            peer.outbound.due_s = min(peer.outbound.due_s or due_s, due_s)
+            peer.outbound.due_within(loop_time_s(), RARE_S)
             self._flush_soon()
 
     def on_hears(self, peer: SyncPeer, names: frozenset[bytes]) -> None:

@@ -29,6 +29,7 @@ WORKING = ("preparing", "receiving", "training", "sending")
 RARE = tuple(STATES.index(state) for state in ("leaving", "blocked", "cloned"))
 COORDINATING = STATES.index("coordinating")
 NUMBER_END = 1 << 53  # of the numbers in a heartbeat
+START_MAX = NUMBER_END - 1
 NAME_BYTES = 8  # of a node's id, in a heartbeat,
 SHORT_NAME_BYTES = 4  # in a brief one, and in the list of whom a node hears itself
 FULL_BYTES = 20  # of another node's heartbeat, about

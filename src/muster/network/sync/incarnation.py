@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muster.network.sync.heartbeat import NUMBER_END, Heartbeat
+from muster.network.sync.heartbeat import START_MAX, Heartbeat
 
 CLONED_AFTER = 3  # newer and newer heartbeats of this node by somebody else: a former life's do not grow
 ESTABLISHED_S = 20.0  # after the first contact: by then a node knows what others know of its former life ...
@@ -48,7 +48,7 @@ class Incarnation:
     def on_own(self, heartbeat: Heartbeat, mine: Heartbeat | None, now_s: float) -> bool:
         """Others know a heartbeat in this node's name; its own last one is `mine`. Returns whether this node
         goes on above it from now on, or acts no more, since another process lives that was there later."""
-        if self.cloned or heartbeat.start < self.start or heartbeat.start >= NUMBER_END - 1:
+        if self.cloned or heartbeat.start < self.start or heartbeat.start >= START_MAX:
             return False
         if mine is not None and heartbeat.age_key <= mine.age_key:
             return False
@@ -61,7 +61,7 @@ class Incarnation:
     def on_twin(self, heartbeat: Heartbeat, mine: Heartbeat) -> bool:
         """A neighbour has sessions of two processes with this node's key, and this is the newest heartbeat of
         either. Returns whether this node goes on above it, or acts no more."""
-        if self.cloned or heartbeat.start >= NUMBER_END - 1:
+        if self.cloned or heartbeat.start >= START_MAX:
             return False
         if heartbeat.start > self.start:
             self.cloned = True
@@ -81,7 +81,7 @@ class Incarnation:
         self.insist, self._rival = CLONED_AFTER, None
 
     def _go_on_above(self, start: int) -> None:
-        self.start = min(NUMBER_END - 1, start + 1)
+        self.start = min(START_MAX, start + 1)
         self.keep_start(self.start)
 
     def _is_former(self, heartbeat: Heartbeat, now_s: float) -> bool:

@@ -99,8 +99,12 @@ class Outbound:
             self.outbox.clear()
             self.count += 1
         delay_s = LINGER_S.get(entry.record.KIND, FLUSH_NARROW_S) if narrow else FLUSH_S
+        return AnnounceAt(self.due_within(now_s, delay_s))
+
+    def due_within(self, now_s: float, delay_s: float) -> float:
+        """Have the queue announced after so many seconds at most; when it is, on the loop's clock."""
         self.due_s = min(self.due_s or now_s + delay_s, now_s + delay_s)
-        return AnnounceAt(self.due_s)
+        return self.due_s
 
     def hold(self, entry: Entry, now_s: float) -> bool:
         """Whether a record need not be announced for now, as the neighbour hears of it from whom it came from

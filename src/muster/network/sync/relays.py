@@ -79,9 +79,10 @@ class Relays:
         """The neighbour sent older heartbeats of these nodes, perhaps of itself: it is to know the newer."""
         self._corrections |= {heartbeat.node: heartbeat for heartbeat in newer}
 
-    def wants(self, heartbeat: Heartbeat, *, direct: bool) -> bool:
-        """Whether the neighbour is to hear of this at once, as it does not hear the node itself; or is that
-        node, which did not say it (`direct`): so another process has its key."""
+    def on_rare(self, heartbeat: Heartbeat, *, direct: bool) -> bool:
+        """A node came, went or does other work. Returns whether the neighbour is to hear of it at once, as it
+        does not hear the node itself; or is that node, which did not say it (`direct`): another process has
+        its key, of which it is told."""
         if heartbeat.node == self.node[:NAME_BYTES]:
             if not direct:
                 self.on_outdated([heartbeat])
