@@ -82,7 +82,7 @@ class Relays:
     def on_rare(self, heartbeat: Heartbeat, *, direct: bool) -> bool:
         """A node came, went or does other work. Returns whether the neighbour is to hear of it at once, as it
         does not hear the node itself; or is that node, which did not say it (`direct`): another process has
-        its key, of which it is told."""
+        its key, and it gets that heartbeat."""
         if heartbeat.node == self.node[:NAME_BYTES]:
             if not direct:
                 self.on_outdated([heartbeat])
